@@ -1,0 +1,65 @@
+//! One file per token API, and the one HTTP client that they share.
+//!
+//! May not enter: Kubernetes. What a call needs from there (a ServiceAccount's assertion) comes in as a trait object.
+
+use crate::api::request::TokenRequest;
+use crate::clock::Timestamp;
+use async_trait::async_trait;
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// A token that a provider issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The token itself.
+    pub token: SecretString,
+    /// The moment before the request was sent.
+    pub issued_at: Timestamp,
+    /// When the provider stops honouring it.
+    pub expires_at: Timestamp,
+    /// The answer didn't tell the expiry: `expires_at` is `issued_at` and the promised life.
+    pub expiry_assumed: bool,
+    /// The provider's id of this request, for its support.
+    pub request_id: Option<String>,
+}
+
+/// What a failure means for the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Try again with back-off. Everything unknown is this.
+    Transient,
+    /// The provider said when to come back, or that it is too much.
+    Throttled,
+    /// The request itself is wrong (400, 404, 422).
+    Configuration,
+    /// The identity may not do this (403).
+    Denied,
+    /// The account's credential is refused (401, an Entra rejection).
+    Credential,
+}
+
+/// A failed issue. Carries no secret: bodies are quoted only after redaction, cut at 256 bytes.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct IssueError {
+    /// What it means for the next attempt.
+    pub class: Class,
+    /// One CamelCase word for conditions and metrics, such as `Throttled`, `BadAnswer`, `Timeout`.
+    pub reason: &'static str,
+    /// What happened, fit for a status.
+    pub message: String,
+    /// The provider's id of this request.
+    pub request_id: Option<String>,
+    /// The provider's own wish, from Retry-After.
+    pub retry_after: Option<Duration>,
+}
+
+/// One account at one token API.
+#[async_trait]
+pub trait Issuer: Send + Sync {
+    /// Asks for one token: exactly one call of the token API (beside it, rarely, a fresh Entra token).
+    async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError>;
+
+    /// How far the provider's clock is ahead of ours, from its last Date header; seconds.
+    fn clock_skew(&self) -> Option<i64>;
+}

@@ -1,0 +1,29 @@
+//! Keeps short-lived video access tokens fresh in Kubernetes Secrets.
+//!
+//! ```text
+//! watches → controller::reconcile → plan::decide → Wait | Render | Enqueue | Refuse
+//!             (dereference)           (pure)                      │
+//!   apply ← plan::{secret,status} ← issuer ← decide again ← budget grants (wakes the object)
+//! (the only writes)  (pure)        (one HTTP call)
+//! ```
+//!
+//! | Room | What lives there |
+//! |---|---|
+//! | [`api`] | the three kinds, their CEL rules and defaults; what each spec asks of its provider |
+//! | [`plan`] | every decision, pure over `now` |
+//! | [`issuer`] | one file per token API, and the one HTTP client |
+//! | [`budget`] | who may call a provider when; pure over `now` |
+//! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
+//! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
+
+pub mod api;
+pub mod budget;
+pub mod clock;
+pub mod config;
+pub mod controller;
+pub mod issuer;
+pub mod lease;
+pub mod metrics;
+pub mod plan;
+pub mod serve;
+pub mod telemetry;
