@@ -1,16 +1,21 @@
-//! The one place that reads the clock. Decisions take `now` as an argument.
+//! The one place that reads the clock. Decisions take [`Now`] as an argument.
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
-/// Wall-clock time, UTC. All that is stored or compared with what a provider said.
+/// Wall-clock time, UTC: all that is stored, or compared with what a provider said.
 pub type Timestamp = DateTime<Utc>;
 
-/// The wall clock.
-pub fn now() -> Timestamp {
-    Utc::now()
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For expiries and deadlines; may jump.
+    pub wall: Timestamp,
+    /// For windows, throttles and leases; never jumps. tokio's clock, so that tests can run it by hand.
+    pub mono: Instant,
 }
 
-/// Monotonic time for windows and time-outs: tokio's clock, so that tests can run it by hand.
-pub fn monotonic() -> tokio::time::Instant {
-    tokio::time::Instant::now()
+/// Reads both clocks.
+pub fn now() -> Now {
+    Now { wall: Utc::now(), mono: Instant::now() }
 }

@@ -3,4 +3,5 @@
 //! May not enter: anything but serde, schemars and kube's derive. Wire types can't fail: unions are structs of
 //! Options, durations and open enums are strings, parsed once into a [`request::TokenRequest`].
 
+pub mod key;
 pub mod request;
