@@ -1,1 +1,327 @@
-//! x
+//! Flags and environment, checked once: what the operator was told about the cluster and its own process.
+//!
+//! Each flag has an environment variable of the same name, with `VTO_` before it: `--lease-name` is `VTO_LEASE_NAME`.
+
+#![allow(clippy::doc_markdown)] // the flags' docs are what --help prints: no backticks
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Where the operator lives when nothing says otherwise, and the name of its Lease.
+const NAME: &str = "video-token-operator";
+
+/// What the process is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions and exit.
+    Crds,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// All that can be set from outside.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Namespaces whose objects are served, separated by commas; none: all
+    #[arg(long, env = "VTO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    pub watch_namespaces: Vec<String>,
+
+    /// Where ClusterTokenProviders find their Secrets and ConfigMaps
+    #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
+    pub cluster_resource_namespace: String,
+
+    /// Work only while holding the Lease; switch off only where one process runs
+    #[arg(long, env = "VTO_LEADER_ELECT", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+
+    /// Where the Lease lives
+    #[arg(long, env = "VTO_LEASE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
+    pub lease_namespace: String,
+
+    /// What the Lease is called
+    #[arg(long, env = "VTO_LEASE_NAME", value_name = "NAME", default_value = NAME)]
+    pub lease_name: String,
+
+    /// How long the Lease is left to a holder that no longer renews it
+    #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
+
+    /// How long after its last renewal the holder still works; shorter than the Lease's duration
+    #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = duration)]
+    pub lease_renew_deadline: Duration,
+
+    /// How long between two tries to renew or to take the Lease; shorter than the renew deadline
+    #[arg(long, env = "VTO_LEASE_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub lease_retry_period: Duration,
+
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, env = "VTO_METRICS_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_addr: SocketAddr,
+
+    /// Give each token its own series of expiry and renewal times
+    #[arg(long, env = "VTO_TOKEN_METRICS", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub token_metrics: bool,
+
+    /// How log lines are written; RUST_LOG says which
+    #[arg(long, env = "VTO_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+
+    /// A host that a TokenProvider may name beside its provider's public ones; repeatable
+    #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
+    pub allowed_endpoints: Vec<String>,
+
+    /// Let providers be called over plain http
+    #[arg(long, env = "VTO_ALLOW_INSECURE_ENDPOINTS", value_name = "BOOL", default_value_t = false)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_insecure_endpoints: bool,
+
+    /// A range of the cluster's Service addresses, which no TokenProvider may reach; repeatable
+    #[arg(long = "service-cidr", env = "VTO_SERVICE_CIDR", value_delimiter = ',', value_name = "CIDR")]
+    pub service_cidrs: Vec<IpNet>,
+
+    /// How long one call of a provider may take
+    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub provider_timeout: Duration,
+
+    /// How many tokens may be between the budget's grant and their Secret at once
+    #[arg(long, env = "VTO_MAX_IN_FLIGHT", value_name = "TOKENS", default_value = "64")]
+    pub max_in_flight: NonZeroUsize,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, about, max_term_width = 120, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run the operator (the default)
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions
+    Crds,
+}
+
+impl Command {
+    /// Reads the process's own arguments and environment; answers `--help`, and explains what is wrong, by exiting.
+    pub fn from_process() -> Self {
+        Self::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads `args`, the first of which is the program's name.
+    pub fn from_args<A>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error>
+    where
+        A: Into<OsString> + Clone,
+    {
+        let cli = Cli::try_parse_from(args)?;
+        let mut config = match cli.command {
+            Some(Subcommands::Crds) => return Ok(Self::Crds),
+            Some(Subcommands::Run(config)) => config,
+            None => Box::new(cli.config),
+        };
+        config.settle().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
+        Ok(Self::Run(config))
+    }
+}
+
+impl Config {
+    /// Drops the empty entries that an empty list leaves, and checks what spans several flags.
+    fn settle(&mut self) -> Result<(), String> {
+        for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints] {
+            *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
+        }
+        ordered("--lease-retry-period", self.lease_retry_period, "--lease-renew-deadline", self.lease_renew_deadline)?;
+        ordered("--lease-renew-deadline", self.lease_renew_deadline, "--lease-duration", self.lease_duration)
+    }
+}
+
+fn ordered(short: &str, short_value: Duration, long: &str, long_value: Duration) -> Result<(), String> {
+    if short_value < long_value {
+        return Ok(());
+    }
+    Err(format!("{short} ({short_value:?}) must be shorter than {long} ({long_value:?})"))
+}
+
+/// Who this process is in the Lease: its Pod's name, or its host's, and a suffix that no restart repeats.
+pub fn identity() -> String {
+    let process = ["POD_NAME", "HOSTNAME"].into_iter().find_map(environment).unwrap_or_else(|| NAME.to_owned());
+    let suffix = uuid::Uuid::new_v4().simple().to_string();
+    format!("{process}_{}", &suffix[..8])
+}
+
+fn own_namespace() -> String {
+    environment("POD_NAMESPACE").unwrap_or_else(|| NAME.to_owned())
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads a duration as people and Go write it: whole numbers, each with `h`, `m`, `s` or `ms`. More than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write it like 15s, 500ms or 1m30s".to_owned();
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let part = number.checked_mul(milliseconds).map(Duration::from_millis);
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(|| "longer than time itself".to_owned())?;
+        rest = after;
+    }
+    if total.is_zero() { Err("must be longer than nothing; ".to_owned() + &wrong()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+        Command::from_args(std::iter::once("video-token-operator").chain(args.iter().copied()))
+    }
+
+    fn config(args: &[&str]) -> Config {
+        match parse(args).unwrap() {
+            Command::Run(config) => *config,
+            Command::Crds => panic!("{args:?} asks for the CRDs"),
+        }
+    }
+
+    #[test]
+    fn run_is_the_default_and_takes_the_same_flags() {
+        assert_eq!(config(&[]), config(&["run"]));
+        assert_eq!(config(&["--lease-name=other"]), config(&["run", "--lease-name=other"]));
+        assert_eq!(parse(&["crds"]).unwrap(), Command::Crds);
+        assert!(parse(&["crds", "--lease-name=other"]).is_err());
+        assert!(parse(&["--lease-name=other", "crds"]).is_err());
+    }
+
+    #[test]
+    fn defaults_hold_for_one_cluster_with_nothing_set() {
+        let config = config(&[]);
+        assert!(config.watch_namespaces.is_empty());
+        assert_eq!(config.cluster_resource_namespace, "video-token-operator");
+        assert_eq!(config.lease_namespace, "video-token-operator");
+        assert_eq!(config.lease_name, "video-token-operator");
+        assert!(config.leader_elect && config.token_metrics && !config.allow_insecure_endpoints);
+        assert_eq!(
+            [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
+            [15, 10, 2, 30].map(Duration::from_secs)
+        );
+        assert_eq!(config.metrics_addr.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.log_format, LogFormat::Json);
+        assert_eq!(config.max_in_flight.get(), 64);
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        for argument in Cli::command().get_arguments().filter(|argument| argument.get_env().is_some()) {
+            let flag = argument.get_long().unwrap();
+            let name = format!("VTO_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(argument.get_env().unwrap(), name.as_str());
+        }
+        let without: Vec<_> =
+            Cli::command().get_arguments().filter(|a| a.get_env().is_none()).map(|a| a.get_id().to_string()).collect();
+        assert!(without.iter().all(|id| ["help", "version"].contains(&id.as_str())), "no variable: {without:?}");
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn switches_take_a_value_or_none() {
+        for (args, expected) in [
+            (&[][..], (true, false)),
+            (&["--leader-elect", "--allow-insecure-endpoints"], (true, true)),
+            (&["--leader-elect=false", "--allow-insecure-endpoints=true"], (false, true)),
+        ] {
+            let config = config(args);
+            assert_eq!((config.leader_elect, config.allow_insecure_endpoints), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas_or_repeated_and_may_be_empty() {
+        assert_eq!(config(&["--watch-namespaces=a, b,"]).watch_namespaces, ["a", "b"]);
+        assert_eq!(config(&["--watch-namespaces="]).watch_namespaces, Vec::<String>::new());
+        let config = config(&["--allowed-endpoint=a.example", "--allowed-endpoint=*.b.example,c.example"]);
+        assert_eq!(config.allowed_endpoints, ["a.example", "*.b.example", "c.example"]);
+        let cidrs = ["--service-cidr=10.0.0.0/24", "--service-cidr", "fd00::/108"];
+        assert_eq!(super::tests::config(&cidrs).service_cidrs.len(), 2);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_the_name_of_their_flag() {
+        for (args, named) in [
+            (&["--lease-retry-period=10s"][..], &["--lease-retry-period (10s)", "--lease-renew-deadline (10s)"][..]),
+            (&["--lease-duration=10s"], &["--lease-renew-deadline (10s)", "--lease-duration (10s)"]),
+            (&["--lease-duration=soon"], &["--lease-duration", "15s, 500ms or 1m30s"]),
+            (&["--metrics-addr=8080"], &["--metrics-addr"]),
+            (&["--service-cidr=10.0.0.0/33"], &["--service-cidr"]),
+            (&["--max-in-flight=0"], &["--max-in-flight"]),
+            (&["--log-format=xml"], &["--log-format", "json", "text"]),
+            (&["--leader-elect=perhaps"], &["--leader-elect"]),
+        ] {
+            let message = parse(args).expect_err("refused").to_string();
+            for name in named {
+                assert!(message.contains(name), "{args:?} is refused by {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, milliseconds) in [
+            ("500ms", Some(500)),
+            ("15s", Some(15_000)),
+            ("1m30s", Some(90_000)),
+            ("2h", Some(7_200_000)),
+            ("", None),
+            ("0s", None),
+            ("15", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("1 s", None),
+            ("1d", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615h", None),
+        ] {
+            assert_eq!(duration(text).ok(), milliseconds.map(Duration::from_millis), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn identities_of_two_processes_differ() {
+        let (first, second) = (identity(), identity());
+        assert_ne!(first, second);
+        assert_eq!(first.rsplit_once('_').unwrap().1.len(), 8);
+    }
+}
