@@ -1,1 +1,238 @@
-//! x
+//! What the operator counts and how it is scraped: `OpenMetrics`, all names under `videotoken_`.
+//!
+//! Label sets are fixed: a label's value comes from the program's text, never from an object or an answer. The one
+//! exception is the pair of series per token (`tokens`), which can be switched off and is read from its owner at each
+//! scrape, so that it holds no memory. `kubernetes` counts every request of the Kubernetes client.
+
+mod kubernetes;
+mod tokens;
+
+pub use kubernetes::{CountRequests, Counted, client, count_requests};
+pub use tokens::{TokenGauge, TokenSource};
+
+use crate::clock;
+use crate::issuer::Class;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Upper bounds in seconds for one call of a token API, whose timeout is 30 s by default.
+const ISSUE_BOUNDS: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0];
+
+/// Upper bounds in seconds for a wait for the budget: none at all, up to an hour at a crowded account.
+const WAIT_BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+
+/// Whose clock a skew is measured against in [`Metrics::set_clock_skew`] for the API server.
+pub const API_SERVER: &str = "apiserver";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProvider {
+    provider_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFailure {
+    provider_type: &'static str,
+    class: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    verb: &'static str,
+    resource: &'static str,
+    code_class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSource {
+    source: &'static str,
+}
+
+type ByProvider = Family<OfProvider, Histogram, fn() -> Histogram>;
+
+/// Every metric of the process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    issuances: Family<OfProvider, Counter>,
+    issue_failures: Family<OfFailure, Counter>,
+    issue_duration: ByProvider,
+    budget_wait: Histogram,
+    requests: Family<OfRequest, Counter>,
+    queued: Gauge,
+    in_flight: Gauge,
+    leader: Gauge,
+    clock_skew: Family<OfSource, Gauge>,
+    tokens: tokens::Tokens,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero. The process counts as started now.
+    pub fn new() -> Self {
+        let mut inner = Inner {
+            registry: Registry::default(),
+            issuances: Family::default(),
+            issue_failures: Family::default(),
+            issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
+            budget_wait: Histogram::new(WAIT_BOUNDS),
+            requests: Family::default(),
+            queued: Gauge::default(),
+            in_flight: Gauge::default(),
+            leader: Gauge::default(),
+            clock_skew: Family::default(),
+            tokens: tokens::Tokens::default(),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+
+    /// A token of `provider_type` was issued; the call took `took`.
+    pub fn issued(&self, provider_type: &'static str, took: Duration) {
+        let labels = OfProvider { provider_type };
+        self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        self.0.issuances.get_or_create(&labels).inc();
+    }
+
+    /// A call for a token of `provider_type` failed after `took`.
+    pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: &'static str, took: Duration) {
+        self.0.issue_duration.get_or_create(&OfProvider { provider_type }).observe(took.as_secs_f64());
+        self.0.issue_failures.get_or_create(&OfFailure { provider_type, class: name(class), reason }).inc();
+    }
+
+    /// A call was granted after `waited` in the budget's queue.
+    pub fn budget_granted(&self, waited: Duration) {
+        self.0.budget_wait.observe(waited.as_secs_f64());
+    }
+
+    /// How many calls wait in the budgets' queues.
+    pub fn set_queued(&self, calls: usize) {
+        self.0.queued.set(i64::try_from(calls).unwrap_or(i64::MAX));
+    }
+
+    /// How many tokens are between their grant and their Secret.
+    pub fn set_in_flight(&self, tokens: usize) {
+        self.0.in_flight.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this process holds the lease.
+    pub fn set_leader(&self, leader: bool) {
+        self.0.leader.set(leader.into());
+    }
+
+    /// How many seconds the clock of `source` is ahead of ours: [`API_SERVER`], or a provider's type.
+    pub fn set_clock_skew(&self, source: &'static str, seconds: i64) {
+        self.0.clock_skew.get_or_create(&OfSource { source }).set(seconds);
+    }
+
+    /// How many seconds `source`'s clock was ahead of ours when it was last seen.
+    pub fn clock_skew(&self, source: &'static str) -> Option<i64> {
+        self.0.clock_skew.get(&OfSource { source }).map(|gauge| gauge.get())
+    }
+
+    /// Where scrapes find the tokens from now on; `per_token` gives each its own series. The first call counts.
+    pub fn serve_tokens(&self, source: Arc<dyn TokenSource>, per_token: bool) {
+        self.0.tokens.serve(source, per_token);
+    }
+
+    /// All metrics as `OpenMetrics` text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // a String takes whatever is written to it
+        let _ = text::encode(&mut text, &self.0.registry);
+        text
+    }
+
+    fn requested(&self, labels: &OfRequest) {
+        self.0.requests.get_or_create(labels).inc();
+    }
+}
+
+impl Inner {
+    fn register(&mut self) {
+        let start: Gauge = Gauge::default();
+        start.set(clock::now().wall.timestamp());
+        self.registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
+
+        let ours = self.registry.sub_registry_with_prefix("videotoken");
+        ours.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        ours.register("issuances", "Tokens issued", self.issuances.clone());
+        ours.register("issue_failures", "Calls for a token that failed", self.issue_failures.clone());
+        let help = "How long calls for a token took";
+        ours.register_with_unit("issue_duration", help, Unit::Seconds, self.issue_duration.clone());
+        let help = "How long calls waited for their account's budget";
+        ours.register_with_unit("budget_wait", help, Unit::Seconds, self.budget_wait.clone());
+        ours.register("budget_queue_depth", "Calls that wait for their account's budget", self.queued.clone());
+        ours.register("in_flight", "Tokens between their grant and their Secret", self.in_flight.clone());
+        ours.register("kubernetes_requests", "Requests to the API server", self.requests.clone());
+        ours.register("leader", "1 while this process holds the lease", self.leader.clone());
+        let help = "How far another clock is ahead of ours";
+        ours.register_with_unit("clock_skew", help, Unit::Seconds, self.clock_skew.clone());
+        ours.register_collector(Box::new(self.tokens.clone()));
+    }
+}
+
+fn name(class: Class) -> &'static str {
+    match class {
+        Class::Transient => "transient",
+        Class::Throttled => "throttled",
+        Class::Configuration => "configuration",
+        Class::Denied => "denied",
+        Class::Credential => "credential",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_in_the_scrape_by_its_documented_name() {
+        let metrics = Metrics::new();
+        metrics.issued("videoIndexer", Duration::from_millis(300));
+        metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled", Duration::from_secs(40));
+        metrics.budget_granted(Duration::from_secs(4));
+        metrics.set_queued(3);
+        metrics.set_in_flight(2);
+        metrics.set_leader(true);
+        metrics.set_clock_skew("blendVision", -301);
+        metrics.requested(&OfRequest { verb: "get", resource: "secrets", code_class: "4xx" });
+
+        let scrape = metrics.encode();
+        for line in [
+            r#"videotoken_issuances_total{provider_type="videoIndexer"} 1"#,
+            r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"} 1"#,
+            r#"videotoken_issue_duration_seconds_bucket{le="0.5",provider_type="videoIndexer"} 1"#,
+            r#"videotoken_issue_duration_seconds_count{provider_type="arcgisVideoServer"} 1"#,
+            r#"videotoken_budget_wait_seconds_bucket{le="5.0"} 1"#,
+            "videotoken_budget_queue_depth 3",
+            "videotoken_in_flight 2",
+            "videotoken_leader 1",
+            r#"videotoken_clock_skew_seconds{source="blendVision"} -301"#,
+            r#"videotoken_kubernetes_requests_total{verb="get",resource="secrets",code_class="4xx"} 1"#,
+            concat!(r#"videotoken_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(scrape.lines().any(|found| found == line), "{line} is not in\n{scrape}");
+        }
+        assert!(scrape.lines().any(|line| line.starts_with("process_start_time_seconds 1")), "{scrape}");
+        assert!(scrape.ends_with("# EOF\n"));
+        assert_eq!(metrics.clock_skew("blendVision"), Some(-301));
+        assert_eq!(metrics.clock_skew(API_SERVER), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! The Kubernetes client and the layer that counts what it asks.
+
+use super::{API_SERVER, Metrics, OfRequest};
+use crate::clock;
+use chrono::DateTime;
+use futures::future::BoxFuture;
+use http::header::{DATE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use kube::client::ClientBuilder;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower::timeout::TimeoutLayer;
+use tower::{BoxError, Layer, Service};
+
+/// How long the API server may take to begin its answer. A watch begins at once and then lasts.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A client that counts each request in `layer`'s metrics.
+///
+/// kube's own retries (up to 15, for minutes, on 429, 503 and 504) are off: whoever asks knows better whether the
+/// question still stands, and what is counted is what was sent. Bodies have no timeout, since a watch is one; kube's
+/// watcher ends a silent one itself.
+pub fn client(mut config: kube::Config, layer: &CountRequests) -> Result<kube::Client, kube::Error> {
+    let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, agent));
+    config.default_retry = false;
+    let timeout = TimeoutLayer::new(ANSWER_WITHIN);
+    Ok(ClientBuilder::try_from(config)?.with_layer(&timeout).with_layer(layer).build())
+}
+
+/// A layer that counts requests to the API server by verb, resource and class of answer, and notes its clock.
+pub fn count_requests(metrics: Metrics) -> CountRequests {
+    CountRequests(metrics)
+}
+
+/// See [`count_requests`].
+#[derive(Clone, Debug)]
+pub struct CountRequests(Metrics);
+
+impl<S> Layer<S> for CountRequests {
+    type Service = Counted<S>;
+
+    fn layer(&self, inner: S) -> Counted<S> {
+        Counted { inner, metrics: self.0.clone() }
+    }
+}
+
+/// A service whose requests are counted; see [`count_requests`].
+#[derive(Clone, Debug)]
+pub struct Counted<S> {
+    inner: S,
+    metrics: Metrics,
+}
+
+impl<S, A, B> Service<Request<A>> for Counted<S>
+where
+    S: Service<Request<A>, Response = Response<B>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let (verb, resource) = kind(request.method(), request.uri());
+        let metrics = self.metrics.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            let code_class = answer.as_ref().map_or("none", |answer| class_of(answer.status().as_u16()));
+            metrics.requested(&OfRequest { verb, resource, code_class });
+            if let Some(skew) = answer.as_ref().ok().and_then(|answer| skew(answer.headers())) {
+                metrics.set_clock_skew(API_SERVER, skew);
+            }
+            answer
+        })
+    }
+}
+
+fn class_of(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// How many seconds the clock of whoever answered is ahead of ours. Its Date has no fractions.
+fn skew(headers: &HeaderMap) -> Option<i64> {
+    let date = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(date.timestamp() - clock::now().wall.timestamp())
+}
+
+/// The resources that the operator asks for, as they are counted; anything else is `other`.
+const RESOURCES: [&str; 18] = [
+    "videoaccesstokens",
+    "videoaccesstokens/status",
+    "tokenproviders",
+    "tokenproviders/status",
+    "clustertokenproviders",
+    "clustertokenproviders/status",
+    "secrets",
+    "configmaps",
+    "namespaces",
+    "serviceaccounts",
+    "serviceaccounts/token",
+    "deployments",
+    "statefulsets",
+    "daemonsets",
+    "events",
+    "leases",
+    "customresourcedefinitions",
+    "selfsubjectaccessreviews",
+];
+
+/// The API server's own verb and resource for a request, as its RBAC and audit log name them.
+///
+/// Paths are `/api/v1` or `/apis/GROUP/VERSION`, then `[/namespaces/NAMESPACE]/RESOURCE[/NAME[/SUBRESOURCE]]`.
+fn kind(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
+    let mut path = uri.path().split('/').filter(|part| !part.is_empty());
+    let skipped = match path.next() {
+        Some("api") => 1,
+        Some("apis") => 2,
+        _ => return (verb(method, uri, true), "none"),
+    };
+    let path: Vec<&str> = path.skip(skipped).collect();
+    let path = match path.as_slice() {
+        ["namespaces", _, inside @ ..] if !inside.is_empty() => inside,
+        all => all,
+    };
+    let (resource, named) = match path {
+        [] => ("none", true),
+        [resource] => (known(resource, None), false),
+        [resource, _] => (known(resource, None), true),
+        [resource, _, sub, ..] => (known(resource, Some(sub)), true),
+    };
+    (verb(method, uri, named), resource)
+}
+
+fn known(resource: &str, sub: Option<&str>) -> &'static str {
+    let is_it = |known: &&&str| match (known.split_once('/'), sub) {
+        (Some(parts), Some(sub)) => parts == (resource, sub),
+        (None, None) => **known == resource,
+        _ => false,
+    };
+    RESOURCES.iter().find(is_it).copied().unwrap_or("other")
+}
+
+fn verb(method: &Method, uri: &Uri, named: bool) -> &'static str {
+    let watches =
+        || uri.query().is_some_and(|query| query.split('&').any(|part| matches!(part, "watch=true" | "watch=1")));
+    match *method {
+        Method::GET if watches() => "watch",
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+    #[test]
+    fn requests_are_named_as_rbac_names_them() {
+        let ours = "/apis/videotoken.dev/v1alpha1";
+        for (method, path, expected) in [
+            (Method::GET, format!("{ours}/videoaccesstokens?limit=500"), ("list", "videoaccesstokens")),
+            (
+                Method::GET,
+                format!("{ours}/videoaccesstokens?&watch=true&timeoutSeconds=290"),
+                ("watch", "videoaccesstokens"),
+            ),
+            (Method::GET, format!("{ours}/namespaces/a/tokenproviders"), ("list", "tokenproviders")),
+            (
+                Method::PATCH,
+                format!("{ours}/namespaces/a/videoaccesstokens/b/status?fieldManager=x"),
+                ("patch", "videoaccesstokens/status"),
+            ),
+            (
+                Method::PATCH,
+                format!("{ours}/clustertokenproviders/b/status"),
+                ("patch", "clustertokenproviders/status"),
+            ),
+            (Method::GET, "/api/v1/namespaces/a/secrets/b".into(), ("get", "secrets")),
+            (Method::POST, "/api/v1/namespaces/a/secrets?".into(), ("create", "secrets")),
+            (Method::DELETE, "/api/v1/namespaces/a/secrets/b".into(), ("delete", "secrets")),
+            (Method::DELETE, "/api/v1/namespaces/a/secrets".into(), ("deletecollection", "secrets")),
+            (Method::GET, "/api/v1/namespaces".into(), ("list", "namespaces")),
+            (Method::GET, "/api/v1/namespaces/secrets".into(), ("get", "namespaces")),
+            (Method::GET, "/api/v1/namespaces?watch=true".into(), ("watch", "namespaces")),
+            (Method::POST, "/api/v1/namespaces/a/serviceaccounts/b/token".into(), ("create", "serviceaccounts/token")),
+            (Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/a/leases/b".into(), ("update", "leases")),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b".into(), ("patch", "deployments")),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b/scale".into(), ("patch", "other")),
+            (Method::GET, "/apis/example.com/v1/widgets".into(), ("list", "other")),
+            (Method::GET, "/version".into(), ("get", "none")),
+            (Method::GET, "/apis/videotoken.dev/v1alpha1".into(), ("get", "none")),
+            (Method::GET, "/".into(), ("get", "none")),
+        ] {
+            assert_eq!(kind(&method, &path.parse().unwrap()), expected, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_request_counts_once_by_its_answer_and_shows_the_servers_clock() {
+        let metrics = Metrics::new();
+        let server = service_fn(|request: Request<()>| async move {
+            let date = (clock::now().wall + chrono::TimeDelta::seconds(400)).to_rfc2822().replace("+0000", "GMT");
+            match request.uri().path() {
+                "/api/v1/namespaces/a/secrets/b" => {
+                    Ok(Response::builder().status(StatusCode::CONFLICT).header(DATE, date).body(()).unwrap())
+                }
+                _ => Err(BoxError::from("cut off")),
+            }
+        });
+        let counted = ServiceBuilder::new().layer(count_requests(metrics.clone())).service(server);
+        for path in ["/api/v1/namespaces/a/secrets/b", "/api/v1/namespaces/a/secrets/b", "/api/v1/secrets"] {
+            let request = Request::patch(path).body(()).unwrap();
+            let _ = counted.clone().oneshot(request).await;
+        }
+        let scrape = metrics.encode();
+        for line in [
+            r#"videotoken_kubernetes_requests_total{verb="patch",resource="secrets",code_class="4xx"} 2"#,
+            r#"videotoken_kubernetes_requests_total{verb="patch",resource="secrets",code_class="none"} 1"#,
+        ] {
+            assert!(scrape.lines().any(|found| found == line), "{line} is not in\n{scrape}");
+        }
+        let skew = metrics.clock_skew(API_SERVER).unwrap();
+        assert!((398..=401).contains(&skew), "{skew}");
+    }
+
+    #[tokio::test]
+    async fn the_client_says_who_it_is() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
+            // the connection may be used again only for a further request, and none comes
+            let more = stream.read(&mut [0; 1]).await.unwrap_or_default();
+            (request, more)
+        });
+        let metrics = Metrics::new();
+        let client = client(kube::Config::new(url.parse().unwrap()), &count_requests(metrics.clone())).unwrap();
+        assert!(client.apiserver_version().await.is_err());
+        drop(client);
+        let (request, more) = server.await.unwrap();
+        assert_eq!(more, 0, "a 503 is asked again");
+        let agent = concat!("user-agent: video-token-operator/", env!("CARGO_PKG_VERSION"));
+        assert!(request.contains(agent), "{request}");
+        let counted = r#"{verb="get",resource="none",code_class="5xx"} 1"#;
+        assert!(metrics.encode().contains(counted), "{}", metrics.encode());
+    }
+}
