@@ -1,1 +1,3 @@
-//! x
+//! What the tests, the demo and the benches share. It knows nothing of the operator's code.
+
+pub mod tls;

@@ -1,0 +1,184 @@
+//! TLS for the stand: a throw-away certificate authority, a server on a loopback port, and the certificate that a
+//! client proves itself with.
+//!
+//! May not enter: what a server answers. [`serve`] takes any axum router.
+
+use anyhow::Context as _;
+use axum::{Extension, Router};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
+};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::TlsAcceptor;
+
+mod connection;
+
+pub use connection::Connection;
+
+/// The names that every server certificate holds.
+const SERVER_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// A client that opens a connection and says nothing is dropped after this.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A certificate authority that lives as long as the test.
+pub struct CertificateAuthority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl CertificateAuthority {
+    /// Makes a new authority with a key of its own. Errors: none but a failing random source.
+    pub fn generate() -> anyhow::Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "video token test stand");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self { issuer })
+    }
+
+    /// The authority's certificate, which a client must trust.
+    pub fn ca_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A client that trusts this authority and no other.
+    pub fn client(&self) -> anyhow::Result<reqwest::Client> {
+        let root = reqwest::Certificate::from_pem(self.ca_pem().as_bytes())?;
+        Ok(reqwest::Client::builder().tls_certs_only([root]).build()?)
+    }
+
+    /// What a server on this machine presents: a fresh key, and a certificate for [`SERVER_NAMES`].
+    pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// A running server. Dropping it closes its port and every connection at once.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// The address that it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `https://127.0.0.1:<port>`, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.addr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Serves `router` on a free loopback port, HTTP/1.1 and HTTP/2 over TLS.
+pub async fn serve(router: Router, ca: &CertificateAuthority) -> anyhow::Result<Server> {
+    serve_on((Ipv4Addr::LOCALHOST, 0).into(), router, ca).await
+}
+
+/// Like [`serve`], on a given address. Errors: the address is taken.
+///
+/// Each request carries its [`Connection`] as an extension.
+pub async fn serve_on(addr: SocketAddr, router: Router, ca: &CertificateAuthority) -> anyhow::Result<Server> {
+    let acceptor = TlsAcceptor::from(Arc::new(ca.server_config()?));
+    let listener = TcpListener::bind(addr).await.with_context(|| format!("listening on {addr}"))?;
+    let addr = listener.local_addr()?;
+    let accepting = tokio::spawn(accept(listener, acceptor, router));
+    Ok(Server { addr, accepting })
+}
+
+/// Accepts until it is aborted; the connections go with it.
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, acceptor.clone(), router.clone()));
+                }
+                // Out of file descriptors, say: give others time to close theirs.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection, from its handshake until either side closes it.
+async fn converse(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
+    let connection = Connection::default();
+    // Without this each small answer would wait for an acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let stream = connection.guard(stream);
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+    let service = TowerToHyperService::new(router.layer(Extension(connection.clone())));
+    let server = auto::Builder::new(TokioExecutor::new());
+    tokio::select! {
+        // An error here is the client's going away.
+        _ = server.serve_connection(TokioIo::new(stream), service) => {}
+        () = connection.was_reset() => {}
+    }
+}
+
+/// A certificate and key that an application proves itself with at Entra.
+pub struct ClientCertificate {
+    /// The self-signed certificate.
+    pub certificate_pem: String,
+    /// Its RSA key of 2,048 bits, as PKCS #8.
+    pub private_key_pem: String,
+    /// SHA-256 of the certificate, base64url: the `x5t#S256` of an assertion's header.
+    pub thumbprint: String,
+}
+
+impl ClientCertificate {
+    /// Makes a new key and a certificate for it. Takes some tenths of a second: RSA keys are slow to find.
+    pub fn generate(common_name: &str) -> anyhow::Result<Self> {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.self_signed(&key)?;
+        Ok(Self {
+            certificate_pem: certificate.pem(),
+            private_key_pem: key.serialize_pem(),
+            thumbprint: URL_SAFE_NO_PAD.encode(Sha256::digest(certificate.der())),
+        })
+    }
+}
