@@ -1,3 +1,4 @@
 //! What the tests, the demo and the benches share. It knows nothing of the operator's code.
 
+pub mod emulator;
 pub mod tls;

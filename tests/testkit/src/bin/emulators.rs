@@ -1,0 +1,72 @@
+//! Runs the emulators until it is stopped, for a demo or by hand. Prints one line of JSON that says where they are.
+
+use anyhow::Context as _;
+use clap::Parser;
+use serde_json::json;
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+use testkit::emulator::{Azure, AzureOptions, control_router, example};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Emulators of Entra and of Azure Video Indexer behind Azure Resource Manager, over TLS.
+#[derive(Parser)]
+struct Options {
+    /// Address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+    /// Port of Entra; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    authority_port: u16,
+    /// Port of Resource Manager; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    resource_manager_port: u16,
+    /// Port of the control endpoint (plain HTTP); 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    control_port: u16,
+    /// File to write the CA certificate to.
+    #[arg(long)]
+    ca_file: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let at = |port| SocketAddr::new(options.address, port);
+    let azure = Azure::start_with(AzureOptions {
+        authority: at(options.authority_port),
+        resource_manager: at(options.resource_manager_port),
+        ca: None,
+    })
+    .await?;
+    std::fs::write(&options.ca_file, azure.ca_pem())
+        .with_context(|| format!("writing {}", options.ca_file.display()))?;
+    let control = TcpListener::bind(at(options.control_port)).await?;
+    let whereabouts = json!({
+        "authority": azure.authority_url(),
+        "resourceManager": azure.resource_manager_url(),
+        "control": format!("http://{}", control.local_addr()?),
+        "caFile": options.ca_file,
+        "tenantId": example::TENANT_ID,
+        "clientId": example::CLIENT_ID,
+        "clientSecret": example::CLIENT_SECRET,
+        "subscriptionId": example::SUBSCRIPTION_ID,
+        "resourceGroup": example::RESOURCE_GROUP,
+        "accountName": example::ACCOUNT_NAME,
+        "extensionId": example::EXTENSION_ID,
+    });
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "{whereabouts}").and_then(|()| stdout.flush()).context("printing where the emulators are")?;
+    let router = control_router(azure.controls(), azure.entra.clone());
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        served = axum::serve(control, router) => served.context("serving the control endpoint"),
+        _ = terminated.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for an interrupt"),
+    }
+}

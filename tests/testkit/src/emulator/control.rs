@@ -1,0 +1,427 @@
+//! The test's hand on one emulator, wrapped around its API as middleware.
+
+use super::{
+    Call, Fault, Hold, HoldPoint, IssuedToken, Limit, Rule, Seen, Target, call::Log, fault, fault::Rules, gate::Gate,
+    ledger::Ledger, limits::Limits, locked,
+};
+use crate::tls::Connection;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
+
+/// The newest requests that are kept unless [`Control::keep_requests`] says otherwise.
+const KEPT_REQUESTS: usize = 4_096;
+
+/// No API here takes more.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// What one API does in its own way, whatever is asked of it.
+pub trait Dialect: Send + Sync + 'static {
+    /// What a request is for.
+    fn target(&self, call: &Call) -> Target;
+
+    /// The headers that every answer carries.
+    fn stamp(&self, call: &Call, headers: &mut HeaderMap);
+
+    /// A refusal with this status and message. Retry-After is added where it belongs.
+    fn refuse(&self, call: &Call, status: StatusCode, message: &str) -> Response;
+}
+
+/// How long the tokens live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Life {
+    /// As long as the API promises.
+    #[default]
+    Promised,
+    /// So many seconds, whatever was promised.
+    Seconds(u32),
+    /// The promised life times this, at least a second.
+    Scaled(f64),
+}
+
+impl Life {
+    fn of(self, promised: Duration) -> TimeDelta {
+        let seconds = match self {
+            Self::Promised => promised.as_secs_f64(),
+            Self::Seconds(seconds) => f64::from(seconds),
+            Self::Scaled(factor) => promised.as_secs_f64() * factor,
+        };
+        // A token's times are whole seconds.
+        let life = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default();
+        TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX).max(TimeDelta::seconds(1))
+    }
+}
+
+/// What an API grants: the words that its token is remembered by, and the life that it promises.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// The account.
+    pub account: &'a str,
+    /// Operation and what tells one token from another, in one line.
+    pub request: &'a str,
+    /// The life that the API promises.
+    pub life: Duration,
+}
+
+/// From when to when a token is good, by the provider's clock, in seconds since the epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// When it was issued.
+    pub issued_at: i64,
+    /// When it expires; `None` where it shall not say so.
+    pub expires_at: Option<i64>,
+}
+
+impl Validity {
+    /// Adds `nbf`, so many seconds back, and `exp`.
+    pub fn stamp(self, backdated: i64, claims: &mut Map<String, Value>) {
+        claims.insert("nbf".into(), (self.issued_at - backdated).into());
+        if let Some(expires_at) = self.expires_at {
+            claims.insert("exp".into(), expires_at.into());
+        }
+    }
+}
+
+/// How often what has happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Requests that arrived.
+    pub requests: u64,
+    /// Tokens issued.
+    pub issued: u64,
+    /// Requests that a [`Limit`] turned away.
+    pub throttled: u64,
+    /// Requests that a fault was played on.
+    pub faults: u64,
+    /// Requests in hand now.
+    pub in_flight: u64,
+    /// The most that were in hand at once.
+    pub most_in_flight: u64,
+    /// Answers, by status.
+    pub statuses: BTreeMap<u16, u64>,
+}
+
+#[derive(Default)]
+struct Knobs {
+    life: Life,
+    latency: Duration,
+    clock_ahead: TimeDelta,
+}
+
+/// One emulator's controls and its truth.
+pub struct Control {
+    name: &'static str,
+    dialect: Box<dyn Dialect>,
+    log: Log,
+    ledger: Ledger,
+    rules: Rules,
+    limits: Limits,
+    gate: Gate,
+    knobs: Mutex<Knobs>,
+    counters: Mutex<Counters>,
+    answered: watch::Sender<u64>,
+}
+
+impl Control {
+    /// `name` is what the control endpoint calls this emulator.
+    pub fn new(name: &'static str, dialect: impl Dialect) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            dialect: Box::new(dialect),
+            log: Log::new(KEPT_REQUESTS),
+            ledger: Ledger::default(),
+            rules: Rules::default(),
+            limits: Limits::default(),
+            gate: Gate::default(),
+            knobs: Mutex::default(),
+            counters: Mutex::default(),
+            answered: watch::Sender::new(0),
+        })
+    }
+
+    /// The emulator's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Puts the controls around an API. Its handlers find the `Arc<Call>` in the request's extensions.
+    pub fn wrap(self: &Arc<Self>, api: Router) -> Router {
+        api.layer(middleware::from_fn_with_state(self.clone(), around))
+    }
+
+    /// Plays a fault, on every request or as a [`Rule`] says. The oldest rule that matches wins.
+    pub fn play(&self, rule: impl Into<Rule>) {
+        self.rules.add(rule.into());
+    }
+
+    /// Plays a fault on the next request.
+    pub fn play_once(&self, fault: Fault) {
+        self.play(Rule::new(fault).times(1));
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        self.rules.clear();
+    }
+
+    /// Sets the rate limits, for each account on its own. None are in force at first.
+    pub fn set_limits(&self, limits: impl Into<Vec<Limit>>) {
+        self.limits.set(limits.into());
+    }
+
+    /// Sets the life of the tokens issued from now on.
+    pub fn set_life(&self, life: Life) {
+        locked(&self.knobs).life = life;
+    }
+
+    /// Each request takes that much longer.
+    pub fn set_latency(&self, latency: Duration) {
+        locked(&self.knobs).latency = latency;
+    }
+
+    /// Puts the provider's clock ahead of the true one: Date headers and all times in tokens. The truth stays true.
+    pub fn set_clock_ahead(&self, ahead: TimeDelta) {
+        locked(&self.knobs).clock_ahead = ahead;
+    }
+
+    /// How far the provider's clock is ahead.
+    pub fn clock_ahead(&self) -> TimeDelta {
+        locked(&self.knobs).clock_ahead
+    }
+
+    /// Holds the next request, or the next of one operation, until the [`Hold`] is released or dropped.
+    pub fn hold(&self, point: HoldPoint, operation: Option<&str>) -> Hold {
+        self.gate.hold(point, operation)
+    }
+
+    /// Keeps so many of the newest requests.
+    pub fn keep_requests(&self, capacity: usize) {
+        self.log.keep(capacity);
+    }
+
+    /// The requests seen, oldest first.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.log.seen()
+    }
+
+    /// The values of `x-ms-client-request-id` that came twice or are no GUIDs.
+    pub fn reused_client_request_ids(&self) -> Vec<String> {
+        self.log.reused_client_ids()
+    }
+
+    /// How often what has happened.
+    pub fn counters(&self) -> Counters {
+        let mut counters = locked(&self.counters).clone();
+        counters.issued = self.ledger.issued();
+        counters
+    }
+
+    /// Waits until so many requests have been answered, in all. Bound it with a timeout.
+    pub async fn answered(&self, requests: u64) {
+        let mut answered = self.answered.subscribe();
+        let _ = answered.wait_for(|count| *count >= requests).await;
+    }
+
+    /// Every token issued, oldest first.
+    pub fn tokens(&self) -> Vec<IssuedToken> {
+        self.ledger.tokens()
+    }
+
+    /// What is known of a token; `None`: not issued here.
+    pub fn knows(&self, token: &str) -> Option<IssuedToken> {
+        self.ledger.knows(token)
+    }
+
+    /// Stops honouring a token. False: not issued here.
+    pub fn revoke(&self, token: &str) -> bool {
+        self.ledger.revoke(token)
+    }
+
+    /// Issues a token: asks `encode` for it, remembers it and plays the faults that tokens can have.
+    /// `None`: the answer shall hold no token. The life returned is what the answer may promise, in seconds.
+    pub fn issue(
+        &self,
+        call: &Call,
+        grant: Grant<'_>,
+        encode: impl FnOnce(Validity) -> String,
+    ) -> (Option<String>, i64) {
+        let (life, ahead) = {
+            let knobs = locked(&self.knobs);
+            (knobs.life.of(grant.life), knobs.clock_ahead)
+        };
+        let now = Utc::now().trunc_subsecs(0);
+        let fault = call.fault();
+        let expires_at = match fault {
+            Some(Fault::NoToken) => return (None, life.num_seconds()),
+            Some(Fault::ExpiredToken) => now - TimeDelta::hours(1),
+            _ => now.checked_add_signed(life).unwrap_or(DateTime::<Utc>::MAX_UTC),
+        };
+        let token = match fault {
+            Some(Fault::OpaqueToken) => format!("vi{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
+            Some(Fault::NotJwt) => format!("{0}.{0}.{0}", Uuid::new_v4().simple()),
+            _ => {
+                let says_expiry = fault != Some(&Fault::NoExpiry);
+                encode(Validity {
+                    issued_at: (now + ahead).timestamp(),
+                    expires_at: says_expiry.then(|| (expires_at + ahead).timestamp()),
+                })
+            }
+        };
+        self.ledger.remember(&token, (now, expires_at), [grant.account, grant.request], call.number);
+        (Some(token), life.num_seconds())
+    }
+
+    /// Latency, holds, limits and faults, around the API's own answer. `None`: the connection is gone.
+    async fn answer(&self, call: &Call, request: Request, next: Next) -> Option<Response> {
+        let latency = locked(&self.knobs).latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        self.gate.pass(HoldPoint::Request, &call.target).await;
+        if let Err(wait) = self.limits.admit(&call.target.account, Instant::now()) {
+            locked(&self.counters).throttled += 1;
+            return Some(self.throttled(call, Some(whole_seconds(wait))));
+        }
+        let Some(fault) = self.rules.take(&call.target) else {
+            let response = next.run(request).await;
+            self.gate.pass(HoldPoint::Answer, &call.target).await;
+            return Some(response);
+        };
+        locked(&self.counters).faults += 1;
+        let fault = call.fault.get_or_init(|| fault);
+        self.fail(call, fault, request, next).await
+    }
+
+    /// Plays one fault.
+    async fn fail(&self, call: &Call, fault: &Fault, request: Request, next: Next) -> Option<Response> {
+        let instead = match fault {
+            Fault::Status { code, body, headers } => fault::status(*code, body.clone(), headers),
+            Fault::Throttle { retry_after } => self.throttled(call, *retry_after),
+            Fault::HugeBody => fault::huge_body(),
+            Fault::Html => fault::html(),
+            Fault::EchoRequest => self.dialect.refuse(call, StatusCode::BAD_REQUEST, &everything_in(call)),
+            Fault::ConnectionReset => {
+                // Without a connection (a router called directly) it is a request that never ends.
+                if let Some(connection) = request.extensions().get::<Connection>() {
+                    connection.reset();
+                }
+                return None;
+            }
+            _ => {
+                if let Fault::Stall(duration) = fault {
+                    tokio::time::sleep(*duration).await;
+                }
+                let response = next.run(request).await;
+                self.gate.pass(HoldPoint::Answer, &call.target).await;
+                match fault {
+                    Fault::CutBody => fault::cut(response).await,
+                    Fault::HalfJson => fault::halve(response).await,
+                    _ => response,
+                }
+            }
+        };
+        Some(instead)
+    }
+
+    fn throttled(&self, call: &Call, retry_after: Option<u64>) -> Response {
+        let message = "Too many requests. Try again later.";
+        let mut response = self.dialect.refuse(call, StatusCode::TOO_MANY_REQUESTS, message);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    /// What all answers carry: the API's own headers, and the date by the provider's clock.
+    fn stamp(&self, call: &Call, headers: &mut HeaderMap) {
+        self.dialect.stamp(call, headers);
+        let ahead = match call.fault() {
+            Some(Fault::ClockAhead(seconds)) => TimeDelta::try_seconds(*seconds).unwrap_or_default(),
+            _ => self.clock_ahead(),
+        };
+        let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = HeaderValue::try_from(date) {
+            headers.insert(header::DATE, date);
+        }
+    }
+
+    fn enter(self: &Arc<Self>) -> InFlight {
+        let mut counters = locked(&self.counters);
+        counters.requests += 1;
+        counters.in_flight += 1;
+        counters.most_in_flight = counters.most_in_flight.max(counters.in_flight);
+        InFlight(self.clone())
+    }
+
+    fn leave_with(&self, number: u64, status: StatusCode) {
+        self.log.answered(number, status.as_u16());
+        *locked(&self.counters).statuses.entry(status.as_u16()).or_default() += 1;
+        self.answered.send_modify(|count| *count += 1);
+    }
+}
+
+/// Counts a request in hand, also when its client goes away.
+struct InFlight(Arc<Control>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        locked(&self.0.counters).in_flight -= 1;
+    }
+}
+
+/// The middleware.
+async fn around(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let _in_flight = control.enter();
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let call = control.log.arrive(&parts, body.clone(), |call| lower_case(&control.dialect.target(call)));
+    attach(&mut parts, &call);
+    let request = Request::from_parts(parts, Body::from(body));
+    let Some(mut response) = control.answer(&call, request, next).await else {
+        return std::future::pending().await;
+    };
+    control.stamp(&call, response.headers_mut());
+    control.leave_with(call.number, response.status());
+    response
+}
+
+fn attach(parts: &mut Parts, call: &Arc<Call>) {
+    parts.extensions.insert(call.clone());
+}
+
+fn lower_case(target: &Target) -> Target {
+    Target { account: target.account.to_lowercase(), operation: target.operation.to_lowercase() }
+}
+
+/// Retry-After knows whole seconds only.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// Headers and body of a request as one text with JSON escapes in it.
+fn everything_in(call: &Call) -> String {
+    let headers: BTreeMap<_, _> =
+        call.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+    let body = String::from_utf8_lossy(&call.body);
+    let form: Vec<_> = form_urlencoded::parse(&call.body).collect();
+    json!({"path": call.uri.to_string(), "headers": headers, "body": body, "form": form}).to_string()
+}

@@ -1,0 +1,40 @@
+//! Emulators of the token APIs: axum programs over TLS, with the state, the refusals and the quirks of the real ones.
+//!
+//! Each API is a folder of its own. What they share stands here: a [`Control`] wraps each API, and is both the
+//! test's hand on it (faults, limits, lives, holds) and its truth (every request seen, every token issued). Sharing
+//! no code with the operator is the point: nothing of it may be imported here.
+//!
+//! ```text
+//! request → record → latency → hold → limits → fault → the API's own answer → hold → fault → answer
+//! ```
+
+mod azure;
+mod call;
+mod control;
+mod control_api;
+mod entra;
+mod fault;
+mod gate;
+mod jwt;
+mod ledger;
+mod limits;
+mod video_indexer;
+
+pub use azure::{Azure, AzureOptions, example};
+pub use call::{Call, Seen, Target};
+pub use control::{Control, Counters, Dialect, Grant, Life, Validity};
+pub use control_api::control_router;
+pub use entra::{BearerError, Entra, Federation, KeySource, Principal, TOKEN_EXCHANGE_AUDIENCE};
+pub use fault::{Fault, Rule};
+pub use gate::{Hold, HoldPoint};
+pub use jwt::{SigningKey, claims};
+pub use ledger::IssuedToken;
+pub use limits::Limit;
+pub use video_indexer::{OPERATIONS, Operations, VideoIndexer};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also after a test has panicked with the lock in hand.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
