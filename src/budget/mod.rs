@@ -1,1 +1,310 @@
-//! x
+//! Who may call a provider when: one budget per account, shared by all objects that use it.
+//!
+//! May not enter: Kubernetes, providers, tasks, timers. All is pure over [`Now`], so that it runs in virtual time.
+//!
+//! ```text
+//! enqueue → queue (two classes) → grant ── the call ── finish
+//!                                   │                    │
+//!                 windows, slots, throttle, credential ←─┘
+//! ```
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `window` | limits; exact sliding windows |
+//! | `throttle` | Retry-After and back-off |
+//! | `lane` | rounds over namespaces, earliest expiry first |
+//! | `queue` | the classes of one account, promotion by time |
+//! | `account` | one account: all of the above, its credential and its open calls |
+//! | `schedule` | turns among accounts |
+//!
+//! # Order
+//! *Urgent* (its `urgent_at` has come, or it expires before the whole queue can be served) goes before the *second
+//! class*, in which objects without a token lead. While both wait, each tenth grant is the second class's. Of a window
+//! longer than 30 s, the second class leaves a tenth of the requests to the urgent: else first issues could spend an
+//! hour's window at once, and a renewal that becomes urgent a minute later would have to wait for the next one.
+//!
+//! # Demand
+//! An account is oversubscribed when the requests wanted within the last 10 min (or the longest window, if that is
+//! more), which are those called and those that wait now, exceed 80 % of what that span serves at the sustained rate.
+
+mod account;
+mod lane;
+mod queue;
+mod schedule;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::unchecked_time_subtraction)]
+mod tests;
+mod throttle;
+mod window;
+
+pub use window::{Limits, Window};
+
+use crate::api::key::ObjectKey;
+use crate::clock::{Now, Timestamp};
+use account::Account;
+use queue::Entry;
+use schedule::Schedule;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use window::Opening;
+
+/// Host, account id and credential identity, joined by the caller: who lacks the credential can't touch its budget.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct AccountKey(pub Arc<str>);
+
+/// An object that wants to make one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Who asks.
+    pub key: ObjectKey,
+    /// It has no token yet.
+    pub first: bool,
+    /// When the token that it has ends.
+    pub expires_at: Option<Timestamp>,
+    /// When half of the renewal margin is gone.
+    pub urgent_at: Option<Timestamp>,
+}
+
+/// Leave to make one call, until [`Budgets::finish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who may call.
+    pub key: ObjectKey,
+    /// On whose budget.
+    pub account: AccountKey,
+    /// Since its first ask.
+    pub waited: Duration,
+}
+
+/// What came of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A token: the credential is proven.
+    Issued,
+    /// Too many requests: the whole account stops.
+    Throttled {
+        /// The provider's own wish. None (or zero): back-off from 1 s, doubling to 5 min. Cut at a day.
+        retry_after: Option<Duration>,
+    },
+    /// The credential was refused and is not proven: the account is locked for 15 min or until it changes.
+    CredentialRejected,
+    /// Any answer, or none, that says nothing about the account.
+    Failed,
+    /// No call was made: the slot comes back unused.
+    NotCalled,
+}
+
+/// How an account stands; of an unknown one, all is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// Time left of the provider's throttle.
+    pub throttled_for: Option<Duration>,
+    /// Time left until a refused credential is tried again.
+    pub locked_for: Option<Duration>,
+    /// Objects that wait for a grant.
+    pub waiting: usize,
+    /// Grants not yet finished.
+    pub in_flight: usize,
+    /// A token was issued with the credential as it is now.
+    pub proven: bool,
+    /// More is wanted than the budget can be trusted to serve; see the module's text.
+    pub oversubscribed: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Waiting(AccountKey),
+    /// With the number of its call.
+    Granted(AccountKey, u64),
+}
+
+/// All budgets, and who waits for them. Remembers no object that neither waits nor holds a grant.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    accounts: BTreeMap<AccountKey, Account>,
+    places: BTreeMap<ObjectKey, Place>,
+    schedule: Schedule,
+    /// Accounts that no provider uses, kept while anyone waits, or while a throttle, a lock or spent requests count.
+    unused: BTreeSet<AccountKey>,
+    waiting: usize,
+    /// Numbers the asks.
+    seq: u64,
+}
+
+impl Budgets {
+    /// New or changed limits of an account; keeps what is spent. Until the first call nothing is granted.
+    pub fn configure(&mut self, account: &AccountKey, limits: Limits) {
+        self.unused.remove(account);
+        if self.accounts.entry(account.clone()).or_default().configure(limits) {
+            self.look_again_at(account);
+        }
+    }
+
+    /// No provider uses the account any more: who waits for it is withdrawn. Throttle, lock and spent requests are
+    /// remembered as long as they count, should it come back.
+    pub fn retire(&mut self, account: &AccountKey) {
+        let Some(known) = self.accounts.get_mut(account) else { return };
+        known.retire();
+        let waiting: Vec<_> = known.queue.keys().cloned().collect();
+        for key in waiting {
+            self.withdraw(&key);
+        }
+        self.schedule.remove(account);
+        self.unused.insert(account.clone());
+    }
+
+    /// Waits for a grant. A second ask updates the first and keeps its place in time, also on another account; an
+    /// object that holds a grant of this account keeps it and doesn't wait.
+    ///
+    /// A grant of another account goes back unused: an object calls from its reconcile, of which there is one at a
+    /// time, so no call is under way while it asks.
+    pub fn enqueue(&mut self, account: &AccountKey, ask: Ask, now: Now) {
+        match self.places.get(&ask.key) {
+            Some(Place::Granted(held, _)) if held == account => return,
+            Some(Place::Granted(..)) => self.finish(&ask.key, Outcome::NotCalled, now),
+            Some(Place::Waiting(_)) | None => {}
+        }
+        let old = self.entry(&ask.key);
+        if old.is_some_and(|(held, entry)| held == account && entry.asks(&ask)) {
+            return;
+        }
+        let place = old.map(|(_, entry)| (entry.since, entry.seq));
+        if old.is_some_and(|(held, _)| held != account) {
+            self.withdraw(&ask.key);
+        }
+        let (since, seq) = place.unwrap_or((now.mono, self.seq + 1));
+        self.seq = self.seq.max(seq);
+        let entry = Entry { first: ask.first, expires_at: ask.expires_at, urgent_at: ask.urgent_at, since, seq };
+        if self.places.insert(ask.key.clone(), Place::Waiting(account.clone())).is_none() {
+            self.waiting += 1;
+        }
+        let known = self.accounts.entry(account.clone()).or_insert_with(|| {
+            self.unused.insert(account.clone());
+            Account::default()
+        });
+        known.queue.insert(ask.key, entry);
+        self.look_again_at(account);
+    }
+
+    /// No longer waits: deleted, changed, no longer due. A grant is not touched, since its call may be under way:
+    /// whoever holds one and won't call says so by [`Outcome::NotCalled`].
+    pub fn withdraw(&mut self, key: &ObjectKey) {
+        let Some(Place::Waiting(account)) = self.places.get(key) else { return };
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.queue.remove(key);
+        }
+        self.places.remove(key);
+        self.waiting -= 1;
+    }
+
+    /// At most `room` grants, in turns over the accounts. Each takes a slot of its account and a request of every
+    /// window, from now until a period after its end. A grant that isn't finished within 2 min counts as
+    /// [`Outcome::Failed`], so that a lost one doesn't hold its account.
+    pub fn grant(&mut self, now: Now, room: usize) -> Vec<Grant> {
+        self.forget_unused(now);
+        let mut grants = Vec::new();
+        while grants.len() < room {
+            let Some(account) = self.schedule.next(now.mono) else { break };
+            let Some(known) = self.accounts.get_mut(&account) else {
+                self.schedule.remove(&account);
+                continue;
+            };
+            while let Some(key) = known.end_forgotten_call(now.mono) {
+                self.places.remove(&key);
+            }
+            match known.opening(now) {
+                Opening::Now => {}
+                later => {
+                    self.schedule.set(&account, later);
+                    continue;
+                }
+            }
+            let granted = known.grant(now);
+            self.schedule.set_served(&account, known.opening(now));
+            let Some((key, entry, call)) = granted else { continue };
+            self.waiting -= 1;
+            self.places.insert(key.clone(), Place::Granted(account.clone(), call));
+            grants.push(Grant { key, account, waited: now.mono.saturating_duration_since(entry.since) });
+        }
+        grants
+    }
+
+    /// When [`Budgets::grant`] may next yield something by time alone (given room); zero: at once. None: only an
+    /// event (enqueue, finish, configure, `credential_changed`) can bring it. It may name a time too early, never one
+    /// too late; ask again after each call of `grant` and each event.
+    pub fn next_grant_in(&self, now: Now) -> Option<Duration> {
+        self.schedule.next_in(now.mono)
+    }
+
+    /// The end of a grant; without one, nothing happens.
+    pub fn finish(&mut self, key: &ObjectKey, outcome: Outcome, now: Now) {
+        let Some(Place::Granted(account, call)) = self.places.get(key) else { return };
+        let (account, call) = (account.clone(), *call);
+        self.places.remove(key);
+        if let Some(known) = self.accounts.get_mut(&account) {
+            known.finish(call, outcome, now.mono);
+            self.look_again_at(&account);
+        }
+    }
+
+    /// The account's credential has another value: a lock is lifted, and it is to be proven again. What calls under
+    /// way say of the old one is ignored.
+    pub fn credential_changed(&mut self, account: &AccountKey) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.credential_changed();
+            self.look_again_at(account);
+        }
+    }
+
+    /// How an account stands.
+    pub fn state(&self, account: &AccountKey, now: Now) -> AccountState {
+        self.accounts.get(account).map(|known| known.state(now)).unwrap_or_default()
+    }
+
+    /// It has asked and has no grant yet.
+    pub fn waiting(&self, key: &ObjectKey) -> bool {
+        matches!(self.places.get(key), Some(Place::Waiting(_)))
+    }
+
+    /// It holds a grant.
+    pub fn granted(&self, key: &ObjectKey) -> bool {
+        matches!(self.places.get(key), Some(Place::Granted(..)))
+    }
+
+    /// All that wait, over all accounts.
+    pub fn queue_depth(&self) -> usize {
+        self.waiting
+    }
+
+    /// What a waiting object asked, and of whom.
+    fn entry(&self, key: &ObjectKey) -> Option<(&AccountKey, Entry)> {
+        let Some(Place::Waiting(account)) = self.places.get(key) else { return None };
+        Some((account, *self.accounts.get(account)?.queue.get(key)?))
+    }
+
+    /// An event may have opened the account: the next `grant` looks at it.
+    fn look_again_at(&mut self, account: &AccountKey) {
+        let waits = self.accounts.get(account).is_some_and(|known| !known.queue.is_empty());
+        self.schedule.set(account, if waits { Opening::Now } else { Opening::Event });
+    }
+
+    fn forget_unused(&mut self, now: Now) {
+        let accounts = &mut self.accounts;
+        let schedule = &mut self.schedule;
+        self.unused.retain(|account| {
+            let keep = accounts.get_mut(account).is_some_and(|known| !known.is_forgettable(now));
+            if !keep {
+                accounts.remove(account);
+                schedule.remove(account);
+            }
+            keep
+        });
+    }
+}
+
+impl Entry {
+    fn asks(&self, ask: &Ask) -> bool {
+        (self.first, self.expires_at, self.urgent_at) == (ask.first, ask.expires_at, ask.urgent_at)
+    }
+}

@@ -1,0 +1,180 @@
+//! The waiting objects of one account: two classes, and promotion by time.
+
+use super::lane::{Lane, Place};
+use crate::api::key::ObjectKey;
+use crate::clock::Timestamp;
+use chrono::TimeDelta;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// While both classes wait, this many urgent grants go before one of the second class: it keeps a tenth.
+const URGENT_IN_A_ROW: u32 = 9;
+
+/// One waiting object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) first: bool,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) urgent_at: Option<Timestamp>,
+    /// Its place in time: since when it waits, and its number.
+    pub(super) since: Instant,
+    pub(super) seq: u64,
+}
+
+impl Entry {
+    fn place(&self) -> Place {
+        Place { expiry: self.expires_at.into(), seq: self.seq }
+    }
+
+    /// Leads the second class: there is no token to live on, be it the first or one that got lost.
+    fn leads(&self) -> bool {
+        self.first || self.expires_at.is_none()
+    }
+}
+
+/// Urgent objects, first issues, and the rest. An object that has become urgent stays so until it is served, withdrawn
+/// or asks otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: BTreeMap<ObjectKey, (Entry, bool)>,
+    urgent: Lane,
+    first: Lane,
+    rest: Lane,
+    /// The second class by `urgent_at`.
+    by_urgent_at: BTreeMap<(Timestamp, u64), ObjectKey>,
+    /// The second class by `expires_at`.
+    by_expiry: BTreeMap<(Timestamp, u64), ObjectKey>,
+    urgent_in_a_row: u32,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Entry> {
+        self.entries.get(key).map(|(entry, _)| entry)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.entries.keys()
+    }
+
+    /// Puts `key` into the second class; [`Queue::promote`] moves it on. Replaces what it asked before, and its
+    /// namespace keeps its round.
+    pub(super) fn insert(&mut self, key: ObjectKey, entry: Entry) {
+        let old = self.entries.insert(key.clone(), (entry, false));
+        let in_lane =
+            old.is_some_and(|(old, urgent)| !urgent && (old.leads(), old.place()) == (entry.leads(), entry.place()));
+        if !in_lane {
+            self.second_lane(&entry).insert(&key, entry.place());
+        }
+        if let Some((old, urgent)) = old {
+            self.unlist(&old);
+            if urgent {
+                self.urgent.remove(&key, old.place());
+            } else if !in_lane {
+                self.second_lane(&old).remove(&key, old.place());
+            }
+        }
+        if let Some(at) = entry.urgent_at {
+            self.by_urgent_at.insert((at, entry.seq), key.clone());
+        }
+        if let Some(at) = entry.expires_at {
+            self.by_expiry.insert((at, entry.seq), key);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
+        let (entry, urgent) = self.entries.remove(key)?;
+        if urgent {
+            self.urgent.remove(key, entry.place());
+        } else {
+            self.second_lane(&entry).remove(key, entry.place());
+            self.unlist(&entry);
+        }
+        Some(entry)
+    }
+
+    /// Makes urgent whatever has reached its `urgent_at`, or expires within `need`.
+    pub(super) fn promote(&mut self, wall: Timestamp, need: Duration) {
+        while let Some((&(at, _), key)) = self.by_urgent_at.first_key_value() {
+            if at > wall {
+                break;
+            }
+            self.make_urgent(&key.clone());
+        }
+        let horizon = plus(wall, need);
+        while let Some((&(at, _), key)) = self.by_expiry.first_key_value() {
+            if at >= horizon {
+                break;
+            }
+            self.make_urgent(&key.clone());
+        }
+    }
+
+    /// How long until [`Queue::promote`] finds something by time alone.
+    pub(super) fn next_promotion(&self, wall: Timestamp, need: Duration) -> Option<Duration> {
+        let by_urgent_at = self.by_urgent_at.keys().next().map(|(at, _)| *at - wall);
+        // A millisecond beyond: the horizon must pass the expiry.
+        let by_expiry = self.by_expiry.keys().next().map(|(at, _)| *at - plus(wall, need) + TimeDelta::milliseconds(1));
+        let soonest = [by_urgent_at, by_expiry].into_iter().flatten().min()?;
+        Some(soonest.to_std().unwrap_or_default())
+    }
+
+    /// Only the second class waits, if any does.
+    pub(super) fn nothing_is_urgent(&self) -> bool {
+        self.urgent.is_empty()
+    }
+
+    /// Takes the next in order.
+    pub(super) fn pop(&mut self) -> Option<(ObjectKey, Entry)> {
+        let second_waits = !(self.first.is_empty() && self.rest.is_empty());
+        let seconds_turn = self.urgent.is_empty() || self.urgent_in_a_row >= URGENT_IN_A_ROW;
+        let key = if second_waits && seconds_turn {
+            self.urgent_in_a_row = 0;
+            let lane = if self.first.is_empty() { &mut self.rest } else { &mut self.first };
+            lane.pop()?
+        } else {
+            self.urgent_in_a_row += u32::from(second_waits);
+            self.urgent.pop()?
+        };
+        let (entry, urgent) = self.entries.remove(&key)?;
+        if !urgent {
+            self.unlist(&entry);
+        }
+        Some((key, entry))
+    }
+
+    fn make_urgent(&mut self, key: &ObjectKey) {
+        let Some((entry, urgent)) = self.entries.get_mut(key) else { return };
+        *urgent = true;
+        let entry = *entry;
+        self.unlist(&entry);
+        self.second_lane(&entry).remove(key, entry.place());
+        self.urgent.insert(key, entry.place());
+    }
+
+    fn second_lane(&mut self, entry: &Entry) -> &mut Lane {
+        if entry.leads() { &mut self.first } else { &mut self.rest }
+    }
+
+    /// Drops an entry from the indexes of what may yet become urgent.
+    fn unlist(&mut self, entry: &Entry) {
+        if let Some(at) = entry.urgent_at {
+            self.by_urgent_at.remove(&(at, entry.seq));
+        }
+        if let Some(at) = entry.expires_at {
+            self.by_expiry.remove(&(at, entry.seq));
+        }
+    }
+}
+
+fn plus(wall: Timestamp, by: Duration) -> Timestamp {
+    TimeDelta::from_std(by).ok().and_then(|by| wall.checked_add_signed(by)).unwrap_or(Timestamp::MAX_UTC)
+}

@@ -1,0 +1,169 @@
+//! Throttles, credentials and demand of one account.
+
+use super::*;
+
+fn state(world: &World) -> super::super::AccountState {
+    world.budgets.state(&account("a"), world.now())
+}
+
+/// Grants one and ends it at once.
+fn call(world: &mut World, outcome: Outcome) {
+    let granted = world.budgets.grant(world.now(), 1);
+    assert_eq!(granted.len(), 1, "nothing was granted at {:?}", world.at);
+    world.budgets.finish(&granted[0].key, outcome, world.now());
+}
+
+fn bulk(world: &mut World, count: u32) {
+    (0..count).for_each(|number| world.ask_first(&format!("ns/o{number}")));
+}
+
+#[test]
+fn p07_back_off_doubles_from_a_second_to_five_minutes_and_ends_with_a_token() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        call(&mut world, Outcome::Throttled { retry_after: None });
+        assert_eq!(state(&world).throttled_for, Some(secs(wait)));
+        assert!(world.budgets.grant(world.now(), 9).is_empty());
+        assert_eq!(world.budgets.next_grant_in(world.now()), Some(secs(wait)));
+        world.at += secs(wait);
+    }
+    call(&mut world, Outcome::Issued);
+    call(&mut world, Outcome::Throttled { retry_after: Some(Duration::ZERO) });
+    assert_eq!(state(&world).throttled_for, Some(secs(1)), "a wish of 0 s is none");
+}
+
+#[test]
+fn p07_answers_to_calls_already_under_way_neither_double_the_back_off_nor_end_it() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    let granted = world.budgets.grant(world.now(), 4);
+    for grant in &granted[..3] {
+        world.budgets.finish(&grant.key, Outcome::Throttled { retry_after: None }, world.now());
+    }
+    assert_eq!(state(&world).throttled_for, Some(secs(1)));
+    world.budgets.finish(&granted[3].key, Outcome::Issued, world.now());
+    assert_eq!(state(&world).throttled_for, Some(secs(1)), "it began before the throttle");
+
+    world.at += secs(1);
+    let probe = world.budgets.grant(world.now(), 10);
+    assert_eq!(probe.len(), 1, "after a throttle, one at a time");
+    world.budgets.finish(&probe[0].key, Outcome::Failed, world.now());
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 4, "until another answer came");
+}
+
+#[test]
+fn p07_the_longest_retry_after_counts_and_is_cut_at_a_day() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    let granted = world.budgets.grant(world.now(), 4);
+    for (grant, wait) in granted.iter().zip([50, 20]) {
+        world.budgets.finish(&grant.key, Outcome::Throttled { retry_after: Some(secs(wait)) }, world.now());
+    }
+    assert_eq!(state(&world).throttled_for, Some(secs(50)));
+    let for_ever = Outcome::Throttled { retry_after: Some(Duration::MAX) };
+    world.budgets.finish(&granted[2].key, for_ever, world.now());
+    assert_eq!(state(&world).throttled_for, Some(secs(86_400)));
+}
+
+#[test]
+fn p07_an_unproven_credential_is_tried_by_one_object_at_a_time() {
+    let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+    bulk(&mut world, 50);
+    for outcome in [Outcome::Failed, Outcome::NotCalled, Outcome::Issued] {
+        let granted = world.budgets.grant(world.now(), 10);
+        assert_eq!(granted.len(), 1);
+        assert!(!state(&world).proven);
+        world.budgets.finish(&granted[0].key, outcome, world.now());
+    }
+    assert!(state(&world).proven);
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 4);
+}
+
+#[test]
+fn p07_a_refused_credential_locks_its_account_for_a_quarter_of_an_hour_or_until_it_changes() {
+    let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+    bulk(&mut world, 50);
+    call(&mut world, Outcome::CredentialRejected);
+    assert_eq!(state(&world).locked_for, Some(secs(900)));
+    world.at += secs(899);
+    assert!(world.budgets.grant(world.now(), 10).is_empty());
+    world.at += secs(1);
+    call(&mut world, Outcome::CredentialRejected);
+    assert!(world.budgets.grant(world.now(), 10).is_empty());
+
+    world.budgets.credential_changed(&account("a"));
+    assert_eq!(state(&world).locked_for, None);
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 1);
+}
+
+#[test]
+fn p07_an_answer_to_an_older_credential_says_nothing_of_the_new_one() {
+    for outcome in [Outcome::Issued, Outcome::CredentialRejected] {
+        let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+        bulk(&mut world, 50);
+        let granted = world.budgets.grant(world.now(), 10);
+        world.budgets.credential_changed(&account("a"));
+        world.budgets.finish(&granted[0].key, outcome, world.now());
+        assert_eq!((state(&world).proven, state(&world).locked_for), (false, None), "{outcome:?}");
+    }
+}
+
+#[test]
+fn p07_a_throttle_and_a_lock_survive_an_account_that_goes_and_comes_back() {
+    let limits = limits(&[(2, secs(3600))], 4);
+    let cases =
+        [(Outcome::Throttled { retry_after: Some(secs(60)) }, secs(60)), (Outcome::CredentialRejected, secs(900))];
+    for (outcome, wait) in cases {
+        let mut world = World::with_accounts(&["a"], &limits);
+        bulk(&mut world, 5);
+        call(&mut world, outcome);
+        world.budgets.retire(&account("a"));
+        assert_eq!(world.budgets.queue_depth(), 0);
+        assert!(!world.budgets.waiting(&key("ns/o3")));
+        assert!(world.budgets.grant(world.now(), 10).is_empty());
+
+        world.budgets.configure(&account("a"), limits.clone());
+        bulk(&mut world, 5);
+        assert!(world.budgets.grant(world.now(), 10).is_empty());
+        assert_eq!(world.budgets.next_grant_in(world.now()), Some(wait));
+        world.at += wait;
+        call(&mut world, Outcome::Issued);
+        assert!(world.budgets.grant(world.now(), 10).is_empty(), "the window remembers the first call");
+
+        world.budgets.retire(&account("a"));
+        world.at += secs(7200);
+        world.budgets.grant(world.now(), 10);
+        assert!(world.budgets.accounts.is_empty(), "then nothing is left of it");
+    }
+}
+
+#[test]
+fn p06_an_account_without_limits_grants_nothing_until_it_is_configured() {
+    let mut world = World::with_accounts(&[], &Limits::default());
+    bulk(&mut world, 2);
+    assert!(world.budgets.grant(world.now(), 10).is_empty());
+    assert_eq!(world.budgets.next_grant_in(world.now()), None);
+    world.budgets.configure(&account("a"), limits(&[], 1));
+    assert_eq!(world.budgets.next_grant_in(world.now()), Some(Duration::ZERO));
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 1);
+}
+
+#[test]
+fn p06_an_account_is_oversubscribed_when_more_than_four_fifths_of_its_budget_are_wanted() {
+    // 10 min at 1 request a second.
+    let cases =
+        [("below", 470, 0, false), ("waiting", 0, 490, true), ("called", 490, 0, true), ("both", 300, 190, true)];
+    for (name, called, waiting, expected) in cases {
+        let mut world = World::proven(&limits(&[(60, secs(60))], 4));
+        bulk(&mut world, called);
+        let start = world.at;
+        world.run_until(start + secs(599), |_| issued_in(Duration::ZERO));
+        assert_eq!(world.grants.len(), called as usize, "{name}");
+        bulk(&mut world, waiting);
+        assert_eq!(state(&world).oversubscribed, expected, "{name}");
+        (0..waiting).for_each(|number| world.budgets.withdraw(&key(&format!("ns/o{number}"))));
+        world.at += secs(601);
+        assert!(!state(&world).oversubscribed, "{name}: it has passed");
+    }
+}

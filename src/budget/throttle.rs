@@ -1,0 +1,67 @@
+//! What a provider's "too many requests" means for its account.
+
+use super::window::after;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const LAST_BACK_OFF: Duration = Duration::from_mins(5);
+/// A Retry-After beyond this is cut: no mistaken header stops an account for ever.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// The throttle of one account. Calls are numbered in the order of their grants.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    until: Option<Instant>,
+    /// The last back-off that we chose ourselves.
+    back_off: Option<Duration>,
+    /// The last call granted when the provider last said stop: only a later one tells anything new.
+    last_call: u64,
+    /// Until a later call gets another answer, calls go one at a time.
+    probing: bool,
+}
+
+impl Throttle {
+    /// The provider throttled call number `call`; `last_call` is the youngest that was granted.
+    pub(super) fn said_stop(&mut self, call: u64, last_call: u64, retry_after: Option<Duration>, now: Instant) {
+        let wait = match retry_after {
+            Some(wait) if !wait.is_zero() => wait.min(LONGEST),
+            _ => self.next_back_off(call),
+        };
+        let until = after(now, wait);
+        self.until = Some(self.until.map_or(until, |known| known.max(until)));
+        self.last_call = last_call;
+        self.probing = true;
+    }
+
+    /// Call number `call` was answered otherwise.
+    pub(super) fn answered(&mut self, call: u64, issued: bool) {
+        if call > self.last_call {
+            self.probing = false;
+            if issued {
+                self.back_off = None;
+            }
+        }
+    }
+
+    /// Calls must go one at a time.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// The account is stopped until then, if that is still ahead.
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+
+    /// Doubles once per probe: answers to calls that were already under way don't count again.
+    fn next_back_off(&mut self, call: u64) -> Duration {
+        let wait = match self.back_off {
+            None => FIRST_BACK_OFF,
+            Some(last) if call > self.last_call => (last * 2).min(LAST_BACK_OFF),
+            Some(last) => last,
+        };
+        self.back_off = Some(wait);
+        wait
+    }
+}
