@@ -1,4 +1,5 @@
 //! What the tests, the demo and the benches share. It knows nothing of the operator's code.
 
 pub mod emulator;
+pub mod stand;
 pub mod tls;

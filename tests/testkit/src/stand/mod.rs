@@ -1,0 +1,22 @@
+//! The real control plane that tests, demo and benches run against, and what stands around it.
+//!
+//! | File | What it is |
+//! |---|---|
+//! | [`controlplane`] | etcd, kube-apiserver and kube-controller-manager on loopback |
+//! | [`proxy`] | what the operator talks to instead of the API server: counts, holds, fails and cuts requests |
+//! | [`operator`] | the operator as a process |
+//! | [`observer`] | watches every Secret for tokens that have expired |
+//! | [`wait`], [`yaml`] | conditions with a deadline; manifests |
+//! | [`process`], [`kubeconfig`] | children that die with the test; who one is to an API server |
+//!
+//! Nothing here knows the operator's code: it is seen from outside, as a user sees it.
+
+pub mod controlplane;
+pub mod kubeconfig;
+pub mod process;
+pub mod wait;
+pub mod yaml;
+
+pub use controlplane::{ControlPlane, ControlPlaneOptions, shared};
+pub use kubeconfig::Kubeconfig;
+pub use wait::eventually;

@@ -1,0 +1,104 @@
+//! The stand itself: what the other tests take for granted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use testkit::stand::{ControlPlane, ControlPlaneOptions, shared, wait, yaml};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn config_map(name: &str) -> ConfigMap {
+    ConfigMap { metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() }, ..ConfigMap::default() }
+}
+
+#[tokio::test]
+async fn a_secret_goes_with_its_owner() {
+    let plane = shared().await.unwrap();
+    println!("up in {:?}", plane.startup());
+    let (client, namespace) = (plane.client().unwrap(), plane.namespace("gc").await.unwrap());
+    let owners: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let secrets: Api<Secret> = Api::namespaced(client, &namespace);
+    let owner = owners.create(&PostParams::default(), &config_map("owner")).await.unwrap();
+    let reference = OwnerReference {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        name: "owner".into(),
+        uid: owner.metadata.uid.unwrap(),
+        ..OwnerReference::default()
+    };
+    let metadata =
+        ObjectMeta { name: Some("owned".into()), owner_references: Some(vec![reference]), ..ObjectMeta::default() };
+    secrets.create(&PostParams::default(), &Secret { metadata, ..Secret::default() }).await.unwrap();
+    owners.delete("owner", &DeleteParams::background()).await.unwrap();
+    wait::is_gone(&secrets, "owned", SOON).await;
+}
+
+#[tokio::test]
+async fn the_shared_stand_serves_tests_on_their_own_runtimes() {
+    let plane = shared().await.unwrap();
+    let (a, b) = (plane.namespace("twin").await.unwrap(), plane.namespace("twin").await.unwrap());
+    assert_ne!(a, b);
+}
+
+#[tokio::test]
+async fn the_operator_may_do_what_its_role_says_and_no_more() {
+    let plane = shared().await.unwrap();
+    let namespace = plane.namespace("rbac").await.unwrap();
+    let client = plane.operator_kubeconfig().await.unwrap().client().unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let metadata = ObjectMeta { name: Some("s".into()), ..ObjectMeta::default() };
+    secrets.create(&PostParams::default(), &Secret { metadata, ..Secret::default() }).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    match maps.create(&PostParams::default(), &config_map("m")).await {
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{status:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn manifests_are_checked_strictly() {
+    let plane = shared().await.unwrap();
+    let (client, namespace) = (plane.client().unwrap(), plane.namespace("yaml").await.unwrap());
+    let good = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n---\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: b}\n";
+    assert_eq!(yaml::apply(&client, &namespace, good).await.unwrap().len(), 2);
+    yaml::delete(&client, &namespace, good).await.unwrap();
+    let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatum: {k: v}\n";
+    let refused = format!("{:#}", yaml::apply(&client, &namespace, bad).await.unwrap_err());
+    assert!(refused.contains("datum"), "{refused}");
+}
+
+#[tokio::test]
+async fn two_stands_run_at_once_and_one_can_stop_pause_and_come_back() {
+    let plain = || ControlPlaneOptions { controllers: Vec::new(), install: false, ..ControlPlaneOptions::default() };
+    let audited = ControlPlaneOptions { audit_level: Some("Metadata".into()), ..plain() };
+    let (mut one, two) = tokio::try_join!(ControlPlane::start(plain()), ControlPlane::start(audited)).unwrap();
+    println!("up in {:?} and {:?}", one.startup(), two.startup());
+    assert_ne!(one.api_url(), two.api_url());
+    let kept = one.namespace("kept").await.unwrap();
+    let other: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(two.client().unwrap());
+    assert!(other.get_opt(&kept).await.unwrap().is_none());
+    assert!(std::fs::read_to_string(two.audit_log().unwrap()).unwrap().contains(&kept));
+
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(one.client().unwrap());
+    one.pause_apiserver().unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(500), namespaces.get(&kept)).await.is_err());
+    one.resume_apiserver().unwrap();
+    namespaces.get(&kept).await.unwrap();
+
+    one.stop_apiserver();
+    assert!(namespaces.get(&kept).await.is_err());
+    one.start_apiserver().await.unwrap();
+    assert_eq!(namespaces.get(&kept).await.unwrap().metadata.name.as_deref(), Some(kept.as_str()));
+
+    let pids: BTreeMap<_, _> = [("one", one.apiserver_pid().unwrap()), ("two", two.apiserver_pid().unwrap())].into();
+    let directory = one.directory().to_owned();
+    drop((one, two));
+    for (name, pid) in pids {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{name} is still there");
+    }
+    assert!(!directory.exists());
+}
