@@ -10,10 +10,10 @@ set -euo pipefail
 # One line per binary: name, module folder beside this script, package,
 # the module whose version it reports (- for none), seconds from cold on 2 cores.
 tools='
-etcd                     etcd        go.etcd.io/etcd/server/v3                   -                  30
+etcd                     etcd        go.etcd.io/etcd/server/v3                   -                  60
 kube-apiserver           kubernetes  k8s.io/kubernetes/cmd/kube-apiserver           k8s.io/kubernetes  280
 kube-controller-manager  kubernetes  k8s.io/kubernetes/cmd/kube-controller-manager  k8s.io/kubernetes  120
-kubectl                  kubernetes  k8s.io/kubernetes/cmd/kubectl                  k8s.io/kubernetes  60
+kubectl                  kubernetes  k8s.io/kubernetes/cmd/kubectl                  k8s.io/kubernetes  30
 '
 heartbeat=20
 
@@ -42,7 +42,7 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
   say "KUBEBUILDER_ASSETS ($KUBEBUILDER_ASSETS) lacks ${lacks% }; using a build of the pinned versions instead"
 fi
 
-wanted=$(cd "$here" && awk '$1 == "go" { print $2 }' $(printf '%s/go.mod ' $modules) | sort -V | tail -n 1)
+wanted=$(awk '$1 == "go" { print $2 }' "$here"/*/go.mod | sort -V | tail -n 1)
 command -v go >/dev/null || die "Go is missing: install Go $wanted or newer and put it on PATH."
 command -v flock >/dev/null || die "flock is missing: install util-linux."
 
@@ -61,7 +61,8 @@ key=$(cd "$here" && {
   printf '%s\n' "$toolchain" "${flags[*]}" "$ldflags"
   for module in $modules; do cat "$module/go.mod" "$module/go.sum"; done
 } | sha256sum | cut -c 1-16)
-cache=${VTO_CACHE:-${XDG_CACHE_HOME:-${HOME:?is unset: set VTO_CACHE to a directory to build into}/.cache}/video-token-operator}
+[ -n "${VTO_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] || die "HOME is unset: set VTO_CACHE to a directory to build into."
+cache=${VTO_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/video-token-operator}
 dir=$cache/controlplane/$key
 
 if [ -z "$(missing "$dir")" ]; then
@@ -102,9 +103,9 @@ build() {
     link="$link -X k8s.io/component-base/version.gitVersion=$version"
   fi
   say "building $name (about $estimate s from cold on 2 cores, less if Go's cache is warm)"
-  part=$dir/.$name.part
+  part=$dir/.$name.$$.part
   (cd "$here/$module" && exec go build "${flags[@]}" -ldflags "$link" -o "$part" "$package") \
-    >"$log" 2>&1 3>&- 9>&- &
+    >"$log" 2>&1 3>&- 4<&- 9>&- &
   building=$!
   while kill -0 "$building" 2>/dev/null; do
     sleep 0.2
@@ -127,7 +128,9 @@ build() {
 
 lacks=$(missing "$dir")
 if [ -n "$lacks" ]; then
-  say "building ${lacks% } into $dir; about 9 minutes from cold on 2 cores, once"
+  whole=$(each_tool | while read -r name _ _ _ estimate; do [ -x "$dir/$name" ] || echo "$estimate"; done |
+    awk '{ s += $1 } END { printf "%d", (s + 59) / 60 }')
+  say "building ${lacks% } into $dir; about $whole min from cold on 2 cores, once"
   begun=$SECONDS
   while read -r -u 4 name module package versioned estimate; do
     [ -x "$dir/$name" ] || build "$name" "$module" "$package" "$versioned" "$estimate"
