@@ -1,0 +1,209 @@
+//! The election's loop: look, decide, write, sleep.
+
+use super::step::{Action, Observed, held, released, step};
+use super::{LeaseHandle, Settings};
+use crate::clock;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// No try is given less, unless the lease ends before.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// One process in the election.
+#[derive(Debug)]
+pub struct Candidate {
+    api: Api<Lease>,
+    settings: Settings,
+    handle: LeaseHandle,
+    /// The Lease as last read or written, with its resourceVersion.
+    stored: Option<Lease>,
+    observed: Option<Observed>,
+    failing: bool,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Held,
+    Anothers { until: Instant },
+}
+
+/// Why a try came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    #[error("the API server gave no answer within {0:?}")]
+    Silence(Duration),
+}
+
+impl Candidate {
+    pub(super) fn new(api: Api<Lease>, settings: Settings, handle: LeaseHandle) -> Self {
+        Self { api, settings, handle, stored: None, observed: None, failing: false }
+    }
+
+    /// Stands until `stop` resolves, then lets go of the lease, so that a spare takes over at its next look. Resolve
+    /// `stop` only when all that needs the lease has ended.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = self.turn() => {}
+            }
+        }
+        self.release().await;
+    }
+
+    /// One try, and the wait for the next.
+    async fn turn(&mut self) {
+        let start = Instant::now();
+        self.notice_the_end(start);
+        let outcome = self.try_once(start).await;
+        let end = Instant::now();
+        let until = self.notice_the_end(end);
+        let retry = start + self.settings.retry_period.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
+        let next = match outcome {
+            Some(Outcome::Anothers { until }) => retry.min(until),
+            Some(Outcome::Held) | None => until.map_or(retry, |until| retry.min(until)),
+        };
+        // a silent try has used up its wait; a lease at its end is lost a moment later
+        sleep_until(next.max(end + Duration::from_millis(10))).await;
+    }
+
+    /// Until when the lease holds; says so if that is over.
+    fn notice_the_end(&self, now: Instant) -> Option<Instant> {
+        let until = self.handle.until(now);
+        if until.is_none() {
+            self.lose("it could not be renewed in time");
+        }
+        until
+    }
+
+    /// One try within its time. A holder gives each half of what is left to it: a slow answer may still come, and one
+    /// that never comes leaves room for the next try.
+    async fn try_once(&mut self, now: Instant) -> Option<Outcome> {
+        let limit = match self.handle.until(now) {
+            Some(until) => ((until - now) / 2).max(SHORTEST).min(until - now),
+            None => self.settings.renew_deadline / 2,
+        };
+        let result = match timeout(limit, self.attempt()).await {
+            Ok(result) => result.map_err(Failure::Api),
+            Err(_) => Err(Failure::Silence(limit)),
+        };
+        if let Err(failure) = &result
+            && !self.failing
+        {
+            tracing::warn!(lease = self.settings.name, "the lease can't be read or written: {failure}");
+        }
+        self.failing = result.is_err();
+        result.ok()
+    }
+
+    /// Looks if need be, decides, and writes if the lease is to be had; looks again once if another was faster.
+    async fn attempt(&mut self) -> Result<Outcome, kube::Error> {
+        if !self.is_ours() {
+            self.look().await?;
+        }
+        let mut looked_again = false;
+        loop {
+            let now = clock::now().mono;
+            let action = step(&self.settings.identity, self.observed.as_ref(), self.settings.duration, now);
+            if let Action::Wait(until) = action {
+                self.lose("another has taken it");
+                return Ok(Outcome::Anothers { until });
+            }
+            match self.write(action).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) && !looked_again => {
+                    looked_again = true;
+                    self.look().await?;
+                }
+                result => return result.map(|()| Outcome::Held),
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), kube::Error> {
+        let lease = self.api.get_opt(&self.settings.name).await?;
+        self.remember(lease);
+        Ok(())
+    }
+
+    /// Writes our record over the one that the decision saw, or fails.
+    async fn write(&mut self, action: Action) -> Result<(), kube::Error> {
+        let sent = clock::now();
+        let before = self.observed.as_ref().map(|observed| &observed.spec);
+        let spec = held(&self.settings.identity, action, before, self.settings.duration, sent);
+        let lease = self.put(spec).await?;
+        self.remember(Some(lease));
+        if self.handle.until(Instant::now()).is_none() {
+            tracing::info!(lease = self.settings.name, identity = self.settings.identity, "leading");
+        }
+        self.handle.hold_until(sent.mono + self.settings.renew_deadline);
+        Ok(())
+    }
+
+    /// One PUT that holds only while nobody else has written, or one POST where there is no Lease.
+    async fn put(&self, spec: LeaseSpec) -> Result<Lease, kube::Error> {
+        let how = PostParams::default();
+        if let Some(stored) = &self.stored {
+            let lease = Lease { metadata: stored.metadata.clone(), spec: Some(spec) };
+            return self.api.replace(&self.settings.name, &how, &lease).await;
+        }
+        let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
+        self.api.create(&how, &Lease { metadata, spec: Some(spec) }).await
+    }
+
+    fn remember(&mut self, mut lease: Option<Lease>) {
+        let now = clock::now().mono;
+        if let Some(lease) = &mut lease {
+            // absent in a PUT, they stay as they are
+            lease.metadata.managed_fields = None;
+        }
+        let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
+        self.observed = spec.map(|spec| Observed::see(self.observed.take(), spec, now));
+        self.stored = lease;
+    }
+
+    fn is_ours(&self) -> bool {
+        self.observed.as_ref().is_some_and(|observed| observed.holder() == self.settings.identity)
+    }
+
+    fn lose(&self, why: &str) {
+        if *self.handle.changes().borrow() {
+            tracing::warn!(lease = self.settings.name, identity = self.settings.identity, "no longer leading: {why}");
+        }
+        self.handle.lose();
+    }
+
+    /// Lets go, if the lease is ours. A failure costs the spare the lease's duration, no more.
+    async fn release(mut self) {
+        self.handle.lose();
+        let limit = self.settings.renew_deadline / 2;
+        let result = match timeout(limit, self.let_go()).await {
+            Ok(result) => result.map_err(Failure::Api),
+            Err(_) => Err(Failure::Silence(limit)),
+        };
+        match result {
+            Ok(true) => tracing::info!(lease = self.settings.name, "the lease is released"),
+            Ok(false) => {}
+            Err(failure) => tracing::warn!(lease = self.settings.name, "the lease runs out by itself: {failure}"),
+        }
+    }
+
+    /// Looks first: the stop may have cut off a try whose write the server has taken.
+    async fn let_go(&mut self) -> Result<bool, kube::Error> {
+        self.look().await?;
+        let Some(observed) = self.observed.as_ref().filter(|_| self.is_ours()) else { return Ok(false) };
+        self.put(released(&observed.spec, clock::now())).await.map(|_| true)
+    }
+}
+
+#[cfg(test)]
+#[path = "candidate_tests.rs"]
+mod tests;

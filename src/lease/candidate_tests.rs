@@ -1,0 +1,295 @@
+//! Elections in virtual time, over an API server that is one guarded record and links that fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use crate::lease::{LeaseHandle, Settings, candidate};
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tower::BoxError;
+
+/// What stands between a candidate and the API server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Link {
+    Up,
+    /// Each way takes up to so many milliseconds.
+    Slow(u64),
+    /// Nothing arrives.
+    Cut,
+    /// Requests arrive, answers don't.
+    Deaf,
+    /// Every request is refused.
+    Refused,
+}
+
+/// The Lease on the server; null where there is none.
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<Value>>);
+
+impl Server {
+    /// Answers as the API server does: a write holds only over the resourceVersion that it names.
+    fn answer(&self, method: &Method, body: &[u8]) -> (u16, Value) {
+        let mut stored = self.0.lock().unwrap();
+        let mut wanted: Value = serde_json::from_slice(body).unwrap_or_default();
+        let version = |lease: &Value| lease.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+        match *method {
+            Method::GET if !stored.is_null() => return (200, stored.clone()),
+            Method::POST if stored.is_null() => {}
+            Method::PUT if !stored.is_null() && version(&stored) == version(&wanted) => {}
+            Method::GET | Method::PUT if stored.is_null() => return status(404),
+            _ => return status(409),
+        }
+        let next = version(&stored).as_str().map_or(1, |version| version.parse::<u64>().unwrap() + 1);
+        wanted["metadata"]["resourceVersion"] = next.to_string().into();
+        *stored = wanted;
+        (200, stored.clone())
+    }
+
+    fn holder(&self) -> String {
+        self.0.lock().unwrap().pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+}
+
+fn status(code: u16) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "Conflict" };
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code}),
+    )
+}
+
+async fn carry(server: Server, link: Link, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    let way = || async move {
+        if let Link::Slow(most) = link {
+            sleep(Duration::from_millis(fastrand::u64(0..=most))).await;
+        }
+    };
+    let (parts, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    way().await;
+    match link {
+        Link::Cut => return std::future::pending().await,
+        Link::Refused => return Err("connection refused".into()),
+        _ => {}
+    }
+    let (code, answer) = server.answer(&parts.method, &body);
+    if link == Link::Deaf {
+        return std::future::pending().await;
+    }
+    way().await;
+    Ok(Response::builder().status(code).body(Body::from(serde_json::to_vec(&answer)?))?)
+}
+
+struct Process {
+    handle: LeaseHandle,
+    link: Arc<Mutex<Link>>,
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(server: &Server, identity: &str) -> Self {
+        Self::start_with(server, identity, Duration::from_secs(10))
+    }
+
+    fn start_with(server: &Server, identity: &str, renew_deadline: Duration) -> Self {
+        let link = Arc::new(Mutex::new(Link::Up));
+        let (to, over) = (server.clone(), Arc::clone(&link));
+        let service = tower::service_fn(move |request| carry(to.clone(), *over.lock().unwrap(), request));
+        let settings = Settings {
+            namespace: "a".into(),
+            name: "b".into(),
+            identity: identity.into(),
+            duration: Duration::from_secs(15),
+            renew_deadline,
+            retry_period: Duration::from_secs(2),
+        };
+        let (handle, candidate) = candidate(kube::Client::new(service, "a"), settings);
+        let (stop, stopped) = oneshot::channel();
+        let run = tokio::spawn(candidate.run(async { drop(stopped.await) }));
+        Self { handle, link, stop, run }
+    }
+
+    fn set(&self, link: Link) {
+        *self.link.lock().unwrap() = link;
+    }
+
+    /// As a killed process: nothing runs any more, nothing is released.
+    fn crash(self) {
+        self.run.abort();
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.run.await.unwrap();
+    }
+
+    /// Waits for this one to lead, and tells how long that took.
+    async fn leads(&self) -> Duration {
+        let start = Instant::now();
+        let mut changes = self.handle.changes();
+        tokio::time::timeout(Duration::from_mins(1), changes.wait_for(|leading| *leading)).await.unwrap().unwrap();
+        assert!(self.handle.is_leader());
+        start.elapsed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clean_stop_hands_over_within_a_retry_period() {
+    let server = Server::default();
+    let first = Process::start(&server, "first");
+    first.leads().await;
+    let second = Process::start(&server, "second");
+    sleep(Duration::from_mins(1)).await;
+    assert!(first.handle.is_leader() && !second.handle.is_leader(), "a holder that renews keeps the lease");
+
+    let handle = first.handle.clone();
+    first.stop().await;
+    assert!(!handle.is_leader());
+    assert_eq!(server.holder(), "");
+    let took = second.leads().await;
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    assert_eq!(server.0.lock().unwrap()["spec"]["leaseTransitions"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_hands_over_within_the_duration_and_a_retry_period() {
+    let server = Server::default();
+    let first = Process::start(&server, "first");
+    first.leads().await;
+    let second = Process::start(&server, "second");
+    sleep(Duration::from_mins(1)).await;
+    first.crash();
+    let took = second.leads().await;
+    assert!(took <= Duration::from_secs(17), "{took:?}");
+    assert!(took >= Duration::from_secs(13), "{took:?} is before the lease ran out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_cut_off_has_stopped_before_another_starts() {
+    for link in [Link::Cut, Link::Refused, Link::Deaf] {
+        let server = Server::default();
+        let first = Process::start(&server, "first");
+        first.leads().await;
+        let second = Process::start(&server, "second");
+        sleep(Duration::from_mins(1)).await;
+        first.set(link);
+        let start = Instant::now();
+        let mut changes = first.handle.changes();
+        tokio::time::timeout(Duration::from_secs(11), changes.wait_for(|leading| !*leading)).await.unwrap().unwrap();
+        assert!(
+            start.elapsed() > Duration::from_secs(7),
+            "a holder uses its time: {:?} with {link:?}",
+            start.elapsed()
+        );
+        assert!(!first.handle.is_leader() && !second.handle.is_leader(), "{link:?}");
+        if link == Link::Deaf {
+            continue; // its writes still arrive: it keeps the others out, until somebody restarts it
+        }
+        second.leads().await;
+        first.set(Link::Up);
+        sleep(Duration::from_mins(1)).await;
+        assert!(!first.handle.is_leader() && second.handle.is_leader(), "one that comes back waits: {link:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_outage_changes_nothing() {
+    let server = Server::default();
+    let only = Process::start(&server, "only");
+    only.leads().await;
+    let mut changes = only.handle.changes();
+    changes.mark_unchanged();
+    for link in [Link::Cut, Link::Refused, Link::Deaf] {
+        only.set(link);
+        sleep(Duration::from_secs(6)).await;
+        only.set(Link::Up);
+        sleep(Duration::from_secs(20)).await;
+        assert!(only.handle.valid_for(Duration::from_secs(7)), "{link:?}");
+    }
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_another_takes_or_deletes_is_noticed_at_the_next_renewal() {
+    let server = Server::default();
+    let only = Process::start(&server, "only");
+    only.leads().await;
+    *server.0.lock().unwrap() = Value::Null;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.holder(), "only", "a deleted Lease is made again");
+    assert!(only.handle.is_leader());
+
+    server.0.lock().unwrap()["spec"]["holderIdentity"] = "thief".into();
+    server.0.lock().unwrap()["metadata"]["resourceVersion"] = "99".into();
+    sleep(Duration::from_secs(3)).await;
+    assert!(!only.handle.is_leader());
+    assert_eq!(server.holder(), "thief");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_in_the_middle_of_a_write_still_releases() {
+    let server = Server::default();
+    let only = Process::start(&server, "only");
+    only.leads().await;
+    only.set(Link::Deaf);
+    sleep(Duration::from_secs(3)).await;
+    only.set(Link::Up);
+    only.stop().await;
+    assert_eq!(server.holder(), "");
+}
+
+/// Days of an unlucky cluster: whatever the links do, and whoever stops or dies, no two lead, and once all is well one
+/// does.
+#[tokio::test(start_paused = true)]
+async fn p10_no_two_lead_at_any_moment() {
+    for seed in 0..3 {
+        fastrand::seed(seed);
+        let server = Server::default();
+        let mut processes: Vec<_> = (0..3).map(|n| tightly(&server, &format!("first-{n}"))).collect();
+        let mut led = 0_u32;
+        for round in 0..600 {
+            disturb(&server, &mut processes, round).await;
+            for _ in 0..fastrand::u32(1..200) {
+                sleep(Duration::from_millis(fastrand::u64(1..150))).await;
+                let leaders = processes.iter().filter(|process| process.handle.is_leader()).count();
+                assert!(leaders <= 1, "two lead with seed {seed} in round {round}");
+                led += u32::from(leaders == 1);
+            }
+        }
+        assert!(led > 10_000, "somebody leads most of the time: {led}");
+        for process in &processes {
+            process.set(Link::Up);
+        }
+        sleep(Duration::from_secs(25)).await;
+        assert_eq!(processes.iter().filter(|process| process.handle.is_leader()).count(), 1, "seed {seed}");
+    }
+}
+
+/// Nearly no margin between the renew deadline and the duration, so that a moment counted wrongly shows.
+fn tightly(server: &Server, identity: &str) -> Process {
+    Process::start_with(server, identity, Duration::from_millis(14_999))
+}
+
+async fn disturb(server: &Server, processes: &mut Vec<Process>, round: u32) {
+    let which = fastrand::usize(..processes.len());
+    match fastrand::u8(..8) {
+        0 => processes[which].set(Link::Cut),
+        1 => processes[which].set(Link::Deaf),
+        2 => processes[which].set(Link::Refused),
+        3 => processes[which].set(Link::Slow(4000)),
+        4 => {
+            processes.swap_remove(which).crash();
+            processes.push(tightly(server, &format!("after-crash-{round}")));
+        }
+        5 => {
+            processes.swap_remove(which).stop().await;
+            processes.push(tightly(server, &format!("after-stop-{round}")));
+        }
+        _ => processes[which].set(Link::Up),
+    }
+}

@@ -1,0 +1,156 @@
+//! Leader election over a `coordination.k8s.io/v1` Lease: client-go's algorithm, and a handle that knows by itself when
+//! its time is up.
+//!
+//! The holder renews by a PUT that carries the resourceVersion it saw last. The others measure, on their own monotonic
+//! clock, how long the record has not changed; once that exceeds the record's duration they take it. Nobody compares
+//! anybody else's wall clock. A holder works for the renew deadline after the moment *before* its last good PUT was
+//! sent; the deadline is shorter than the duration, so that one cut off from the API server has stopped before another
+//! may start. See [`step`](step::step) for the decision and [`Candidate`] for the loop.
+//!
+//! Who deletes the Lease by hand frees it for everybody at once, and its holder learns of that at its next renewal.
+//!
+//! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more.
+
+mod candidate;
+mod step;
+
+pub use candidate::Candidate;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Which Lease, for whom, and how fast. Retry period < renew deadline < duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// This process; no other process may ever have the same.
+    pub identity: String,
+    /// How long the others leave the Lease to a holder that no longer renews; on the wire in whole seconds, rounded up.
+    pub duration: Duration,
+    /// How long after its last renewal the holder still works.
+    pub renew_deadline: Duration,
+    /// How long between two tries.
+    pub retry_period: Duration,
+}
+
+/// Enters the election: the handle tells how it stands, the candidate must be run.
+pub fn candidate(client: kube::Client, settings: Settings) -> (LeaseHandle, Candidate) {
+    let handle = LeaseHandle::new(NOT_HELD);
+    let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
+    (handle.clone(), Candidate::new(api, settings, handle))
+}
+
+/// Tells whether this process may act. Cheap to clone and to ask.
+#[derive(Clone, Debug)]
+pub struct LeaseHandle(Arc<Term>);
+
+#[derive(Debug)]
+struct Term {
+    start: Instant,
+    /// Nanoseconds after `start` until which the lease holds.
+    until: AtomicU64,
+    leading: watch::Sender<bool>,
+}
+
+const NOT_HELD: u64 = 0;
+const FOREVER: u64 = u64::MAX;
+
+impl LeaseHandle {
+    /// A handle for a process that is alone: always the leader.
+    pub fn always() -> Self {
+        Self::new(FOREVER)
+    }
+
+    fn new(until: u64) -> Self {
+        Self(Arc::new(Term {
+            start: Instant::now(),
+            until: AtomicU64::new(until),
+            leading: watch::Sender::new(until == FOREVER),
+        }))
+    }
+
+    /// Whether the lease holds now.
+    pub fn is_leader(&self) -> bool {
+        self.valid_for(Duration::ZERO)
+    }
+
+    /// Whether the lease holds for `need` from now on, even if it is never renewed again. A `need` of the renew deadline
+    /// or more is never granted.
+    pub fn valid_for(&self, need: Duration) -> bool {
+        match self.0.until.load(Ordering::Acquire) {
+            NOT_HELD => false,
+            FOREVER => true,
+            until => nanoseconds(self.0.start.elapsed().saturating_add(need)) <= until,
+        }
+    }
+
+    /// Leadership as the election last saw it: its value changes when the lease is won or lost. Where a late task could
+    /// do harm, ask [`valid_for`](Self::valid_for).
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.0.leading.subscribe()
+    }
+
+    /// Until when the lease holds, if it does at `now`.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        let until = self.0.until.load(Ordering::Acquire);
+        let held = until != NOT_HELD && nanoseconds(now.saturating_duration_since(self.0.start)) <= until;
+        held.then(|| self.0.start + Duration::from_nanos(until))
+    }
+
+    fn hold_until(&self, until: Instant) {
+        let until = nanoseconds(until.saturating_duration_since(self.0.start));
+        self.0.until.store(until.clamp(NOT_HELD + 1, FOREVER - 1), Ordering::Release);
+        self.0.leading.send_if_modified(|leading| !std::mem::replace(leading, true));
+    }
+
+    fn lose(&self) {
+        self.0.until.store(NOT_HELD, Ordering::Release);
+        self.0.leading.send_if_modified(|leading| std::mem::replace(leading, false));
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_holds_until_its_time_and_tells_of_changes() {
+        let handle = LeaseHandle::new(NOT_HELD);
+        let mut changes = handle.changes();
+        assert!(!handle.is_leader() && !*changes.borrow_and_update());
+
+        handle.hold_until(Instant::now() + Duration::from_secs(10));
+        assert!(changes.has_changed().is_ok_and(|changed| changed) && *changes.borrow_and_update());
+        for (after, need, valid) in [(0, 10, true), (0, 11, false), (6, 4, true), (6, 5, false), (10, 0, true)] {
+            let handle = handle.clone();
+            let asked = handle.0.start + Duration::from_secs(after);
+            tokio::time::sleep_until(asked).await;
+            assert_eq!(handle.valid_for(Duration::from_secs(need)), valid, "{need} s after {after} s");
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!handle.is_leader(), "nothing has to run for a lease to end");
+
+        handle.lose();
+        assert!(changes.has_changed().is_ok_and(|changed| changed) && !*changes.borrow_and_update());
+        handle.lose();
+        assert!(changes.has_changed().is_ok_and(|changed| !changed), "lost once, told once");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_alone_always_leads() {
+        let handle = LeaseHandle::always();
+        assert!(handle.is_leader() && handle.valid_for(Duration::MAX) && *handle.changes().borrow());
+    }
+}

@@ -1,0 +1,165 @@
+//! The election's decision and what it writes, pure over `now`.
+
+use crate::clock::{Now, Timestamp};
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A record, and when this process first saw it just so.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Observed {
+    pub(super) spec: LeaseSpec,
+    pub(super) since: Instant,
+}
+
+impl Observed {
+    /// What `spec`, read at `now`, adds to what was seen `before`: nothing where nothing changed.
+    pub(super) fn see(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
+        before.filter(|before| before.spec == spec).unwrap_or(Self { spec, since: now })
+    }
+
+    /// Who holds the lease; nobody is empty.
+    pub(super) fn holder(&self) -> &str {
+        self.spec.holder_identity.as_deref().unwrap_or_default()
+    }
+}
+
+/// What to do about the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// There is none.
+    Create,
+    /// It is ours.
+    Renew,
+    /// It is nobody's, or its holder has been silent for its whole duration.
+    Take,
+    /// It is another's at least until then.
+    Wait(Instant),
+}
+
+/// Decides for `me`. `duration` stands in where a record has none.
+pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, now: Instant) -> Action {
+    let Some(observed) = observed else { return Action::Create };
+    match observed.holder() {
+        holder if holder == me => Action::Renew,
+        "" => Action::Take,
+        _ => {
+            let seconds = observed.spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            let free = observed.since + seconds.filter(|s| *s > 0).map_or(duration, Duration::from_secs);
+            if now < free { Action::Wait(free) } else { Action::Take }
+        }
+    }
+}
+
+/// The record that `action` writes over `before`.
+pub(super) fn held(me: &str, action: Action, before: Option<&LeaseSpec>, duration: Duration, now: Now) -> LeaseSpec {
+    let before = before.cloned().unwrap_or_default();
+    let transitions = before.lease_transitions.unwrap_or_default();
+    let now = micro_time(now.wall);
+    LeaseSpec {
+        holder_identity: Some(me.to_owned()),
+        lease_duration_seconds: Some(whole_seconds(duration)),
+        lease_transitions: Some(if action == Action::Take { transitions.saturating_add(1) } else { transitions }),
+        acquire_time: if action == Action::Renew { before.acquire_time } else { now.clone() },
+        renew_time: now,
+        ..before
+    }
+}
+
+/// The record that lets go of `before`: nobody's, and even for a reader that overlooks this, over in a second.
+pub(super) fn released(before: &LeaseSpec, now: Now) -> LeaseSpec {
+    LeaseSpec {
+        holder_identity: Some(String::new()),
+        lease_duration_seconds: Some(1),
+        renew_time: micro_time(now.wall),
+        ..before.clone()
+    }
+}
+
+fn micro_time(at: Timestamp) -> Option<MicroTime> {
+    jiff::Timestamp::from_microsecond(at.timestamp_micros()).ok().map(MicroTime)
+}
+
+/// Rounded up: the others rather wait too long.
+fn whole_seconds(duration: Duration) -> i32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const DURATION: Duration = Duration::from_secs(15);
+
+    fn spec(holder: Option<&str>, seconds: Option<i32>) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: holder.map(str::to_owned),
+            lease_duration_seconds: seconds,
+            lease_transitions: Some(4),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn what_a_candidate_does_follows_from_the_record_and_its_own_clock() {
+        let since = clock::now().mono;
+        let after = |milliseconds| since + Duration::from_millis(milliseconds);
+        let free_at = |seconds| Action::Wait(since + Duration::from_secs(seconds));
+        for (holder, seconds, now, expected, why) in [
+            (Some("me"), Some(15), after(0), Action::Renew, "ours"),
+            (Some("me"), Some(15), after(60_000), Action::Renew, "ours, though it ran out: nobody has taken it"),
+            (Some("other"), Some(15), after(0), free_at(15), "just seen"),
+            (Some("other"), Some(15), after(14_999), free_at(15), "silent for almost its duration"),
+            (Some("other"), Some(15), after(15_000), Action::Take, "silent for its duration"),
+            (Some("other"), Some(60), after(15_000), free_at(60), "its own duration counts, not ours"),
+            (Some("other"), None, after(14_000), free_at(15), "no duration: ours"),
+            (Some("other"), Some(0), after(14_000), free_at(15), "a duration of nothing: ours"),
+            (Some("other"), Some(-9), after(15_000), Action::Take, "a duration below nothing: ours"),
+            (Some(""), Some(1), after(0), Action::Take, "released"),
+            (None, None, after(0), Action::Take, "never held"),
+            (Some("me2"), Some(15), after(0), free_at(15), "another by a similar name"),
+        ] {
+            let observed = Observed { spec: spec(holder, seconds), since };
+            assert_eq!(step("me", Some(&observed), DURATION, now), expected, "{why}");
+        }
+        assert_eq!(step("me", None, DURATION, since), Action::Create);
+    }
+
+    #[test]
+    fn a_record_is_as_old_as_its_last_change() {
+        let start = clock::now().mono;
+        let later = start + Duration::from_secs(3);
+        let first = Observed::see(None, spec(Some("other"), Some(15)), start);
+        let same = Observed::see(Some(first.clone()), spec(Some("other"), Some(15)), later);
+        assert_eq!(same.since, start, "nothing changed");
+        let renewed = LeaseSpec { renew_time: micro_time(clock::now().wall), ..spec(Some("other"), Some(15)) };
+        assert_eq!(Observed::see(Some(first), renewed, later).since, later, "renewed");
+    }
+
+    #[test]
+    fn what_is_written_keeps_what_it_must() {
+        let now = clock::now();
+        let acquired = micro_time(now.wall - chrono::TimeDelta::hours(1));
+        let before = LeaseSpec { acquire_time: acquired.clone(), ..spec(Some("other"), Some(60)) };
+        for (action, transitions, acquire_time) in
+            [(Action::Renew, 4, acquired.clone()), (Action::Take, 5, micro_time(now.wall))]
+        {
+            let after = held("me", action, Some(&before), DURATION, now);
+            assert_eq!(after.holder_identity.as_deref(), Some("me"));
+            assert_eq!((after.lease_duration_seconds, after.lease_transitions), (Some(15), Some(transitions)));
+            assert_eq!((after.acquire_time, after.renew_time), (acquire_time, micro_time(now.wall)));
+        }
+        let first = held("me", Action::Create, None, Duration::from_millis(1500), now);
+        assert_eq!((first.lease_duration_seconds, first.lease_transitions), (Some(2), Some(0)));
+        assert_eq!(first.acquire_time, micro_time(now.wall));
+
+        let free = released(&before, now);
+        assert_eq!((free.holder_identity.as_deref(), free.lease_duration_seconds), (Some(""), Some(1)));
+        assert_eq!((free.acquire_time, free.lease_transitions), (acquired, Some(4)));
+    }
+}
