@@ -61,8 +61,13 @@ impl CertificateAuthority {
 
     /// A client that trusts this authority and no other.
     pub fn client(&self) -> anyhow::Result<reqwest::Client> {
+        Ok(self.client_builder()?.build()?)
+    }
+
+    /// The same, to be given further options.
+    pub fn client_builder(&self) -> anyhow::Result<reqwest::ClientBuilder> {
         let root = reqwest::Certificate::from_pem(self.ca_pem().as_bytes())?;
-        Ok(reqwest::Client::builder().tls_certs_only([root]).build()?)
+        Ok(reqwest::Client::builder().tls_certs_only([root]))
     }
 
     /// What a server on this machine presents: a fresh key, and a certificate for [`SERVER_NAMES`].

@@ -1,34 +1,24 @@
 //! The test's hand on one emulator, wrapped around its API as middleware.
 
 use super::{
-    Call, Fault, Hold, HoldPoint, IssuedToken, Limit, Rule, Seen, Target, call::Log, fault, fault::Rules, gate::Gate,
-    ledger::Ledger, limits::Limits, locked,
+    Call, Fault, Hold, HoldPoint, IssuedToken, Limit, Rule, Seen, Target, call::Log, fault::Rules, gate::Gate,
+    ledger::Ledger, limits::Limits, locked, pipeline,
 };
-use crate::tls::Connection;
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{Request, State},
-    middleware::{self, Next},
-    response::{IntoResponse as _, Response},
-};
+use axum::{Router, middleware, response::Response};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// The newest requests that are kept unless [`Control::keep_requests`] says otherwise.
 const KEPT_REQUESTS: usize = 4_096;
-
-/// No API here takes more.
-const BODY_LIMIT: usize = 1024 * 1024;
 
 /// What one API does in its own way, whatever is asked of it.
 pub trait Dialect: Send + Sync + 'static {
@@ -119,24 +109,24 @@ pub struct Counters {
 }
 
 #[derive(Default)]
-struct Knobs {
+pub(super) struct Knobs {
     life: Life,
-    latency: Duration,
+    pub(super) latency: Duration,
     clock_ahead: TimeDelta,
 }
 
 /// One emulator's controls and its truth.
 pub struct Control {
     name: &'static str,
-    dialect: Box<dyn Dialect>,
-    log: Log,
-    ledger: Ledger,
-    rules: Rules,
-    limits: Limits,
-    gate: Gate,
-    knobs: Mutex<Knobs>,
-    counters: Mutex<Counters>,
-    answered: watch::Sender<u64>,
+    pub(super) dialect: Box<dyn Dialect>,
+    pub(super) log: Log,
+    pub(super) ledger: Ledger,
+    pub(super) rules: Rules,
+    pub(super) limits: Limits,
+    pub(super) gate: Gate,
+    pub(super) knobs: Mutex<Knobs>,
+    pub(super) counters: Mutex<Counters>,
+    pub(super) answered: watch::Sender<u64>,
 }
 
 impl Control {
@@ -163,7 +153,7 @@ impl Control {
 
     /// Puts the controls around an API. Its handlers find the `Arc<Call>` in the request's extensions.
     pub fn wrap(self: &Arc<Self>, api: Router) -> Router {
-        api.layer(middleware::from_fn_with_state(self.clone(), around))
+        api.layer(middleware::from_fn_with_state(self.clone(), pipeline::around))
     }
 
     /// Plays a fault, on every request or as a [`Rule`] says. The oldest rule that matches wins.
@@ -287,141 +277,4 @@ impl Control {
         self.ledger.remember(&token, (now, expires_at), [grant.account, grant.request], call.number);
         (Some(token), life.num_seconds())
     }
-
-    /// Latency, holds, limits and faults, around the API's own answer. `None`: the connection is gone.
-    async fn answer(&self, call: &Call, request: Request, next: Next) -> Option<Response> {
-        let latency = locked(&self.knobs).latency;
-        if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
-        }
-        self.gate.pass(HoldPoint::Request, &call.target).await;
-        if let Err(wait) = self.limits.admit(&call.target.account, Instant::now()) {
-            locked(&self.counters).throttled += 1;
-            return Some(self.throttled(call, Some(whole_seconds(wait))));
-        }
-        let Some(fault) = self.rules.take(&call.target) else {
-            let response = next.run(request).await;
-            self.gate.pass(HoldPoint::Answer, &call.target).await;
-            return Some(response);
-        };
-        locked(&self.counters).faults += 1;
-        let fault = call.fault.get_or_init(|| fault);
-        self.fail(call, fault, request, next).await
-    }
-
-    /// Plays one fault.
-    async fn fail(&self, call: &Call, fault: &Fault, request: Request, next: Next) -> Option<Response> {
-        let instead = match fault {
-            Fault::Status { code, body, headers } => fault::status(*code, body.clone(), headers),
-            Fault::Throttle { retry_after } => self.throttled(call, *retry_after),
-            Fault::HugeBody => fault::huge_body(),
-            Fault::Html => fault::html(),
-            Fault::EchoRequest => self.dialect.refuse(call, StatusCode::BAD_REQUEST, &everything_in(call)),
-            Fault::ConnectionReset => {
-                // Without a connection (a router called directly) it is a request that never ends.
-                if let Some(connection) = request.extensions().get::<Connection>() {
-                    connection.reset();
-                }
-                return None;
-            }
-            _ => {
-                if let Fault::Stall(duration) = fault {
-                    tokio::time::sleep(*duration).await;
-                }
-                let response = next.run(request).await;
-                self.gate.pass(HoldPoint::Answer, &call.target).await;
-                match fault {
-                    Fault::CutBody => fault::cut(response).await,
-                    Fault::HalfJson => fault::halve(response).await,
-                    _ => response,
-                }
-            }
-        };
-        Some(instead)
-    }
-
-    fn throttled(&self, call: &Call, retry_after: Option<u64>) -> Response {
-        let message = "Too many requests. Try again later.";
-        let mut response = self.dialect.refuse(call, StatusCode::TOO_MANY_REQUESTS, message);
-        if let Some(seconds) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
-    }
-
-    /// What all answers carry: the API's own headers, and the date by the provider's clock.
-    fn stamp(&self, call: &Call, headers: &mut HeaderMap) {
-        self.dialect.stamp(call, headers);
-        let ahead = match call.fault() {
-            Some(Fault::ClockAhead(seconds)) => TimeDelta::try_seconds(*seconds).unwrap_or_default(),
-            _ => self.clock_ahead(),
-        };
-        let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if let Ok(date) = HeaderValue::try_from(date) {
-            headers.insert(header::DATE, date);
-        }
-    }
-
-    fn enter(self: &Arc<Self>) -> InFlight {
-        let mut counters = locked(&self.counters);
-        counters.requests += 1;
-        counters.in_flight += 1;
-        counters.most_in_flight = counters.most_in_flight.max(counters.in_flight);
-        InFlight(self.clone())
-    }
-
-    fn leave_with(&self, number: u64, status: StatusCode) {
-        self.log.answered(number, status.as_u16());
-        *locked(&self.counters).statuses.entry(status.as_u16()).or_default() += 1;
-        self.answered.send_modify(|count| *count += 1);
-    }
-}
-
-/// Counts a request in hand, also when its client goes away.
-struct InFlight(Arc<Control>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        locked(&self.0.counters).in_flight -= 1;
-    }
-}
-
-/// The middleware.
-async fn around(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
-    let _in_flight = control.enter();
-    let (mut parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    let call = control.log.arrive(&parts, body.clone(), |call| lower_case(&control.dialect.target(call)));
-    attach(&mut parts, &call);
-    let request = Request::from_parts(parts, Body::from(body));
-    let Some(mut response) = control.answer(&call, request, next).await else {
-        return std::future::pending().await;
-    };
-    control.stamp(&call, response.headers_mut());
-    control.leave_with(call.number, response.status());
-    response
-}
-
-fn attach(parts: &mut Parts, call: &Arc<Call>) {
-    parts.extensions.insert(call.clone());
-}
-
-fn lower_case(target: &Target) -> Target {
-    Target { account: target.account.to_lowercase(), operation: target.operation.to_lowercase() }
-}
-
-/// Retry-After knows whole seconds only.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-/// Headers and body of a request as one text with JSON escapes in it.
-fn everything_in(call: &Call) -> String {
-    let headers: BTreeMap<_, _> =
-        call.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
-    let body = String::from_utf8_lossy(&call.body);
-    let form: Vec<_> = form_urlencoded::parse(&call.body).collect();
-    json!({"path": call.uri.to_string(), "headers": headers, "body": body, "form": form}).to_string()
 }

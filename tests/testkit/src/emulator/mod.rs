@@ -7,6 +7,9 @@
 //! ```text
 //! request → record → latency → hold → limits → fault → the API's own answer → hold → fault → answer
 //! ```
+//!
+//! A further API brings its [`Dialect`], a router that is given to [`Control::wrap`], and handlers that take the
+//! [`Call`] from the request's extensions and their tokens from [`Control::issue`].
 
 mod azure;
 mod call;
@@ -18,6 +21,7 @@ mod gate;
 mod jwt;
 mod ledger;
 mod limits;
+mod pipeline;
 mod video_indexer;
 
 pub use azure::{Azure, AzureOptions, example};
@@ -30,7 +34,7 @@ pub use gate::{Hold, HoldPoint};
 pub use jwt::{SigningKey, claims};
 pub use ledger::IssuedToken;
 pub use limits::Limit;
-pub use video_indexer::{OPERATIONS, Operations, VideoIndexer};
+pub use video_indexer::{OPERATIONS, Operations, REAL_LIMITS, VideoIndexer};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

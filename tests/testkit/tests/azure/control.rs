@@ -37,9 +37,17 @@ fn token(client: &Client, outcome: &Outcome) -> Option<(String, IssuedToken)> {
     Some((token, known))
 }
 
+async fn none_in_hand(client: &Client) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while client.azure.video_indexer.control().counters().in_flight > 0 {
+        assert!(Instant::now() < deadline, "a request is still in hand");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
-async fn each_fault_is_seen_once_and_then_all_is_well() {
-    let client = Client::start().await;
+async fn each_fault_is_seen_once_over_http_1_and_2_and_then_all_is_well() {
+    let mut client = Client::start().await;
     let control = client.azure.video_indexer.control().clone();
     let status = Fault::Status { code: 409, body: "{}".into(), headers: vec![] };
     let cases: [(Fault, Check); 14] = [
@@ -67,14 +75,19 @@ async fn each_fault_is_seen_once_and_then_all_is_well() {
         (Fault::ConnectionReset, |_, seen| *seen == Outcome::NoAnswer),
         (Fault::Stall(Duration::from_millis(1)), |client, seen| token(client, seen).is_some()),
     ];
-    for (fault, check) in cases {
-        control.play_once(fault.clone());
-        let seen = outcome(&client).await;
-        assert!(check(&client, &seen), "{fault:?}: {seen:?}");
-        assert_eq!(control.requests().last().unwrap().call.fault(), Some(&fault));
+    let http1 = client.azure.ca().client_builder().unwrap().http1_only().build().unwrap();
+    for http in [client.http.clone(), http1] {
+        client.http = http;
+        for (fault, check) in &cases {
+            control.play_once(fault.clone());
+            let seen = outcome(&client).await;
+            assert!(check(&client, &seen), "{fault:?}: {seen:?}");
+            assert_eq!(control.requests().last().unwrap().call.fault(), Some(fault));
+        }
+        assert!(token(&client, &outcome(&client).await).is_some());
     }
-    assert!(token(&client, &outcome(&client).await).is_some());
-    assert_eq!(control.counters().faults, 14);
+    assert_eq!(control.counters().faults, 28);
+    none_in_hand(&client).await;
 }
 
 #[tokio::test]
@@ -150,7 +163,7 @@ async fn every_request_is_recorded_with_its_answer() {
         let answer = request.send().await.unwrap();
         let seen = control.requests().pop().unwrap();
         assert_eq!(answer.headers()["x-ms-request-id"], seen.call.request_id.to_string());
-        assert_eq!(seen.status, Some(200));
+        assert_eq!((answer.version(), seen.status), (reqwest::Version::HTTP_2, Some(200)));
         assert_eq!(seen.call.json(), Some(simplest()));
         assert_eq!(seen.call.query("api-version").as_deref(), Some("2025-04-01"));
         assert_eq!(seen.call.header("x-ms-client-request-id"), Some(id.as_str()));
@@ -168,11 +181,7 @@ async fn a_client_that_gives_up_leaves_no_request_behind() {
     control.play_once(Fault::Stall(Duration::from_mins(1)));
     let request = client.request("generateAccessToken", &simplest()).timeout(Duration::from_millis(100));
     assert!(request.send().await.unwrap_err().is_timeout());
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while control.counters().in_flight > 0 {
-        assert!(Instant::now() < deadline, "the request is still in hand");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    none_in_hand(&client).await;
     assert_eq!(control.requests().pop().unwrap().status, None);
     assert_eq!(control.counters().issued, 0);
 }

@@ -5,12 +5,18 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{self, KeyPair as _},
 };
+use axum::{
+    Json, Router,
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse as _,
+    routing::get,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use testkit::{
     emulator::{BearerError, Federation, KeySource, example},
-    tls::ClientCertificate,
+    tls::{ClientCertificate, serve},
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -113,6 +119,15 @@ async fn a_certificate_proves_its_application_with_either_padding() {
     }
 }
 
+/// Publishes keys as an API server does: to those who may read them.
+fn key_server(jwks: Value) -> Router {
+    let keys = async move |headers: HeaderMap| {
+        let may_read = headers.get("authorization").is_some_and(|value| value == "Bearer reader");
+        if may_read { Json(jwks).into_response() } else { StatusCode::FORBIDDEN.into_response() }
+    };
+    Router::new().route("/openid/v1/jwks", get(keys))
+}
+
 #[tokio::test]
 async fn a_service_account_proves_a_federated_application_by_its_issuers_keys() {
     let client = Client::start().await;
@@ -132,7 +147,9 @@ async fn a_service_account_proves_a_federated_application_by_its_issuers_keys() 
     assert_eq!(ask(json!({}), json!({})).await, (400, 70_021));
     entra.add_federation(example::CLIENT_ID, Federation::service_account(ISSUER, "media", "player"));
     assert_eq!(ask(json!({}), json!({})).await, (400, 90_061), "nothing is known of the issuer's keys yet");
-    entra.set_issuer_keys(ISSUER, KeySource::Document(jwks));
+    let keys = serve(key_server(jwks), client.azure.ca()).await.unwrap();
+    let url = format!("{}/openid/v1/jwks", keys.url());
+    entra.set_issuer_keys(ISSUER, KeySource::url(client.http.clone(), &url, Some("reader")));
     let cases = [
         (json!({}), json!({}), (200, 0)),
         (json!({}), json!({"iss": "https://another.example"}), (401, 700_211)),

@@ -11,7 +11,7 @@ mod request;
 
 pub use request::OPERATIONS;
 
-use super::{BearerError, Call, Control, Dialect, Entra, Grant, Principal, SigningKey, Target, locked};
+use super::{BearerError, Call, Control, Dialect, Entra, Grant, Limit, Principal, SigningKey, Target, locked};
 use axum::{
     Extension, Json, Router,
     extract::State,
@@ -39,6 +39,14 @@ const TOKEN_LENGTH: usize = 1_260;
 
 /// The names by which Entra knows Resource Manager's public cloud.
 const PUBLIC_AUDIENCES: [&str; 2] = ["https://management.azure.com", "https://management.core.windows.net"];
+
+/// What the real ones allow each account: Video Indexer 10 a second and 120 a minute (seen), Resource Manager a
+/// bucket of 200 writes that refills at 10 a second (documented; per subscription and principal).
+pub const REAL_LIMITS: [Limit; 3] = [
+    Limit::Window { requests: 10, seconds: 1 },
+    Limit::Window { requests: 120, seconds: 60 },
+    Limit::Bucket { capacity: 200, per_second: 10 },
+];
 
 /// Which of the four operations a role allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
