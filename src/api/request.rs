@@ -3,6 +3,9 @@
 use serde_json::{Map, Value};
 use std::time::Duration;
 
+/// The promised life of a token that never expires: a hundred years.
+pub const ENDLESS: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// A spec that can't be served: which field, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {

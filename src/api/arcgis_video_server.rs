@@ -1,0 +1,156 @@
+//! ArcGIS Video Server: its account and its scope.
+//!
+//! Wire facts: the reference's `generateToken`, 12.0.
+
+use super::allowed::{AllowedScopes, among};
+use super::cel::{Cel, cel, union};
+use super::duration::GoDuration;
+use super::life::Life;
+use super::limits::AccountLimits;
+use super::provider::SecretKeyRef;
+use super::request::{FieldError, TokenRequest};
+use super::schema::{site, strings, url};
+use super::token_api::{TokenApi, one};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A user of an ArcGIS Video Server.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArcgisVideoServerAccount {
+    /// The server's admin root, such as <https://video.example:21443/arcgis/admin>.
+    #[schemars(transform = url)]
+    pub url: String,
+    /// The user's name.
+    pub username_ref: SecretKeyRef,
+    /// The user's password.
+    pub password_ref: SecretKeyRef,
+    /// Form fields to add or replace, where a server wants other names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "parameters")]
+    #[schemars(transform = cel(
+        format!("self.all(name, name.size() > 0 && !(name in {RESERVED:?}))"),
+        "password comes from passwordRef, expiration from lifetime, f is always json: remove them"
+    ))]
+    pub extra_parameters: BTreeMap<String, String>,
+}
+
+/// Form fields that are not for `extraParameters`.
+const RESERVED: &[&str] = &["password", "expiration", "f"];
+
+fn parameters(_: &mut SchemaGenerator) -> Schema {
+    strings(16, 1024)
+}
+
+/// What the token is bound to: exactly one member. Prefer referer.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = union)]
+pub struct ArcgisVideoServerScope {
+    /// Whoever uses the token must send this Referer header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub referer: Option<String>,
+    /// Whoever uses the token must call from this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[schemars(transform = cel("isIP(self)", "must be an IPv4 or IPv6 address"))]
+    pub ip: Option<String>,
+    /// The token is bound to the address that the operator calls from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ip: Option<RequestIp>,
+}
+
+/// Nothing to say about it.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestIp {}
+
+/// Which tokens a `ClusterTokenProvider` admits.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArcgisVideoServerAllowed {
+    /// Members of the scope. Default: all, since what a token may do is what the user may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub kinds: Option<Vec<String>>,
+}
+
+const ALL: &[&str] = &["referer", "ip", "requestIp"];
+
+/// The reference counts in minutes: a default of 60, a most of 525600.
+const LIFE: Life = Life::Asked {
+    least: Duration::from_mins(1),
+    most: Some(Duration::from_mins(525_600)),
+    default: Duration::from_hours(1),
+    issuer: "ArcGIS Video Server",
+};
+
+const SCOPE: &str = "spec.scope.arcgisVideoServer";
+
+impl ArcgisVideoServerScope {
+    /// The member that is set, the form's `client`, and the field that goes with it.
+    fn binding(&self) -> Result<(&'static str, &'static str, Option<&str>), FieldError> {
+        let bindings = [
+            self.referer.as_deref().map(|referer| ("referer", "referer", Some(referer))),
+            self.ip.as_deref().map(|ip| ("ip", "ip", Some(ip))),
+            self.request_ip.map(|RequestIp {}| ("requestIp", "requestip", None)),
+        ];
+        one(bindings, SCOPE, "binding")
+    }
+}
+
+impl TokenApi for ArcgisVideoServerAccount {
+    type Scope = ArcgisVideoServerScope;
+
+    /// No limits are documented: what one machine on the premises bears beside its work, one login at a time.
+    fn limits() -> AccountLimits {
+        AccountLimits::new(2, 30, 1)
+    }
+
+    fn rules() -> Vec<Cel> {
+        LIFE.rules("has(self.scope.arcgisVideoServer)")
+    }
+
+    /// The admin root: the server numbers its users itself.
+    fn identity(&self) -> Result<String, FieldError> {
+        let site = site(&self.url).ok_or_else(|| {
+            let message = "must be an absolute URL such as https://host.example:21443/arcgis/admin";
+            FieldError::new("spec.arcgisVideoServer.url", message)
+        })?;
+        if let Some(name) = RESERVED.iter().find(|name| self.extra_parameters.contains_key(**name)) {
+            let field = format!("spec.arcgisVideoServer.extraParameters.{name}");
+            return Err(FieldError::new(field, "is the operator's own: remove it"));
+        }
+        Ok(format!("arcgisVideoServer/{site}"))
+    }
+
+    /// `fields` are the form's, without username, password and `f`. A lifetime is rounded up to minutes.
+    fn request(
+        &self,
+        account: String,
+        scope: &ArcgisVideoServerScope,
+        lifetime: Option<&GoDuration>,
+    ) -> Result<TokenRequest, FieldError> {
+        let (_, client, bound_to) = scope.binding()?;
+        let minutes = LIFE.choose(lifetime)?.as_secs().div_ceil(60);
+        let mut fields: Map<String, Value> =
+            Map::from_iter([("client".into(), client.into()), ("expiration".into(), minutes.into())]);
+        if let Some(bound_to) = bound_to {
+            fields.insert(client.into(), bound_to.into());
+        }
+        fields.extend(self.extra_parameters.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
+        Ok(TokenRequest {
+            account,
+            operation: "generateToken",
+            fields,
+            promised_life: Duration::from_secs(minutes * 60),
+        })
+    }
+
+    fn admits(allowed: &AllowedScopes, scope: &ArcgisVideoServerScope) -> Result<(), FieldError> {
+        let (kind, ..) = scope.binding()?;
+        among(SCOPE, kind, allowed.arcgis_video_server.as_ref().and_then(|a| a.kinds.as_deref()), ALL)
+    }
+}

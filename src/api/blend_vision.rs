@@ -1,0 +1,220 @@
+//! BlendVision One: its account and its scope.
+//!
+//! Wire facts: the reference's `Create an access token`.
+
+use super::allowed::{AllowedScopes, among};
+use super::cel::{Cel, cel, union};
+use super::duration::GoDuration;
+use super::life::Life;
+use super::limits::AccountLimits;
+use super::provider::SecretKeyRef;
+use super::request::{FieldError, TokenRequest};
+use super::schema::url;
+use super::token_api::{TokenApi, one};
+use schemars::{JsonSchema, Schema, transform::Transform};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// An organization at BlendVision One.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlendVisionAccount {
+    /// Default: <https://api.one.blendvision.com>.
+    #[serde(default = "endpoint")]
+    #[schemars(transform = url)]
+    pub endpoint: String,
+    /// The organization's id.
+    #[schemars(length(min = 1, max = 128))]
+    #[schemars(transform = cel("self.matches('^[!-~]+$')", "must be the organization's id: printable, without spaces"))]
+    pub organization: String,
+    /// The API token.
+    pub api_token_ref: SecretKeyRef,
+}
+
+fn endpoint() -> String {
+    "https://api.one.blendvision.com".into()
+}
+
+/// What a BlendVision token may do: exactly one member.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = union)]
+pub struct BlendVisionScope {
+    /// To read one resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceToken>,
+    /// To play one resource: for the player SDK and its DRM licences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playback: Option<PlaybackToken>,
+    /// To administer one resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_admin: Option<ResourceToken>,
+}
+
+/// One resource.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceToken {
+    /// The resource.
+    #[schemars(length(min = 1, max = 128))]
+    pub resource_id: String,
+    /// Its type, such as `RESOURCE_TYPE_VOD`.
+    #[schemars(transform = resource_type)]
+    pub resource_type: String,
+    /// The viewer; needed when the resource's privacy is `SECURITY_PRIVACY_TYPE_TOKEN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub customer_id: Option<String>,
+    /// The viewer's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub customer_name: Option<String>,
+    /// Asks for a token that never expires, in place of a lifetime. Default: false.
+    #[serde(default)]
+    pub never_expires: bool,
+}
+
+/// One resource for one viewer.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaybackToken {
+    /// The resource.
+    #[schemars(length(min = 1, max = 128))]
+    pub resource_id: String,
+    /// Its type, such as `RESOURCE_TYPE_VOD`.
+    #[schemars(transform = resource_type)]
+    pub resource_type: String,
+    /// The viewer.
+    #[schemars(length(min = 1, max = 256))]
+    pub customer_id: String,
+}
+
+/// An open list: LIVE, VOD, LIVE_EVENT, LIVE_EVENT_RECORDING, VOD_EVENT, AUDIO_EVENT and VOD_ENCODING are known.
+fn resource_type(schema: &mut Schema) {
+    schema.insert("maxLength".into(), 64.into());
+    cel(
+        "self.matches('^RESOURCE_TYPE_[A-Z][A-Z_]*$')",
+        "must be a BlendVision resource type such as RESOURCE_TYPE_VOD or RESOURCE_TYPE_LIVE",
+    )
+    .transform(schema);
+}
+
+/// Which tokens a `ClusterTokenProvider` admits.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlendVisionAllowed {
+    /// Members of the scope. Default: resource, playback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub kinds: Option<Vec<String>>,
+    /// Whether a token may never expire. Default: false.
+    #[serde(default)]
+    pub never_expires: bool,
+}
+
+/// What `kinds` is by default: reading.
+const READ_ONLY: &[&str] = &["resource", "playback"];
+
+/// The reference names no bounds. Without a lifetime BlendVision would issue for ever: the operator asks for 1h.
+const ASKED: Life =
+    Life::Asked { least: Duration::from_secs(1), most: None, default: Duration::from_hours(1), issuer: "BlendVision" };
+
+const ENDLESS: Life =
+    Life::Endless { because: "a token that never expires has no lifetime: remove lifetime or neverExpires" };
+
+const SCOPE: &str = "spec.scope.blendVision";
+
+/// The one kind that a scope names: its member and what goes on the wire.
+struct Kind {
+    member: &'static str,
+    /// The path below `/bv/cms/v1/`.
+    operation: &'static str,
+    /// All but `expires_in`.
+    fields: Map<String, Value>,
+    life: Life,
+}
+
+impl Kind {
+    fn of_resource(member: &'static str, operation: &'static str, token: &ResourceToken) -> Self {
+        let optional = [("customer_id", &token.customer_id), ("customer_name", &token.customer_name)];
+        let mut fields = resource(&token.resource_id, &token.resource_type);
+        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))));
+        Self { member, operation, fields, life: if token.never_expires { ENDLESS } else { ASKED } }
+    }
+
+    fn of_playback(token: &PlaybackToken) -> Self {
+        let mut fields = resource(&token.resource_id, &token.resource_type);
+        fields.insert("customer_id".into(), token.customer_id.as_str().into());
+        Self { member: "playback", operation: "tokens", fields, life: ASKED }
+    }
+}
+
+fn resource(id: &str, type_: &str) -> Map<String, Value> {
+    Map::from_iter([("resource_id".into(), id.into()), ("resource_type".into(), type_.into())])
+}
+
+impl BlendVisionScope {
+    fn kind(&self) -> Result<Kind, FieldError> {
+        let kinds = [
+            self.resource.as_ref().map(|token| Kind::of_resource("resource", "resources/tokens", token)),
+            self.playback.as_ref().map(Kind::of_playback),
+            self.resource_admin
+                .as_ref()
+                .map(|token| Kind::of_resource("resourceAdmin", "resources/tokens:admin", token)),
+        ];
+        one(kinds, SCOPE, "kind of token")
+    }
+}
+
+impl TokenApi for BlendVisionAccount {
+    type Scope = BlendVisionScope;
+
+    /// The reference names no limits: what a careful client would ask.
+    fn limits() -> AccountLimits {
+        AccountLimits::new(5, 100, 2)
+    }
+
+    fn rules() -> Vec<Cel> {
+        let endless = |kind: &str| {
+            let kind = format!("self.scope.blendVision.{kind}");
+            format!("has({kind}) && has({kind}.neverExpires) && {kind}.neverExpires")
+        };
+        let endless = format!("{} || {}", endless("resource"), endless("resourceAdmin"));
+        let is = "has(self.scope.blendVision)";
+        [ENDLESS.rules(&format!("{is} && ({endless})")), ASKED.rules(&format!("{is} && !({endless})"))].concat()
+    }
+
+    fn identity(&self) -> Result<String, FieldError> {
+        if self.organization.is_empty() {
+            return Err(FieldError::new("spec.blendVision.organization", "must be the organization's id"));
+        }
+        Ok(format!("blendVision/{}", self.organization))
+    }
+
+    /// `expires_in` is a text in seconds, such as `3600s`.
+    fn request(
+        &self,
+        account: String,
+        scope: &BlendVisionScope,
+        lifetime: Option<&GoDuration>,
+    ) -> Result<TokenRequest, FieldError> {
+        let Kind { operation, mut fields, life, .. } = scope.kind()?;
+        let promised_life = life.choose(lifetime)?;
+        if matches!(life, Life::Asked { .. }) {
+            fields.insert("expires_in".into(), format!("{}s", promised_life.as_secs()).into());
+        }
+        Ok(TokenRequest { account, operation, fields, promised_life })
+    }
+
+    fn admits(allowed: &AllowedScopes, scope: &BlendVisionScope) -> Result<(), FieldError> {
+        let kind = scope.kind()?;
+        let allowed = allowed.blend_vision.as_ref();
+        among(SCOPE, kind.member, allowed.and_then(|a| a.kinds.as_deref()), READ_ONLY)?;
+        if matches!(kind.life, Life::Endless { .. }) && !allowed.is_some_and(|a| a.never_expires) {
+            let message = "the ClusterTokenProvider's allowedScopes admit no token that never expires";
+            return Err(FieldError::new(format!("{SCOPE}.{}.neverExpires", kind.member), message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! CEL rules as schemars transforms: `#[schemars(transform = cel("rule", "message"))]` on a struct or a field.
+
+use schemars::{Schema, transform::Transform};
+use serde_json::{Map, Value, json};
+
+/// One CEL rule of a schema node.
+#[derive(Clone, Debug)]
+pub(super) struct Cel(Map<String, Value>);
+
+/// A rule that must hold, and what to say when it doesn't.
+pub(super) fn cel(rule: impl Into<String>, message: impl Into<String>) -> Cel {
+    Cel(Map::from_iter([("rule".into(), rule.into().into()), ("message".into(), message.into().into())]))
+}
+
+/// The same with a message that is a CEL expression.
+pub(super) fn cel_saying(rule: impl Into<String>, expression: impl Into<String>) -> Cel {
+    Cel(Map::from_iter([("rule".into(), rule.into().into()), ("messageExpression".into(), expression.into().into())]))
+}
+
+impl Cel {
+    /// Blames a member below the node; the path begins with a dot.
+    pub(super) fn at(self, path: &str) -> Self {
+        self.with("fieldPath", path)
+    }
+
+    /// Says `Forbidden`, not `Invalid value`.
+    pub(super) fn forbidden(self) -> Self {
+        self.with("reason", "FieldValueForbidden")
+    }
+
+    /// Says `Required value`, not `Invalid value`.
+    pub(super) fn required(self) -> Self {
+        self.with("reason", "FieldValueRequired")
+    }
+
+    fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl Transform for Cel {
+    fn transform(&mut self, schema: &mut Schema) {
+        let rules = schema.ensure_object().entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+        if let Some(rules) = rules.as_array_mut() {
+            rules.push(Value::Object(self.0.clone()));
+        }
+    }
+}
+
+/// "Exactly one of these members", with a message that names what was found.
+pub(super) fn exactly_one<S: AsRef<str>>(members: &[S]) -> Cel {
+    let members: Vec<&str> = members.iter().map(AsRef::as_ref).collect();
+    let each = |of: &dyn Fn(&str) -> String, by: &str| members.iter().map(|m| of(m)).collect::<Vec<_>>().join(by);
+    let set = each(&|m| format!("has(self.{m})"), ", ");
+    // Concatenated: CEL's `[…].join()` is estimated at over a hundred times the cost budget.
+    let found = each(&|m| format!("(has(self.{m}) ? ' {m}' : '')"), " + ");
+    cel_saying(
+        format!("[{set}].filter(set, set).size() == 1"),
+        format!("'set exactly one of {}; found:' + ([{set}].exists(set, set) ? {found} : ' none')", members.join(", ")),
+    )
+}
+
+/// Makes a struct of Options a union: exactly one of its members is set.
+pub(super) fn union(schema: &mut Schema) {
+    let members: Vec<String> = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    exactly_one(&members).transform(schema);
+}
+
+/// Makes an enum with `#[serde(untagged)] Other(String)` an open one: any word is taken, but a known one only in its
+/// own capitals, so that `reader` is still a mistake that the API server names.
+pub(super) fn open(schema: &mut Schema) {
+    let known = words(schema);
+    let lower: Vec<_> = known.iter().map(|word| word.to_lowercase()).collect();
+    let list = known.join(", ");
+    plain_string(schema);
+    cel("self.matches('^[A-Za-z0-9_.-]+$')", format!("must be one word: {list}, or a newer value of the provider"))
+        .transform(schema);
+    cel(format!("!(self.lowerAscii() in {lower:?}) || self in {known:?}"), format!("mind the capitals: {list}"))
+        .transform(schema);
+}
+
+/// Makes an enum with `#[serde(untagged)] Other(String)` one that takes its known words only, while Rust still
+/// decodes any.
+pub(super) fn known(schema: &mut Schema) {
+    let known = words(schema);
+    plain_string(schema);
+    cel(format!("self in {known:?}"), format!("must be one of {}", known.join(", "))).transform(schema);
+}
+
+/// The words of an enum's schema.
+fn words(schema: &Schema) -> Vec<String> {
+    fn collect(node: &Value, words: &mut Vec<String>) {
+        match node {
+            Value::Object(map) => {
+                let values = map.get("enum").and_then(Value::as_array).into_iter().flatten().chain(map.get("const"));
+                words.extend(values.filter_map(Value::as_str).map(str::to_owned));
+                map.values().for_each(|value| collect(value, words));
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, words)),
+            _ => {}
+        }
+    }
+    let mut words = Vec::new();
+    collect(schema.as_value(), &mut words);
+    words
+}
+
+/// Replaces a schema by that of a short string, but for its description.
+fn plain_string(schema: &mut Schema) {
+    let about = schema.get("description").cloned();
+    *schema = schemars::json_schema!({"type": "string", "maxLength": 64});
+    if let Some(about) = about {
+        schema.insert("description".into(), about);
+    }
+}

@@ -1,0 +1,50 @@
+//! The kind `ClusterTokenProvider`.
+
+use super::allowed::{AllowedNamespaces, AllowedScopes};
+use super::provider::ProviderSpec;
+use super::provider_status::ProviderStatus;
+use super::request::FieldError;
+use super::scope::Scope;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Endpoint, credentials and limits of one provider account, for the namespaces and scopes that its admin allows.
+#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "videotoken.dev",
+    version = "v1alpha1",
+    kind = "ClusterTokenProvider",
+    shortname = "cvtp",
+    category = "videotoken",
+    status = "ProviderStatus",
+    derive = "PartialEq",
+    doc = "Endpoint, credentials and limits of one provider account, for the namespaces and scopes that it allows.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterTokenProviderSpec {
+    /// The account.
+    #[serde(flatten)]
+    pub provider: ProviderSpec,
+    /// The namespaces whose tokens may use it.
+    pub allowed_namespaces: AllowedNamespaces,
+    /// The scopes that they may ask for. Default: read-only access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_scopes: Option<AllowedScopes>,
+}
+
+impl ClusterTokenProviderSpec {
+    /// Whether `scope` may be asked for; the error names the field of the `VideoAccessToken`.
+    pub fn admits_scope(&self, scope: &Scope) -> Result<(), FieldError> {
+        self.allowed_scopes.clone().unwrap_or_default().admits(scope)
+    }
+}

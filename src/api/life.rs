@@ -1,0 +1,98 @@
+//! How long a token may live: what each operation gives, as a CEL rule and as Rust from the same numbers.
+
+use super::cel::{Cel, cel};
+use super::duration::{GoDuration, is_duration, literal};
+use super::request::{ENDLESS, FieldError};
+use std::time::Duration;
+
+/// The lives that one operation can give.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Life {
+    /// Always the same: a `lifetime` is refused.
+    Fixed {
+        /// How long.
+        life: Duration,
+        /// What to say about a `lifetime`.
+        because: &'static str,
+    },
+    /// As asked.
+    Asked {
+        /// The shortest.
+        least: Duration,
+        /// The longest, where the API has one.
+        most: Option<Duration>,
+        /// What the operator asks for by itself.
+        default: Duration,
+        /// Who issues, for messages.
+        issuer: &'static str,
+    },
+    /// For ever: a `lifetime` is refused.
+    Endless {
+        /// What to say about a `lifetime`.
+        because: &'static str,
+    },
+}
+
+impl Life {
+    /// The life to ask for and to expect.
+    pub(super) fn choose(&self, lifetime: Option<&GoDuration>) -> Result<Duration, FieldError> {
+        let refused = |message: &str| Err(FieldError::new("spec.lifetime", message));
+        match (*self, lifetime) {
+            (Self::Fixed { life, .. }, None) => Ok(life),
+            (Self::Endless { .. }, None) => Ok(ENDLESS),
+            (Self::Fixed { because, .. } | Self::Endless { because }, Some(_)) => refused(because),
+            (Self::Asked { default, .. }, None) => Ok(default),
+            (Self::Asked { least, most, .. }, Some(text)) => match text.parse() {
+                Some(asked) if asked >= least && most.is_none_or(|most| asked <= most) => Ok(asked),
+                Some(_) => refused(&self.bounds()),
+                None => refused("must be a duration of whole hours, minutes and seconds, such as 12h, 90m or 1h30m"),
+            },
+        }
+    }
+
+    /// The rules of a `VideoAccessToken`'s spec where `when` (CEL) holds.
+    pub(super) fn rules(&self, when: &str) -> Vec<Cel> {
+        match *self {
+            Self::Fixed { life, because } => {
+                vec![no_lifetime(when, because), renew_within(when, life, "such a token always lives")]
+            }
+            Self::Endless { because } => vec![no_lifetime(when, because)],
+            Self::Asked { least, most, default, .. } => {
+                let lifetime = "duration(self.lifetime)";
+                let above = most.map(|most| format!(" && {lifetime} <= {}", literal(most))).unwrap_or_default();
+                let bounds = format!(
+                    "!has(self.lifetime) || !{} || !({when}) || ({lifetime} >= {}{above})",
+                    is_duration("self.lifetime"),
+                    literal(least)
+                );
+                let no_lifetime = format!("!has(self.lifetime) && {when}");
+                let default = renew_within(&no_lifetime, default, "without a lifetime such a token lives");
+                vec![cel(bounds, self.bounds()).at(".lifetime"), default]
+            }
+        }
+    }
+
+    /// What to say about a `lifetime` out of bounds.
+    fn bounds(&self) -> String {
+        match *self {
+            Self::Asked { least, most: Some(most), issuer, .. } => {
+                format!("{issuer} issues for {} to {}", GoDuration::from(least), GoDuration::from(most))
+            }
+            Self::Asked { least, issuer, .. } => format!("{issuer} issues for {} at least", GoDuration::from(least)),
+            Self::Fixed { because, .. } | Self::Endless { because } => because.into(),
+        }
+    }
+}
+
+fn no_lifetime(when: &str, because: &str) -> Cel {
+    cel(format!("!has(self.lifetime) || !({when})"), because).at(".lifetime").forbidden()
+}
+
+fn renew_within(when: &str, life: Duration, because: &str) -> Cel {
+    let rule = format!(
+        "!has(self.renewBefore) || !{} || !({when}) || duration(self.renewBefore) < {}",
+        is_duration("self.renewBefore"),
+        literal(life)
+    );
+    cel(rule, format!("{because} {}: renewBefore must be shorter", GoDuration::from(life))).at(".renewBefore")
+}

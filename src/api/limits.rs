@@ -1,0 +1,99 @@
+//! What all tokens of one account may ask for together.
+
+use super::cel::cel;
+use super::duration::{GoDuration, is_duration};
+use super::request::FieldError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// `spec.limits` on the wire. What is absent has the provider type's default.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How many calls in how long; all of these hold at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
+    pub windows: Vec<Window>,
+    /// How many calls may be under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<i32>,
+}
+
+/// A number of calls in a time.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// How many calls.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests: i32,
+    /// In how long: 1s to 24h.
+    #[schemars(transform = period)]
+    pub period: GoDuration,
+}
+
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn period(schema: &mut schemars::Schema) {
+    use schemars::transform::Transform;
+    let rule =
+        format!("!{} || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))", is_duration("self"));
+    cel(rule, "must be 1s to 24h").transform(schema);
+}
+
+/// [`Limits`], parsed and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// All of these hold at once.
+    pub windows: Vec<RequestWindow>,
+    /// How many calls may be under way at once.
+    pub concurrency: u32,
+}
+
+/// A number of calls in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestWindow {
+    /// How many calls.
+    pub requests: u32,
+    /// In how long.
+    pub period: Duration,
+}
+
+impl AccountLimits {
+    /// Per second, per minute, at once.
+    pub(super) fn new(per_second: u32, per_minute: u32, concurrency: u32) -> Self {
+        let window = |requests, seconds| RequestWindow { requests, period: Duration::from_secs(seconds) };
+        Self { windows: vec![window(per_second, 1), window(per_minute, 60)], concurrency }
+    }
+
+    /// These, with what `limits` says put in their place.
+    pub(super) fn overridden(self, limits: &Limits) -> Result<Self, FieldError> {
+        let windows: Vec<_> =
+            limits.windows.iter().enumerate().map(|(n, window)| window.parse(n)).collect::<Result<_, _>>()?;
+        let concurrency = match limits.concurrency {
+            None => self.concurrency,
+            Some(n) => u32::try_from(n)
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(|| FieldError::new("spec.limits.concurrency", "must be at least 1"))?,
+        };
+        Ok(Self { windows: if windows.is_empty() { self.windows } else { windows }, concurrency })
+    }
+}
+
+impl Window {
+    fn parse(&self, n: usize) -> Result<RequestWindow, FieldError> {
+        let refused = |member, message| FieldError::new(format!("spec.limits.windows[{n}].{member}"), message);
+        Ok(RequestWindow {
+            requests: u32::try_from(self.requests)
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(|| refused("requests", "must be at least 1"))?,
+            period: self
+                .period
+                .parse()
+                .filter(|period| (SHORTEST..=LONGEST).contains(period))
+                .ok_or_else(|| refused("period", "must be 1s to 24h"))?,
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! The Secret that a `VideoAccessToken` is written to.
+
+use super::cel::cel;
+use super::schema::{data_key, data_keys, object_name, strings};
+use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The Secret that holds the token.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = free_keys, transform = typed_keys)]
+pub struct SecretSpec {
+    /// Its name. Default: the object's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = object_name)]
+    pub name: Option<String>,
+    /// Its type: Opaque, kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson, kubernetes.io/tls or one of your
+    /// own. Changes only together with the name.
+    #[serde(rename = "type", default = "opaque")]
+    #[schemars(length(min = 1, max = 253), transform = secret_type)]
+    pub type_: String,
+    /// The plain keys.
+    #[serde(default)]
+    pub keys: SecretKeys,
+    /// Further content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SecretTemplate>,
+    /// What becomes of the Secret when its `VideoAccessToken` is deleted: Delete (default) or Retain.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// By hand: the API's default for `spec.secret` is this value, and a derived one would say `type: ""`.
+impl Default for SecretSpec {
+    fn default() -> Self {
+        Self {
+            name: None,
+            type_: opaque(),
+            keys: SecretKeys::default(),
+            template: None,
+            deletion_policy: DeletionPolicy::default(),
+        }
+    }
+}
+
+fn opaque() -> String {
+    "Opaque".into()
+}
+
+/// What becomes of a Secret without its `VideoAccessToken`.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(transform = super::cel::known)]
+pub enum DeletionPolicy {
+    /// Deleted with it, by an owner reference.
+    #[default]
+    Delete,
+    /// Left behind.
+    Retain,
+    /// A word of another version of this API: left behind.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// Which key holds what.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = cel(
+    "self.token != self.expiresAt && (!has(self.previousToken) || !(self.previousToken in [self.token, self.expiresAt]))",
+    "two keys have the same name: token, expiresAt and previousToken must differ"
+))]
+pub struct SecretKeys {
+    /// The token.
+    #[serde(default = "token")]
+    #[schemars(transform = data_key)]
+    pub token: String,
+    /// When it expires, RFC 3339.
+    #[serde(default = "expires_at")]
+    #[schemars(transform = data_key)]
+    pub expires_at: String,
+    /// The token before it, while that one lives. Off unless named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = data_key)]
+    pub previous_token: Option<String>,
+}
+
+impl Default for SecretKeys {
+    fn default() -> Self {
+        Self { token: token(), expires_at: expires_at(), previous_token: None }
+    }
+}
+
+fn token() -> String {
+    "token".into()
+}
+
+fn expires_at() -> String {
+    "expires-at".into()
+}
+
+/// Further content of the Secret.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretTemplate {
+    /// Labels, as they stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels", transform = unreserved)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, as they stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "annotations", transform = unreserved)]
+    pub annotations: BTreeMap<String, String>,
+    /// Keys and their minijinja templates, such as `{"accessToken": {{ token | tojson }}}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "data", transform = data_keys)]
+    pub data: BTreeMap<String, String>,
+}
+
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = strings(32, 63);
+    cel(
+        "self.all(key, !format.labelValue().validate(self[key]).hasValue())",
+        "a label's value has letters, digits, dashes, dots and underscores only, and begins and ends with a letter or digit",
+    )
+    .transform(&mut schema);
+    schema
+}
+
+fn annotations(_: &mut SchemaGenerator) -> Schema {
+    strings(32, 4096)
+}
+
+fn data(_: &mut SchemaGenerator) -> Schema {
+    strings(32, 65536)
+}
+
+/// Whether a label or annotation of this name belongs to the operator or to Kubernetes.
+pub fn is_reserved(name: &str) -> bool {
+    let Some((prefix, _)) = name.split_once('/') else { return false };
+    let prefix = prefix.to_ascii_lowercase();
+    let below = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
+    prefix == "videotoken.dev" || below("kubernetes.io") || below("k8s.io")
+}
+
+/// A map's transform: names of labels and annotations that belong to nobody else. [`is_reserved`] is its Rust side.
+fn unreserved(schema: &mut Schema) {
+    cel(
+        "self.all(key, !format.qualifiedName().validate(key).hasValue())",
+        "each name must be a label's or annotation's, such as example.com/team",
+    )
+    .transform(schema);
+    cel(
+        "self.all(key, !key.matches('^(videotoken[.]dev|([^/]+[.])?(kubernetes|k8s)[.]io)/'))",
+        "names under videotoken.dev/, kubernetes.io/ and k8s.io/ are reserved: use a prefix of your own",
+    )
+    .transform(schema);
+}
+
+/// A field's transform: the types of Kubernetes that can hold a token, and any other.
+fn secret_type(schema: &mut Schema) {
+    cel(
+        "!self.matches('(^|[.])kubernetes[.]io/') || self in ['kubernetes.io/basic-auth', 'kubernetes.io/dockerconfigjson', 'kubernetes.io/tls']",
+        "of Kubernetes' own types only kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson and kubernetes.io/tls \
+         can be written: use one of these, Opaque, or a type of your own",
+    )
+    .transform(schema);
+}
+
+/// A transform: a template's key is not also a plain one.
+fn free_keys(schema: &mut Schema) {
+    cel(
+        "!has(self.template) || !has(self.template.data) || !(self.keys.token in self.template.data || \
+         self.keys.expiresAt in self.template.data || \
+         (has(self.keys.previousToken) && self.keys.previousToken in self.template.data))",
+        "a key of template.data has the name of one of keys: rename one of them",
+    )
+    .at(".template.data")
+    .transform(schema);
+}
+
+/// A transform: the keys that the API server asks of some types, so that the token isn't issued for nothing.
+fn typed_keys(schema: &mut Schema) {
+    let written = |key: &str| {
+        format!(
+            "(self.keys.token == '{key}' || self.keys.expiresAt == '{key}' || \
+             (has(self.template) && has(self.template.data) && '{key}' in self.template.data))"
+        )
+    };
+    let both = |first: &str, by: &str, second: &str| format!("({}{by}{})", written(first), written(second));
+    for (type_, has_keys, message) in [
+        (
+            "tls",
+            both("tls.crt", " && ", "tls.key"),
+            "type kubernetes.io/tls needs the keys tls.crt and tls.key: add them to template.data",
+        ),
+        (
+            "basic-auth",
+            both("username", " || ", "password"),
+            "type kubernetes.io/basic-auth needs a key username or password: set keys.token to password, or add them to template.data",
+        ),
+        (
+            "dockerconfigjson",
+            written(".dockerconfigjson"),
+            "type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson: add it to template.data",
+        ),
+    ] {
+        cel(format!("self.type != 'kubernetes.io/{type_}' || {has_keys}"), message).at(".type").transform(schema);
+    }
+}

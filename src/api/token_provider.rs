@@ -1,0 +1,37 @@
+//! The kind `TokenProvider`.
+
+use super::azure::own_identity;
+use super::provider::ProviderSpec;
+use super::provider_status::ProviderStatus;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Endpoint, credentials and limits of one provider account, for its own namespace.
+#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "videotoken.dev",
+    version = "v1alpha1",
+    kind = "TokenProvider",
+    namespaced,
+    shortname = "vtp",
+    category = "videotoken",
+    status = "ProviderStatus",
+    derive = "PartialEq",
+    doc = "Endpoint, credentials and limits of one provider account, for the tokens of its namespace.",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[schemars(transform = own_identity)]
+pub struct TokenProviderSpec {
+    /// The account.
+    #[serde(flatten)]
+    pub provider: ProviderSpec,
+}

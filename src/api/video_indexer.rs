@@ -1,0 +1,297 @@
+//! Azure Video Indexer through Azure Resource Manager: its account and its scope.
+//!
+//! Wire facts: the reference's `Generate - … Access Token`, api-version 2025-04-01.
+
+use super::allowed::AllowedScopes;
+use super::azure::{AzureAuth, AzureEndpoints, Cloud, CloudEndpoints};
+use super::cel::{Cel, cel, cel_saying, open};
+use super::duration::GoDuration;
+use super::life::Life;
+use super::limits::AccountLimits;
+use super::request::{FieldError, TokenRequest};
+use super::schema::{guid, is_segment, segment};
+use super::token_api::TokenApi;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+
+/// An account of Azure Video Indexer.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = cel("!(has(self.cloud) && has(self.endpoints))", "set cloud or endpoints, not both").at(".endpoints"))]
+pub struct VideoIndexerAccount {
+    /// The subscription's GUID.
+    #[schemars(transform = guid)]
+    pub subscription_id: String,
+    /// The resource group's name.
+    #[schemars(length(min = 1, max = 90), transform = segment)]
+    pub resource_group: String,
+    /// The account's name.
+    #[schemars(length(max = 50))]
+    #[schemars(transform = cel("self.matches('^[A-Za-z0-9-]{3,50}$')", "must be the account's name alone: 3 to 50 letters, digits and dashes"))]
+    pub account_name: String,
+    /// Public (default), USGovernment or China.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<Cloud>,
+    /// The endpoints of another cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<AzureEndpoints>,
+    /// Who asks.
+    pub auth: AzureAuth,
+}
+
+impl VideoIndexerAccount {
+    /// Where to call: the endpoints given, else the cloud's.
+    pub fn cloud_endpoints(&self) -> Result<CloudEndpoints, FieldError> {
+        if let Some(endpoints) = &self.endpoints {
+            return Ok(endpoints.clone().into());
+        }
+        self.cloud.clone().unwrap_or_default().endpoints().ok_or_else(|| {
+            let message = "must be Public, USGovernment or China; set endpoints instead for another cloud";
+            FieldError::new("spec.videoIndexer.cloud", message)
+        })
+    }
+}
+
+/// What a Video Indexer token may do.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = cel_saying(
+    "(self.mediaScope == 'Video') == has(self.videoId)",
+    "self.mediaScope == 'Video' ? 'mediaScope Video needs a videoId' : 'videoId goes with mediaScope Video, not ' + self.mediaScope + ': remove it'"
+).at(".videoId"))]
+#[schemars(transform = cel_saying(
+    "(self.mediaScope == 'Project') == has(self.projectId)",
+    "self.mediaScope == 'Project' ? 'mediaScope Project needs a projectId' : 'projectId goes with mediaScope Project, not ' + self.mediaScope + ': remove it'"
+).at(".projectId"))]
+#[schemars(transform = cel(
+    "!(has(self.extensionId) && (has(self.projectId) || self.mediaScope == 'Project'))",
+    NO_PROJECT
+).at(".extensionId").forbidden())]
+pub struct VideoIndexerScope {
+    /// What it allows: RestrictedViewer, Reader or Contributor.
+    pub permission: Permission,
+    /// What it is for: Account, Video or Project.
+    pub media_scope: MediaScope,
+    /// The video, with mediaScope Video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub video_id: Option<String>,
+    /// The project, with mediaScope Project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub project_id: Option<String>,
+    /// The resource id of the extension on an Arc-enabled cluster. With it the token is for that extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), transform = extension_id)]
+    pub extension_id: Option<String>,
+}
+
+const NO_PROJECT: &str = "the extension operations know no projects: remove projectId or extensionId";
+const EXTENSION_ID: &str = "must be /subscriptions/…/resourceGroups/…/providers/Microsoft.Kubernetes/ConnectedClusters/…/providers/Microsoft.KubernetesConfiguration/extensions/…";
+
+fn extension_id(schema: &mut schemars::Schema) {
+    use schemars::transform::Transform;
+    let rule = "self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft[.]Kubernetes\
+                /ConnectedClusters/[^/]+/providers/Microsoft[.]KubernetesConfiguration/extensions/[^/]+$')";
+    cel(rule, EXTENSION_ID).transform(schema);
+}
+
+/// The Rust side of [`extension_id`]. The subscription need not be a GUID: the reference's own example isn't.
+fn is_extension_id(id: &str) -> bool {
+    const FORM: &str = "/subscriptions/*/resourceGroups/*/providers/Microsoft.Kubernetes/ConnectedClusters/*/providers/Microsoft.KubernetesConfiguration/extensions/*";
+    let fits =
+        |(given, form): (&str, &str)| if form == "*" { !given.is_empty() } else { given.eq_ignore_ascii_case(form) };
+    id.split('/').count() == FORM.split('/').count() && id.split('/').zip(FORM.split('/')).all(fits)
+}
+
+/// What a Video Indexer token allows.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(transform = open)]
+pub enum Permission {
+    /// To watch.
+    #[default]
+    RestrictedViewer,
+    /// To read.
+    Reader,
+    /// To change.
+    Contributor,
+    /// A newer word of the provider.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What a Video Indexer token is for.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(transform = open)]
+pub enum MediaScope {
+    /// The whole account.
+    #[default]
+    Account,
+    /// One video.
+    Video,
+    /// One project.
+    Project,
+    /// A newer word of the provider.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Permission {
+    /// The word on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::RestrictedViewer => "RestrictedViewer",
+            Self::Reader => "Reader",
+            Self::Contributor => "Contributor",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl MediaScope {
+    /// The word on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Account => "Account",
+            Self::Video => "Video",
+            Self::Project => "Project",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl fmt::Display for MediaScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// With mediaScope Video and an extension; the reference gives a most of 43200 s and a default of 3600 s.
+const ASKED: Life = Life::Asked {
+    least: Duration::from_secs(1),
+    most: Some(Duration::from_hours(12)),
+    default: Duration::from_hours(1),
+    issuer: "Video Indexer",
+};
+
+const FIXED: Life = Life::Fixed {
+    life: Duration::from_hours(1),
+    because: "Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
+              any other token lives 1h: remove lifetime",
+};
+
+impl VideoIndexerScope {
+    fn takes_lifetime(&self) -> bool {
+        self.media_scope == MediaScope::Video && self.extension_id.is_some()
+    }
+
+    fn operation(&self) -> &'static str {
+        match (&self.permission, &self.extension_id) {
+            (Permission::RestrictedViewer, None) => "generateRestrictedViewerAccessToken",
+            (Permission::RestrictedViewer, Some(_)) => "generateExtensionRestrictedViewerAccessToken",
+            (_, None) => "generateAccessToken",
+            (_, Some(_)) => "generateExtensionAccessToken",
+        }
+    }
+
+    /// What the CRD's rules check too: an older CRD may have let it pass.
+    fn check(&self) -> Result<(), FieldError> {
+        let refused =
+            |member: &str, message: String| Err(FieldError::new(format!("spec.scope.videoIndexer.{member}"), message));
+        if self.extension_id.is_some() && (self.project_id.is_some() || self.media_scope == MediaScope::Project) {
+            return refused("extensionId", NO_PROJECT.into());
+        }
+        for (member, scope, id) in
+            [("videoId", MediaScope::Video, &self.video_id), ("projectId", MediaScope::Project, &self.project_id)]
+        {
+            match (id.as_deref(), self.media_scope == scope) {
+                (None | Some(""), true) => return refused(member, format!("mediaScope {scope} needs a {member}")),
+                (Some(_), false) => {
+                    let message = format!("{member} goes with mediaScope {scope}, not {}: remove it", self.media_scope);
+                    return refused(member, message);
+                }
+                _ => {}
+            }
+        }
+        if self.extension_id.as_deref().is_some_and(|id| !is_extension_id(id)) {
+            return refused("extensionId", EXTENSION_ID.into());
+        }
+        Ok(())
+    }
+
+    /// The request's JSON body.
+    fn body(&self, life: Duration) -> Map<String, Value> {
+        let mut body = Map::new();
+        if self.permission != Permission::RestrictedViewer {
+            body.insert("permissionType".into(), self.permission.as_str().into());
+        }
+        body.insert("scope".into(), self.media_scope.as_str().into());
+        let ids = [("videoId", &self.video_id), ("projectId", &self.project_id), ("extensionId", &self.extension_id)];
+        for (name, id) in ids {
+            if let Some(id) = id {
+                body.insert(name.into(), id.as_str().into());
+            }
+        }
+        if self.takes_lifetime() {
+            body.insert("tokenLifetimeInSeconds".into(), life.as_secs().into());
+        }
+        body
+    }
+}
+
+impl TokenApi for VideoIndexerAccount {
+    type Scope = VideoIndexerScope;
+
+    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
+    fn limits() -> AccountLimits {
+        AccountLimits::new(10, 120, 4)
+    }
+
+    fn rules() -> Vec<Cel> {
+        let scope = "self.scope.videoIndexer";
+        let asked = format!("has({scope}) && {scope}.mediaScope == 'Video' && has({scope}.extensionId)");
+        let fixed = format!("has({scope}) && !({scope}.mediaScope == 'Video' && has({scope}.extensionId))");
+        [ASKED.rules(&asked), FIXED.rules(&fixed)].concat()
+    }
+
+    /// The resource id in lower case: Azure ignores case.
+    fn identity(&self) -> Result<String, FieldError> {
+        for (member, value) in [
+            ("subscriptionId", &self.subscription_id),
+            ("resourceGroup", &self.resource_group),
+            ("accountName", &self.account_name),
+        ] {
+            if !is_segment(value) {
+                let field = format!("spec.videoIndexer.{member}");
+                return Err(FieldError::new(field, "must be a name, without a slash"));
+            }
+        }
+        let id = format!(
+            "subscriptions/{}/resourcegroups/{}/accounts/{}",
+            self.subscription_id, self.resource_group, self.account_name
+        );
+        Ok(format!("videoIndexer/{}", id.to_lowercase()))
+    }
+
+    fn request(
+        &self,
+        account: String,
+        scope: &VideoIndexerScope,
+        lifetime: Option<&GoDuration>,
+    ) -> Result<TokenRequest, FieldError> {
+        scope.check()?;
+        if scope.extension_id.is_some() && self.endpoints.is_none() && self.cloud == Some(Cloud::UsGovernment) {
+            let message = "the USGovernment cloud has no extension operations: remove extensionId";
+            return Err(FieldError::new("spec.scope.videoIndexer.extensionId", message));
+        }
+        let promised_life = if scope.takes_lifetime() { ASKED } else { FIXED }.choose(lifetime)?;
+        Ok(TokenRequest { account, operation: scope.operation(), fields: scope.body(promised_life), promised_life })
+    }
+
+    fn admits(allowed: &AllowedScopes, scope: &VideoIndexerScope) -> Result<(), FieldError> {
+        allowed.admits_permission("spec.scope.videoIndexer.permission", scope.permission.as_str())
+    }
+}

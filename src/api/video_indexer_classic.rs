@@ -1,0 +1,242 @@
+//! Azure Video Indexer's classic Authorization API: its account and its scope.
+//!
+//! Wire facts: the API's reference, `Get Account Access Token` and its siblings.
+
+use super::allowed::{AllowedScopes, among};
+use super::cel::{Cel, open, union};
+use super::duration::GoDuration;
+use super::life::Life;
+use super::limits::AccountLimits;
+use super::provider::SecretKeyRef;
+use super::request::{FieldError, TokenRequest};
+use super::schema::{guid, is_segment, segment, url};
+use super::token_api::{TokenApi, one};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// An account of Video Indexer in its classic API.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VideoIndexerClassicAccount {
+    /// Default: <https://api.videoindexer.ai>; the Government's is <https://api.videoindexer.ai.azure.us>.
+    #[serde(default = "endpoint")]
+    #[schemars(transform = url)]
+    pub endpoint: String,
+    /// The account's region, such as `eastus`, or `trial`.
+    #[schemars(length(min = 1, max = 64), transform = segment)]
+    pub location: String,
+    /// The account's GUID.
+    #[schemars(transform = guid)]
+    pub account_id: String,
+    /// The API's subscription key.
+    pub subscription_key_ref: SecretKeyRef,
+}
+
+fn endpoint() -> String {
+    "https://api.videoindexer.ai".into()
+}
+
+/// What a token of the classic API may do: exactly one member. It always lives 1h.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = union)]
+pub struct VideoIndexerClassicScope {
+    /// The whole account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ClassicAccount>,
+    /// The whole account with a named permission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_with_permission: Option<ClassicPermission>,
+    /// One project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ClassicProject>,
+    /// One video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<ClassicVideo>,
+    /// The user that the key belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<ClassicAccount>,
+}
+
+/// A token without further narrowing.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassicAccount {
+    /// Whether it allows to change. Default: false.
+    #[serde(default)]
+    pub allow_edit: bool,
+}
+
+/// A permission by name.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassicPermission {
+    /// What it allows: Reader, Contributor, `MyAccessAdministrator` or Owner.
+    pub permission: AccountPermission,
+}
+
+/// One project.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassicProject {
+    /// The project.
+    #[schemars(length(min = 1, max = 64), transform = segment)]
+    pub project_id: String,
+    /// Whether it allows to change. Default: false.
+    #[serde(default)]
+    pub allow_edit: bool,
+}
+
+/// One video.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassicVideo {
+    /// The video.
+    #[schemars(length(min = 1, max = 64), transform = segment)]
+    pub video_id: String,
+    /// Whether it allows to change. Default: false.
+    #[serde(default)]
+    pub allow_edit: bool,
+}
+
+/// What an account token allows.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(transform = open)]
+pub enum AccountPermission {
+    /// To read.
+    #[default]
+    Reader,
+    /// To change.
+    Contributor,
+    /// To manage one's own access.
+    MyAccessAdministrator,
+    /// All.
+    Owner,
+    /// A newer word of the provider.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl AccountPermission {
+    /// The word on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Reader => "Reader",
+            Self::Contributor => "Contributor",
+            Self::MyAccessAdministrator => "MyAccessAdministrator",
+            Self::Owner => "Owner",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+/// Which kinds of token a `ClusterTokenProvider` admits.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoIndexerClassicAllowed {
+    /// Members of the scope. Default: all but user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub kinds: Option<Vec<String>>,
+}
+
+/// What `kinds` is by default: not the user's token, which reaches every account of that user.
+const OF_ACCOUNT: &[&str] = &["account", "accountWithPermission", "project", "video"];
+
+const LIFE: Life = Life::Fixed {
+    life: Duration::from_hours(1),
+    because: "Video Indexer's classic API always issues for 1h: remove lifetime",
+};
+
+const SCOPE: &str = "spec.scope.videoIndexerClassic";
+
+/// The one kind that a scope names: its member and what goes on the wire.
+struct Kind {
+    member: &'static str,
+    /// The API reference's name of the operation.
+    operation: &'static str,
+    /// `allowEdit` or `permission`, and the id in the path.
+    fields: Map<String, Value>,
+}
+
+impl VideoIndexerClassicScope {
+    fn kind(&self) -> Result<Kind, FieldError> {
+        let kind = |member, operation, field: &str, value: Value| {
+            let fields = Map::from_iter([(field.to_owned(), value)]);
+            Kind { member, operation, fields }
+        };
+        let edit = |member, operation, allow_edit: bool| kind(member, operation, "allowEdit", allow_edit.into());
+        let with_id = |mut kind: Kind, field: &str, id: &str| {
+            kind.fields.insert(field.into(), id.into());
+            kind
+        };
+        let kinds = [
+            self.account.as_ref().map(|a| edit("account", "Get-Account-Access-Token", a.allow_edit)),
+            self.account_with_permission.as_ref().map(|a| {
+                let permission = a.permission.as_str().into();
+                kind("accountWithPermission", "Get-Account-Access-Token-With-Permission", "permission", permission)
+            }),
+            self.project.as_ref().map(|p| {
+                with_id(edit("project", "Get-Project-Access-Token", p.allow_edit), "projectId", &p.project_id)
+            }),
+            self.video
+                .as_ref()
+                .map(|v| with_id(edit("video", "Get-Video-Access-Token", v.allow_edit), "videoId", &v.video_id)),
+            self.user.as_ref().map(|u| edit("user", "Get-User-Access-Token", u.allow_edit)),
+        ];
+        let kind = one(kinds, SCOPE, "kind of token")?;
+        for id in ["projectId", "videoId"] {
+            if kind.fields.get(id).and_then(Value::as_str).is_some_and(|id| !is_segment(id)) {
+                let field = format!("{SCOPE}.{}.{id}", kind.member);
+                return Err(FieldError::new(field, "must be a name, without a slash"));
+            }
+        }
+        Ok(kind)
+    }
+}
+
+impl TokenApi for VideoIndexerClassicAccount {
+    type Scope = VideoIndexerClassicScope;
+
+    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
+    fn limits() -> AccountLimits {
+        AccountLimits::new(10, 120, 4)
+    }
+
+    fn rules() -> Vec<Cel> {
+        LIFE.rules("has(self.scope.videoIndexerClassic)")
+    }
+
+    fn identity(&self) -> Result<String, FieldError> {
+        for (member, value) in [("location", &self.location), ("accountId", &self.account_id)] {
+            if !is_segment(value) {
+                let field = format!("spec.videoIndexerClassic.{member}");
+                return Err(FieldError::new(field, "must be a name, without a slash"));
+            }
+        }
+        let id = format!("{}/{}", self.location, self.account_id);
+        Ok(format!("videoIndexerClassic/{}", id.to_lowercase()))
+    }
+
+    fn request(
+        &self,
+        account: String,
+        scope: &VideoIndexerClassicScope,
+        lifetime: Option<&GoDuration>,
+    ) -> Result<TokenRequest, FieldError> {
+        let Kind { operation, fields, .. } = scope.kind()?;
+        Ok(TokenRequest { account, operation, fields, promised_life: LIFE.choose(lifetime)? })
+    }
+
+    fn admits(allowed: &AllowedScopes, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {
+        let kind = scope.kind()?;
+        let kinds = allowed.video_indexer_classic.as_ref().and_then(|classic| classic.kinds.as_deref());
+        among(SCOPE, kind.member, kinds, OF_ACCOUNT)?;
+        let permission = match kind.fields.get("permission").and_then(Value::as_str) {
+            Some(permission) => permission,
+            None if kind.fields.get("allowEdit") == Some(&Value::Bool(true)) => "Contributor",
+            None => "Reader",
+        };
+        allowed.admits_permission(&format!("{SCOPE}.{}", kind.member), permission)
+    }
+}

@@ -1,0 +1,21 @@
+//! `crds/` is what the types say. `UPDATE=1 cargo test --test crds` rewrites it.
+
+use std::{env, fs, path::Path};
+use video_token_operator::api::crds;
+
+#[test]
+fn the_committed_crds_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let files = crds::files();
+    if env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        for (name, content) in &files {
+            fs::write(folder.join(name), content).unwrap();
+        }
+    }
+    for (name, content) in &files {
+        let committed = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(committed == *content, "crds/{name} differs from the types: run `UPDATE=1 cargo test --test crds`");
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), files.len(), "crds/ holds a file that no type stands for");
+}
