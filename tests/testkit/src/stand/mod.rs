@@ -14,9 +14,11 @@
 pub mod controlplane;
 pub mod kubeconfig;
 pub mod process;
+pub mod proxy;
 pub mod wait;
 pub mod yaml;
 
 pub use controlplane::{ControlPlane, ControlPlaneOptions, shared};
 pub use kubeconfig::Kubeconfig;
+pub use proxy::{ApiProxy, Failure, Matcher, Traffic};
 pub use wait::eventually;

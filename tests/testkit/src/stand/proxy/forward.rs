@@ -1,0 +1,246 @@
+//! The proxy's server: one exchange from its arrival to the end of its answer.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+use super::request::Request;
+use super::rules::{Action, Failure, Stage, Verdict, lock};
+use super::{State, Traffic};
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The connection is closed without an answer, or in the middle of one.
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "closed by the proxy")
+}
+
+/// Serves until `stopped` resolves, which it does when its sender is dropped.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<State>,
+    mut stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return Ok(()),
+            accepted = listener.accept() => {
+                let (stream, _) = accepted?;
+                tokio::spawn(connection(stream, Arc::clone(&state)));
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, state: Arc<State>) {
+    let mut traffic = state.traffic.subscribe();
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let state = Arc::clone(&state);
+        async move { accept(request, state).await }
+    });
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = traffic.wait_for(|traffic| *traffic == Traffic::Closed) => {}
+        // An error is a client that has gone, or a connection that is meant to break.
+        _ = served => {}
+    }
+}
+
+/// Takes a request in. From here on it goes its way even if its client does not wait.
+async fn accept(request: http::Request<Incoming>, state: Arc<State>) -> io::Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let mut traffic = state.traffic.subscribe();
+    flowing(&mut traffic).await?;
+    let answer = tokio::spawn(exchange(head, body, state)).await.map_err(io::Error::other)??;
+    flowing(&mut traffic).await?;
+    Ok(answer)
+}
+
+/// Waits while traffic is silent.
+async fn flowing(traffic: &mut watch::Receiver<Traffic>) -> io::Result<()> {
+    let state = traffic.wait_for(|traffic| *traffic != Traffic::Silent).await;
+    match state.map(|traffic| *traffic) {
+        Ok(Traffic::Open) => Ok(()),
+        _ => Err(closed()),
+    }
+}
+
+async fn exchange(head: http::request::Parts, body: Bytes, state: Arc<State>) -> io::Result<Response<Body>> {
+    let begun = Instant::now();
+    let request = Request::parse(&head.method, &head.uri, &head.headers, &body);
+    let number = state.open(&request);
+    let latency = *lock(&state.latency);
+    tokio::time::sleep(latency).await;
+
+    let rules = state.rules.meeting(&request);
+    let mut lose = false;
+    for rule in &rules {
+        match &rule.action {
+            Action::Delay(delay) => tokio::time::sleep(*delay).await,
+            Action::Hold(Stage::Before, waiting) => go_on(waiting.stand(&request).await)?,
+            Action::Hold(Stage::Answered, _) => {}
+            Action::Fail(Failure::LostAnswer) => lose = true,
+            Action::Fail(Failure::Closed) => return Err(closed()),
+            Action::Fail(Failure::Status(code)) => {
+                state.close(number, *code, begun.elapsed());
+                return Ok(refusal(*code));
+            }
+        }
+    }
+    let mut answer = forward(head, body, &state, request.verb == "watch").await?;
+    let answered = rules.iter().filter_map(|rule| match &rule.action {
+        Action::Hold(Stage::Answered, waiting) => Some(waiting),
+        _ => None,
+    });
+    for waiting in answered {
+        if request.verb != "watch" {
+            answer = whole(answer).await?;
+        }
+        go_on(waiting.stand(&request).await)?;
+    }
+    if lose {
+        if request.verb != "watch" {
+            whole(answer).await?;
+        }
+        return Err(closed());
+    }
+    state.close(number, answer.status().as_u16(), begun.elapsed());
+    Ok(answer)
+}
+
+fn go_on(verdict: Verdict) -> io::Result<()> {
+    match verdict {
+        Verdict::Release => Ok(()),
+        Verdict::Close => Err(closed()),
+    }
+}
+
+/// Reads the answer to its end, so that the API server is known to be done.
+async fn whole(answer: Response<Body>) -> io::Result<Response<Body>> {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Response::from_parts(head, full(body)))
+}
+
+fn full(body: Bytes) -> Body {
+    Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+async fn forward(head: http::request::Parts, body: Bytes, state: &State, is_watch: bool) -> io::Result<Response<Body>> {
+    let cuts = state.cuts.subscribe();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut headers = head.headers;
+    strip(&mut headers);
+    headers.remove(header::HOST);
+    headers.remove(header::CONTENT_LENGTH);
+    let sent = state.upstream.request(head.method, format!("{}{path}", state.server)).headers(headers).body(body);
+    let answer = sent.send().await.map_err(|error| {
+        tracing::debug!("the API server did not answer: {error}");
+        closed()
+    })?;
+    let mut response = Response::new(());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    strip(response.headers_mut());
+    let ends = Ends { cuts: is_watch.then_some(cuts), traffic: state.traffic.subscribe() };
+    let body = StreamBody::new(passed_on(answer.bytes_stream(), ends));
+    Ok(response.map(|()| BodyExt::boxed_unsync(body)))
+}
+
+/// Removes what concerns one connection only (RFC 9110, 7.6.1).
+fn strip(headers: &mut HeaderMap) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    for name in [header::CONNECTION, KEEP_ALIVE, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// What breaks an answer's body off.
+struct Ends {
+    cuts: Option<watch::Receiver<u64>>,
+    traffic: watch::Receiver<Traffic>,
+}
+
+impl Ends {
+    async fn cut(cuts: &mut Option<watch::Receiver<u64>>) {
+        match cuts {
+            Some(cuts) => {
+                // An error is a proxy that has gone: the connection ends with it.
+                let _ = cuts.changed().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next piece, once traffic flows; or the end.
+    async fn next<S>(&mut self, body: &mut S) -> Option<io::Result<Bytes>>
+    where
+        S: Stream<Item = reqwest::Result<Bytes>> + Unpin,
+    {
+        let piece = async {
+            let piece = body.next().await?;
+            let flows = flowing(&mut self.traffic).await;
+            Some(flows.and_then(|()| piece.map_err(io::Error::other)))
+        };
+        tokio::select! {
+            () = Self::cut(&mut self.cuts) => Some(Err(closed())),
+            piece = piece => piece,
+        }
+    }
+}
+
+fn passed_on<S>(body: S, ends: Ends) -> impl Stream<Item = io::Result<Frame<Bytes>>>
+where
+    S: Stream<Item = reqwest::Result<Bytes>> + Unpin,
+{
+    futures::stream::unfold(Some((body, ends)), |open| async {
+        let (mut body, mut ends) = open?;
+        let piece = ends.next(&mut body).await?;
+        let open = piece.is_ok().then_some((body, ends));
+        Some((piece.map(Frame::data), open))
+    })
+}
+
+/// A Status as the API server would send it.
+fn refusal(code: u16) -> Response<Body> {
+    let reason = match code {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        500 => "InternalError",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "",
+    };
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": format!("{reason}: said by the proxy"), "reason": reason, "code": code,
+    });
+    let mut response = Response::new(full(status.to_string().into()));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
