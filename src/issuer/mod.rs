@@ -1,6 +1,13 @@
 //! One file per token API, and the one HTTP client that they share.
 //!
-//! May not enter: Kubernetes. What a call needs from there (a ServiceAccount's assertion) comes in as a trait object.
+//! May not enter: Kubernetes. What a call needs from there (a `ServiceAccount`'s assertion) comes in as a trait object.
+
+pub mod azure_auth;
+pub mod hosts;
+pub mod http;
+pub mod jwt;
+pub mod redact;
+pub mod video_indexer;
 
 use crate::api::request::TokenRequest;
 use crate::clock::Timestamp;
@@ -52,6 +59,13 @@ pub struct IssueError {
     pub request_id: Option<String>,
     /// The provider's own wish, from Retry-After.
     pub retry_after: Option<Duration>,
+}
+
+impl IssueError {
+    /// A failure without an answer: no request id, no wish of the provider's.
+    pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { class, reason, message: message.into(), request_id: None, retry_after: None }
+    }
 }
 
 /// One account at one token API.

@@ -1,0 +1,125 @@
+//! A client assertion that a certificate's key signs: PS256, the certificate named by its SHA-256 thumbprint
+//! (`x5t#S256`), for 300 s. `azure_identity`'s own takes PKCS #12 through OpenSSL and names it by SHA-1.
+
+use super::super::{Class, IssueError};
+use super::credential::AssertionSource;
+use crate::clock;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::SignatureScheme;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{Error, InconsistentKeys};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// How long an assertion is good for, in seconds.
+const LIFE: i64 = 300;
+
+/// An application's certificate and its key.
+pub(super) struct CertificateAssertion {
+    key: Arc<dyn SigningKey>,
+    thumbprint: String,
+    client_id: String,
+    audience: String,
+}
+
+impl CertificateAssertion {
+    /// From PEM that holds a certificate (the first counts) and its RSA key. The error says what is wrong with it.
+    pub(super) fn new(pem: &SecretString, client_id: &str, audience: String) -> Result<Self, String> {
+        let pem = pem.expose_secret().as_bytes();
+        let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| "no PEM certificate found")?;
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| "no PEM private key found: give one in PKCS #8")?;
+        let key = aws_lc_rs::default_provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_| "the private key can't be read: give RSA in PKCS #8")?;
+        key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).ok_or("Entra takes RSA keys only")?;
+        let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::digest(&certificate));
+        let pair = CertifiedKey::new(vec![certificate], Arc::clone(&key));
+        match pair.keys_match() {
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(Error::InconsistentKeys(_)) => return Err("the private key isn't the first certificate's".to_owned()),
+            Err(_) => return Err("the certificate can't be read".to_owned()),
+        }
+        Ok(Self { key, thumbprint, client_id: client_id.to_owned(), audience })
+    }
+
+    fn sign(&self) -> Option<SecretString> {
+        let now = clock::now().wall.timestamp();
+        let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": self.thumbprint});
+        let claims = json!({
+            "aud": self.audience,
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "jti": Uuid::new_v4().to_string(),
+            "nbf": now,
+            "iat": now,
+            "exp": now + LIFE,
+        });
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let payload = format!("{}.{}", part(header), part(claims));
+        let signer = self.key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])?;
+        let signature = URL_SAFE_NO_PAD.encode(signer.sign(payload.as_bytes()).ok()?);
+        Some(format!("{payload}.{signature}").into())
+    }
+}
+
+#[async_trait]
+impl AssertionSource for CertificateAssertion {
+    async fn assertion(&self) -> Result<SecretString, IssueError> {
+        self.sign().ok_or_else(|| IssueError::new(Class::Credential, "AssertionFailed", "the key can't sign"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+    use testkit::tls::ClientCertificate;
+
+    fn read(pem: String) -> Result<CertificateAssertion, String> {
+        CertificateAssertion::new(&pem.into(), "app", "https://login.example/tenant/oauth2/v2.0/token".to_owned())
+    }
+
+    /// That the signature fits is Entra's to check: `tests/issuer_contract.rs`.
+    #[tokio::test]
+    async fn an_assertion_names_its_certificate_and_lives_300_s() {
+        let application = ClientCertificate::generate("app").unwrap();
+        let pem = application.private_key_pem + &application.certificate_pem;
+        let assertion = read(pem).unwrap().assertion().await.unwrap();
+        let parts: Vec<&str> = assertion.expose_secret().split('.').collect();
+        let [header, claims, _] = parts[..] else { panic!("no JWT") };
+        let decoded = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+        assert_eq!(decoded(header), json!({"alg": "PS256", "typ": "JWT", "x5t#S256": application.thumbprint}));
+        let claims = decoded(claims);
+        assert_eq!(claims["aud"], "https://login.example/tenant/oauth2/v2.0/token");
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("app"), &json!("app")));
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
+        assert_eq!(claims["jti"].as_str().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said() {
+        let application = ClientCertificate::generate("app").unwrap();
+        let (certificate, key) = (application.certificate_pem, application.private_key_pem);
+        let other = ClientCertificate::generate("other").unwrap().certificate_pem;
+        let curve = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
+        let cases = [
+            (String::new(), "no PEM certificate found"),
+            (certificate.clone(), "no PEM private key found: give one in PKCS #8"),
+            (other + &key, "the private key isn't the first certificate's"),
+            (certificate + &curve, "Entra takes RSA keys only"),
+        ];
+        for (pem, expected) in cases {
+            assert_eq!(read(pem).err().as_deref(), Some(expected));
+        }
+    }
+}

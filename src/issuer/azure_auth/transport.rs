@@ -1,0 +1,332 @@
+//! `azure_core`'s transport over our client. It mends what `azure_identity` 1.0 does with answers: only a good one
+//! passes, rebuilt; every other becomes an [`IssueError`] that is neither retried nor quoted inside the library, and
+//! that [`classed`] finds again.
+
+use super::super::http::{Answer, Call, Http};
+use super::super::{Class, IssueError};
+use crate::clock::{self, Timestamp};
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::Headers;
+use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode};
+use reqwest::Method;
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::error::Error as StdError;
+use url::{Url, form_urlencoded};
+
+/// The longest life that is believed, in seconds. Entra's longest is 24 h.
+const LONGEST_LIFE: i64 = 86_400;
+
+/// The instance metadata service, link-local.
+const METADATA_HOST: &str = "169.254.169.254";
+
+/// What OAuth 2.0 (RFC 6749 §5.2), `OpenID` Connect and Entra call their errors. Only these are ever shown: whatever
+/// else stands there is the endpoint's own text.
+const OAUTH_ERRORS: [&str; 14] = [
+    "access_denied",
+    "consent_required",
+    "interaction_required",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_resource",
+    "invalid_scope",
+    "login_required",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unknown_source",
+    "unsupported_grant_type",
+];
+
+/// Whom the transport calls.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    Entra,
+    /// The machine's metadata service, or what stands for it.
+    Metadata {
+        instead: Option<Url>,
+    },
+}
+
+/// The one client, as `azure_core` wants it.
+#[derive(Debug)]
+pub(super) struct EntraTransport {
+    pub(super) http: Http,
+    pub(super) caller: Caller,
+}
+
+#[async_trait]
+impl HttpClient for EntraTransport {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        // `Other` is what the library never retries.
+        let granted = self.ask(request).await.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+        Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), granted.to_string()))
+    }
+}
+
+impl EntraTransport {
+    async fn ask(&self, request: &Request) -> Result<Value, IssueError> {
+        let named = |error: IssueError| {
+            let message = format!("{}: {}", self.caller.name(), error.message);
+            IssueError { message, ..error }
+        };
+        let answer = self.http.send(self.call(request)?).await.map_err(named)?;
+        if answer.status == 200 {
+            return granted(&answer, clock::now().wall).map_err(named);
+        }
+        Err(refused(&answer, &self.caller))
+    }
+
+    fn call(&self, request: &Request) -> Result<Call, IssueError> {
+        let unexpected = || IssueError::new(Class::Transient, "EntraFailed", "the library made no usable request");
+        let method = Method::from_bytes(request.method().as_str().as_bytes()).map_err(|_| unexpected())?;
+        let mut call = Call::new(method, self.caller.reroute(request.url()));
+        for (name, value) in request.headers().iter() {
+            let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| unexpected())?;
+            // App Service's proof that a caller runs on the machine.
+            let is_secret = name == "x-identity-header";
+            call = if is_secret {
+                call.secret_header(name, &value.as_str().into())
+            } else {
+                call.header(name, value.as_str())
+            };
+        }
+        let Body::Bytes(body) = request.body() else { return Err(unexpected()) };
+        for (field, value) in form_urlencoded::parse(body) {
+            if matches!(&*field, "client_secret" | "client_assertion") {
+                call = call.knows(&SecretString::from(value.into_owned()));
+            }
+        }
+        Ok(if body.is_empty() { call } else { call.body(body.to_vec(), "application/x-www-form-urlencoded") })
+    }
+}
+
+impl Caller {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Entra => "Entra",
+            Self::Metadata { .. } => "managed identity",
+        }
+    }
+
+    fn reroute(&self, url: &Url) -> Url {
+        match self {
+            Self::Metadata { instead: Some(instead) } if url.host_str() == Some(METADATA_HOST) => {
+                let mut to = instead.clone();
+                to.set_path(url.path());
+                to.set_query(url.query());
+                to
+            }
+            _ => url.clone(),
+        }
+    }
+}
+
+/// What is read of a success. A number may come as a string (the metadata service).
+#[derive(Deserialize)]
+struct Granted {
+    token_type: String,
+    access_token: String,
+    expires_in: Option<Value>,
+    expires_on: Option<Value>,
+}
+
+/// The answer again, with nothing in it that the library trips over.
+fn granted(answer: &Answer, now: Timestamp) -> Result<Value, IssueError> {
+    let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body) else {
+        return Err(answer.not_understood("no token response"));
+    };
+    if granted.access_token.trim().is_empty() || !granted.token_type.eq_ignore_ascii_case("bearer") {
+        return Err(answer.not_understood("no bearer token"));
+    }
+    let now = now.timestamp();
+    let until = || Some(integer(granted.expires_on.as_ref())?.saturating_sub(now));
+    let life = match integer(granted.expires_in.as_ref()).or_else(until) {
+        Some(life) if life > 0 => life.min(LONGEST_LIFE),
+        _ => return Err(answer.not_understood("a token without a usable life")),
+    };
+    Ok(json!({
+        "token_type": "Bearer",
+        "access_token": granted.access_token.trim(),
+        "expires_in": life,
+        "expires_on": (now + life).to_string(),
+        "resource": "",
+    }))
+}
+
+fn integer(value: Option<&Value>) -> Option<i64> {
+    let value = value?;
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// What is read of a refusal; never its description, which may quote the request.
+#[derive(Default)]
+struct Refused {
+    error: Option<&'static str>,
+    codes: Vec<i64>,
+}
+
+impl Refused {
+    fn read(body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let said = body.get("error").and_then(Value::as_str).unwrap_or_default();
+        let codes = body.get("error_codes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Self {
+            error: OAUTH_ERRORS.into_iter().find(|known| *known == said),
+            // AADSTS numbers have five to eight digits.
+            codes: codes.iter().filter_map(Value::as_i64).filter(|n| (1..100_000_000).contains(n)).take(4).collect(),
+        }
+    }
+}
+
+/// The class of a refusal, and only what is safe to show of it.
+fn refused(answer: &Answer, caller: &Caller) -> IssueError {
+    let Refused { error, codes } = Refused::read(&answer.body);
+    let codes = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");
+    let said = match (error, codes.is_empty()) {
+        (Some(error), true) => error.to_owned(),
+        (Some(error), false) => format!("{error} ({codes})"),
+        (None, false) => codes.clone(),
+        (None, true) => format!("HTTP {}", answer.status),
+    };
+    let is_verdict = error.is_some() || !codes.is_empty();
+    let (class, reason, verb) = match (answer.status, error) {
+        (429, _) => (Class::Throttled, "EntraThrottled", "throttled"),
+        (408 | 500..=599, _) | (_, Some("temporarily_unavailable" | "server_error")) => {
+            (Class::Transient, "EntraUnavailable", "unavailable")
+        }
+        // The metadata service says so while an identity is being assigned, or itself updated.
+        (404 | 410, _) if matches!(caller, Caller::Metadata { .. }) => {
+            (Class::Transient, "EntraUnavailable", "unavailable")
+        }
+        (400 | 401, _) => (Class::Credential, "EntraRefused", "refused"),
+        (402..=499, _) if is_verdict => (Class::Credential, "EntraRefused", "refused"),
+        _ => (Class::Transient, "BadAnswer", "answered"),
+    };
+    answer.failure(class, reason, format!("{} {verb}: {said}", caller.name()))
+}
+
+/// Our own error, from wherever the library wrapped it. Whatever else it says is not for showing.
+pub(super) fn classed(error: &azure_core::Error) -> IssueError {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<IssueError>() {
+            return found.clone();
+        }
+        cause = error.source();
+    }
+    IssueError::new(Class::Transient, "EntraFailed", "Entra: the call could not be made")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::super::http::HttpOptions;
+    use super::super::super::redact::Redactor;
+    use super::*;
+    use proptest::prelude::*;
+    use reqwest::header::HeaderMap;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let now = clock::now().wall;
+        Answer::new(status, &HeaderMap::new(), body.as_bytes().to_vec(), now, now, Redactor::default())
+    }
+
+    #[test]
+    fn only_a_bearer_token_with_a_life_is_granted() {
+        let now = clock::now().wall;
+        let later = now.timestamp() + 600;
+        let cases = [
+            (r#"{"token_type":"Bearer","access_token":"t","expires_in":3599}"#.to_owned(), Some(3599)),
+            (
+                r#"{"token_type":"bearer","access_token":" t ","expires_in":"3599","expires_on":"1"}"#.to_owned(),
+                Some(3599),
+            ),
+            (format!(r#"{{"token_type":"Bearer","access_token":"t","expires_on":"{later}"}}"#), Some(600)),
+            (format!(r#"{{"token_type":"Bearer","access_token":"t","expires_in":{}}}"#, i64::MAX), Some(86_400)),
+            (r#"{"token_type":"Bearer","access_token":"t","expires_in":0}"#.to_owned(), None),
+            (r#"{"token_type":"Bearer","access_token":"t","expires_in":-5}"#.to_owned(), None),
+            (r#"{"token_type":"Bearer","access_token":"t"}"#.to_owned(), None),
+            (r#"{"token_type":"Bearer","access_token":"","expires_in":3599}"#.to_owned(), None),
+            (r#"{"token_type":"pop","access_token":"t","expires_in":3599}"#.to_owned(), None),
+            ("{}".to_owned(), None),
+            (String::new(), None),
+            ("<html>".to_owned(), None),
+        ];
+        for (body, life) in cases {
+            let granted = granted(&answer(200, &body), now);
+            assert_eq!(granted.ok().and_then(|g| g["expires_in"].as_i64()), life, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_its_class_and_numbers_only() {
+        let secret = r#"{"error":"invalid_client","error_description":"AADSTS7000215: secret \u0027s3cret\u0027","error_codes":[7000215]}"#;
+        let cases = [
+            (401, secret, Class::Credential, "Entra refused: invalid_client (AADSTS7000215)"),
+            (
+                400,
+                r#"{"error":"s3cret","error_codes":["x",-1,12345678901]}"#,
+                Class::Credential,
+                "Entra refused: HTTP 400",
+            ),
+            (401, "", Class::Credential, "Entra refused: HTTP 401"),
+            (
+                400,
+                r#"{"error":"temporarily_unavailable"}"#,
+                Class::Transient,
+                "Entra unavailable: temporarily_unavailable",
+            ),
+            (403, r#"{"error_codes":[53003]}"#, Class::Credential, "Entra refused: AADSTS53003"),
+            (403, "<html>blocked</html>", Class::Transient, "Entra answered: HTTP 403"),
+            (404, "", Class::Transient, "Entra answered: HTTP 404"),
+            (429, secret, Class::Throttled, "Entra throttled: invalid_client (AADSTS7000215)"),
+            (503, "busy", Class::Transient, "Entra unavailable: HTTP 503"),
+            (204, "", Class::Transient, "Entra answered: HTTP 204"),
+        ];
+        for (status, body, class, message) in cases {
+            let error = refused(&answer(status, body), &Caller::Entra);
+            assert_eq!((error.class, error.message.as_str()), (class, message), "{status} {body}");
+        }
+        let machine = Caller::Metadata { instead: None };
+        let error = refused(&answer(404, r#"{"error":"invalid_request"}"#), &machine);
+        assert_eq!(
+            (error.class, error.message.as_str()),
+            (Class::Transient, "managed identity unavailable: invalid_request")
+        );
+    }
+
+    #[test]
+    fn only_the_metadata_service_is_rerouted() {
+        let instead = Some("https://127.0.0.1:8443".parse().unwrap());
+        let machine = Caller::Metadata { instead };
+        let url = "http://169.254.169.254/metadata/identity/oauth2/token?resource=x".parse().unwrap();
+        assert_eq!(machine.reroute(&url).as_str(), "https://127.0.0.1:8443/metadata/identity/oauth2/token?resource=x");
+        assert_eq!(Caller::Metadata { instead: None }.reroute(&url), url);
+        assert_eq!(Caller::Entra.reroute(&url), url);
+        assert!(format!("{:?}", Http::new(&HttpOptions::default())).starts_with("Ok(Http"));
+    }
+
+    proptest! {
+        #[test]
+        fn p13_any_answer_is_a_token_or_a_classed_error(
+            status in 100u16..600,
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..300).prop_map(|b| String::from_utf8_lossy(&b).into_owned()),
+                (any::<i64>(), "\\PC{0,20}").prop_map(|(life, token)| {
+                    json!({"token_type": "Bearer", "access_token": token, "expires_in": life}).to_string()
+                }),
+            ],
+        ) {
+            let answer = answer(status, &body);
+            if let Ok(granted) = granted(&answer, clock::now().wall) {
+                prop_assert!((1..=LONGEST_LIFE).contains(&granted["expires_in"].as_i64().unwrap()));
+            }
+            refused(&answer, &Caller::Entra);
+        }
+    }
+}

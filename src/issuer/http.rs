@@ -1,0 +1,260 @@
+//! The one HTTP client: of every issuer, and of Entra.
+//!
+//! It trusts the system's CAs and the provider's own, follows no redirect, retries nothing, takes at most
+//! [`MAX_BODY`] of an answer, asks [`super::hosts`] before it connects, and gives every fault a class. What an answer
+//! means is its issuer's to say.
+
+mod answer;
+mod call;
+mod fault;
+mod proxy;
+mod resolve;
+mod said;
+
+pub use answer::{Answer, ClockSkew, MAX_RETRY_AFTER, class_of};
+pub use call::Call;
+pub use proxy::Proxies;
+
+use super::hosts::{HostPolicy, HostRefusal, Route};
+use super::redact::Redactor;
+use super::{Class, IssueError};
+use crate::api::request::FieldError;
+use crate::clock::{self, Timestamp};
+use proxy::ProxyRules;
+use reqwest::Certificate;
+use reqwest::header::HeaderMap;
+use resolve::Screened;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use url::Url;
+
+/// The most that is read of an answer's body, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CA_FIELD: &str = "spec.caBundle";
+
+/// What one provider object asks of its client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpOptions {
+    /// CAs in PEM, trusted beside the system's.
+    pub ca_pem: Option<String>,
+    /// How long a call may take, from the name's lookup to the last byte.
+    pub timeout: Duration,
+    /// Which hosts may be called.
+    pub hosts: HostPolicy,
+    /// Plain http is permitted (`--allow-insecure-endpoints`).
+    pub allow_insecure: bool,
+    /// Which proxies are used.
+    pub proxies: Proxies,
+}
+
+impl Default for HttpOptions {
+    /// Any host, 15 s, https only, proxies as the environment says.
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            timeout: Duration::from_secs(15),
+            hosts: HostPolicy::Any,
+            allow_insecure: false,
+            proxies: Proxies::Environment,
+        }
+    }
+}
+
+/// A client. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Http {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+/// What clients with the same CAs, hosts and proxies share.
+struct Shared {
+    client: reqwest::Client,
+    hosts: HostPolicy,
+    proxies: ProxyRules,
+    allow_insecure: bool,
+}
+
+impl Http {
+    /// A client of its own. The error names the field at fault.
+    pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
+        let shared = Arc::new(Shared::new(options)?);
+        Ok(Self { shared, timeout: options.timeout })
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether a call may go to `url`, as far as its name tells.
+    pub fn admits(&self, url: &Url) -> Result<(), HostRefusal> {
+        let proxies = &self.shared.proxies;
+        // What a proxy's own name resolves to isn't checked either.
+        let unchecked = proxies.intercept(url) || url.host_str().is_some_and(|host| proxies.is_proxy(host));
+        self.shared.hosts.admits(url, if unchecked { Route::Proxied } else { Route::Direct })
+    }
+
+    /// Makes one call and reads its answer, whatever its status but for redirects.
+    ///
+    /// # Errors
+    /// `HostNotAllowed` and `InsecureEndpoint` (configuration) before anything is sent; else transient: `Timeout`,
+    /// `DnsFailed`, `ConnectFailed`, `TlsFailed`, `Redirected`, `BodyTooLarge`, `BadAnswer` (a success that breaks
+    /// off).
+    pub async fn send(&self, call: Call) -> Result<Answer, IssueError> {
+        self.permit(&call.url)?;
+        let origin = Origin { host: display_host(&call.url), proxied: self.shared.proxies.intercept(&call.url) };
+        let (request, redactor) = call.into_request(self.timeout)?;
+        let sent_at = clock::now().wall;
+        let response = match self.shared.client.execute(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(fault::of(&error, &origin, &redactor)),
+        };
+        let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
+        let answer = read(response, &head, &origin, redactor).await?;
+        tracing::debug!(
+            host = origin.host,
+            status = answer.status,
+            request_id = answer.request_id,
+            correlation_id = answer.correlation_id,
+            millis = (clock::now().wall - sent_at).num_milliseconds(),
+            "token API answered"
+        );
+        answer.unless_redirected()
+    }
+
+    fn permit(&self, url: &Url) -> Result<(), IssueError> {
+        let refuse = |reason, message: String| IssueError::new(Class::Configuration, reason, message);
+        match url.scheme() {
+            "https" => {}
+            "http" if self.shared.allow_insecure => {}
+            "http" => {
+                let message = format!("{} would be called without TLS: use https", display_host(url));
+                return Err(refuse("InsecureEndpoint", message));
+            }
+            _ => return Err(refuse("InsecureEndpoint", "only https endpoints are called".to_owned())),
+        }
+        self.admits(url).map_err(|refusal| refuse("HostNotAllowed", refusal.to_string()))
+    }
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Clients by what they share, so that a thousand providers with the same CAs, hosts and proxies open one set of
+/// connections and hold one set of roots.
+#[derive(Default)]
+pub struct HttpPool {
+    open: Mutex<HashMap<HttpOptions, Weak<Shared>>>,
+}
+
+impl HttpPool {
+    /// The client for `options`, shared with whoever holds one that differs in its timeout only.
+    pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
+        let key = HttpOptions { timeout: Duration::ZERO, ..options.clone() };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, shared| shared.strong_count() > 0);
+        if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
+            return Ok(Http { shared, timeout: options.timeout });
+        }
+        let http = Http::new(options)?;
+        open.insert(key, Arc::downgrade(&http.shared));
+        Ok(http)
+    }
+}
+
+impl Shared {
+    fn new(options: &HttpOptions) -> Result<Self, FieldError> {
+        let proxies = options.proxies.rules();
+        let resolver = Screened { hosts: options.hosts.clone(), unscreened: proxies.hosts() };
+        let mut client = options
+            .proxies
+            .apply(reqwest::Client::builder())?
+            .user_agent(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .https_only(!options.allow_insecure)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(4)
+            .dns_resolver(Arc::new(resolver));
+        if let Some(pem) = &options.ca_pem {
+            client = client.tls_certs_merge(certificates(pem)?);
+        }
+        let client = client.build().map_err(|_| {
+            FieldError::new(CA_FIELD, "this machine has no CA certificates: give the endpoint's CA as PEM")
+        })?;
+        Ok(Self { client, hosts: options.hosts.clone(), proxies, allow_insecure: options.allow_insecure })
+    }
+}
+
+/// The CAs of a PEM bundle, each checked: the TLS library would take a bundle without any in silence.
+fn certificates(pem: &str) -> Result<Vec<Certificate>, FieldError> {
+    let mut found = Vec::new();
+    for (number, section) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
+        let wrong = || FieldError::new(CA_FIELD, format!("certificate {number} can't be read: give CAs as PEM"));
+        let der = section.map_err(|_| wrong())?;
+        RootCertStore::empty().add(der.clone()).map_err(|_| wrong())?;
+        found.push(Certificate::from_der(&der).map_err(|_| wrong())?);
+    }
+    if found.is_empty() {
+        return Err(FieldError::new(CA_FIELD, "no PEM certificate found"));
+    }
+    Ok(found)
+}
+
+/// Where a call goes, for messages.
+struct Origin {
+    host: String,
+    proxied: bool,
+}
+
+/// What is known of an answer before its body.
+struct Head {
+    headers: HeaderMap,
+    sent_at: Timestamp,
+    arrived_at: Timestamp,
+}
+
+/// `host` or `host:port`.
+fn display_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Reads the body, as far as it matters: all of a success, what comes of a failure.
+async fn read(
+    mut response: reqwest::Response,
+    head: &Head,
+    origin: &Origin,
+    redactor: Redactor,
+) -> Result<Answer, IssueError> {
+    let status = response.status();
+    let mut body = Vec::new();
+    let fault = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_BODY => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => {
+                body.extend_from_slice(&chunk[..MAX_BODY - body.len()]);
+                let message = format!("{} answered with more than {} KiB", origin.host, MAX_BODY / 1024);
+                break Some(IssueError::new(Class::Transient, "BodyTooLarge", message));
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(fault::of(&error, origin, &redactor)),
+        }
+    };
+    let answer = Answer::new(status.as_u16(), &head.headers, body, head.sent_at, head.arrived_at, redactor);
+    match fault {
+        Some(fault) if status.is_success() => Err(answer.with_ids(fault)),
+        _ => Ok(answer),
+    }
+}

@@ -1,0 +1,328 @@
+//! One answer: its status, its bounded body, its ids, when to come back, and what a status means where nobody knows
+//! better.
+
+use super::super::redact::Redactor;
+use super::super::{Class, IssueError};
+use super::said;
+use crate::clock::Timestamp;
+use chrono::DateTime;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use url::Url;
+
+/// The longest wait that a provider's Retry-After may ask for; a longer one is cut to it.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+const MAX_ID: usize = 128;
+
+/// What a provider answered. Its Debug shows no body.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, [`super::MAX_BODY`] of it at most. May hold a token: quote it with [`Answer::quote`] only.
+    pub body: Vec<u8>,
+    /// The content type, in lower case and without parameters.
+    pub content_type: Option<String>,
+    /// `x-ms-request-id`, the provider's id of this request.
+    pub request_id: Option<String>,
+    /// `x-ms-correlation-request-id`, Azure's id of what this request belongs to.
+    pub correlation_id: Option<String>,
+    /// `Retry-After`, from seconds or a date, at most [`MAX_RETRY_AFTER`].
+    pub retry_after: Option<Duration>,
+    /// How far the provider's clock is ahead of ours, from `Date`; seconds.
+    pub clock_skew: Option<i64>,
+    /// The moment before the request was sent.
+    pub sent_at: Timestamp,
+    /// When the answer's head arrived.
+    pub arrived_at: Timestamp,
+    location: Option<String>,
+    redactor: Redactor,
+}
+
+impl Answer {
+    /// The answer with these headers. Pure, so that parsers can be tried with any bytes.
+    pub fn new(
+        status: u16,
+        headers: &HeaderMap,
+        body: Vec<u8>,
+        sent_at: Timestamp,
+        arrived_at: Timestamp,
+        redactor: Redactor,
+    ) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let id = |name| text(name).filter(|id| is_id(id) && redactor.is_clean(id)).map(str::to_owned);
+        let date = text(DATE.as_str()).and_then(http_date);
+        Self {
+            status,
+            content_type: text(CONTENT_TYPE.as_str())
+                .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()),
+            request_id: id("x-ms-request-id"),
+            correlation_id: id("x-ms-correlation-request-id"),
+            retry_after: text(RETRY_AFTER.as_str()).and_then(|value| wait(value, date.unwrap_or(arrived_at))),
+            clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
+            location: text(LOCATION.as_str()).map(str::to_owned),
+            body,
+            sent_at,
+            arrived_at,
+            redactor,
+        }
+    }
+
+    /// Whether the status is one of success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Quotes what the provider said, without the secrets of the call and whatever looks like one.
+    pub fn quote(&self, said: impl AsRef<[u8]>) -> String {
+        self.redactor.quote(said)
+    }
+
+    /// The failure that this answer is, with its ids and its Retry-After. `message` must hold only quotations.
+    pub fn failure(&self, class: Class, reason: &'static str, message: impl Into<String>) -> IssueError {
+        self.with_ids(IssueError::new(class, reason, message))
+    }
+
+    /// The error in the body, quoted: `code: message`, whichever of the providers' shapes it has.
+    pub fn said(&self) -> String {
+        self.quote(said::read(&self.body, self.content_type.as_deref()))
+    }
+
+    /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`.
+    pub fn refusal(&self) -> IssueError {
+        let (class, reason) = class_of(self.status);
+        self.failure(class, reason, [format!("HTTP {}", self.status), self.said()].join(": ").trim_end_matches(": "))
+    }
+
+    /// A success that can't be understood: `BadAnswer`, transient.
+    pub fn not_understood(&self, what: &str) -> IssueError {
+        self.failure(Class::Transient, "BadAnswer", format!("HTTP {}: {what}", self.status))
+    }
+
+    /// `error` with this answer's ids and Retry-After.
+    pub(super) fn with_ids(&self, error: IssueError) -> IssueError {
+        IssueError {
+            request_id: self.request_id.clone().or_else(|| self.correlation_id.clone()),
+            retry_after: self.retry_after,
+            ..error
+        }
+    }
+
+    /// Redirects are never followed: a token API has none, and its credential is for one host.
+    pub(super) fn unless_redirected(self) -> Result<Self, IssueError> {
+        if !(300..400).contains(&self.status) {
+            return Ok(self);
+        }
+        let to =
+            self.location.as_deref().and_then(|to| Url::parse(to).ok()).and_then(|to| Some(to.host_str()?.to_owned()));
+        let to = to.map(|host| format!(" to {}", self.quote(host))).unwrap_or_default();
+        let message = format!("HTTP {}: redirected{to}, which is never followed: name the final endpoint", self.status);
+        Err(self.failure(Class::Transient, "Redirected", message))
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a status means, and the reason to show, where the issuer knows no better.
+pub fn class_of(status: u16) -> (Class, &'static str) {
+    match status {
+        400 => (Class::Configuration, "BadRequest"),
+        404 => (Class::Configuration, "NotFound"),
+        422 => (Class::Configuration, "Unprocessable"),
+        401 => (Class::Credential, "Unauthorized"),
+        403 => (Class::Denied, "Forbidden"),
+        429 => (Class::Throttled, "Throttled"),
+        408 => (Class::Transient, "RequestTimeout"),
+        409 => (Class::Transient, "Conflict"),
+        500..=599 => (Class::Transient, "ServerError"),
+        _ => (Class::Transient, "UnexpectedStatus"),
+    }
+}
+
+/// How far a provider's clock is ahead of ours, from its last answer that had a date.
+#[derive(Debug)]
+pub struct ClockSkew(AtomicI64);
+
+impl ClockSkew {
+    const UNKNOWN: i64 = i64::MIN;
+
+    /// Keeps what `answer` tells.
+    pub fn record(&self, answer: &Answer) {
+        if let Some(seconds) = answer.clock_skew {
+            self.0.store(seconds, Ordering::Relaxed);
+        }
+    }
+
+    /// Seconds, once known.
+    pub fn seconds(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != Self::UNKNOWN)
+    }
+}
+
+impl Default for ClockSkew {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::UNKNOWN))
+    }
+}
+
+/// An IMF-fixdate (RFC 9110 §5.6.7), the only form that may be sent today.
+fn http_date(text: &str) -> Option<Timestamp> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc())
+}
+
+/// Retry-After as seconds (fractions rounded up) or as a date, compared with the provider's own clock where it gave one.
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(MAX_RETRY_AFTER),
+        Ok(_) => return None,
+        Err(_) => (http_date(text)? - now).to_std().unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// Ids are short and plain: what isn't may be anything, and ids go into a status.
+fn is_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    !text.is_empty() && text.len() <= MAX_ID && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    const NOW: &str = "Sun, 22 Nov 2026 12:00:00 GMT";
+
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Answer {
+        saying(status, headers, "")
+    }
+
+    fn saying(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+        let now = http_date(NOW).unwrap();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        let redactor = Redactor::new(vec!["secret-subscription-key".into()]);
+        Answer::new(status, &headers, body.as_bytes().to_vec(), now, now, redactor)
+    }
+
+    #[test]
+    fn a_status_has_a_class() {
+        use Class::{Configuration, Credential, Denied, Throttled, Transient};
+        let classes = [
+            (400, Configuration),
+            (404, Configuration),
+            (422, Configuration),
+            (401, Credential),
+            (403, Denied),
+            (408, Transient),
+            (409, Transient),
+            (418, Transient),
+            (429, Throttled),
+            (500, Transient),
+            (503, Transient),
+            (599, Transient),
+            (204, Transient),
+        ];
+        for (status, class) in classes {
+            assert_eq!(class_of(status).0, class, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_from_seconds_and_dates() {
+        let seconds = |text: &str| answer(503, &[("retry-after", text)]).retry_after.map(|d| d.as_secs());
+        assert_eq!(seconds("17"), Some(17));
+        assert_eq!(seconds(" 17 "), Some(17));
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds("1.2"), Some(2));
+        assert_eq!(seconds("-1"), None);
+        assert_eq!(seconds("nan"), None);
+        assert_eq!(seconds("soon"), None);
+        assert_eq!(seconds("99999999999999999999"), Some(3600));
+        assert_eq!(seconds("Sun, 22 Nov 2026 12:00:30 GMT"), Some(30));
+        assert_eq!(seconds("Sun, 22 Nov 2026 11:00:00 GMT"), Some(0));
+        assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600));
+    }
+
+    #[test]
+    fn a_date_to_come_back_is_on_the_providers_clock() {
+        let ahead = [("retry-after", "Sun, 22 Nov 2026 12:10:30 GMT"), ("date", "Sun, 22 Nov 2026 12:10:00 GMT")];
+        let answer = answer(429, &ahead);
+        assert_eq!(answer.retry_after, Some(Duration::from_secs(30)));
+        assert_eq!(answer.clock_skew, Some(600));
+    }
+
+    #[test]
+    fn the_skew_is_that_of_the_last_dated_answer() {
+        let skew = ClockSkew::default();
+        assert_eq!(skew.seconds(), None);
+        for (date, expected) in [(NOW, 0), ("Sun, 22 Nov 2026 11:58:00 GMT", -120), ("no date", -120)] {
+            skew.record(&answer(200, &[("date", date)]));
+            assert_eq!(skew.seconds(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn ids_are_kept_when_they_are_plain() {
+        let id = |value: &str| answer(500, &[("x-ms-request-id", value)]).request_id;
+        assert_eq!(id("9f6b7c9e-9a0e-4f1e-8d2f-0a1b2c3d4e5f").as_deref(), Some("9f6b7c9e-9a0e-4f1e-8d2f-0a1b2c3d4e5f"));
+        assert_eq!(id("westeurope:9f6b7c9e").as_deref(), Some("westeurope:9f6b7c9e"));
+        for value in ["", "a b", "<script>", "secret-subscription-key", "x-secret-subscription-key"] {
+            assert_eq!(id(value), None, "{value}");
+        }
+        assert_eq!(id(&"a".repeat(129)), None);
+    }
+
+    #[test]
+    fn a_failure_carries_ids_and_the_providers_wish() {
+        let both = [("x-ms-correlation-request-id", "corr-1"), ("retry-after", "5")];
+        let error = saying(503, &both, "secret-subscription-key is busy").refusal();
+        assert_eq!((error.class, error.reason), (Class::Transient, "ServerError"));
+        assert_eq!(error.message, "HTTP 503: [redacted] is busy");
+        assert_eq!(error.request_id.as_deref(), Some("corr-1"));
+        assert_eq!(error.retry_after, Some(Duration::from_secs(5)));
+        assert_eq!(answer(404, &[]).refusal().message, "HTTP 404");
+    }
+
+    #[test]
+    fn a_redirect_is_an_error_that_names_only_the_host() {
+        let error = answer(302, &[("location", "https://login.example/?code=secret")]).unless_redirected().unwrap_err();
+        assert_eq!(error.reason, "Redirected");
+        assert_eq!(
+            error.message,
+            "HTTP 302: redirected to login.example, which is never followed: name the final endpoint"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn p13_any_headers_give_an_answer(
+            status in any::<u16>(),
+            values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 6),
+        ) {
+            let names = ["retry-after", "date", "x-ms-request-id", "location", "content-type", "x-other"];
+            let headers = names
+                .into_iter()
+                .zip(values)
+                .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?)))
+                .collect();
+            let now = http_date(NOW).unwrap();
+            let answer = Answer::new(status, &headers, Vec::new(), now, now, Redactor::default());
+            prop_assert!(answer.retry_after.is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+            drop(answer.unless_redirected());
+        }
+    }
+}

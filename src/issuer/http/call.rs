@@ -1,0 +1,129 @@
+//! One request, with what in it is secret.
+
+use super::super::redact::Redactor;
+use super::super::{Class, IssueError};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Request};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use std::time::Duration;
+use url::Url;
+use uuid::Uuid;
+
+/// One call of a token API. Each secret that goes into it is remembered, so that no quotation of the answer holds it.
+pub struct Call {
+    pub(super) url: Url,
+    method: Method,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    secrets: Vec<SecretString>,
+    fault: Option<IssueError>,
+}
+
+impl Call {
+    /// A call of `url`.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { url, method, headers: HeaderMap::new(), body: Vec::new(), secrets: Vec::new(), fault: None }
+    }
+
+    /// A GET.
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// A POST, its body empty until one is given.
+    pub fn post(url: Url) -> Self {
+        Self::new(Method::POST, url)
+    }
+
+    /// Sends `name: value`. `value` is no secret.
+    #[must_use]
+    pub fn header(self, name: HeaderName, value: &str) -> Self {
+        self.with_header(name, value, false)
+    }
+
+    /// Sends `name: secret`, such as `Ocp-Apim-Subscription-Key`.
+    #[must_use]
+    pub fn secret_header(self, name: HeaderName, secret: &SecretString) -> Self {
+        self.with_header(name, secret.expose_secret().trim(), true).knows(secret)
+    }
+
+    /// Sends `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer(self, token: &SecretString) -> Self {
+        let value = format!("Bearer {}", token.expose_secret().trim());
+        self.with_header(AUTHORIZATION, &value, true).knows(token)
+    }
+
+    /// Sends a fresh GUID, by which the provider's support finds this try.
+    #[must_use]
+    pub fn client_request_id(self, name: HeaderName) -> Self {
+        let id = Uuid::new_v4().to_string();
+        self.with_header(name, &id, false)
+    }
+
+    /// Sends `body` as JSON.
+    #[must_use]
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        if let Ok(body) = serde_json::to_vec(body) {
+            self.body(body, "application/json")
+        } else {
+            self.fault = Some(IssueError::new(Class::Configuration, "BadRequest", "the request is no JSON"));
+            self
+        }
+    }
+
+    /// Sends `fields` as a form.
+    #[must_use]
+    pub fn form<'a>(self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.body(body.into_bytes(), "application/x-www-form-urlencoded")
+    }
+
+    /// Sends `body` as it is.
+    #[must_use]
+    pub fn body(mut self, body: Vec<u8>, content_type: &'static str) -> Self {
+        self.body = body;
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self
+    }
+
+    /// Names a secret inside the body.
+    #[must_use]
+    pub fn knows(mut self, secret: &SecretString) -> Self {
+        self.secrets.push(secret.clone());
+        self
+    }
+
+    fn with_header(mut self, name: HeaderName, value: &str, is_secret: bool) -> Self {
+        if let Ok(mut value) = HeaderValue::from_str(value) {
+            value.set_sensitive(is_secret);
+            self.headers.insert(name, value);
+        } else {
+            let (class, reason) =
+                if is_secret { (Class::Credential, "BadCredential") } else { (Class::Configuration, "BadRequest") };
+            let message = format!("the value of header {name} has characters that a header can't carry");
+            self.fault = Some(IssueError::new(class, reason, message));
+        }
+        self
+    }
+
+    /// The request, and who quotes its answer.
+    pub(super) fn into_request(self, timeout: Duration) -> Result<(Request, Redactor), IssueError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let mut request = Request::new(self.method, self.url);
+        *request.headers_mut() = self.headers;
+        *request.timeout_mut() = Some(timeout);
+        *request.body_mut() = Some(self.body.into());
+        Ok((request, Redactor::new(self.secrets)))
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = format!("{}{}", super::display_host(&self.url), self.url.path());
+        f.debug_struct("Call").field("method", &self.method).field("url", &url).finish_non_exhaustive()
+    }
+}
