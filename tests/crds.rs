@@ -1,5 +1,7 @@
 //! `crds/` is what the types say. `UPDATE=1 cargo test --test crds` rewrites it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{env, fs, path::Path};
 use video_token_operator::api::crds;
 

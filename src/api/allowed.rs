@@ -1,4 +1,4 @@
-//! For whom a `ClusterTokenProvider` issues, and what.
+//! For whom a ClusterTokenProvider issues, and what.
 
 use super::arcgis_video_server::ArcgisVideoServerAllowed;
 use super::blend_vision::BlendVisionAllowed;
@@ -69,7 +69,7 @@ pub struct AllowedScopes {
 const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
 
 impl AllowedScopes {
-    /// Whether they admit `scope`; the error names the field of the `VideoAccessToken`. A scope without exactly one
+    /// Whether they admit `scope`; the error names the field of the VideoAccessToken. A scope without exactly one
     /// type is refused.
     pub fn admits(&self, scope: &Scope) -> Result<(), FieldError> {
         scope.typed()?.admitted(self)

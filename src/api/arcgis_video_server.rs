@@ -68,7 +68,7 @@ pub struct ArcgisVideoServerScope {
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestIp {}
 
-/// Which tokens a `ClusterTokenProvider` admits.
+/// Which tokens a ClusterTokenProvider admits.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArcgisVideoServerAllowed {
     /// Members of the scope. Default: all, since what a token may do is what the user may do.
@@ -82,7 +82,7 @@ const ALL: &[&str] = &["referer", "ip", "requestIp"];
 /// The reference counts in minutes: a default of 60, a most of 525600.
 const LIFE: Life = Life::Asked {
     least: Duration::from_mins(1),
-    most: Some(Duration::from_mins(525_600)),
+    most: Some(Duration::from_hours(525_600 / 60)),
     default: Duration::from_hours(1),
     issuer: "ArcGIS Video Server",
 };

@@ -97,10 +97,10 @@ impl From<AzureEndpoints> for CloudEndpoints {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct AzureAuth {
-    /// A federated `ServiceAccount`. `{}` is the operator's own, for a `ClusterTokenProvider` only.
+    /// A federated ServiceAccount. `{}` is the operator's own, for a ClusterTokenProvider only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_identity: Option<WorkloadIdentity>,
-    /// The node's managed identity, for a `ClusterTokenProvider` only. Not on Arc-connected clusters.
+    /// The node's managed identity, for a ClusterTokenProvider only. Not on Arc-connected clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_identity: Option<ManagedIdentity>,
     /// An app registration with a client secret.
@@ -114,7 +114,7 @@ pub struct AzureAuth {
 /// The one way that a spec names.
 #[derive(Clone, Copy, Debug)]
 pub enum Auth<'a> {
-    /// A federated `ServiceAccount`.
+    /// A federated ServiceAccount.
     WorkloadIdentity(&'a WorkloadIdentity),
     /// The node's managed identity.
     ManagedIdentity(&'a ManagedIdentity),
@@ -130,7 +130,7 @@ const OWN_ACCOUNT: &str = "the operator's identity serves ClusterTokenProviders 
                            and tenantId";
 
 impl AzureAuth {
-    /// The one way that it names; of a `ClusterTokenProvider`.
+    /// The one way that it names; of a ClusterTokenProvider.
     pub fn of_cluster(&self) -> Result<Auth<'_>, FieldError> {
         let ways = [
             self.workload_identity.as_ref().map(Auth::WorkloadIdentity),
@@ -141,7 +141,7 @@ impl AzureAuth {
         one(ways, "spec.videoIndexer.auth", "way to authenticate")
     }
 
-    /// The one way that it names; of a namespaced `TokenProvider`, which must bring an identity of its own.
+    /// The one way that it names; of a namespaced TokenProvider, which must bring an identity of its own.
     pub fn of_namespace(&self) -> Result<Auth<'_>, FieldError> {
         let auth = self.of_cluster()?;
         match auth {
@@ -154,7 +154,7 @@ impl AzureAuth {
     }
 }
 
-/// A transform of `TokenProvider`'s spec: the rules of [`AzureAuth::of_namespace`], put where they blame least.
+/// A transform of TokenProvider's spec: the rules of [`AzureAuth::of_namespace`], put where they blame least.
 pub(super) fn own_identity(schema: &mut Schema) {
     let auth = schema.pointer_mut("/properties/videoIndexer/properties/auth").and_then(|auth| auth.try_into().ok());
     let Some(auth): Option<&mut Schema> = auth else { return };
@@ -166,11 +166,11 @@ pub(super) fn own_identity(schema: &mut Schema) {
         .transform(auth);
 }
 
-/// A `ServiceAccount` that an app registration or managed identity trusts.
+/// A ServiceAccount that an app registration or managed identity trusts.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadIdentity {
-    /// The `ServiceAccount`; in this namespace, or the operator's for a `ClusterTokenProvider`. Default: the
+    /// The ServiceAccount; in this namespace, or the operator's for a ClusterTokenProvider. Default: the
     /// operator's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = object_name)]

@@ -90,7 +90,8 @@ pub struct PlaybackToken {
     pub customer_id: String,
 }
 
-/// An open list: LIVE, VOD, LIVE_EVENT, LIVE_EVENT_RECORDING, VOD_EVENT, AUDIO_EVENT and VOD_ENCODING are known.
+/// An open list: `LIVE`, `VOD`, `LIVE_EVENT`, `LIVE_EVENT_RECORDING`, `VOD_EVENT`, `AUDIO_EVENT` and `VOD_ENCODING` are
+/// known.
 fn resource_type(schema: &mut Schema) {
     schema.insert("maxLength".into(), 64.into());
     cel(
@@ -100,7 +101,7 @@ fn resource_type(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// Which tokens a `ClusterTokenProvider` admits.
+/// Which tokens a ClusterTokenProvider admits.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlendVisionAllowed {

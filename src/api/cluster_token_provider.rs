@@ -1,4 +1,4 @@
-//! The kind `ClusterTokenProvider`.
+//! The kind ClusterTokenProvider.
 
 use super::allowed::{AllowedNamespaces, AllowedScopes};
 use super::provider::ProviderSpec;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Endpoint, credentials and limits of one provider account, for the namespaces and scopes that its admin allows.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::duplicated_attributes)] // each column has a type
 #[kube(
     group = "videotoken.dev",
     version = "v1alpha1",
@@ -43,7 +44,7 @@ pub struct ClusterTokenProviderSpec {
 }
 
 impl ClusterTokenProviderSpec {
-    /// Whether `scope` may be asked for; the error names the field of the `VideoAccessToken`.
+    /// Whether `scope` may be asked for; the error names the field of the VideoAccessToken.
     pub fn admits_scope(&self, scope: &Scope) -> Result<(), FieldError> {
         self.allowed_scopes.clone().unwrap_or_default().admits(scope)
     }

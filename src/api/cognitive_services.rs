@@ -66,7 +66,7 @@ pub struct LimitedAccess {
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceToken {}
 
-/// Which tokens a `ClusterTokenProvider` admits.
+/// Which tokens a ClusterTokenProvider admits.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CognitiveServicesAllowed {
     /// Members of the scope. Default: limitedAccess, since a service token can do all that the key can.

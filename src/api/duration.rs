@@ -58,8 +58,13 @@ impl From<&str> for GoDuration {
 impl From<Duration> for GoDuration {
     fn from(duration: Duration) -> Self {
         let seconds = duration.as_secs();
-        let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
-        let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+        let mut text = String::new();
+        for (number, unit) in [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")] {
+            if number > 0 {
+                text.push_str(&number.to_string());
+                text.push_str(unit);
+            }
+        }
         Self(if text.is_empty() { "0s".into() } else { text })
     }
 }

@@ -50,7 +50,7 @@ impl Life {
         }
     }
 
-    /// The rules of a `VideoAccessToken`'s spec where `when` (CEL) holds.
+    /// The rules of a VideoAccessToken's spec where `when` (CEL) holds.
     pub(super) fn rules(&self, when: &str) -> Vec<Cel> {
         match *self {
             Self::Fixed { life, because } => {

@@ -46,7 +46,7 @@ pub mod names {
     /// The value of [`MANAGED_BY`].
     pub const OPERATOR: &str = "video-token-operator";
 
-    /// Annotation of a token's Secret: the UID of the `VideoAccessToken` that it is written for.
+    /// Annotation of a token's Secret: the UID of the VideoAccessToken that it is written for.
     pub const OWNER_UID: &str = "videotoken.dev/owner-uid";
     /// Annotation of a token's Secret: when the token in it was asked for; RFC 3339.
     pub const ISSUED_AT: &str = "videotoken.dev/issued-at";
@@ -65,7 +65,7 @@ pub mod names {
     /// Annotation of a token's Secret: when the previous token in it expires; RFC 3339.
     pub const PREVIOUS_EXPIRES_AT: &str = "videotoken.dev/previous-expires-at";
 
-    /// Annotation of a `VideoAccessToken`: each new value, RFC 3339, renews once.
+    /// Annotation of a VideoAccessToken: each new value, RFC 3339, renews once.
     pub const RENEW_REQUESTED_AT: &str = "videotoken.dev/renew-requested-at";
 
     /// Label of a Secret that holds credentials: without the value "true" the operator refuses to read it.

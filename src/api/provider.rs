@@ -1,4 +1,4 @@
-//! What `TokenProvider` and `ClusterTokenProvider` have in common: one account at one provider.
+//! What TokenProvider and ClusterTokenProvider have in common: one account at one provider.
 
 use super::arcgis_video_server::ArcgisVideoServerAccount;
 use super::blend_vision::BlendVisionAccount;
@@ -54,12 +54,12 @@ impl ProviderSpec {
     }
 }
 
-/// A key of a `ConfigMap` or Secret that holds PEM certificates.
+/// A key of a ConfigMap or Secret that holds PEM certificates.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaBundleRef {
-    /// `ConfigMap` or `Secret`.
+    /// ConfigMap or `Secret`.
     pub kind: CaBundleKind,
-    /// Its name; in this namespace, or the operator's for a `ClusterTokenProvider`.
+    /// Its name; in this namespace, or the operator's for a ClusterTokenProvider.
     #[schemars(transform = object_name)]
     pub name: String,
     /// The key in it.
@@ -71,7 +71,7 @@ pub struct CaBundleRef {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum CaBundleKind {
-    /// In a `ConfigMap`.
+    /// In a ConfigMap.
     ConfigMap,
     /// In a Secret.
     Secret,
@@ -81,7 +81,7 @@ pub enum CaBundleKind {
 }
 
 /// A key of a Secret that is labelled `videotoken.dev/credentials: "true"`; in this namespace, or the operator's for a
-/// `ClusterTokenProvider`.
+/// ClusterTokenProvider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretKeyRef {
     /// The Secret's name.

@@ -1,4 +1,4 @@
-//! The Secret that a `VideoAccessToken` is written to.
+//! The Secret that a VideoAccessToken is written to.
 
 use super::cel::cel;
 use super::schema::{data_key, data_keys, object_name, strings};
@@ -26,7 +26,7 @@ pub struct SecretSpec {
     /// Further content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
-    /// What becomes of the Secret when its `VideoAccessToken` is deleted: Delete (default) or Retain.
+    /// What becomes of the Secret when its VideoAccessToken is deleted: Delete (default) or Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -48,7 +48,7 @@ fn opaque() -> String {
     "Opaque".into()
 }
 
-/// What becomes of a Secret without its `VideoAccessToken`.
+/// What becomes of a Secret without its VideoAccessToken.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum DeletionPolicy {

@@ -22,7 +22,7 @@ pub(super) trait TokenApi {
     /// What an account may be asked when its spec says nothing.
     fn limits() -> AccountLimits;
 
-    /// Rules of a `VideoAccessToken`'s spec that need more than the scope: lifetimes above all.
+    /// Rules of a VideoAccessToken's spec that need more than the scope: lifetimes above all.
     fn rules() -> Vec<Cel>;
 
     /// The account as its provider identifies it; or what is wrong with the spec, its paths from a provider object's
@@ -37,7 +37,7 @@ pub(super) trait TokenApi {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError>;
 
-    /// Whether a `ClusterTokenProvider`'s `allowedScopes` admit this scope.
+    /// Whether a ClusterTokenProvider's `allowedScopes` admit this scope.
     fn admits(allowed: &AllowedScopes, scope: &Self::Scope) -> Result<(), FieldError>;
 }
 
@@ -82,7 +82,7 @@ macro_rules! token_apis {
             ) -> Result<TokenRequest, FieldError> {
                 match (self, scope) {
                     $((Self::$variant(account), TypedScope::$variant(scope)) => {
-                        let identity = account.identity().map_err(blame_provider)?;
+                        let identity = account.identity().map_err(|error| blame_provider(&error))?;
                         account.request(identity, scope, lifetime)
                     })+
                     _ => Err(other_type(self.name(), scope.name())),
@@ -118,7 +118,7 @@ macro_rules! token_apis {
 
         /// A transform: the rules of each type.
         pub(super) fn rules(schema: &mut Schema) {
-            $(<$account>::rules().iter_mut().for_each(|rule| rule.transform(schema));)+
+            $(for mut rule in <$account>::rules() { rule.transform(schema); })+
         }
     };
 }
@@ -146,7 +146,7 @@ pub(super) fn one<T, const N: usize>(members: [Option<T>; N], field: &str, what:
     }
 }
 
-fn blame_provider(error: FieldError) -> FieldError {
+pub(super) fn blame_provider(error: &FieldError) -> FieldError {
     FieldError::new("spec.providerRef", format!("the provider's {error}"))
 }
 

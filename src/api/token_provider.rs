@@ -1,4 +1,4 @@
-//! The kind `TokenProvider`.
+//! The kind TokenProvider.
 
 use super::azure::own_identity;
 use super::provider::ProviderSpec;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Endpoint, credentials and limits of one provider account, for its own namespace.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::duplicated_attributes)] // each column has a type
 #[kube(
     group = "videotoken.dev",
     version = "v1alpha1",

@@ -1,4 +1,4 @@
-//! The kind `VideoAccessToken`.
+//! The kind VideoAccessToken.
 
 use super::cel::{cel, cel_saying};
 use super::condition::Condition;
@@ -70,7 +70,7 @@ pub struct VideoAccessTokenSpec {
 /// Names a provider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderRef {
-    /// `TokenProvider` (default) or `ClusterTokenProvider`.
+    /// TokenProvider (default) or ClusterTokenProvider.
     #[serde(default)]
     pub kind: ProviderKind,
     /// Its name.
@@ -119,9 +119,7 @@ impl VideoAccessTokenSpec {
     /// the object.
     pub fn request(&self, provider: &ProviderSpec) -> Result<TokenRequest, FieldError> {
         let scope = self.scope.typed()?;
-        let account = provider
-            .account()
-            .map_err(|error| FieldError::new("spec.providerRef", format!("the provider's {error}")))?;
+        let account = provider.account().map_err(|error| token_api::blame_provider(&error))?;
         account.request(scope, self.lifetime.as_ref())
     }
 

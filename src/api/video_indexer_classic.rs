@@ -131,7 +131,7 @@ impl AccountPermission {
     }
 }
 
-/// Which kinds of token a `ClusterTokenProvider` admits.
+/// Which kinds of token a ClusterTokenProvider admits.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoIndexerClassicAllowed {
     /// Members of the scope. Default: all but user.

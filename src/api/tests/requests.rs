@@ -200,6 +200,7 @@ fn arcgis_counts_in_whole_minutes_rounded_up() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // a table
 fn what_cant_be_asked_is_refused_by_field() {
     let vi = "permission: Reader, mediaScope";
     let cases = [
