@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`controlplane`] | etcd, kube-apiserver and kube-controller-manager on loopback |
 //! | [`proxy`] | what the operator talks to instead of the API server: counts, holds, fails and cuts requests |
-//! | [`operator`] | the operator as a process |
+//! | [`operator`], [`scrape`] | the operator as a process; its metrics |
 //! | [`observer`] | watches every Secret for tokens that have expired |
 //! | [`wait`], [`yaml`] | conditions with a deadline; manifests |
 //! | [`process`], [`kubeconfig`] | children that die with the test; who one is to an API server |
@@ -13,12 +13,17 @@
 
 pub mod controlplane;
 pub mod kubeconfig;
+pub mod observer;
+pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod scrape;
 pub mod wait;
 pub mod yaml;
 
 pub use controlplane::{ControlPlane, ControlPlaneOptions, shared};
 pub use kubeconfig::Kubeconfig;
+pub use observer::{Observer, ObserverOptions};
+pub use operator::{Operator, OperatorOptions};
 pub use proxy::{ApiProxy, Failure, Matcher, Traffic};
 pub use wait::eventually;

@@ -25,6 +25,10 @@ exec 3<&-
 exec "$@"
 "#;
 
+/// The environment variables that a child gets from this process.
+pub const KEPT: [&str; 8] =
+    ["PATH", "HOME", "TMPDIR", "TZ", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "GOMAXPROCS", "GODEBUG"];
+
 const JANITOR: &str = r#"read -r _; sleep 0.5; exec rm -rf -- "$1""#;
 
 /// A child process whose output goes to a file. Killed on drop, and when this process ends in whatever way.
@@ -38,7 +42,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` in `directory`; both of its output streams are appended to `log`.
+    /// Starts `program` in `directory`; both of its output streams are appended to `log`. Of this process's environment
+    /// it gets what [`KEPT`] names, so that nobody's proxy or credentials change a test.
     pub fn spawn<A, E>(program: &Path, args: A, env: E, directory: &Path, log: &Path) -> Result<Self>
     where
         A: IntoIterator<Item: AsRef<OsStr>>,
@@ -51,6 +56,8 @@ impl Process {
             .args(["-c", WATCHED, "sh"])
             .arg(program)
             .args(args)
+            .env_clear()
+            .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(env)
             .current_dir(directory)
             .process_group(0)

@@ -1,5 +1,4 @@
 //! The proxy in front of the API server: what it counts, holds, fails and cuts is exactly what was asked for.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
 
@@ -127,7 +126,7 @@ async fn requests_fail_as_told_and_no_others() {
     for _ in 0..2 {
         match apply(maps.clone(), "a").await {
             Err(kube::Error::Api(status)) => {
-                assert_eq!((status.code, status.reason.as_str()), (503, "ServiceUnavailable"))
+                assert_eq!((status.code, status.reason.as_str()), (503, "ServiceUnavailable"));
             }
             other => panic!("{other:?}"),
         }

@@ -1,12 +1,13 @@
-//! The stand itself: what the other tests take for granted.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+//! The control plane: what the other tests take for granted.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::config::KubeConfigOptions;
 use testkit::stand::{ControlPlane, ControlPlaneOptions, shared, wait, yaml};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -60,6 +61,20 @@ async fn the_operator_may_do_what_its_role_says_and_no_more() {
 }
 
 #[tokio::test]
+async fn the_kubeconfig_file_serves_kube_and_kubectl() {
+    let plane = shared().await.unwrap();
+    let namespace = plane.namespace("file").await.unwrap();
+    let file = kube::config::Kubeconfig::read_from(plane.kubeconfig_path()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(kube::Client::try_from(config).unwrap());
+    namespaces.get(&namespace).await.unwrap();
+    let mut kubectl = Command::new(plane.binaries().join("kubectl"));
+    let said = kubectl.arg("--kubeconfig").arg(plane.kubeconfig_path()).args(["get", "namespace", "-oname"]).output();
+    let said = String::from_utf8(said.unwrap().stdout).unwrap();
+    assert!(said.contains(&format!("namespace/{namespace}")), "{said}");
+}
+
+#[tokio::test]
 async fn manifests_are_checked_strictly() {
     let plane = shared().await.unwrap();
     let (client, namespace) = (plane.client().unwrap(), plane.namespace("yaml").await.unwrap());
@@ -79,11 +94,11 @@ async fn two_stands_run_at_once_and_one_can_stop_pause_and_come_back() {
     println!("up in {:?} and {:?}", one.startup(), two.startup());
     assert_ne!(one.api_url(), two.api_url());
     let kept = one.namespace("kept").await.unwrap();
-    let other: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(two.client().unwrap());
+    let other: Api<Namespace> = Api::all(two.client().unwrap());
     assert!(other.get_opt(&kept).await.unwrap().is_none());
     assert!(std::fs::read_to_string(two.audit_log().unwrap()).unwrap().contains(&kept));
 
-    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(one.client().unwrap());
+    let namespaces: Api<Namespace> = Api::all(one.client().unwrap());
     one.pause_apiserver().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(500), namespaces.get(&kept)).await.is_err());
     one.resume_apiserver().unwrap();
