@@ -58,11 +58,11 @@ pub struct Config {
     pub lease_name: String,
 
     /// How long the Lease is left to a holder that no longer renews it
-    #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub lease_duration: Duration,
 
     /// How long after its last renewal the holder still works; shorter than the Lease's duration
-    #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s")]
+    #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "20s")]
     #[arg(value_parser = duration)]
     pub lease_renew_deadline: Duration,
 
@@ -97,8 +97,12 @@ pub struct Config {
     pub service_cidrs: Vec<IpNet>,
 
     /// How long one call of a provider may take
-    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub provider_timeout: Duration,
+
+    /// Where the instance metadata service is, if not where Azure has it; for tests
+    #[arg(long, env = "VTO_METADATA_ENDPOINT", value_name = "URL", hide = true)]
+    pub metadata_endpoint: Option<url::Url>,
 
     /// How many tokens may be between the budget's grant and their Secret at once
     #[arg(long, env = "VTO_MAX_IN_FLIGHT", value_name = "TOKENS", default_value = "64")]

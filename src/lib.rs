@@ -14,9 +14,11 @@
 //! | [`issuer`] | one file per token API, and the one HTTP client |
 //! | [`budget`] | who may call a provider when; pure over `now` |
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
+//! | [`assemble`] | from flags to what each room is told |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
 
 pub mod api;
+pub mod assemble;
 pub mod budget;
 pub mod clock;
 pub mod config;

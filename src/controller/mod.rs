@@ -1,1 +1,228 @@
-//! x
+//! Watches, the reconcile, and the only writes to Kubernetes.
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
+//! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
+//! | `providers`, `accounts`, `build`, `credentials`, `assertion`, `provider_status` | provider objects and their issuers |
+//! | `reconcile` | gather (`dereference`), decide, act, `record` |
+//! | `memo`, `timetable`, `turns` | what is under way, what is due, whose turn it is |
+//! | `apply` | the requests to the API server |
+//!
+//! May not enter: HTTP to providers.
+
+mod accounts;
+mod apply;
+mod assertion;
+mod build;
+mod credentials;
+mod dereference;
+mod events;
+mod memo;
+mod namespaces;
+mod provider_status;
+mod providers;
+mod reconcile;
+mod record;
+mod relist;
+mod run;
+mod secrets;
+mod timetable;
+mod token;
+mod tokens;
+mod turns;
+mod watches;
+
+pub use run::run;
+
+use crate::api::key::ObjectKey;
+use crate::budget::Grant;
+use crate::clock;
+use crate::issuer::hosts::NetworkGuard;
+use crate::lease::LeaseHandle;
+use crate::metrics::{Metrics, TokenGauge, TokenSource};
+use accounts::{Account, Accounts, ProviderKey};
+use apply::Applier;
+use chrono::TimeDelta;
+use futures::channel::mpsc::UnboundedSender;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
+use memo::Memos;
+use namespaces::Namespaces;
+use providers::Providers;
+use secrets::{Secrets, lock};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use timetable::Timetable;
+use token::Token;
+use tokens::Tokens;
+use tokio::sync::mpsc;
+use turns::Turns;
+use url::Url;
+
+/// What the controller is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Only these namespaces; empty for all.
+    pub watch_namespaces: Vec<String>,
+    /// Where a `ClusterTokenProvider`'s references resolve.
+    pub cluster_resource_namespace: String,
+    /// What namespaced providers may reach.
+    pub network: Arc<NetworkGuard>,
+    /// Plain http is permitted.
+    pub allow_insecure_endpoints: bool,
+    /// A call takes no longer.
+    pub provider_timeout: Duration,
+    /// Tokens between grant and stored.
+    pub max_in_flight: usize,
+    /// Each token has its own series of metrics.
+    pub token_metrics: bool,
+    /// Where the instance metadata service is, if not where Azure has it. For tests.
+    pub metadata_endpoint: Option<Url>,
+}
+
+/// What a reconcile works with.
+pub struct Context {
+    settings: Settings,
+    applier: Applier,
+    recorder: Recorder,
+    lease: LeaseHandle,
+    metrics: Metrics,
+    tokens: Tokens,
+    secrets: Secrets,
+    namespaces: Namespaces,
+    providers: Providers,
+    provider_status: provider_status::Written,
+    accounts: Accounts,
+    turns: Turns,
+    memos: Memos,
+    timetable: Timetable,
+    gate: Mutex<Gate>,
+    in_flight: AtomicUsize,
+    granted: Mutex<HashSet<ObjectKey>>,
+    awake: AtomicBool,
+    waker: UnboundedSender<ObjectRef<Token>>,
+    to_resolve: mpsc::UnboundedSender<ProviderKey>,
+}
+
+/// Closed while the API server can't be written to: no provider is called for a token that couldn't be stored.
+#[derive(Debug, Default)]
+struct Gate {
+    closed_until: Option<tokio::time::Instant>,
+}
+
+/// A closed gate lets one try through after this.
+const GATE: Duration = Duration::from_secs(5);
+
+impl Context {
+    /// Reconciles the object soon.
+    fn wake(&self, key: &ObjectKey) {
+        // before the caches are filled nothing could be decided: then all are woken
+        if self.awake.load(Ordering::Acquire) {
+            let _ = self.waker.unbounded_send(tokens::reference(key));
+        }
+    }
+
+    fn wake_all(&self) {
+        for token in self.tokens.all() {
+            self.wake(&token.key);
+        }
+    }
+
+    fn wake_namespace(&self, namespace: &str) {
+        for token in self.tokens.all() {
+            if *token.key.namespace == *namespace {
+                self.wake(&token.key);
+            }
+        }
+    }
+
+    /// A provider changed: its tokens, or for a cluster's, all.
+    fn wake_tokens_of(&self, provider: &ProviderKey) {
+        match &provider.namespace {
+            Some(namespace) => self.wake_namespace(namespace),
+            None => self.wake_all(),
+        }
+    }
+
+    /// Looks at the object again after this long.
+    fn look_again(&self, key: &ObjectKey, after: TimeDelta) {
+        if self.lease.is_leader() {
+            self.timetable.set(key, clock::now().wall + after);
+        }
+    }
+
+    fn resolve_soon(&self, key: ProviderKey) {
+        let _ = self.to_resolve.send(key);
+    }
+
+    fn resolve_later(&self, key: ProviderKey, after: Duration) {
+        let to_resolve = self.to_resolve.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = to_resolve.send(key);
+        });
+    }
+
+    /// How many more tokens may be in flight.
+    fn room(&self) -> usize {
+        if !self.lease.is_leader() || !self.gate_is_open() {
+            return 0;
+        }
+        self.settings.max_in_flight.saturating_sub(self.in_flight.load(Ordering::Relaxed))
+    }
+
+    /// A turn was granted: the object decides again and calls.
+    fn grant(&self, grant: &Grant) {
+        self.metrics.budget_granted(grant.waited);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        lock(&self.granted).insert(grant.key.clone());
+        self.wake(&grant.key);
+    }
+
+    /// Takes the mark of a grant, once.
+    fn take_grant(&self, key: &ObjectKey) -> bool {
+        lock(&self.granted).remove(key)
+    }
+
+    /// The object is gone.
+    fn forget(&self, key: &ObjectKey) {
+        self.memos.forget(key);
+        self.turns.leave(key, clock::now());
+    }
+
+    fn close_gate(&self) {
+        lock(&self.gate).closed_until = Some(tokio::time::Instant::now() + GATE);
+    }
+
+    fn open_gate(&self) {
+        if lock(&self.gate).closed_until.take().is_some() {
+            self.turns.room_again();
+        }
+    }
+
+    fn gate_is_open(&self) -> bool {
+        lock(&self.gate).closed_until.is_none_or(|until| tokio::time::Instant::now() >= until)
+    }
+
+    fn note_skew(&self, account: &Account) {
+        if let Some(skew) = account.issuer.clock_skew() {
+            self.metrics.set_clock_skew(account.type_name, skew);
+        }
+    }
+}
+
+impl TokenSource for Context {
+    fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
+        let now = clock::now().wall.timestamp();
+        for token in self.tokens.all() {
+            let status = &token.status;
+            let second = |at: crate::plan::facts::Seconds| (at.0 != 0).then_some(at.0);
+            let ready = status.conditions[0].status == Some(true) && status.expires_at.0 > now;
+            let gauge = TokenGauge { expires_at: second(status.expires_at), renew_at: second(status.renew_at), ready };
+            each(&token.key, gauge);
+        }
+    }
+}

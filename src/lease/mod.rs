@@ -92,6 +92,15 @@ impl LeaseHandle {
         }
     }
 
+    /// For how long the lease holds from now on, even if it is never renewed again.
+    pub fn remaining(&self) -> Duration {
+        match self.0.until.load(Ordering::Acquire) {
+            NOT_HELD => Duration::ZERO,
+            FOREVER => Duration::MAX,
+            until => Duration::from_nanos(until).saturating_sub(self.0.start.elapsed()),
+        }
+    }
+
     /// Leadership as the election last saw it: its value changes when the lease is won or lost. Where a late task could
     /// do harm, ask [`valid_for`](Self::valid_for).
     pub fn changes(&self) -> watch::Receiver<bool> {

@@ -1,1 +1,13 @@
-//! x
+//! Every decision, pure: what a token needs next, when it is renewed, how long a failure waits, what its Secret and
+//! its status look like.
+//!
+//! May not enter: IO, clocks, chance. `now` and everything else comes in as an argument.
+
+pub mod backoff;
+pub mod decide;
+pub mod facts;
+pub mod hash;
+pub mod renewal;
+pub mod secret;
+pub mod status;
+pub mod template;

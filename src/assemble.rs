@@ -1,0 +1,42 @@
+//! From flags to what each room is told: the one place that knows them all.
+
+use crate::config::Config;
+use crate::{controller, lease};
+use crate::issuer::hosts::{HostPattern, NetworkGuard};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+/// The lease of this process.
+pub fn lease(config: &Config, identity: String) -> lease::Settings {
+    lease::Settings {
+        namespace: config.lease_namespace.clone(),
+        name: config.lease_name.clone(),
+        identity,
+        duration: config.lease_duration,
+        renew_deadline: config.lease_renew_deadline,
+        retry_period: config.lease_retry_period,
+    }
+}
+
+/// The controller's settings. `api_server` is the API server's URL. The error names the flag.
+pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller::Settings, String> {
+    let patterns = config.allowed_endpoints.iter().map(|pattern| pattern.parse::<HostPattern>());
+    let allowed = patterns.collect::<Result<_, _>>().map_err(|error| format!("--allowed-endpoint: {error}"))?;
+    let network = NetworkGuard { allowed, api_server: addresses(api_server), services: config.service_cidrs.clone() };
+    Ok(controller::Settings {
+        watch_namespaces: config.watch_namespaces.clone(),
+        cluster_resource_namespace: config.cluster_resource_namespace.clone(),
+        network: Arc::new(network),
+        allow_insecure_endpoints: config.allow_insecure_endpoints,
+        provider_timeout: config.provider_timeout,
+        max_in_flight: config.max_in_flight.get(),
+        token_metrics: config.token_metrics,
+        metadata_endpoint: config.metadata_endpoint.clone(),
+    })
+}
+
+/// Where the API server is; none if its name doesn't resolve now.
+fn addresses(url: &http::Uri) -> Vec<IpAddr> {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    (host, url.port_u16().unwrap_or(443)).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+}

@@ -1,0 +1,147 @@
+//! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
+
+use super::secrets::lock;
+use crate::api::allowed::{AllowedNamespaces, AllowedScopes};
+use crate::api::key::ObjectKey;
+use crate::api::provider::ProviderSpec;
+use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
+use crate::budget::AccountKey;
+use crate::issuer::Issuer;
+use crate::plan::decide::Refusal;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+/// Names a provider object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ProviderKey {
+    /// `None`: a `ClusterTokenProvider`.
+    pub(super) namespace: Option<String>,
+    /// Its name.
+    pub(super) name: String,
+}
+
+impl fmt::Display for ProviderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.namespace.is_some() { "TokenProvider" } else { "ClusterTokenProvider" };
+        write!(f, "{kind}/{}", self.name)
+    }
+}
+
+/// One provider object that is ready to issue.
+pub(super) struct Account {
+    /// Its budget.
+    pub(super) key: AccountKey,
+    /// Its type, as the API names it.
+    pub(super) type_name: &'static str,
+    /// Its spec.
+    pub(super) spec: ProviderSpec,
+    /// Who issues.
+    pub(super) issuer: Arc<dyn Issuer>,
+    /// For whom, and what; `None` for a namespaced one.
+    pub(super) admission: Option<(AllowedNamespaces, AllowedScopes)>,
+    /// Of spec, credentials and CA: another one excuses a failure.
+    pub(super) version: u64,
+}
+
+/// What is known of one provider object.
+#[derive(Clone)]
+pub(super) struct Resolved {
+    /// The account, or why it can't be used.
+    pub(super) state: Result<Arc<Account>, Refusal>,
+    /// What it refers to, and the resourceVersions that were read.
+    pub(super) refers: BTreeMap<ObjectKey, u64>,
+}
+
+/// What a token's reference leads to.
+pub(super) enum Lookup {
+    /// The provider object is there and will be resolved in a moment.
+    Unresolved,
+    /// It can't be used.
+    Refused(Refusal),
+    /// Here it is.
+    Found(Arc<Account>),
+}
+
+/// All provider objects. One that is there but isn't resolved yet stands as `None`.
+#[derive(Default)]
+pub(super) struct Accounts(Mutex<HashMap<ProviderKey, Option<Resolved>>>);
+
+impl Accounts {
+    /// Follows a token's reference; tells the provider as "Kind/name" too.
+    pub(super) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec) -> (String, Lookup) {
+        let reference = &spec.provider_ref;
+        let namespace = match &reference.kind {
+            ProviderKind::TokenProvider => Some(namespace.to_owned()),
+            ProviderKind::ClusterTokenProvider => None,
+            ProviderKind::Other(kind) => {
+                let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
+                return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
+            }
+        };
+        let key = ProviderKey { namespace, name: reference.name.clone() };
+        let found = match lock(&self.0).get(&key) {
+            None => Lookup::Refused(missing(&key)),
+            Some(None) => Lookup::Unresolved,
+            Some(Some(Resolved { state: Ok(account), .. })) => Lookup::Found(account.clone()),
+            Some(Some(Resolved { state: Err(refusal), .. })) => Lookup::Refused(Refusal {
+                message: format!("spec.providerRef: {key} isn't ready: {}", refusal.message),
+                reason: refusal.reason.clone(),
+                again: None,
+            }),
+        };
+        (key.to_string(), found)
+    }
+
+    /// The object is there; its tokens wait until it is resolved.
+    pub(super) fn announce(&self, key: &ProviderKey) {
+        lock(&self.0).entry(key.clone()).or_default();
+    }
+
+    /// Takes what it was resolved to and gives what it was before.
+    pub(super) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
+        lock(&self.0).insert(key.clone(), Some(resolved)).flatten()
+    }
+
+    /// The object is gone.
+    pub(super) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
+        lock(&self.0).remove(key).flatten()
+    }
+
+    /// What it was resolved to.
+    pub(super) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
+        lock(&self.0).get(key).cloned().flatten()
+    }
+
+    /// All that are resolved.
+    pub(super) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
+        let all = lock(&self.0);
+        all.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
+    }
+
+    /// Who refers to this object.
+    pub(super) fn referring_to(&self, object: &ObjectKey) -> Vec<ProviderKey> {
+        let refers = |(_, resolved): &(&ProviderKey, &Option<Resolved>)| {
+            resolved.as_ref().is_some_and(|resolved| resolved.refers.contains_key(object))
+        };
+        lock(&self.0).iter().filter(refers).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Does another provider object use this budget?
+    pub(super) fn uses(&self, account: &AccountKey) -> bool {
+        let state = |resolved: &Option<Resolved>| resolved.as_ref().and_then(|r| r.state.as_ref().ok()).cloned();
+        lock(&self.0).values().filter_map(state).any(|used| used.key == *account)
+    }
+}
+
+fn missing(key: &ProviderKey) -> Refusal {
+    let way_out = match &key.namespace {
+        Some(namespace) => format!(
+            "there is none of that name in namespace {namespace}: create it, or set kind: ClusterTokenProvider if the \
+             cluster's is meant"
+        ),
+        None => "there is none of that name: create it, or set kind: TokenProvider if one of this namespace is meant"
+            .to_owned(),
+    };
+    Refusal::new("ProviderNotFound", format!("spec.providerRef: {key}: {way_out}"))
+}

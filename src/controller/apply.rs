@@ -1,0 +1,187 @@
+//! The only writes to Kubernetes: server-side apply under one field manager.
+
+use super::secrets::SecretMeta;
+use super::token::WireMeta;
+use crate::api::key::ObjectKey;
+use crate::api::names;
+use crate::plan::facts::SecretFacts;
+use crate::plan::secret::{Guard, Shape};
+use super::watches::provider_resource;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::{DynamicObject, ObjectMeta, Request, Resource};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// No request to the API server takes longer.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a write or a read didn't do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// The object isn't as the decision saw it.
+    #[error("the object has changed meanwhile")]
+    Conflict,
+    /// What it belongs to is gone or going.
+    #[error("{0}")]
+    Gone(String),
+    /// Another hand made the Secret immutable.
+    #[error("the Secret is immutable")]
+    Immutable,
+    /// The API server takes writes, but not this one.
+    #[error("the API server refuses it: {0}")]
+    Refused(String),
+    /// The API server didn't answer, or not with an answer.
+    #[error("the API server can't be written to: {0}")]
+    Unavailable(String),
+}
+
+impl ApplyError {
+    /// Sorts an error of the kube client.
+    fn of(error: kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::Unavailable(outermost(&error));
+        };
+        let message = status.message.clone();
+        match status.code {
+            409 => Self::Conflict,
+            404 => Self::Gone(message),
+            403 if message.contains("being terminated") => Self::Gone(message),
+            422 if message.contains("immutable") => Self::Immutable,
+            code @ 400..=499 if code != 429 && code != 408 => Self::Refused(message),
+            code => Self::Unavailable(format!("{code} {message}")),
+        }
+    }
+}
+
+/// The error's own words; a transport error may quote what was sent, so its sources stay out.
+fn outermost(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(source) => format!("no answer ({source})"),
+        kube::Error::HyperError(_) => "the connection broke".to_owned(),
+        kube::Error::SerdeError(_) => "its answer can't be read".to_owned(),
+        _ => "the request failed".to_owned(),
+    }
+}
+
+/// The client, and the calls that are allowed with it.
+#[derive(Clone)]
+pub(super) struct Applier {
+    client: Client,
+}
+
+impl Applier {
+    /// All calls go through this client.
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Writes the Secret where the guard lets it. The answer is metadata alone.
+    pub(super) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<SecretFacts, ApplyError> {
+        let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
+        let params = PatchParams::apply(names::OPERATOR).force();
+        let manifest = Patch::Apply(shape.manifest(guard));
+        let call = async { api.patch(&key.name, &params, &manifest).await };
+        Ok(bounded(call).await?.facts())
+    }
+
+    /// Deletes a Secret as it was seen.
+    pub(super) async fn delete_secret(&self, key: &ObjectKey, seen: &SecretFacts) -> Result<(), ApplyError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        let preconditions = Preconditions {
+            uid: Some(seen.uid_text.to_string()),
+            resource_version: Some(seen.resource_version.to_string()),
+        };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match bounded(async { api.delete(&key.name, &params).await }).await {
+            Ok(_) | Err(ApplyError::Gone(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What stands at the Secret's name, metadata alone. `None`: nothing.
+    pub(super) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApplyError> {
+        let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
+        let meta = bounded(async { api.get_opt(&key.name).await }).await?;
+        Ok(meta.map(|meta| meta.facts()))
+    }
+
+    /// The whole Secret. `None`: there is none.
+    pub(super) async fn read(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        bounded(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// A whole `ConfigMap`. `None`: there is none.
+    pub(super) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApplyError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
+        bounded(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// The client itself, for calls that are no writes.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Writes a status over the object as it was seen and returns its new resourceVersion.
+    pub(super) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let url = K::url_path(&(), seen.meta().namespace.as_deref());
+        self.patch_status(url, &K::api_version(&()), &K::kind(&()), seen.meta(), status).await
+    }
+
+    /// The same for a provider object of either kind.
+    pub(super) async fn provider_status(
+        &self,
+        seen: &DynamicObject,
+        cluster: bool,
+        status: &impl Serialize,
+    ) -> Result<String, ApplyError> {
+        let resource = provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" });
+        let url = DynamicObject::url_path(&resource, seen.metadata.namespace.as_deref());
+        self.patch_status(url, &resource.api_version, &resource.kind, &seen.metadata, status).await
+    }
+
+    async fn patch_status(
+        &self,
+        url: String,
+        api_version: &str,
+        kind: &str,
+        meta: &ObjectMeta,
+        status: &impl Serialize,
+    ) -> Result<String, ApplyError> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let mut metadata = json!({"name": name, "uid": meta.uid, "resourceVersion": meta.resource_version});
+        if let Some(namespace) = &meta.namespace {
+            metadata["namespace"] = namespace.as_str().into();
+        }
+        let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status});
+        let params = PatchParams::apply(names::OPERATOR).force();
+        let mut request = Request::new(url)
+            .patch_subresource("status", name, &params, &Patch::Apply(manifest))
+            .map_err(|error| ApplyError::Refused(error.to_string()))?;
+        // kube has no metadata form of patch_status; the whole object is of no use here
+        request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
+        let answer: Answer = bounded(self.client.request(request)).await?;
+        Ok(answer.metadata.resource_version.unwrap_or_default())
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    metadata: WireMeta,
+}
+
+const METADATA_ONLY: http::HeaderValue =
+    http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+    match tokio::time::timeout(WRITE_TIMEOUT, call).await {
+        Ok(result) => result.map_err(ApplyError::of),
+        Err(_) => Err(ApplyError::Unavailable(format!("no answer within {} s", WRITE_TIMEOUT.as_secs()))),
+    }
+}

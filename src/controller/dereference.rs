@@ -1,0 +1,267 @@
+//! Gathers all that a decision sees into one snapshot.
+
+use super::Context;
+use super::accounts::{Account, Lookup};
+use super::memo::{Memo, Outcome};
+use super::token::Token;
+use super::turns::Standing;
+use crate::api::key::ObjectKey;
+use crate::api::request::{FieldError, TokenRequest};
+use crate::api::video_access_token::VideoAccessTokenSpec;
+use crate::clock::{Now, Timestamp};
+use crate::plan::decide::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
+use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::hash::{Hash, request_hash};
+use crate::plan::secret::{Subject, render_hash};
+use crate::plan::template;
+use chrono::TimeDelta;
+use std::sync::Arc;
+
+/// A probe that found nothing, or a Secret of another's, counts this long.
+const PROBE_LASTS: TimeDelta = TimeDelta::minutes(3);
+
+/// One object with everything that it refers to, as known at one moment.
+pub(super) struct Seen {
+    /// The object.
+    pub(super) token: Arc<Token>,
+    /// Its spec, if it can be read.
+    pub(super) spec: Option<VideoAccessTokenSpec>,
+    /// "Kind/name" of its provider.
+    pub(super) provider: Option<String>,
+    /// Its provider's account.
+    pub(super) account: Option<Arc<Account>>,
+    /// What is asked of the provider.
+    pub(super) request: Option<TokenRequest>,
+    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
+    pub(super) wanted: Option<Result<Wanted, Refusal>>,
+    /// The Secret that the spec names.
+    pub(super) secret_key: ObjectKey,
+    secret: Option<Arc<SecretFacts>>,
+    data: DataView,
+    owner_gone: bool,
+    /// The Secret under its former name, if it is ours.
+    pub(super) former: Option<(ObjectKey, Arc<SecretFacts>)>,
+    /// What is remembered.
+    pub(super) memo: Memo,
+    failure: Option<Arc<Failure>>,
+    /// Failures in a row.
+    pub(super) attempts: u32,
+    /// What would be tried now, for [`Outcome::Failed::tried`].
+    pub(super) trying: u64,
+    turn: Turn,
+    hindrance: Option<Hindrance>,
+}
+
+impl Seen {
+    /// Gathers. `None`: the object is gone.
+    pub(super) fn gather(context: &Context, key: &ObjectKey, now: Now) -> Option<Self> {
+        let token = context.tokens.get(key)?;
+        let memo = context.memos.get(key);
+        let secret_key = token.secret_key();
+        let secret = context.secrets.get(&secret_key).or_else(|| recent_probe(&memo, now.wall).flatten());
+        let data = data_view(&token, &memo, secret.as_deref());
+        let owner_gone = secret.as_ref().and_then(|facts| facts.owner).is_some_and(|owner| {
+            owner != token.uid && !context.tokens.has_uid(&token.key.namespace, owner)
+        });
+        let former = token.status.other_secret.as_deref().and_then(|name| {
+            let key = ObjectKey { namespace: token.key.namespace.clone(), name: name.into() };
+            let facts = context.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
+            Some((key, facts))
+        });
+        let mut seen = Seen {
+            spec: None,
+            provider: None,
+            account: None,
+            request: None,
+            wanted: None,
+            secret_key,
+            secret,
+            data,
+            owner_gone,
+            former,
+            failure: None,
+            attempts: 0,
+            trying: 0,
+            turn: Turn::None,
+            hindrance: None,
+            memo,
+            token,
+        };
+        seen.wanted = seen.want(context);
+        seen.recall_failure();
+        seen.stand(context, now);
+        Some(seen)
+    }
+
+    /// What the spec and its provider ask for.
+    fn want(&mut self, context: &Context) -> Option<Result<Wanted, Refusal>> {
+        let spec = match self.token.spec() {
+            Ok(spec) => self.spec.insert(spec),
+            Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
+        };
+        let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, spec);
+        self.provider = Some(name);
+        let account = match lookup {
+            Lookup::Unresolved => return None,
+            Lookup::Refused(refusal) => return Some(Err(refusal)),
+            Lookup::Found(account) => account,
+        };
+        let wanted = admitted(context, &self.token, spec, &account)
+            .and_then(|()| spec.request(&account.spec).map_err(|error| unfit(&error)))
+            .and_then(|request| {
+                let template = spec.secret.template.as_ref();
+                template.map_or(Ok(()), |t| template::check(&t.data)).map_err(|error| unfit(&error))?;
+                Ok(Wanted {
+                    request: request_hash(self.request.insert(request)),
+                    render: render_hash(&spec.secret),
+                    renew_before: spec.renew_before().map_err(|error| unfit(&error))?,
+                    suspend: spec.suspend,
+                })
+            })
+            .and_then(|wanted| match context.tokens.rival(&self.token) {
+                None => Ok(wanted),
+                Some(rival) => Err(Refusal::new(
+                    "SecretClaimed",
+                    format!(
+                        "spec.secret.name: {} is older and has the Secret {}: choose another name",
+                        rival.key.name, self.secret_key.name
+                    ),
+                )),
+            });
+        self.account = Some(account);
+        Some(wanted)
+    }
+
+    /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now.
+    fn recall_failure(&mut self) {
+        let version = self.account.as_ref().map_or(0, |account| account.version);
+        let generation = self.token.generation().to_be_bytes();
+        let forced = self.token.renew_requested_at.as_deref().unwrap_or_default();
+        self.trying = Hash::of([generation.as_slice(), &version.to_be_bytes(), forced.as_bytes()]).short();
+        let status = &self.token.status;
+        let told = status.last_failure.as_deref().filter(|_| status.failed_attempts > 0);
+        let (failure, attempts, excused) = match &self.memo.outcome {
+            Some(Outcome::Success) => (None, 0, true),
+            Some(Outcome::Failed { failure, attempts, tried }) => {
+                (Some(failure.clone()), *attempts, *tried != self.trying)
+            }
+            None => {
+                let excused = status.observed_generation != self.token.generation();
+                (told.map(|failure| Arc::new(failure.clone())), status.failed_attempts, excused)
+            }
+        };
+        if !excused {
+            (self.failure, self.attempts) = (failure, attempts);
+        }
+    }
+
+    /// Where it stands in its account's queue.
+    fn stand(&mut self, context: &Context, now: Now) {
+        let Some((queue, since)) = &self.memo.queued else { return };
+        if self.account.as_ref().is_none_or(|account| account.key != *queue) {
+            self.turn = Turn::Elsewhere;
+            return;
+        }
+        self.turn = match context.turns.standing(&self.token.key) {
+            Standing::Granted => Turn::Granted,
+            Standing::Waiting => Turn::Waiting(*since),
+            Standing::None => Turn::None,
+        };
+        if let Turn::Waiting(_) = self.turn {
+            self.hindrance = context.turns.hindrance(queue, now);
+        }
+    }
+
+    /// What the decision sees.
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            uid: self.token.uid,
+            deleting: self.token.deleting(),
+            renew_requested_at: self.token.renew_requested_at.as_deref(),
+            status: &self.token.status,
+            wanted: self.wanted.clone(),
+            secret: self.secret_view(),
+            former: self.former.as_ref().map(|(_, facts)| &**facts),
+            held: self.memo.held.as_ref().map(|held| HeldView {
+                request: held.material.request,
+                renew_request: held.material.renew_request.as_deref(),
+                issued_at: held.material.issued_at,
+                expires_at: held.material.expires_at,
+            }),
+            failure: self.failure.as_deref(),
+            turn: self.turn,
+            hindrance: self.hindrance.clone(),
+            trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
+        }
+    }
+
+    fn secret_view(&self) -> SecretView<'_> {
+        match (&self.secret, &self.memo.probe) {
+            (Some(facts), _) if facts.owner.is_none() => SecretView::Foreign,
+            (Some(facts), _) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
+            (None, Some((_, None))) => SecretView::Absent,
+            (None, _) => SecretView::Unseen,
+        }
+    }
+
+    /// The facts of the Secret that stands at the name, if there is one.
+    pub(super) fn secret_facts(&self) -> Option<&Arc<SecretFacts>> {
+        self.secret.as_ref()
+    }
+
+    /// The last failure and how many there were in a row, as the status tells them: also while they are excused.
+    pub(super) fn told_failure(&self) -> (Option<&Failure>, u32) {
+        match &self.memo.outcome {
+            Some(Outcome::Success) => (None, 0),
+            Some(Outcome::Failed { failure, attempts, .. }) => (Some(failure), *attempts),
+            None => (self.token.status.last_failure.as_deref(), self.token.status.failed_attempts),
+        }
+    }
+
+    /// The object as its Secret's shape needs it.
+    pub(super) fn subject<'a>(&'a self, spec: &'a VideoAccessTokenSpec) -> Subject<'a> {
+        Subject { key: &self.token.key, uid: self.token.uid_text(), spec: &spec.secret }
+    }
+}
+
+fn recent_probe(memo: &Memo, now: Timestamp) -> Option<Option<Arc<SecretFacts>>> {
+    memo.probe.as_ref().filter(|(at, _)| now - *at < PROBE_LASTS).map(|(_, found)| found.clone())
+}
+
+/// What is known of the data: what memory saw at this version, or what the status recorded.
+fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>) -> DataView {
+    let Some(facts) = secret else { return DataView::Unverified };
+    match memo.data {
+        Some((version, data)) if version == facts.resource_version => data,
+        _ if token.status.secret_version == facts.resource_version && token.status.other_secret.is_none() => {
+            DataView::Verified
+        }
+        _ => DataView::Unverified,
+    }
+}
+
+/// Does the provider's admin let this object ask for this scope?
+fn admitted(
+    context: &Context,
+    token: &Token,
+    spec: &VideoAccessTokenSpec,
+    account: &Account,
+) -> Result<(), Refusal> {
+    let Some((namespaces, scopes)) = &account.admission else { return Ok(()) };
+    let namespace = &*token.key.namespace;
+    if !context.namespaces.admitted(namespace, namespaces) {
+        return Err(Refusal::new(
+            "NotAllowed",
+            format!(
+                "spec.providerRef: {} doesn't allow the namespace {namespace}: ask its admin to name or select it in \
+                 spec.allowedNamespaces",
+                spec.provider_ref.name
+            ),
+        ));
+    }
+    scopes.admits(&spec.scope).map_err(|error| Refusal::new("NotAllowed", error.to_string()))
+}
+
+fn unfit(error: &FieldError) -> Refusal {
+    Refusal::new("InvalidSpec", error.to_string())
+}

@@ -1,0 +1,114 @@
+//! What memory holds of an object beside the stores: only while something is under way or has just happened.
+//!
+//! In a settled cluster there is none of this; what must survive a restart stands in the Secret and the status.
+
+use crate::api::key::ObjectKey;
+use crate::budget::AccountKey;
+use crate::clock::Timestamp;
+use crate::plan::decide::{DataView, WriteTrouble};
+use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::secret::Material;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::secrets::lock;
+
+/// What is remembered of one object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memo {
+    /// An issued token whose write isn't done: the write is retried, never the issue.
+    pub(super) held: Option<Arc<Held>>,
+    /// What is known of the Secret's data at a resourceVersion.
+    pub(super) data: Option<(u64, DataView)>,
+    /// What a metadata GET found at the Secret's name, and when.
+    pub(super) probe: Option<(Timestamp, Option<Arc<SecretFacts>>)>,
+    /// What the last attempt came to, until a status says so.
+    pub(super) outcome: Option<Outcome>,
+    /// A write that failed, and what was tried: a change of it excuses the failure.
+    pub(super) trouble: Option<(WriteTrouble, u64)>,
+    /// Writes that failed in a row.
+    pub(super) write_failures: u32,
+    /// In which account's queue it stands, and since when.
+    pub(super) queued: Option<(AccountKey, Timestamp)>,
+    /// Tokens stored since the last status.
+    pub(super) issued: u32,
+    /// The last token's provider didn't tell its expiry.
+    pub(super) expiry_assumed: Option<bool>,
+    /// Something of this object was put right since the last status: told as an event.
+    pub(super) repaired: bool,
+}
+
+/// An issued token on its way into the Secret.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The token and its record.
+    pub(super) material: Material,
+    /// The provider didn't tell its expiry.
+    pub(super) expiry_assumed: bool,
+}
+
+/// What the last attempt came to.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// It succeeded: failures start again from none.
+    Success,
+    /// It failed.
+    Failed {
+        /// As the status tells it.
+        failure: Arc<Failure>,
+        /// Failures in a row.
+        attempts: u32,
+        /// What was tried: a change of it excuses the failure.
+        tried: u64,
+    },
+}
+
+impl Memo {
+    /// Nothing is remembered.
+    fn is_empty(&self) -> bool {
+        self.held.is_none()
+            && self.data.is_none()
+            && self.probe.is_none()
+            && self.outcome.is_none()
+            && self.trouble.is_none()
+            && self.queued.is_none()
+            && self.issued == 0
+            && self.expiry_assumed.is_none()
+            && !self.repaired
+    }
+}
+
+/// All memos.
+#[derive(Debug, Default)]
+pub(super) struct Memos(Mutex<HashMap<ObjectKey, Memo>>);
+
+impl Memos {
+    /// A copy of what is remembered.
+    pub(super) fn get(&self, key: &ObjectKey) -> Memo {
+        lock(&self.0).get(key).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is remembered; what becomes empty is dropped.
+    pub(super) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memo) -> T) -> T {
+        let mut memos = lock(&self.0);
+        let memo = memos.entry(key.clone()).or_default();
+        let result = change(memo);
+        if memo.is_empty() {
+            memos.remove(key);
+        }
+        if memos.len() * 8 < memos.capacity() {
+            memos.shrink_to_fit();
+        }
+        result
+    }
+
+    /// The object is gone.
+    pub(super) fn forget(&self, key: &ObjectKey) -> Option<Memo> {
+        lock(&self.0).remove(key)
+    }
+
+    /// The objects whose token isn't stored yet.
+    pub(super) fn unsaved(&self) -> Vec<ObjectKey> {
+        lock(&self.0).iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
+    }
+}

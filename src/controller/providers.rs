@@ -1,0 +1,168 @@
+//! Provider objects from their watch to an account: read, resolved one after the other, their status written, and the
+//! tokens that use them woken.
+
+use super::Context;
+use super::accounts::{Account, ProviderKey, Resolved};
+use super::build::{self, Built};
+use super::credentials::References;
+use super::provider_status;
+use super::secrets::lock;
+use crate::api::allowed::AllowedScopes;
+use crate::api::cluster_token_provider::ClusterTokenProviderSpec;
+use crate::api::key::ObjectKey;
+use crate::api::provider::ProviderSpec;
+use crate::budget::{AccountKey, Limits, Window};
+use crate::plan::decide::Refusal;
+use crate::plan::hash::Hash;
+use kube::core::DynamicObject;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What isn't watched (CA bundles) and what couldn't be read is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// The provider objects as their watches show them.
+#[derive(Default)]
+pub(super) struct Providers(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>);
+
+impl Providers {
+    /// The object, as last seen.
+    pub(super) fn get(&self, key: &ProviderKey) -> Option<Arc<DynamicObject>> {
+        lock(&self.0).get(key).cloned()
+    }
+
+    /// Takes a new version. Tells whether its spec is another.
+    pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject) -> bool {
+        let old = lock(&self.0).insert(key.clone(), Arc::new(object.clone()));
+        old.is_none_or(|old| {
+            old.metadata.generation != object.metadata.generation || old.metadata.uid != object.metadata.uid
+        })
+    }
+
+    /// The object is gone.
+    pub(super) fn remove(&self, key: &ProviderKey) -> bool {
+        lock(&self.0).remove(key).is_some()
+    }
+
+    /// The names of all.
+    pub(super) fn keys(&self) -> Vec<ProviderKey> {
+        lock(&self.0).keys().cloned().collect()
+    }
+}
+
+/// Resolves what is sent to it, one after the other.
+pub(super) async fn work(context: Arc<Context>, mut queue: mpsc::UnboundedReceiver<ProviderKey>) {
+    while let Some(key) = queue.recv().await {
+        resolve(&context, &key).await;
+    }
+}
+
+/// Reads one provider object and what it refers to; its tokens are woken if anything changed.
+pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
+    let Some(object) = context.providers.get(key) else {
+        let gone = context.accounts.remove(key);
+        if let Some(Resolved { state: Ok(account), .. }) = gone {
+            retire(context, &account.key);
+        }
+        context.wake_tokens_of(key);
+        return;
+    };
+    let namespace = key.namespace.as_deref().unwrap_or(&context.settings.cluster_resource_namespace);
+    let references = References::new(&context.applier, namespace);
+    let (state, refers) = account(context, key, &object, references).await;
+    if let Err(refusal) = &state {
+        tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
+    }
+    let again = match &state {
+        Err(refusal) => refusal.again.and_then(|again| again.to_std().ok()),
+        Ok(account) => account.spec.ca_bundle_ref.is_some().then_some(LOOK_AGAIN),
+    };
+    if let Some(again) = again {
+        context.resolve_later(key.clone(), again);
+    }
+    let changed = install(context, key, Resolved { state, refers });
+    provider_status::write(context, key).await;
+    if changed {
+        context.wake_tokens_of(key);
+    }
+}
+
+/// Puts the account into the registry and its limits into the budget. Tells whether anything changed.
+fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
+    let before = context.accounts.get(key);
+    let same = match (&before, &resolved.state) {
+        (Some(Resolved { state: Ok(old), .. }), Ok(new)) => old.version == new.version,
+        (Some(Resolved { state: Err(old), .. }), Err(new)) => old == new,
+        _ => false,
+    };
+    if same && let Some(before) = before {
+        // the issuer at work keeps its Entra token; only what was read is new
+        context.accounts.resolve(key, Resolved { state: before.state, refers: resolved.refers });
+        return false;
+    }
+    if let Ok(account) = &resolved.state
+        && let Ok(limits) = account.spec.account_limits()
+    {
+        let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period }).collect();
+        context.turns.configure(&account.key, Limits { windows, concurrency: limits.concurrency });
+        // another spec or CA may be what a refused credential was missing
+        context.turns.credential_changed(&account.key);
+    }
+    let before = context.accounts.resolve(key, resolved);
+    if let Some(Resolved { state: Ok(old), .. }) = before {
+        retire(context, &old.key);
+    }
+    true
+}
+
+fn retire(context: &Context, account: &AccountKey) {
+    if !context.accounts.uses(account) {
+        context.turns.retire(account);
+    }
+}
+
+type Refers = std::collections::BTreeMap<ObjectKey, u64>;
+
+/// From the object to an account, or to why it can't be used.
+async fn account(
+    context: &Arc<Context>,
+    key: &ProviderKey,
+    object: &DynamicObject,
+    references: References<'_>,
+) -> (Result<Arc<Account>, Refusal>, Refers) {
+    let result = async {
+        let (spec, admission) = parse(key, object)?;
+        spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
+        let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
+        let Built { issuer, identity, host } = build::issuer(context, key, &spec, &references).await?;
+        Ok((spec, admission, type_name, issuer, identity, host))
+    }
+    .await;
+    let refers = references.seen();
+    let state = result.map(|(spec, admission, type_name, issuer, identity, host)| {
+        let json = object.data.get("spec").map(ToString::to_string).unwrap_or_default();
+        let read = refers.values().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let version = Hash::of([json.as_bytes(), read.as_bytes(), identity.to_string().as_bytes()]).short();
+        let account_id = spec.account().and_then(|account| account.identity()).unwrap_or_default();
+        let key = AccountKey(format!("{host}|{account_id}|{identity}").into());
+        Arc::new(Account { key, type_name, spec, issuer, admission, version })
+    });
+    (state, refers)
+}
+
+type Admission = Option<(crate::api::allowed::AllowedNamespaces, AllowedScopes)>;
+
+fn parse(key: &ProviderKey, object: &DynamicObject) -> Result<(ProviderSpec, Admission), Refusal> {
+    let json = object.data.get("spec").cloned().unwrap_or_default();
+    let refused = |error: &serde_path_to_error::Error<serde_json::Error>| {
+        Refusal::new("InvalidSpec", format!("spec.{}: {}", error.path(), error.inner()))
+    };
+    if key.namespace.is_some() {
+        let spec: ProviderSpec = serde_path_to_error::deserialize(json).map_err(|error| refused(&error))?;
+        return Ok((spec, None));
+    }
+    let spec: ClusterTokenProviderSpec = serde_path_to_error::deserialize(json).map_err(|error| refused(&error))?;
+    Ok((spec.provider, Some((spec.allowed_namespaces, spec.allowed_scopes.unwrap_or_default()))))
+}

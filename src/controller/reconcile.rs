@@ -1,0 +1,418 @@
+//! One object, one step after the other: gather, decide, act; and in the end, record.
+
+use super::Context;
+use super::apply::{ApplyError, WRITE_TIMEOUT};
+use super::dereference::Seen;
+use super::memo::{Held, Outcome};
+use super::record::record;
+use super::token::Token;
+use crate::api::key::ObjectKey;
+use crate::api::wire_time;
+use crate::budget::{self, Ask};
+use crate::clock;
+use crate::issuer::{Class, IssueError, Issued};
+use crate::plan::backoff;
+use crate::plan::decide::{Act, Cause, DataView, Decision, WriteTrouble, decide};
+use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::secret::{Guard, Material, Previous, Verdict, inspect, shape};
+use chrono::{SubsecRound, TimeDelta};
+use kube::runtime::controller::Action;
+use secrecy::ExposeSecret;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// More steps than any object needs in a row; the rest is left to the next look.
+const STEPS: usize = 12;
+
+/// A call is begun only when the lease lasts at least this long beyond the writes.
+const SHORTEST_CALL: Duration = Duration::from_secs(2);
+
+/// For kube's Controller.
+pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let key = token.key.clone();
+    drop(token);
+    run(&context, &key).await;
+    Ok(Action::await_change())
+}
+
+/// Takes steps until there is nothing to do but wait.
+pub(super) async fn run(context: &Context, key: &ObjectKey) {
+    let _in_flight = InFlight::of(context, key);
+    for _ in 0..STEPS {
+        if !context.lease.valid_for(WRITE_TIMEOUT) {
+            context.look_again(key, TimeDelta::seconds(1));
+            break;
+        }
+        let now = clock::now();
+        let Some(seen) = Seen::gather(context, key, now) else {
+            context.forget(key);
+            return;
+        };
+        let decision = decide(&seen.view(), now.wall);
+        tracing::trace!(%key, act = ?decision.act, cause = ?decision.cause, "decided");
+        match act(context, &seen, &decision).await {
+            Next::Step => {}
+            Next::Settled => {
+                record(context, &seen, &decision).await;
+                return;
+            }
+        }
+    }
+    context.look_again(key, TimeDelta::seconds(1));
+}
+
+/// Counts a granted object from its turn until its token is stored.
+struct InFlight<'a>(Option<&'a Context>);
+
+impl<'a> InFlight<'a> {
+    fn of(context: &'a Context, key: &ObjectKey) -> Self {
+        Self(context.take_grant(key).then_some(context))
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(context) = self.0 {
+            context.in_flight.fetch_sub(1, Ordering::Relaxed);
+            context.turns.room_again();
+        }
+    }
+}
+
+enum Next {
+    /// Something was learnt: decide again.
+    Step,
+    /// Nothing to do but wait.
+    Settled,
+}
+
+async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
+    let key = &seen.token.key;
+    match &decision.act {
+        Act::Wait => return Next::Settled,
+        Act::Probe => probe(context, seen).await,
+        Act::Inspect => look_inside(context, seen).await,
+        Act::Render => render(context, seen).await,
+        Act::Move => move_here(context, seen).await,
+        Act::RemoveFormer => remove_former(context, seen).await,
+        Act::Store => store(context, seen, decision.cause).await,
+        Act::Discard => context.memos.change(key, |memo| memo.held = None),
+        Act::Withdraw => {
+            context.turns.leave(key, clock::now());
+            context.memos.change(key, |memo| memo.queued = None);
+        }
+        Act::Enqueue { first, expires_at, urgent_at } => {
+            let Some(account) = &seen.account else { return Next::Settled };
+            let ask = Ask { key: key.clone(), first: *first, expires_at: *expires_at, urgent_at: *urgent_at };
+            let now = clock::now();
+            context.memos.change(key, |memo| memo.queued = Some((account.key.clone(), now.wall)));
+            context.turns.ask(&account.key, ask, now);
+        }
+        Act::Issue => issue(context, seen).await,
+    }
+    Next::Step
+}
+
+/// One metadata GET of what stands at the Secret's name.
+async fn probe(context: &Context, seen: &Seen) {
+    match context.applier.probe(&seen.secret_key).await {
+        Ok(found) => {
+            context.open_gate();
+            let found = found.map(Arc::new);
+            context.memos.change(&seen.token.key, |memo| {
+                memo.trouble = None;
+                memo.probe = Some((clock::now().wall, found));
+            });
+        }
+        Err(error) => trouble(context, seen, &error),
+    }
+}
+
+/// One GET: did another hand change the data?
+async fn look_inside(context: &Context, seen: &Seen) {
+    let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
+    let data = match verdict {
+        Verdict::Intact(_) => DataView::Verified,
+        Verdict::Altered(_) => DataView::Altered,
+        Verdict::Lost => DataView::Lost,
+    };
+    let repaired = data != DataView::Verified;
+    context.memos.change(&seen.token.key, |memo| {
+        memo.data = Some((facts.resource_version, data));
+        memo.repaired |= repaired;
+    });
+}
+
+/// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
+async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(SecretFacts, Verdict)> {
+    let spec = seen.spec.as_ref()?;
+    match context.applier.read(key).await {
+        Ok(Some(secret)) => {
+            let facts = crate::plan::facts::secret_facts(&secret.metadata);
+            let verdict = inspect(&secret, &facts, seen.subject(spec));
+            context.secrets.learn(key, facts.clone());
+            Some((facts, verdict))
+        }
+        Ok(None) => {
+            context.secrets.forget(key);
+            context.memos.change(&seen.token.key, |memo| memo.probe = None);
+            None
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            None
+        }
+    }
+}
+
+/// Writes the Secret anew from the token that it holds.
+async fn render(context: &Context, seen: &Seen) {
+    let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
+    match verdict {
+        Verdict::Intact(mut material) | Verdict::Altered(mut material) => {
+            let now = clock::now().wall;
+            material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
+            write(context, seen, &material, Some(&facts)).await;
+        }
+        Verdict::Lost => {
+            let lost = Some((facts.resource_version, DataView::Lost));
+            context.memos.change(&seen.token.key, |memo| memo.data = lost);
+        }
+    }
+}
+
+/// Writes the Secret of the new name from the token in the former one.
+async fn move_here(context: &Context, seen: &Seen) {
+    let Some((former, _)) = &seen.former else { return };
+    match read(context, seen, former).await {
+        Some((_, Verdict::Intact(material) | Verdict::Altered(material))) => {
+            write(context, seen, &material, None).await;
+        }
+        // nothing to move: without its facts the next decision issues
+        Some((_, Verdict::Lost)) => context.secrets.forget(former),
+        None => {}
+    }
+}
+
+async fn remove_former(context: &Context, seen: &Seen) {
+    let Some((key, facts)) = &seen.former else { return };
+    match context.applier.delete_secret(key, facts).await {
+        Ok(()) => context.secrets.forget(key),
+        // another hand changed it: its watch event or the next look decides again
+        Err(ApplyError::Conflict) => match context.applier.probe(key).await {
+            Ok(Some(facts)) => context.secrets.learn(key, facts),
+            Ok(None) => context.secrets.forget(key),
+            Err(error) => trouble(context, seen, &error),
+        },
+        Err(error) => trouble(context, seen, &error),
+    }
+}
+
+/// Stores the token at hand; over a plain renewal the one before is kept, if it is asked for.
+async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
+    let Some(held) = seen.memo.held.clone() else { return };
+    let there = seen.secret_facts();
+    let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
+    let mut material = held.material.clone();
+    if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
+        let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
+        if let Verdict::Intact(before) | Verdict::Altered(before) = verdict {
+            material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
+                .then_some(Previous { token: before.token, expires_at: before.expires_at });
+        }
+        if write(context, seen, &material, Some(&facts)).await {
+            stored(context, seen, &held);
+        }
+    } else if write(context, seen, &material, there.map(|facts| &**facts)).await {
+        stored(context, seen, &held);
+    }
+}
+
+fn stored(context: &Context, seen: &Seen, held: &Held) {
+    context.memos.change(&seen.token.key, |memo| {
+        memo.held = None;
+        memo.issued += 1;
+        memo.expiry_assumed = Some(held.expiry_assumed);
+    });
+}
+
+/// The only place that writes a Secret: on the one that the decision saw, or on none.
+async fn write(context: &Context, seen: &Seen, material: &Material, there: Option<&SecretFacts>) -> bool {
+    let Some(spec) = &seen.spec else { return false };
+    let key = &seen.token.key;
+    let shape = match shape(seen.subject(spec), material) {
+        Ok(shape) => shape,
+        Err(error) => {
+            let trouble = ApplyError::Refused(error.to_string());
+            self::trouble(context, seen, &trouble);
+            return false;
+        }
+    };
+    let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
+        uid: &facts.uid_text,
+        resource_version: facts.resource_version,
+    });
+    match context.applier.secret(&seen.secret_key, &shape, guard).await {
+        Ok(facts) => {
+            context.open_gate();
+            let version = facts.resource_version;
+            context.secrets.learn(&seen.secret_key, facts);
+            context.memos.change(key, |memo| {
+                memo.data = Some((version, DataView::Verified));
+                memo.probe = None;
+                memo.trouble = None;
+                memo.write_failures = 0;
+            });
+            true
+        }
+        Err(ApplyError::Conflict) => {
+            // not as it was seen: look at it afresh, with the same token in hand
+            match context.applier.probe(&seen.secret_key).await {
+                Ok(Some(facts)) if facts.labelled => context.secrets.learn(&seen.secret_key, facts),
+                Ok(found) => {
+                    context.secrets.forget(&seen.secret_key);
+                    let probe = Some((clock::now().wall, found.map(Arc::new)));
+                    context.memos.change(key, |memo| memo.probe = probe);
+                }
+                Err(error) => trouble(context, seen, &error),
+            }
+            false
+        }
+        Err(ApplyError::Gone(why)) => {
+            tracing::info!(%key, why, "the token is dropped: what it was for is going");
+            context.memos.change(key, |memo| memo.held = None);
+            trouble(context, seen, &ApplyError::Gone(why));
+            false
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            false
+        }
+    }
+}
+
+/// Notes a failed request to the API server; until the next try nothing is written for this object.
+fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
+    let now = clock::now().wall;
+    let (reason, stalled, again) = match error {
+        ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
+        ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
+        ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
+        ApplyError::Conflict | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
+    };
+    let message = match error {
+        ApplyError::Immutable => {
+            "spec.secret.name: that Secret was made immutable: delete it, or choose another name".to_owned()
+        }
+        other => other.to_string(),
+    };
+    if matches!(error, ApplyError::Unavailable(_)) {
+        context.close_gate();
+    }
+    tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
+    context.memos.change(&seen.token.key, |memo| {
+        memo.write_failures += 1;
+        let next = again.map_or_else(|| backoff::next_write(memo.write_failures, now), |again| now + again);
+        memo.trouble = Some((WriteTrouble { reason, message, next, stalled }, seen.trying));
+    });
+}
+
+/// Our turn: one call of the provider, then the token is at hand.
+async fn issue(context: &Context, seen: &Seen) {
+    let key = &seen.token.key;
+    let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
+    let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
+    let room = context.lease.remaining().saturating_sub(WRITE_TIMEOUT);
+    if queued_for != Some(&account.key) || room < SHORTEST_CALL || !context.gate_is_open() {
+        context.turns.leave(key, clock::now());
+        context.memos.change(key, |memo| memo.queued = None);
+        // what held it back tells nobody when it ends
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        return;
+    }
+    let begun = clock::now();
+    let limit = room.min(context.settings.provider_timeout);
+    let result = tokio::time::timeout(limit, account.issuer.issue(request)).await.unwrap_or_else(|_| Err(timed_out(limit)));
+    let took = begun.mono.elapsed();
+    let now = clock::now();
+    context.note_skew(account);
+    context.memos.change(key, |memo| memo.queued = None);
+    match result {
+        Ok(issued) => {
+            context.turns.finish(key, budget::Outcome::Issued, now);
+            context.metrics.issued(account.type_name, took);
+            tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
+                request_id = issued.request_id, "issued");
+            let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, issued) };
+            context.memos.change(key, |memo| {
+                memo.held = Some(Arc::new(held));
+                memo.outcome = Some(Outcome::Success);
+            });
+        }
+        Err(error) => {
+            context.metrics.issue_failed(account.type_name, error.class, error.reason, took);
+            failed(context, seen, &error, now);
+        }
+    }
+}
+
+fn timed_out(limit: Duration) -> IssueError {
+    IssueError {
+        class: Class::Transient,
+        reason: "Timeout",
+        message: format!("the provider didn't answer within {} s", limit.as_secs()),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+/// The token and its record, times in whole seconds as they will stand in the Secret.
+fn material(seen: &Seen, issued: Issued) -> Material {
+    debug_assert!(!issued.token.expose_secret().is_empty());
+    Material {
+        token: issued.token,
+        issued_at: issued.issued_at.trunc_subsecs(0),
+        expires_at: issued.expires_at.trunc_subsecs(0),
+        request: seen.request.as_ref().map_or_else(
+            || crate::plan::hash::Hash::of([b"".as_slice()]),
+            crate::plan::hash::request_hash,
+        ),
+        renew_request: seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some()),
+        previous: None,
+    }
+}
+
+fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now) {
+    let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
+    // a credential that works for others is refused for this object alone
+    let proven = context.turns.state(&account.key, now).proven;
+    let class = if error.class == Class::Credential && proven { Class::Denied } else { error.class };
+    let outcome = match class {
+        Class::Credential => budget::Outcome::CredentialRejected,
+        Class::Throttled => budget::Outcome::Throttled { retry_after: error.retry_after },
+        _ => budget::Outcome::Failed,
+    };
+    context.turns.finish(key, outcome, now);
+    let attempts = seen.attempts + 1;
+    let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
+    // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
+    let next = match class {
+        Class::Throttled | Class::Credential => now.wall + TimeDelta::seconds(1),
+        _ => backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0),
+    };
+    tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
+        request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
+    let failure = Failure {
+        time: now.wall.trunc_subsecs(0),
+        class,
+        reason: error.reason.to_owned(),
+        message: error.message.clone(),
+        request_id: error.request_id.clone(),
+        next_attempt_at: Some(next),
+    };
+    context.memos.change(key, |memo| {
+        memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
+    });
+}

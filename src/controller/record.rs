@@ -1,0 +1,75 @@
+//! The end of a reconcile: the status, if it says something new; the events; the next look.
+
+use super::Context;
+use super::apply::ApplyError;
+use super::dereference::Seen;
+use super::events;
+use super::memo::Outcome;
+use crate::clock;
+use crate::plan::decide::Decision;
+use crate::plan::status::{Told, compose, status_facts};
+use chrono::TimeDelta;
+
+/// Writes the status where it differs from what stands there (one write, no GET), and plans the next look.
+pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) {
+    let key = &seen.token.key;
+    if let Some(wake) = decision.wake {
+        context.timetable.set(key, wake);
+    }
+    // a provider that isn't known yet says nothing about the object; one that is going needs no status
+    if seen.wanted.is_none() || seen.token.deleting() {
+        return;
+    }
+    let (failure, failed_attempts) = seen.told_failure();
+    let told = Told {
+        generation: seen.token.generation(),
+        provider: seen.provider.clone(),
+        secret_name: &seen.secret_key.name,
+        issued: seen.memo.issued,
+        failed_attempts,
+        failure,
+        expiry_assumed: seen.memo.expiry_assumed.unwrap_or(seen.token.status.expiry_assumed),
+    };
+    let status = compose(&seen.view(), decision, &told, clock::now().wall);
+    let facts = status_facts(&status, &seen.secret_key.name);
+    if facts.hash == seen.token.status.hash {
+        context.memos.change(key, settled(seen));
+        return;
+    }
+    match context.applier.status(&*seen.token, &status).await {
+        Ok(version) => {
+            context.tokens.learn_status(&seen.token, facts, &version);
+            context.memos.change(key, settled(seen));
+            events::transitions(context, seen, &status).await;
+        }
+        // the watch brings what it is now, and wakes nobody if only the status or a label differs
+        Err(ApplyError::Conflict) => context.look_again(key, TimeDelta::seconds(1)),
+        Err(ApplyError::Gone(_)) => {}
+        Err(error) => {
+            tracing::warn!(%key, %error, "the status isn't written");
+            context.look_again(key, TimeDelta::seconds(5));
+        }
+    }
+}
+
+/// What the status says now need not be remembered.
+fn settled(seen: &Seen) -> impl FnOnce(&mut super::memo::Memo) {
+    let (issued, version) = (seen.memo.issued, seen.secret_facts().map(|facts| facts.resource_version));
+    move |memo| {
+        memo.issued -= issued.min(memo.issued);
+        if matches!(memo.outcome, Some(Outcome::Success)) {
+            memo.outcome = None;
+        }
+        memo.expiry_assumed = None;
+        memo.repaired = false;
+        if memo.trouble.is_none() {
+            memo.write_failures = 0;
+        }
+        if memo.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::decide::DataView::Verified) {
+            memo.data = None;
+        }
+        if version.is_some() {
+            memo.probe = None;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Starts the controller, and stops it so that no issued token is lost.
+
+use super::apply::Applier;
+use super::reconcile::{reconcile, run as reconcile_now};
+use super::{Context, Settings, provider_status, providers, watches};
+use crate::api::key::ObjectKey;
+use crate::clock::{self, Now};
+use crate::lease::LeaseHandle;
+use crate::metrics::Metrics;
+use crate::serve::Health;
+use futures::StreamExt;
+use kube::Client;
+use kube::runtime::controller::{Controller, Error as ControllerError};
+use kube::runtime::events::{Recorder, Reporter};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// The wall clock may drift this far from the monotonic one between two ticks before everything is decided again (P14).
+const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
+
+/// Every provider's status is looked at this often, in ticks.
+const PROVIDERS: u64 = 15;
+
+/// After the signal, tokens already issued are stored for this long.
+const LAST_WRITES: Duration = Duration::from_secs(8);
+
+/// Runs until `stop` turns true, then stores what was issued and returns.
+pub(super) async fn run(
+    client: Client,
+    settings: Settings,
+    lease: LeaseHandle,
+    metrics: Metrics,
+    health: Arc<Health>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (waker, woken) = futures::channel::mpsc::unbounded();
+    let (to_resolve, resolving) = mpsc::unbounded_channel();
+    let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        applier: Applier::new(client.clone()),
+        settings,
+        lease,
+        metrics: metrics.clone(),
+        tokens: super::Tokens::default(),
+        secrets: super::Secrets::default(),
+        namespaces: super::Namespaces::default(),
+        providers: super::Providers::default(),
+        provider_status: provider_status::Written::default(),
+        accounts: super::Accounts::default(),
+        turns: super::Turns::default(),
+        memos: super::Memos::default(),
+        timetable: super::Timetable::default(),
+        gate: std::sync::Mutex::default(),
+        in_flight: 0.into(),
+        granted: std::sync::Mutex::default(),
+        awake: false.into(),
+        waker,
+        to_resolve,
+    });
+    metrics.serve_tokens(context.clone(), context.settings.token_metrics);
+    tokio::spawn(providers::work(context.clone(), resolving));
+    let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
+        .reconcile_on(woken)
+        .graceful_shutdown_on(stopped(stop.clone()));
+    let work = controller.run(reconcile, |_, never, _| match *never {}, context.clone());
+    let listening = context.clone();
+    let work = tokio::spawn(work.for_each(move |result| {
+        if let Err(ControllerError::ObjectNotFound(object)) = &result {
+            gone(&listening, &object.namespace, &object.name);
+        }
+        std::future::ready(())
+    }));
+
+    tokio::select! {
+        () = watches::start(&client, &context) => {}
+        () = stopped(stop.clone()) => return,
+    }
+    health.set_ready("caches", true);
+    context.awake.store(true, Ordering::Release);
+    context.wake_all();
+    tracing::info!(tokens = context.tokens.all().len(), secrets = context.secrets.len(), "the caches are filled");
+
+    let pump = context.clone();
+    let pump = tokio::spawn(async move { pump.turns.pump(|| pump.room(), |grant| pump.grant(&grant)).await });
+    let ticks = tokio::spawn(tick(context.clone(), health.clone()));
+    let _ = stop.wait_for(|stop| *stop).await;
+    pump.abort();
+    let _ = tokio::time::timeout(LAST_WRITES, work).await;
+    let _ = tokio::time::timeout(LAST_WRITES, store_unsaved(&context)).await;
+    ticks.abort();
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
+fn gone(context: &Context, namespace: &Option<String>, name: &str) {
+    let key = ObjectKey::new(namespace.as_deref().unwrap_or_default(), name);
+    if context.take_grant(&key) {
+        context.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+    context.forget(&key);
+}
+
+/// Tokens that were issued but not written yet are tried until they are.
+async fn store_unsaved(context: &Context) {
+    loop {
+        let unsaved = context.memos.unsaved();
+        if unsaved.is_empty() {
+            return;
+        }
+        for key in unsaved {
+            reconcile_now(context, &key).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Once a second: what is due, the clock, leadership, and now and then the providers' status.
+async fn tick(context: Arc<Context>, health: Arc<Health>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut last, mut led, mut ticks) = (clock::now(), context.lease.is_leader(), 0u64);
+    let mut leadership = context.lease.changes();
+    loop {
+        tokio::select! {
+            _ = every.tick() => ticks += 1,
+            changed = leadership.changed() => if changed.is_err() { every.tick().await; },
+        }
+        health.beat();
+        let now = clock::now();
+        let leads = context.lease.is_leader();
+        let jumped = jumped(last, now);
+        if jumped {
+            tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
+        }
+        if jumped || (leads && !led) {
+            context.wake_all();
+        }
+        (last, led) = (now, leads);
+        context.metrics.set_leader(leads);
+        if !leads {
+            continue;
+        }
+        for key in context.timetable.due(now.wall) {
+            context.wake(&key);
+        }
+        context.metrics.set_queued(context.turns.depth());
+        context.metrics.set_in_flight(context.in_flight.load(Ordering::Relaxed));
+        if ticks.is_multiple_of(PROVIDERS) {
+            for (key, _) in context.accounts.all() {
+                provider_status::write(&context, &key).await;
+            }
+        }
+    }
+}
+
+fn jumped(last: Now, now: Now) -> bool {
+    let passed = chrono::TimeDelta::from_std(now.mono - last.mono).unwrap_or_default();
+    ((now.wall - last.wall) - passed).abs() > JUMP
+}

@@ -1,0 +1,134 @@
+//! The budgets, shared: who waits, who may call, and the pump that wakes whom a turn is granted.
+
+use super::secrets::lock;
+use crate::api::key::ObjectKey;
+use crate::budget::{AccountKey, AccountState, Ask, Budgets, Grant, Limits, Outcome};
+use crate::clock::{self, Now};
+use crate::plan::decide::Hindrance;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// All accounts' budgets.
+#[derive(Default)]
+pub(super) struct Turns {
+    budgets: Mutex<Budgets>,
+    changed: Notify,
+}
+
+/// Where an object stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// In no queue.
+    None,
+    /// In a queue.
+    Waiting,
+    /// It may call.
+    Granted,
+}
+
+impl Turns {
+    /// New or changed limits.
+    pub(super) fn configure(&self, account: &AccountKey, limits: Limits) {
+        lock(&self.budgets).configure(account, limits);
+        self.changed.notify_one();
+    }
+
+    /// No provider uses the account any more.
+    pub(super) fn retire(&self, account: &AccountKey) {
+        lock(&self.budgets).retire(account);
+    }
+
+    /// The account's credential is another one now.
+    pub(super) fn credential_changed(&self, account: &AccountKey) {
+        lock(&self.budgets).credential_changed(account);
+        self.changed.notify_one();
+    }
+
+    /// Asks for a turn.
+    pub(super) fn ask(&self, account: &AccountKey, ask: Ask, now: Now) {
+        lock(&self.budgets).enqueue(account, ask, now);
+        self.changed.notify_one();
+    }
+
+    /// Leaves the queue, or gives an unused turn back.
+    pub(super) fn leave(&self, key: &ObjectKey, now: Now) {
+        let mut budgets = lock(&self.budgets);
+        if budgets.granted(key) {
+            budgets.finish(key, Outcome::NotCalled, now);
+        } else {
+            budgets.withdraw(key);
+        }
+        drop(budgets);
+        self.changed.notify_one();
+    }
+
+    /// The call is over.
+    pub(super) fn finish(&self, key: &ObjectKey, outcome: Outcome, now: Now) {
+        lock(&self.budgets).finish(key, outcome, now);
+        self.changed.notify_one();
+    }
+
+    /// A token in flight is done with: there is room for another.
+    pub(super) fn room_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Where the object stands.
+    pub(super) fn standing(&self, key: &ObjectKey) -> Standing {
+        let budgets = lock(&self.budgets);
+        match (budgets.granted(key), budgets.waiting(key)) {
+            (true, _) => Standing::Granted,
+            (false, true) => Standing::Waiting,
+            (false, false) => Standing::None,
+        }
+    }
+
+    /// How the account stands.
+    pub(super) fn state(&self, account: &AccountKey, now: Now) -> AccountState {
+        lock(&self.budgets).state(account, now)
+    }
+
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        lock(&self.budgets).queue_depth()
+    }
+
+    /// What keeps the whole account from calling.
+    pub(super) fn hindrance(&self, account: &AccountKey, now: Now) -> Option<Hindrance> {
+        let state = self.state(account, now);
+        if state.locked_for.is_some() {
+            return Some(Hindrance {
+                reason: "CredentialRejected",
+                message: "the provider refuses the account's credential: tried again when it changes, else every 15 min"
+                    .to_owned(),
+            });
+        }
+        state.throttled_for.map(|_| Hindrance {
+            reason: "Throttled",
+            message: "the provider throttles the account: all its tokens wait as long as it asked".to_owned(),
+        })
+    }
+
+    /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
+    pub(super) async fn pump(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
+        loop {
+            let now = clock::now();
+            let room = room();
+            let (grants, next) = {
+                let mut budgets = lock(&self.budgets);
+                let grants = if room == 0 { Vec::new() } else { budgets.grant(now, room) };
+                (grants, budgets.next_grant_in(now))
+            };
+            grants.into_iter().for_each(&granted);
+            // without room only a change helps; the second is for what tells nobody, such as a gate that opens
+            let wait = if room == 0 { LOOK_AGAIN } else { next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN) };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

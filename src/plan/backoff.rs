@@ -1,0 +1,88 @@
+//! How long a failure waits (P07).
+
+use crate::clock::Timestamp;
+use crate::issuer::Class;
+use chrono::TimeDelta;
+use std::time::Duration;
+
+/// The longest time that a provider's own wish is honoured for.
+const LONGEST_WISH: TimeDelta = TimeDelta::hours(1);
+
+/// When to try again after the `attempts`-th failure in a row (1 for the first).
+///
+/// `retry_after` is the provider's own wish. While a token lives (`expires_at`), the next attempt is never later than a
+/// quarter of the time left, save where the provider asked for more. `uid` fixes the jitter.
+pub fn next_attempt(
+    class: Class,
+    attempts: u32,
+    retry_after: Option<Duration>,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+    uid: u128,
+) -> Timestamp {
+    let (first, longest) = match class {
+        Class::Transient | Class::Throttled => (TimeDelta::seconds(1), TimeDelta::minutes(5)),
+        Class::Configuration | Class::Denied => (TimeDelta::minutes(1), TimeDelta::minutes(30)),
+        Class::Credential => (TimeDelta::minutes(15), TimeDelta::minutes(15)),
+    };
+    let doubled = first * 2i32.pow(attempts.saturating_sub(1).min(12));
+    let mut wait = jitter(doubled.min(longest), attempts, uid);
+    if let Some(left) = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero()) {
+        wait = wait.min((left / 4).max(TimeDelta::seconds(1)));
+    }
+    let wish = retry_after.and_then(|wish| TimeDelta::from_std(wish).ok()).unwrap_or_default();
+    now + wait.max(wish.min(LONGEST_WISH))
+}
+
+/// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s.
+pub fn next_write(failures: u32, now: Timestamp) -> Timestamp {
+    now + (TimeDelta::milliseconds(500) * 2i32.pow(failures.saturating_sub(1).min(8))).min(TimeDelta::seconds(15))
+}
+
+/// Up to a fifth less, different at each attempt.
+fn jitter(wait: TimeDelta, attempts: u32, uid: u128) -> TimeDelta {
+    let mixed = (uid ^ u128::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) >> 64;
+    let share = i32::try_from(mixed % 200).unwrap_or(0);
+    wait - wait / 1000 * share
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn p07_each_class_waits_as_promised() {
+        // class, attempts, Retry-After, seconds that the token has left, least and most seconds
+        let cases = [
+            (Class::Transient, 1, None, None, 0.8, 1.0),
+            (Class::Transient, 4, None, None, 6.4, 8.0),
+            (Class::Transient, 40, None, None, 240.0, 300.0),
+            (Class::Throttled, 1, Some(60), None, 60.0, 60.0),
+            (Class::Throttled, 1, Some(60), Some(40), 60.0, 60.0),
+            (Class::Throttled, 1, Some(u64::MAX), None, 1.0, 3600.0),
+            (Class::Configuration, 1, None, None, 48.0, 60.0),
+            (Class::Denied, 9, None, None, 1440.0, 1800.0),
+            (Class::Denied, 9, None, Some(400), 100.0, 100.0),
+            (Class::Credential, 3, None, None, 720.0, 900.0),
+            (Class::Transient, 40, None, Some(2), 1.0, 1.0),
+            (Class::Transient, 40, None, Some(-50), 240.0, 300.0),
+        ];
+        for (class, attempts, wish, left, least, most) in cases {
+            let next =
+                next_attempt(class, attempts, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
+            let wait = (next - at(0)).as_seconds_f64();
+            assert!(wait >= least && wait <= most, "{class:?} {attempts} {wish:?} {left:?}: {wait}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_waits_half_a_second_to_a_quarter_of_a_minute() {
+        assert_eq!(next_write(1, at(0)), at(0) + TimeDelta::milliseconds(500));
+        assert_eq!(next_write(99, at(0)), at(15));
+    }
+}

@@ -1,0 +1,501 @@
+//! What a token needs next: one pure function from what is known to one step.
+//!
+//! The reconcile takes the step, learns what came of it, and asks again; so each step is decided from fresh facts.
+
+use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
+use super::hash::Hash;
+use super::renewal::{self, Renewal};
+use crate::api::video_access_token::RenewBefore;
+use crate::api::wire_time;
+use crate::clock::Timestamp;
+use crate::issuer::Class;
+use chrono::TimeDelta;
+use std::borrow::Cow;
+
+/// Why an object can't be served, and when to look again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One CamelCase word.
+    pub reason: Cow<'static, str>,
+    /// The field and the way out.
+    pub message: String,
+    /// Looked at again after this long, beside what the watches bring. `None`: only a change helps.
+    pub again: Option<TimeDelta>,
+}
+
+impl Refusal {
+    /// A refusal that only a change can lift.
+    pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), again: None }
+    }
+
+    /// Looked at again every few minutes, for what the watches can't see.
+    #[must_use]
+    pub fn again(mut self, after: TimeDelta) -> Self {
+        self.again = Some(after);
+        self
+    }
+}
+
+/// What the spec and its provider ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What is asked of the provider.
+    pub request: Hash,
+    /// How the Secret is shaped.
+    pub render: Hash,
+    /// When to renew.
+    pub renew_before: RenewBefore,
+    /// No calls.
+    pub suspend: bool,
+}
+
+/// What stands at the Secret's name.
+#[derive(Clone, Copy, Debug)]
+pub enum SecretView<'a> {
+    /// The watch knows no Secret of ours there; one metadata GET will tell.
+    Unseen,
+    /// The API server said that there is none.
+    Absent,
+    /// The API server said that one is there that isn't ours.
+    Foreign,
+    /// One that carries our annotations.
+    Known {
+        /// What its metadata says.
+        facts: &'a SecretFacts,
+        /// What is known of its data.
+        data: DataView,
+        /// The object that it was written for is gone.
+        owner_gone: bool,
+    },
+}
+
+/// What is known of a Secret's data, which no watch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataView {
+    /// As we wrote it.
+    Verified,
+    /// Another hand may have been there: one GET will tell.
+    Unverified,
+    /// The token is whole, something else isn't.
+    Altered,
+    /// The token is lost or altered.
+    Lost,
+}
+
+/// An issued token whose write isn't done.
+#[derive(Clone, Debug)]
+pub struct HeldView<'a> {
+    /// What was asked.
+    pub request: Hash,
+    /// The forced renewal that it serves.
+    pub renew_request: Option<&'a str>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// Where the object stands in the budget's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Not in it.
+    None,
+    /// Waiting since then.
+    Waiting(Timestamp),
+    /// It may call now.
+    Granted,
+    /// In the queue of an account that it no longer uses.
+    Elsewhere,
+}
+
+/// What keeps the whole account from calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What it waits for.
+    pub message: String,
+}
+
+/// A write to the Secret that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteTrouble {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What the API server said.
+    pub message: String,
+    /// No write before this.
+    pub next: Timestamp,
+    /// Only a change outside can lift it.
+    pub stalled: bool,
+}
+
+/// All that a decision sees.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The object's UID.
+    pub uid: Uid,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// The annotation that forces a renewal.
+    pub renew_requested_at: Option<&'a str>,
+    /// What its status says.
+    pub status: &'a StatusFacts,
+    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
+    pub wanted: Option<Result<Wanted, Refusal>>,
+    /// What stands at the Secret's name.
+    pub secret: SecretView<'a>,
+    /// The Secret under its former name, if it is ours.
+    pub former: Option<&'a SecretFacts>,
+    /// An issued token whose write isn't done.
+    pub held: Option<HeldView<'a>>,
+    /// The last failed attempt that still counts.
+    pub failure: Option<&'a Failure>,
+    /// Where it stands in the budget's queue.
+    pub turn: Turn,
+    /// What keeps the whole account from calling.
+    pub hindrance: Option<Hindrance>,
+    /// A write that failed.
+    pub trouble: Option<&'a WriteTrouble>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing until `wake`, or until something changes.
+    Wait,
+    /// One metadata GET: what stands at the Secret's name.
+    Probe,
+    /// One GET: is the data as we wrote it?
+    Inspect,
+    /// Write the Secret anew from the token that it holds.
+    Render,
+    /// Write the Secret from the token in the one of the former name.
+    Move,
+    /// Delete the Secret of the former name.
+    RemoveFormer,
+    /// Write the token that was issued.
+    Store,
+    /// Drop a token that is no longer asked for.
+    Discard,
+    /// Ask the budget for a turn.
+    Enqueue {
+        /// No token yet.
+        first: bool,
+        /// When the token at hand expires.
+        expires_at: Option<Timestamp>,
+        /// From when on it goes before what isn't urgent.
+        urgent_at: Option<Timestamp>,
+    },
+    /// Give the turn back, or leave the queue.
+    Withdraw,
+    /// Call the provider: it is our turn.
+    Issue,
+}
+
+/// Why a token must be issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is none yet.
+    First,
+    /// The one in the Secret was lost or altered.
+    Lost,
+    /// Something else is asked for now.
+    RequestChanged,
+    /// The annotation asks for it.
+    Forced,
+    /// The renewal is due.
+    Due,
+}
+
+/// What keeps an issue that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// One CamelCase word.
+    pub reason: String,
+    /// What it waits for.
+    pub message: String,
+}
+
+/// A step, and what the status says meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The step.
+    pub act: Act,
+    /// Decide again at this time at the latest.
+    pub wake: Option<Timestamp>,
+    /// Why it can't be served.
+    pub refusal: Option<Refusal>,
+    /// Why a token must be issued.
+    pub cause: Option<Cause>,
+    /// What keeps the issue.
+    pub delay: Option<Delay>,
+    /// The times of the token at hand.
+    pub renewal: Option<Renewal>,
+}
+
+/// A wait in the queue is told in the status after this.
+const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
+
+/// `previousToken` leaves the Secret this long before it expires.
+const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
+
+/// The next step (P01–P05, P07, P09).
+pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
+    let mut decision =
+        Decision { act: Act::Wait, wake: None, refusal: None, cause: None, delay: None, renewal: None };
+    if view.turn == Turn::Elsewhere {
+        return Decision { act: Act::Withdraw, ..decision };
+    }
+    if view.deleting {
+        return leave_queue(view, decision);
+    }
+    let wanted = match &view.wanted {
+        None => return decision,
+        Some(Ok(wanted)) => wanted,
+        Some(Err(refusal)) => return refuse(view, decision, refusal.clone(), now),
+    };
+    let own = match own_secret(view, wanted) {
+        Ok(own) => own,
+        Err(Obstacle::Refused(refusal)) => return refuse(view, decision, refusal, now),
+        Err(Obstacle::Look(act)) if !wanted.suspend => return Decision { act, ..decision },
+        Err(Obstacle::Look(_)) => None,
+    };
+    let life = own.as_ref().and_then(|own| own.facts.life());
+    decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
+    decision.wake = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
+    if wanted.suspend {
+        return leave_queue(view, decision);
+    }
+    decision.cause = cause(view, wanted, own.as_ref(), &decision, now);
+    match decision.cause {
+        Some(cause) => issue(view, wanted, own.as_ref(), decision, cause, now),
+        None => keep(view, wanted, own.as_ref(), decision, now),
+    }
+}
+
+/// The Secret as one that we may write to.
+struct Own<'a> {
+    facts: &'a SecretFacts,
+    data: DataView,
+    /// It was written for an object that is gone.
+    adopted: bool,
+}
+
+enum Obstacle {
+    Refused(Refusal),
+    Look(Act),
+}
+
+/// Whose Secret stands there (the design's "The Secret").
+fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<Own<'a>>, Obstacle> {
+    let (facts, data, owner_gone) = match view.secret {
+        SecretView::Unseen => return Err(Obstacle::Look(Act::Probe)),
+        SecretView::Absent => return Ok(None),
+        SecretView::Foreign => return Err(Obstacle::Refused(foreign())),
+        SecretView::Known { facts, data, owner_gone } => (facts, data, owner_gone),
+    };
+    let ours = facts.owner == Some(view.uid);
+    let adoptable = facts.owner.is_some() && owner_gone && facts.request == Some(wanted.request);
+    if !ours && !adoptable {
+        return Err(Obstacle::Refused(foreign()));
+    }
+    if facts.deleting {
+        let waits = Refusal::new("SecretTerminating", "the Secret is being deleted: a new one is written when it is gone");
+        return Err(Obstacle::Refused(waits.again(TimeDelta::seconds(30))));
+    }
+    if data == DataView::Unverified {
+        return Err(Obstacle::Look(Act::Inspect));
+    }
+    Ok(Some(Own { facts, data, adopted: !ours }))
+}
+
+fn foreign() -> Refusal {
+    Refusal::new(
+        "SecretNotOwned",
+        "spec.secret.name: a Secret of that name is there that this object didn't write; nothing is overwritten: \
+         choose another name, or delete that Secret",
+    )
+    .again(TimeDelta::minutes(3))
+}
+
+/// Whether a token must be issued, and why.
+fn cause(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, so_far: &Decision, now: Timestamp) -> Option<Cause> {
+    let Some(own) = own else {
+        // after a rename the token at hand moves, unless it is due anyway
+        return (!former_serves(view, wanted, now)).then_some(Cause::First);
+    };
+    let Some(renewal) = so_far.renewal.filter(|_| own.data != DataView::Lost) else { return Some(Cause::Lost) };
+    if own.facts.request != Some(wanted.request) {
+        return Some(Cause::RequestChanged);
+    }
+    if forced(view, own.facts).is_some() {
+        return Some(Cause::Forced);
+    }
+    (now >= renewal.due).then_some(Cause::Due)
+}
+
+/// The forced renewal that isn't served yet: an RFC 3339 time after the token's issue, not the one that it served.
+fn forced<'a>(view: &View<'a>, facts: &SecretFacts) -> Option<&'a str> {
+    let asked = view.renew_requested_at?;
+    let time = wire_time::parse(asked)?;
+    let newer = time.timestamp() > facts.issued_at.0;
+    (newer && facts.renew_request.as_deref() != Some(asked)).then_some(asked)
+}
+
+fn former_serves(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
+    view.former.is_some_and(|former| {
+        let due = former.life().map(|(issued, expires)| {
+            renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due
+        });
+        former.owner == Some(view.uid)
+            && former.request == Some(wanted.request)
+            && !former.deleting
+            && due.is_some_and(|due| now < due)
+            && forced(view, former).is_none()
+    })
+}
+
+/// A token must be issued: store the one at hand, wait, ask for a turn, or call.
+fn issue(
+    view: &View<'_>,
+    wanted: &Wanted,
+    own: Option<&Own<'_>>,
+    mut decision: Decision,
+    cause: Cause,
+    now: Timestamp,
+) -> Decision {
+    if let Some(held) = &view.held {
+        let serves = held.request == wanted.request
+            && (cause != Cause::Forced || held.renew_request == view.renew_requested_at)
+            && now < renewal::plan(held.issued_at, held.expires_at, wanted.renew_before, view.uid.0).due;
+        if !serves {
+            return Decision { act: Act::Discard, ..decision };
+        }
+        return store(view, decision, now);
+    }
+    if let Some(failure) = view.failure
+        && let Some(next) = failure.next_attempt_at.filter(|next| now < *next)
+    {
+        soonest(&mut decision.wake, next);
+        if matches!(failure.class, Class::Configuration | Class::Denied) {
+            let message = format!("the provider refuses it: {}", failure.message);
+            decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
+        } else {
+            decision.delay = Some(Delay { reason: failure.reason.clone(), message: failure.message.clone() });
+        }
+        return leave_queue(view, decision);
+    }
+    match view.turn {
+        Turn::Granted => Decision { act: Act::Issue, ..decision },
+        Turn::None | Turn::Elsewhere => {
+            let expires_at = own.and_then(|own| own.facts.expires_at.time());
+            let urgent_at = match cause {
+                Cause::Due => decision.renewal.map(|renewal| renewal.urgent),
+                Cause::Lost => Some(now),
+                Cause::First | Cause::RequestChanged | Cause::Forced => expires_at,
+            };
+            Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at }, ..decision }
+        }
+        Turn::Waiting(since) => {
+            decision.delay = view.failure.map(|failure| Delay {
+                reason: failure.reason.clone(),
+                message: failure.message.clone(),
+            });
+            if let Some(hindrance) = &view.hindrance {
+                decision.delay =
+                    Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
+            } else if now >= since + QUIET_WAIT {
+                let message = "waits for its turn: the account's budget is used by other tokens".to_owned();
+                decision.delay = Some(Delay { reason: "WaitingForBudget".to_owned(), message });
+            } else {
+                soonest(&mut decision.wake, since + QUIET_WAIT);
+            }
+            decision
+        }
+    }
+}
+
+/// Writes what is at hand, unless the last write failed a moment ago.
+fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+    match view.trouble.filter(|trouble| now < trouble.next) {
+        None => Decision { act: Act::Store, ..decision },
+        Some(trouble) => {
+            soonest(&mut decision.wake, trouble.next);
+            troubled(view, decision, trouble)
+        }
+    }
+}
+
+/// No issue is needed: keep the Secret as it should be.
+fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: Decision, now: Timestamp) -> Decision {
+    if view.held.is_some() {
+        return Decision { act: Act::Discard, ..decision };
+    }
+    if view.turn != Turn::None {
+        return Decision { act: Act::Withdraw, ..decision };
+    }
+    let Some(own) = own else { return write(view, decision, Act::Move, now) };
+    let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
+    let reshape = own.facts.render != Some(wanted.render)
+        || own.adopted
+        || own.data == DataView::Altered
+        || !own.facts.labelled
+        || previous_ends.is_some_and(|ends| now >= ends);
+    if reshape {
+        return write(view, decision, Act::Render, now);
+    }
+    if view.former.is_some() {
+        return write(view, decision, Act::RemoveFormer, now);
+    }
+    for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
+        soonest(&mut decision.wake, next);
+    }
+    decision
+}
+
+/// A write that isn't of a new token.
+fn write(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
+    match view.trouble.filter(|trouble| now < trouble.next) {
+        None => Decision { act, ..decision },
+        Some(trouble) => {
+            soonest(&mut decision.wake, trouble.next);
+            if let Some(renewal) = decision.renewal {
+                soonest(&mut decision.wake, renewal.due);
+            }
+            troubled(view, decision, trouble)
+        }
+    }
+}
+
+fn troubled(view: &View<'_>, mut decision: Decision, trouble: &WriteTrouble) -> Decision {
+    if trouble.stalled {
+        decision.refusal = Some(Refusal::new(trouble.reason, trouble.message.clone()));
+    } else {
+        decision.delay = Some(Delay { reason: trouble.reason.to_owned(), message: trouble.message.clone() });
+    }
+    leave_queue(view, decision)
+}
+
+/// Nothing is issued and nothing written; the token at hand lives on until it expires.
+fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
+    if let SecretView::Known { facts, .. } = view.secret
+        && facts.owner == Some(view.uid)
+    {
+        decision.wake = facts.expires_at.time().filter(|expires| *expires > now);
+    }
+    if let Some(again) = refusal.again {
+        soonest(&mut decision.wake, now + again);
+    }
+    decision.refusal = Some(refusal);
+    leave_queue(view, decision)
+}
+
+fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {
+    if view.turn == Turn::None { decision } else { Decision { act: Act::Withdraw, ..decision } }
+}
+
+fn soonest(wake: &mut Option<Timestamp>, at: Timestamp) {
+    *wake = Some(wake.map_or(at, |wake| wake.min(at)));
+}

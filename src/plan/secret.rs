@@ -1,0 +1,267 @@
+//! What the Secret looks like, and whether one that was read still looks so.
+
+use super::facts::{HASHED, SecretFacts};
+use super::hash::Hash;
+use super::template::{self, Variables};
+use crate::api::key::ObjectKey;
+use crate::api::request::FieldError;
+use crate::api::secret::{DeletionPolicy, SecretSpec};
+use crate::api::{GROUP, VERSION, names, wire_time};
+use crate::clock::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A token and what is recorded beside it.
+#[derive(Clone, Debug)]
+pub struct Material {
+    /// The token.
+    pub token: SecretString,
+    /// When it was issued, in whole seconds.
+    pub issued_at: Timestamp,
+    /// When it expires, in whole seconds.
+    pub expires_at: Timestamp,
+    /// What was asked of the provider.
+    pub request: Hash,
+    /// The forced renewal that it serves.
+    pub renew_request: Option<Box<str>>,
+    /// The token before, while it lives.
+    pub previous: Option<Previous>,
+}
+
+/// The token before the last renewal.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// That token.
+    pub token: SecretString,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// The object that a Secret is written for.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its namespace and name.
+    pub key: &'a ObjectKey,
+    /// Its UID.
+    pub uid: &'a str,
+    /// `spec.secret`.
+    pub spec: &'a SecretSpec,
+}
+
+impl Subject<'_> {
+    /// The Secret's name: the spec's, or the object's own.
+    pub fn secret_name(&self) -> &str {
+        self.spec.name.as_deref().unwrap_or(&self.key.name)
+    }
+}
+
+/// The parts of a Secret that are ours.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    name: String,
+    namespace: String,
+    type_: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    data: BTreeMap<String, SecretString>,
+    owner: Option<Value>,
+    content: Hash,
+}
+
+/// On which Secret a write may land.
+#[derive(Clone, Copy, Debug)]
+pub enum Guard<'a> {
+    /// On none: it is created, or the write fails.
+    Create,
+    /// On this one, as it was seen.
+    Replace {
+        /// Its UID.
+        uid: &'a str,
+        /// Its resourceVersion.
+        resource_version: u64,
+    },
+}
+
+/// How the Secret is shaped: keys, template, labels, type and deletion policy, not its name.
+pub fn render_hash(spec: &SecretSpec) -> Hash {
+    let shaped = SecretSpec { name: None, ..spec.clone() };
+    Hash::of([b"1".as_slice(), &serde_json::to_vec(&shaped).unwrap_or_default()])
+}
+
+/// Shapes the Secret. Fails with the field of a template that doesn't render.
+pub fn shape(subject: Subject<'_>, material: &Material) -> Result<Shape, FieldError> {
+    let data = data(subject, material)?;
+    let mut annotations = ours(subject, material);
+    let content = content_hash(data.iter().map(|(k, v)| (k.as_str(), v.expose_secret().as_bytes())), &annotations);
+    annotations.insert(names::CONTENT_HASH.into(), content.to_string());
+    let mut labels = BTreeMap::new();
+    if let Some(template) = &subject.spec.template {
+        labels.clone_from(&template.labels);
+        for (name, value) in &template.annotations {
+            annotations.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    labels.insert(names::MANAGED_BY.into(), names::OPERATOR.into());
+    let owner = (subject.spec.deletion_policy == DeletionPolicy::Delete).then(|| {
+        json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "VideoAccessToken", "name": &*subject.key.name,
+            "uid": subject.uid, "controller": true, "blockOwnerDeletion": false})
+    });
+    Ok(Shape {
+        name: subject.secret_name().to_owned(),
+        namespace: subject.key.namespace.to_string(),
+        type_: subject.spec.type_.clone(),
+        labels,
+        annotations,
+        data,
+        owner,
+        content,
+    })
+}
+
+/// The keys: the plain ones, then the template's.
+fn data(subject: Subject<'_>, material: &Material) -> Result<BTreeMap<String, SecretString>, FieldError> {
+    let keys = &subject.spec.keys;
+    let mut data = BTreeMap::new();
+    if let Some(template) = subject.spec.template.as_ref().filter(|template| !template.data.is_empty()) {
+        let variables = Variables {
+            token: &material.token,
+            issued_at: material.issued_at,
+            expires_at: material.expires_at,
+            name: &subject.key.name,
+            namespace: &subject.key.namespace,
+            secret_name: subject.secret_name(),
+            previous_token: material.previous.as_ref().map(|previous| &previous.token),
+        };
+        data = template::render(&template.data, &variables)?;
+    }
+    data.insert(keys.token.clone(), material.token.clone());
+    data.insert(keys.expires_at.clone(), wire_time::text(material.expires_at).into());
+    if let (Some(key), Some(previous)) = (&keys.previous_token, &material.previous) {
+        data.insert(key.clone(), previous.token.clone());
+    }
+    Ok(data)
+}
+
+/// Our annotations but the content hash.
+fn ours(subject: Subject<'_>, material: &Material) -> BTreeMap<String, String> {
+    let mut annotations: BTreeMap<String, String> = [
+        (names::OWNER_UID, subject.uid.to_owned()),
+        (names::ISSUED_AT, wire_time::text(material.issued_at)),
+        (names::EXPIRES_AT, wire_time::text(material.expires_at)),
+        (names::TOKEN_KEY, subject.spec.keys.token.clone()),
+        (names::REQUEST_HASH, material.request.to_string()),
+        (names::RENDER_HASH, render_hash(subject.spec).to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if let Some(served) = &material.renew_request {
+        annotations.insert(names::RENEW_REQUEST.into(), served.to_string());
+    }
+    if let Some(previous) = material.previous.as_ref().filter(|_| subject.spec.keys.previous_token.is_some()) {
+        annotations.insert(names::PREVIOUS_EXPIRES_AT.into(), wire_time::text(previous.expires_at));
+    }
+    annotations
+}
+
+/// Over all data and our annotations, so that any change by another hand shows.
+fn content_hash<'a>(
+    data: impl Iterator<Item = (&'a str, &'a [u8])>,
+    annotations: &'a BTreeMap<String, String>,
+) -> Hash {
+    let annotations = HASHED.iter().flat_map(|name| {
+        [name.as_bytes(), annotations.get(*name).map_or(b"".as_slice(), |value| value.as_bytes())]
+    });
+    Hash::of(data.flat_map(|(key, value)| [key.as_bytes(), value]).chain(annotations))
+}
+
+impl Shape {
+    /// The object to apply. It holds the token: to be sent, never to be shown.
+    pub fn manifest(&self, guard: Guard<'_>) -> Value {
+        let data: BTreeMap<_, _> =
+            self.data.iter().map(|(key, value)| (key, BASE64.encode(value.expose_secret()))).collect();
+        let mut metadata = json!({
+            "name": self.name, "namespace": self.namespace, "labels": self.labels, "annotations": self.annotations,
+        });
+        match guard {
+            // created if absent, refused if there is one
+            Guard::Create => metadata["resourceVersion"] = "1".into(),
+            Guard::Replace { uid, resource_version } => {
+                metadata["uid"] = uid.into();
+                metadata["resourceVersion"] = resource_version.to_string().into();
+            }
+        }
+        if let Some(owner) = &self.owner {
+            metadata["ownerReferences"] = json!([owner]);
+        }
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": self.type_, "data": data})
+    }
+
+    /// Does this Secret have everything of ours as we would write it? What is not ours is left alone.
+    fn stands_in(&self, secret: &Secret) -> bool {
+        let within = |ours: &BTreeMap<String, String>, there: &Option<BTreeMap<String, String>>| {
+            ours.iter().all(|(name, value)| there.as_ref().and_then(|t| t.get(name)) == Some(value))
+        };
+        let data = |key: &String| secret.data.as_ref().and_then(|data| data.get(key));
+        within(&self.labels, &secret.metadata.labels)
+            && within(&self.annotations, &secret.metadata.annotations)
+            && self.data.iter().all(|(key, value)| {
+                data(key).is_some_and(|there| there.0 == value.expose_secret().as_bytes())
+            })
+    }
+}
+
+/// What a Secret that was read whole turned out to be.
+#[derive(Debug)]
+pub enum Verdict {
+    /// As we would write it.
+    Intact(Material),
+    /// The token is whole, something else isn't, or it is to be shaped otherwise.
+    Altered(Material),
+    /// The token is lost or altered.
+    Lost,
+}
+
+/// Reads a Secret and tells what another hand did to it (P09).
+///
+/// The token is trusted when the content hash holds over all that is there, or over what we would write from it.
+pub fn inspect(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Verdict {
+    let Some(material) = material(secret, facts, subject) else { return Verdict::Lost };
+    let Ok(shape) = shape(subject, &material) else { return Verdict::Lost };
+    let none = BTreeMap::new();
+    let there = content_hash(
+        secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice())),
+        secret.metadata.annotations.as_ref().unwrap_or(&none),
+    );
+    let whole = facts.content == Some(there);
+    if facts.content == Some(shape.content) && shape.stands_in(secret) {
+        Verdict::Intact(material)
+    } else if whole || facts.content == Some(shape.content) {
+        Verdict::Altered(material)
+    } else {
+        Verdict::Lost
+    }
+}
+
+/// The token and its record as a Secret holds them; `None` when any part is missing.
+fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Option<Material> {
+    let data = secret.data.as_ref()?;
+    let text = |key: &str| Some(SecretString::from(std::str::from_utf8(&data.get(key)?.0).ok()?));
+    let token_key = secret.metadata.annotations.as_ref()?.get(names::TOKEN_KEY)?;
+    let (issued_at, expires_at) = facts.life()?;
+    let previous_key = subject.spec.keys.previous_token.as_deref();
+    let previous = facts.previous_expires_at.time().and_then(|expires_at| {
+        Some(Previous { token: text(previous_key?)?, expires_at })
+    });
+    Some(Material {
+        token: text(token_key)?,
+        issued_at,
+        expires_at,
+        request: facts.request?,
+        renew_request: facts.renew_request.clone(),
+        previous,
+    })
+}
