@@ -27,7 +27,7 @@ const PROVIDERS: u64 = 15;
 const LAST_WRITES: Duration = Duration::from_secs(8);
 
 /// Runs until `stop` turns true, then stores what was issued and returns.
-pub(super) async fn run(
+pub async fn run(
     client: Client,
     settings: Settings,
     lease: LeaseHandle,

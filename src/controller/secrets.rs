@@ -6,7 +6,7 @@
 use super::relist::Relist;
 use super::token::WireMeta;
 use crate::api::key::ObjectKey;
-use crate::plan::facts::{SecretFacts, Uid, secret_facts};
+use crate::plan::facts::{SecretFacts, secret_facts};
 use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
