@@ -130,7 +130,7 @@ fn annotations(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn data(_: &mut SchemaGenerator) -> Schema {
-    strings(32, 65536)
+    strings(32, 16384)
 }
 
 /// Whether a label or annotation of this name belongs to the operator or to Kubernetes.

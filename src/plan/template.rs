@@ -13,13 +13,15 @@ mod filters;
 mod tests;
 
 use crate::api::request::FieldError;
+use crate::api::wire_time;
 use crate::clock::Timestamp;
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::TimeDelta;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior, Value};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::thread;
 
 /// The field that holds the templates.
 const FIELD: &str = "spec.secret.template.data";
@@ -29,9 +31,18 @@ const LARGEST_KEY: usize = 256 * 1024;
 const LARGEST_SUM: usize = 900 * 1024;
 /// One fuel is an instruction, or 64 bytes that an expression makes or reads: some 13 MB for one key.
 const FUEL: u64 = 200_000;
+/// Bytes of one template (the schema has the same bound, in characters), and of all: compiling a chain of constants takes time by the square of its length.
+const LARGEST_TEMPLATE: usize = 16 * 1024;
+const LARGEST_TEMPLATES: usize = 64 * 1024;
+/// A template up to this length nests no deeper than any thread's stack allows; a longer one gets a stack of its own.
+const SHORT_TEMPLATE: usize = 2 * 1024;
+/// What nesting costs at worst (a chain of minus signs takes 300 bytes for each), with room to spare.
+const STACK_PER_BYTE: usize = 512;
+const STACK: usize = 1024 * 1024;
 /// Of an expression that is quoted in an error.
 const LONGEST_QUOTE: usize = 80;
 
+const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];
 const PREVIOUS_TOKEN: &str = "previous_token";
 const NAMES: [&str; 7] = ["token", "expires_at", "issued_at", "name", "namespace", "secret_name", PREVIOUS_TOKEN];
 
@@ -62,6 +73,9 @@ pub fn render(
 ) -> Result<BTreeMap<String, SecretString>, FieldError> {
     if templates.is_empty() {
         return Ok(BTreeMap::new());
+    }
+    if templates.values().map(String::len).sum::<usize>() > LARGEST_TEMPLATES {
+        return Err(FieldError::new(FIELD, "all templates together are longer than 64 KiB; shorten them"));
     }
     let context = context(variables);
     let mut sum = 0;
@@ -120,7 +134,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 fn context(variables: &Variables<'_>) -> Value {
-    let time = |at: Timestamp| Value::from(at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let time = |at: Timestamp| Value::from(wire_time::text(at));
     let secret = |secret: &SecretString| Value::from(secret.expose_secret());
     let always = [
         ("token", secret(variables.token)),
@@ -131,11 +145,31 @@ fn context(variables: &Variables<'_>) -> Value {
         ("secret_name", Value::from(variables.secret_name)),
     ];
     let previous = variables.previous_token.map(|previous| (PREVIOUS_TOKEN, secret(previous)));
-    always.into_iter().chain(previous).collect()
+    Value::from(always.into_iter().chain(previous).collect::<BTreeMap<_, _>>())
 }
 
 /// The text, or what is wrong with its template.
+///
+/// The engine recurses over expressions, and a chain of operators nests as deep as it is long: what is long is rendered
+/// on a stack that fits its length.
 fn render_key(source: &str, context: &Value) -> Result<String, String> {
+    if source.len() > LARGEST_TEMPLATE {
+        return Err("is longer than 16 KiB; shorten it".into());
+    }
+    if source.len() <= SHORT_TEMPLATE {
+        return render_here(source, context);
+    }
+    thread::scope(|scope| {
+        let stack = STACK + source.len() * STACK_PER_BYTE;
+        let rendered = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || render_here(source, context));
+        rendered.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Err("can't be rendered".into()))
+    })
+}
+
+fn render_here(source: &str, context: &Value) -> Result<String, String> {
+    if let Some(message) = other_statement(source) {
+        return Err(message);
+    }
     let template = compile(&ENVIRONMENT, source).map_err(|error| syntax_message(&error))?;
     if let Some(message) = unknown_name(source, &template) {
         return Err(message);
@@ -145,6 +179,22 @@ fn render_key(source: &str, context: &Value) -> Result<String, String> {
         return Err("renders to more than 256 KiB; shorten it".into());
     }
     Ok(text)
+}
+
+/// Only `if` and `raw` are statements here. Variables are plain texts, so there is nothing to loop over; and without
+/// loops and assignments, what a template makes is bounded by its length.
+///
+/// Looks at every `{%`, also where it is text: so it needs no knowledge of what the engine takes for text.
+fn other_statement(source: &str) -> Option<String> {
+    source.match_indices("{%").find_map(|(index, tag)| {
+        let rest = source[index + tag.len()..].trim_start_matches(['-', '+']).trim_start();
+        let word = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+        if word.is_empty() || STATEMENTS.contains(&word) {
+            return None;
+        }
+        let line = source[..index].matches('\n').count() + 1;
+        Some(format!("line {line}: `{{% {word} %}}` is not available; use {} only", STATEMENTS.join(", ")))
+    })
 }
 
 fn compile<'a>(environment: &'a Environment<'a>, source: &'a str) -> Result<Template<'a, 'a>, Error> {
@@ -170,26 +220,37 @@ fn syntax_message(error: &Error) -> String {
 
 /// From the kind of error and the template's own text alone.
 fn message(source: &str, error: &Error) -> String {
-    let quote = error.range().and_then(|range| source.get(range)).unwrap_or_default();
     let line = error.line().unwrap_or(1);
-    let mut short: String = quote.lines().next().unwrap_or_default().chars().take(LONGEST_QUOTE).collect();
-    if short.len() < quote.len() {
-        short.push('…');
+    let range = error.range().unwrap_or_default();
+    let tag = source.get(..range.end).and_then(|before| before.rsplit("{{").next()).unwrap_or_default();
+    if error.kind() == ErrorKind::UndefinedError && tag.contains(PREVIOUS_TOKEN) {
+        return format!(
+            "line {line}: `{PREVIOUS_TOKEN}` is undefined while there is none; \
+             write {{% if {PREVIOUS_TOKEN} is defined %}} around it"
+        );
     }
-    let at = if short.is_empty() { format!("line {line}") } else { format!("line {line}: `{short}`") };
     let what = match error.kind() {
-        ErrorKind::UndefinedError if quote.contains(PREVIOUS_TOKEN) => {
-            "is undefined while there is no previous token; write {% if previous_token is defined %} around it"
-        }
         ErrorKind::UndefinedError => "is undefined",
-        ErrorKind::UnknownFilter => "uses an unknown filter",
-        ErrorKind::UnknownTest => "uses an unknown test",
+        ErrorKind::UnknownFilter => "is an unknown filter",
+        ErrorKind::UnknownTest => "is an unknown test",
         ErrorKind::UnknownFunction => "calls an unknown function",
         ErrorKind::UnknownMethod => "calls an unknown method",
         ErrorKind::MissingArgument => "lacks an argument",
         ErrorKind::TooManyArguments => "has an argument too many",
-        ErrorKind::OutOfFuel => "makes more work than a template may (256 KiB a key is the most); shorten it",
+        ErrorKind::OutOfFuel => "makes more than a template may; shorten it",
         _ => filters::reason(error).unwrap_or("can't be evaluated"),
     };
-    format!("{at} {what}")
+    match quote(source.get(range).unwrap_or_default()) {
+        Some(quote) => format!("line {line}: `{quote}` {what}"),
+        None => format!("line {line}: {what}"),
+    }
+}
+
+/// The first line, cut.
+fn quote(expression: &str) -> Option<String> {
+    let mut short: String = expression.lines().next()?.chars().take(LONGEST_QUOTE).collect();
+    if short.len() < expression.len() {
+        short.push('…');
+    }
+    Some(short)
 }

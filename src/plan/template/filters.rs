@@ -1,5 +1,8 @@
 //! The filters that tokens need. All are strict: what is undefined is an error, and no error holds a value.
 
+// The engine hands every filter its arguments by value.
+#![allow(clippy::needless_pass_by_value)]
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD};

@@ -1,7 +1,7 @@
 use super::*;
 use std::time::{Duration, Instant};
 
-const TOKEN: &str = "se/cret+tök\"en";
+const TOKEN: &str = "hunter/2+tök\"en";
 
 fn templates(source: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("key".to_owned(), source.to_owned())])
@@ -33,10 +33,10 @@ fn templates_render_their_variables_and_filters() {
         ("{{ issued_at }} {{ expires_at }}", "2026-11-22T10:00:00Z 2026-11-22T11:30:05Z"),
         ("{{ expires_at | unix }}", "1795347005"),
         ("{{ expires_at | date('%d.%m.%Y %H:%M') }}", "22.11.2026 11:30"),
-        (r#"{"t": {{ token | tojson }}}"#, r#"{"t": "se/cret+tök\"en"}"#),
+        (r#"{"t": {{ token | tojson }}}"#, r#"{"t": "hunter/2+tök\"en"}"#),
         ("{{ {'a': [1, name]} | tojson }}", r#"{"a":[1,"lobby"]}"#),
         ("{{ '<b>' }}{{ '<&>' | tojson }}", "<b>\"<&>\""),
-        ("{{ token | urlencode }}", "se/cret%2Bt%C3%B6k%22en"),
+        ("{{ token | urlencode }}", "hunter/2%2Bt%C3%B6k%22en"),
         ("{{ 'user:' ~ name | b64encode }}", "user:bG9iYnk="),
         ("{{ ('user:' ~ name) | b64encode }}", "dXNlcjpsb2JieQ=="),
         ("{{ 'bG9iYnk=' | b64decode }}{{ 'bG9iYnk' | b64decode }}{{ '8J-YgA' | b64decode }}", "lobbylobby😀"),
@@ -52,28 +52,32 @@ fn templates_render_their_variables_and_filters() {
 
 #[test]
 fn errors_name_the_key_the_line_and_the_expression() {
-    let large = "{{ token }}".repeat(30_000);
+    let large = "{{ 'x' * 9000 }}".repeat(30);
+    let long = "x".repeat(16_385);
     let cases = [
         ("\n{{ toekn }}", "line 2: `toekn` is not known; use one of token, expires_at"),
         ("{{ toekn | urlencode }}", "line 1: `toekn` is not known"),
         ("{% if toekn is defined %}{% endif %}", "line 1: `toekn` is not known"),
-        ("\n\n{{ previous_token }}", "line 3: `previous_token` is undefined while there is no previous token; write"),
-        ("{{ previous_token | tojson }}", "is undefined while there is no previous token"),
-        ("{{ previous_token | urlencode }}", "is undefined while there is no previous token"),
+        ("\n\n{{ previous_token }}", "line 3: `previous_token` is undefined while there is none; write"),
+        ("{{ previous_token | tojson }}", "line 1: `previous_token` is undefined while there is none"),
+        ("{{ previous_token | urlencode }}", "line 1: `previous_token` is undefined while there is none"),
         ("{{ token.kid }}", "line 1: `token.kid` is undefined"),
         ("{{ token", "line 1: syntax error: "),
-        ("x\n{% endfor %}", "line 2: syntax error: "),
-        ("{{ token | rot13 }}", "line 1: `token | rot13` uses an unknown filter"),
+        ("x\n{% endif %}", "line 2: syntax error: "),
+        ("\n{%- for c in token %}{{ c }}{% endfor %}", "line 2: `{% for %}` is not available; use if, elif, else"),
+        ("{% set x = token %}", "line 1: `{% set %}` is not available"),
+        ("{{ token | rot13 }}", "line 1: `rot13` is an unknown filter"),
         ("{{ expires_at | date('%Q') }}", "has a format that strftime doesn't know"),
-        ("{{ name | unix }}", "line 1: `name | unix` is no RFC 3339 timestamp"),
+        ("{{ name | unix }}", "` is no RFC 3339 timestamp"),
         ("{{ expires_at | date }}", "lacks an argument"),
-        ("{{ token | b64decode }}", "line 1: `token | b64decode` is not base64"),
+        ("{{ token | b64decode }}", "` is not base64"),
         ("{{ 'gA==' | b64decode }}", "is base64 of bytes that are no text"),
         ("{{ debug() }}", "`debug` is not known"),
+        (long.as_str(), "is longer than 16 KiB"),
         (large.as_str(), "renders to more than 256 KiB"),
     ];
     for (source, expected) in cases {
-        let error = render_one(source, None).expect_err(source);
+        let error = render_one(source, None).map(|text| text.len()).expect_err(source);
         assert_eq!(error.field, "spec.secret.template.data[key]");
         assert!(error.message.contains(expected), "{error} lacks {expected}");
     }
@@ -81,6 +85,7 @@ fn errors_name_the_key_the_line_and_the_expression() {
 
 #[test]
 fn p11_no_error_holds_the_token() {
+    let mut failed = 0;
     let sources = [
         "{{ [1] | map(token) | list }}",
         "{{ [1] | select(token) | list }}",
@@ -110,31 +115,24 @@ fn p11_no_error_holds_the_token() {
         "{{ [1] | sum(token) }}",
     ];
     for source in sources {
-        if let Err(error) = render_one(source, None) {
-            assert!(!format!("{error} {error:?}").contains("cret"), "{source}: {error}");
+        let result = render_one(source, None);
+        failed += usize::from(result.is_err());
+        if let Err(error) = result {
+            assert!(!format!("{error} {error:?}").contains("hunter"), "{source}: {error}");
         }
     }
+    assert!(failed > 15, "{failed} failed: the cases have to be errors");
 }
 
 #[test]
 fn no_template_takes_much_time_or_room() {
-    let double = "{% set x = token %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x | length }}";
     let replace = format!("{{{{ 'a'{} | length }}}}", " | replace('a', 'aaaaaaaaaa')".repeat(30));
-    let nested = format!(
-        "{{% set s = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' | list %}}{}x{}",
-        "{% for i in s %}".repeat(20),
-        "{% endfor %}".repeat(20)
-    );
-    let empty_loops = nested.replace("%}x{%", "%}{%");
-    let lists = "{% set x = [1] %}".to_owned() + &"{% set x = x + x %}".repeat(60);
-    let parts = "{{ token ~ ".to_owned() + &"token ~ ".repeat(50_000) + "token }}";
+    let parts = "{{ token ~ ".to_owned() + &"token ~ ".repeat(2_000) + "token }}";
+    let listed = format!("{{{{ [token]{} | length }}}}", " * 1000".repeat(30));
     let sources = [
-        double.as_str(),
         replace.as_str(),
-        nested.as_str(),
-        empty_loops.as_str(),
-        lists.as_str(),
         parts.as_str(),
+        listed.as_str(),
         "{{ ('x' * 100000000) | length }}",
         "{{ ([1] * 100000000) | length }}",
         "{{ ('x' * 90000000 * 1000) | length }}",
@@ -163,27 +161,51 @@ fn no_template_takes_much_time_or_room() {
 }
 
 #[test]
-fn deep_nesting_is_an_error_and_no_overflow() {
-    for source in ["(", "[", "not ", "-", "{'a':", "1 if "] {
-        let deep = format!("{{{{ {} }}}}", source.repeat(20_000));
-        assert!(render_one(&deep, None).is_err(), "{source}");
+fn no_template_nests_deeper_than_the_stack() {
+    let chains = [
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("{'a':", "1", "}"),
+        ("-", "1", ""),
+        ("not ", "1", ""),
+        ("1 ~ ", "1", ""),
+        ("1 ** ", "1", ""),
+        ("1 and ", "1", ""),
+        ("", "token", " | upper"),
+        ("", "[1]", " | batch(1) | list"),
+        ("", "token", ".a"),
+        ("", "token", "()"),
+        ("", "token", "[0:]"),
+        ("", "1", " is defined"),
+        ("", "1", " if 1 else 1"),
+    ];
+    for (before, middle, after) in chains {
+        for length in [2_000, 4_000, 16_000] {
+            let times = length / (before.len() + after.len());
+            let source = format!("{{{{ {}{middle}{} }}}}", before.repeat(times), after.repeat(times));
+            let _ = render_one(&source, None);
+            let _ = render_one(&source.replace("}}", "| tojson }}"), None);
+        }
     }
-    let deep = "{% if token %}".repeat(20_000);
-    assert!(render_one(&deep, None).is_err());
-    let _ = render_one(&format!("{{{{ {}1 }}}}", "1 ~ ".repeat(20_000)), None);
-    let _ = render_one(&format!("{{{{ token{} }}}}", " | upper".repeat(20_000)), None);
-    let _ = render_one(&format!("{{{{ token{} }}}}", ".a".repeat(20_000)), None);
+    for statement in ["{% if token %}{% endif %}", "{% if token %}", "{% if 1 %}{% elif 1 %}", "{% elif 1 %}"] {
+        for length in [2_000, 16_000] {
+            let times = length / statement.len();
+            let _ = render_one(&format!("{{% if 0 %}}{}{{% endif %}}", statement.repeat(times)), None);
+        }
+    }
 }
 
 #[test]
 fn all_keys_together_fit_a_secret() {
-    let big = "x".repeat(LARGEST_KEY);
+    let big = "{{ 'x' * 4096 }}".repeat(60);
     let mut templates: BTreeMap<_, _> = (0..3).map(|n| (format!("k{n}"), big.clone())).collect();
     assert_eq!(check(&templates), Ok(()));
     templates.insert("k3".into(), big);
     let error = check(&templates).unwrap_err();
     assert_eq!(error.field, "spec.secret.template.data");
     assert!(error.message.contains("900 KiB"), "{error}");
+    let long = (0..5).map(|n| (format!("k{n}"), "x".repeat(LARGEST_TEMPLATE))).collect();
+    assert!(check(&long).unwrap_err().message.contains("64 KiB"));
 }
 
 #[test]
@@ -191,8 +213,8 @@ fn a_check_finds_what_only_the_first_or_only_a_later_issue_would_hit() {
     let cases = [
         ("{{ token }}{% if previous_token is defined %}{{ previous_token }}{% endif %}", None),
         ("{{ (token | split('.') | list)[1] | b64decode }}", None),
-        ("{{ previous_token }}", Some("is undefined while there is no previous token")),
-        ("{% if previous_token is defined %}{{ previous_token | rot13 }}{% endif %}", Some("an unknown filter")),
+        ("{{ previous_token }}", Some("line 1: `previous_token` is undefined while there is none")),
+        ("{% if previous_token is defined %}{{ previous_token | rot13 }}{% endif %}", Some("is an unknown filter")),
     ];
     for (source, expected) in cases {
         let message = check(&templates(source)).err().map(|error| error.message);
@@ -200,39 +222,4 @@ fn a_check_finds_what_only_the_first_or_only_a_later_issue_would_hit() {
         assert!(message.unwrap_or_default().contains(expected.unwrap_or_default()), "{source}");
     }
     assert_eq!(check(&BTreeMap::new()), Ok(()));
-}
-
-#[test]
-fn zz_deep() {
-    let which = std::env::var("W").unwrap();
-    let n: usize = std::env::var("N").unwrap().parse().unwrap();
-    let s = match which.as_str() {
-        "concat" => format!("{{{{ {}1 }}}}", "1 ~ ".repeat(n)),
-        "pow" => format!("{{{{ {}1 }}}}", "1 ** ".repeat(n)),
-        "add" => format!("{{{{ {}1 }}}}", "1 + ".repeat(n)),
-        "and" => format!("{{{{ {}1 }}}}", "1 and ".repeat(n)),
-        "filter" => format!("{{{{ token{} }}}}", " | upper".repeat(n)),
-        "attr" => format!("{{{{ token{} }}}}", ".a".repeat(n)),
-        "item" => format!("{{{{ token{} }}}}", "[0]".repeat(n)),
-        "call" => format!("{{{{ token{} }}}}", "()".repeat(n)),
-        "is" => format!("{{{{ token{} }}}}", " is defined".repeat(n)),
-        "cmp" => format!("{{{{ 1{} }}}}", " < 1".repeat(n)),
-        "else" => format!("{{{{ 1{} }}}}", " if 1 else 1".repeat(n)),
-        "elif" => format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(n)),
-        "not" => format!("{{{{ {}1 }}}}", "not ".repeat(n)),
-        "neg" => format!("{{{{ {}1 }}}}", "-".repeat(n)),
-        "paren" => format!("{{{{ {}1{} }}}}", "(".repeat(n), ")".repeat(n)),
-        "list" => format!("{{{{ {}1{} }}}}", "[".repeat(n), "]".repeat(n)),
-        "ifs" => format!("{}{}", "{% if 1 %}".repeat(n), "{% endif %}".repeat(n)),
-        "fblock" => format!("{}{}", "{% filter upper %}".repeat(n), "{% endfilter %}".repeat(n)),
-        "slice" => format!("{{{{ token{} }}}}", "[0:]".repeat(n)),
-        "notin" => format!("{{{{ 1{} }}}}", " not in token".repeat(n)),
-        "setattr" => format!("{{% set x = [1] %}}{}", "{% set x = [x] %}".repeat(n)),
-        "setnest" => format!("{{% set x = [1] %}}{}{{{{ x | tojson }}}}", "{% set x = [x] %}".repeat(n)),
-        "setstr" => format!("{{% set x = [1] %}}{}{{{{ x }}}}", "{% set x = [x] %}".repeat(n)),
-        "setcmp" => format!("{{% set x = [1] %}}{{% set y = [1] %}}{}{{{{ x == y }}}}", "{% set x = [x] %}{% set y = [y] %}".repeat(n)),
-        _ => panic!(),
-    };
-    let r = std::thread::Builder::new().stack_size(2 << 20).spawn(move || { let began = Instant::now(); let r = render_one(&s, None).map(|t| t.len()); eprintln!("{:?}", began.elapsed()); r }).unwrap().join();
-    eprintln!("{:?}", r.map(|r| r.map_err(|e| e.to_string().chars().take(200).collect::<String>())));
 }
