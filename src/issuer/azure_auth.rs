@@ -7,11 +7,9 @@
 //! none that `azure_identity` can use: there it is workload identity.
 
 mod certificate;
-mod cloud;
 mod credential;
 mod transport;
 
-pub use cloud::{Cloud, CloudEndpoints};
 pub use credential::{AssertionSource, AzureCredential, ProjectedToken};
 
 use super::http::Http;

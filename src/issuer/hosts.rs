@@ -51,6 +51,9 @@ impl FromStr for HostPattern {
         let Ok(parsed) = Host::parse(&bracketed(name)) else {
             return wrong("no host name");
         };
+        if matches!(&parsed, Host::Domain(name) if canonical(name).split('.').any(str::is_empty)) {
+            return wrong("no host name");
+        }
         let host = match (parsed, is_suffix) {
             (Host::Domain(name), _) if name.contains('*') => return wrong("a star stands only for the first labels"),
             (Host::Domain(name), false) => HostMatch::Name(canonical(&name).to_owned()),
@@ -289,9 +292,21 @@ mod tests {
         for (text, shown) in patterns {
             assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), shown);
         }
-        for text in
-            ["", "*", "*.", "a.*.b", "https://vi.example", "vi.example/x", "vi:x", "vi:99999", "*.10.0.0.1", "a b"]
-        {
+        for text in [
+            "",
+            "*",
+            "*.",
+            "a.*.b",
+            "https://vi.example",
+            "vi.example/x",
+            "vi:x",
+            "vi:99999",
+            "*.10.0.0.1",
+            "a b",
+            ".",
+            "*..",
+            "a..b",
+        ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }
     }

@@ -175,10 +175,27 @@ impl HttpPool {
 impl Shared {
     fn new(options: &HttpOptions) -> Result<Self, FieldError> {
         let proxies = options.proxies.rules();
+        let build = |trust: Option<Vec<Certificate>>| {
+            let client = Self::builder(options, &proxies)?;
+            let client = match trust {
+                Some(cas) if cas.is_empty() => client.tls_certs_only(cas),
+                Some(cas) => client.tls_certs_merge(cas),
+                None => client,
+            };
+            client.build().map_err(|_| FieldError::new(CA_FIELD, "the TLS library can't use these CAs"))
+        };
+        let client = match &options.ca_pem {
+            Some(pem) => build(Some(certificates(pem)?))?,
+            // A machine without CAs: each call fails by its unknown issuer, which says the way out.
+            None => build(None).or_else(|_| build(Some(Vec::new())))?,
+        };
+        Ok(Self { client, hosts: options.hosts.clone(), proxies, allow_insecure: options.allow_insecure })
+    }
+
+    fn builder(options: &HttpOptions, proxies: &ProxyRules) -> Result<reqwest::ClientBuilder, FieldError> {
         let resolver = Screened { hosts: options.hosts.clone(), unscreened: proxies.hosts() };
-        let mut client = options
-            .proxies
-            .apply(reqwest::Client::builder())?
+        let client = options.proxies.apply(reqwest::Client::builder())?;
+        Ok(client
             .user_agent(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -186,14 +203,7 @@ impl Shared {
             .https_only(!options.allow_insecure)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(4)
-            .dns_resolver(Arc::new(resolver));
-        if let Some(pem) = &options.ca_pem {
-            client = client.tls_certs_merge(certificates(pem)?);
-        }
-        let client = client.build().map_err(|_| {
-            FieldError::new(CA_FIELD, "this machine has no CA certificates: give the endpoint's CA as PEM")
-        })?;
-        Ok(Self { client, hosts: options.hosts.clone(), proxies, allow_insecure: options.allow_insecure })
+            .dns_resolver(Arc::new(resolver)))
     }
 }
 
@@ -256,5 +266,56 @@ async fn read(
     match fault {
         Some(fault) if status.is_success() => Err(answer.with_ids(fault)),
         _ => Ok(answer),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use testkit::tls::CertificateAuthority;
+
+    fn options(ca_pem: &str) -> HttpOptions {
+        HttpOptions { ca_pem: Some(ca_pem.to_owned()), ..HttpOptions::default() }
+    }
+
+    #[test]
+    fn a_ca_bundle_is_checked_certificate_by_certificate() {
+        let good = CertificateAuthority::generate().unwrap().ca_pem();
+        let broken = "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
+        assert!(Http::new(&options(&format!("# the house's own\n{good}\n{good}"))).is_ok());
+        for (pem, expected) in [
+            ("", "spec.caBundle: no PEM certificate found".to_owned()),
+            ("garbage", "spec.caBundle: no PEM certificate found".to_owned()),
+            (&(good + broken), "spec.caBundle: certificate 2 can't be read: give CAs as PEM".to_owned()),
+        ] {
+            assert_eq!(Http::new(&options(pem)).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn providers_with_the_same_cas_and_hosts_share_a_client() {
+        let pool = HttpPool::default();
+        let one = pool.http(&HttpOptions::default()).unwrap();
+        let patient = HttpOptions { timeout: Duration::from_mins(1), ..HttpOptions::default() };
+        let other = pool.http(&patient).unwrap();
+        assert!(Arc::ptr_eq(&one.shared, &other.shared));
+        assert_eq!(other.timeout(), Duration::from_mins(1));
+        let own = pool.http(&options(&CertificateAuthority::generate().unwrap().ca_pem())).unwrap();
+        assert!(!Arc::ptr_eq(&one.shared, &own.shared));
+        drop((one, other));
+        pool.http(&patient).unwrap();
+        assert_eq!(pool.open.lock().unwrap().len(), 2, "what nobody holds is forgotten");
+    }
+
+    #[test]
+    fn p11_a_call_shows_no_secret() {
+        let call = Call::post("https://vi.example/x?key=sesame".parse().unwrap())
+            .bearer(&"sesame".into())
+            .form([("password", "sesame")])
+            .knows(&"sesame".into());
+        assert!(!format!("{call:?}").contains("sesame"));
+        let (request, redactor) = call.into_request(Duration::from_secs(1)).unwrap();
+        assert!(!format!("{:?} {redactor:?}", request.headers()).contains("sesame"));
     }
 }

@@ -46,7 +46,7 @@ pub enum Class {
 }
 
 /// A failed issue. Carries no secret: bodies are quoted only after redaction, cut at 256 bytes.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct IssueError {
     /// What it means for the next attempt.

@@ -92,6 +92,16 @@ pub struct VideoIndexer {
 }
 
 impl VideoIndexer {
+    /// The hosts of Azure's clouds: all that a namespaced provider may call unless the operator's admin allows more.
+    pub const PUBLIC_HOSTS: [&str; 6] = [
+        "management.azure.com",
+        "login.microsoftonline.com",
+        "management.usgovcloudapi.net",
+        "login.microsoftonline.us",
+        "management.chinacloudapi.cn",
+        "login.chinacloudapi.cn",
+    ];
+
     /// The account as the identity behind `auth` may use it. An issue, its Entra token included, takes no longer than
     /// the timeout of `http`.
     pub fn new(account: VideoIndexerAccount, auth: Arc<AzureAuth>, http: Http) -> Result<Self, FieldError> {
@@ -179,6 +189,7 @@ impl Issuer for VideoIndexer {
 mod tests {
     use super::super::redact::Redactor;
     use super::*;
+    use crate::api::azure::Cloud;
     use base64::Engine as _;
     use proptest::prelude::*;
     use reqwest::header::{HeaderMap, HeaderValue};
@@ -229,6 +240,16 @@ mod tests {
         let below = VideoIndexerAccount { resource_manager: "https://arm.local/base/".parse().unwrap(), ..account() };
         assert!(below.url("x").unwrap().as_str().starts_with("https://arm.local/base/subscriptions/"));
         assert_eq!(below.entra_scope(), "https://arm.local/base/.default");
+    }
+
+    #[test]
+    fn the_hosts_of_every_cloud_are_public() {
+        for cloud in [Cloud::Public, Cloud::UsGovernment, Cloud::China] {
+            let endpoints = cloud.endpoints().unwrap();
+            for endpoint in [endpoints.resource_manager, endpoints.authority] {
+                assert!(VideoIndexer::PUBLIC_HOSTS.contains(&endpoint.strip_prefix("https://").unwrap()), "{endpoint}");
+            }
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct CertificateAssertion {
 }
 
 impl CertificateAssertion {
-    /// From PEM that holds a certificate (the first counts) and its RSA key. The error says what is wrong with it.
+    /// From PEM: a certificate, of several the first, and its RSA key. The error says what is wrong with them.
     pub(super) fn new(pem: &SecretString, client_id: &str, audience: String) -> Result<Self, String> {
         let pem = pem.expose_secret().as_bytes();
         let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| "no PEM certificate found")?;
@@ -85,16 +85,17 @@ mod tests {
     use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
     use testkit::tls::ClientCertificate;
 
-    fn read(pem: String) -> Result<CertificateAssertion, String> {
-        CertificateAssertion::new(&pem.into(), "app", "https://login.example/tenant/oauth2/v2.0/token".to_owned())
+    fn read(certificate: &str, key: &str) -> Result<CertificateAssertion, String> {
+        let audience = "https://login.example/tenant/oauth2/v2.0/token".to_owned();
+        CertificateAssertion::new(&format!("{certificate}\n{key}").into(), "app", audience)
     }
 
     /// That the signature fits is Entra's to check: `tests/issuer_contract.rs`.
     #[tokio::test]
     async fn an_assertion_names_its_certificate_and_lives_300_s() {
         let application = ClientCertificate::generate("app").unwrap();
-        let pem = application.private_key_pem + &application.certificate_pem;
-        let assertion = read(pem).unwrap().assertion().await.unwrap();
+        let assertion =
+            read(&application.private_key_pem, &application.certificate_pem).unwrap().assertion().await.unwrap();
         let parts: Vec<&str> = assertion.expose_secret().split('.').collect();
         let [header, claims, _] = parts[..] else { panic!("no JWT") };
         let decoded = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
@@ -113,13 +114,13 @@ mod tests {
         let other = ClientCertificate::generate("other").unwrap().certificate_pem;
         let curve = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
         let cases = [
-            (String::new(), "no PEM certificate found"),
-            (certificate.clone(), "no PEM private key found: give one in PKCS #8"),
-            (other + &key, "the private key isn't the first certificate's"),
-            (certificate + &curve, "Entra takes RSA keys only"),
+            (("", &*key), "no PEM certificate found"),
+            ((&certificate, ""), "no PEM private key found: give one in PKCS #8"),
+            ((&other, &key), "the private key isn't the first certificate's"),
+            ((&certificate, &curve), "Entra takes RSA keys only"),
         ];
-        for (pem, expected) in cases {
-            assert_eq!(read(pem).err().as_deref(), Some(expected));
+        for ((certificate, key), expected) in cases {
+            assert_eq!(read(certificate, key).err().as_deref(), Some(expected));
         }
     }
 }

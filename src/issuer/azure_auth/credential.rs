@@ -43,7 +43,7 @@ pub enum AzureCredential {
         tenant_id: String,
         /// The application's id.
         client_id: String,
-        /// The certificate and its RSA key (PKCS #8) in PEM.
+        /// The certificate and its RSA key (PKCS #8) in PEM, in any order; of several certificates the first counts.
         pem: SecretString,
     },
     /// A token of another issuer that the application trusts, such as a Kubernetes `ServiceAccount`'s.

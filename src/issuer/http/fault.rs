@@ -33,7 +33,8 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor) -
     if error.is_body() || error.is_decode() {
         return transient("BadAnswer", format!("the answer of {host}{via} broke off: {why}"));
     }
-    transient("ConnectFailed", format!("no connection to {host}{via}: {why}"))
+    let what = if error.is_connect() { "no connection to" } else { "lost the connection to" };
+    transient("ConnectFailed", format!("{what} {host}{via}: {why}"))
 }
 
 /// What is wrong, in words, with a way out where there is one.

@@ -1,0 +1,216 @@
+//! The four operations, and each way that they fail.
+
+use super::{Stand, assert_no_secret, issuer, request, secret, simplest};
+use chrono::{TimeDelta, Utc};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use testkit::emulator::{Fault, Life, OPERATIONS, Operations, Rule, example};
+use uuid::Uuid;
+use video_token_operator::issuer::{Class, Issuer as _};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn each_operation_is_asked_as_the_reference_says() {
+    let stand = Stand::start().await;
+    let extension = example::EXTENSION_ID;
+    let requests = [
+        (OPERATIONS[0], json!({"permissionType": "Contributor", "scope": "Account"}), HOUR),
+        (OPERATIONS[0], json!({"permissionType": "Reader", "scope": "Project", "projectId": "5fd0"}), HOUR),
+        (OPERATIONS[1], json!({"scope": "Video", "videoId": "07ec9e38d4"}), HOUR),
+        (OPERATIONS[2], json!({"permissionType": "Reader", "scope": "Account", "extensionId": extension}), HOUR),
+        // The two examples of the reference for the operation that this project began with.
+        (OPERATIONS[3], json!({"scope": "Account", "extensionId": extension}), HOUR),
+        (OPERATIONS[3], json!({"scope": "Video", "videoId": "07ec9e38d4", "extensionId": extension}), HOUR),
+        (
+            OPERATIONS[3],
+            json!({"scope": "Video", "videoId": "07ec9e38d4", "extensionId": extension, "tokenLifetimeInSeconds": 43200}),
+            12 * HOUR,
+        ),
+    ];
+    for (operation, body, life) in requests {
+        let before = Utc::now();
+        let issued = stand.issuer.issue(&request(operation, body.clone(), life)).await.unwrap();
+        let seen = stand.last();
+        let path = format!("{}/{operation}", example::account_id());
+        assert_eq!((seen.method.as_str(), seen.path()), ("POST", path.as_str()));
+        assert_eq!(seen.uri.query(), Some("api-version=2025-04-01"));
+        assert_eq!(seen.header("content-type"), Some("application/json"));
+        assert_eq!(seen.json(), Some(body));
+        assert_eq!(stand.azure.entra.verify(seen.bearer().unwrap()).unwrap().client_id, example::CLIENT_ID);
+        assert!(Uuid::parse_str(seen.header("x-ms-client-request-id").unwrap()).is_ok());
+
+        let truth = stand.azure.video_indexer.control().knows(issued.token.expose_secret()).unwrap();
+        assert_eq!((issued.expires_at, issued.expiry_assumed), (truth.expires_at, false));
+        assert_eq!(truth.expires_at - truth.issued_at, TimeDelta::from_std(life).unwrap());
+        assert!((before..=seen.time).contains(&issued.issued_at));
+        assert_eq!(issued.request_id, Some(seen.request_id.to_string()));
+    }
+    assert_eq!(stand.azure.video_indexer.control().reused_client_request_ids(), [""; 0]);
+    assert_eq!(stand.seen(), (1, 7), "one Entra token serves all");
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_class_reason_and_message() {
+    use Class::{Configuration, Denied, Throttled, Transient};
+    let stand = Stand::start().await;
+    let play = |code: u16, body: &str, headers: &[(&str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Fault::Status { code, body: body.to_owned(), headers }
+    };
+    let nested =
+        r#"{"error":{"code":"Outer","message":"went wrong","details":[{"code":"Inner","message":"the reason"}]}}"#;
+    let wait = Some(Duration::from_secs(7));
+    let cases = [
+        (play(400, nested, &[]), Configuration, "BadRequest", None, "HTTP 400: Outer: went wrong; Inner: the reason"),
+        (play(404, "", &[]), Configuration, "NotFound", None, "HTTP 404"),
+        (play(422, "{}", &[]), Configuration, "Unprocessable", None, "HTTP 422: {}"),
+        (
+            play(403, nested, &[]),
+            Denied,
+            "Forbidden",
+            None,
+            "HTTP 403: Outer: went wrong; Inner: the reason; the identity",
+        ),
+        (play(409, nested, &[]), Transient, "Conflict", None, "HTTP 409: Outer"),
+        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: a page in HTML"),
+        (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
+        (play(418, "", &[]), Transient, "UnexpectedStatus", None, "HTTP 418"),
+        (
+            play(302, "", &[("location", "https://x.example")]),
+            Transient,
+            "Redirected",
+            None,
+            "HTTP 302: redirected to x",
+        ),
+        (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: TooManyRequests: Too many"),
+        (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429"),
+        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
+        (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
+        (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
+        (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),
+        (Fault::NoToken, Transient, "BadAnswer", None, "HTTP 200: no accessToken in it"),
+        (Fault::ExpiredToken, Transient, "ExpiredToken", None, "the provider issued a token that expired at 20"),
+        (Fault::ConnectionReset, Transient, "ConnectFailed", None, "lost the connection to 127.0.0.1"),
+        (Fault::EchoRequest, Configuration, "BadRequest", None, "HTTP 400: InvalidRequest: "),
+    ];
+    for (fault, class, reason, retry_after, message) in cases {
+        stand.azure.video_indexer.control().play_once(fault.clone());
+        let error = stand.fail().await;
+        assert_eq!((error.class, error.reason), (class, reason), "{fault:?}: {error}");
+        assert_eq!(error.retry_after, retry_after, "{fault:?}");
+        assert!(error.message.starts_with(message), "{fault:?}: {error}");
+        assert!(error.message.len() < 600, "{error}");
+        if !matches!(fault, Fault::ConnectionReset) {
+            assert_eq!(error.request_id, Some(stand.last().request_id.to_string()), "{fault:?}");
+        }
+        stand.issue().await.expect("the next one succeeds");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let stand = Stand::start().await;
+    let extension = "/subscriptions/s/other";
+    let fields = json!({"scope": "Account", "extensionId": extension});
+    let error = stand.issuer.issue(&request(OPERATIONS[3], fields, HOUR)).await.unwrap_err();
+    assert_eq!(error.class, Class::Configuration);
+    assert!(error.message.starts_with("HTTP 400: ExtensionNotFound: ") && error.message.contains(extension), "{error}");
+
+    stand.azure.video_indexer.remove_account(&example::account_id());
+    assert!(stand.fail().await.message.starts_with("HTTP 400: AccountNotFound: "));
+
+    stand.azure.video_indexer.remove_roles(example::CLIENT_ID);
+    let role = Operations::Only(vec![OPERATIONS[1].to_owned()]);
+    stand.azure.video_indexer.assign_role(example::CLIENT_ID, &example::resource_group_id(), role);
+    let error = stand.fail().await;
+    assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"));
+    let way_out = format!(
+        "the identity needs a role with Microsoft.VideoIndexer/accounts/generateAccessToken/action on {}",
+        example::account_id()
+    );
+    assert!(error.message.ends_with(&way_out), "{error}");
+}
+
+#[tokio::test]
+async fn p13_a_token_without_a_readable_expiry_has_the_promised_life() {
+    let stand = Stand::start().await;
+    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry] {
+        stand.azure.video_indexer.control().play_once(fault.clone());
+        let issued = stand.issue().await.unwrap();
+        assert!(issued.expiry_assumed, "{fault:?}");
+        assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(1));
+    }
+    stand.azure.video_indexer.control().set_life(Life::Seconds(600));
+    let issued = stand.issue().await.unwrap();
+    assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));
+}
+
+#[tokio::test]
+async fn p13_a_stalled_call_ends_in_time() {
+    let stand = Stand::start().await;
+    let hasty = issuer(&stand.azure, secret(example::CLIENT_SECRET), Duration::from_secs(1));
+    for stalled in stand.azure.controls() {
+        stalled.play_once(Fault::Stall(Duration::from_secs(20)));
+        let started = Instant::now();
+        let error = hasty.issue(&simplest()).await.unwrap_err();
+        assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{}: {error}", stalled.name());
+        assert!(started.elapsed() < Duration::from_millis(1500), "{}", stalled.name());
+        // Entra's back-off.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+}
+
+#[tokio::test]
+async fn p14_the_skew_is_that_of_the_last_answer() {
+    let stand = Stand::start().await;
+    assert_eq!(stand.issuer.clock_skew(), None);
+    for ahead in [600, -600, 0] {
+        stand.azure.video_indexer.control().play_once(Fault::ClockAhead(ahead));
+        stand.issue().await.unwrap();
+        let skew = stand.issuer.clock_skew().unwrap();
+        assert!((ahead - 2..=ahead + 1).contains(&skew), "{skew}");
+    }
+}
+
+#[tokio::test]
+async fn a_cached_entra_token_that_is_refused_is_replaced() {
+    let stand = Stand::start().await;
+    stand.issue().await.unwrap();
+    stand.azure.entra.control().revoke(stand.last().bearer().unwrap());
+    let error = stand.fail().await;
+    assert_eq!((error.class, error.reason), (Class::Transient, "EntraTokenRefused"));
+    stand.issue().await.unwrap();
+    assert_eq!(stand.seen(), (2, 3));
+}
+
+#[tokio::test]
+async fn a_fresh_entra_token_that_is_refused_is_the_credentials_fault() {
+    let stand = Stand::start().await;
+    stand.issue().await.unwrap();
+    let unauthorized = || Fault::Status { code: 401, body: String::new(), headers: Vec::new() };
+    stand.azure.video_indexer.control().play(Rule::new(unauthorized()).times(2));
+    assert_eq!(stand.fail().await.class, Class::Transient);
+    let error = stand.fail().await;
+    assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"));
+    assert_no_secret(&stand.azure, &error);
+    stand.issue().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_account_is_called_as_its_spec_writes_it() {
+    let stand = Stand::start().await;
+    let mut account = super::account(&stand.azure);
+    account.resource_group = "Contoso (RG).1".to_owned();
+    let id = format!("/subscriptions/{}/resourceGroups/Contoso (RG).1", example::SUBSCRIPTION_ID);
+    let id = format!("{id}/providers/Microsoft.VideoIndexer/accounts/{}", example::ACCOUNT_NAME);
+    stand.azure.video_indexer.add_account(&id);
+    stand.azure.video_indexer.assign_role(example::CLIENT_ID, &id, Operations::All);
+    let timeout = Duration::from_secs(10);
+    let auth = super::auth(&stand.azure, secret(example::CLIENT_SECRET), timeout);
+    let http = super::http(&stand.azure, timeout);
+    let issuer = video_token_operator::issuer::video_indexer::VideoIndexer::new(account, auth.into(), http).unwrap();
+    issuer.issue(&simplest()).await.unwrap();
+    assert!(stand.last().path().contains("/resourceGroups/Contoso%20(RG).1/providers/"));
+}

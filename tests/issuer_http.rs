@@ -1,0 +1,340 @@
+//! The one HTTP client against servers that misbehave.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get};
+use futures::StreamExt as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use testkit::tls::{CertificateAuthority, Server, serve, serve_on};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use video_token_operator::issuer::hosts::{HostPolicy, NetworkGuard};
+use video_token_operator::issuer::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
+use video_token_operator::issuer::{Class, IssueError};
+
+struct Stand {
+    ca: CertificateAuthority,
+    server: Server,
+    arrived: Arc<AtomicUsize>,
+}
+
+impl Stand {
+    async fn serving(router: Router) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = CertificateAuthority::generate().unwrap();
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let counter = arrived.clone();
+        let count = move |request: Request| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(request)
+        };
+        let router = router.layer(axum::middleware::map_request(count));
+        let server = serve(router, &ca).await.unwrap();
+        Self { ca, server, arrived }
+    }
+
+    fn options(&self) -> HttpOptions {
+        HttpOptions {
+            ca_pem: Some(self.ca.ca_pem()),
+            timeout: Duration::from_secs(5),
+            proxies: Proxies::Never,
+            ..HttpOptions::default()
+        }
+    }
+
+    async fn get(&self, options: &HttpOptions, url: &str) -> Result<Answer, IssueError> {
+        Http::new(options).unwrap().send(Call::get(url.parse().unwrap())).await
+    }
+
+    /// GETs a path with a good client.
+    async fn path(&self, path: &str) -> Result<Answer, IssueError> {
+        self.get(&self.options(), &format!("{}{path}", self.server.url())).await
+    }
+}
+
+fn failed(outcome: Result<Answer, IssueError>) -> IssueError {
+    outcome.map(|answer| answer.status).unwrap_err()
+}
+
+fn huge() -> Body {
+    Body::from(vec![b'A'; 10 * 1024 * 1024])
+}
+
+#[tokio::test]
+async fn p13_a_body_is_bounded() {
+    let router = Router::new()
+        .route("/huge", get(async || huge()))
+        .route("/full", get(async || vec![b'A'; MAX_BODY]))
+        .route("/throttled", get(async || (axum::http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "9")], huge())));
+    let stand = Stand::serving(router).await;
+    let error = failed(stand.path("/huge").await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "BodyTooLarge"));
+    assert_eq!(stand.path("/full").await.unwrap().body.len(), MAX_BODY);
+    // A failure's status counts, however much is said.
+    let answer = stand.path("/throttled").await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (429, MAX_BODY));
+    assert_eq!(answer.retry_after, Some(Duration::from_secs(9)));
+}
+
+#[tokio::test]
+async fn p13_a_call_is_bounded_in_time() {
+    let drip = async || {
+        let chunks = futures::stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>("a"), ()))
+        });
+        Body::from_stream(chunks)
+    };
+    let router = Router::new().route("/stall", get(std::future::pending::<Response>)).route("/drip", get(drip));
+    let stand = Stand::serving(router).await;
+    let options = HttpOptions { timeout: Duration::from_millis(300), ..stand.options() };
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = [
+        format!("{}/stall", stand.server.url()),
+        format!("{}/drip", stand.server.url()),
+        format!("https://{}", silent.local_addr().unwrap()),
+    ];
+    for url in urls {
+        let started = Instant::now();
+        let error = failed(stand.get(&options, &url).await);
+        assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{url}: {error}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_never_followed() {
+    let router = Router::new()
+        .route("/moved", get(async || Redirect::temporary("/target?code=x")))
+        .route("/target", get(async || "followed"));
+    let stand = Stand::serving(router).await;
+    let error = failed(stand.path("/moved").await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "Redirected"));
+    assert_eq!(stand.arrived.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn p06_both_forms_of_retry_after_are_read() {
+    let throttled = async |value: String| {
+        let headers = [("retry-after", value), ("date", "Sun, 22 Nov 2026 12:00:00 GMT".to_owned())];
+        (axum::http::StatusCode::TOO_MANY_REQUESTS, headers, "slow down").into_response()
+    };
+    let router = Router::new()
+        .route("/seconds", get(async move || throttled("30".to_owned()).await))
+        .route("/date", get(async move || throttled("Sun, 22 Nov 2026 12:00:30 GMT".to_owned()).await));
+    let stand = Stand::serving(router).await;
+    for path in ["/seconds", "/date"] {
+        let error = stand.path(path).await.unwrap().refusal();
+        assert_eq!((error.class, error.retry_after), (Class::Throttled, Some(Duration::from_secs(30))), "{path}");
+        assert_eq!(error.message, "HTTP 429: slow down");
+    }
+}
+
+#[tokio::test]
+async fn a_tls_fault_says_what_is_wrong() {
+    let stand = Stand::serving(Router::new().route("/", get(async || "ok"))).await;
+    let other = serve_on("127.0.0.2:0".parse().unwrap(), Router::new(), &stand.ca).await.unwrap();
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain_url = format!("https://{}", plain.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let trusting = stand.options();
+    let distrusting = HttpOptions { ca_pem: None, ..stand.options() };
+    let cases = [
+        (&distrusting, stand.server.url(), "give the issuing CA in spec.caBundle"),
+        (&trusting, other.url(), "its certificate is for another name"),
+        (&trusting, plain_url, "it doesn't speak TLS there"),
+    ];
+    for (options, url, expected) in cases {
+        let error = failed(stand.get(options, &url).await);
+        assert_eq!((error.class, error.reason), (Class::Transient, "TlsFailed"), "{error}");
+        assert!(error.message.ends_with(expected), "{error}");
+    }
+    assert_eq!(stand.arrived.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_says_where() {
+    let stand = Stand::serving(Router::new()).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = failed(stand.get(&stand.options(), &format!("https://{closed}")).await);
+    assert_eq!((refused.class, refused.reason), (Class::Transient, "ConnectFailed"));
+    assert!(refused.message.starts_with(&format!("no connection to {closed}: ")), "{refused}");
+    let unknown = failed(stand.get(&stand.options(), "https://nowhere.invalid").await);
+    assert_eq!((unknown.class, unknown.reason), (Class::Transient, "DnsFailed"));
+    assert!(unknown.message.contains("nowhere.invalid"), "{unknown}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_bad_answer_and_a_refusal_stays_one() {
+    let broken = async |status: u16| {
+        let half = futures::stream::iter([Ok("half of")]);
+        let end = futures::stream::once(async {
+            // Long enough for the first half to leave.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(std::io::Error::other("gone"))
+        });
+        let status = axum::http::StatusCode::from_u16(status).unwrap();
+        (status, [("x-ms-request-id", "id-1")], Body::from_stream(half.chain(end))).into_response()
+    };
+    let router = Router::new()
+        .route("/success", get(async move || broken(200).await))
+        .route("/refusal", get(async move || broken(403).await));
+    let stand = Stand::serving(router).await;
+    let error = failed(stand.path("/success").await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"), "{error}");
+    assert_eq!(error.request_id.as_deref(), Some("id-1"));
+    assert_eq!(stand.path("/refusal").await.unwrap().refusal().class, Class::Denied);
+}
+
+#[tokio::test]
+async fn a_guarded_client_sends_nothing_where_it_may_not() {
+    let stand = Stand::serving(Router::new().route("/", get(async || "ok"))).await;
+    let port = stand.server.addr().port();
+    let guarded = |allowed: &[&str]| {
+        let allowed = allowed.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        let guard = Arc::new(NetworkGuard { allowed, ..NetworkGuard::default() });
+        HttpOptions { hosts: HostPolicy::guarded(&["localhost"], guard), ..stand.options() }
+    };
+    let by_name = format!("https://localhost:{port}/");
+    let by_address = format!("https://127.0.0.1:{port}/");
+    let cases = [
+        // Public by its name, but it resolves to a loopback address.
+        (&by_name, guarded(&[]), false),
+        (&by_name, guarded(&["*.localhost"]), false),
+        (&by_name, guarded(&["localhost"]), true),
+        (&by_name, guarded(&["127.0.0.1", "::1"]), true),
+        (&by_address, guarded(&[]), false),
+        (&by_address, guarded(&["localhost"]), false),
+        (&by_address, guarded(&["127.0.0.1"]), true),
+    ];
+    for (url, options, admitted) in cases {
+        stand.arrived.store(0, Ordering::SeqCst);
+        match stand.get(&options, url).await {
+            Ok(_) => assert!(admitted, "{url} {:?}", options.hosts),
+            Err(error) => {
+                assert!(!admitted, "{url} {:?}: {error}", options.hosts);
+                assert_eq!((error.class, error.reason), (Class::Configuration, "HostNotAllowed"), "{error}");
+            }
+        }
+        assert_eq!(stand.arrived.load(Ordering::SeqCst), usize::from(admitted));
+    }
+}
+
+#[tokio::test]
+async fn plain_http_is_called_only_when_allowed() {
+    let stand = Stand::serving(Router::new()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(async || "plain"))).await });
+    let error = failed(stand.get(&stand.options(), &url).await);
+    assert_eq!((error.class, error.reason), (Class::Configuration, "InsecureEndpoint"));
+    let insecure = HttpOptions { allow_insecure: true, ..stand.options() };
+    assert_eq!(stand.get(&insecure, &url).await.unwrap().body, b"plain");
+}
+
+/// A proxy that tunnels `CONNECT` to `to`, or refuses it; it notes what it was asked for.
+async fn proxy(to: Option<SocketAddr>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap_or_default();
+                let line = String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned();
+                log.lock().unwrap().push(line);
+                let Some(to) = to else {
+                    let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+                    return;
+                };
+                let Ok(mut target) = TcpStream::connect(to).await else { return };
+                let _ = stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await;
+                let _ = copy_bidirectional(&mut stream, &mut target).await;
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_proxy_resolves_and_only_exact_names_count() {
+    let stand = Stand::serving(Router::new().route("/", get(async || "ok"))).await;
+    let (url, asked) = proxy(Some(stand.server.addr())).await;
+    let through = |hosts| HttpOptions {
+        proxies: Proxies::Through { proxy: url.clone(), except: String::new() },
+        hosts,
+        ..stand.options()
+    };
+    let guarded = |pattern: &str| {
+        let guard = NetworkGuard { allowed: vec![pattern.parse().unwrap()], ..NetworkGuard::default() };
+        through(HostPolicy::guarded(&[], Arc::new(guard)))
+    };
+    // A name that resolves nowhere: were it looked up here, the call would fail.
+    let name = "https://localhost/";
+    assert_eq!(stand.get(&through(HostPolicy::Any), name).await.unwrap().body, b"ok");
+    assert_eq!(stand.get(&guarded("localhost"), name).await.unwrap().body, b"ok");
+    assert_eq!(*asked.lock().unwrap(), ["CONNECT localhost:443 HTTP/1.1"; 2]);
+    let wildcard = stand.get(&guarded("*.example"), "https://vi.example/").await;
+    assert_eq!(failed(wildcard).reason, "HostNotAllowed");
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named() {
+    let stand = Stand::serving(Router::new()).await;
+    let (url, _) = proxy(None).await;
+    let options = HttpOptions { proxies: Proxies::Through { proxy: url, except: String::new() }, ..stand.options() };
+    let error = failed(stand.get(&options, "https://vi.example/").await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "ConnectFailed"), "{error}");
+    assert!(error.message.starts_with("no connection to vi.example through the proxy: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_carries_its_headers_and_body() {
+    let echo = async |headers: HeaderMap, body: String| {
+        let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+        let names = ["authorization", "x-key", "content-type", "user-agent", "x-ms-client-request-id"];
+        serde_json::json!({"headers": names.map(header), "body": body}).to_string()
+    };
+    let stand = Stand::serving(Router::new().route("/", any(echo))).await;
+    let http = Http::new(&stand.options()).unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let call = Call::post(stand.server.url().parse().unwrap())
+            .bearer(&" token\n".into())
+            .secret_header("x-key".parse().unwrap(), &"key".into())
+            .client_request_id("x-ms-client-request-id".parse().unwrap())
+            .form([("a", "1 2"), ("b", "&")]);
+        let answer: serde_json::Value = serde_json::from_slice(&http.send(call).await.unwrap().body).unwrap();
+        let headers = answer["headers"].as_array().unwrap();
+        let expected = ["Bearer token", "key", "application/x-www-form-urlencoded", "video-token-operator/0.1.0"];
+        assert_eq!(headers[..4], expected);
+        assert_eq!(answer["body"], "a=1+2&b=%26");
+        ids.push(uuid::Uuid::parse_str(headers[4].as_str().unwrap()).unwrap());
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn p11_a_credential_that_no_header_can_carry_is_refused_unspoken() {
+    let stand = Stand::serving(Router::new()).await;
+    let call = Call::get(stand.server.url().parse().unwrap()).bearer(&"line one\nline two".into());
+    let error = failed(Http::new(&stand.options()).unwrap().send(call).await);
+    assert_eq!((error.class, error.reason), (Class::Credential, "BadCredential"));
+    assert!(!format!("{error} {error:?}").contains("line"), "{error}");
+    assert_eq!(stand.arrived.load(Ordering::SeqCst), 0);
+}
