@@ -1,0 +1,53 @@
+//! From YAML to Secret to renewal, and what a settled token costs.
+
+use crate::OPERATOR;
+use serde_json::json;
+use testkit::emulator::Life;
+use testkit::scene::{SOON, Scene};
+use testkit::stand::{Matcher, Observer, ObserverOptions, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_a_renewal_costs_one_call_two_writes_and_no_read() {
+    let scene = Scene::new("renewal", OPERATOR).await.unwrap();
+    scene.azure.video_indexer.control().set_life(Life::Seconds(30));
+    let operator = scene.operator().await.unwrap();
+    let first = scene.ready_token("lobby", &json!({})).await.unwrap();
+    let token = scene.key_of("lobby", "token").await.unwrap().unwrap();
+    assert!(scene.azure.video_indexer.control().knows(&token).is_some());
+    assert_eq!(scene.issued(), 1);
+
+    scene.proxy.reset_counts();
+    let renewed = scene
+        .until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2)
+        .await
+        .unwrap();
+    assert_ne!(first["status"]["expiresAt"], renewed["status"]["expiresAt"]);
+    assert_ne!(scene.key_of("lobby", "token").await.unwrap().unwrap(), token);
+    assert_eq!(scene.issued(), 2);
+    let count = |matcher: &Matcher| scene.proxy.count(matcher);
+    assert_eq!(count(&Matcher::patch("secrets")), 1);
+    assert_eq!(count(&Matcher::patch("videoaccesstokens/status")), 1);
+    assert_eq!(count(&Matcher::get("secrets")), 0);
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_no_secret_holds_an_expired_token() {
+    let scene = Scene::new("alive", OPERATOR).await.unwrap();
+    scene.azure.video_indexer.control().set_life(Life::Seconds(40));
+    let control = scene.azure.video_indexer.clone();
+    let truth = move |token: &str| control.control().knows(token).map(|token| token.expires_at);
+    let options = ObserverOptions::new(&scene.namespace);
+    let observer = Observer::start(&scene.plane.admin(), options, truth).unwrap();
+    let _operator = scene.operator().await.unwrap();
+    for n in 0..5 {
+        scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();
+    }
+    eventually(SOON * 4, "two renewals of each", async || {
+        if scene.issued() >= 15 { Ok(()) } else { Err(format!("{} issued", scene.issued())) }
+    })
+    .await;
+    let report = observer.finish().await.unwrap();
+    assert!(report.expired().is_zero(), "{report}");
+    assert!(report.faults().is_empty(), "{report}");
+}

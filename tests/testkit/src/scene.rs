@@ -1,0 +1,186 @@
+//! What most capability tests begin with: a namespace of the shared control plane, an Azure, the operator behind a
+//! proxy, and the objects as a user would write them.
+
+use crate::emulator::{Azure, example};
+use crate::stand::{ApiProxy, ControlPlane, Operator, OperatorOptions, eventually, shared, yaml};
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Long enough for anything that should happen at once, on a machine that does other things too.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A namespace and all around it. Each test has its own.
+pub struct Scene {
+    /// The control plane.
+    pub plane: &'static ControlPlane,
+    /// As cluster admin.
+    pub client: Client,
+    /// Entra, and Resource Manager with Video Indexer.
+    pub azure: Azure,
+    /// Between operator and API server.
+    pub proxy: ApiProxy,
+    /// The test's namespace.
+    pub namespace: String,
+    /// How the operator is started.
+    pub options: OperatorOptions,
+}
+
+impl Scene {
+    /// A fresh namespace, with nothing in it.
+    pub async fn bare(prefix: &str, binary: &str) -> Result<Self> {
+        let plane = shared().await?;
+        let client = plane.client()?;
+        let azure = Azure::start().await?;
+        let login = plane.operator_kubeconfig().await?;
+        let proxy = ApiProxy::start(&login)?;
+        let namespace = plane.namespace(prefix).await?;
+        let mut options = OperatorOptions::new(binary, login.through(proxy.url()), &namespace);
+        options.allowed_endpoints = hosts(&azure);
+        options.rust_log = "info,video_token_operator=trace".to_owned();
+        Ok(Self { plane, client, azure, proxy, namespace, options })
+    }
+
+    /// The same with a `TokenProvider` named `indexer` that uses a client secret.
+    pub async fn new(prefix: &str, binary: &str) -> Result<Self> {
+        let scene = Self::bare(prefix, binary).await?;
+        scene.apply(&scene.credentials("azure-login", example::CLIENT_SECRET)).await?;
+        scene.apply(&scene.provider("indexer", &client_secret("azure-login"))).await?;
+        Ok(scene)
+    }
+
+    /// Starts the operator and waits until it is ready.
+    pub async fn operator(&self) -> Result<Operator> {
+        Operator::start(&self.options).await
+    }
+
+    /// Applies one object, strictly.
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        yaml::apply(&self.client, &self.namespace, &object.to_string()).await.map(drop)
+    }
+
+    /// A credential Secret, labelled and for these emulators.
+    pub fn credentials(&self, name: &str, secret: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"client-secret": secret}, "metadata": {
+            "name": name, "namespace": self.namespace, "labels": {"videotoken.dev/credentials": "true"},
+            "annotations": {"videotoken.dev/allowed-hosts": hosts(&self.azure).join(",")},
+        }})
+    }
+
+    /// A `TokenProvider` for the example account.
+    pub fn provider(&self, name: &str, auth: &Value) -> Value {
+        let mut spec = self.account(auth);
+        spec["limits"] = json!({"windows": [{"requests": 1000, "period": "1s"}], "concurrency": 32});
+        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "TokenProvider", "spec": spec,
+            "metadata": {"name": name, "namespace": self.namespace}})
+    }
+
+    /// The example account at these emulators, as a provider's spec names it.
+    pub fn account(&self, auth: &Value) -> Value {
+        json!({"caBundle": self.azure.ca_pem(), "videoIndexer": {
+            "subscriptionId": example::SUBSCRIPTION_ID, "resourceGroup": example::RESOURCE_GROUP,
+            "accountName": example::ACCOUNT_NAME, "auth": auth,
+            "endpoints": {"resourceManager": self.azure.resource_manager_url(), "authority": self.azure.authority_url()},
+        }})
+    }
+
+    /// A `VideoAccessToken` for a video, with the Arc extension; `changes` go over its spec.
+    pub fn token(&self, name: &str, changes: &Value) -> Value {
+        let mut spec = json!({"providerRef": {"name": "indexer"}, "scope": {"videoIndexer": {
+            "permission": "RestrictedViewer", "mediaScope": "Video", "videoId": "07ec9e38d4",
+            "extensionId": example::EXTENSION_ID}}});
+        merge(&mut spec, changes);
+        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "VideoAccessToken", "spec": spec,
+            "metadata": {"name": name, "namespace": self.namespace}})
+    }
+
+    /// Applies such a token and waits until it is ready.
+    pub async fn ready_token(&self, name: &str, changes: &Value) -> Result<Value> {
+        self.apply(&self.token(name, changes)).await?;
+        self.until(name, "Ready", "True", "").await
+    }
+
+    /// Waits for a condition and returns the object; an empty reason is any.
+    pub async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> Result<Value> {
+        self.until_that(name, &format!("{type_}={status} {reason}"), |object| {
+            let condition = condition(object, type_);
+            condition["status"] == status && (reason.is_empty() || condition["reason"] == reason)
+        })
+        .await
+    }
+
+    /// Waits until the object is as wished, and returns it.
+    pub async fn until_that(&self, name: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
+        let api = self.tokens();
+        Ok(eventually(SOON, &format!("{name} {what}"), async || {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
+            if wished(&object) { Ok(object) } else { Err(object["status"].to_string()) }
+        })
+        .await)
+    }
+
+    /// The namespace's `VideoAccessToken`s.
+    pub fn tokens(&self) -> Api<DynamicObject> {
+        crate::stand::wait::video_access_tokens(&self.client, &self.namespace)
+    }
+
+    /// The namespace's Secrets.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Merges into a token's object.
+    pub async fn patch(&self, name: &str, patch: &Value) -> Result<()> {
+        self.tokens().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// A key of a Secret.
+    pub async fn key_of(&self, secret: &str, key: &str) -> Result<Option<String>> {
+        let secret = self.secrets().get_opt(secret).await?;
+        let bytes = secret.and_then(|secret| secret.data?.remove(key));
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
+    }
+
+    /// How many tokens Video Indexer has issued.
+    pub fn issued(&self) -> usize {
+        self.azure.video_indexer.control().tokens().len()
+    }
+}
+
+/// `auth` with a client secret.
+pub fn client_secret(secret: &str) -> Value {
+    json!({"clientSecret": {"tenantId": example::TENANT_ID, "clientId": example::CLIENT_ID,
+        "secretRef": {"name": secret, "key": "client-secret"}}})
+}
+
+/// A condition of an object's status.
+pub fn condition(object: &Value, type_: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default()
+}
+
+/// The emulators' hosts, as `--allowed-endpoint` and `allowed-hosts` name them.
+pub fn hosts(azure: &Azure) -> Vec<String> {
+    let host = |url: &str| url.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    vec![host(&azure.resource_manager_url()), host(&azure.authority_url())]
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                if value.is_null() {
+                    into.remove(key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
