@@ -1,8 +1,8 @@
 //! From flags to what each room is told: the one place that knows them all.
 
 use crate::config::Config;
-use crate::{controller, lease};
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
+use crate::{controller, lease};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 

@@ -45,12 +45,10 @@ async fn run(config: &Config) -> Result<(), Failure> {
     let health = Health::new(&["caches"]);
     let (stopping, stop) = watch::channel(false);
     let server = Server::bind(config.metrics_addr).await?;
-    let (scraped, mut served) = (metrics.clone(), stop.clone());
-    let server = tokio::spawn(server.run(
-        health.clone(),
-        Arc::new(move || scraped.encode()),
-        async move { served.wait_for(|stop| *stop).map(|_| ()).await },
-    ));
+    let (scraped, mut stopped) = (metrics.clone(), stop.clone());
+    let server = tokio::spawn(server.run(health.clone(), Arc::new(move || scraped.encode()), async move {
+        stopped.wait_for(|stop| *stop).map(|_| ()).await;
+    }));
     let (released, release) = tokio::sync::oneshot::channel::<()>();
     let (lease, candidate) = lease::candidate(client.clone(), assemble::lease(config, identity()));
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };

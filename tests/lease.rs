@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(1);
 const SHORT: [Duration; 3] = [Duration::from_secs(6), Duration::from_secs(4), Duration::from_millis(800)];
 
 /// The flags' defaults.
-const DEFAULT: [Duration; 3] = [Duration::from_secs(15), Duration::from_secs(10), Duration::from_secs(2)];
+const DEFAULT: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(20), Duration::from_secs(2)];
 
 struct Process {
     handle: LeaseHandle,

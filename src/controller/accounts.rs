@@ -75,7 +75,8 @@ impl Accounts {
             ProviderKind::TokenProvider => Some(namespace.to_owned()),
             ProviderKind::ClusterTokenProvider => None,
             ProviderKind::Other(kind) => {
-                let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
+                let message =
+                    format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
                 return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
             }
         };
@@ -127,10 +128,10 @@ impl Accounts {
         lock(&self.0).iter().filter(refers).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Does another provider object use this budget?
-    pub(super) fn uses(&self, account: &AccountKey) -> bool {
+    /// The accounts of all provider objects that use this budget.
+    pub(super) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
         let state = |resolved: &Option<Resolved>| resolved.as_ref().and_then(|r| r.state.as_ref().ok()).cloned();
-        lock(&self.0).values().filter_map(state).any(|used| used.key == *account)
+        lock(&self.0).values().filter_map(state).filter(|used| used.key == *account).collect()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::secrets::SecretMeta;
 use super::token::WireMeta;
+use super::watches::provider_resource;
 use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
-use super::watches::provider_resource;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, ObjectMeta, Request, Resource};
@@ -79,7 +79,12 @@ impl Applier {
     }
 
     /// Writes the Secret where the guard lets it. The answer is metadata alone.
-    pub(super) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<SecretFacts, ApplyError> {
+    pub(super) async fn secret(
+        &self,
+        key: &ObjectKey,
+        shape: &Shape,
+        guard: Guard<'_>,
+    ) -> Result<SecretFacts, ApplyError> {
         let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));

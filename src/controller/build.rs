@@ -9,11 +9,11 @@ use crate::api::provider::ProviderSpec;
 use crate::api::request::FieldError;
 use crate::api::token_api::Account;
 use crate::api::video_indexer::VideoIndexerAccount;
+use crate::issuer::Issuer;
 use crate::issuer::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
 use crate::issuer::hosts::HostPolicy;
 use crate::issuer::http::{Http, HttpOptions, Proxies};
 use crate::issuer::video_indexer::{self, VideoIndexer};
-use crate::issuer::Issuer;
 use crate::plan::decide::Refusal;
 use crate::plan::hash::Hash;
 use secrecy::{ExposeSecret, SecretString};
@@ -65,18 +65,8 @@ fn http(context: &Context, key: &ProviderKey, public: &[&str], ca_pem: Option<St
         allow_insecure: context.settings.allow_insecure_endpoints,
         proxies: Proxies::Environment,
     };
-    Http::new(&options).map_err(|error| unfit(&error))
+    context.http.http(&options).map_err(|error| unfit(&error))
 }
-
-/// Azure's public hosts, in every cloud.
-const AZURE_HOSTS: [&str; 6] = [
-    "management.azure.com",
-    "login.microsoftonline.com",
-    "management.usgovcloudapi.net",
-    "login.microsoftonline.us",
-    "management.chinacloudapi.cn",
-    "login.chinacloudapi.cn",
-];
 
 async fn video_indexer(
     context: &Arc<Context>,
@@ -93,13 +83,14 @@ async fn video_indexer(
     };
     let resource_manager = url("resourceManager", &endpoints.resource_manager)?;
     let authority = url("authority", &endpoints.authority)?;
-    let http = http(context, key, &AZURE_HOSTS, references.ca(spec).await?)?;
+    let http = http(context, key, &VideoIndexer::PUBLIC_HOSTS, references.ca(spec).await?)?;
     for (member, url) in [("resourceManager", &resource_manager), ("authority", &authority)] {
         http.admits(url).map_err(|refusal| {
             Refusal::new("HostNotAllowed", format!("spec.videoIndexer.endpoints.{member}: {refusal}"))
         })?;
     }
-    let hosts = if account.endpoints.is_some() { [&resource_manager, &authority].map(host).to_vec() } else { Vec::new() };
+    let hosts =
+        if account.endpoints.is_some() { [&resource_manager, &authority].map(host).to_vec() } else { Vec::new() };
     let references = references.sent_to(hosts);
     let (credential, identity) =
         azure_credential(context, key, account, &references, endpoints.assertion_audience).await?;

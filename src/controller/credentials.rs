@@ -120,12 +120,16 @@ impl<'a> References<'a> {
                 (version, bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()))
             }
             CaBundleKind::Other(kind) => {
-                return Err(Refusal::new("InvalidSpec", format!("{FIELD}.kind: must be ConfigMap or Secret, not {kind}")));
+                return Err(Refusal::new(
+                    "InvalidSpec",
+                    format!("{FIELD}.kind: must be ConfigMap or Secret, not {kind}"),
+                ));
             }
         };
         lock(&self.seen).insert(object, resource_version(version.as_deref()));
         text.map(Some).ok_or_else(|| {
-            let message = format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
+            let message =
+                format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
             Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
         })
     }

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::accounts::{Account, Lookup};
-use super::memo::{Memo, Outcome};
+use super::memo::{Found, Memo, Outcome};
 use super::token::Token;
 use super::turns::Standing;
 use crate::api::key::ObjectKey;
@@ -37,6 +37,8 @@ pub(super) struct Seen {
     /// The Secret that the spec names.
     pub(super) secret_key: ObjectKey,
     secret: Option<Arc<SecretFacts>>,
+    /// The API server said that there is none.
+    absent: bool,
     data: DataView,
     owner_gone: bool,
     /// The Secret under its former name, if it is ours.
@@ -58,11 +60,15 @@ impl Seen {
         let token = context.tokens.get(key)?;
         let memo = context.memos.get(key);
         let secret_key = token.secret_key();
-        let secret = context.secrets.get(&secret_key).or_else(|| recent_probe(&memo, now.wall).flatten());
+        let (secret, absent) = match (context.secrets.get(&secret_key), recent_probe(&memo, now.wall)) {
+            (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
+            (None, found) => (None, matches!(found, Some(Found::Nothing))),
+        };
         let data = data_view(&token, &memo, secret.as_deref());
-        let owner_gone = secret.as_ref().and_then(|facts| facts.owner).is_some_and(|owner| {
-            owner != token.uid && !context.tokens.has_uid(&token.key.namespace, owner)
-        });
+        let owner_gone = secret
+            .as_ref()
+            .and_then(|facts| facts.owner)
+            .is_some_and(|owner| owner != token.uid && !context.tokens.has_uid(&token.key.namespace, owner));
         let former = token.status.other_secret.as_deref().and_then(|name| {
             let key = ObjectKey { namespace: token.key.namespace.clone(), name: name.into() };
             let facts = context.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
@@ -76,6 +82,7 @@ impl Seen {
             wanted: None,
             secret_key,
             secret,
+            absent,
             data,
             owner_gone,
             former,
@@ -196,11 +203,11 @@ impl Seen {
     }
 
     fn secret_view(&self) -> SecretView<'_> {
-        match (&self.secret, &self.memo.probe) {
-            (Some(facts), _) if facts.owner.is_none() => SecretView::Foreign,
-            (Some(facts), _) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
-            (None, Some((_, None))) => SecretView::Absent,
-            (None, _) => SecretView::Unseen,
+        match &self.secret {
+            Some(facts) if facts.owner.is_none() => SecretView::Foreign,
+            Some(facts) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
+            None if self.absent => SecretView::Absent,
+            None => SecretView::Unseen,
         }
     }
 
@@ -224,7 +231,7 @@ impl Seen {
     }
 }
 
-fn recent_probe(memo: &Memo, now: Timestamp) -> Option<Option<Arc<SecretFacts>>> {
+fn recent_probe(memo: &Memo, now: Timestamp) -> Option<Found> {
     memo.probe.as_ref().filter(|(at, _)| now - *at < PROBE_LASTS).map(|(_, found)| found.clone())
 }
 
@@ -241,12 +248,7 @@ fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>) -> DataVi
 }
 
 /// Does the provider's admin let this object ask for this scope?
-fn admitted(
-    context: &Context,
-    token: &Token,
-    spec: &VideoAccessTokenSpec,
-    account: &Account,
-) -> Result<(), Refusal> {
+fn admitted(context: &Context, token: &Token, spec: &VideoAccessTokenSpec, account: &Account) -> Result<(), Refusal> {
     let Some((namespaces, scopes)) = &account.admission else { return Ok(()) };
     let namespace = &*token.key.namespace;
     if !context.namespaces.admitted(namespace, namespaces) {

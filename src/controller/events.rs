@@ -34,7 +34,8 @@ pub(super) async fn transitions(context: &Context, seen: &Seen, status: &VideoAc
         publish(context, seen, EventType::Normal, "Recovered", "Issue", note("Ready")).await;
     }
     if seen.memo.repaired && holds("Ready") {
-        let text = format!("the Secret {} was changed by another hand and is as it should be again", seen.secret_key.name);
+        let text =
+            format!("the Secret {} was changed by another hand and is as it should be again", seen.secret_key.name);
         publish(context, seen, EventType::Normal, "Repaired", "Repair", text).await;
     }
 }
@@ -43,7 +44,8 @@ pub(super) async fn transitions(context: &Context, seen: &Seen, status: &VideoAc
 async fn publish(context: &Context, seen: &Seen, type_: EventType, reason: &str, action: &str, note: String) {
     let regarding: ObjectReference = seen.token.object_ref(&());
     let note = note.chars().take(1000).collect();
-    let event = Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+    let event =
+        Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
     if let Err(error) = context.recorder.publish(&event, &regarding).await {
         tracing::debug!(key = %seen.token.key, %error, "the event isn't published");
     }

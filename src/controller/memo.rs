@@ -21,7 +21,7 @@ pub(super) struct Memo {
     /// What is known of the Secret's data at a resourceVersion.
     pub(super) data: Option<(u64, DataView)>,
     /// What a metadata GET found at the Secret's name, and when.
-    pub(super) probe: Option<(Timestamp, Option<Arc<SecretFacts>>)>,
+    pub(super) probe: Option<(Timestamp, Found)>,
     /// What the last attempt came to, until a status says so.
     pub(super) outcome: Option<Outcome>,
     /// A write that failed, and what was tried: a change of it excuses the failure.
@@ -36,6 +36,21 @@ pub(super) struct Memo {
     pub(super) expiry_assumed: Option<bool>,
     /// Something of this object was put right since the last status: told as an event.
     pub(super) repaired: bool,
+}
+
+/// What stands at the Secret's name.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A Secret that the watch doesn't show: another's, or one that lost our label.
+    Secret(Arc<SecretFacts>),
+}
+
+impl From<Option<SecretFacts>> for Found {
+    fn from(found: Option<SecretFacts>) -> Self {
+        found.map_or(Self::Nothing, |facts| Self::Secret(Arc::new(facts)))
+    }
 }
 
 /// An issued token on its way into the Secret.

@@ -39,6 +39,7 @@ use crate::api::key::ObjectKey;
 use crate::budget::Grant;
 use crate::clock;
 use crate::issuer::hosts::NetworkGuard;
+use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::metrics::{Metrics, TokenGauge, TokenSource};
 use accounts::{Account, Accounts, ProviderKey};
@@ -88,6 +89,7 @@ pub struct Context {
     settings: Settings,
     applier: Applier,
     recorder: Recorder,
+    http: HttpPool,
     lease: LeaseHandle,
     metrics: Metrics,
     tokens: Tokens,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What isn't watched (CA bundles) and what couldn't be read is looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 /// The provider objects as their watches show them.
 #[derive(Default)]
@@ -35,10 +35,10 @@ impl Providers {
 
     /// Takes a new version. Tells whether its spec is another.
     pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject) -> bool {
-        let old = lock(&self.0).insert(key.clone(), Arc::new(object.clone()));
-        old.is_none_or(|old| {
-            old.metadata.generation != object.metadata.generation || old.metadata.uid != object.metadata.uid
-        })
+        let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
+        let new = identity(&object);
+        let old = lock(&self.0).insert(key.clone(), Arc::new(object));
+        old.is_none_or(|old| identity(&old) != new)
     }
 
     /// The object is gone.
@@ -102,24 +102,37 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
         context.accounts.resolve(key, Resolved { state: before.state, refers: resolved.refers });
         return false;
     }
-    if let Ok(account) = &resolved.state
-        && let Ok(limits) = account.spec.account_limits()
-    {
-        let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period }).collect();
-        context.turns.configure(&account.key, Limits { windows, concurrency: limits.concurrency });
-        // another spec or CA may be what a refused credential was missing
-        context.turns.credential_changed(&account.key);
-    }
+    let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
     let before = context.accounts.resolve(key, resolved);
+    if let Some(account) = now {
+        configure(context, &account);
+    }
     if let Some(Resolved { state: Ok(old), .. }) = before {
         retire(context, &old.key);
     }
     true
 }
 
+/// The limits of an account: all windows of all provider objects that share it, and the least concurrency.
+fn configure(context: &Context, account: &AccountKey) {
+    let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
+    for limits in context.accounts.sharing(account).iter().filter_map(|shared| shared.spec.account_limits().ok()) {
+        let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period });
+        for window in windows {
+            if !all.windows.contains(&window) {
+                all.windows.push(window);
+            }
+        }
+        all.concurrency = all.concurrency.min(limits.concurrency);
+    }
+    context.turns.configure(account, all);
+}
+
 fn retire(context: &Context, account: &AccountKey) {
-    if !context.accounts.uses(account) {
+    if context.accounts.sharing(account).is_empty() {
         context.turns.retire(account);
+    } else {
+        configure(context, account);
     }
 }
 

@@ -120,10 +120,9 @@ async fn probe(context: &Context, seen: &Seen) {
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
             context.open_gate();
-            let found = found.map(Arc::new);
             context.memos.change(&seen.token.key, |memo| {
                 memo.trouble = None;
-                memo.probe = Some((clock::now().wall, found));
+                memo.probe = Some((clock::now().wall, found.into()));
             });
         }
         Err(error) => trouble(context, seen, &error),
@@ -273,7 +272,7 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
                 Ok(Some(facts)) if facts.labelled => context.secrets.learn(&seen.secret_key, facts),
                 Ok(found) => {
                     context.secrets.forget(&seen.secret_key);
-                    let probe = Some((clock::now().wall, found.map(Arc::new)));
+                    let probe = Some((clock::now().wall, found.into()));
                     context.memos.change(key, |memo| memo.probe = probe);
                 }
                 Err(error) => trouble(context, seen, &error),
@@ -334,7 +333,8 @@ async fn issue(context: &Context, seen: &Seen) {
     }
     let begun = clock::now();
     let limit = room.min(context.settings.provider_timeout);
-    let result = tokio::time::timeout(limit, account.issuer.issue(request)).await.unwrap_or_else(|_| Err(timed_out(limit)));
+    let result =
+        tokio::time::timeout(limit, account.issuer.issue(request)).await.unwrap_or_else(|_| Err(timed_out(limit)));
     let took = begun.mono.elapsed();
     let now = clock::now();
     context.note_skew(account);
@@ -375,10 +375,10 @@ fn material(seen: &Seen, issued: Issued) -> Material {
         token: issued.token,
         issued_at: issued.issued_at.trunc_subsecs(0),
         expires_at: issued.expires_at.trunc_subsecs(0),
-        request: seen.request.as_ref().map_or_else(
-            || crate::plan::hash::Hash::of([b"".as_slice()]),
-            crate::plan::hash::request_hash,
-        ),
+        request: seen
+            .request
+            .as_ref()
+            .map_or_else(|| crate::plan::hash::Hash::of([b"".as_slice()]), crate::plan::hash::request_hash),
         renew_request: seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some()),
         previous: None,
     }

@@ -42,6 +42,7 @@ pub async fn run(
         recorder: Recorder::new(client.clone(), reporter),
         applier: Applier::new(client.clone()),
         settings,
+        http: super::HttpPool::default(),
         lease,
         metrics: metrics.clone(),
         tokens: super::Tokens::default(),
@@ -69,7 +70,7 @@ pub async fn run(
     let listening = context.clone();
     let work = tokio::spawn(work.for_each(move |result| {
         if let Err(ControllerError::ObjectNotFound(object)) = &result {
-            gone(&listening, &object.namespace, &object.name);
+            gone(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
         }
         std::future::ready(())
     }));
@@ -98,12 +99,11 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
-fn gone(context: &Context, namespace: &Option<String>, name: &str) {
-    let key = ObjectKey::new(namespace.as_deref().unwrap_or_default(), name);
-    if context.take_grant(&key) {
+fn gone(context: &Context, key: &ObjectKey) {
+    if context.take_grant(key) {
         context.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
-    context.forget(&key);
+    context.forget(key);
 }
 
 /// Tokens that were issued but not written yet are tried until they are.

@@ -122,7 +122,12 @@ impl Secrets {
     }
 
     /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed.
-    pub(super) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: &Event<SecretMeta>) -> Vec<ObjectKey> {
+    pub(super) fn apply(
+        &self,
+        relist: &mut Relist,
+        namespace: Option<&str>,
+        event: &Event<SecretMeta>,
+    ) -> Vec<ObjectKey> {
         match event {
             Event::Init => {
                 if relist.begin() {

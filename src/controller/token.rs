@@ -184,7 +184,10 @@ impl From<Wire> for Token {
         let mut hasher = DefaultHasher::new();
         (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &renew_requested_at).hash(&mut hasher);
         Token {
-            key: ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()),
+            key: ObjectKey::new(
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default(),
+            ),
             uid: Uid::parse(meta.uid.as_deref().unwrap_or_default()),
             version: resource_version(meta.resource_version.as_deref()),
             status: status.map(|status| status_facts(&status, named.unwrap_or_default())).unwrap_or_default(),

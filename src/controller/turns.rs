@@ -39,12 +39,6 @@ impl Turns {
         lock(&self.budgets).retire(account);
     }
 
-    /// The account's credential is another one now.
-    pub(super) fn credential_changed(&self, account: &AccountKey) {
-        lock(&self.budgets).credential_changed(account);
-        self.changed.notify_one();
-    }
-
     /// Asks for a turn.
     pub(super) fn ask(&self, account: &AccountKey, ask: Ask, now: Now) {
         lock(&self.budgets).enqueue(account, ask, now);
@@ -100,8 +94,9 @@ impl Turns {
         if state.locked_for.is_some() {
             return Some(Hindrance {
                 reason: "CredentialRejected",
-                message: "the provider refuses the account's credential: tried again when it changes, else every 15 min"
-                    .to_owned(),
+                message:
+                    "the provider refuses the account's credential: tried again when it changes, else every 15 min"
+                        .to_owned(),
             });
         }
         state.throttled_for.map(|_| Hindrance {

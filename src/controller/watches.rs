@@ -36,7 +36,7 @@ pub(super) async fn start(client: &Client, context: &Arc<Context>) {
         credential_scopes.push(Some(cluster.clone()));
     }
     for scope in credential_scopes {
-        ready.push(credentials(client, context, scope));
+        ready.push(credentials(client, context, scope.as_deref()));
     }
     for scope in &scopes {
         ready.push(providers(client, context, scope.clone(), "TokenProvider"));
@@ -118,9 +118,9 @@ fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) -> on
     })
 }
 
-fn credentials(client: &Client, context: &Arc<Context>, scope: Option<String>) -> oneshot::Receiver<()> {
+fn credentials(client: &Client, context: &Arc<Context>, scope: Option<&str>) -> oneshot::Receiver<()> {
     let labelled = format!("{}=true", names::CREDENTIALS);
-    let events = watch(api::<SecretMeta>(client, scope.as_deref()), config().labels(&labelled));
+    let events = watch(api::<SecretMeta>(client, scope), config().labels(&labelled));
     let context = context.clone();
     feed(events, move |event| {
         let (Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) = event else { return };
@@ -145,7 +145,12 @@ pub(super) fn provider_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
-fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kind: &'static str) -> oneshot::Receiver<()> {
+fn providers(
+    client: &Client,
+    context: &Arc<Context>,
+    scope: Option<String>,
+    kind: &'static str,
+) -> oneshot::Receiver<()> {
     let resource = provider_resource(kind);
     let api: Api<DynamicObject> = match &scope {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use std::time::Duration;
 
 /// The longest time that a provider's own wish is honoured for.
-const LONGEST_WISH: TimeDelta = TimeDelta::hours(1);
+const LONGEST_WISH: Duration = Duration::from_hours(1);
 
 /// When to try again after the `attempts`-th failure in a row (1 for the first).
 ///
@@ -30,8 +30,8 @@ pub fn next_attempt(
     if let Some(left) = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero()) {
         wait = wait.min((left / 4).max(TimeDelta::seconds(1)));
     }
-    let wish = retry_after.and_then(|wish| TimeDelta::from_std(wish).ok()).unwrap_or_default();
-    now + wait.max(wish.min(LONGEST_WISH))
+    let wish = TimeDelta::from_std(retry_after.unwrap_or_default().min(LONGEST_WISH)).unwrap_or_default();
+    now + wait.max(wish)
 }
 
 /// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s.
@@ -64,7 +64,7 @@ mod tests {
             (Class::Transient, 40, None, None, 240.0, 300.0),
             (Class::Throttled, 1, Some(60), None, 60.0, 60.0),
             (Class::Throttled, 1, Some(60), Some(40), 60.0, 60.0),
-            (Class::Throttled, 1, Some(u64::MAX), None, 1.0, 3600.0),
+            (Class::Throttled, 1, Some(u64::MAX), None, 3600.0, 3600.0),
             (Class::Configuration, 1, None, None, 48.0, 60.0),
             (Class::Denied, 9, None, None, 1440.0, 1800.0),
             (Class::Denied, 9, None, Some(400), 100.0, 100.0),
@@ -73,8 +73,7 @@ mod tests {
             (Class::Transient, 40, None, Some(-50), 240.0, 300.0),
         ];
         for (class, attempts, wish, left, least, most) in cases {
-            let next =
-                next_attempt(class, attempts, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
+            let next = next_attempt(class, attempts, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
             let wait = (next - at(0)).as_seconds_f64();
             assert!(wait >= least && wait <= most, "{class:?} {attempts} {wish:?} {left:?}: {wait}");
         }

@@ -243,8 +243,7 @@ const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
 /// The next step (P01–P05, P07, P09).
 pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
-    let mut decision =
-        Decision { act: Act::Wait, wake: None, refusal: None, cause: None, delay: None, renewal: None };
+    let mut decision = Decision { act: Act::Wait, wake: None, refusal: None, cause: None, delay: None, renewal: None };
     if view.turn == Turn::Elsewhere {
         return Decision { act: Act::Withdraw, ..decision };
     }
@@ -302,7 +301,8 @@ fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<Own<'a>>, O
         return Err(Obstacle::Refused(foreign()));
     }
     if facts.deleting {
-        let waits = Refusal::new("SecretTerminating", "the Secret is being deleted: a new one is written when it is gone");
+        let waits =
+            Refusal::new("SecretTerminating", "the Secret is being deleted: a new one is written when it is gone");
         return Err(Obstacle::Refused(waits.again(TimeDelta::seconds(30))));
     }
     if data == DataView::Unverified {
@@ -346,9 +346,8 @@ fn forced<'a>(view: &View<'a>, facts: &SecretFacts) -> Option<&'a str> {
 
 fn former_serves(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
     view.former.is_some_and(|former| {
-        let due = former.life().map(|(issued, expires)| {
-            renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due
-        });
+        let due =
+            former.life().map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due);
         former.owner == Some(view.uid)
             && former.request == Some(wanted.request)
             && !former.deleting
@@ -399,10 +398,8 @@ fn issue(
             Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at }, ..decision }
         }
         Turn::Waiting(since) => {
-            decision.delay = view.failure.map(|failure| Delay {
-                reason: failure.reason.clone(),
-                message: failure.message.clone(),
-            });
+            decision.delay =
+                view.failure.map(|failure| Delay { reason: failure.reason.clone(), message: failure.message.clone() });
             if let Some(hindrance) = &view.hindrance {
                 decision.delay =
                     Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
@@ -499,3 +496,7 @@ fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {
 fn soonest(wake: &mut Option<Timestamp>, at: Timestamp) {
     *wake = Some(wake.map_or(at, |wake| wake.min(at)));
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

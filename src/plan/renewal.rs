@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn p02_renew_before_moves_it_and_falls_back_when_it_is_too_long() {
         let cases = [
-            (RenewBefore::Before(Duration::from_secs(600)), 3600, 2940, 3000, false),
+            (RenewBefore::Before(Duration::from_mins(10)), 3600, 2940, 3000, false),
             (RenewBefore::Percentage(50), 3600, 1620, 1800, false),
-            (RenewBefore::Before(Duration::from_secs(3600)), 3600, 2280, 2400, true),
+            (RenewBefore::Before(Duration::from_hours(1)), 3600, 2280, 2400, true),
             (RenewBefore::Before(Duration::from_secs(u64::MAX)), 3600, 2280, 2400, true),
             // a quarter of the life must pass between two issues
             (RenewBefore::Percentage(99), 3600, 900, 900, false),

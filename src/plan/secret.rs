@@ -172,9 +172,9 @@ fn content_hash<'a>(
     data: impl Iterator<Item = (&'a str, &'a [u8])>,
     annotations: &'a BTreeMap<String, String>,
 ) -> Hash {
-    let annotations = HASHED.iter().flat_map(|name| {
-        [name.as_bytes(), annotations.get(*name).map_or(b"".as_slice(), |value| value.as_bytes())]
-    });
+    let annotations = HASHED
+        .iter()
+        .flat_map(|name| [name.as_bytes(), annotations.get(*name).map_or(b"".as_slice(), |value| value.as_bytes())]);
     Hash::of(data.flat_map(|(key, value)| [key.as_bytes(), value]).chain(annotations))
 }
 
@@ -208,9 +208,10 @@ impl Shape {
         let data = |key: &String| secret.data.as_ref().and_then(|data| data.get(key));
         within(&self.labels, &secret.metadata.labels)
             && within(&self.annotations, &secret.metadata.annotations)
-            && self.data.iter().all(|(key, value)| {
-                data(key).is_some_and(|there| there.0 == value.expose_secret().as_bytes())
-            })
+            && self
+                .data
+                .iter()
+                .all(|(key, value)| data(key).is_some_and(|there| there.0 == value.expose_secret().as_bytes()))
     }
 }
 
@@ -253,9 +254,10 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
     let token_key = secret.metadata.annotations.as_ref()?.get(names::TOKEN_KEY)?;
     let (issued_at, expires_at) = facts.life()?;
     let previous_key = subject.spec.keys.previous_token.as_deref();
-    let previous = facts.previous_expires_at.time().and_then(|expires_at| {
-        Some(Previous { token: text(previous_key?)?, expires_at })
-    });
+    let previous = facts
+        .previous_expires_at
+        .time()
+        .and_then(|expires_at| Some(Previous { token: text(previous_key?)?, expires_at }));
     Some(Material {
         token: text(token_key)?,
         issued_at,

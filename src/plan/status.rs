@@ -95,7 +95,8 @@ fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) 
         _ => None,
     };
     let Some((_, expires)) = live else {
-        let (reason, message) = blocked(decision).unwrap_or(("Pending".into(), "the first token is being issued".into()));
+        let (reason, message) =
+            blocked(decision).unwrap_or(("Pending".into(), "the first token is being issued".into()));
         return Says::new(false, reason, message);
     };
     if now >= expires {

@@ -17,10 +17,7 @@ async fn p04_a_renewal_costs_one_call_two_writes_and_no_read() {
     assert_eq!(scene.issued(), 1);
 
     scene.proxy.reset_counts();
-    let renewed = scene
-        .until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2)
-        .await
-        .unwrap();
+    let renewed = scene.until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
     assert_ne!(first["status"]["expiresAt"], renewed["status"]["expiresAt"]);
     assert_ne!(scene.key_of("lobby", "token").await.unwrap().unwrap(), token);
     assert_eq!(scene.issued(), 2);
@@ -36,9 +33,9 @@ async fn p01_no_secret_holds_an_expired_token() {
     let scene = Scene::new("alive", OPERATOR).await.unwrap();
     scene.azure.video_indexer.control().set_life(Life::Seconds(40));
     let control = scene.azure.video_indexer.clone();
-    let truth = move |token: &str| control.control().knows(token).map(|token| token.expires_at);
+    let truth = move |token: &str| control.control().knows(token).map(|known| known.expires_at);
     let options = ObserverOptions::new(&scene.namespace);
-    let observer = Observer::start(&scene.plane.admin(), options, truth).unwrap();
+    let observer = Observer::start(scene.plane.admin(), options, truth).unwrap();
     let _operator = scene.operator().await.unwrap();
     for n in 0..5 {
         scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();

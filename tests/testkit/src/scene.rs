@@ -40,7 +40,7 @@ impl Scene {
         let namespace = plane.namespace(prefix).await?;
         let mut options = OperatorOptions::new(binary, login.through(proxy.url()), &namespace);
         options.allowed_endpoints = hosts(&azure);
-        options.rust_log = "info,video_token_operator=trace".to_owned();
+        "info,video_token_operator=trace".clone_into(&mut options.rust_log);
         Ok(Self { plane, client, azure, proxy, namespace, options })
     }
 

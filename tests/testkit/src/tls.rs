@@ -70,7 +70,7 @@ impl CertificateAuthority {
         Ok(reqwest::Client::builder().tls_certs_only([root]))
     }
 
-    /// What a server on this machine presents: a fresh key, and a certificate for localhost, 127.0.0.1 and ::1.
+    /// What a server on this machine presents: a fresh key, and a certificate for localhost, 127.0.0.1 and `::1`.
     pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
