@@ -239,7 +239,7 @@ mod tests {
         assert!(config.leader_elect && config.token_metrics && !config.allow_insecure_endpoints);
         assert_eq!(
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
-            [15, 10, 2, 30].map(Duration::from_secs)
+            [30, 20, 2, 10].map(Duration::from_secs)
         );
         assert_eq!(config.metrics_addr.to_string(), "0.0.0.0:8080");
         assert_eq!(config.log_format, LogFormat::Json);
@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_by_the_name_of_their_flag() {
         for (args, named) in [
-            (&["--lease-retry-period=10s"][..], &["--lease-retry-period (10s)", "--lease-renew-deadline (10s)"][..]),
-            (&["--lease-duration=10s"], &["--lease-renew-deadline (10s)", "--lease-duration (10s)"]),
+            (&["--lease-retry-period=20s"][..], &["--lease-retry-period (20s)", "--lease-renew-deadline (20s)"][..]),
+            (&["--lease-duration=20s"], &["--lease-renew-deadline (20s)", "--lease-duration (20s)"]),
             (&["--lease-duration=soon"], &["--lease-duration", "15s, 500ms or 1m30s"]),
             (&["--metrics-addr=8080"], &["--metrics-addr"]),
             (&["--service-cidr=10.0.0.0/33"], &["--service-cidr"]),
