@@ -2,21 +2,43 @@
 //! proxy, and the objects as a user would write them.
 
 use crate::emulator::{Azure, example};
-use crate::stand::{ApiProxy, ControlPlane, Operator, OperatorOptions, eventually, shared, yaml};
-use anyhow::Result;
+use crate::stand::{ApiProxy, ControlPlane, ControlPlaneOptions, Operator, OperatorOptions, eventually, shared, yaml};
+use anyhow::{Context, Result, bail};
+use chrono::{TimeDelta, Utc};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use std::ops::Deref;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Long enough for anything that should happen at once, on a machine that does other things too.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// The control plane of a scene: used as one, whoever else uses it.
+pub enum Plane {
+    /// All tests of this process use it; nobody may break it.
+    Shared(&'static ControlPlane),
+    /// The scene's own.
+    Own(Box<ControlPlane>),
+}
+
+impl Deref for Plane {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        match self {
+            Self::Shared(plane) => plane,
+            Self::Own(plane) => plane,
+        }
+    }
+}
+
 /// A namespace and all around it. Each test has its own.
 pub struct Scene {
     /// The control plane.
-    pub plane: &'static ControlPlane,
+    pub plane: Plane,
     /// As cluster admin.
     pub client: Client,
     /// Entra, and Resource Manager with Video Indexer.
@@ -32,7 +54,10 @@ pub struct Scene {
 impl Scene {
     /// A fresh namespace, with nothing in it.
     pub async fn bare(prefix: &str, binary: &str) -> Result<Self> {
-        let plane = shared().await?;
+        Self::on(Plane::Shared(shared().await?), prefix, binary).await
+    }
+
+    async fn on(plane: Plane, prefix: &str, binary: &str) -> Result<Self> {
         let client = plane.client()?;
         let azure = Azure::start().await?;
         let login = plane.operator_kubeconfig().await?;
@@ -46,10 +71,28 @@ impl Scene {
 
     /// The same with a `TokenProvider` named `indexer` that uses a client secret.
     pub async fn new(prefix: &str, binary: &str) -> Result<Self> {
-        let scene = Self::bare(prefix, binary).await?;
+        Self::bare(prefix, binary).await?.furnished().await
+    }
+
+    /// As [`Self::new`], on a control plane of its own, which the test may break.
+    pub async fn private(prefix: &str, binary: &str) -> Result<Self> {
+        let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
+        Self::on(Plane::Own(Box::new(plane)), prefix, binary).await?.furnished().await
+    }
+
+    async fn furnished(self) -> Result<Self> {
+        let scene = self;
         scene.apply(&scene.credentials("azure-login", example::CLIENT_SECRET)).await?;
         scene.apply(&scene.provider("indexer", &client_secret("azure-login"))).await?;
         Ok(scene)
+    }
+
+    /// The scene's own control plane, to be broken. Errors: it is the shared one.
+    pub fn plane_mut(&mut self) -> Result<&mut ControlPlane> {
+        match &mut self.plane {
+            Plane::Own(plane) => Ok(plane),
+            Plane::Shared(_) => bail!("the shared control plane may not be broken"),
+        }
     }
 
     /// Starts the operator and waits until it is ready.
@@ -144,6 +187,54 @@ impl Scene {
         let secret = self.secrets().get_opt(secret).await?;
         let bytes = secret.and_then(|secret| secret.data?.remove(key));
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
+    }
+
+    /// The token in a Secret that is there.
+    pub async fn held(&self, secret: &str) -> Result<String> {
+        self.key_of(secret, "token").await?.with_context(|| format!("no token in the Secret {secret}"))
+    }
+
+    /// Asks for a renewal by the annotation, and returns its value: another at each call.
+    pub async fn force_renewal(&self, name: &str) -> Result<String> {
+        // ahead, so that it is after the issue of whatever token is there
+        let asked = (Utc::now() + TimeDelta::minutes(1)).to_rfc3339();
+        self.patch(name, &json!({"metadata": {"annotations": {"videotoken.dev/renew-requested-at": asked}}})).await?;
+        Ok(asked)
+    }
+
+    /// Waits until the object is at rest: ready, nothing under way, and its status speaks of the Secret as it is, which
+    /// holds a live token of this Azure's. Returns that token.
+    pub async fn settled(&self, name: &str) -> Result<String> {
+        let (tokens, secrets) = (self.tokens(), self.secrets());
+        let probe = async || -> Result<String> {
+            let object = serde_json::to_value(tokens.get(name).await?)?;
+            let status = &object["status"];
+            let secret = secrets.get(status["secretName"].as_str().unwrap_or(name)).await?;
+            let annotations = secret.metadata.annotations.unwrap_or_default();
+            let mut data = secret.data.unwrap_or_default();
+            let key = annotations.get("videotoken.dev/token-key").context("no annotation token-key")?;
+            let token = String::from_utf8(data.remove(key).context("no token")?.0)?;
+            let known = self.azure.video_indexer.control().knows(&token).context("nobody issued the token")?;
+            if !known.is_good(Utc::now()) {
+                bail!("the token isn't good any more");
+            }
+            let at_rest = condition(&object, "Ready")["status"] == "True"
+                && condition(&object, "Issuing")["status"] == "False"
+                && status["observedGeneration"] == object["metadata"]["generation"]
+                && status["secretResourceVersion"] == json!(secret.metadata.resource_version)
+                && status["expiresAt"] == json!(annotations.get("videotoken.dev/expires-at"));
+            if at_rest { Ok(token) } else { bail!("{annotations:?} {status}") }
+        };
+        let probe = async || probe().await.map_err(|error| format!("{error:#}"));
+        Ok(eventually(SOON, &format!("{name} at rest"), probe).await)
+    }
+
+    /// Waits until the operator has had time for all that was asked of it before: a new object is served last.
+    pub async fn fence(&self) -> Result<String> {
+        let name = format!("fence-{}", &Uuid::new_v4().simple().to_string()[..8]);
+        self.apply(&self.token(&name, &json!({}))).await?;
+        self.settled(&name).await?;
+        Ok(name)
     }
 
     /// How many tokens Video Indexer has issued.

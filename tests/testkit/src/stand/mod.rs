@@ -25,5 +25,5 @@ pub use controlplane::{ControlPlane, ControlPlaneOptions, shared};
 pub use kubeconfig::Kubeconfig;
 pub use observer::{Observer, ObserverOptions};
 pub use operator::{Operator, OperatorOptions};
-pub use proxy::{ApiProxy, Failure, Matcher, Traffic};
+pub use proxy::{ApiProxy, Failure, Held, Matcher, Traffic};
 pub use wait::eventually;
