@@ -47,7 +47,8 @@ async fn killed_at(scene: &Scene, step: Step, operator: &mut Operator, begin: im
             Late(None)
         }
         Step::SecretSent | Step::SecretLate | Step::SecretStored => {
-            let held = if step == Step::SecretStored { scene.proxy.hold_answer(secret) } else { scene.proxy.hold(secret) };
+            let held =
+                if step == Step::SecretStored { scene.proxy.hold_answer(secret) } else { scene.proxy.hold(secret) };
             begin.await;
             held.wait().await;
             operator.kill9();
@@ -62,7 +63,8 @@ async fn killed_at(scene: &Scene, step: Step, operator: &mut Operator, begin: im
             let stored = scene.proxy.hold_answer(secret);
             begin.await;
             stored.wait().await;
-            let held = if step == Step::StatusSent { scene.proxy.hold(status) } else { scene.proxy.hold_answer(status) };
+            let held =
+                if step == Step::StatusSent { scene.proxy.hold(status) } else { scene.proxy.hold_answer(status) };
             stored.release();
             held.wait().await;
             operator.kill9();

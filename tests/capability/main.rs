@@ -3,6 +3,7 @@
 
 mod crash;
 mod life;
+mod restart;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");
