@@ -115,8 +115,9 @@ struct Gate {
     closed_until: Option<tokio::time::Instant>,
 }
 
-/// A closed gate lets one try through after this.
-const GATE: Duration = Duration::from_secs(5);
+/// A closed gate opens at the first request that succeeds. What failed is tried again every 15 s at the latest; should its
+/// object be gone, the gate opens by itself after this.
+const GATE: Duration = Duration::from_mins(1);
 
 impl Context {
     /// Reconciles the object soon.

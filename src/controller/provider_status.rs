@@ -6,6 +6,7 @@ use super::secrets::lock;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::provider_status::ProviderStatus;
 use crate::clock;
+use crate::metrics::API_SERVER;
 use crate::plan::hash::Hash;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -64,9 +65,11 @@ fn compose(context: &Context, resolved: &Resolved, generation: Option<i64>, befo
         } else {
             ("Oversubscribed", false, "WithinBudget".to_owned(), "its tokens ask for less than the limits".to_owned())
         });
-        let skew = account.issuer.clock_skew().filter(|skew| skew.abs() > SKEW);
-        if let Some(minutes) = skew.map(|skew| skew / 60) {
-            let message = format!("the provider's clock differs from the operator's by {minutes} min: check both");
+        let clocks =
+            [("provider", account.issuer.clock_skew()), ("API server", context.metrics.clock_skew(API_SERVER))];
+        let skewed = clocks.into_iter().find_map(|(whose, skew)| Some((whose, skew.filter(|skew| skew.abs() > SKEW)?)));
+        if let Some((whose, skew)) = skewed {
+            let message = format!("the {whose}'s clock differs from the operator's by {} min: check both", skew / 60);
             says.push(("ClockSkewed", true, "ClockSkewed".to_owned(), message));
         }
     }

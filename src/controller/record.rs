@@ -38,6 +38,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
     }
     match context.applier.status(&*seen.token, &status).await {
         Ok(version) => {
+            context.open_gate();
             context.tokens.learn_status(&seen.token, facts, &version);
             context.memos.change(key, settled(seen));
             events::transitions(context, seen, &status).await;

@@ -209,3 +209,69 @@ impl From<Wire> for Token {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let names = prop_oneof![
+                Just("secret"),
+                Just("name"),
+                Just("scope"),
+                Just("videoIndexer"),
+                Just("conditions"),
+                Just("lifetime"),
+                Just("providerRef"),
+                Just("lastFailure"),
+                Just("issuances"),
+                Just("expiresAt")
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(names.prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_spec_and_status_deserialise(spec in json_value(), status in json_value()) {
+            let object = json!({"metadata": {"name": "a", "namespace": "b", "uid": "c"}, "spec": spec, "status": status});
+            let token: Token = serde_json::from_value(object).unwrap();
+            let _ = token.spec();
+            prop_assert_eq!(token.key, ObjectKey::new("b", "a"));
+        }
+    }
+
+    #[test]
+    fn a_spec_that_cant_be_read_names_its_field() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"providerRef": {"name": "p"}, "scope": 5}});
+        let token: Token = serde_json::from_value(object).unwrap();
+        assert!(token.spec().unwrap_err().starts_with("spec.scope: invalid type: integer `5`"), "{:?}", token.spec());
+    }
+
+    #[test]
+    fn only_what_counts_wakes() {
+        let object = |generation: i64, annotations: Value, labels: Value, status: Value| -> Token {
+            let meta = json!({"name": "a", "namespace": "b", "uid": "c", "generation": generation,
+                "annotations": annotations, "labels": labels, "managedFields": [{"manager": "x"}]});
+            serde_json::from_value(json!({"metadata": meta, "spec": {}, "status": status})).unwrap()
+        };
+        let base = object(1, json!({}), json!({}), json!({}));
+        assert!(!base.wakes(&object(1, json!({"theirs": "x"}), json!({"l": "x"}), json!({"issuances": 3}))));
+        assert!(base.wakes(&object(2, json!({}), json!({}), json!({}))));
+        assert!(base.wakes(&object(1, json!({"videotoken.dev/renew-requested-at": "now"}), json!({}), json!({}))));
+    }
+}

@@ -99,6 +99,10 @@ fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) -> one
     let events = watch(api::<Token>(client, scope.as_deref()), config());
     let (context, mut relist) = (context.clone(), Relist::default());
     feed(events, move |event| {
+        if let Event::Delete(token) = &event {
+            // what is remembered must not pass to another object of the same name
+            context.forget(&token.key);
+        }
         for key in context.tokens.apply(&mut relist, scope.as_deref(), event) {
             context.wake(&key);
         }

@@ -267,3 +267,7 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
         previous,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

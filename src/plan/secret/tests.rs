@@ -1,0 +1,138 @@
+use super::*;
+use crate::plan::facts::secret_facts;
+use k8s_openapi::ByteString;
+
+const UID: &str = "11111111-2222-4333-8444-555555555555";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+}
+
+fn material() -> Material {
+    Material {
+        token: "a.token.of-mine".into(),
+        issued_at: at(0),
+        expires_at: at(3600),
+        request: Hash::of([b"request".as_slice()]),
+        renew_request: None,
+        previous: None,
+    }
+}
+
+fn spec(json: serde_json::Value) -> SecretSpec {
+    serde_json::from_value(json).unwrap()
+}
+
+fn templated() -> SecretSpec {
+    spec(json!({"keys": {"previousToken": "before"}, "template": {
+        "labels": {"app": "player"}, "annotations": {"team": "video"},
+        "data": {"config.json": "{\"token\": {{ token | tojson }}, \"until\": \"{{ expires_at }}\"}"}}}))
+}
+
+/// The Secret as the API server would give it back.
+fn stored(spec: &SecretSpec, material: &Material) -> Secret {
+    let key = ObjectKey::new("ns", "lobby");
+    let manifest = shape(Subject { key: &key, uid: UID, spec }, material).unwrap().manifest(Guard::Create);
+    serde_json::from_value(manifest).unwrap()
+}
+
+fn look(spec: &SecretSpec, secret: &Secret) -> Verdict {
+    let key = ObjectKey::new("ns", "lobby");
+    inspect(secret, &secret_facts(&secret.metadata), Subject { key: &key, uid: UID, spec })
+}
+
+#[test]
+fn the_secret_holds_what_the_spec_asks_for_and_is_guarded() {
+    let key = ObjectKey::new("ns", "lobby");
+    let spec = templated();
+    let shape = shape(Subject { key: &key, uid: UID, spec: &spec }, &material()).unwrap();
+    let created = shape.manifest(Guard::Create);
+    assert_eq!(created["metadata"]["resourceVersion"], "1");
+    assert_eq!(created["metadata"]["name"], "lobby");
+    assert_eq!(created["metadata"]["labels"]["app.kubernetes.io/managed-by"], "video-token-operator");
+    assert_eq!(created["metadata"]["ownerReferences"][0]["blockOwnerDeletion"], false);
+    let read = |name: &str| String::from_utf8(BASE64.decode(created["data"][name].as_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(read("token"), "a.token.of-mine");
+    assert_eq!(read("expires-at"), wire_time::text(at(3600)));
+    assert_eq!(
+        read("config.json"),
+        format!("{{\"token\": \"a.token.of-mine\", \"until\": \"{}\"}}", wire_time::text(at(3600)))
+    );
+    let replaced = shape.manifest(Guard::Replace { uid: "u", resource_version: 42 });
+    assert_eq!((&replaced["metadata"]["uid"], &replaced["metadata"]["resourceVersion"]), (&json!("u"), &json!("42")));
+}
+
+#[test]
+fn retained_secrets_have_no_owner() {
+    let spec = spec(json!({"deletionPolicy": "Retain"}));
+    assert!(stored(&spec, &material()).metadata.owner_references.is_none());
+}
+
+#[test]
+fn p11_a_shape_shows_no_token() {
+    let key = ObjectKey::new("ns", "lobby");
+    let spec = templated();
+    let shape = shape(Subject { key: &key, uid: UID, spec: &spec }, &material()).unwrap();
+    assert!(!format!("{shape:?} {:?}", material()).contains("of-mine"));
+}
+
+#[test]
+fn p09_what_another_hand_did_is_told_apart() {
+    type Change = fn(&mut Secret);
+    fn data(secret: &mut Secret) -> &mut std::collections::BTreeMap<String, ByteString> {
+        secret.data.as_mut().unwrap()
+    }
+    fn annotations(secret: &mut Secret) -> &mut std::collections::BTreeMap<String, String> {
+        secret.metadata.annotations.as_mut().unwrap()
+    }
+    let cases: [(&str, Change, &str); 11] = [
+        ("nothing", |_| {}, "intact"),
+        ("a foreign key", |s| drop(data(s).insert("theirs".into(), ByteString(b"x".to_vec()))), "intact"),
+        ("a foreign annotation", |s| drop(annotations(s).insert("theirs".into(), "x".into())), "intact"),
+        ("a templated key", |s| drop(data(s).insert("config.json".into(), ByteString(b"x".to_vec()))), "altered"),
+        ("a templated key is gone", |s| drop(data(s).remove("config.json")), "altered"),
+        ("a label is gone", |s| drop(s.metadata.labels.as_mut().unwrap().remove("app")), "altered"),
+        ("the token", |s| drop(data(s).insert("token".into(), ByteString(b"x".to_vec()))), "lost"),
+        ("the token is gone", |s| drop(data(s).remove("token")), "lost"),
+        ("the token is no text", |s| drop(data(s).insert("token".into(), ByteString(vec![0xff]))), "lost"),
+        (
+            "the expiry",
+            |s| drop(annotations(s).insert(names::EXPIRES_AT.into(), "2099-01-01T00:00:00Z".into())),
+            "lost",
+        ),
+        ("all data is gone", |s| s.data = None, "lost"),
+    ];
+    let spec = templated();
+    for (what, change, expected) in cases {
+        let mut secret = stored(&spec, &material());
+        change(&mut secret);
+        let verdict = match look(&spec, &secret) {
+            Verdict::Intact(_) => "intact",
+            Verdict::Altered(_) => "altered",
+            Verdict::Lost => "lost",
+        };
+        assert_eq!(verdict, expected, "{what}");
+    }
+}
+
+#[test]
+fn p03_another_shape_keeps_the_token() {
+    let secret = stored(&templated(), &material());
+    let other = spec(json!({"keys": {"token": "access-token", "expiresAt": "until"}}));
+    let Verdict::Altered(kept) = look(&other, &secret) else { panic!("the token is whole") };
+    assert_eq!(kept.token.expose_secret(), "a.token.of-mine");
+    assert_ne!(render_hash(&templated()), render_hash(&other));
+    let named = SecretSpec { name: Some("elsewhere".into()), ..templated() };
+    assert_eq!(render_hash(&templated()), render_hash(&named));
+}
+
+#[test]
+fn the_previous_token_is_kept_and_read_back() {
+    let mut before = material();
+    before.previous = Some(Previous { token: "the.one.before".into(), expires_at: at(600) });
+    let secret = stored(&templated(), &before);
+    let Verdict::Intact(read) = look(&templated(), &secret) else { panic!("intact") };
+    assert_eq!(read.previous.unwrap().token.expose_secret(), "the.one.before");
+    let off = spec(json!({}));
+    assert!(!stored(&off, &before).data.unwrap().values().any(|value| value.0 == b"the.one.before"));
+}
