@@ -16,7 +16,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -361,7 +361,7 @@ fn arguments(line: &str) -> Vec<String> {
 }
 
 /// Writes the API server's certificate, the key pair of `ServiceAccount` tokens and the administrator's token; returns
-/// the CA's certificate. ECDSA all of it: cheap to make and to check.
+/// the CA's certificate. ECDSA, cheap to make and to check, but for the key pair: Entra takes RS256 alone.
 fn write_credentials(directory: &Scratch, token: &str) -> Result<String> {
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -375,7 +375,7 @@ fn write_credentials(directory: &Scratch, token: &str) -> Result<String> {
     directory.write("apiserver.crt", &certificate.pem())?;
     directory.write("apiserver.key", &key.serialize_pem())?;
 
-    let accounts = KeyPair::generate()?;
+    let accounts = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
     directory.write("sa.key", &accounts.serialize_pem())?;
     directory.write("sa.pub", &accounts.public_key_pem())?;
     directory.write("tokens.csv", &format!("{token},admin,admin,\"system:masters\"\n"))?;
