@@ -1,0 +1,64 @@
+# `make` alone says what there is. Needs GNU make and a POSIX shell.
+
+CARGO ?= cargo
+# KEEP=1 leaves the demo running.
+KEEP ?=
+# Arguments for the bench: make bench ARGS='--objects 500'
+ARGS ?=
+
+# cargo shares out its own jobs; neither it nor a build script may read ours.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench crds control-plane needs-rust needs-control-plane
+
+# $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
+need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
+
+# Where cargo puts what it builds: CARGO_TARGET_DIR, or what its configuration says.
+target_dir = $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 14
+
+demo: needs-control-plane needs-rust control-plane ## from nothing to a table of tokens, and one live renewal; KEEP=1 leaves it running
+	@echo 'Building the operator and the demo.'
+	@$(CARGO) build --workspace --bins
+	@KEEP='$(KEEP)' "$$($(target_dir))/debug/demo"
+
+test: needs-control-plane needs-rust control-plane ## every test, against a real API server
+	@echo 'Building the tests.'
+	@$(CARGO) test --workspace --no-run
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  echo '$(CARGO) nextest run --workspace'; \
+	  $(CARGO) nextest run --workspace && $(CARGO) test --workspace --doc; \
+	else \
+	  echo '$(CARGO) test --workspace'; \
+	  $(CARGO) test --workspace; \
+	fi
+
+lint: needs-rust ## formatting and lints; each warning is an error
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt." >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy." >&2; exit 1; }
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: needs-control-plane needs-rust control-plane ## tokens per second, writes per renewal, memory, restart; into target/bench.json
+	@echo 'Building the operator and the bench, optimised.'
+	@$(CARGO) build --release -p video-token-operator
+	@$(CARGO) run --release -p testkit --bin bench -- $(ARGS)
+
+crds: needs-rust ## write crds/ anew from the types
+	@UPDATE=1 $(CARGO) test --quiet --test crds
+	@git status --short crds 2>/dev/null || true
+
+control-plane:
+	@tests/controlplane/build.sh >/dev/null
+
+needs-rust:
+	@$(call need,$(CARGO),Rust with rustup from https://rustup.rs)
+	@$(call need,cc,a C compiler: the package gcc or clang)
+
+needs-control-plane:
+	@$(call need,bash,bash)
+	@test -n "$$KUBEBUILDER_ASSETS" || { $(call need,go,Go from https://go.dev/dl) }
