@@ -10,10 +10,11 @@ mod stand;
 mod story;
 mod tokens;
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use screen::Screen;
 use stand::Stand;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
             screen.strong(&format!("\nAll of it held, in {seconds:.0} s."));
             ExitCode::SUCCESS
         }
+        Err(error) if error.is::<Interrupted>() => {
+            screen.strong(&format!("\nInterrupted after {seconds:.0} s. Everything is stopped and removed."));
+            ExitCode::from(130)
+        }
         Err(error) => {
             screen.strong(&format!("\nThe demo failed after {seconds:.0} s: {error:#}"));
             ExitCode::FAILURE
@@ -48,7 +53,9 @@ async fn demo(screen: &mut Screen) -> Result<()> {
     screen.strong("video-token-operator: from nothing to a table of tokens");
     let stand = unless_interrupted(Stand::start(screen)).await?;
     if let Err(error) = unless_interrupted(tell(screen, &stand)).await {
-        screen.note(format_args!("\nThe operator's log ends with:\n{}", stand.log_tail()));
+        if !error.is::<Interrupted>() {
+            screen.note(format_args!("\nThe operator's log ends with:\n{}", stand.log_tail()));
+        }
         return Err(error);
     }
     if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
@@ -58,8 +65,8 @@ async fn demo(screen: &mut Screen) -> Result<()> {
 }
 
 async fn tell(screen: &mut Screen, stand: &Stand) -> Result<()> {
-    let applied = Instant::now();
     example::apply(screen, stand).await?;
+    let applied = Instant::now();
     story::table(screen, stand, applied).await?;
     let first = story::secret(screen, stand).await?;
     story::renewal(screen, stand, first).await?;
@@ -91,7 +98,7 @@ async fn clean_up(screen: &mut Screen, mut stand: Stand) -> Result<()> {
 async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
-        stop = interrupted() => Err(stop.err().unwrap_or_else(|| anyhow!("interrupted; everything is stopped"))),
+        stop = interrupted() => Err(stop.err().unwrap_or_else(|| Interrupted.into())),
     }
 }
 
@@ -103,4 +110,16 @@ async fn interrupted() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// The demo was asked to stop.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::error::Error for Interrupted {}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
 }
