@@ -7,6 +7,7 @@ use super::events;
 use super::memo::Outcome;
 use crate::clock;
 use crate::plan::decide::Decision;
+use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
 use chrono::TimeDelta;
 
@@ -32,6 +33,12 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
     };
     let status = compose(&seen.view(), decision, &told, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
+    // a token on its way tells of itself when it is stored, in the one status write (P04); a wait that lasts has a reason
+    let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
+    let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
+    if on_its_way && ready(&facts) == ready(&seen.token.status) {
+        return;
+    }
     if facts.hash == seen.token.status.hash {
         context.memos.change(key, settled(seen));
         return;
