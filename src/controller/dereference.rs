@@ -60,7 +60,7 @@ impl Seen {
         let token = context.tokens.get(key)?;
         let memo = context.memos.get(key);
         let secret_key = token.secret_key();
-        let (secret, absent) = match (context.secrets.get(&secret_key), recent_probe(&memo, now.wall)) {
+        let (secret, absent) = match (context.secrets.get(&secret_key), recent_probe(&token, &memo, now.wall)) {
             (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
             (None, found) => (None, matches!(found, Some(Found::Nothing))),
         };
@@ -125,15 +125,14 @@ impl Seen {
                     suspend: spec.suspend,
                 })
             })
-            .and_then(|wanted| match context.tokens.rival(&self.token) {
-                None => Ok(wanted),
-                Some(rival) => Err(Refusal::new(
-                    "SecretClaimed",
-                    format!(
-                        "spec.secret.name: {} is older and has the Secret {}: choose another name",
-                        rival.key.name, self.secret_key.name
-                    ),
-                )),
+            .and_then(|wanted| {
+                let holder = self.secret.as_ref().and_then(|facts| facts.owner);
+                let Some(rival) = context.tokens.rival(&self.token, holder) else { return Ok(wanted) };
+                let (rival, secret) = (&rival.key.name, &self.secret_key.name);
+                let message = format!(
+                    "spec.secret.name: the VideoAccessToken {rival} has the Secret {secret}: choose another name"
+                );
+                Err(Refusal::new("SecretClaimed", message))
             });
         self.account = Some(account);
         Some(wanted)
@@ -231,8 +230,9 @@ impl Seen {
     }
 }
 
-fn recent_probe(memo: &Memo, now: Timestamp) -> Option<Found> {
-    memo.probe.as_ref().filter(|(at, _)| now - *at < PROBE_LASTS).map(|(_, found)| found.clone())
+fn recent_probe(token: &Token, memo: &Memo, now: Timestamp) -> Option<Found> {
+    let current = memo.probe.as_ref().filter(|probe| probe.of == token.wake && now - probe.at < PROBE_LASTS);
+    current.map(|probe| probe.found.clone())
 }
 
 /// What is known of the data: what memory saw at this version, or what the status recorded.

@@ -20,8 +20,8 @@ pub(super) struct Memo {
     pub(super) held: Option<Arc<Held>>,
     /// What is known of the Secret's data at a resourceVersion.
     pub(super) data: Option<(u64, DataView)>,
-    /// What a metadata GET found at the Secret's name, and when.
-    pub(super) probe: Option<(Timestamp, Found)>,
+    /// What a metadata GET found at the Secret's name.
+    pub(super) probe: Option<Probe>,
     /// What the last attempt came to, until a status says so.
     pub(super) outcome: Option<Outcome>,
     /// A write that failed, and what was tried: a change of it excuses the failure.
@@ -36,6 +36,18 @@ pub(super) struct Memo {
     pub(super) expiry_assumed: Option<bool>,
     /// Something of this object was put right since the last status: told as an event.
     pub(super) repaired: bool,
+}
+
+/// One look at the Secret's name.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    /// When it was taken.
+    pub(super) at: Timestamp,
+    /// [`Token::wake`](super::token::Token::wake) of the object that it was taken for: one that has changed since may
+    /// name another Secret, and looks again.
+    pub(super) of: u64,
+    /// What was there.
+    pub(super) found: Found,
 }
 
 /// What stands at the Secret's name.

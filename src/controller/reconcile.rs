@@ -3,7 +3,7 @@
 use super::Context;
 use super::apply::{ApplyError, WRITE_TIMEOUT};
 use super::dereference::Seen;
-use super::memo::{Held, Outcome};
+use super::memo::{Held, Outcome, Probe};
 use super::record::record;
 use super::token::Token;
 use crate::api::key::ObjectKey;
@@ -122,7 +122,7 @@ async fn probe(context: &Context, seen: &Seen) {
             context.open_gate();
             context.memos.change(&seen.token.key, |memo| {
                 memo.trouble = None;
-                memo.probe = Some((clock::now().wall, found.into()));
+                memo.probe = Some(Probe { at: clock::now().wall, of: seen.token.wake, found: found.into() });
             });
         }
         Err(error) => trouble(context, seen, &error),
@@ -272,7 +272,7 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
                 Ok(Some(facts)) if facts.labelled => context.secrets.learn(&seen.secret_key, facts),
                 Ok(found) => {
                     context.secrets.forget(&seen.secret_key);
-                    let probe = Some((clock::now().wall, found.into()));
+                    let probe = Some(Probe { at: clock::now().wall, of: seen.token.wake, found: found.into() });
                     context.memos.change(key, |memo| memo.probe = probe);
                 }
                 Err(error) => trouble(context, seen, &error),

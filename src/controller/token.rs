@@ -35,8 +35,8 @@ pub(super) struct Token {
     secret_name: Option<Box<str>>,
     /// The spec as JSON; decoded when a reconcile runs.
     spec: Box<[u8]>,
-    /// Of what may wake the reconciler.
-    wake: u64,
+    /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
+    pub(super) wake: u64,
 }
 
 impl Token {

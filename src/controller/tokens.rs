@@ -151,10 +151,15 @@ impl Tokens {
         all
     }
 
-    /// The older object that names the same Secret, if there is one.
-    pub(super) fn rival(&self, token: &Token) -> Option<Arc<Token>> {
+    /// Another object that names the same Secret and goes before this one, if there is one: the one that the Secret
+    /// was written for (`holder`), or while there is none, the oldest. By age alone, two of the same second could take
+    /// the Secret from each other.
+    pub(super) fn rival(&self, token: &Token, holder: Option<Uid>) -> Option<Arc<Token>> {
         let claimants = self.claimants(&token.secret_key());
-        let others = claimants.iter().filter(|key| **key != token.key).filter_map(|key| self.get(key));
-        others.filter(|other| other.seniority() < token.seniority()).min_by_key(|other| other.seniority())
+        let first = claimants
+            .iter()
+            .filter_map(|key| self.get(key))
+            .min_by_key(|claimant| (Some(claimant.uid) != holder, claimant.seniority()))?;
+        (first.key != token.key).then_some(first)
     }
 }
