@@ -3,6 +3,7 @@
 
 mod crash;
 mod life;
+mod refusals;
 mod restart;
 
 /// The operator's program.

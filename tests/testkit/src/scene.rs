@@ -2,14 +2,18 @@
 //! proxy, and the objects as a user would write them.
 
 use crate::emulator::{Azure, example};
-use crate::stand::{ApiProxy, ControlPlane, ControlPlaneOptions, Operator, OperatorOptions, eventually, shared, yaml};
+use crate::stand::{
+    ApiProxy, ControlPlane, ControlPlaneOptions, Matcher, Operator, OperatorOptions, eventually, shared, yaml,
+};
 use anyhow::{Context, Result, bail};
 use chrono::{TimeDelta, Utc};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -121,6 +125,19 @@ impl Scene {
             "metadata": {"name": name, "namespace": self.namespace}})
     }
 
+    /// A `ClusterTokenProvider` for the example account, which admits these namespaces and scopes. It is the whole
+    /// cluster's: let its name begin with the test's namespace.
+    pub fn cluster_provider(&self, name: &str, auth: &Value, namespaces: &Value, scopes: &Value) -> Value {
+        let mut provider = self.provider(name, auth);
+        provider["kind"] = "ClusterTokenProvider".into();
+        provider["metadata"] = json!({"name": name});
+        provider["spec"]["allowedNamespaces"] = namespaces.clone();
+        if !scopes.is_null() {
+            provider["spec"]["allowedScopes"] = scopes.clone();
+        }
+        provider
+    }
+
     /// The example account at these emulators, as a provider's spec names it.
     pub fn account(&self, auth: &Value) -> Value {
         json!({"caBundle": self.azure.ca_pem(), "videoIndexer": {
@@ -182,6 +199,44 @@ impl Scene {
         Ok(())
     }
 
+    /// Deletes a token's object.
+    pub async fn delete_token(&self, name: &str) -> Result<()> {
+        self.tokens().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Changes the spec so that nothing else is asked for: a new generation.
+    pub async fn touch(&self, name: &str) -> Result<()> {
+        static TOUCHES: AtomicU32 = AtomicU32::new(0);
+        let share = 25 + TOUCHES.fetch_add(1, Ordering::Relaxed) % 20;
+        self.patch(name, &json!({"spec": {"renewBefore": null, "renewBeforePercentage": share}})).await
+    }
+
+    /// Merges into a Secret.
+    pub async fn patch_secret(&self, name: &str, patch: &Value) -> Result<()> {
+        self.secrets().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Sets a label of the test's namespace; `None` takes it away.
+    pub async fn label_namespace(&self, label: &str, value: Option<&str>) -> Result<()> {
+        let patch = json!({"metadata": {"labels": {label: value}}});
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The events about a token, oldest first: type, reason, and how often each was told.
+    pub async fn events(&self, token: &str) -> Result<Vec<(String, String, i32)>> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut events = api.list(&ListParams::default()).await?.items;
+        events.retain(|event| event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(token)));
+        events.sort_by_key(|event| event.event_time.as_ref().map(|at| at.0));
+        let told = |event: &Event| event.series.as_ref().map_or(1, |series| series.count);
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        Ok(events.iter().map(|event| (word(&event.type_), word(&event.reason), told(event))).collect())
+    }
+
     /// A key of a Secret.
     pub async fn key_of(&self, secret: &str, key: &str) -> Result<Option<String>> {
         let secret = self.secrets().get_opt(secret).await?;
@@ -235,6 +290,12 @@ impl Scene {
         self.apply(&self.token(&name, &json!({}))).await?;
         self.settled(&name).await?;
         Ok(name)
+    }
+
+    /// How often the operator tried to write a Secret of this name.
+    pub fn secret_writes(&self, name: &str) -> u64 {
+        let verbs = ["patch", "create", "update", "delete"];
+        verbs.iter().map(|verb| self.proxy.count(&Matcher::any().verb(verb).resource("secrets").name(name))).sum()
     }
 
     /// How many tokens Video Indexer has issued.
