@@ -163,3 +163,28 @@ fn jumped(last: Now, now: Now) -> bool {
     let passed = chrono::TimeDelta::from_std(now.mono - last.mono).unwrap_or_default();
     ((now.wall - last.wall) - passed).abs() > JUMP
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_a_jump_of_the_wall_clock_is_seen_and_a_long_pause_is_none() {
+        let start = clock::now();
+        let later = |wall_ms: i64, mono_ms: u64| Now {
+            wall: start.wall + chrono::TimeDelta::milliseconds(wall_ms),
+            mono: start.mono + Duration::from_millis(mono_ms),
+        };
+        for (wall, mono, expected) in [
+            (1000, 1000, false),
+            (600_000, 600_000, false),
+            (2900, 1000, false),
+            (3100, 1000, true),
+            (-5000, 1000, true),
+            (3_600_000, 1000, true),
+        ] {
+            assert_eq!(jumped(start, later(wall, mono)), expected, "{wall} ms against {mono} ms");
+        }
+    }
+}

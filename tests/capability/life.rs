@@ -48,3 +48,38 @@ async fn p01_no_secret_holds_an_expired_token() {
     assert!(report.expired().is_zero(), "{report}");
     assert!(report.faults().is_empty(), "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_secrets_that_are_not_ours_never_reach_the_operator() {
+    let scene = Scene::new("foreign", OPERATOR).await.unwrap();
+    let operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    let looks: Vec<_> = scene
+        .proxy
+        .log()
+        .into_iter()
+        .map(|exchange| exchange.request)
+        .filter(|request| request.resource == "secrets" && (request.verb == "list" || request.verb == "watch"))
+        .collect();
+    assert!(!looks.is_empty());
+    for look in looks {
+        assert!(look.selects && look.metadata_only, "{look:?}");
+    }
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p02_a_shorter_life_than_promised_sets_the_renewal() {
+    let scene = Scene::new("shorter", OPERATOR).await.unwrap();
+    scene.azure.video_indexer.control().set_life(Life::Seconds(600));
+    let _operator = scene.operator().await.unwrap();
+    // 12 h are asked for; 10 min are given
+    let object = scene.ready_token("lobby", &json!({"lifetime": "12h"})).await.unwrap();
+    let second = |member: &str| {
+        let text = object["status"][member].as_str().unwrap();
+        chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp()
+    };
+    let (issued, expires, renews) = (second("issuedAt"), second("expiresAt"), second("renewAt"));
+    assert!((expires - issued - 600).abs() <= 2, "{object}");
+    assert!((380 - 2..=400).contains(&(renews - issued)), "{object}");
+}

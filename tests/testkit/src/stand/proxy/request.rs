@@ -24,6 +24,8 @@ pub struct Request {
     pub name: String,
     /// The answer holds `PartialObjectMetadata`: no Secret's data.
     pub metadata_only: bool,
+    /// The query has a label selector.
+    pub selects: bool,
     /// The client.
     pub user_agent: String,
 }
@@ -36,6 +38,7 @@ impl Request {
             verb: method.as_str().to_lowercase(),
             resource: uri.path().to_owned(),
             metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
+            selects: uri.query().unwrap_or_default().contains("labelSelector="),
             user_agent: header(USER_AGENT).to_owned(),
             ..Self::default()
         };
