@@ -29,12 +29,11 @@ demo: needs-control-plane needs-rust control-plane ## from nothing to a table of
 test: needs-control-plane needs-rust control-plane ## every test, against a real API server
 	@echo 'Building the tests.'
 	@$(CARGO) test --workspace --no-run
+	@echo 'Running the tests.'
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	  echo '$(CARGO) nextest run --workspace'; \
-	  $(CARGO) nextest run --workspace && $(CARGO) test --workspace --doc; \
+	  $(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
 	else \
-	  echo '$(CARGO) test --workspace'; \
-	  $(CARGO) test --workspace; \
+	  $(CARGO) test --workspace --no-fail-fast; \
 	fi
 
 lint: needs-rust ## formatting and lints; each warning is an error
