@@ -237,6 +237,8 @@ impl Failure {
 fn backoff(error: &IssueError, failures: u32) -> Duration {
     let own = match error.class {
         Class::Credential => AFTER_REJECTION,
+        // said by the API server, of an assertion: Entra wasn't asked, and each object waits by itself
+        Class::Configuration | Class::Denied => Duration::from_secs(1),
         _ => Duration::from_secs(1 << failures.min(9)).min(LONGEST_BACKOFF),
     };
     error.retry_after.map_or(own, |wait| wait.max(Duration::from_secs(1)))
@@ -305,6 +307,7 @@ mod tests {
             (Class::Transient, Some(120), 5, 120),
             (Class::Throttled, Some(0), 0, 1),
             (Class::Credential, None, 0, 60),
+            (Class::Configuration, None, 9, 1),
         ];
         for (class, retry_after, failures, wait) in cases {
             let (mut state, now) = (State { failures, ..State::default() }, clock::now());
