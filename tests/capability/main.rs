@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crash;
+mod identities;
 mod life;
 mod refusals;
+mod repair;
 mod restart;
 
 /// The operator's program.
