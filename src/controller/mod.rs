@@ -115,9 +115,20 @@ struct Gate {
     closed_until: Option<tokio::time::Instant>,
 }
 
-/// A closed gate opens at the first request that succeeds. What failed is tried again every 15 s at the latest; should its
-/// object be gone, the gate opens by itself after this.
-const GATE: Duration = Duration::from_mins(1);
+/// A closed gate opens at the first write that succeeds, and is ajar after this: one object whose Secret can't be written
+/// holds up no other for longer.
+const GATE: Duration = Duration::from_secs(5);
+
+/// How the gate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passage {
+    /// Writes succeed.
+    Open,
+    /// A write failed a while ago: one at a time, and only if the API server answers.
+    Ajar,
+    /// A write failed a moment ago.
+    Closed,
+}
 
 impl Context {
     /// Reconciles the object soon.
@@ -171,10 +182,13 @@ impl Context {
 
     /// How many more tokens may be in flight.
     fn room(&self) -> usize {
-        if !self.lease.is_leader() || !self.gate_is_open() {
-            return 0;
-        }
-        self.settings.max_in_flight.saturating_sub(self.in_flight.load(Ordering::Relaxed))
+        let most = match self.passage() {
+            _ if !self.lease.is_leader() => 0,
+            Passage::Open => self.settings.max_in_flight,
+            Passage::Ajar => 1,
+            Passage::Closed => 0,
+        };
+        most.saturating_sub(self.in_flight.load(Ordering::Relaxed))
     }
 
     /// A turn was granted: the object decides again and calls.
@@ -206,8 +220,12 @@ impl Context {
         }
     }
 
-    fn gate_is_open(&self) -> bool {
-        lock(&self.gate).closed_until.is_none_or(|until| tokio::time::Instant::now() >= until)
+    fn passage(&self) -> Passage {
+        match lock(&self.gate).closed_until {
+            None => Passage::Open,
+            Some(until) if tokio::time::Instant::now() < until => Passage::Closed,
+            Some(_) => Passage::Ajar,
+        }
     }
 
     fn note_skew(&self, account: &Account) {

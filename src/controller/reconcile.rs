@@ -1,11 +1,11 @@
 //! One object, one step after the other: gather, decide, act; and in the end, record.
 
-use super::Context;
 use super::apply::{ApplyError, WRITE_TIMEOUT};
 use super::dereference::Seen;
 use super::memo::{Held, Outcome, Probe};
 use super::record::record;
 use super::token::Token;
+use super::{Context, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::wire_time;
 use crate::budget::{self, Ask};
@@ -324,7 +324,7 @@ async fn issue(context: &Context, seen: &Seen) {
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
     let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
     let room = context.lease.remaining().saturating_sub(WRITE_TIMEOUT);
-    if queued_for != Some(&account.key) || room < SHORTEST_CALL || !context.gate_is_open() {
+    if queued_for != Some(&account.key) || room < SHORTEST_CALL || !may_pass(context, seen).await {
         context.turns.leave(key, clock::now());
         context.memos.change(key, |memo| memo.queued = None);
         // what held it back tells nobody when it ends
@@ -354,6 +354,23 @@ async fn issue(context: &Context, seen: &Seen) {
         Err(error) => {
             context.metrics.issue_failed(account.type_name, error.class, error.reason, took);
             failed(context, seen, &error, now);
+        }
+    }
+}
+
+/// Could a token be stored now, as far as is known? A gate that is ajar is tried by one metadata GET: a provider's call
+/// costs more.
+async fn may_pass(context: &Context, seen: &Seen) -> bool {
+    match context.passage() {
+        Passage::Open => true,
+        Passage::Closed => false,
+        Passage::Ajar => {
+            let probed = context.applier.probe(&seen.secret_key).await;
+            let away = matches!(probed, Err(ApplyError::Unavailable(_)));
+            if away {
+                context.close_gate();
+            }
+            !away
         }
     }
 }

@@ -258,7 +258,7 @@ pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
     let own = match own_secret(view, wanted) {
         Ok(own) => own,
         Err(Obstacle::Refused(refusal)) => return refuse(view, decision, refusal, now),
-        Err(Obstacle::Look(act)) if !wanted.suspend => return Decision { act, ..decision },
+        Err(Obstacle::Look(act)) if !wanted.suspend => return attempt(view, decision, act, now),
         Err(Obstacle::Look(_)) => None,
     };
     let life = own.as_ref().and_then(|own| own.facts.life());
@@ -386,6 +386,11 @@ fn issue(
         }
         return leave_queue(view, decision);
     }
+    if let Some(trouble) = view.trouble.filter(|trouble| now < trouble.next) {
+        // what couldn't be stored isn't asked for
+        soonest(&mut decision.wake, trouble.next);
+        return troubled(view, decision, trouble);
+    }
     match view.turn {
         Turn::Granted => Decision { act: Act::Issue, ..decision },
         Turn::None | Turn::Elsewhere => {
@@ -433,7 +438,7 @@ fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: D
     if view.turn != Turn::None {
         return Decision { act: Act::Withdraw, ..decision };
     }
-    let Some(own) = own else { return write(view, decision, Act::Move, now) };
+    let Some(own) = own else { return attempt(view, decision, Act::Move, now) };
     let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
     let reshape = own.facts.render != Some(wanted.render)
         || own.adopted
@@ -441,10 +446,10 @@ fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: D
         || !own.facts.labelled
         || previous_ends.is_some_and(|ends| now >= ends);
     if reshape {
-        return write(view, decision, Act::Render, now);
+        return attempt(view, decision, Act::Render, now);
     }
     if view.former.is_some() {
-        return write(view, decision, Act::RemoveFormer, now);
+        return attempt(view, decision, Act::RemoveFormer, now);
     }
     for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
         soonest(&mut decision.wake, next);
@@ -452,8 +457,8 @@ fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: D
     decision
 }
 
-/// A write that isn't of a new token.
-fn write(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
+/// A look at the Secret, or a write that isn't of a new token; neither right after one that failed.
+fn attempt(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
     match view.trouble.filter(|trouble| now < trouble.next) {
         None => Decision { act, ..decision },
         Some(trouble) => {
