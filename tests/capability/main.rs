@@ -1,6 +1,7 @@
 //! The operator on a real API server, one file per capability. One control plane serves all tests that break nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api_server;
 mod crash;
 mod identities;
 mod life;
