@@ -8,6 +8,7 @@ mod life;
 mod refusals;
 mod repair;
 mod restart;
+mod stop;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");
