@@ -9,6 +9,7 @@ mod refusals;
 mod repair;
 mod restart;
 mod stop;
+mod two_operators;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");
