@@ -60,8 +60,8 @@ async fn p05_a_token_issued_while_the_api_server_is_away_is_stored_later_and_not
 }
 
 /// Waits until the Secret holds another token.
-async fn replaced(scene: &Scene, old: &str) {
-    eventually(SOON, "another token", async || match scene.held("lobby").await {
+async fn replaced(scene: &Scene, name: &str, old: &str) {
+    eventually(SOON, "another token", async || match scene.held(name).await {
         Ok(token) if token == old => Err("the old one".to_owned()),
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -78,13 +78,36 @@ async fn p05_a_failing_write_is_retried_and_its_token_kept() {
         let (old, before) = (scene.settled("lobby").await.unwrap(), scene.issued());
         let failing = scene.proxy.fail(Matcher::patch("secrets").name("lobby").first(3), failure);
         scene.force_renewal("lobby").await.unwrap();
-        replaced(&scene, &old).await;
+        replaced(&scene, "lobby", &old).await;
         scene.settled("lobby").await.unwrap();
         // the answer is lost once: then the Secret is seen to hold the token
         let tries = if failure == Failure::LostAnswer { 1 } else { 3 };
         assert!(failing.hits() >= tries, "{failure:?}: {} failed", failing.hits());
         assert_eq!(scene.issued(), before + 1, "{failure:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_a_secret_that_cannot_be_written_holds_up_no_other() {
+    let scene = Scene::new("stuck", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    let mut old = Vec::new();
+    for name in ["camera-0", "camera-1", "camera-2"] {
+        scene.ready_token(name, &json!({})).await.unwrap();
+        old.push((name, scene.settled(name).await.unwrap()));
+    }
+    // as a webhook would that is down
+    let failing = scene.proxy.fail(Matcher::patch("secrets").name("stuck"), Failure::Status(500));
+    scene.apply(&scene.token("stuck", &json!({}))).await.unwrap();
+    scene.until("stuck", "Issuing", "True", "SecretWriteFailed").await.unwrap();
+    for (name, old) in &old {
+        scene.force_renewal(name).await.unwrap();
+        replaced(&scene, name, old).await;
+    }
+    scene.fence().await.unwrap();
+    drop(failing);
+    scene.settled("stuck").await.unwrap();
+    assert_eq!(scene.issued(), 3 + 1 + 3 + 1, "with the fence's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
