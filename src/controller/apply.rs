@@ -33,6 +33,9 @@ pub(super) enum ApplyError {
     /// The API server takes writes, but not this one.
     #[error("the API server refuses it: {0}")]
     Refused(String),
+    /// The object doesn't fit its schema; server-side apply says so by a 500.
+    #[error("the object doesn't fit its schema: {0}")]
+    Unfit(String),
     /// The API server didn't answer, or not with an answer.
     #[error("the API server can't be written to: {0}")]
     Unavailable(String),
@@ -49,6 +52,7 @@ impl ApplyError {
             409 => Self::Conflict,
             404 => Self::Gone(message),
             403 if message.contains("being terminated") => Self::Gone(message),
+            500 if message.contains("typed live object") => Self::Unfit(message),
             422 if message.contains("immutable") => Self::Immutable,
             code @ 400..=499 if code != 429 && code != 408 => Self::Refused(message),
             code => Self::Unavailable(format!("{code} {message}")),
@@ -139,6 +143,19 @@ impl Applier {
         self.patch_status(url, &K::api_version(&()), &K::kind(&()), seen.meta(), status).await
     }
 
+    /// Merges a status into that of an object that doesn't fit its schema: server-side apply refuses such an object,
+    /// whatever is applied.
+    pub(super) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApplyError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let meta = seen.meta();
+        let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "status": status});
+        let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
+        let url = K::url_path(&(), meta.namespace.as_deref());
+        self.send_status(url, meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await
+    }
+
     /// The same for a provider object of either kind.
     pub(super) async fn provider_status(
         &self,
@@ -165,9 +182,19 @@ impl Applier {
             metadata["namespace"] = namespace.as_str().into();
         }
         let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status});
-        let params = PatchParams::apply(names::OPERATOR).force();
+        self.send_status(url, name, &PatchParams::apply(names::OPERATOR).force(), &Patch::Apply(manifest)).await
+    }
+
+    /// Sends it and returns the object's new resourceVersion.
+    async fn send_status(
+        &self,
+        url: String,
+        name: &str,
+        params: &PatchParams,
+        patch: &Patch<serde_json::Value>,
+    ) -> Result<String, ApplyError> {
         let mut request = Request::new(url)
-            .patch_subresource("status", name, &params, &Patch::Apply(manifest))
+            .patch_subresource("status", name, params, patch)
             .map_err(|error| ApplyError::Refused(error.to_string()))?;
         // kube has no metadata form of patch_status; the whole object is of no use here
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);

@@ -299,7 +299,7 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
         ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
         ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
         ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
-        ApplyError::Conflict | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
+        ApplyError::Conflict | ApplyError::Unfit(_) | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
     };
     let message = match error {
         ApplyError::Immutable => {

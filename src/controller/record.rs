@@ -5,6 +5,7 @@ use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
 use super::memo::Outcome;
+use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock;
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
@@ -43,7 +44,17 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
         context.memos.change(key, settled(seen));
         return;
     }
-    match context.applier.status(&*seen.token, &status).await {
+    let mut written = context.applier.status(&*seen.token, &status).await;
+    if matches!(written, Err(ApplyError::Unfit(_))) {
+        // what is merged stays until it is merged over: only what every status has
+        let lasting = VideoAccessTokenStatus {
+            observed_generation: status.observed_generation,
+            conditions: status.conditions.clone(),
+            ..VideoAccessTokenStatus::default()
+        };
+        written = context.applier.merge_status(&*seen.token, &lasting).await;
+    }
+    match written {
         Ok(version) => {
             context.open_gate();
             context.tokens.learn_status(&seen.token, facts, &version);
@@ -53,6 +64,12 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
         Err(ApplyError::Conflict) => context.look_again(key, TimeDelta::seconds(1)),
         Err(ApplyError::Gone(_)) => {}
+        // an older CRD let it in, and this one's rules can't even read it: only an event can tell
+        Err(error @ ApplyError::Refused(_)) if decision.refusal.is_some() => {
+            tracing::warn!(%key, %error, "the API server takes no status of this object");
+            events::transitions(context, seen, &status).await;
+            context.look_again(key, TimeDelta::minutes(10));
+        }
         Err(error) => {
             tracing::warn!(%key, %error, "the status isn't written");
             context.look_again(key, TimeDelta::seconds(5));
