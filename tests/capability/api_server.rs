@@ -28,8 +28,8 @@ async fn p05_a_token_issued_while_the_api_server_is_away_is_stored_later_and_not
         scene.ready_token(name, &due).await.unwrap();
         scene.settled(name).await.unwrap();
         let object = scene.tokens().get(name).await.unwrap();
-        let renew_at = object.data["status"]["renewAt"].as_str().unwrap().to_owned();
-        renews_at.push(DateTime::parse_from_rfc3339(&renew_at).unwrap().to_utc());
+        let due_at = object.data["status"]["renewAt"].as_str().unwrap().to_owned();
+        renews_at.push(DateTime::parse_from_rfc3339(&due_at).unwrap().to_utc());
     }
     control.set_life(Life::Promised);
     let hold = control.hold(HoldPoint::Answer, None);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api_server;
+mod bad_objects;
 mod crash;
 mod identities;
 mod life;

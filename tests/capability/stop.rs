@@ -89,9 +89,9 @@ async fn p15_neither_a_silent_provider_nor_a_silent_api_server_keeps_the_operato
     assert_eq!(holder(&scene).await, None, "the lease is released");
 
     let mut operator = scene.operator().await.unwrap();
-    let held = scene.proxy.hold(Matcher::patch("secrets").name("entrance"));
+    let stuck = scene.proxy.hold(Matcher::patch("secrets").name("entrance"));
     scene.apply(&scene.token("entrance", &json!({}))).await.unwrap();
-    held.wait().await;
+    stuck.wait().await;
     terminate(&mut operator, async {}).await;
 }
 

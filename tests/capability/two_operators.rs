@@ -52,7 +52,7 @@ async fn p10_two_operators_without_election_corrupt_nothing_and_issue_twice_at_m
     let scene = Scene::new("both", OPERATOR).await.unwrap();
     let control = scene.azure.video_indexer.clone();
     let truth = move |token: &str| control.control().knows(token).map(|token| token.expires_at);
-    let observer = Observer::start(&scene.plane.admin(), ObserverOptions::new(&scene.namespace), truth).unwrap();
+    let observer = Observer::start(scene.plane.admin(), ObserverOptions::new(&scene.namespace), truth).unwrap();
     let (_first, _second) = tokio::try_join!(scene.operator(), scene.operator()).unwrap();
     let names = issue_all(&scene).await;
     let mut most = 2 * TOKENS;
