@@ -5,9 +5,11 @@ use super::accounts::{ProviderKey, Resolved};
 use super::secrets::lock;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::provider_status::ProviderStatus;
+use crate::api::token_api;
 use crate::clock;
 use crate::metrics::API_SERVER;
 use crate::plan::hash::Hash;
+use kube::core::DynamicObject;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -20,13 +22,15 @@ pub(super) struct Written(Mutex<HashMap<ProviderKey, u64>>);
 
 /// Writes the status of one provider object where it says something new.
 pub(super) async fn write(context: &Context, key: &ProviderKey) {
-    if !context.lease.is_leader() {
+    // an operator of some namespaces leaves the cluster's providers to the one that serves them all
+    let others = key.namespace.is_none() && !context.settings.watch_namespaces.is_empty();
+    if others || !context.lease.is_leader() {
         return;
     }
     let (Some(object), Some(resolved)) = (context.providers.get(key), context.accounts.get(key)) else { return };
     let before: ProviderStatus =
         object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
-    let status = compose(context, &resolved, object.metadata.generation, &before);
+    let status = compose(context, &resolved, &object, &before);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
     let same = lock(&context.provider_status.0).get(key) == Some(&hash);
     if same || status == before {
@@ -40,7 +44,9 @@ pub(super) async fn write(context: &Context, key: &ProviderKey) {
     }
 }
 
-fn compose(context: &Context, resolved: &Resolved, generation: Option<i64>, before: &ProviderStatus) -> ProviderStatus {
+fn compose(context: &Context, resolved: &Resolved, object: &DynamicObject, before: &ProviderStatus) -> ProviderStatus {
+    let generation = object.metadata.generation;
+    let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
     let now = clock::now();
     let mut says = match &resolved.state {
         Ok(_) => vec![
@@ -88,6 +94,6 @@ fn compose(context: &Context, resolved: &Resolved, generation: Option<i64>, befo
     ProviderStatus {
         observed_generation: generation,
         conditions: conditions.collect(),
-        type_: resolved.state.as_ref().ok().map(|account| account.type_name.to_owned()),
+        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
     }
 }

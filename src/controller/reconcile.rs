@@ -222,15 +222,19 @@ async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
                 .then_some(Previous { token: before.token, expires_at: before.expires_at });
         }
         if write(context, seen, &material, Some(&facts)).await {
-            stored(context, seen, &held);
+            stored(context, seen, &held, cause);
         }
     } else if write(context, seen, &material, there.map(|facts| &**facts)).await {
-        stored(context, seen, &held);
+        stored(context, seen, &held, cause);
     }
 }
 
-fn stored(context: &Context, seen: &Seen, held: &Held) {
+fn stored(context: &Context, seen: &Seen, held: &Held, cause: Option<Cause>) {
+    // the status knew a live token, and there was no Secret: another hand deleted it
+    let expected = seen.token.status.expires_at.time().is_some_and(|expires| expires > clock::now().wall);
+    let deleted = cause == Some(Cause::First) && expected && seen.token.status.other_secret.is_none();
     context.memos.change(&seen.token.key, |memo| {
+        memo.repaired |= deleted;
         memo.held = None;
         memo.issued += 1;
         memo.expiry_assumed = Some(held.expiry_assumed);
