@@ -174,8 +174,19 @@ impl Scene {
 
     /// Waits until the object is as wished, and returns it.
     pub async fn until_that(&self, name: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.until_within(SOON, name, what, wished).await
+    }
+
+    /// The same, for what takes longer.
+    pub async fn until_within(
+        &self,
+        limit: Duration,
+        name: &str,
+        what: &str,
+        wished: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         let api = self.tokens();
-        Ok(eventually(SOON, &format!("{name} {what}"), async || {
+        Ok(eventually(limit, &format!("{name} {what}"), async || {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
             let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
             if wished(&object) { Ok(object) } else { Err(object["status"].to_string()) }

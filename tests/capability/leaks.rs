@@ -1,0 +1,231 @@
+//! P11: no token, key, password or assertion in a log line at any level, an event, a status or a metric.
+
+use crate::OPERATOR;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use k8s_openapi::api::core::v1::Event as CoreEvent;
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use testkit::emulator::{Fault, Federation, KeySource, example};
+use testkit::scene::{SOON, Scene, client_secret};
+use testkit::stand::wait::own_kind;
+use testkit::stand::{Failure, Matcher, Operator, eventually};
+
+/// A client secret that needs escaping in a form, in JSON and in a URL.
+const CANARY: &str = r#"Canary~in+the/coal="mine"\pit&shaft%41.8Q"#;
+
+/// So many bytes of a secret in a row count as a leak.
+const PIECE: usize = 16;
+
+/// Where a secret could show, by name.
+async fn shown(scene: &Scene, operator: &Operator) -> Vec<(&'static str, String)> {
+    let list = async |kind: &str| {
+        let api: Api<DynamicObject> = Api::namespaced_with(scene.client.clone(), &scene.namespace, &own_kind(kind));
+        serde_json::to_string(&api.list(&ListParams::default()).await.unwrap().items).unwrap()
+    };
+    let events: Api<CoreEvent> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let secrets = scene.secrets().list_metadata(&ListParams::default()).await.unwrap().items;
+    let metrics = reqwest::Client::builder().no_proxy().build().unwrap().get(operator.url("/metrics"));
+    vec![
+        ("the log", operator.logs()),
+        ("an event", serde_json::to_string(&events).unwrap()),
+        ("a token's object", list("VideoAccessToken").await),
+        ("a provider's object", list("TokenProvider").await),
+        ("a Secret's metadata", serde_json::to_string(&secrets).unwrap()),
+        ("a metric", metrics.send().await.unwrap().text().await.unwrap()),
+    ]
+}
+
+/// The secret as it is, and as the wire and a log may write it.
+fn spellings(secret: &str) -> Vec<String> {
+    let json = serde_json::to_string(secret).unwrap();
+    let bytes = secret.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes());
+    let bytes = String::from_utf8(bytes.collect()).unwrap();
+    let form = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let json = json.trim_matches('"').to_owned();
+    vec![secret.to_owned(), form, bytes, STANDARD.encode(secret), URL_SAFE_NO_PAD.encode(secret), json]
+}
+
+/// Pieces of the secret in all its spellings: one that is quoted in part is found too.
+fn pieces(secret: &str) -> BTreeSet<String> {
+    let cut = |text: String| {
+        let chars: Vec<_> = text.chars().collect();
+        chars.chunks_exact(PIECE).map(|piece| piece.iter().collect::<String>()).collect::<Vec<_>>()
+    };
+    spellings(secret).into_iter().flat_map(cut).collect()
+}
+
+/// Nothing shows any of these secrets, nor anything else that looks like a JWT.
+async fn assert_silent(scene: &Scene, operator: &Operator, secrets: &BTreeSet<String>) {
+    for (place, text) in shown(scene, operator).await {
+        assert!(!text.is_empty() || place == "an event", "{place}: nothing to look at");
+        // every JWT begins so, as it is or in base64
+        for beginning in ["eyJ", &STANDARD.encode("eyJ")[..4]] {
+            if let Some(at) = text.find(beginning) {
+                panic!("{place} shows what looks like a JWT, after {:?}", tail(&text[..at]));
+            }
+        }
+        for secret in secrets {
+            if let Some(at) = pieces(secret).iter().find_map(|piece| text.find(piece.as_str())) {
+                panic!("{place} shows a piece of a secret, after {:?}", tail(&text[..at]));
+            }
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let last: Vec<_> = text.chars().rev().take(200).collect();
+    last.into_iter().rev().collect()
+}
+
+/// What each fault makes of a renewal: a failure, or a token of an odd form. `token` is one that was issued before.
+fn faults(token: &str) -> Vec<(Fault, bool)> {
+    let said = json!({"error": {"code": "Denied", "message": format!("the token {token} is wrong")}}).to_string();
+    vec![
+        (Fault::EchoRequest, true),
+        (Fault::Status { code: 400, body: said.clone(), headers: Vec::new() }, true),
+        (Fault::Status { code: 500, body: token.to_owned(), headers: Vec::new() }, true),
+        (Fault::Status { code: 403, body: said, headers: vec![("x-ms-request-id".into(), token.into())] }, true),
+        (Fault::HalfJson, true),
+        (Fault::CutBody, true),
+        (Fault::ExpiredToken, true),
+        (Fault::Html, true),
+        (Fault::OpaqueToken, false),
+        (Fault::NotJwt, false),
+        (Fault::NoExpiry, false),
+    ]
+}
+
+async fn failed(scene: &Scene) {
+    scene.until_that("lobby", "has failed", |object| object["status"]["failedAttempts"] != 0).await.unwrap();
+}
+
+/// A renewal is forced, and another token stored.
+async fn renewed(scene: &Scene, secrets: &mut BTreeSet<String>) {
+    let before = scene.held("lobby").await.unwrap();
+    scene.force_renewal("lobby").await.unwrap();
+    let token = eventually(SOON, "another token", async || match scene.held("lobby").await {
+        Ok(token) if token != before => Ok(token),
+        Ok(_) => Err("still the same".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await;
+    secrets.insert(token);
+}
+
+/// All that the emulators were sent as proof of who asks.
+fn proofs(scene: &Scene) -> BTreeSet<String> {
+    let bearers = scene.azure.video_indexer.control().requests();
+    let bearers = bearers.iter().filter_map(|seen| Some(seen.call.bearer()?.to_owned()));
+    let asked = scene.azure.entra.control().requests();
+    let proofs = asked.iter().flat_map(|seen| ["client_secret", "client_assertion"].map(|name| seen.call.form(name)));
+    bearers.chain(proofs.flatten()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_no_secret_shows_whatever_the_providers_and_the_api_server_do() {
+    let mut scene = Scene::bare("leaks", OPERATOR).await.unwrap();
+    scene.options.rust_log = "trace".to_owned();
+    scene.azure.entra.add_secret(example::CLIENT_ID, CANARY);
+    scene.apply(&scene.credentials("azure-login", CANARY)).await.unwrap();
+    scene.apply(&scene.provider("indexer", &client_secret("azure-login"))).await.unwrap();
+    let (entra, video_indexer) = (scene.azure.entra.control(), scene.azure.video_indexer.control());
+    let mut secrets = BTreeSet::from([CANARY.to_owned()]);
+    let mut operator = scene.operator().await.unwrap();
+
+    entra.play(Fault::Status { code: 500, body: CANARY.to_owned(), headers: Vec::new() });
+    let keys = json!({"secret": {"keys": {"previousToken": "previous-token"}, "template": {"data": {
+        "config.json": r#"{"accessToken": {{ token | tojson }}}"#}}}});
+    scene.apply(&scene.token("lobby", &keys)).await.unwrap();
+    failed(&scene).await;
+    entra.clear_faults();
+    entra.play(Fault::EchoRequest);
+    let refused = |object: &Value| object["status"]["lastFailure"]["class"] == "Credential";
+    scene.until_that("lobby", "is refused", refused).await.unwrap();
+    entra.clear_faults();
+    // another credential is tried at once
+    let next: String = CANARY.chars().rev().collect();
+    scene.azure.entra.add_secret(example::CLIENT_ID, &next);
+    scene.patch_secret("azure-login", &json!({"stringData": {"client-secret": next}})).await.unwrap();
+    scene.until("lobby", "Ready", "True", "").await.unwrap();
+    secrets.insert(next);
+    let token = scene.held("lobby").await.unwrap();
+    secrets.insert(token.clone());
+
+    for (fault, fails) in faults(&token) {
+        video_indexer.play(fault);
+        if fails {
+            scene.force_renewal("lobby").await.unwrap();
+            failed(&scene).await;
+            video_indexer.clear_faults();
+        }
+        renewed(&scene, &mut secrets).await;
+        video_indexer.clear_faults();
+    }
+    for failure in [Failure::Status(500), Failure::Status(409), Failure::Closed, Failure::LostAnswer] {
+        let rule = scene.proxy.fail(Matcher::patch("secrets").first(1), failure);
+        renewed(&scene, &mut secrets).await;
+        assert_eq!(rule.hits(), 1, "{failure:?}");
+    }
+    let rule = scene.proxy.fail(Matcher::patch("secrets"), Failure::Status(422));
+    scene.force_renewal("lobby").await.unwrap();
+    scene.until("lobby", "Stalled", "True", "SecretRefused").await.unwrap();
+    drop(rule);
+    renewed(&scene, &mut secrets).await;
+    scene.patch_secret("lobby", &json!({"stringData": {"token": "theirs"}})).await.unwrap();
+    scene.until_that("lobby", "repaired", |object| object["status"]["failedAttempts"] == 0).await.unwrap();
+    secrets.insert(scene.settled("lobby").await.unwrap());
+    scene.patch_secret("lobby", &json!({"immutable": true})).await.unwrap();
+    scene.force_renewal("lobby").await.unwrap();
+    scene.until("lobby", "Stalled", "True", "SecretImmutable").await.unwrap();
+
+    secrets.extend(proofs(&scene));
+    assert!(secrets.len() > 15, "{} secrets", secrets.len());
+    assert_silent(&scene, &operator, &secrets).await;
+    operator.terminate().await.unwrap();
+    assert!(!operator.logs().contains(CANARY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_no_assertion_shows_whatever_entra_says_of_it() {
+    const ISSUER: &str = "https://kubernetes.default.svc";
+    let mut scene = Scene::bare("assertions", OPERATOR).await.unwrap();
+    scene.options.rust_log = "trace".to_owned();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "tokens", "namespace": scene.namespace},
+        "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "tokens", "namespace": scene.namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tokens"},
+        "subjects": [{"kind": "ServiceAccount", "name": "video-token-operator", "namespace": "video-token-operator"}]});
+    let auth = |client_id: &str| {
+        json!({"workloadIdentity": {"serviceAccountName": "video", "clientId": client_id,
+            "tenantId": example::TENANT_ID}})
+    };
+    let stranger = scene.provider("indexer", &auth("00000000-0000-0000-0000-000000000000"));
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "video"}});
+    for object in [role, binding, account, stranger, scene.token("lobby", &json!({}))] {
+        scene.apply(&object).await.unwrap();
+    }
+    let request = http::Request::get("/openid/v1/jwks").body(Vec::new()).unwrap();
+    let keys: Value = scene.client.request(request).await.unwrap();
+    scene.azure.entra.set_issuer_keys(ISSUER, KeySource::Document(keys));
+    // not trusted, and told so with all that was sent
+    scene.azure.entra.control().play(Fault::EchoRequest);
+    let operator = scene.operator().await.unwrap();
+    failed(&scene).await;
+    scene.azure.entra.control().clear_faults();
+    let federation = Federation::service_account(ISSUER, &scene.namespace, "video");
+    assert!(scene.azure.entra.add_federation(example::CLIENT_ID, federation));
+    // another identity is tried at once
+    scene.apply(&scene.provider("indexer", &auth(example::CLIENT_ID))).await.unwrap();
+    scene.until("lobby", "Ready", "True", "").await.unwrap();
+    let token = scene.settled("lobby").await.unwrap();
+    let mut secrets = proofs(&scene);
+    secrets.insert(token);
+    assert!(secrets.len() >= 4, "{} secrets", secrets.len());
+    assert_silent(&scene, &operator, &secrets).await;
+}
