@@ -1,5 +1,6 @@
 //! What the tests, the demo and the benches share. It knows nothing of the operator's code.
 
+pub mod bench;
 pub mod emulator;
 pub mod scene;
 pub mod stand;

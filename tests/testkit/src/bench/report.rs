@@ -1,0 +1,178 @@
+//! The figures: a table for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::memory::megabytes;
+use crate::stand::controlplane::repository;
+
+/// What was measured; what was left out is null.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figures {
+    /// Tokens a second of the bare client: mean of before and after the first issuance.
+    pub raw_tokens_per_s: Option<f64>,
+    /// Tokens a second of the operator, for new objects.
+    pub first_issue_tokens_per_s: Option<f64>,
+    /// Tokens a second of the operator, all due at once.
+    pub renewal_tokens_per_s: Option<f64>,
+    /// The operator's writes for one renewal, the Lease aside.
+    pub writes_per_renewal: Option<f64>,
+    /// Its GETs and lists for one renewal, the Lease aside.
+    pub reads_per_renewal: Option<f64>,
+    /// Resident anonymous memory with a provider and no objects.
+    pub idle_rss_bytes: Option<u64>,
+    /// What each token adds, after relists.
+    pub rss_bytes_per_token: Option<f64>,
+    /// Tokens issued because of a restart.
+    pub restart_issuances: Option<u64>,
+    /// GETs of Secrets after a restart.
+    pub restart_secret_reads: Option<u64>,
+    /// Writes after a restart, the Lease aside.
+    pub restart_writes: Option<u64>,
+    /// From the start of the process until it leads and knows every token.
+    pub restart_seconds: Option<f64>,
+    /// Median time from apply to Secret of a single object.
+    pub apply_to_secret_ms_p50: Option<f64>,
+    /// 99th percentile of the same.
+    pub apply_to_secret_ms_p99: Option<f64>,
+    #[serde(skip)]
+    n: usize,
+    #[serde(skip)]
+    notes: Vec<String>,
+}
+
+/// One row of the table.
+struct Row {
+    what: &'static str,
+    figure: String,
+    goal: &'static str,
+    met: Option<bool>,
+}
+
+impl Figures {
+    /// Nothing measured yet, of `n` tokens.
+    pub(super) fn new(n: usize) -> Self {
+        Self { n, ..Self::default() }
+    }
+
+    /// Something to tell below the table.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// First issuance as a part of the raw limit.
+    fn of_raw(&self, rate: Option<f64>) -> Option<f64> {
+        Some(rate? / self.raw_tokens_per_s?)
+    }
+
+    /// Writes the JSON file into cargo's target directory and says where it is.
+    pub fn write(&self) -> Result<PathBuf> {
+        let directory = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+        let path = directory.join("bench.json");
+        std::fs::create_dir_all(&directory)
+            .and_then(|()| std::fs::write(&path, serde_json::to_string_pretty(self)? + "\n"))
+            .with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The table, and below it what the figures are made of.
+    pub fn table(&self) -> String {
+        let mut text = format!("\n{:<44}{:>18}   {:<18}\n", format!("{} TOKENS", self.n), "FIGURE", "GOAL");
+        for Row { what, figure, goal, met } in self.rows() {
+            let met = met.map_or("", |met| if met { "met" } else { "MISSED" });
+            // a String takes whatever is written to it
+            let _ = writeln!(text, "{what:<44}{figure:>18}   {goal:<18} {met}");
+        }
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}");
+        }
+        text + "\n"
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let ratio = self.of_raw(self.first_issue_tokens_per_s);
+        let row = |what, figure: Option<String>, goal, met| Row {
+            what,
+            figure: figure.unwrap_or_else(|| "not measured".to_owned()),
+            goal,
+            met,
+        };
+        let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.1} /s"));
+        let plain = |value: Option<f64>, digits: usize| value.map(|value| format!("{value:.digits$}"));
+        let count = |value: Option<u64>| value.map(|value| value.to_string());
+        let none = |value: Option<u64>| value.map(|value| value == 0);
+        let milliseconds = |value: Option<f64>| value.map(|value| format!("{value:.1} ms"));
+        let (idle, each) = (self.idle_rss_bytes, self.rss_bytes_per_token);
+        vec![
+            row("raw limit, bare client", rate(self.raw_tokens_per_s), "", None),
+            row("first issuance", rate(self.first_issue_tokens_per_s), "", None),
+            row("first issuance / raw limit", plain(ratio, 3), "0.8 or more", ratio.map(|ratio| ratio >= 0.8)),
+            row("renewal", rate(self.renewal_tokens_per_s), "", None),
+            row("renewal / raw limit", plain(self.of_raw(self.renewal_tokens_per_s), 3), "", None),
+            row(
+                "writes per renewal",
+                plain(self.writes_per_renewal, 3),
+                "2",
+                self.writes_per_renewal.map(|w| w < 2.01),
+            ),
+            row("reads per renewal", plain(self.reads_per_renewal, 3), "0", self.reads_per_renewal.map(|r| r < 0.01)),
+            row("memory, idle", idle.map(megabytes), "16 MB or less", idle.map(|idle| idle <= 16_000_000)),
+            row("memory per token", each.map(|b| format!("{b:.0} B")), "2500 B or less", each.map(|b| b <= 2_500.0)),
+            row("restart: tokens issued", count(self.restart_issuances), "0", none(self.restart_issuances)),
+            row("restart: GETs of Secrets", count(self.restart_secret_reads), "0", none(self.restart_secret_reads)),
+            row("restart: writes but the Lease's", count(self.restart_writes), "0", none(self.restart_writes)),
+            row("restart: until it leads and knows all", self.restart_seconds.map(|s| format!("{s:.2} s")), "", None),
+            row("apply to Secret, median", milliseconds(self.apply_to_secret_ms_p50), "", None),
+            row("apply to Secret, 99th percentile", milliseconds(self.apply_to_secret_ms_p99), "", None),
+        ]
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_has_exactly_the_figures() {
+        let json = serde_json::to_value(Figures::new(7)).unwrap();
+        let names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "raw_tokens_per_s",
+            "first_issue_tokens_per_s",
+            "renewal_tokens_per_s",
+            "writes_per_renewal",
+            "reads_per_renewal",
+            "idle_rss_bytes",
+            "rss_bytes_per_token",
+            "restart_issuances",
+            "restart_secret_reads",
+            "restart_writes",
+            "restart_seconds",
+            "apply_to_secret_ms_p50",
+            "apply_to_secret_ms_p99",
+        ];
+        expected.sort_unstable();
+        let mut names = names;
+        names.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_table_says_what_is_missed() {
+        let figures = Figures {
+            raw_tokens_per_s: Some(100.0),
+            first_issue_tokens_per_s: Some(79.0),
+            restart_issuances: Some(0),
+            ..Figures::new(10)
+        };
+        let table = figures.table();
+        let line = |what: &str| table.lines().find(|line| line.starts_with(what)).unwrap().to_owned();
+        assert!(line("first issuance / raw limit").ends_with("MISSED"), "{table}");
+        assert!(line("restart: tokens issued").ends_with("met"), "{table}");
+        assert!(line("memory, idle").contains("not measured"), "{table}");
+    }
+}
