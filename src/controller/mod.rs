@@ -139,22 +139,29 @@ impl Context {
         }
     }
 
-    fn wake_all(&self) {
-        for token in self.tokens.all() {
-            self.wake(&token.key);
-        }
+    fn wake_all(self: &Arc<Self>) {
+        self.wake_paced(self.tokens.all().iter().map(|token| token.key.clone()).collect());
     }
 
-    fn wake_namespace(&self, namespace: &str) {
-        for token in self.tokens.all() {
-            if *token.key.namespace == *namespace {
-                self.wake(&token.key);
+    fn wake_namespace(self: &Arc<Self>, namespace: &str) {
+        let all = self.tokens.all();
+        let mine = all.iter().filter(|token| *token.key.namespace == *namespace);
+        self.wake_paced(mine.map(|token| token.key.clone()).collect());
+    }
+
+    /// Wakes many, a few at a time: kube's Controller keeps the room that its longest queue ever took.
+    fn wake_paced(self: &Arc<Self>, keys: Vec<ObjectKey>) {
+        let context = self.clone();
+        tokio::spawn(async move {
+            for few in keys.chunks(64) {
+                few.iter().for_each(|key| context.wake(key));
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-        }
+        });
     }
 
     /// A provider changed: its tokens, or for a cluster's, all.
-    fn wake_tokens_of(&self, provider: &ProviderKey) {
+    fn wake_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
         match &provider.namespace {
             Some(namespace) => self.wake_namespace(namespace),
             None => self.wake_all(),
