@@ -16,9 +16,11 @@ use crate::plan::decide::{Act, Cause, DataView, Decision, WriteTrouble, decide};
 use crate::plan::facts::{Failure, SecretFacts};
 use crate::plan::secret::{Guard, Material, Previous, Verdict, inspect, shape};
 use chrono::{SubsecRound, TimeDelta};
+use futures::FutureExt;
 use kube::runtime::controller::Action;
 use secrecy::ExposeSecret;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,11 +31,18 @@ const STEPS: usize = 12;
 /// A call is begun only when the lease lasts at least this long beyond the writes.
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
 
-/// For kube's Controller.
+/// After a panic the object is left alone this long.
+const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
+
+/// For kube's Controller, which would end with all its objects at a panic over one.
 pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
     let key = token.key.clone();
     drop(token);
-    run(&context, &key).await;
+    if AssertUnwindSafe(run(&context, &key)).catch_unwind().await.is_err() {
+        context.turns.leave(&key, clock::now());
+        context.memos.change(&key, |memo| memo.queued = None);
+        context.look_again(&key, AFTER_PANIC);
+    }
     Ok(Action::await_change())
 }
 
