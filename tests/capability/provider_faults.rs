@@ -210,7 +210,7 @@ async fn p07_a_throttled_account_is_left_alone_by_all_its_objects_for_as_long_as
     }
     let control = scene.azure.video_indexer.control();
     let before = control.requests().len();
-    control.play(Rule::new(Fault::Throttle { retry_after: Some(WAIT) }).times(3));
+    control.play(Rule::new(Fault::Throttle { retry_after: Some(WAIT) }).times(1));
     for n in 0..OBJECTS {
         scene.force_renewal(&name(n)).await.unwrap();
     }
