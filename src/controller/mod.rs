@@ -154,7 +154,9 @@ impl Context {
         let context = self.clone();
         tokio::spawn(async move {
             for few in keys.chunks(64) {
-                few.iter().for_each(|key| context.wake(key));
+                for key in few {
+                    context.wake(key);
+                }
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
