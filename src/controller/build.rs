@@ -11,8 +11,9 @@ use crate::api::token_api::Account;
 use crate::api::video_indexer::VideoIndexerAccount;
 use crate::issuer::Issuer;
 use crate::issuer::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
-use crate::issuer::hosts::HostPolicy;
+use crate::issuer::hosts::{HostPolicy, Route};
 use crate::issuer::http::{Http, HttpOptions, Proxies};
+use crate::issuer::keyed::KeyedAccount;
 use crate::issuer::video_indexer::{self, VideoIndexer};
 use crate::plan::decide::Refusal;
 use crate::plan::hash::Hash;
@@ -41,11 +42,36 @@ pub(super) async fn issuer(
     account.identity().map_err(|error| unfit(&error))?;
     match account {
         Account::VideoIndexer(account) => video_indexer(context, key, spec, account, references).await,
+        Account::VideoIndexerClassic(account) => keyed(context, key, spec, account, references).await,
         other => Err(Refusal::new(
             "TypeNotServed",
-            format!("spec.{}: this version issues videoIndexer tokens only", other.name()),
+            format!("spec.{}: this version issues no tokens of this type", other.name()),
         )),
     }
+}
+
+/// An account whose credentials are keys in Secrets.
+async fn keyed(
+    context: &Arc<Context>,
+    key: &ProviderKey,
+    spec: &ProviderSpec,
+    account: &dyn KeyedAccount,
+    references: &References<'_>,
+) -> Result<Built, Refusal> {
+    let (field, text) = account.endpoint();
+    let endpoint = Url::parse(text).map_err(|_| unfit(&FieldError::new(field, "must be an absolute URL")))?;
+    let http = http(context, key, account.public_hosts(), references.ca(spec).await?)?;
+    http.admits(&endpoint).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
+    let host = host(&endpoint);
+    let public = HostPolicy::guarded(account.public_hosts(), Arc::default()).admits(&endpoint, Route::Direct).is_ok();
+    let references = references.sent_to(if public { Vec::new() } else { vec![host.clone()] });
+    let mut secrets = Vec::new();
+    for (field, reference) in account.credentials() {
+        secrets.push(references.credential(field, reference).await?);
+    }
+    let identity = Hash::of(secrets.iter().map(|secret| secret.expose_secret().as_bytes()));
+    let issuer = account.issuer(endpoint, secrets, http).map_err(|error| unfit(&error))?;
+    Ok(Built { issuer, identity, host })
 }
 
 fn unfit(error: &FieldError) -> Refusal {

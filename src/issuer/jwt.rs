@@ -57,14 +57,17 @@ fn whole(n: f64) -> Option<i64> {
 
 /// When `token` expires, and whether that had to be assumed from `promised_life`, counted from `issued_at`.
 ///
+/// `said` is what the answer tells beside the token; of two tellings the earlier counts.
+///
 /// A token that has expired already is an error, `ExpiredToken`: storing it would break the Secret's promise.
 pub fn expiry(
     token: &str,
+    said: Option<Timestamp>,
     issued_at: Timestamp,
     promised_life: Duration,
     now: Timestamp,
 ) -> Result<(Timestamp, bool), IssueError> {
-    let Some(expires_at) = exp(token) else {
+    let Some(expires_at) = [exp(token), said].into_iter().flatten().min() else {
         return Ok((later(issued_at, promised_life), true));
     };
     if expires_at <= now {
@@ -152,22 +155,31 @@ mod tests {
 
     #[test]
     fn p13_an_unreadable_expiry_is_the_promised_one() {
-        assert_eq!(expiry("opaque", at(1000), HOUR, at(1001)).unwrap(), (at(4600), true));
-        assert_eq!(expiry(&jwt(r#"{"exp":9000}"#), at(1000), HOUR, at(1001)).unwrap(), (at(9000), false));
+        assert_eq!(expiry("opaque", None, at(1000), HOUR, at(1001)).unwrap(), (at(4600), true));
+        assert_eq!(expiry(&jwt(r#"{"exp":9000}"#), None, at(1000), HOUR, at(1001)).unwrap(), (at(9000), false));
     }
 
     #[test]
     fn p13_an_expired_token_is_an_error() {
         for exp in [0, 999, 1001] {
-            let error = expiry(&jwt(&format!(r#"{{"exp":{exp}}}"#)), at(1000), HOUR, at(1001)).unwrap_err();
+            let error = expiry(&jwt(&format!(r#"{{"exp":{exp}}}"#)), None, at(1000), HOUR, at(1001)).unwrap_err();
             assert_eq!((error.class, error.reason), (Class::Transient, "ExpiredToken"));
         }
     }
 
     #[test]
+    fn of_two_tellings_the_earlier_counts() {
+        let token = jwt(r#"{"exp":9000}"#);
+        for (token, said, expected) in [(&*token, 8000, 8000), (&*token, 9500, 9000), ("opaque", 8000, 8000)] {
+            assert_eq!(expiry(token, Some(at(said)), at(1000), HOUR, at(1001)).unwrap(), (at(expected), false));
+        }
+        assert_eq!(expiry("opaque", Some(at(1001)), at(1000), HOUR, at(1001)).unwrap_err().reason, "ExpiredToken");
+    }
+
+    #[test]
     fn no_promise_overflows() {
         for life in [Duration::MAX, Duration::from_secs(u64::from(u32::MAX) * 1000)] {
-            assert_eq!(expiry("opaque", at(1000), life, at(1001)).unwrap(), (at(END_OF_TIME), true));
+            assert_eq!(expiry("opaque", None, at(1000), life, at(1001)).unwrap(), (at(END_OF_TIME), true));
         }
     }
 
@@ -179,7 +191,7 @@ mod tests {
             life in any::<u64>(),
             now in 0..END_OF_TIME,
         ) {
-            if let Ok((expires_at, assumed)) = expiry(&token, at(issued), Duration::from_secs(life), at(now)) {
+            if let Ok((expires_at, assumed)) = expiry(&token, None, at(issued), Duration::from_secs(life), at(now)) {
                 prop_assert!(expires_at.timestamp() <= END_OF_TIME);
                 prop_assert!(assumed || expires_at > at(now));
             }

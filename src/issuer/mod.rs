@@ -6,8 +6,10 @@ pub mod azure_auth;
 pub mod hosts;
 pub mod http;
 pub mod jwt;
+pub mod keyed;
 pub mod redact;
 pub mod video_indexer;
+pub mod video_indexer_classic;
 
 use crate::api::request::TokenRequest;
 use crate::clock::Timestamp;
@@ -76,4 +78,14 @@ pub trait Issuer: Send + Sync {
 
     /// How far the provider's clock is ahead of ours, from its last Date header; seconds.
     fn clock_skew(&self) -> Option<i64>;
+
+    /// When the credential itself ends, where it tells: a certificate, or an API token that is a JWT.
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Who logs in, where failed logins lock a user at the provider: no secret, and the same for the same user.
+    fn login(&self) -> Option<String> {
+        None
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::azure_auth::{AzureAuth, EntraToken};
 use super::http::{Answer, Call, ClockSkew, Http};
-use super::{Class, IssueError, Issued, Issuer, jwt};
+use super::{Class, IssueError, Issued, Issuer, keyed};
 use crate::api::request::{FieldError, TokenRequest};
 use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
@@ -154,19 +154,8 @@ fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Iss
     let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
         return Err(answer.not_understood("no JSON"));
     };
-    let token = body.get("accessToken").and_then(Value::as_str).unwrap_or_default().trim();
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(answer.not_understood("no accessToken in it"));
-    }
-    let (expires_at, expiry_assumed) = jwt::expiry(token, answer.sent_at, request.promised_life, now)
-        .map_err(|error| answer.failure(error.class, error.reason, error.message))?;
-    Ok(Issued {
-        token: token.into(),
-        issued_at: answer.sent_at,
-        expires_at,
-        expiry_assumed,
-        request_id: answer.request_id.clone(),
-    })
+    let token = body.get("accessToken").and_then(Value::as_str).unwrap_or_default();
+    keyed::issued(answer, token, None, request, now)
 }
 
 #[async_trait]

@@ -1,7 +1,7 @@
 //! What most capability tests begin with: a namespace of the shared control plane, an Azure, the operator behind a
 //! proxy, and the objects as a user would write them.
 
-use crate::emulator::{Azure, example};
+use crate::emulator::{Azure, Control, Emulator, Serving, example};
 use crate::stand::{
     ApiProxy, ControlPlane, ControlPlaneOptions, Matcher, Operator, OperatorOptions, eventually, shared, yaml,
 };
@@ -111,10 +111,36 @@ impl Scene {
 
     /// A credential Secret, labelled and for these emulators.
     pub fn credentials(&self, name: &str, secret: &str) -> Value {
-        json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"client-secret": secret}, "metadata": {
+        self.keys(name, &hosts(&self.azure).join(","), &json!({"client-secret": secret}))
+    }
+
+    /// A credential Secret with these keys, labelled, for these hosts.
+    pub fn keys(&self, name: &str, hosts: &str, keys: &Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "stringData": keys, "metadata": {
             "name": name, "namespace": self.namespace, "labels": {"videotoken.dev/credentials": "true"},
-            "annotations": {"videotoken.dev/allowed-hosts": hosts(&self.azure).join(",")},
+            "annotations": {"videotoken.dev/allowed-hosts": hosts},
         }})
+    }
+
+    /// Lets namespaced providers call a further emulator; before the operator is started.
+    pub fn allow<E: Emulator>(&mut self, serving: &Serving<E>) {
+        self.options.allowed_endpoints.push(serving.host());
+    }
+
+    /// A `TokenProvider` of any type, with limits that hold nothing up; `spec` has the type's member and more.
+    pub fn provider_of(&self, name: &str, ca_pem: &str, spec: &Value) -> Value {
+        let mut whole = json!({"caBundle": ca_pem, "limits": {"windows": [{"requests": 1000, "period": "1s"}]}});
+        merge(&mut whole, spec);
+        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "TokenProvider", "spec": whole,
+            "metadata": {"name": name, "namespace": self.namespace}})
+    }
+
+    /// A `VideoAccessToken` of any type; `changes` go over its spec.
+    pub fn token_of(&self, name: &str, provider: &str, scope: &Value, changes: &Value) -> Value {
+        let mut spec = json!({"providerRef": {"name": provider}, "scope": scope});
+        merge(&mut spec, changes);
+        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "VideoAccessToken", "spec": spec,
+            "metadata": {"name": name, "namespace": self.namespace}})
     }
 
     /// A `TokenProvider` for the example account.
@@ -149,18 +175,20 @@ impl Scene {
 
     /// A `VideoAccessToken` for a video, with the Arc extension; `changes` go over its spec.
     pub fn token(&self, name: &str, changes: &Value) -> Value {
-        let mut spec = json!({"providerRef": {"name": "indexer"}, "scope": {"videoIndexer": {
-            "permission": "RestrictedViewer", "mediaScope": "Video", "videoId": "07ec9e38d4",
-            "extensionId": example::EXTENSION_ID}}});
-        merge(&mut spec, changes);
-        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "VideoAccessToken", "spec": spec,
-            "metadata": {"name": name, "namespace": self.namespace}})
+        let scope = json!({"videoIndexer": {"permission": "RestrictedViewer", "mediaScope": "Video",
+            "videoId": "07ec9e38d4", "extensionId": example::EXTENSION_ID}});
+        self.token_of(name, "indexer", &scope, changes)
     }
 
     /// Applies such a token and waits until it is ready.
     pub async fn ready_token(&self, name: &str, changes: &Value) -> Result<Value> {
-        self.apply(&self.token(name, changes)).await?;
-        self.until(name, "Ready", "True", "").await
+        self.ready(&self.token(name, changes)).await
+    }
+
+    /// Applies a token's object and waits until it is ready.
+    pub async fn ready(&self, token: &Value) -> Result<Value> {
+        self.apply(token).await?;
+        self.until(token["metadata"]["name"].as_str().unwrap_or_default(), "Ready", "True", "").await
     }
 
     /// Waits for a condition and returns the object; an empty reason is any.
@@ -271,6 +299,11 @@ impl Scene {
     /// Waits until the object is at rest: ready, nothing under way, and its status speaks of the Secret as it is, which
     /// holds a live token of this Azure's. Returns that token.
     pub async fn settled(&self, name: &str) -> Result<String> {
+        self.settled_at(self.azure.video_indexer.control(), name).await
+    }
+
+    /// The same for a token of any emulator's.
+    pub async fn settled_at(&self, provider: &Control, name: &str) -> Result<String> {
         let (tokens, secrets) = (self.tokens(), self.secrets());
         let probe = async || -> Result<String> {
             let object = serde_json::to_value(tokens.get(name).await?)?;
@@ -280,7 +313,7 @@ impl Scene {
             let mut data = secret.data.unwrap_or_default();
             let key = annotations.get("videotoken.dev/token-key").context("no annotation token-key")?;
             let token = String::from_utf8(data.remove(key).context("no token")?.0)?;
-            let known = self.azure.video_indexer.control().knows(&token).context("nobody issued the token")?;
+            let known = provider.knows(&token).context("nobody issued the token")?;
             if !known.is_good(Utc::now()) {
                 bail!("the token isn't good any more");
             }

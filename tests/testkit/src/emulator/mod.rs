@@ -22,6 +22,7 @@ mod jwt;
 mod ledger;
 mod limits;
 mod pipeline;
+mod serving;
 mod video_indexer;
 
 pub use azure::{Azure, AzureOptions, example};
@@ -34,6 +35,7 @@ pub use gate::{Hold, HoldPoint};
 pub use jwt::{SigningKey, claims};
 pub use ledger::IssuedToken;
 pub use limits::Limit;
+pub use serving::{Emulator, Serving};
 pub use video_indexer::{OPERATIONS, Operations, REAL_LIMITS, VideoIndexer};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
