@@ -171,6 +171,7 @@ const TOKENS: &[Case<'_>] = &[
     (("videoIndexer: {permission: Reader, mediaScope: Account, extensionId: edge}", ""), "spec.scope.videoIndexer.extensionId: Invalid value: must be /subscriptions/"),
     (("videoIndexerClassic: {}", ""), "set exactly one of account, accountWithPermission, project, user, video; found: none"),
     (("videoIndexerClassic: {video: {videoId: a/b}}", ""), "spec.scope.videoIndexerClassic.video.videoId: Invalid value: must be a name, without a slash"),
+    (("videoIndexerClassic: {video: {videoId: \".\\t.\"}}", ""), "spec.scope.videoIndexerClassic.video.videoId: Invalid value: must be a name, without a slash"),
     (("blendVision: {playback: {resourceId: r, resourceType: RESOURCE_TYPE_VOD}}", ""), "spec.scope.blendVision.playback.customerId: Required value"),
     (("blendVision: {resource: {resourceId: r, resourceType: VOD}}", ""), "must be a BlendVision resource type such as RESOURCE_TYPE_VOD"),
     (("cognitiveServices: {limitedAccess: {targetAzureResourceId: /r, featureFlags: []}}", ""), "spec.scope.cognitiveServices.limitedAccess.featureFlags"),

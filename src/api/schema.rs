@@ -86,14 +86,18 @@ pub(super) fn guid(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// A field's transform: one segment of a URL's path.
+/// What to say about a field that can't stand as one segment of a URL's path.
+pub(super) const NOT_A_SEGMENT: &str = "must be a name, without a slash or a control character";
+
+/// A field's transform: one segment of a URL's path. URL parsers skip tabs and line ends: with one between its dots,
+/// a `..` would pass for a name and then lead to another path.
 pub(super) fn segment(schema: &mut Schema) {
-    cel("self.matches('^[^/]+$') && self != '.' && self != '..'", "must be a name, without a slash").transform(schema);
+    cel("self.matches('^[^/[:cntrl:]]+$') && self != '.' && self != '..'", NOT_A_SEGMENT).transform(schema);
 }
 
 /// Whether `text` can stand as one segment of a URL's path (once percent-encoded). The Rust side of [`segment`].
 pub(super) fn is_segment(text: &str) -> bool {
-    !text.is_empty() && !text.contains('/') && text != "." && text != ".."
+    !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_ascii_control()) && text != "." && text != ".."
 }
 
 /// A field's transform: the name of a Kubernetes object.

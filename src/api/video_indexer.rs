@@ -9,7 +9,7 @@ use super::duration::GoDuration;
 use super::life::Life;
 use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{guid, is_segment, segment};
+use super::schema::{NOT_A_SEGMENT, guid, is_segment, segment};
 use super::token_api::TokenApi;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -266,7 +266,7 @@ impl TokenApi for VideoIndexerAccount {
         ] {
             if !is_segment(value) {
                 let field = format!("spec.videoIndexer.{member}");
-                return Err(FieldError::new(field, "must be a name, without a slash"));
+                return Err(FieldError::new(field, NOT_A_SEGMENT));
             }
         }
         let id = format!(

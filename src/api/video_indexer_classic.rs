@@ -9,7 +9,7 @@ use super::life::Life;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{guid, is_segment, segment, url};
+use super::schema::{NOT_A_SEGMENT, guid, is_segment, segment, url};
 use super::token_api::{TokenApi, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ impl VideoIndexerClassicScope {
         for id in ["projectId", "videoId"] {
             if kind.fields.get(id).and_then(Value::as_str).is_some_and(|id| !is_segment(id)) {
                 let field = format!("{SCOPE}.{}.{id}", kind.member);
-                return Err(FieldError::new(field, "must be a name, without a slash"));
+                return Err(FieldError::new(field, NOT_A_SEGMENT));
             }
         }
         Ok(kind)
@@ -211,7 +211,7 @@ impl TokenApi for VideoIndexerClassicAccount {
         for (member, value) in [("location", &self.location), ("accountId", &self.account_id)] {
             if !is_segment(value) {
                 let field = format!("spec.videoIndexerClassic.{member}");
-                return Err(FieldError::new(field, "must be a name, without a slash"));
+                return Err(FieldError::new(field, NOT_A_SEGMENT));
             }
         }
         let id = format!("{}/{}", self.location, self.account_id);

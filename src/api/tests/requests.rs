@@ -276,6 +276,11 @@ fn what_cant_be_asked_is_refused_by_field() {
             "spec.scope.videoIndexerClassic.video.videoId: must be a name",
         ),
         (
+            r#"videoIndexerClassic: {video: {videoId: ".\t."}}"#,
+            "",
+            "spec.scope.videoIndexerClassic.video.videoId: must be a name",
+        ),
+        (
             "blendVision: {resource: {resourceId: r, resourceType: T, neverExpires: true}}",
             "lifetime: 1h",
             "spec.lifetime: a token that never expires has no lifetime",
