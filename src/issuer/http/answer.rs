@@ -24,7 +24,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The content type, in lower case and without parameters.
     pub content_type: Option<String>,
-    /// `x-ms-request-id`, the provider's id of this request.
+    /// `x-ms-request-id` or, as Azure's AI services name it, `apim-request-id`: the provider's id of this request.
     pub request_id: Option<String>,
     /// `x-ms-correlation-request-id`, Azure's id of what this request belongs to.
     pub correlation_id: Option<String>,
@@ -57,7 +57,7 @@ impl Answer {
             status,
             content_type: text(CONTENT_TYPE.as_str())
                 .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()),
-            request_id: id("x-ms-request-id"),
+            request_id: id("x-ms-request-id").or_else(|| id("apim-request-id")),
             correlation_id: id("x-ms-correlation-request-id"),
             retry_after: text(RETRY_AFTER.as_str()).and_then(|value| wait(value, date.unwrap_or(arrived_at))),
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
@@ -89,10 +89,13 @@ impl Answer {
         self.quote(said::read(&self.body, self.content_type.as_deref()))
     }
 
-    /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`.
+    /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`. A code that only
+    /// repeats the status is left out.
     pub fn refusal(&self) -> IssueError {
         let (class, reason) = class_of(self.status);
-        self.failure(class, reason, [format!("HTTP {}", self.status), self.said()].join(": ").trim_end_matches(": "))
+        let said = self.said();
+        let said = said.strip_prefix(&format!("{}: ", self.status)).unwrap_or(&said);
+        self.failure(class, reason, format!("HTTP {}: {said}", self.status).trim_end_matches(": "))
     }
 
     /// A success that can't be understood: `BadAnswer`, transient.
@@ -284,6 +287,8 @@ mod tests {
             assert_eq!(id(value), None, "{value}");
         }
         assert_eq!(id(&"a".repeat(129)), None);
+        let gateways = [("apim-request-id", "gateway-1"), ("x-ms-request-id", "")];
+        assert_eq!(answer(500, &gateways).request_id.as_deref(), Some("gateway-1"));
     }
 
     #[test]
@@ -295,6 +300,8 @@ mod tests {
         assert_eq!(error.request_id.as_deref(), Some("corr-1"));
         assert_eq!(error.retry_after, Some(Duration::from_secs(5)));
         assert_eq!(answer(404, &[]).refusal().message, "HTTP 404");
+        let repeated = r#"{"statusCode": 401, "message": "Access denied"}"#;
+        assert_eq!(saying(401, &[], repeated).refusal().message, "HTTP 401: Access denied");
     }
 
     #[test]
