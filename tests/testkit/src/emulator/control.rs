@@ -6,7 +6,7 @@ use super::{
 };
 use axum::{Router, middleware, response::Response};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
@@ -28,8 +28,18 @@ pub trait Dialect: Send + Sync + 'static {
     /// The headers that every answer carries.
     fn stamp(&self, call: &Call, headers: &mut HeaderMap);
 
-    /// A refusal with this status and message. Retry-After is added where it belongs.
+    /// A refusal with this status and message.
     fn refuse(&self, call: &Call, status: StatusCode, message: &str) -> Response;
+
+    /// A refusal for too many requests; `wait` is what it tells, in whole seconds.
+    fn throttle(&self, call: &Call, wait: Option<u64>) -> Response {
+        let message = "Too many requests. Try again later.";
+        let mut response = self.refuse(call, StatusCode::TOO_MANY_REQUESTS, message);
+        if let Some(seconds) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
 }
 
 /// How long the tokens live.

@@ -11,6 +11,7 @@
 //! A further API brings its [`Dialect`], a router that is given to [`Control::wrap`], and handlers that take the
 //! [`Call`] from the request's extensions and their tokens from [`Control::issue`].
 
+mod api_management;
 mod azure;
 mod call;
 mod control;
@@ -24,7 +25,9 @@ mod limits;
 mod pipeline;
 mod serving;
 mod video_indexer;
+mod video_indexer_classic;
 
+pub use api_management::{Gateway, Telling};
 pub use azure::{Azure, AzureOptions, example};
 pub use call::{Call, Seen, Target};
 pub use control::{Control, Counters, Dialect, Grant, Life, Validity};
@@ -37,6 +40,7 @@ pub use ledger::IssuedToken;
 pub use limits::Limit;
 pub use serving::{Emulator, Serving};
 pub use video_indexer::{OPERATIONS, Operations, REAL_LIMITS, VideoIndexer};
+pub use video_indexer_classic::{Access, VideoIndexerClassic, example as classic_example};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

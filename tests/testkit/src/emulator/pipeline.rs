@@ -72,7 +72,7 @@ impl Control {
         self.gate.pass(HoldPoint::Request, &call.target).await;
         if let Err(wait) = self.limits.admit(&call.target.account, Instant::now()) {
             locked(&self.counters).throttled += 1;
-            return Some(self.throttled(call, Some(whole_seconds(wait))));
+            return Some(self.dialect.throttle(call, Some(whole_seconds(wait))));
         }
         let Some(fault) = self.rules.take(&call.target) else {
             let response = next.run(request).await;
@@ -88,7 +88,7 @@ impl Control {
     async fn fail(&self, call: &Call, fault: &Fault, request: Request, next: Next) -> Option<Response> {
         let instead = match fault {
             Fault::Status { code, body, headers } => fault::status(*code, body.clone(), headers),
-            Fault::Throttle { retry_after } => self.throttled(call, *retry_after),
+            Fault::Throttle { retry_after } => self.dialect.throttle(call, *retry_after),
             Fault::HugeBody => fault::huge_body(),
             Fault::Html => fault::html(),
             Fault::EchoRequest => self.dialect.refuse(call, StatusCode::BAD_REQUEST, &everything_in(call)),
@@ -113,15 +113,6 @@ impl Control {
             }
         };
         Some(instead)
-    }
-
-    fn throttled(&self, call: &Call, retry_after: Option<u64>) -> Response {
-        let message = "Too many requests. Try again later.";
-        let mut response = self.dialect.refuse(call, StatusCode::TOO_MANY_REQUESTS, message);
-        if let Some(seconds) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
     }
 
     /// What all answers carry: the API's own headers, and the date by the provider's clock.
