@@ -1,9 +1,11 @@
-//! Video Indexer and Entra as the emulators speak them: what each request says, and what becomes of each answer.
+//! The token APIs as the emulators speak them: what each request says, and what becomes of each answer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod credentials;
 mod entra;
+mod keyed;
 mod video_indexer;
+mod video_indexer_classic;
 
 use serde_json::{Value, json};
 use std::sync::Arc;
