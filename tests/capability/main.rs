@@ -13,6 +13,7 @@ mod repair;
 mod restart;
 mod stop;
 mod two_operators;
+mod video_indexer_classic;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");
