@@ -373,8 +373,14 @@ async fn get_shows_the_state_at_a_glance() {
     let (client, namespace) = client_and_namespace("columns").await;
     for (path, expected) in [
         (format!("namespaces/{namespace}/videoaccesstokens"), "Name Ready Reason* Provider Secret Expires Renews Age"),
-        (format!("namespaces/{namespace}/tokenproviders"), "Name Ready Reason* Type Age"),
-        ("clustertokenproviders".to_owned(), "Name Ready Reason* Type Age"),
+        (
+            format!("namespaces/{namespace}/tokenproviders"),
+            "Name Type Ready Reason* Account Tokens Credentials Expire Last Issued* Age",
+        ),
+        (
+            "clustertokenproviders".to_owned(),
+            "Name Type Ready Reason* Account Tokens Credentials Expire Last Issued* Age",
+        ),
     ] {
         let request = http::Request::get(format!("/apis/videotoken.dev/v1alpha1/{path}"))
             .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");

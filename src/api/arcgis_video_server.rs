@@ -104,6 +104,9 @@ impl ArcgisVideoServerScope {
 impl TokenApi for ArcgisVideoServerAccount {
     type Scope = ArcgisVideoServerScope;
 
+    /// Five failed logins in 15 min lock a user for 15 min.
+    const LOGS_IN: bool = true;
+
     /// No limits are documented: what one machine on the premises bears beside its work, one login at a time.
     fn limits() -> AccountLimits {
         AccountLimits::new(2, 30, 1)
@@ -124,6 +127,10 @@ impl TokenApi for ArcgisVideoServerAccount {
             return Err(FieldError::new(field, "is the operator's own: remove it"));
         }
         Ok(format!("arcgisVideoServer/{site}"))
+    }
+
+    fn shown(&self) -> String {
+        site(&self.url).unwrap_or_default()
     }
 
     /// `fields` are the form's, without username, password and `f`. A lifetime is rounded up to minutes.

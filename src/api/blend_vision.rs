@@ -193,6 +193,10 @@ impl TokenApi for BlendVisionAccount {
         Ok(format!("blendVision/{}", self.organization))
     }
 
+    fn shown(&self) -> String {
+        self.organization.clone()
+    }
+
     /// `expires_in` is a text in seconds, such as `3600s`.
     fn request(
         &self,

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
     status = "ProviderStatus",
     derive = "PartialEq",
     doc = "Endpoint, credentials and limits of one provider account, for the namespaces and scopes that it allows.",
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(
         name = "Reason",
@@ -28,7 +29,10 @@ use serde::{Deserialize, Serialize};
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
         priority = 1
     ),
-    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
+    printcolumn(name = "Tokens", type_ = "integer", json_path = ".status.tokens"),
+    printcolumn(name = "Credentials Expire", type_ = "string", json_path = ".status.credentialsExpireAt"),
+    printcolumn(name = "Last Issued", type_ = "date", json_path = ".status.lastIssuedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -126,6 +126,10 @@ impl TokenApi for CognitiveServicesAccount {
         Ok(format!("cognitiveServices/{site}"))
     }
 
+    fn shown(&self) -> String {
+        site(&self.endpoint).unwrap_or_default()
+    }
+
     /// `expiredTime` stands in `fields` beside the body's fields, and goes into the query.
     fn request(
         &self,

@@ -10,13 +10,15 @@ use super::schema::{data_key, object_name};
 use super::token_api::one_type;
 use super::video_indexer::VideoIndexerAccount;
 use super::video_indexer_classic::VideoIndexerClassicAccount;
-use schemars::JsonSchema;
+use schemars::transform::Transform;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 /// One account at one provider: exactly one of the types.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = one_type)]
+#[schemars(transform = one_login)]
 #[schemars(transform = cel("!(has(self.caBundle) && has(self.caBundleRef))", "set caBundle or caBundleRef, not both").at(".caBundleRef"))]
 pub struct ProviderSpec {
     /// Azure Video Indexer through Azure Resource Manager.
@@ -49,9 +51,24 @@ pub struct ProviderSpec {
 impl ProviderSpec {
     /// What the account may be asked: the spec's limits over the type's defaults.
     pub fn account_limits(&self) -> Result<AccountLimits, FieldError> {
-        let defaults = self.account()?.default_limits();
-        self.limits.as_ref().map_or(Ok(defaults.clone()), |limits| defaults.overridden(limits))
+        let account = self.account()?;
+        let defaults = account.default_limits();
+        let limits = self.limits.as_ref().map_or(Ok(defaults.clone()), |limits| defaults.overridden(limits))?;
+        if account.logs_in() && limits.concurrency > 1 {
+            return Err(FieldError::new("spec.limits.concurrency", ONE_LOGIN));
+        }
+        Ok(limits)
     }
+}
+
+const ONE_LOGIN: &str =
+    "ArcGIS Video Server locks a user after failed logins, so one is made at a time: remove concurrency";
+
+/// A transform: the one type whose calls go one at a time.
+fn one_login(schema: &mut Schema) {
+    cel("!has(self.arcgisVideoServer) || !has(self.limits) || !has(self.limits.concurrency) || self.limits.concurrency == 1", ONE_LOGIN)
+        .at(".limits.concurrency")
+        .transform(schema);
 }
 
 /// A key of a ConfigMap or Secret that holds PEM certificates.

@@ -19,6 +19,9 @@ pub(super) trait TokenApi {
     /// What a token of it may do.
     type Scope;
 
+    /// Each token is a login, and failed ones lock the user: calls go one at a time.
+    const LOGS_IN: bool = false;
+
     /// What an account may be asked when its spec says nothing.
     fn limits() -> AccountLimits;
 
@@ -28,6 +31,9 @@ pub(super) trait TokenApi {
     /// The account as its provider identifies it; or what is wrong with the spec, its paths from a provider object's
     /// root.
     fn identity(&self) -> Result<String, FieldError>;
+
+    /// The account in short, for people.
+    fn shown(&self) -> String;
 
     /// The request for one token. `account` is this account's identity.
     fn request(
@@ -67,6 +73,16 @@ macro_rules! token_apis {
             /// The account as its provider identifies it; or what is wrong with the spec.
             pub fn identity(&self) -> Result<String, FieldError> {
                 match self { $(Self::$variant(account) => account.identity(),)+ }
+            }
+
+            /// The account in short, for people.
+            pub fn shown(&self) -> String {
+                match self { $(Self::$variant(account) => account.shown(),)+ }
+            }
+
+            /// Each token is a login, and failed ones lock the user: calls go one at a time.
+            pub fn logs_in(&self) -> bool {
+                match self { $(Self::$variant(_) => <$account>::LOGS_IN,)+ }
             }
 
             /// The type's default limits.

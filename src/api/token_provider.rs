@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
     status = "ProviderStatus",
     derive = "PartialEq",
     doc = "Endpoint, credentials and limits of one provider account, for the tokens of its namespace.",
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(
         name = "Reason",
@@ -27,7 +28,10 @@ use serde::{Deserialize, Serialize};
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
         priority = 1
     ),
-    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
+    printcolumn(name = "Tokens", type_ = "integer", json_path = ".status.tokens"),
+    printcolumn(name = "Credentials Expire", type_ = "string", json_path = ".status.credentialsExpireAt"),
+    printcolumn(name = "Last Issued", type_ = "date", json_path = ".status.lastIssuedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[schemars(transform = own_identity)]

@@ -276,6 +276,10 @@ impl TokenApi for VideoIndexerAccount {
         Ok(format!("videoIndexer/{}", id.to_lowercase()))
     }
 
+    fn shown(&self) -> String {
+        self.account_name.clone()
+    }
+
     fn request(
         &self,
         account: String,

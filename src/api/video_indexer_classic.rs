@@ -218,6 +218,10 @@ impl TokenApi for VideoIndexerClassicAccount {
         Ok(format!("videoIndexerClassic/{}", id.to_lowercase()))
     }
 
+    fn shown(&self) -> String {
+        self.account_id.clone()
+    }
+
     fn request(
         &self,
         account: String,

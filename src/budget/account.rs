@@ -3,7 +3,7 @@
 use super::queue::{Entry, Queue};
 use super::throttle::Throttle;
 use super::window::{Limits, Opening, Spent, after};
-use super::{AccountState, Outcome};
+use super::{AccountState, Lock, Outcome};
 use crate::api::key::ObjectKey;
 use crate::clock::Now;
 use std::collections::BTreeMap;
@@ -34,7 +34,9 @@ struct Credential {
     /// Grows with each change: an answer to an older one tells nothing of this one.
     generation: u64,
     proven: bool,
-    locked_until: Option<Instant>,
+    /// It had worked, and then was refused to this object. Others tell whether it is the credential or the object.
+    doubted_by: Option<ObjectKey>,
+    locked_until: Option<(Instant, Lock)>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,30 @@ impl Account {
     }
 
     pub(super) fn credential_changed(&mut self) {
-        self.credential = Credential { generation: self.credential.generation + 1, proven: false, locked_until: None };
+        self.credential = Credential { generation: self.credential.generation + 1, ..Credential::default() };
+    }
+
+    /// Would a refusal of the credential to this object be the credential's fault?
+    pub(super) fn blames_credential(&self, key: &ObjectKey) -> bool {
+        !self.credential.proven && self.credential.doubted_by.as_ref() != Some(key)
+    }
+
+    /// An earlier life of this process, or another operator, has used it well. What is known better stays.
+    pub(super) fn accept_credential(&mut self) {
+        self.credential.proven |= self.credential.locked_until.is_none();
+    }
+
+    /// Nothing is granted until then.
+    pub(super) fn lock(&mut self, lock: Lock, until: Instant) {
+        if self.credential.locked_until.is_none_or(|(known, _)| known < until) {
+            self.credential.proven = false;
+            self.credential.locked_until = Some((until, lock));
+        }
+    }
+
+    /// The provider asked an earlier life of this process, or another operator, to wait until then.
+    pub(super) fn throttle(&mut self, wait: Duration, now: Instant) {
+        self.throttle.said_stop(self.last_call, self.last_call, Some(wait), now);
     }
 
     /// Ends a call that nobody ended; its object is no longer granted.
@@ -102,7 +127,7 @@ impl Account {
         let need = self.time_for_all();
         self.queue.promote(now.wall, need);
 
-        let stopped_until = self.throttle.until(now.mono).max(self.locked_until(now.mono));
+        let stopped_until = self.throttle.until(now.mono).max(self.locked_until(now.mono).map(|(until, _)| until));
         let slot = if self.calls.len() < self.slots() { Opening::Now } else { Opening::Event };
         let window = |reserved| self.spent.opening(&self.limits, self.calls.len(), reserved);
         let window = if self.queue.nothing_is_urgent() {
@@ -143,11 +168,16 @@ impl Account {
             }
             Outcome::Issued if of_this_credential => {
                 self.credential.proven = true;
+                self.credential.doubted_by = None;
                 self.credential.locked_until = None;
+            }
+            Outcome::CredentialDoubted if of_this_credential => {
+                self.credential.proven = false;
+                self.credential.doubted_by = Some(call.key);
             }
             Outcome::CredentialRejected if of_this_credential => {
                 self.credential.proven = false;
-                self.credential.locked_until = Some(after(now, LOCKED_FOR));
+                self.credential.locked_until = Some((after(now, LOCKED_FOR), Lock::Rejected));
             }
             _ => {}
         }
@@ -158,7 +188,8 @@ impl Account {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now.mono));
         AccountState {
             throttled_for: left(self.throttle.until(now.mono)),
-            locked_for: left(self.locked_until(now.mono)),
+            locked_for: left(self.locked_until(now.mono).map(|(until, _)| until)),
+            lock: self.locked_until(now.mono).map(|(_, lock)| lock),
             waiting: self.queue.len(),
             in_flight: self.calls.len(),
             proven: self.credential.proven,
@@ -190,8 +221,8 @@ impl Account {
         if self.credential.proven && !self.throttle.is_probing() { self.limits.slots() } else { 1 }
     }
 
-    fn locked_until(&self, now: Instant) -> Option<Instant> {
-        self.credential.locked_until.filter(|until| *until > now)
+    fn locked_until(&self, now: Instant) -> Option<(Instant, Lock)> {
+        self.credential.locked_until.filter(|(until, _)| *until > now)
     }
 
     fn oldest_call_ends(&self) -> Opening {

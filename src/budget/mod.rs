@@ -89,10 +89,21 @@ pub enum Outcome {
     },
     /// The credential was refused and is not proven: the account is locked for 15 min or until it changes.
     CredentialRejected,
+    /// The credential was refused though it has worked: it is to be proven again, by another object.
+    CredentialDoubted,
     /// Any answer, or none, that says nothing about the account.
     Failed,
     /// No call was made: the slot comes back unused.
     NotCalled,
+}
+
+/// Why a credential isn't tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// The provider refused it.
+    Rejected,
+    /// As many logins have been tried as may be, where failed ones lock the user.
+    LoginsUsedUp,
 }
 
 /// How an account stands; of an unknown one, all is empty.
@@ -102,6 +113,8 @@ pub struct AccountState {
     pub throttled_for: Option<Duration>,
     /// Time left until a refused credential is tried again.
     pub locked_for: Option<Duration>,
+    /// Why it isn't tried now.
+    pub lock: Option<Lock>,
     /// Objects that wait for a grant.
     pub waiting: usize,
     /// Grants not yet finished.
@@ -253,6 +266,37 @@ impl Budgets {
     pub fn credential_changed(&mut self, account: &AccountKey) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.credential_changed();
+            self.look_again_at(account);
+        }
+    }
+
+    /// Would a refusal of the credential to this object be the credential's fault? Not while it is proven, nor if it was
+    /// this very object that brought the doubt.
+    pub fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        self.accounts.get(account).is_none_or(|known| known.blames_credential(key))
+    }
+
+    /// The credential has issued a token before, as was written down by an earlier life of this process or by another
+    /// operator: it needn't be proven again, unless a refusal is known here.
+    pub fn accept_credential(&mut self, account: &AccountKey) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.accept_credential();
+            self.look_again_at(account);
+        }
+    }
+
+    /// The account's credential isn't tried for so long, unless it changes or is locked for longer.
+    pub fn lock(&mut self, account: &AccountKey, lock: Lock, wait: Duration, now: Now) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.lock(lock, window::after(now.mono, wait));
+            self.look_again_at(account);
+        }
+    }
+
+    /// The provider asked the account to wait for so long, as was written down before.
+    pub fn throttle(&mut self, account: &AccountKey, wait: Duration, now: Now) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.throttle(wait, now.mono);
             self.look_again_at(account);
         }
     }

@@ -4,13 +4,15 @@ use super::secrets::lock;
 use crate::api::allowed::{AllowedNamespaces, AllowedScopes};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
-use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
+use crate::api::video_access_token::{ProviderKind, ProviderRef, VideoAccessTokenSpec};
 use crate::budget::AccountKey;
+use crate::clock::Timestamp;
 use crate::issuer::Issuer;
 use crate::plan::decide::Refusal;
+use crate::plan::hash::Hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Names a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,8 +30,27 @@ impl fmt::Display for ProviderKey {
     }
 }
 
+impl ProviderKey {
+    /// What a token of this namespace refers to; `None`: a kind that isn't known here.
+    pub(super) fn named(reference: &ProviderRef, namespace: &str) -> Option<Self> {
+        let namespace = match reference.kind {
+            ProviderKind::TokenProvider => Some(namespace.to_owned()),
+            ProviderKind::ClusterTokenProvider => None,
+            ProviderKind::Other(_) => return None,
+        };
+        Some(Self { namespace, name: reference.name.clone() })
+    }
+
+    /// It names a `ClusterTokenProvider`.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.namespace.is_none()
+    }
+}
+
 /// One provider object that is ready to issue.
 pub(super) struct Account {
+    /// Which object.
+    pub(super) of: ProviderKey,
     /// Its budget.
     pub(super) key: AccountKey,
     /// Its type, as the API names it.
@@ -42,6 +63,26 @@ pub(super) struct Account {
     pub(super) admission: Option<(AllowedNamespaces, AllowedScopes)>,
     /// Of spec, credentials and CA: another one excuses a failure.
     pub(super) version: u64,
+    /// Of the account and its credentials, by the versions of the objects that hold them.
+    pub(super) credentials: Hash,
+    /// What has happened with it.
+    pub(super) history: Mutex<History>,
+}
+
+/// What has happened with an account since it was resolved.
+#[derive(Default)]
+pub(super) struct History {
+    /// When a token was last issued.
+    pub(super) last_issued: Option<Timestamp>,
+    /// What the provider said when it last refused the credential or throttled.
+    pub(super) refusal: Option<String>,
+}
+
+impl Account {
+    /// Who reads or changes what has happened.
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
 }
 
 /// What is known of one provider object.
@@ -71,16 +112,11 @@ impl Accounts {
     /// Follows a token's reference; tells the provider as "Kind/name" too.
     pub(super) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec) -> (String, Lookup) {
         let reference = &spec.provider_ref;
-        let namespace = match &reference.kind {
-            ProviderKind::TokenProvider => Some(namespace.to_owned()),
-            ProviderKind::ClusterTokenProvider => None,
-            ProviderKind::Other(kind) => {
-                let message =
-                    format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
-                return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
-            }
+        let Some(key) = ProviderKey::named(reference, namespace) else {
+            let kind = reference.kind.as_str();
+            let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
+            return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
         };
-        let key = ProviderKey { namespace, name: reference.name.clone() };
         let found = match lock(&self.0).get(&key) {
             None => Lookup::Refused(missing(&key)),
             Some(None) => Lookup::Unresolved,

@@ -9,7 +9,7 @@ use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::{DynamicObject, ObjectMeta, Request, Resource};
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::json;
@@ -149,21 +149,34 @@ impl Applier {
     where
         K: Resource<DynamicType = ()>,
     {
-        let meta = seen.meta();
+        self.merge(K::url_path(&(), seen.meta().namespace.as_deref()), seen.meta(), status).await
+    }
+
+    /// Merges into the status of a provider object as it was seen: what is merged is no part of what is applied.
+    pub(super) async fn merge_provider_status(
+        &self,
+        seen: &DynamicObject,
+        cluster: bool,
+        status: &impl Serialize,
+    ) -> Result<String, ApplyError> {
+        let url = DynamicObject::url_path(&provider_kind(cluster), seen.metadata.namespace.as_deref());
+        self.merge(url, &seen.metadata, status).await
+    }
+
+    async fn merge(&self, url: String, meta: &ObjectMeta, status: &impl Serialize) -> Result<String, ApplyError> {
         let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "status": status});
         let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
-        let url = K::url_path(&(), meta.namespace.as_deref());
         self.send_status(url, meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await
     }
 
-    /// The same for a provider object of either kind.
+    /// Writes the status of a provider object of either kind.
     pub(super) async fn provider_status(
         &self,
         seen: &DynamicObject,
         cluster: bool,
         status: &impl Serialize,
     ) -> Result<String, ApplyError> {
-        let resource = provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" });
+        let resource = provider_kind(cluster);
         let url = DynamicObject::url_path(&resource, seen.metadata.namespace.as_deref());
         self.patch_status(url, &resource.api_version, &resource.kind, &seen.metadata, status).await
     }
@@ -201,6 +214,10 @@ impl Applier {
         let answer: Answer = bounded(self.client.request(request)).await?;
         Ok(answer.metadata.resource_version.unwrap_or_default())
     }
+}
+
+fn provider_kind(cluster: bool) -> ApiResource {
+    provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" })
 }
 
 #[derive(serde::Deserialize)]

@@ -174,7 +174,8 @@ impl Seen {
             Standing::None => Turn::None,
         };
         if let Turn::Waiting(_) = self.turn {
-            self.hindrance = context.turns.hindrance(queue, now);
+            let said = self.account.as_ref().and_then(|account| account.history().refusal.clone());
+            self.hindrance = context.turns.hindrance(queue, said.as_deref(), now);
         }
     }
 

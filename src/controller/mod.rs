@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
-//! | `providers`, `accounts`, `build`, `credentials`, `assertion`, `provider_status` | provider objects and their issuers |
+//! | `providers`, `accounts`, `build`, `credentials`, `assertion`, `provider_status`, `logins` | provider objects and their issuers |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `memo`, `timetable`, `turns` | what is under way, what is due, whose turn it is |
 //! | `apply` | the requests to the API server |
@@ -18,6 +18,7 @@ mod build;
 mod credentials;
 mod dereference;
 mod events;
+mod logins;
 mod memo;
 mod namespaces;
 mod provider_status;
@@ -48,9 +49,10 @@ use chrono::TimeDelta;
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
+use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
-use providers::Providers;
+use providers::{Providers, Task};
 use secrets::{Secrets, lock};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -97,6 +99,7 @@ pub struct Context {
     namespaces: Namespaces,
     providers: Providers,
     provider_status: provider_status::Written,
+    users: provider_status::Users,
     accounts: Accounts,
     turns: Turns,
     memos: Memos,
@@ -106,7 +109,8 @@ pub struct Context {
     granted: Mutex<HashSet<ObjectKey>>,
     awake: AtomicBool,
     waker: UnboundedSender<ObjectRef<Token>>,
-    to_resolve: mpsc::UnboundedSender<ProviderKey>,
+    logins: Logins,
+    tasks: mpsc::UnboundedSender<Task>,
 }
 
 /// Closed while the API server can't be written to: no provider is called for a token that couldn't be stored.
@@ -178,15 +182,20 @@ impl Context {
     }
 
     fn resolve_soon(&self, key: ProviderKey) {
-        let _ = self.to_resolve.send(key);
+        let _ = self.tasks.send(Task::Resolve(key));
     }
 
     fn resolve_later(&self, key: ProviderKey, after: Duration) {
-        let to_resolve = self.to_resolve.clone();
+        let tasks = self.tasks.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = to_resolve.send(key);
+            let _ = tasks.send(Task::Resolve(key));
         });
+    }
+
+    /// The provider object's status has something new to tell.
+    fn report_soon(&self, key: &ProviderKey) {
+        let _ = self.tasks.send(Task::Report(key.clone()));
     }
 
     /// How many more tokens may be in flight.

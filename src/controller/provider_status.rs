@@ -1,20 +1,35 @@
-//! The status of a provider object: is it ready, is more asked of it than it allows, does its clock agree with ours.
+//! The status of a provider object: is it ready, is more asked of it than it allows, does its clock agree with ours, what
+//! has the provider said of its credential; and, after a restart or a change of leaders, what an earlier status says.
 
 use super::Context;
-use super::accounts::{ProviderKey, Resolved};
+use super::accounts::{Account, ProviderKey, Resolved};
 use super::secrets::lock;
+use super::token::Token;
+use super::turns::hindrance;
 use crate::api::condition::{Condition, ConditionStatus};
-use crate::api::provider_status::ProviderStatus;
+use crate::api::provider_status::{CredentialsStatus, ProviderStatus};
 use crate::api::token_api;
-use crate::clock;
+use crate::budget::{AccountState, Lock};
+use crate::clock::{self, Timestamp};
 use crate::metrics::API_SERVER;
 use crate::plan::hash::Hash;
+use chrono::TimeDelta;
 use kube::core::DynamicObject;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A clock that is off by more is told.
 pub(super) const SKEW: i64 = 300;
+
+/// The last issue is told anew when what is told is older than this.
+const TELL_ISSUES: TimeDelta = TimeDelta::minutes(10);
+
+/// A throttle that ends sooner isn't told, nor remembered over a restart.
+const TELL_THROTTLE: Duration = Duration::from_secs(30);
+
+/// A credential that ends sooner is worth a warning.
+const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
 
 /// What was last written for each, so that two operators that see different things don't answer each other.
 #[derive(Default)]
@@ -23,62 +38,99 @@ pub(super) struct Written(Mutex<HashMap<ProviderKey, u64>>);
 /// Writes the status of one provider object where it says something new.
 pub(super) async fn write(context: &Context, key: &ProviderKey) {
     // an operator of some namespaces leaves the cluster's providers to the one that serves them all
-    let others = key.namespace.is_none() && !context.settings.watch_namespaces.is_empty();
+    let others = key.is_cluster() && !context.settings.watch_namespaces.is_empty();
     if others || !context.lease.is_leader() {
         return;
     }
     let (Some(object), Some(resolved)) = (context.providers.get(key), context.accounts.get(key)) else { return };
-    let before: ProviderStatus =
-        object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
-    let status = compose(context, &resolved, &object, &before);
+    let before = written(&object);
+    let status = compose(context, key, &resolved, &object, &before);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
     let same = lock(&context.provider_status.0).get(key) == Some(&hash);
-    if same || status == before {
+    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
         return;
     }
-    match context.applier.provider_status(&object, key.namespace.is_none(), &status).await {
-        Ok(_) => {
+    match context.applier.provider_status(&object, key.is_cluster(), &status).await {
+        Ok(version) => {
             lock(&context.provider_status.0).insert(key.clone(), hash);
+            let members = serde_json::to_value(&status).unwrap_or_default();
+            context.providers.learn_status(key, &object, &members, &version);
         }
         Err(error) => tracing::debug!(provider = %key, %error, "the provider's status isn't written"),
     }
 }
 
-fn compose(context: &Context, resolved: &Resolved, object: &DynamicObject, before: &ProviderStatus) -> ProviderStatus {
-    let generation = object.metadata.generation;
-    let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
-    let now = clock::now();
-    let mut says = match &resolved.state {
-        Ok(_) => vec![
-            ("Ready", true, "Configured".to_owned(), "ready to issue".to_owned()),
-            ("Stalled", false, "AsExpected".to_owned(), "nothing stands in the way".to_owned()),
-        ],
-        Err(refusal) => vec![
-            ("Ready", false, refusal.reason.to_string(), refusal.message.clone()),
-            ("Stalled", true, refusal.reason.to_string(), refusal.message.clone()),
-        ],
-    };
-    if let Ok(account) = &resolved.state {
-        let state = context.turns.state(&account.key, now);
-        if state.locked_for.is_some() {
-            let message = "the provider refuses the credential: tried again when it changes, else every 15 min";
-            says[0] = ("Ready", false, "CredentialRejected".to_owned(), message.to_owned());
-        }
-        says.push(if state.oversubscribed {
-            let message = "its tokens ask for more than 80 % of spec.limits: raise them if the provider allows it, or \
-                           spread the tokens over accounts";
-            ("Oversubscribed", true, "DemandOverBudget".to_owned(), message.to_owned())
-        } else {
-            ("Oversubscribed", false, "WithinBudget".to_owned(), "its tokens ask for less than the limits".to_owned())
-        });
-        let clocks =
-            [("provider", account.issuer.clock_skew()), ("API server", context.metrics.clock_skew(API_SERVER))];
-        let skewed = clocks.into_iter().find_map(|(whose, skew)| Some((whose, skew.filter(|skew| skew.abs() > SKEW)?)));
-        if let Some((whose, skew)) = skewed {
-            let message = format!("the {whose}'s clock differs from the operator's by {} min: check both", skew / 60);
-            says.push(("ClockSkewed", true, "ClockSkewed".to_owned(), message));
-        }
+/// What the object's status says; one that can't be read says nothing.
+pub(super) fn written(object: &DynamicObject) -> ProviderStatus {
+    object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default()
+}
+
+/// Goes by what an earlier status says of all accounts.
+pub(super) fn recall_all(context: &Context) {
+    for (key, _) in context.accounts.all() {
+        recall(context, &key);
     }
+}
+
+/// Goes by what an earlier status says of an account: its credential is proven, or refused; the provider throttles it.
+/// Only as leader: until then another operator knows better.
+pub(super) fn recall(context: &Context, key: &ProviderKey) {
+    let (Some(object), Some(Resolved { state: Ok(account), .. })) =
+        (context.providers.get(key), context.accounts.get(key))
+    else {
+        return;
+    };
+    if !context.lease.is_leader() {
+        return;
+    }
+    let now = clock::now();
+    let ahead = |at: Option<Timestamp>| (at? - now.wall).to_std().ok().filter(|wait| !wait.is_zero());
+    let status = written(&object);
+    if let Some(wait) = ahead(status.throttled_until) {
+        context.turns.throttle(&account.key, wait, now);
+    }
+    match status.credentials.filter(|told| told.version == account.credentials.to_string()) {
+        Some(told) if told.accepted => context.turns.accept_credential(&account.key),
+        Some(told) => {
+            if let Some(wait) = ahead(told.next_attempt_at) {
+                context.turns.lock(&account.key, Lock::Rejected, wait, now);
+            }
+        }
+        None => {}
+    }
+}
+
+type Says = (&'static str, bool, String, String);
+
+fn compose(
+    context: &Context,
+    key: &ProviderKey,
+    resolved: &Resolved,
+    object: &DynamicObject,
+    before: &ProviderStatus,
+) -> ProviderStatus {
+    let now = clock::now();
+    let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
+    let generation = object.metadata.generation;
+    let mut status = ProviderStatus {
+        observed_generation: generation,
+        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
+        tokens: context.users.of(key).or(before.tokens),
+        ..ProviderStatus::default()
+    };
+    let says = match &resolved.state {
+        Err(refusal) => {
+            let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
+            // what was known of it is kept for when it can be used again
+            (status.credentials, status.last_issued_at) = (before.credentials.clone(), before.last_issued_at);
+            vec![("Ready", false, reason.clone(), message.clone()), ("Stalled", true, reason, message)]
+        }
+        Ok(account) => {
+            let state = context.turns.state(&account.key, now);
+            remember(&mut status, account, state, before, now.wall);
+            conditions(context, account, state, now.wall)
+        }
+    };
     let conditions = says.into_iter().map(|(type_, holds, reason, message)| {
         let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
         let old = before.conditions.iter().find(|old| old.type_ == type_ && old.status == status);
@@ -91,9 +143,105 @@ fn compose(context: &Context, resolved: &Resolved, object: &DynamicObject, befor
             message,
         }
     });
-    ProviderStatus {
-        observed_generation: generation,
-        conditions: conditions.collect(),
-        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
+    status.conditions = conditions.collect();
+    status
+}
+
+/// What a later life of this process should know of the account.
+fn remember(
+    status: &mut ProviderStatus,
+    account: &Account,
+    state: AccountState,
+    before: &ProviderStatus,
+    now: Timestamp,
+) {
+    let version = account.credentials.to_string();
+    let told = before.credentials.as_ref().filter(|told| told.version == version);
+    // a time that is computed anew from what is left of it may come out a second off
+    let steady = |at: Timestamp, told: Option<Timestamp>| {
+        told.filter(|told| (*told - at).abs() < TimeDelta::seconds(3)).unwrap_or(at)
+    };
+    let until = |wait: Option<Duration>| wait.and_then(|wait| TimeDelta::from_std(wait).ok()).map(|wait| now + wait);
+    let throttled = until(state.throttled_for.filter(|wait| *wait > TELL_THROTTLE));
+    // told while it lasts: a throttle that is about to end is the one that was told
+    let lasting = before.throttled_until.filter(|at| *at > now && state.throttled_for.is_some());
+    status.throttled_until = throttled.map(|at| steady(at, before.throttled_until)).or(lasting);
+    status.credentials = match (state.proven, state.lock) {
+        (true, _) => Some(CredentialsStatus { version, accepted: true, next_attempt_at: None }),
+        (false, Some(Lock::Rejected)) => {
+            let next = until(state.locked_for).map(|at| steady(at, told.and_then(|told| told.next_attempt_at)));
+            Some(CredentialsStatus { version, accepted: false, next_attempt_at: next })
+        }
+        (false, _) => told.cloned(),
+    };
+    let issued = account.history().last_issued.max(before.last_issued_at);
+    let fresh = before.last_issued_at.filter(|told| issued.is_none_or(|at| at - *told < TELL_ISSUES));
+    status.last_issued_at = fresh.or(issued);
+    status.credentials_expire_at = account.issuer.credential_expires_at();
+    status.account = account.spec.account().ok().map(|account| account.shown());
+}
+
+fn conditions(context: &Context, account: &Account, state: AccountState, now: Timestamp) -> Vec<Says> {
+    let said = account.history().refusal.clone();
+    let ready = match hindrance(state, said.as_deref()).filter(|_| state.lock.is_some()) {
+        Some(hindrance) => ("Ready", false, hindrance.reason.to_owned(), hindrance.message),
+        None => ("Ready", true, "Configured".to_owned(), "ready to issue".to_owned()),
+    };
+    let mut says = vec![ready, ("Stalled", false, "AsExpected".to_owned(), "nothing stands in the way".to_owned())];
+    says.push(if state.oversubscribed {
+        let message = "its tokens ask for more than 80 % of spec.limits: raise them if the provider allows it, or \
+                       spread the tokens over accounts";
+        ("Oversubscribed", true, "DemandOverBudget".to_owned(), message.to_owned())
+    } else {
+        ("Oversubscribed", false, "WithinBudget".to_owned(), "its tokens ask for less than the limits".to_owned())
+    });
+    if let Some(ends) = account.issuer.credential_expires_at() {
+        let at = crate::api::wire_time::text(ends);
+        says.push(if now >= ends {
+            (
+                "CredentialsExpiring",
+                true,
+                "CredentialsExpired".to_owned(),
+                format!("the credential expired at {at}: replace it"),
+            )
+        } else if now + WARN_BEFORE >= ends {
+            let message = format!("the credential expires at {at}, in less than 14 days: replace it");
+            ("CredentialsExpiring", true, "CredentialsExpireSoon".to_owned(), message)
+        } else {
+            ("CredentialsExpiring", false, "AsExpected".to_owned(), format!("the credential expires at {at}"))
+        });
+    }
+    let clocks = [("provider", account.issuer.clock_skew()), ("API server", context.metrics.clock_skew(API_SERVER))];
+    let skewed = clocks.into_iter().find_map(|(whose, skew)| Some((whose, skew.filter(|skew| skew.abs() > SKEW)?)));
+    if let Some((whose, skew)) = skewed {
+        let message = format!("the {whose}'s clock differs from the operator's by {} min: check both", skew / 60);
+        says.push(("ClockSkewed", true, "ClockSkewed".to_owned(), message));
+    }
+    says
+}
+
+/// How many objects name each provider.
+#[derive(Default)]
+pub(super) struct Users(Mutex<Option<HashMap<ProviderKey, i64>>>);
+
+impl Users {
+    fn of(&self, key: &ProviderKey) -> Option<i64> {
+        lock(&self.0).as_ref().map(|of| of.get(key).copied().unwrap_or_default())
+    }
+
+    fn count(&self, tokens: &[Arc<Token>]) {
+        let mut of = HashMap::new();
+        for provider in tokens.iter().filter_map(|token| token.provider()) {
+            *of.entry(provider).or_default() += 1;
+        }
+        *lock(&self.0) = Some(of);
+    }
+}
+
+/// Looks at the status of every provider object.
+pub(super) async fn write_all(context: &Context) {
+    context.users.count(&context.tokens.all());
+    for (key, _) in context.accounts.all() {
+        write(context, &key).await;
     }
 }

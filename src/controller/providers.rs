@@ -13,8 +13,10 @@ use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
 use crate::budget::{AccountKey, Limits, Window};
 use crate::plan::decide::Refusal;
+use crate::plan::facts::resource_version;
 use crate::plan::hash::Hash;
 use kube::core::DynamicObject;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,12 +35,31 @@ impl Providers {
         lock(&self.0).get(key).cloned()
     }
 
-    /// Takes a new version. Tells whether its spec is another.
+    /// Takes a new version; one that is older than our own last write is none. Tells whether its spec is another.
     pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject) -> bool {
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
-        let new = identity(&object);
-        let old = lock(&self.0).insert(key.clone(), Arc::new(object));
-        old.is_none_or(|old| identity(&old) != new)
+        let version = |object: &DynamicObject| resource_version(object.metadata.resource_version.as_deref());
+        let mut all = lock(&self.0);
+        match all.get(key) {
+            Some(old) if old.metadata.uid == object.metadata.uid && version(&object) < version(old) => false,
+            old => {
+                let other = old.is_none_or(|old| identity(old) != identity(&object));
+                all.insert(key.clone(), Arc::new(object));
+                other
+            }
+        }
+    }
+
+    /// Takes our own write of some members of the status, on the object as it was seen.
+    pub(super) fn learn_status(&self, key: &ProviderKey, seen: &DynamicObject, members: &Value, version: &str) {
+        let mut object = seen.clone();
+        object.metadata.resource_version = Some(version.to_owned());
+        if let (Some(status), Some(members)) = (object.data["status"].as_object_mut(), members.as_object()) {
+            status.extend(members.clone());
+        } else {
+            object.data["status"] = members.clone();
+        }
+        self.put(key, object);
     }
 
     /// The object is gone.
@@ -52,10 +73,21 @@ impl Providers {
     }
 }
 
-/// Resolves what is sent to it, one after the other.
-pub(super) async fn work(context: Arc<Context>, mut queue: mpsc::UnboundedReceiver<ProviderKey>) {
-    while let Some(key) = queue.recv().await {
-        resolve(&context, &key).await;
+/// What there is to do about a provider object.
+pub(super) enum Task {
+    /// Read it and what it refers to.
+    Resolve(ProviderKey),
+    /// Something is known that its status should tell.
+    Report(ProviderKey),
+}
+
+/// Does what is sent to it, one after the other.
+pub(super) async fn work(context: Arc<Context>, mut queue: mpsc::UnboundedReceiver<Task>) {
+    while let Some(task) = queue.recv().await {
+        match task {
+            Task::Resolve(key) => resolve(&context, &key).await,
+            Task::Report(key) => provider_status::write(&context, &key).await,
+        }
     }
 }
 
@@ -110,13 +142,15 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     if let Some(Resolved { state: Ok(old), .. }) = before {
         retire(context, &old.key);
     }
+    provider_status::recall(context, key);
     true
 }
 
 /// The limits of an account: all windows of all provider objects that share it, and the least concurrency.
 fn configure(context: &Context, account: &AccountKey) {
     let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
-    for limits in context.accounts.sharing(account).iter().filter_map(|shared| shared.spec.account_limits().ok()) {
+    for shared in context.accounts.sharing(account) {
+        let Ok(limits) = shared.spec.account_limits() else { continue };
         let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period });
         for window in windows {
             if !all.windows.contains(&window) {
@@ -149,18 +183,22 @@ async fn account(
         let (spec, admission) = parse(key, object)?;
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
-        let Built { issuer, identity, host } = build::issuer(context, key, &spec, &references).await?;
-        Ok((spec, admission, type_name, issuer, identity, host))
+        let built = build::issuer(context, key, &spec, &references).await?;
+        Ok((spec, admission, type_name, built))
     }
     .await;
     let refers = references.seen();
-    let state = result.map(|(spec, admission, type_name, issuer, identity, host)| {
+    let state = result.map(|(spec, admission, type_name, Built { issuer, identity, host })| {
         let json = object.data.get("spec").map(ToString::to_string).unwrap_or_default();
         let read = refers.values().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let account = object.data.pointer(&format!("/spec/{type_name}")).map(ToString::to_string).unwrap_or_default();
+        let credentials = Hash::of([account.as_bytes(), read.as_bytes()]);
         let version = Hash::of([json.as_bytes(), read.as_bytes(), identity.to_string().as_bytes()]).short();
         let account_id = spec.account().and_then(|account| account.identity()).unwrap_or_default();
+        let of = key.clone();
         let key = AccountKey(format!("{host}|{account_id}|{identity}").into());
-        Arc::new(Account { key, type_name, spec, issuer, admission, version })
+        let history = Mutex::default();
+        Arc::new(Account { of, key, type_name, spec, issuer, admission, version, credentials, history })
     });
     (state, refers)
 }

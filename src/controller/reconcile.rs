@@ -2,13 +2,14 @@
 
 use super::apply::{ApplyError, WRITE_TIMEOUT};
 use super::dereference::Seen;
+use super::logins;
 use super::memo::{Held, Outcome, Probe};
 use super::record::record;
 use super::token::Token;
 use super::{Context, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::wire_time;
-use crate::budget::{self, Ask};
+use crate::budget::{self, Ask, Lock};
 use crate::clock;
 use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
@@ -338,12 +339,18 @@ async fn issue(context: &Context, seen: &Seen) {
     let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
     let room = context.lease.remaining().saturating_sub(WRITE_TIMEOUT);
     if queued_for != Some(&account.key) || room < SHORTEST_CALL || !may_pass(context, seen).await {
-        context.turns.leave(key, clock::now());
-        context.memos.change(key, |memo| memo.queued = None);
-        // what held it back tells nobody when it ends
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        return;
+        return give_back(context, key).await;
     }
+    let login = match logins::begin(context, account).await {
+        Ok(login) => login,
+        Err(logins::Held::UsedUp(next)) => {
+            let now = clock::now();
+            context.turns.lock(&account.key, Lock::LoginsUsedUp, (next - now.wall).to_std().unwrap_or_default(), now);
+            context.report_soon(&account.of);
+            return give_back(context, key).await;
+        }
+        Err(logins::Held::Unwritten) => return give_back(context, key).await,
+    };
     let begun = clock::now();
     let limit = room.min(context.settings.provider_timeout);
     let result =
@@ -354,7 +361,12 @@ async fn issue(context: &Context, seen: &Seen) {
     context.memos.change(key, |memo| memo.queued = None);
     match result {
         Ok(issued) => {
+            let was_proven = context.turns.state(&account.key, now).proven;
             context.turns.finish(key, budget::Outcome::Issued, now);
+            account.history().last_issued = Some(now.wall);
+            if !was_proven {
+                context.report_soon(&account.of);
+            }
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
@@ -366,9 +378,21 @@ async fn issue(context: &Context, seen: &Seen) {
         }
         Err(error) => {
             context.metrics.issue_failed(account.type_name, error.class, error.reason, took);
+            match login {
+                Some(attempt) if error.reached_nobody() => logins::withdraw(context, account, attempt).await,
+                None if error.class == Class::Credential => logins::note(context, account).await,
+                _ => {}
+            }
             failed(context, seen, &error, now);
         }
     }
+}
+
+/// Gives the turn back unused, and pauses: what held it back tells nobody when it ends.
+async fn give_back(context: &Context, key: &ObjectKey) {
+    context.turns.leave(key, clock::now());
+    context.memos.change(key, |memo| memo.queued = None);
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// Could a token be stored now, as far as is known? A gate that is ajar is tried by one metadata GET: a provider's call
@@ -416,21 +440,33 @@ fn material(seen: &Seen, issued: Issued) -> Material {
 
 fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
-    // a credential that works for others is refused for this object alone
-    let proven = context.turns.state(&account.key, now).proven;
-    let class = if error.class == Class::Credential && proven { Class::Denied } else { error.class };
-    let outcome = match class {
-        Class::Credential => budget::Outcome::CredentialRejected,
-        Class::Throttled => budget::Outcome::Throttled { retry_after: error.retry_after },
-        _ => budget::Outcome::Failed,
+    // a credential that works for others is refused for this object alone, as far as can be told
+    let sure = account.issuer.login().is_some() || error.refuses_identity();
+    let (class, outcome) = match error.class {
+        Class::Credential if sure || context.turns.blames_credential(&account.key, key) => {
+            (Class::Credential, budget::Outcome::CredentialRejected)
+        }
+        Class::Credential => (Class::Denied, budget::Outcome::CredentialDoubted),
+        Class::Throttled => (Class::Throttled, budget::Outcome::Throttled { retry_after: error.retry_after }),
+        class => (class, budget::Outcome::Failed),
     };
-    context.turns.finish(key, outcome, now);
     let attempts = seen.attempts + 1;
-    let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
-    // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
-    let next = match class {
-        Class::Throttled | Class::Credential => now.wall + TimeDelta::seconds(1),
-        _ => backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0),
+    let of_account = matches!(class, Class::Throttled | Class::Credential);
+    if of_account {
+        account.history().refusal = Some(format!("{}: {}", error.reason, error.message));
+    }
+    context.turns.finish(key, outcome, now);
+    let state = context.turns.state(&account.key, now);
+    let next = match state.locked_for.max(state.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok()) {
+        // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
+        Some(wait) if of_account => {
+            context.report_soon(&account.of);
+            now.wall + wait
+        }
+        _ => {
+            let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
+            backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0)
+        }
     };
     tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 
 /// Every provider's status is looked at this often, in ticks.
-const PROVIDERS: u64 = 15;
+const PROVIDERS: u64 = 5;
 
 /// After the signal, tokens already issued are stored for this long.
 const LAST_WRITES: Duration = Duration::from_secs(8);
@@ -36,7 +36,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let (waker, woken) = futures::channel::mpsc::unbounded();
-    let (to_resolve, resolving) = mpsc::unbounded_channel();
+    let (tasks, to_do) = mpsc::unbounded_channel();
     let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -50,6 +50,7 @@ pub async fn run(
         namespaces: super::Namespaces::default(),
         providers: super::Providers::default(),
         provider_status: provider_status::Written::default(),
+        users: provider_status::Users::default(),
         accounts: super::Accounts::default(),
         turns: super::Turns::default(),
         memos: super::Memos::default(),
@@ -59,10 +60,11 @@ pub async fn run(
         granted: std::sync::Mutex::default(),
         awake: false.into(),
         waker,
-        to_resolve,
+        logins: super::Logins::default(),
+        tasks,
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
-    tokio::spawn(providers::work(context.clone(), resolving));
+    tokio::spawn(providers::work(context.clone(), to_do));
     let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
         .reconcile_on(woken)
         .graceful_shutdown_on(stopped(stop.clone()));
@@ -79,6 +81,7 @@ pub async fn run(
         () = watches::start(&client, &context) => {}
         () = stopped(stop.clone()) => return,
     }
+    provider_status::recall_all(&context);
     health.set_ready("caches", true);
     context.awake.store(true, Ordering::Release);
     context.wake_all();
@@ -138,6 +141,9 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
         if jumped {
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
+        if leads && !led {
+            provider_status::recall_all(&context);
+        }
         if jumped || (leads && !led) {
             context.wake_all();
         }
@@ -152,9 +158,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
         context.metrics.set_queued(context.turns.depth());
         context.metrics.set_in_flight(context.in_flight.load(Ordering::Relaxed));
         if ticks.is_multiple_of(PROVIDERS) {
-            for (key, _) in context.accounts.all() {
-                provider_status::write(&context, &key).await;
-            }
+            provider_status::write_all(&context).await;
         }
     }
 }

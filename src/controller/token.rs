@@ -3,8 +3,9 @@
 //! It can't fail to deserialise: the spec stays JSON until a reconcile decodes it, a status that can't be read counts
 //! as none. So one bad object holds up no other.
 
+use super::accounts::ProviderKey;
 use crate::api::key::ObjectKey;
-use crate::api::video_access_token::{VideoAccessTokenSpec, VideoAccessTokenStatus};
+use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use crate::api::{GROUP, VERSION, names};
 use crate::plan::facts::{StatusFacts, Uid, resource_version};
 use crate::plan::status::status_facts;
@@ -50,6 +51,12 @@ impl Token {
             let inner = error.inner().to_string();
             format!("{place}: {}", inner.split(" at line ").next().unwrap_or_default())
         })
+    }
+
+    /// The provider object that the spec names, read from it alone.
+    pub(super) fn provider(&self) -> Option<ProviderKey> {
+        let spec: ProviderOnly = serde_json::from_slice(&self.spec).ok()?;
+        ProviderKey::named(&spec.provider_ref, &self.key.namespace)
     }
 
     /// `metadata.generation`.
@@ -118,6 +125,12 @@ impl Resource for Token {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.meta
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProviderOnly {
+    provider_ref: ProviderRef,
 }
 
 #[derive(Deserialize)]

@@ -2,9 +2,10 @@
 
 use super::secrets::lock;
 use crate::api::key::ObjectKey;
-use crate::budget::{AccountKey, AccountState, Ask, Budgets, Grant, Limits, Outcome};
+use crate::budget::{AccountKey, AccountState, Ask, Budgets, Grant, Limits, Lock, Outcome};
 use crate::clock::{self, Now};
 use crate::plan::decide::Hindrance;
+use crate::plan::login;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -88,21 +89,30 @@ impl Turns {
         lock(&self.budgets).queue_depth()
     }
 
-    /// What keeps the whole account from calling.
-    pub(super) fn hindrance(&self, account: &AccountKey, now: Now) -> Option<Hindrance> {
-        let state = self.state(account, now);
-        if state.locked_for.is_some() {
-            return Some(Hindrance {
-                reason: "CredentialRejected",
-                message:
-                    "the provider refuses the account's credential: tried again when it changes, else every 15 min"
-                        .to_owned(),
-            });
-        }
-        state.throttled_for.map(|_| Hindrance {
-            reason: "Throttled",
-            message: "the provider throttles the account: all its tokens wait as long as it asked".to_owned(),
-        })
+    /// Would a refusal of the credential to this object be the credential's fault?
+    pub(super) fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        lock(&self.budgets).blames_credential(account, key)
+    }
+
+    /// The credential has worked before.
+    pub(super) fn accept_credential(&self, account: &AccountKey) {
+        lock(&self.budgets).accept_credential(account);
+        self.changed.notify_one();
+    }
+
+    /// The credential isn't tried for so long.
+    pub(super) fn lock(&self, account: &AccountKey, why: Lock, wait: Duration, now: Now) {
+        lock(&self.budgets).lock(account, why, wait, now);
+    }
+
+    /// The provider asked the account to wait for so long.
+    pub(super) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
+        lock(&self.budgets).throttle(account, wait, now);
+    }
+
+    /// What keeps the whole account from calling. `said` is what the provider said of it.
+    pub(super) fn hindrance(&self, account: &AccountKey, said: Option<&str>, now: Now) -> Option<Hindrance> {
+        hindrance(self.state(account, now), said)
     }
 
     /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
@@ -124,6 +134,32 @@ impl Turns {
             }
         }
     }
+}
+
+/// What keeps an account from calling, if anything does.
+pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindrance> {
+    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+    let (reason, message) = match (state.lock, state.throttled_for) {
+        (Some(Lock::Rejected), _) => (
+            "CredentialRejected",
+            format!(
+                "the provider refuses the account's credential{said}: tried again when it changes, else every 15 min"
+            ),
+        ),
+        (Some(Lock::LoginsUsedUp), _) => (
+            "LoginsUsedUp",
+            format!(
+                "{} logins of this user were tried within 15 min with credentials that haven't worked yet{said}, and \
+                 failed logins lock the user at the provider: the next is made when the oldest is 15 min ago",
+                login::MOST
+            ),
+        ),
+        (None, Some(_)) => {
+            ("Throttled", format!("the provider throttles the account{said}: all its tokens wait as long as it asked"))
+        }
+        (None, None) => return None,
+    };
+    Some(Hindrance { reason, message })
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -60,6 +60,7 @@ pub struct EntraToken {
 /// One identity's tokens for one scope.
 pub struct AzureAuth {
     entra: Entra,
+    credential_expires_at: Option<Timestamp>,
     deadline: Duration,
     flight: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -102,12 +103,19 @@ impl AzureAuth {
     /// The tokens of `credential`. The error names the field at fault.
     pub fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
         let deadline = options.http.timeout() / 2;
+        let credential_expires_at = credential.expires_at();
         Ok(Self {
+            credential_expires_at,
             entra: Entra::new(credential, options)?,
             deadline,
             flight: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// When the credential itself expires, where it tells: a certificate.
+    pub fn credential_expires_at(&self) -> Option<Timestamp> {
+        self.credential_expires_at
     }
 
     /// A token that is good for at least 30 s more.

@@ -69,6 +69,16 @@ impl IssueError {
     pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
         Self { class, reason, message: message.into(), request_id: None, retry_after: None }
     }
+
+    /// Entra itself refused the identity, before the token API was asked: whatever the request is.
+    pub fn refuses_identity(&self) -> bool {
+        self.reason == "EntraRefused"
+    }
+
+    /// The request can't have reached the provider: nothing was counted there.
+    pub fn reached_nobody(&self) -> bool {
+        matches!(self.reason, "HostNotAllowed" | "InsecureEndpoint" | "DnsFailed" | "ConnectFailed" | "TlsFailed")
+    }
 }
 
 /// One account at one token API.

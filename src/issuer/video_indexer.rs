@@ -171,6 +171,10 @@ impl Issuer for VideoIndexer {
     fn clock_skew(&self) -> Option<i64> {
         self.skew.seconds()
     }
+
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        self.auth.credential_expires_at()
+    }
 }
 
 #[cfg(test)]

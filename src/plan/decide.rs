@@ -375,6 +375,7 @@ fn issue(
         return store(view, decision, now);
     }
     if let Some(failure) = view.failure
+        && !failure.is_of_account()
         && let Some(next) = failure.next_attempt_at.filter(|next| now < *next)
     {
         soonest(&mut decision.wake, next);

@@ -185,6 +185,13 @@ pub struct Failure {
     pub next_attempt_at: Option<Timestamp>,
 }
 
+impl Failure {
+    /// It holds up the whole account, which remembers it: the object waits in the queue, not by itself.
+    pub fn is_of_account(&self) -> bool {
+        matches!(self.class, crate::issuer::Class::Throttled | crate::issuer::Class::Credential)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod decide;
 pub mod facts;
 pub mod hash;
+pub mod login;
 pub mod renewal;
 pub mod secret;
 pub mod status;

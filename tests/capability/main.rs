@@ -8,6 +8,7 @@ mod identities;
 mod leaks;
 mod life;
 mod provider_faults;
+mod provider_status;
 mod refusals;
 mod repair;
 mod restart;

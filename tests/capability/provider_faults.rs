@@ -46,7 +46,7 @@ fn cases() -> Vec<Case> {
         Case::transient("half-json", Fault::HalfJson, "BadAnswer", &["HTTP 200", "no JSON"]),
         Case::transient("html", Fault::Html, "BadAnswer", &["HTTP 200", "no JSON"]),
         Case::transient("expired-token", Fault::ExpiredToken, "ExpiredToken", &["expired at"]),
-        Case::transient("no-token", Fault::NoToken, "BadAnswer", &["no accessToken"]),
+        Case::transient("no-token", Fault::NoToken, "BadAnswer", &["no token in it"]),
         Case::transient("cut-body", Fault::CutBody, "BadAnswer", &["broke off"]),
         without_id(Case::transient("stall", stall, "Timeout", &["in time"])),
         Case::arm("bad-request", 400, "Configuration", "BadRequest"),

@@ -167,3 +167,56 @@ fn p06_an_account_is_oversubscribed_when_more_than_four_fifths_of_its_budget_are
         assert!(!state(&world).oversubscribed, "{name}: it has passed");
     }
 }
+
+#[test]
+fn p07_what_an_earlier_life_wrote_down_of_a_credential_counts_unless_more_is_known() {
+    let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+    bulk(&mut world, 50);
+    world.budgets.accept_credential(&account("a"));
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 4, "no proof is asked for again");
+
+    let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+    bulk(&mut world, 50);
+    call(&mut world, Outcome::CredentialRejected);
+    world.budgets.accept_credential(&account("a"));
+    assert!(!state(&world).proven, "what it says is older than the refusal");
+}
+
+#[test]
+fn p07_a_lock_or_a_throttle_that_was_written_down_holds_the_account() {
+    for (lock, wait) in [(Lock::Rejected, 400), (Lock::LoginsUsedUp, 90)] {
+        let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+        bulk(&mut world, 50);
+        world.budgets.lock(&account("a"), lock, secs(wait), world.now());
+        world.budgets.lock(&account("a"), lock, secs(1), world.now());
+        assert_eq!((state(&world).lock, state(&world).locked_for), (Some(lock), Some(secs(wait))));
+        assert!(world.budgets.grant(world.now(), 10).is_empty());
+        world.at += secs(wait);
+        assert_eq!(world.budgets.grant(world.now(), 10).len(), 1);
+    }
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    world.budgets.throttle(&account("a"), secs(70), world.now());
+    assert_eq!(state(&world).throttled_for, Some(secs(70)));
+    assert!(world.budgets.grant(world.now(), 10).is_empty());
+    world.at += secs(70);
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 1, "then one asks first");
+}
+
+#[test]
+fn p07_a_refusal_while_the_credential_is_proven_is_the_objects_until_another_object_has_one_too() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    let bad = key("ns/bad");
+    world.ask_first("ns/bad");
+    let blames = |world: &World, key: &ObjectKey| world.budgets.blames_credential(&account("a"), key);
+    assert!(!blames(&world, &bad), "it is proven");
+    let granted = world.budgets.grant(world.now(), 2);
+    world.budgets.finish(&granted[0].key, Outcome::CredentialDoubted, world.now());
+    assert!(!state(&world).proven);
+    assert!(!blames(&world, &granted[0].key), "the same again tells nothing new");
+    assert!(blames(&world, &granted[1].key), "another does");
+    world.budgets.finish(&granted[1].key, Outcome::Issued, world.now());
+    assert!(state(&world).proven, "it was the object");
+    assert!(!blames(&world, &bad));
+}

@@ -4,7 +4,7 @@ mod account;
 mod order;
 mod windows;
 
-use super::{AccountKey, Ask, Budgets, Grant, Limits, Outcome, Window};
+use super::{AccountKey, Ask, Budgets, Grant, Limits, Lock, Outcome, Window};
 use crate::api::key::ObjectKey;
 use crate::clock::{Now, Timestamp};
 use chrono::TimeDelta;

@@ -3,7 +3,7 @@
 
 use super::super::{Class, IssueError};
 use super::credential::AssertionSource;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -71,6 +71,13 @@ impl CertificateAssertion {
     }
 }
 
+/// When the first certificate in a PEM expires; `None` where it can't be read.
+pub(super) fn expires_at(pem: &SecretString) -> Option<Timestamp> {
+    let certificate = CertificateDer::from_pem_slice(pem.expose_secret().as_bytes()).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    Timestamp::from_timestamp(certificate.validity().not_after.timestamp(), 0)
+}
+
 #[async_trait]
 impl AssertionSource for CertificateAssertion {
     async fn assertion(&self) -> Result<SecretString, IssueError> {
@@ -105,6 +112,16 @@ mod tests {
         assert_eq!((&claims["iss"], &claims["sub"]), (&json!("app"), &json!("app")));
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
         assert_eq!(claims["jti"].as_str().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn a_certificate_tells_when_it_expires() {
+        let application = ClientCertificate::generate("app").unwrap();
+        let pem = format!("{}\n{}", application.private_key_pem, application.certificate_pem).into();
+        let (_, der) = x509_parser::pem::parse_x509_pem(application.certificate_pem.as_bytes()).unwrap();
+        let end = der.parse_x509().unwrap().validity().not_after.timestamp();
+        assert_eq!(expires_at(&pem).map(|at| at.timestamp()), Some(end));
+        assert_eq!(expires_at(&application.private_key_pem.into()), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::super::http::{Http, HttpOptions, Proxies};
 use super::super::{Class, IssueError};
 use super::AzureAuthOptions;
-use super::certificate::CertificateAssertion;
+use super::certificate::{self, CertificateAssertion};
 use super::transport::{self, Caller, EntraTransport};
 use crate::api::request::FieldError;
 use crate::clock::Timestamp;
@@ -107,6 +107,14 @@ impl AssertionSource for ProjectedToken {
 }
 
 impl AzureCredential {
+    /// When it expires by its own account: a certificate's end. A client secret doesn't tell.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::ClientCertificate { pem, .. } => certificate::expires_at(pem),
+            Self::ClientSecret { .. } | Self::Assertion { .. } | Self::ManagedIdentity { .. } => None,
+        }
+    }
+
     /// The operator's own workload identity, as the Azure webhook announces it in the environment: the token's file in
     /// `AZURE_FEDERATED_TOKEN_FILE`, and where the spec names none, `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`.
     pub fn ambient(

@@ -308,19 +308,26 @@ fn a_forced_renewal_is_served_once() {
 
 #[test]
 fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not() {
-    for (class, stalls) in [
-        (Class::Configuration, true),
-        (Class::Denied, true),
-        (Class::Transient, false),
-        (Class::Throttled, false),
-        (Class::Credential, false),
-    ] {
-        let decision = Case { failure: Some(failure(class, 200)), now: 2500, ..Case::default() };
-        let decision = Case { now: 150, ..decision };
-        let due = Case { wanted: Some(Ok(Wanted { request: hash("other"), ..wanted() })), ..decision }.decide();
+    for (class, stalls) in [(Class::Configuration, true), (Class::Denied, true), (Class::Transient, false)] {
+        let due = refused(class).decide();
         assert_eq!(due.refusal.is_some(), stalls, "{class:?}");
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
         assert_eq!(due.wake, Some(at(200)));
+    }
+}
+
+/// Something else is asked for at 150, and the last attempt failed; the next is due at 200.
+fn refused(class: Class) -> Case {
+    let wanted = Some(Ok(Wanted { request: hash("other"), ..wanted() }));
+    Case { failure: Some(failure(class, 200)), now: 150, wanted, ..Case::default() }
+}
+
+#[test]
+fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
+    for class in [Class::Throttled, Class::Credential] {
+        assert!(matches!(refused(class).decide().act, Act::Enqueue { .. }), "{class:?}");
+        let waiting = Case { turn: Turn::Waiting(at(149)), ..refused(class) }.decide();
+        assert_eq!((waiting.act, waiting.delay.map(|delay| delay.reason)), (Act::Wait, Some("Because".to_owned())));
     }
 }
 

@@ -3,7 +3,8 @@
 
 use crate::emulator::{Azure, Control, Emulator, Serving, example};
 use crate::stand::{
-    ApiProxy, ControlPlane, ControlPlaneOptions, Matcher, Operator, OperatorOptions, eventually, shared, yaml,
+    ApiProxy, ControlPlane, ControlPlaneOptions, Matcher, Operator, OperatorOptions, eventually, shared,
+    wait::own_kind, yaml,
 };
 use anyhow::{Context, Result, bail};
 use chrono::{TimeDelta, Utc};
@@ -215,6 +216,18 @@ impl Scene {
     ) -> Result<Value> {
         let api = self.tokens();
         Ok(eventually(limit, &format!("{name} {what}"), async || {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
+            if wished(&object) { Ok(object) } else { Err(object["status"].to_string()) }
+        })
+        .await)
+    }
+
+    /// Waits until a `TokenProvider`'s status is as wished, and returns the object.
+    pub async fn until_provider(&self, name: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &own_kind("TokenProvider"));
+        Ok(eventually(SOON, &format!("{name} {what}"), async || {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
             let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
             if wished(&object) { Ok(object) } else { Err(object["status"].to_string()) }

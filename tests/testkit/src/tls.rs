@@ -6,6 +6,7 @@
 use anyhow::Context as _;
 use axum::{Extension, Router};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{Datelike as _, NaiveDate};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -175,8 +176,19 @@ pub struct ClientCertificate {
 impl ClientCertificate {
     /// Makes a new key and a certificate for it. Takes some tenths of a second: RSA keys are slow to find.
     pub fn generate(common_name: &str) -> anyhow::Result<Self> {
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        Self::make(common_name, CertificateParams::default())
+    }
+
+    /// The same, good until the first moment of that day.
+    pub fn until(common_name: &str, day: NaiveDate) -> anyhow::Result<Self> {
+        let (month, day_of_month) = (u8::try_from(day.month())?, u8::try_from(day.day())?);
         let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(day.year(), month, day_of_month);
+        Self::make(common_name, params)
+    }
+
+    fn make(common_name: &str, mut params: CertificateParams) -> anyhow::Result<Self> {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.self_signed(&key)?;

@@ -1,0 +1,127 @@
+//! Logins, where failed ones lock a user at the provider (P07): counted over all provider objects that log the same
+//! user in, and each written to its provider object's status before it is made, so that no restart and no other leader
+//! forgets one.
+
+use super::Context;
+use super::accounts::Account;
+use super::apply::ApplyError;
+use super::provider_status;
+use super::secrets::lock;
+use crate::api::wire_time;
+use crate::clock::{self, Timestamp};
+use crate::plan::login;
+use chrono::SecondsFormat;
+use kube::core::DynamicObject;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// The attempts that this process knows of, by who logs in. They outlive their provider objects.
+#[derive(Default)]
+pub(super) struct Logins {
+    known: Mutex<HashMap<String, Vec<Timestamp>>>,
+    /// One login is begun at a time, so that two provider objects don't both take the last.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+/// Why no login may be made now.
+pub(super) enum Held {
+    /// As many were made as may be: the next at this time.
+    UsedUp(Timestamp),
+    /// It couldn't be written down.
+    Unwritten,
+}
+
+/// Writes down a login that is about to be made. `None`: none need be counted, since failed logins lock nobody there or
+/// the credential has worked.
+pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, Held> {
+    let Some(login) = account.issuer.login() else { return Ok(None) };
+    if context.turns.state(&account.key, clock::now()).proven {
+        return Ok(None);
+    }
+    let _beginning = context.logins.beginning.lock().await;
+    let now = clock::now().wall;
+    let counting = counting(context, &login, now);
+    if let Some(next) = login::next(&counting) {
+        return Err(Held::UsedUp(next));
+    }
+    let attempt = login::attempt(&counting, now);
+    if let Err(error) = write(context, account, now, |attempts| attempts.push(attempt)).await {
+        tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
+        return Err(Held::Unwritten);
+    }
+    lock(&context.logins.known).entry(login).or_default().push(attempt);
+    Ok(Some(attempt))
+}
+
+/// Writes down a login that failed with a credential that had worked until now.
+pub(super) async fn note(context: &Context, account: &Account) {
+    let Some(login) = account.issuer.login() else { return };
+    let now = clock::now().wall;
+    let attempt = login::attempt(&counting(context, &login, now), now);
+    lock(&context.logins.known).entry(login).or_default().push(attempt);
+    if let Err(error) = write(context, account, now, |attempts| attempts.push(attempt)).await {
+        tracing::warn!(provider = %account.of, %error, "a failed login isn't written down");
+    }
+}
+
+/// Strikes out a login that reached nobody.
+pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Timestamp) {
+    let Some(login) = account.issuer.login() else { return };
+    let _beginning = context.logins.beginning.lock().await;
+    let struck = write(context, account, clock::now().wall, |attempts| attempts.retain(|at| *at != attempt)).await;
+    match struck {
+        Ok(()) => {
+            if let Some(known) = lock(&context.logins.known).get_mut(&login) {
+                known.retain(|at| *at != attempt);
+            }
+        }
+        // it goes on to count
+        Err(error) => tracing::debug!(provider = %account.of, %error, "a login that reached nobody still counts"),
+    }
+}
+
+/// All attempts of this login that count: those of this process, and those in the statuses of the provider objects.
+fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Timestamp> {
+    let same = |account: &Account| account.issuer.login().as_deref() == Some(login);
+    let mut all = Vec::new();
+    for account in context.accounts.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok()) {
+        if same(&account)
+            && let Some(object) = context.providers.get(&account.of)
+        {
+            all.extend(written(&object));
+        }
+    }
+    let mut known = lock(&context.logins.known);
+    let of_login = known.entry(login.to_owned()).or_default();
+    all.append(of_login);
+    let counting = login::counting(all, now);
+    of_login.clone_from(&counting);
+    known.retain(|_, attempts| !attempts.is_empty());
+    counting
+}
+
+/// The attempts in an object's status.
+fn written(object: &DynamicObject) -> Vec<Timestamp> {
+    let status = provider_status::written(object);
+    status.login_attempts.iter().filter_map(|text| wire_time::parse(text)).collect()
+}
+
+/// Changes the attempts in the status of the account's object, on the object as it was seen.
+async fn write(
+    context: &Context,
+    account: &Account,
+    now: Timestamp,
+    change: impl FnOnce(&mut Vec<Timestamp>),
+) -> Result<(), ApplyError> {
+    let Some(object) = context.providers.get(&account.of) else {
+        return Err(ApplyError::Gone("the provider object is gone".to_owned()));
+    };
+    let mut attempts = login::counting(written(&object), now);
+    change(&mut attempts);
+    let attempts: Vec<_> = attempts.iter().map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).collect();
+    let changed = json!({"loginAttempts": attempts});
+    let version = context.applier.merge_provider_status(&object, account.of.is_cluster(), &changed).await?;
+    context.providers.learn_status(&account.of, &object, &changed, &version);
+    Ok(())
+}
