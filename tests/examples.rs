@@ -1,31 +1,69 @@
-//! What readers take home: the API server takes deploy/examples as it is, and the README shows it as it is.
+//! What readers take home: the API server takes every file of deploy/examples as it is, and the pages show them as
+//! they are.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use testkit::stand::{shared, yaml};
 
-fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// The files of a folder with this extension, in order.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    files
 }
 
 #[tokio::test]
 async fn the_api_server_takes_each_example_as_it_is() {
     let plane = shared().await.unwrap();
     let client = plane.client().unwrap();
-    for (namespace, path) in
-        [("analytics", "deploy/examples/video-indexer.yaml"), ("cinema", "deploy/examples/own-account.yaml")]
-    {
-        let home = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
-        yaml::apply(&client, namespace, &home).await.unwrap();
-        // unknown fields are errors here, as with kubectl
-        let applied = yaml::apply(&client, namespace, &read(path)).await;
-        assert!(applied.is_ok(), "{path}: {applied:?}");
+    let examples = files("deploy/examples", "yaml");
+    assert!(!examples.is_empty());
+    for path in examples {
+        let example = fs::read_to_string(&path).unwrap();
+        let objects = yaml::parse(&example).unwrap();
+        let namespaces: BTreeSet<_> = objects.iter().filter_map(|object| object.metadata.namespace.clone()).collect();
+        for namespace in &namespaces {
+            let home = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
+            yaml::apply(&client, namespace, &home).await.unwrap();
+        }
+        // unknown fields are errors here, as with kubectl; what names no namespace must need none
+        let applied = yaml::apply(&client, "named-by-nobody", &example).await;
+        assert!(applied.is_ok(), "{}: {applied:?}", path.display());
     }
+}
+
+fn assert_shows(page: &Path, example: &str) {
+    let yaml = read(example);
+    let shown = fs::read_to_string(page).unwrap().contains(&format!("```yaml\n{yaml}```\n"));
+    assert!(shown, "copy {example} into {}", page.display());
 }
 
 #[test]
 fn the_readme_shows_the_first_example_as_it_is() {
-    let example = read("deploy/examples/video-indexer.yaml");
-    assert!(read("README.md").contains(&format!("```yaml\n{example}```\n")), "copy deploy/examples/video-indexer.yaml");
+    assert_shows(&repository().join("README.md"), "deploy/examples/video-indexer.yaml");
+}
+
+#[test]
+fn the_page_of_a_provider_shows_its_example_as_it_is() {
+    let mut shown = 0;
+    for page in files("docs/providers", "md") {
+        let name = page.file_stem().unwrap().to_str().unwrap();
+        if name != "README" {
+            assert_shows(&page, &format!("deploy/examples/{name}.yaml"));
+            shown += 1;
+        }
+    }
+    assert!(shown > 0);
 }
