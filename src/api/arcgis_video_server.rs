@@ -28,7 +28,8 @@ pub struct ArcgisVideoServerAccount {
     pub username_ref: SecretKeyRef,
     /// The user's password.
     pub password_ref: SecretKeyRef,
-    /// Form fields to add or replace, where a server wants other names.
+    /// Form fields to add or replace, where a server wants other names. In a value, `$(username)` stands for the user's
+    /// name; an empty value leaves the field out. A server that wants `user`: `{user: $(username), username: ""}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "parameters")]
     #[schemars(transform = cel(

@@ -3,6 +3,7 @@
 //! May not enter: Kubernetes. What a call needs from there (a `ServiceAccount`'s assertion) comes in as a trait object.
 
 pub mod api_management;
+pub mod arcgis_video_server;
 pub mod azure_auth;
 pub mod hosts;
 pub mod http;

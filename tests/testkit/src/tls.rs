@@ -136,8 +136,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, acceptor.clone(), router.clone()));
+                Ok((stream, peer)) => {
+                    connections.spawn(converse(stream, peer, acceptor.clone(), router.clone()));
                 }
                 // Out of file descriptors, say: give others time to close theirs.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -148,8 +148,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
 }
 
 /// One connection, from its handshake until either side closes it.
-async fn converse(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
-    let connection = Connection::default();
+async fn converse(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, router: Router) {
+    let connection = Connection::from(peer.ip());
     // Without this each small answer would wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let stream = connection.guard(stream);

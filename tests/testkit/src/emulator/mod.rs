@@ -12,6 +12,7 @@
 //! [`Call`] from the request's extensions and their tokens from [`Control::issue`].
 
 mod api_management;
+mod arcgis_video_server;
 mod azure;
 mod call;
 mod control;
@@ -28,6 +29,7 @@ mod video_indexer;
 mod video_indexer_classic;
 
 pub use api_management::{Gateway, Telling};
+pub use arcgis_video_server::{ArcgisManners, ArcgisVideoServer, FailedLogin, example as arcgis_example};
 pub use azure::{Azure, AzureOptions, example};
 pub use call::{Call, Seen, Target};
 pub use control::{Control, Counters, Dialect, Grant, Life, Validity};

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -21,11 +22,22 @@ pub struct Connection(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    peer: Option<IpAddr>,
     reset: AtomicBool,
     changed: Notify,
 }
 
 impl Connection {
+    /// A connection from this address.
+    pub(super) fn from(peer: IpAddr) -> Self {
+        Self(Arc::new(State { peer: Some(peer), ..State::default() }))
+    }
+
+    /// Who calls. `None`: this is no real connection.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.0.peer
+    }
+
     /// Tears the connection down with a TCP reset, with all the requests that it carries.
     pub fn reset(&self) {
         self.0.reset.store(true, Ordering::SeqCst);

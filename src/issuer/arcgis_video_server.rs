@@ -1,0 +1,435 @@
+//! ArcGIS Video Server's `generateToken`: one form, and an answer whose status says little.
+//!
+//! Source: the reference's `generateToken`, 12.0. Errors come with HTTP 200, in either of two shapes; only an answer
+//! with a `token` is a success. A login that fails counts: the server locks a user after five. So whatever may be a
+//! login's failure is the credential's, and is not tried again soon.
+
+use super::http::{Answer, Call, Http, class_of};
+use super::keyed::{Exchange, Keyed, KeyedAccount, below, issued};
+use super::{Class, IssueError, Issued, Issuer};
+use crate::api::arcgis_video_server::ArcgisVideoServerAccount;
+use crate::api::provider::SecretKeyRef;
+use crate::api::request::{FieldError, TokenRequest};
+use crate::clock::Timestamp;
+use chrono::DateTime;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use url::Url;
+
+/// Stands for the user's name in a value of `extraParameters`.
+const USERNAME: &str = "$(username)";
+
+/// One user of one server.
+pub struct ArcgisVideoServer {
+    url: Url,
+    username: SecretString,
+    password: SecretString,
+    login: String,
+}
+
+impl KeyedAccount for ArcgisVideoServerAccount {
+    /// None: each server stands on its owner's premises.
+    fn public_hosts(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn endpoint(&self) -> (&'static str, &str) {
+        ("spec.arcgisVideoServer.url", &self.url)
+    }
+
+    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
+        vec![
+            ("spec.arcgisVideoServer.usernameRef", &self.username_ref),
+            ("spec.arcgisVideoServer.passwordRef", &self.password_ref),
+        ]
+    }
+
+    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
+        let mut secrets = secrets.into_iter();
+        let (username, password) = (secrets.next().unwrap_or_default(), secrets.next().unwrap_or_default());
+        Ok(Keyed::issuer(ArcgisVideoServer::new(self, &endpoint, username, password), http))
+    }
+}
+
+impl ArcgisVideoServer {
+    fn new(account: &ArcgisVideoServerAccount, endpoint: &Url, username: SecretString, password: SecretString) -> Self {
+        let given = |name: &&str| account.extra_parameters.get(*name).filter(|value| !value.is_empty());
+        let replaced = ["username", "user"].iter().find_map(given).map(|value| expanded(value, &username));
+        let login = login(endpoint, replaced.as_deref().unwrap_or(username.expose_secret()));
+        Self { url: below(endpoint, ["generateToken"]), username, password, login }
+    }
+
+    /// The form. What is empty stays out of it.
+    fn form<'a>(&'a self, request: &'a TokenRequest) -> BTreeMap<&'a str, Cow<'a, str>> {
+        let mut form = BTreeMap::from([("username", Cow::from(self.username.expose_secret()))]);
+        for (name, value) in &request.fields {
+            let value = match value {
+                Value::String(text) => expanded(text, &self.username),
+                other => Cow::from(other.to_string()),
+            };
+            form.insert(name, value);
+        }
+        form.insert("password", self.password.expose_secret().into());
+        form.insert("f", "json".into());
+        form.retain(|_, value| !value.is_empty());
+        form
+    }
+}
+
+/// `value` with the user's name in its place.
+fn expanded<'a>(value: &'a str, username: &SecretString) -> Cow<'a, str> {
+    if value.contains(USERNAME) { value.replace(USERNAME, username.expose_secret()).into() } else { value.into() }
+}
+
+/// Who logs in where, without saying who: the same for every port and path of the host, since they share their users.
+fn login(endpoint: &Url, username: &str) -> String {
+    let host = endpoint.host_str().unwrap_or_default().to_lowercase();
+    let hash = Sha256::digest(format!("{host}\n{}", username.trim().to_lowercase()));
+    hash.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+impl Exchange for ArcgisVideoServer {
+    fn call(&self, request: &TokenRequest) -> Result<Call, IssueError> {
+        let form = self.form(request);
+        let call = Call::post(self.url.clone()).form(form.iter().map(|(name, value)| (*name, value.as_ref())));
+        Ok(call.knows(&self.username).knows(&self.password))
+    }
+
+    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+        let body = serde_json::from_slice::<Value>(&answer.body).ok();
+        let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
+        if let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) {
+            return issued(answer, token, body.get("expires").and_then(milliseconds), request, now);
+        }
+        Err(match (body.as_ref().and_then(|body| Complaint::read(body, request)), answer.is_success()) {
+            (Some(complaint), _) => complaint.failure(answer),
+            (None, true) if body.is_some() => answer.not_understood("neither a token nor an error in it"),
+            (None, true) => answer.not_understood(&format!("no JSON; {WAY_OUT}")),
+            (None, false) if answer.status == 404 => with(answer.refusal(), WAY_OUT),
+            (None, false) => answer.refusal(),
+        })
+    }
+
+    fn login(&self) -> Option<String> {
+        Some(self.login.clone())
+    }
+}
+
+const WAY_OUT: &str =
+    "spec.arcgisVideoServer.url must be the server's admin root, such as https://host.example:21443/arcgis/admin";
+
+fn with(error: IssueError, way_out: &str) -> IssueError {
+    IssueError { message: format!("{}; {way_out}", error.message), ..error }
+}
+
+/// Milliseconds since the epoch, as a number or a text that spells one; rounded down to a second.
+fn milliseconds(value: &Value) -> Option<Timestamp> {
+    let milliseconds = match value {
+        Value::String(text) => text.trim().parse().ok()?,
+        other => other.as_i64()?,
+    };
+    (milliseconds > 0).then(|| DateTime::from_timestamp(milliseconds / 1000, 0))?
+}
+
+/// What the server says against a request: `{"error": {code, message, details}}`, or `{"status": "error", "messages":
+/// […], "code"?}`.
+struct Complaint {
+    code: Option<i64>,
+    /// In lower case, one space before, between and after: a word's beginning is ` word`.
+    words: String,
+}
+
+impl Complaint {
+    fn read(body: &Value, request: &TokenRequest) -> Option<Self> {
+        let error = match body.get("error") {
+            Some(error) => error,
+            None if body.get("status").and_then(Value::as_str) == Some("error") => body,
+            None => return None,
+        };
+        let code = error.get("code").and_then(|code| code.as_i64().or_else(|| code.as_str()?.trim().parse().ok()));
+        let texts = [Some(error), error.get("message"), error.get("details"), error.get("messages")];
+        let texts = texts.into_iter().flatten().flat_map(|text| match text {
+            Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
+            text => Vec::from_iter(text.as_str()),
+        });
+        let mut said = texts.collect::<Vec<_>>().join(" ").to_lowercase();
+        // a referer such as https://login.example says nothing about a login
+        for own in ["referer", "referrer", "ip"].iter().filter_map(|name| request.fields.get(*name)?.as_str()) {
+            said = if own.is_empty() { said } else { said.replace(&own.to_lowercase(), " ") };
+        }
+        let words: Vec<_> = said.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        Some(Self { code, words: format!(" {} ", words.join(" ")) })
+    }
+
+    /// Whether one of these is said, or begins what is said.
+    fn says(&self, beginnings: &[&str]) -> bool {
+        beginnings.iter().any(|beginning| self.words.contains(&format!(" {beginning}")))
+    }
+
+    fn says_locked(&self) -> bool {
+        let user = self.says(&["account", "user", "login", "log in"]);
+        self.says(&["locked out", "lockout"])
+            || (user && self.says(&["locked"]))
+            || (self.says(&["too many"]) && self.says(&["attempt", "login", "log in", "sign in"]))
+    }
+
+    fn says_who(&self) -> bool {
+        self.says(&[
+            "username",
+            "user name",
+            "invalid user",
+            "password",
+            "credential",
+            "login",
+            "log in",
+            "logon",
+            "log on",
+            "sign in",
+            "signin",
+            "authentication failed",
+        ])
+    }
+
+    fn says_parameter(&self) -> bool {
+        self.says(&["parameter", "client", "referer", "referrer", "expiration", "ip "])
+    }
+
+    /// The class, where `status` stands for a code that isn't told. A bad request that names no parameter is a login
+    /// that failed, in whichever language the server speaks.
+    fn class(&self, status: u16) -> (Class, &'static str) {
+        const UNAUTHORIZED: (Class, &str) = (Class::Credential, "Unauthorized");
+        let status = if (200..300).contains(&status) { None } else { Some(status) };
+        let code = self.code.and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400).or(status);
+        match code {
+            _ if self.says_locked() => (Class::Credential, "AccountLocked"),
+            _ if self.says_who() => UNAUTHORIZED,
+            Some(401 | 498 | 499) => UNAUTHORIZED,
+            Some(code @ (403 | 404 | 408 | 409 | 422 | 429 | 500..=599)) => class_of(code),
+            _ if self.says_parameter() => class_of(400),
+            Some(400) => UNAUTHORIZED,
+            _ => (Class::Transient, "ServerError"),
+        }
+    }
+
+    fn failure(&self, answer: &Answer) -> IssueError {
+        let (class, reason) = self.class(answer.status);
+        let error = answer.failure(class, reason, format!("HTTP {}: {}", answer.status, answer.said()));
+        match reason {
+            "AccountLocked" => with(error, "five failed logins within 15 minutes lock a user for 15 minutes"),
+            "NotFound" => with(error, WAY_OUT),
+            _ => error,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::redact::Redactor;
+    use super::*;
+    use crate::clock;
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+    use serde_json::{Map, json};
+    use std::time::Duration;
+
+    fn server(extra: &[(&str, &str)]) -> ArcgisVideoServer {
+        let extra_parameters = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let account = ArcgisVideoServerAccount { extra_parameters, ..ArcgisVideoServerAccount::default() };
+        let endpoint = "https://Video.example:21443/arcgis/admin/".parse().unwrap();
+        ArcgisVideoServer::new(&account, &endpoint, "Video-Reader".into(), "open&sesame=".into())
+    }
+
+    fn request(fields: &Value) -> TokenRequest {
+        TokenRequest {
+            account: "arcgisVideoServer/video.example:21443/arcgis/admin".to_owned(),
+            operation: "generateToken",
+            fields: fields.as_object().cloned().unwrap_or_default(),
+            promised_life: Duration::from_hours(1),
+        }
+    }
+
+    fn referer() -> TokenRequest {
+        request(&json!({"client": "referer", "expiration": 60, "referer": "https://login.contoso.example/password"}))
+    }
+
+    fn answer(status: u16, body: &[u8]) -> Answer {
+        let now = clock::now().wall;
+        Answer::new(status, &HeaderMap::new(), body.to_vec(), now, now, Redactor::default())
+    }
+
+    fn read(status: u16, body: &str) -> Result<Issued, IssueError> {
+        server(&[]).read(&answer(status, body.as_bytes()), &referer(), clock::now().wall)
+    }
+
+    #[test]
+    fn the_form_has_the_user_what_is_asked_and_nothing_empty() {
+        let form = |extra: &[(&str, &str)]| {
+            let mut request = request(&json!({"client": "requestip", "expiration": 90}));
+            request.fields.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
+            let server = server(extra);
+            let form = server.form(&request);
+            form.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let usual = "client=requestip expiration=90 f=json password=open&sesame=";
+        assert_eq!(form(&[]), format!("{usual} username=Video-Reader"));
+        assert_eq!(form(&[("user", USERNAME), ("username", "")]), format!("{usual} user=Video-Reader"));
+        assert_eq!(form(&[("username", "CONTOSO\\$(username)")]), format!("{usual} username=CONTOSO\\Video-Reader"));
+        assert_eq!(server(&[]).url.as_str(), "https://video.example:21443/arcgis/admin/generateToken");
+    }
+
+    #[test]
+    fn a_login_is_who_logs_in_where_and_names_nobody() {
+        let login = |url: &str, username: &str| login(&url.parse().unwrap(), username);
+        let one = login("https://video.example:21443/arcgis/admin", "reader");
+        assert_eq!(login("https://VIDEO.example/video/admin", "Reader "), one, "the same user, however it is spelt");
+        assert_ne!(login("https://video2.example:21443/arcgis/admin", "reader"), one);
+        assert_ne!(login("https://video.example:21443/arcgis/admin", "reader2"), one);
+        assert!(one.len() == 32 && one.bytes().all(|b| b.is_ascii_hexdigit()), "{one}");
+        assert_eq!(server(&[]).login, server(&[("user", USERNAME), ("username", "")]).login);
+        assert_ne!(server(&[]).login, server(&[("username", "siteadmin")]).login);
+    }
+
+    #[test]
+    fn the_expiry_is_read_in_every_spelling() {
+        let second = clock::now().wall.timestamp() + 600;
+        let life = |expires: String| {
+            let issued = read(200, &format!(r#"{{"token":"t0ken","loginAsPSA":"true","expires":{expires}}}"#)).unwrap();
+            (!issued.expiry_assumed).then(|| issued.expires_at.timestamp())
+        };
+        assert_eq!(life(format!("{second}183")), Some(second));
+        assert_eq!(life(format!("\"{second}183\"")), Some(second));
+        for unreadable in ["null", "true", "\"tomorrow\"", "0", "-1", "1e300", "\"\"", "9223372036854775807"] {
+            assert_eq!(life(unreadable.to_owned()), None, "{unreadable}");
+        }
+        let assumed = read(200, r#"{"token":"t0ken"}"#).unwrap();
+        assert_eq!((assumed.expires_at - assumed.issued_at).num_seconds(), 3600);
+        assert_eq!(read(200, r#"{"token":"t0ken","expires":1763392544183}"#).unwrap_err().reason, "ExpiredToken");
+    }
+
+    #[test]
+    fn a_complaint_has_its_class_whichever_its_shape() {
+        use Class::{Configuration, Credential, Denied, Throttled, Transient};
+        let cases = [
+            (400, "Unable to generate token.", "Invalid username or password.", Credential, "Unauthorized"),
+            (400, "Unable to generate token.", "'username' must be specified.", Credential, "Unauthorized"),
+            (400, "Unable to generate token.", "Too many invalid login attempts.", Credential, "AccountLocked"),
+            (400, "Unable to generate token.", "", Credential, "Unauthorized"),
+            (400, "Das Token kann nicht generiert werden.", "Kennwort ungültig", Credential, "Unauthorized"),
+            (400, "Unable to generate token.", "'referer' must be specified.", Configuration, "BadRequest"),
+            (400, "Client ID is required for long expiration tokens.", "", Configuration, "BadRequest"),
+            (400, "No tokens for https://login.contoso.example/password: referer", "", Configuration, "BadRequest"),
+            (401, "Unauthorized access.", "", Credential, "Unauthorized"),
+            (498, "Invalid token.", "", Credential, "Unauthorized"),
+            (499, "Token required.", "", Credential, "Unauthorized"),
+            (403, "The user account is locked.", "", Credential, "AccountLocked"),
+            (403, "You do not have permissions.", "", Denied, "Forbidden"),
+            (404, "Not found.", "", Configuration, "NotFound"),
+            (429, "Too many requests.", "", Throttled, "Throttled"),
+            (500, "The site is blocked by an upgrade.", "", Transient, "ServerError"),
+            (503, "Starting.", "", Transient, "ServerError"),
+            (700, "Whatever.", "", Transient, "ServerError"),
+            (0, "The value of parameter 'ip' is wrong.", "", Configuration, "BadRequest"),
+            (0, "Could not log-in user.", "", Credential, "Unauthorized"),
+            (0, "The account has been locked.", "", Credential, "AccountLocked"),
+            (0, "Something else.", "", Transient, "ServerError"),
+        ];
+        for (code, message, detail, class, reason) in cases {
+            let nested = json!({"error": {"code": code, "message": message, "details": [detail]}});
+            let spelt = json!({"error": {"code": code.to_string(), "message": message, "details": detail}});
+            let mut flat = json!({"status": "error", "messages": [message, detail]});
+            if code > 0 {
+                flat["code"] = code.into();
+            }
+            for body in [nested, spelt, flat] {
+                let error = read(200, &body.to_string()).unwrap_err();
+                assert_eq!((error.class, error.reason), (class, reason), "{body}");
+                assert!(error.message.contains(message), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_status_counts_where_no_complaint_is_understood() {
+        use Class::{Configuration, Credential, Denied, Throttled, Transient};
+        for (status, body, class, reason) in [
+            (200, "<html>Sign in, please", Transient, "BadAnswer"),
+            (200, "{}", Transient, "BadAnswer"),
+            (200, r#"{"token":""}"#, Transient, "BadAnswer"),
+            (200, r#"{"token":"a b"}"#, Transient, "BadAnswer"),
+            (200, r#"{"token":7}"#, Transient, "BadAnswer"),
+            (200, r#"{"status":"success"}"#, Transient, "BadAnswer"),
+            (200, r#"{"error":null}"#, Transient, "ServerError"),
+            (400, "<html>", Configuration, "BadRequest"),
+            (400, r#"{"status":"error","messages":["Nope"]}"#, Credential, "Unauthorized"),
+            (401, "", Credential, "Unauthorized"),
+            (403, "<html>password", Denied, "Forbidden"),
+            (404, "<html>", Configuration, "NotFound"),
+            (429, "", Throttled, "Throttled"),
+            (502, r#"{"error":{"message":"bad gateway"}}"#, Transient, "ServerError"),
+            (500, r#"{"token":"t0ken"}"#, Transient, "ServerError"),
+        ] {
+            let error = read(status, body).unwrap_err();
+            assert_eq!((error.class, error.reason), (class, reason), "{status} {body}");
+        }
+        assert!(read(404, "").unwrap_err().message.ends_with(WAY_OUT));
+        assert!(read(200, "<html>").unwrap_err().message.ends_with(WAY_OUT));
+    }
+
+    #[test]
+    fn p11_half_a_token_is_not_quoted() {
+        let error = read(200, r#"{"token":"kX81_half-of-it"#).unwrap_err();
+        assert!(!error.message.contains("half-of-it"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn p13_any_answer_gives_a_token_or_a_classed_error(
+            status in 100u16..600,
+            headers in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 3),
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..300),
+                ("\\PC{0,60}", any::<i64>(), any::<bool>()).prop_map(|(token, expires, text)| {
+                    let expires = if text { json!(expires.to_string()) } else { json!(expires) };
+                    json!({"token": token, "expires": expires}).to_string().into_bytes()
+                }),
+                (any::<i64>(), "\\PC{0,60}", "\\PC{0,400}", any::<bool>()).prop_map(|(code, message, detail, flat)| {
+                    let body = if flat {
+                        json!({"status": "error", "messages": [message, detail], "code": code})
+                    } else {
+                        json!({"error": {"code": code, "message": message, "details": [detail]}})
+                    };
+                    body.to_string().into_bytes()
+                }),
+            ],
+            bound_to in "\\PC{0,20}",
+        ) {
+            let names = ["retry-after", "content-type", "date"];
+            let headers = names.into_iter().zip(headers);
+            let headers = headers.filter_map(|(name, value)| {
+                Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?))
+            });
+            let now = clock::now().wall;
+            let answer = Answer::new(status, &headers.collect(), body, now, now, Redactor::default());
+            let request = request(&json!({"client": "referer", "referer": bound_to}));
+            match server(&[]).read(&answer, &request, now) {
+                Ok(issued) => prop_assert!(issued.expires_at > now && answer.is_success()),
+                Err(error) => prop_assert!(error.message.len() < 600, "{error}"),
+            }
+        }
+
+        #[test]
+        fn any_fields_make_a_form(fields in proptest::collection::btree_map("\\PC{0,20}", "\\PC{0,20}", 0..6)) {
+            let fields: Map<String, Value> = fields.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let request = request(&fields.into());
+            let server = server(&[]);
+            let form = server.form(&request);
+            prop_assert_eq!(form["password"].as_ref(), "open&sesame=");
+            prop_assert!(server.call(&request).is_ok());
+        }
+    }
+}
