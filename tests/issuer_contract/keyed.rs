@@ -70,6 +70,7 @@ impl<E: Emulator> Keyed<E> {
 fn issuer(provider: &ProviderSpec, secrets: &[&str], ca_pem: &str) -> Arc<dyn Issuer> {
     let account: &dyn KeyedAccount = match provider.account().unwrap() {
         Account::VideoIndexerClassic(account) => account,
+        Account::ArcgisVideoServer(account) => account,
         other => panic!("{} has no keys", other.name()),
     };
     assert_eq!(account.credentials().len(), secrets.len());

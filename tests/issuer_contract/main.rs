@@ -1,6 +1,7 @@
 //! The token APIs as the emulators speak them: what each request says, and what becomes of each answer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod arcgis_video_server;
 mod credentials;
 mod entra;
 mod keyed;
