@@ -65,7 +65,7 @@ pub(super) async fn note(context: &Context, account: &Account) {
     }
 }
 
-/// Strikes out a login that reached nobody.
+/// Strikes out a login that reached nobody, or that succeeded.
 pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Timestamp) {
     let Some(login) = account.issuer.login() else { return };
     let _beginning = context.logins.beginning.lock().await;
@@ -77,7 +77,7 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
             }
         }
         // it goes on to count
-        Err(error) => tracing::debug!(provider = %account.of, %error, "a login that reached nobody still counts"),
+        Err(error) => tracing::debug!(provider = %account.of, %error, "a login that didn't fail still counts"),
     }
 }
 

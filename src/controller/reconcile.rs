@@ -364,6 +364,9 @@ async fn issue(context: &Context, seen: &Seen) {
             let was_proven = context.turns.state(&account.key, now).proven;
             context.turns.finish(key, budget::Outcome::Issued, now);
             account.history().last_issued = Some(now.wall);
+            if let Some(attempt) = login {
+                logins::withdraw(context, account, attempt).await;
+            }
             if !was_proven {
                 context.report_soon(&account.of);
             }

@@ -7,6 +7,7 @@ mod crash;
 mod identities;
 mod leaks;
 mod life;
+mod logins;
 mod provider_faults;
 mod provider_status;
 mod refusals;
