@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api_server;
+mod arcgis_video_server;
 mod bad_objects;
 mod crash;
 mod identities;
