@@ -163,6 +163,29 @@ async fn a_tls_fault_says_what_is_wrong() {
     assert_eq!(stand.arrived.load(Ordering::SeqCst), 0);
 }
 
+/// As servers on the premises come: no CA issued it.
+#[tokio::test]
+async fn a_self_signed_certificate_is_trusted_once_it_is_given() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let [own, other, ca] = [false, false, true].map(|ca| CertificateAuthority::self_signed(ca).unwrap());
+    let get = async |presented: &CertificateAuthority, trusted: Option<&CertificateAuthority>| {
+        let server = serve(Router::new().route("/", get(async || "ok")), presented).await.unwrap();
+        let ca_pem = trusted.map(CertificateAuthority::ca_pem);
+        let options = HttpOptions { ca_pem, proxies: Proxies::Never, ..HttpOptions::default() };
+        Http::new(&options).unwrap().send(Call::get(server.url().parse().unwrap())).await
+    };
+    assert_eq!(get(&own, Some(&own)).await.unwrap().status, 200);
+    for (presented, trusted, expected) in [
+        (&own, None, "give the issuing CA in spec.caBundle"),
+        (&own, Some(&other), "its certificate"),
+        (&ca, Some(&ca), "basicConstraints=CA:FALSE"),
+    ] {
+        let error = failed(get(presented, trusted).await);
+        assert_eq!(error.reason, "TlsFailed");
+        assert!(error.message.contains(expected), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_fails_says_where() {
     let stand = Stand::serving(Router::new()).await;

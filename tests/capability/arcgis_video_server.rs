@@ -61,7 +61,7 @@ async fn an_arcgis_token_is_kept_fresh_by_one_login_each() {
 
     // as the workload uses it
     let found = services(&scene, &serving, &second, REFERER).await;
-    assert_eq!(found["services"][0]["type"], "VideoServer", "{found}");
+    assert_eq!(found["services"][0]["serviceName"], "lobby", "{found}");
     let refused = services(&scene, &serving, &second, "https://elsewhere.example").await;
     assert_eq!(refused["error"]["code"], 498, "{refused}");
 }
@@ -81,7 +81,7 @@ async fn a_server_that_differs_in_every_way_is_served_too() {
     let known = serving.control().knows(&held).unwrap();
     assert_eq!((known.expires_at - known.issued_at).num_minutes(), 90);
     let found = services(&scene, &serving, &held, "").await;
-    assert_eq!(found["services"][0]["type"], "VideoServer", "{found}");
+    assert_eq!(found["services"][0]["serviceName"], "lobby", "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,9 @@ fn tls(error: &rustls::Error) -> String {
             "its certificate is for another name".to_owned()
         }
         CertificateError::Revoked => "its certificate is revoked".to_owned(),
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate calls itself a CA: give the server one with basicConstraints=CA:FALSE".to_owned()
+        }
         other => format!("its certificate is refused: {other}"),
     }
 }

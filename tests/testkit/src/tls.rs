@@ -42,6 +42,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A certificate authority that lives as long as the test.
 pub struct CertificateAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// It is a server's own certificate, which vouches for itself.
+    is_server: bool,
 }
 
 impl CertificateAuthority {
@@ -52,7 +54,19 @@ impl CertificateAuthority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        Ok(Self { issuer })
+        Ok(Self { issuer, is_server: false })
+    }
+
+    /// No authority at all, but a self-signed certificate as servers on the premises have it: what a client must trust
+    /// is what the server presents. Where it calls itself a CA, as `openssl req -x509` makes it, clients may refuse it.
+    pub fn self_signed(calls_itself_ca: bool) -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        if calls_itself_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self { issuer, is_server: true })
     }
 
     /// The authority's certificate, which a client must trust.
@@ -73,17 +87,21 @@ impl CertificateAuthority {
 
     /// What a server on this machine presents: a fresh key, and a certificate for localhost, 127.0.0.1 and `::1`.
     pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
-        params.distinguished_name.push(DnType::CommonName, "localhost");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let (certificate, key) = if self.is_server {
+            (self.issuer.der().clone(), self.issuer.key().serialize_der())
+        } else {
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
+            params.distinguished_name.push(DnType::CommonName, "localhost");
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            (params.signed_by(&key, &self.issuer)?.der().clone(), key.serialize_der())
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
+            .with_single_cert(vec![certificate], key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }

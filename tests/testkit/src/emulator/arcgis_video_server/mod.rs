@@ -1,10 +1,10 @@
 //! An ArcGIS Video Server's `generateToken`, and one resource that its tokens open.
 //!
-//! `POST /arcgis/admin/generateToken`, a form; `GET /arcgis/rest/services?token=…`.
+//! `POST /arcgis/admin/generateToken`, a form; `GET /arcgis/admin/services?token=…`.
 //!
-//! Source: the reference's `generateToken`, 12.0, and those of ArcGIS's other servers; the texts of the errors are those
-//! that public clients quote. What is not documented is strict here: a success doesn't clear the failed logins before
-//! it.
+//! Source: the reference's `generateToken` and `services`, 12.0, and those of ArcGIS's other servers; the texts of the
+//! errors are those that public clients quote. What isn't documented is strict here: a success doesn't clear the failed
+//! logins before it.
 
 mod lockout;
 mod refusal;
@@ -42,7 +42,7 @@ pub mod example {
     /// Where the admin root is, below the server's URL.
     pub const ADMIN_ROOT: &str = "/arcgis/admin";
     /// Where a token's holder finds what there is.
-    pub const SERVICES: &str = "/arcgis/rest/services";
+    pub const SERVICES: &str = "/arcgis/admin/services";
 }
 
 /// What is told of as unconfirmed: how one server may differ from another. By default as the reference says.
@@ -202,9 +202,8 @@ impl ArcgisVideoServer {
         if !bound {
             return Err(Refusal::invalid_token());
         }
-        let services = [("lobby", "VideoServer"), ("garage", "VideoServer")];
-        let services = services.map(|(name, type_)| json!({"name": name, "type": type_}));
-        Ok(json!({"currentVersion": 12.0, "folders": [], "services": services}))
+        let services = ["lobby", "garage"].map(|name| json!({"serviceType": "Video Service", "serviceName": name}));
+        Ok(json!({"total": 2, "num": 2, "start": 1, "nextStart": -1, "services": services}))
     }
 }
 
