@@ -61,7 +61,8 @@ impl CertificateAuthority {
     /// is what the server presents. Where it calls itself a CA, as `openssl req -x509` makes it, clients may refuse it.
     pub fn self_signed(calls_itself_ca: bool) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
-        params.distinguished_name.push(DnType::CommonName, "localhost");
+        // no name that a root of this machine's might have
+        params.distinguished_name.push(DnType::CommonName, "video server of the test stand");
         if calls_itself_ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
