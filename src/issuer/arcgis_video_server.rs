@@ -4,9 +4,9 @@
 //! with a `token` is a success. A login that fails counts: the server locks a user after five. So whatever may be a
 //! login's failure is the credential's, and is not tried again soon.
 
-use super::http::{Answer, Call, Http, class_of};
-use super::keyed::{Exchange, Keyed, KeyedAccount, below, issued};
-use super::{Class, IssueError, Issued, Issuer};
+use super::http::{Answer, Call, class_of};
+use super::keyed::{Exchange, KeyedAccount, below, issued};
+use super::{Class, IssueError, Issued};
 use crate::api::arcgis_video_server::ArcgisVideoServerAccount;
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
@@ -17,7 +17,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use url::Url;
 
 /// Stands for the user's name in a value of `extraParameters`.
@@ -48,10 +47,10 @@ impl KeyedAccount for ArcgisVideoServerAccount {
         ]
     }
 
-    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
+    fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
         let mut secrets = secrets.into_iter();
         let (username, password) = (secrets.next().unwrap_or_default(), secrets.next().unwrap_or_default());
-        Ok(Keyed::issuer(ArcgisVideoServer::new(self, &endpoint, username, password), http))
+        Ok(Box::new(ArcgisVideoServer::new(self, &endpoint, username, password)))
     }
 }
 

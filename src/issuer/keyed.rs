@@ -25,8 +25,14 @@ pub trait KeyedAccount: Sync {
     /// The keys that the issuer needs, each with its field.
     fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)>;
 
-    /// The issuer. `secrets` are in the order of [`KeyedAccount::credentials`].
-    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError>;
+    /// Its half of the work. `secrets` are in the order of [`KeyedAccount::credentials`].
+    fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError>;
+
+    /// The issuer, by way of `http`.
+    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
+        let exchange = self.exchange(endpoint, secrets)?;
+        Ok(Arc::new(Keyed { exchange, http, skew: ClockSkew::default() }))
+    }
 }
 
 /// One API's half of the work: no IO.
@@ -49,21 +55,14 @@ pub trait Exchange: Send + Sync {
 }
 
 /// An API at work.
-pub struct Keyed<E> {
-    exchange: E,
+struct Keyed {
+    exchange: Box<dyn Exchange>,
     http: Http,
     skew: ClockSkew,
 }
 
-impl<E: Exchange + 'static> Keyed<E> {
-    /// `exchange` by way of `http`.
-    pub fn issuer(exchange: E, http: Http) -> Arc<dyn Issuer> {
-        Arc::new(Self { exchange, http, skew: ClockSkew::default() })
-    }
-}
-
 #[async_trait]
-impl<E: Exchange> Issuer for Keyed<E> {
+impl Issuer for Keyed {
     async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError> {
         let answer = self.http.send(self.exchange.call(request)?).await?;
         self.skew.record(&answer);

@@ -150,7 +150,10 @@ impl VideoIndexer {
 }
 
 /// The token in a success. `accessToken` is all that the reference promises; the expiry is the token's own.
-fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+///
+/// # Errors
+/// `BadAnswer` and `ExpiredToken`, both transient.
+pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
     let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
         return Err(answer.not_understood("no JSON"));
     };

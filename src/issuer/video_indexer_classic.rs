@@ -4,9 +4,9 @@
 //! string or as bare text; it lives an hour.
 
 use super::api_management::{self, SUBSCRIPTION_KEY};
-use super::http::{Answer, Call, Http};
-use super::keyed::{Exchange, Keyed, KeyedAccount, below};
-use super::{Class, IssueError, Issued, Issuer};
+use super::http::{Answer, Call};
+use super::keyed::{Exchange, KeyedAccount, below};
+use super::{Class, IssueError, Issued};
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
 use crate::api::video_indexer_classic::VideoIndexerClassicAccount;
@@ -14,7 +14,6 @@ use crate::clock::Timestamp;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use serde_json::Value;
-use std::sync::Arc;
 use url::Url;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
@@ -40,10 +39,10 @@ impl KeyedAccount for VideoIndexerClassicAccount {
         vec![("spec.videoIndexerClassic.subscriptionKeyRef", &self.subscription_key_ref)]
     }
 
-    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
+    fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
         let (location, account_id) = (self.location.clone(), self.account_id.clone());
         let key = secrets.into_iter().next().unwrap_or_default();
-        Ok(Keyed::issuer(VideoIndexerClassic { endpoint, location, account_id, key }, http))
+        Ok(Box::new(VideoIndexerClassic { endpoint, location, account_id, key }))
     }
 }
 
