@@ -5,6 +5,7 @@ mod api_server;
 mod arcgis_video_server;
 mod bad_objects;
 mod crash;
+mod crowd;
 mod identities;
 mod leaks;
 mod life;

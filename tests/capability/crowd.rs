@@ -1,0 +1,176 @@
+//! Many objects of one account: what they may not do to the provider, to each other, and to the API server.
+
+use crate::OPERATOR;
+use chrono::TimeDelta;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::Api;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testkit::emulator::{Fault, Life, Rule, example};
+use testkit::scene::{SOON, Scene, client_secret, condition};
+use testkit::stand::{Matcher, Observer, ObserverOptions, eventually, yaml};
+use tokio::time::Instant;
+
+/// Creates tokens that differ in nothing but their names.
+async fn create_all(scene: &Scene, names: &[String]) {
+    let api = scene.tokens();
+    let created = stream::iter(names).map(|name| {
+        let token: DynamicObject = serde_json::from_value(scene.token(name, &json!({}))).unwrap();
+        let api = api.clone();
+        async move { api.create(&PostParams::default(), &token).await }
+    });
+    created.buffer_unordered(16).try_collect::<Vec<_>>().await.unwrap();
+}
+
+async fn patch_all(scene: &Scene, names: &[String], patch: &Value) {
+    let api = scene.tokens();
+    let patched = stream::iter(names).map(|name| {
+        let api = api.clone();
+        async move { api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await }
+    });
+    patched.buffer_unordered(16).try_collect::<Vec<_>>().await.unwrap();
+}
+
+/// Waits until each has issued so many tokens, and has nothing under way.
+async fn all_at_rest(scene: &Scene, names: &[String], issuances: u64) {
+    let api = scene.tokens();
+    eventually(SOON * 4, &format!("all with {issuances} issued"), async || {
+        let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let at_rest = |object: &&DynamicObject| {
+            condition(&object.data, "Ready")["status"] == "True"
+                && condition(&object.data, "Issuing")["status"] == "False"
+                && object.data["status"]["issuances"] == issuances
+                && object.metadata.name.as_ref().is_some_and(|name| names.contains(name))
+        };
+        let count = all.items.iter().filter(at_rest).count();
+        if count == names.len() { Ok(()) } else { Err(format!("{count} are")) }
+    })
+    .await;
+}
+
+/// External Secrets Operator, at the same: 810 tokens for the label, 1,183 requests within the 60 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn p06_five_hundred_objects_bear_a_label_for_nothing_and_a_throttle_with_three_requests() {
+    const OBJECTS: usize = 500;
+    const WAIT: u64 = 60;
+    let scene = Scene::new("crowd", OPERATOR).await.unwrap();
+    // the same account by another application: another budget
+    let entra = &scene.azure.entra;
+    assert!(entra.add_secret(example::CLIENT_ID, "a-second-secret"));
+    scene.apply(&scene.credentials("second-login", "a-second-secret")).await.unwrap();
+    scene.apply(&scene.provider("second", &client_secret("second-login"))).await.unwrap();
+    // what is under way when the first 429 comes can't be called back
+    let mut provider = scene.provider("indexer", &client_secret("azure-login"));
+    provider["spec"]["limits"]["concurrency"] = 3.into();
+    scene.apply(&provider).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    let names: Vec<_> = (0..OBJECTS).map(|n| format!("camera-{n:03}")).collect();
+    create_all(&scene, &names).await;
+    all_at_rest(&scene, &names, 1).await;
+    let second = json!({"providerRef": {"name": "second"}});
+    scene.ready_token("other", &second).await.unwrap();
+
+    let issued = scene.issued();
+    scene.proxy.reset_counts();
+    patch_all(&scene, &names, &json!({"metadata": {"labels": {"floor": "3"}, "annotations": {"note": "seen"}}})).await;
+    scene.fence().await.unwrap();
+    assert_eq!(scene.issued(), issued + 1, "the fence's");
+    let writes = |resource: &str| scene.proxy.count(&Matcher::patch(resource));
+    assert_eq!((writes("secrets"), writes("videoaccesstokens/status")), (1, 1), "the fence's");
+
+    // the throttle is the first account's alone: the second's tokens differ by what they ask for
+    let control = scene.azure.video_indexer.control();
+    let before = control.requests().len();
+    control.play(Rule::new(Fault::Throttle { retry_after: Some(WAIT) }).account(&example::account_id()).times(1));
+    let asked = (chrono::Utc::now() + TimeDelta::minutes(1)).to_rfc3339();
+    let renew = json!({"metadata": {"annotations": {"videotoken.dev/renew-requested-at": asked}}});
+    patch_all(&scene, &names, &renew).await;
+    let first = eventually(SOON, "the first 429", async || {
+        let requests = control.requests();
+        let first = requests[before..].iter().find(|seen| seen.status == Some(429));
+        first.map(|seen| seen.call.time).ok_or("none")
+    })
+    .await;
+
+    // what waits is no hostage: one is deleted, one asks another account
+    scene.delete_token(&names[0]).await.unwrap();
+    scene.patch(&names[1], &json!({"spec": second})).await.unwrap();
+    let moved = Instant::now();
+    scene
+        .until_that(&names[1], "issued by the other account", |object| object["status"]["issuances"] == 2)
+        .await
+        .unwrap();
+    assert!(moved.elapsed() < Duration::from_secs(WAIT / 2), "it had to wait");
+
+    let end = first + TimeDelta::from_std(Duration::from_secs(WAIT)).unwrap();
+    all_at_rest(&scene, &names[1..], 2).await;
+    let requests = control.requests();
+    let by_the_second = 1;
+    let meanwhile = requests[before..].iter().filter(|seen| seen.call.time < end).count() - by_the_second;
+    assert!(meanwhile <= 3, "{meanwhile} requests in the {WAIT} s that it asked for");
+    assert_eq!(scene.issued(), issued + 1 + OBJECTS - 1, "each of the rest once, none for the one that is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p06_a_thousand_first_issues_neither_make_renewals_late_nor_starve_another_namespace() {
+    const RENEWALS: usize = 50;
+    const NEW: usize = 1000;
+    const LIFE: u32 = 90;
+    let mut scene = Scene::new("narrow", OPERATOR).await.unwrap();
+    let other = scene.plane.namespace("alone").await.unwrap();
+    scene.options.watch_namespaces.push(other.clone());
+    let mut narrow = scene.provider("indexer", &client_secret("azure-login"));
+    narrow["spec"]["limits"] = json!({"windows": [{"requests": 5, "period": "1s"}], "concurrency": 4});
+    scene.apply(&narrow).await.unwrap();
+    let control = scene.azure.video_indexer.control();
+    control.set_life(Life::Seconds(LIFE));
+    let truth = scene.azure.video_indexer.clone();
+    let truth = move |token: &str| truth.control().knows(token).map(|known| known.expires_at);
+    let observer = Observer::start(scene.plane.admin(), ObserverOptions::new(&scene.namespace), truth).unwrap();
+    let _operator = scene.operator().await.unwrap();
+    let old: Vec<_> = (0..RENEWALS).map(|n| format!("old-{n:02}")).collect();
+    create_all(&scene, &old).await;
+    all_at_rest(&scene, &old, 1).await;
+
+    // what is issued from now on lives long, so that nothing else is due; 1,000 take 200 s of this budget
+    control.set_life(Life::Promised);
+    let new: Vec<_> = (0..NEW).map(|n| format!("new-{n:04}")).collect();
+    create_all(&scene, &new).await;
+    for mut object in
+        [scene.credentials("azure-login", example::CLIENT_SECRET), narrow.clone(), scene.token("alone", &json!({}))]
+    {
+        object["metadata"]["namespace"] = other.as_str().into();
+        yaml::apply(&scene.client, &other, &object.to_string()).await.unwrap();
+    }
+    let begun = Instant::now();
+    let alone: Api<DynamicObject> = testkit::stand::wait::video_access_tokens(&scene.client, &other);
+    eventually(SOON, "the one of the other namespace", async || {
+        let object = alone.get("alone").await.map_err(|error| error.to_string())?;
+        if condition(&object.data, "Ready")["status"] == "True" {
+            Ok(())
+        } else {
+            Err(object.data["status"].to_string())
+        }
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "it waited {:?} behind {NEW} of another", begun.elapsed());
+
+    let renewed = async || {
+        let all = scene.tokens().list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let ready = |prefix: &str, issuances: u64| {
+            let like = |object: &&DynamicObject| {
+                object.metadata.name.as_ref().is_some_and(|name| name.starts_with(prefix))
+                    && object.data["status"]["issuances"].as_u64() >= Some(issuances)
+            };
+            all.iter().filter(like).count()
+        };
+        let (renewed, issued) = (ready("old-", 2), ready("new-", 1));
+        if renewed == RENEWALS { Ok(issued) } else { Err(format!("{renewed} renewed, {issued} new")) }
+    };
+    let issued = eventually(SOON * 4, "all renewals", renewed).await;
+    // a tenth of the budget is theirs whatever is urgent
+    assert!((50..NEW).contains(&issued), "{issued} first issues went on beside the renewals");
+    let report = observer.finish().await.unwrap();
+    assert!(report.expired().is_zero(), "{report}");
+}
