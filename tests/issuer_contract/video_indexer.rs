@@ -90,7 +90,7 @@ async fn each_refusal_has_its_class_reason_and_message() {
         (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
         (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
         (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),
-        (Fault::NoToken, Transient, "BadAnswer", None, "HTTP 200: no accessToken in it"),
+        (Fault::NoToken, Transient, "BadAnswer", None, "HTTP 200: no token in it"),
         (Fault::ExpiredToken, Transient, "ExpiredToken", None, "the provider issued a token that expired at 20"),
         (Fault::ConnectionReset, Transient, "ConnectFailed", None, "lost the connection to 127.0.0.1"),
         (Fault::EchoRequest, Configuration, "BadRequest", None, "HTTP 400: InvalidRequest: "),
