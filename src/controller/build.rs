@@ -44,7 +44,8 @@ pub(super) async fn issuer(
         Account::VideoIndexer(account) => video_indexer(context, key, spec, account, references).await,
         Account::VideoIndexerClassic(account) => keyed(context, key, spec, account, references).await,
         Account::ArcgisVideoServer(account) => keyed(context, key, spec, account, references).await,
-        other => Err(Refusal::new(
+        Account::CognitiveServices(account) => keyed(context, key, spec, account, references).await,
+        other @ Account::BlendVision(_) => Err(Refusal::new(
             "TypeNotServed",
             format!("spec.{}: this version issues no tokens of this type", other.name()),
         )),

@@ -309,6 +309,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_post_says_how_long_it_is() {
+        let url: Url = "https://vi.example/x".parse().unwrap();
+        let length = |call: Call| {
+            let (request, _) = call.into_request(Duration::from_secs(1)).unwrap();
+            request.headers().get("content-length").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(length(Call::post(url.clone())).as_deref(), Some("0"));
+        assert_eq!(length(Call::get(url.clone())), None);
+        assert_eq!(length(Call::post(url).form([("a", "b")])), None, "the client counts it");
+    }
+
+    #[test]
     fn p11_a_call_shows_no_secret() {
         let call = Call::post("https://vi.example/x?key=sesame".parse().unwrap())
             .bearer(&"sesame".into())

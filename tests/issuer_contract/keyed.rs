@@ -71,6 +71,7 @@ fn issuer(provider: &ProviderSpec, secrets: &[&str], ca_pem: &str) -> Arc<dyn Is
     let account: &dyn KeyedAccount = match provider.account().unwrap() {
         Account::VideoIndexerClassic(account) => account,
         Account::ArcgisVideoServer(account) => account,
+        Account::CognitiveServices(account) => account,
         other => panic!("{} has no keys", other.name()),
     };
     assert_eq!(account.credentials().len(), secrets.len());

@@ -2,7 +2,7 @@
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -115,6 +115,10 @@ impl Call {
         }
         let mut request = Request::new(self.method, self.url);
         *request.headers_mut() = self.headers;
+        // Over HTTP/1.1 the client leaves it out where the body is empty; IIS answers such a POST with 411.
+        if request.method() == Method::POST && self.body.is_empty() {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         *request.timeout_mut() = Some(timeout);
         *request.body_mut() = Some(self.body.into());
         Ok((request, Redactor::new(self.secrets)))

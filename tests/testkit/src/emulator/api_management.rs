@@ -49,6 +49,10 @@ impl Barrier {
     }
 }
 
+fn key(call: &Call) -> Option<&str> {
+    call.header("ocp-apim-subscription-key").filter(|key| !key.is_empty())
+}
+
 impl Gateway {
     /// Gives out a key. Its owner is whoever the API knows by it: a user, a resource.
     pub fn add_key(&self, key: &str, owner: &str) {
@@ -72,13 +76,19 @@ impl Gateway {
 
     /// Whose key the call brings, in `Ocp-Apim-Subscription-Key`.
     pub(super) fn admit(&self, call: &Call) -> Result<String, Barrier> {
-        let state = locked(&self.0);
-        let key = call.header("ocp-apim-subscription-key").filter(|key| !key.is_empty()).ok_or(Barrier::NoKey)?;
-        let owner = state.owners.get(key).ok_or(Barrier::WrongKey)?;
-        match state.replenished_in {
-            Some(wait) => Err(Barrier::NoQuota(wait)),
-            None => Ok(owner.clone()),
+        if key(call).is_none() {
+            return Err(Barrier::NoKey);
         }
+        let owner = self.owner(call).ok_or(Barrier::WrongKey)?;
+        match locked(&self.0).replenished_in {
+            Some(wait) => Err(Barrier::NoQuota(wait)),
+            None => Ok(owner),
+        }
+    }
+
+    /// The same, whether the call gets through or not.
+    pub(super) fn owner(&self, call: &Call) -> Option<String> {
+        locked(&self.0).owners.get(key(call)?).cloned()
     }
 
     /// A 429 whose words the API puts into its own form. Without a wait nobody is told when.
