@@ -8,13 +8,17 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
-use testkit::emulator::{Azure, AzureOptions, control_router, example};
+use testkit::emulator::{
+    Azure, AzureOptions, CognitiveServices, Emulator as _, Serving, VideoIndexerClassic, classic_example,
+    cognitive_example, control_router, example,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-/// Emulators of Entra and of Azure Video Indexer behind Azure Resource Manager, over TLS.
+/// Emulators of the token APIs, over TLS: Entra, Azure Video Indexer behind Azure Resource Manager and in its classic
+/// API, and Azure's AI services.
 #[derive(Parser)]
 struct Options {
     /// Address to listen on.
@@ -26,6 +30,12 @@ struct Options {
     /// Port of Resource Manager; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     resource_manager_port: u16,
+    /// Port of Video Indexer's classic API; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    video_indexer_classic_port: u16,
+    /// Port of Azure's AI services; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    cognitive_services_port: u16,
     /// Port of the control endpoint (plain HTTP); 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     control_port: u16,
@@ -44,6 +54,10 @@ async fn main() -> anyhow::Result<()> {
         ca: None,
     })
     .await?;
+    let classic = VideoIndexerClassic::furnished()?;
+    let classic = Serving::start_on(at(options.video_indexer_classic_port), classic, azure.ca()).await?;
+    let cognitive = CognitiveServices::furnished()?;
+    let cognitive = Serving::start_on(at(options.cognitive_services_port), cognitive, azure.ca()).await?;
     std::fs::write(&options.ca_file, azure.ca_pem())
         .with_context(|| format!("writing {}", options.ca_file.display()))?;
     let control = TcpListener::bind(at(options.control_port)).await?;
@@ -59,10 +73,22 @@ async fn main() -> anyhow::Result<()> {
         "resourceGroup": example::RESOURCE_GROUP,
         "accountName": example::ACCOUNT_NAME,
         "extensionId": example::EXTENSION_ID,
+        "videoIndexerClassic": {
+            "endpoint": classic.url(),
+            "location": classic_example::LOCATION,
+            "accountId": classic_example::ACCOUNT_ID,
+            "subscriptionKey": classic_example::OWNERS_KEY,
+        },
+        "cognitiveServices": {
+            "endpoint": cognitive.url(),
+            "key": cognitive_example::KEY,
+            "targetAzureResourceId": cognitive_example::TARGET,
+        },
     });
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{whereabouts}").and_then(|()| stdout.flush()).context("printing where the emulators are")?;
-    let router = control_router(azure.controls(), azure.entra.clone());
+    let controls = azure.controls().into_iter().chain([classic.control().clone(), cognitive.control().clone()]);
+    let router = control_router(controls, azure.entra.clone());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         served = axum::serve(control, router) => served.context("serving the control endpoint"),
