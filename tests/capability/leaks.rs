@@ -3,12 +3,14 @@
 use crate::OPERATOR;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Event as CoreEvent;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::emulator::{Fault, Federation, KeySource, example};
+use testkit::offers::{Offer, offers};
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::wait::own_kind;
 use testkit::stand::{Failure, Matcher, Operator, eventually};
@@ -100,14 +102,22 @@ fn faults(token: &str) -> Vec<(Fault, bool)> {
 }
 
 async fn failed(scene: &Scene) {
-    scene.until_that("lobby", "has failed", |object| object["status"]["failedAttempts"] != 0).await.unwrap();
+    has_failed(scene, "lobby").await;
+}
+
+async fn has_failed(scene: &Scene, name: &str) {
+    scene.until_that(name, "has failed", |object| object["status"]["failedAttempts"] != 0).await.unwrap();
 }
 
 /// A renewal is forced, and another token stored.
 async fn renewed(scene: &Scene, secrets: &mut BTreeSet<String>) {
-    let before = scene.held("lobby").await.unwrap();
-    scene.force_renewal("lobby").await.unwrap();
-    let token = eventually(SOON, "another token", async || match scene.held("lobby").await {
+    is_renewed(scene, "lobby", secrets).await;
+}
+
+async fn is_renewed(scene: &Scene, name: &str, secrets: &mut BTreeSet<String>) {
+    let before = scene.held(name).await.unwrap();
+    scene.force_renewal(name).await.unwrap();
+    let token = eventually(SOON, "another token", async || match scene.held(name).await {
         Ok(token) if token != before => Ok(token),
         Ok(_) => Err("still the same".to_owned()),
         Err(error) => Err(error.to_string()),
@@ -228,4 +238,53 @@ async fn p11_no_assertion_shows_whatever_entra_says_of_it() {
     secrets.insert(token);
     assert!(secrets.len() >= 4, "{} secrets", secrets.len());
     assert_silent(&scene, &operator, &secrets).await;
+}
+
+/// The same for each API whose credentials are keys: its keys and its tokens, through every success and every failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_no_key_shows_whatever_its_provider_does_with_it() {
+    let mut scene = Scene::bare("keys", OPERATOR).await.unwrap();
+    scene.options.rust_log = "trace".to_owned();
+    let offers = offers(scene.azure.ca()).await.unwrap();
+    scene.options.allowed_endpoints.extend(offers.iter().map(|offer| offer.host.clone()));
+    let operator = scene.operator().await.unwrap();
+    let through_all = offers.iter().map(|offer| through_all(&scene, offer));
+    let secrets: BTreeSet<String> = join_all(through_all).await.into_iter().flatten().collect();
+    assert!(secrets.len() > 10 * offers.len(), "{} secrets", secrets.len());
+    assert_silent(&scene, &operator, &secrets).await;
+}
+
+/// What is secret of one API: its keys, a wrong one, and the tokens of every fault.
+async fn through_all(scene: &Scene, offer: &Offer) -> BTreeSet<String> {
+    let name = offer.provider_name();
+    // what is no password, and shorter than a piece, is not looked for
+    let keys = offer.keys.as_object().unwrap().values().map(|key| key.as_str().unwrap().to_owned());
+    let mut secrets: BTreeSet<String> = keys.filter(|key| key.len() >= PIECE).collect();
+    let wrong: Value = offer.keys.as_object().unwrap().keys().map(|key| (key.clone(), json!(CANARY))).collect();
+    let [mut credential, provider] = offer.provider(scene);
+    credential["stringData"] = wrong;
+    for object in [credential, provider, offer.token(scene, &name, &json!({}))] {
+        scene.apply(&object).await.unwrap();
+    }
+    has_failed(scene, &name).await;
+    scene.apply(&offer.provider(scene)[0]).await.unwrap();
+    scene.until(&name, "Ready", "True", "").await.unwrap();
+    let token = scene.held(&name).await.unwrap();
+    secrets.extend([CANARY.to_owned(), token.clone()]);
+    // what was sent comes back last: where failed logins lock a user, it may be taken for one
+    for (fault, fails) in faults(&token).into_iter().rev() {
+        offer.control.play(fault);
+        if fails {
+            scene.force_renewal(&name).await.unwrap();
+            has_failed(scene, &name).await;
+            offer.control.clear_faults();
+        }
+        let object = scene.until_that(&name, "there", |_| true).await.unwrap();
+        if object["status"]["lastFailure"]["class"] == "Credential" {
+            break;
+        }
+        is_renewed(scene, &name, &mut secrets).await;
+        offer.control.clear_faults();
+    }
+    secrets
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod emulator;
+pub mod offers;
 pub mod scene;
 pub mod stand;
 pub mod tls;
