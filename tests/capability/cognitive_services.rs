@@ -3,7 +3,6 @@
 
 use crate::OPERATOR;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{CognitiveServices, Emulator as _, Life, Serving, Telling, cognitive_example as example};
 use testkit::scene::Scene;
@@ -13,7 +12,7 @@ use testkit::stand::Matcher;
 async fn scene(prefix: &str, key: &str) -> (Scene, Serving<CognitiveServices>) {
     let mut scene = Scene::bare(prefix, OPERATOR).await.unwrap();
     let services = CognitiveServices::furnished().unwrap();
-    let serving = Serving::start(services, &Arc::clone(scene.azure.ca())).await.unwrap();
+    let serving = Serving::start(services, scene.azure.ca()).await.unwrap();
     scene.allow(&serving);
     scene.apply(&scene.keys("face-key", &serving.host(), &json!({"key": key}))).await.unwrap();
     let account = json!({"endpoint": serving.url(), "keyRef": {"name": "face-key", "key": "key"}});
@@ -37,7 +36,7 @@ fn service(scene: &Scene, name: &str) -> Value {
 async fn both_kinds_of_token_are_kept_fresh_by_one_call_each() {
     let (scene, serving) = scene("face", example::KEY).await;
     let control = serving.control();
-    let _operator = scene.operator().await.unwrap();
+    let operator = scene.operator().await.unwrap();
     // as asked
     scene.ready(&door(&scene, "90m")).await.unwrap();
     let token = scene.settled_at(control, "door").await.unwrap();
@@ -57,6 +56,11 @@ async fn both_kinds_of_token_are_kept_fresh_by_one_call_each() {
     let count = |matcher: &Matcher| scene.proxy.count(matcher);
     assert_eq!((count(&Matcher::patch("secrets")), count(&Matcher::get("secrets"))), (1, 0));
     assert_eq!(scene.settled_at(control, "door").await.unwrap(), token, "the other is left as it is");
+    let logs = operator.logs();
+    assert!(logs.contains("token API answered"));
+    for secret in [example::KEY, &first] {
+        assert!(!logs.contains(secret), "p11");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod cognitive_services;
 mod crash;
 mod crowd;
 mod identities;
+mod keyed_hosts;
 mod leaks;
 mod life;
 mod logins;

@@ -2,7 +2,6 @@
 
 use crate::OPERATOR;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{
     Emulator as _, Fault, Life, Rule, Serving, Telling, VideoIndexerClassic, classic_example as example,
@@ -14,7 +13,7 @@ use testkit::stand::Matcher;
 async fn scene(prefix: &str, key: &str) -> (Scene, Serving<VideoIndexerClassic>) {
     let mut scene = Scene::bare(prefix, OPERATOR).await.unwrap();
     let classic = VideoIndexerClassic::furnished().unwrap();
-    let serving = Serving::start(classic, &Arc::clone(scene.azure.ca())).await.unwrap();
+    let serving = Serving::start(classic, scene.azure.ca()).await.unwrap();
     scene.allow(&serving);
     let account = json!({"endpoint": serving.url(), "location": example::LOCATION, "accountId": example::ACCOUNT_ID,
         "subscriptionKeyRef": {"name": "classic-key", "key": "subscription-key"}});
@@ -35,7 +34,7 @@ async fn a_classic_token_is_kept_fresh_by_one_call_each() {
     let (scene, serving) = scene("classic", example::OWNERS_KEY).await;
     let control = serving.control();
     control.set_life(Life::Seconds(30));
-    let _operator = scene.operator().await.unwrap();
+    let operator = scene.operator().await.unwrap();
     scene.ready(&token(&scene, "lobby")).await.unwrap();
     let first = scene.settled_at(control, "lobby").await.unwrap();
     assert_eq!(control.counters().requests, 1);
@@ -49,6 +48,11 @@ async fn a_classic_token_is_kept_fresh_by_one_call_each() {
     let count = |matcher: &Matcher| scene.proxy.count(matcher);
     assert_eq!((count(&Matcher::patch("secrets")), count(&Matcher::get("secrets"))), (1, 0));
     assert_eq!(control.reused_client_request_ids(), [""; 0]);
+    let logs = operator.logs();
+    assert!(logs.contains("token API answered"));
+    for secret in [example::OWNERS_KEY, &first] {
+        assert!(!logs.contains(secret), "p11");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
