@@ -43,12 +43,9 @@ pub(super) async fn issuer(
     match account {
         Account::VideoIndexer(account) => video_indexer(context, key, spec, account, references).await,
         Account::VideoIndexerClassic(account) => keyed(context, key, spec, account, references).await,
+        Account::BlendVision(account) => keyed(context, key, spec, account, references).await,
         Account::ArcgisVideoServer(account) => keyed(context, key, spec, account, references).await,
         Account::CognitiveServices(account) => keyed(context, key, spec, account, references).await,
-        other @ Account::BlendVision(_) => Err(Refusal::new(
-            "TypeNotServed",
-            format!("spec.{}: this version issues no tokens of this type", other.name()),
-        )),
     }
 }
 

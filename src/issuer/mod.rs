@@ -5,6 +5,7 @@
 pub mod api_management;
 pub mod arcgis_video_server;
 pub mod azure_auth;
+pub mod blend_vision;
 pub mod cognitive_services;
 pub mod hosts;
 pub mod http;

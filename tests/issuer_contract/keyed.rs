@@ -70,9 +70,10 @@ impl<E: Emulator> Keyed<E> {
 fn issuer(provider: &ProviderSpec, secrets: &[&str], ca_pem: &str) -> Arc<dyn Issuer> {
     let account: &dyn KeyedAccount = match provider.account().unwrap() {
         Account::VideoIndexerClassic(account) => account,
+        Account::BlendVision(account) => account,
         Account::ArcgisVideoServer(account) => account,
         Account::CognitiveServices(account) => account,
-        other => panic!("{} has no keys", other.name()),
+        Account::VideoIndexer(_) => panic!("videoIndexer has no keys"),
     };
     assert_eq!(account.credentials().len(), secrets.len());
     let options = HttpOptions {

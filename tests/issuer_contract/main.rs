@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arcgis_video_server;
+mod blend_vision;
 mod cognitive_services;
 mod credentials;
 mod entra;

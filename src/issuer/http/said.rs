@@ -5,9 +5,10 @@ use serde_json::{Map, Value};
 /// How deep one error may be nested in another before the rest is left unread.
 const MAX_NESTING: usize = 4;
 
-const CODES: [&str; 5] = ["code", "Code", "ErrorType", "errorType", "statusCode"];
-const MESSAGES: [&str; 4] = ["message", "Message", "error_description", "title"];
-const NESTED: [&str; 5] = ["error", "details", "innererror", "innerError", "messages"];
+const CODES: [&str; 6] = ["code", "Code", "ErrorType", "errorType", "statusCode", "field"];
+const MESSAGES: [&str; 5] = ["message", "Message", "error_description", "title", "description"];
+const NESTED: [&str; 7] =
+    ["error", "details", "innererror", "innerError", "messages", "fieldViolations", "field_violations"];
 
 /// `code: message` of each error in `body`, outermost first, unquoted: it may hold a secret. A page in HTML is only
 /// called one.
@@ -84,6 +85,11 @@ mod tests {
             (r#"{"ErrorType":"USER_NOT_ALLOWED","Message":"m"}"#, "USER_NOT_ALLOWED: m"),
             (r#"{"statusCode":401,"message":"Access denied"}"#, "401: Access denied"),
             (r#"{"code":3,"message":"m","details":[{"@type":"x"}]}"#, "3: m"),
+            // google.rpc.BadRequest
+            (
+                r#"{"code":3,"message":"m","details":[{"@type":"x","fieldViolations":[{"field":"f","description":"d"}]}]}"#,
+                "3: m; f: d",
+            ),
             (r#"{"error":{"code":400,"message":"m","details":["d",""]}}"#, "400: m; d"),
             (r#"{"status":"error","messages":["Invalid credentials"]}"#, "Invalid credentials"),
             (r#"{"error":"throttled"}"#, "throttled"),

@@ -14,6 +14,7 @@
 mod api_management;
 mod arcgis_video_server;
 mod azure;
+mod blend_vision;
 mod call;
 mod cognitive_services;
 mod control;
@@ -32,6 +33,7 @@ mod video_indexer_classic;
 pub use api_management::{Gateway, Telling};
 pub use arcgis_video_server::{ArcgisManners, ArcgisVideoServer, FailedLogin, example as arcgis_example};
 pub use azure::{Azure, AzureOptions, example};
+pub use blend_vision::{ApiToken, BlendVision, Privacy, TokenForm, example as blend_vision_example};
 pub use call::{Call, Seen, Target};
 pub use cognitive_services::{CognitiveServices, example as cognitive_example};
 pub use control::{Control, Counters, Dialect, Grant, Life, Validity};
