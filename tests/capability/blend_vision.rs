@@ -1,0 +1,171 @@
+//! BlendVision from YAML to Secret to the player's session: renewal, throttle, an API token that is refused and mended,
+//! and tokens that never expire.
+
+use crate::OPERATOR;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testkit::emulator::{
+    ApiToken, BlendVision, Emulator as _, Fault, Life, Rule, Serving, TokenForm, blend_vision_example as example,
+};
+use testkit::scene::{SOON, Scene, condition};
+use testkit::stand::Matcher;
+
+/// A namespace with the example's organization in a provider named `studio`, and an API token that works.
+async fn scene(prefix: &str) -> (Scene, Serving<BlendVision>) {
+    let mut scene = Scene::bare(prefix, OPERATOR).await.unwrap();
+    let (blend_vision, api_token) = BlendVision::furnished().unwrap();
+    let serving = Serving::start(blend_vision, scene.azure.ca()).await.unwrap();
+    scene.allow(&serving);
+    let account = json!({"endpoint": serving.url(), "organization": example::ORGANIZATION,
+        "apiTokenRef": {"name": "blend-vision", "key": "api-token"}});
+    scene.apply(&scene.keys("blend-vision", &serving.host(), &json!({"api-token": api_token}))).await.unwrap();
+    let provider = scene.provider_of("studio", &serving.ca_pem(), &json!({"blendVision": account}));
+    scene.apply(&provider).await.unwrap();
+    (scene, serving)
+}
+
+/// A token of this kind for the example's video; `changes` go over the token's spec.
+fn token(scene: &Scene, name: &str, kind: &str, more: &Value, changes: &Value) -> Value {
+    let mut asked = json!({"resourceId": example::VOD_ID, "resourceType": "RESOURCE_TYPE_VOD"});
+    for (member, value) in more.as_object().into_iter().flatten() {
+        asked[member] = value.clone();
+    }
+    scene.token_of(name, "studio", &json!({"blendVision": {kind: asked}}), changes)
+}
+
+fn resource(scene: &Scene, name: &str) -> Value {
+    token(scene, name, "resource", &json!({}), &json!({}))
+}
+
+/// What a player gets that starts a session with this token.
+async fn session(scene: &Scene, serving: &Serving<BlendVision>, token: &str) -> Value {
+    let url = format!("{}/bv/playback/v1/sessions/device-1:start", serving.url());
+    let client = scene.azure.client().unwrap();
+    client.post(url).header("authorization", token).send().await.unwrap().json().await.unwrap()
+}
+
+fn life(object: &Value) -> TimeDelta {
+    let time = |member: &str| object["status"][member].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    time("expiresAt") - time("issuedAt")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blend_vision_token_is_kept_fresh_by_one_call_each() {
+    let (scene, serving) = scene("blend").await;
+    let control = serving.control();
+    control.set_life(Life::Seconds(30));
+    let _operator = scene.operator().await.unwrap();
+    scene.ready(&resource(&scene, "trailer")).await.unwrap();
+    let first = scene.settled_at(control, "trailer").await.unwrap();
+    assert_eq!(control.counters().requests, 1);
+
+    scene.proxy.reset_counts();
+    serving.set_form(TokenForm::Jwt);
+    scene.until_that("trailer", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
+    let second = scene.settled_at(control, "trailer").await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(control.counters().requests, 2);
+    let count = |matcher: &Matcher| scene.proxy.count(matcher);
+    assert_eq!((count(&Matcher::patch("secrets")), count(&Matcher::get("secrets"))), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p13_a_playback_token_tells_no_end_and_lives_as_long_as_was_asked() {
+    let (scene, serving) = scene("blend-player").await;
+    let _operator = scene.operator().await.unwrap();
+    let viewer = json!({"customerId": "viewer-1"});
+    let object = token(&scene, "player", "playback", &viewer, &json!({"lifetime": "30s"}));
+    scene.apply(&object).await.unwrap();
+    let object = scene.until("player", "Ready", "True", "ExpiryAssumed").await.unwrap();
+    assert_eq!(life(&object), TimeDelta::seconds(30));
+    let first = scene.held("player").await.unwrap();
+    assert_eq!(session(&scene, &serving, &first).await["resource_id"], example::VOD_ID);
+    scene.until_that("player", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
+    let second = scene.settled_at(serving.control(), "player").await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(session(&scene, &serving, &second).await["resource_id"], example::VOD_ID);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_token_is_issued_only_where_never_expires_asks_for_it() {
+    let (scene, serving) = scene("blend-endless").await;
+    let _operator = scene.operator().await.unwrap();
+    let endless = token(&scene, "archive", "resource", &json!({"neverExpires": true}), &json!({}));
+    let object = scene.ready(&endless).await.unwrap();
+    assert_eq!(life(&object), TimeDelta::days(36_500));
+    assert_eq!(condition(&object, "Ready")["reason"], "TokenIssued");
+    scene.settled_at(serving.control(), "archive").await.unwrap();
+
+    let object = scene.ready(&resource(&scene, "trailer")).await.unwrap();
+    assert_eq!(life(&object), TimeDelta::hours(1));
+    let requests = serving.control().requests();
+    let asked = |n: usize| requests[n].call.json().unwrap()["expires_in"].clone();
+    assert_eq!((requests.len(), asked(0), asked(1)), (2, Value::Null, json!("3600s")));
+
+    // asked for an end after all, it is issued anew
+    scene.apply(&resource(&scene, "archive")).await.unwrap();
+    let shorter = |object: &Value| object["status"]["issuances"] == 2 && life(object) == TimeDelta::hours(1);
+    scene.until_that("archive", "has an end", shorter).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_a_throttled_organization_is_left_alone_for_as_long_as_it_asks() {
+    const WAIT: u64 = 12;
+    const OBJECTS: usize = 4;
+    let (scene, serving) = scene("blend-429").await;
+    let control = serving.control();
+    let _operator = scene.operator().await.unwrap();
+    let name = |n: usize| format!("trailer-{n}");
+    scene.ready(&resource(&scene, &name(0))).await.unwrap();
+    control.play(Rule::new(Fault::Throttle { retry_after: Some(WAIT) }).times(1));
+    let before = control.requests().len();
+    scene.force_renewal(&name(0)).await.unwrap();
+    let throttled = |object: &Value| object["status"]["lastFailure"]["class"] == "Throttled";
+    let object = scene.until_that(&name(0), "throttled", throttled).await.unwrap();
+    let message = "HTTP 429: 8: Too many requests. Try again later.";
+    assert_eq!(object["status"]["lastFailure"]["message"], message);
+    for n in 1..OBJECTS {
+        scene.apply(&resource(&scene, &name(n))).await.unwrap();
+    }
+    for n in 0..OBJECTS {
+        scene.settled_at(control, &name(n)).await.unwrap();
+    }
+    let requests = &control.requests()[before..];
+    assert_eq!(requests.len(), OBJECTS + 1);
+    let pause = requests[1].call.time - requests[0].call.time;
+    assert!(pause.to_std().unwrap() >= Duration::from_secs(WAIT), "{pause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_that_ends_is_told_of_refused_once_and_heals_when_it_is_replaced() {
+    let (scene, serving) = scene("blend-401").await;
+    let control = serving.control();
+    let ended = DateTime::from_timestamp(Utc::now().timestamp() - 60, 0);
+    let ended = serving.add_api_token(&ApiToken { expires_at: ended, ..ApiToken::of(example::ORGANIZATION) });
+    scene.patch_secret("blend-vision", &json!({"stringData": {"api-token": ended}})).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.apply(&resource(&scene, "trailer")).await.unwrap();
+    let refused = |object: &Value| object["status"]["lastFailure"]["reason"] == "Unauthorized";
+    let object = scene.until_that("trailer", "is refused", refused).await.unwrap();
+    let failure = &object["status"]["lastFailure"];
+    assert_eq!(failure["class"], "Credential");
+    assert!(failure["message"].as_str().unwrap().ends_with(": create another"), "{failure}");
+    scene.apply(&resource(&scene, "feature")).await.unwrap();
+    // a wait is told when it has lasted for half a minute
+    let waits = |object: &Value| condition(object, "Issuing")["reason"] == "CredentialRejected";
+    scene.until_within(SOON * 3, "feature", "waits for the credential", waits).await.unwrap();
+    assert_eq!(control.counters().requests, 1, "one tried for both");
+
+    let end = DateTime::from_timestamp(Utc::now().timestamp() + 7 * 24 * 3_600, 0);
+    let fresh = serving.add_api_token(&ApiToken { expires_at: end, ..ApiToken::of(example::ORGANIZATION) });
+    scene.patch_secret("blend-vision", &json!({"stringData": {"api-token": fresh}})).await.unwrap();
+    for name in ["trailer", "feature"] {
+        scene.settled_at(control, name).await.unwrap();
+    }
+    assert_eq!(control.counters().requests, 3);
+    let told = |object: &Value| object["status"]["credentialsExpireAt"].is_string();
+    let provider = scene.until_provider("studio", "tells when its API token ends", told).await.unwrap();
+    let told: DateTime<Utc> = provider["status"]["credentialsExpireAt"].as_str().unwrap().parse().unwrap();
+    assert_eq!(Some(told), end);
+}
