@@ -9,8 +9,9 @@ use std::{
     path::PathBuf,
 };
 use testkit::emulator::{
-    Azure, AzureOptions, CognitiveServices, Emulator as _, Serving, VideoIndexerClassic, classic_example,
-    cognitive_example, control_router, example,
+    ArcgisVideoServer, Azure, AzureOptions, BlendVision, CognitiveServices, Emulator as _, Serving,
+    VideoIndexerClassic, arcgis_example, blend_vision_example, classic_example, cognitive_example, control_router,
+    example,
 };
 use tokio::{
     net::TcpListener,
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 /// Emulators of the token APIs, over TLS: Entra, Azure Video Indexer behind Azure Resource Manager and in its classic
-/// API, and Azure's AI services.
+/// API, Azure's AI services, BlendVision One and ArcGIS Video Server.
 #[derive(Parser)]
 struct Options {
     /// Address to listen on.
@@ -36,6 +37,12 @@ struct Options {
     /// Port of Azure's AI services; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     cognitive_services_port: u16,
+    /// Port of BlendVision One; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    blend_vision_port: u16,
+    /// Port of ArcGIS Video Server; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    arcgis_video_server_port: u16,
     /// Port of the control endpoint (plain HTTP); 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     control_port: u16,
@@ -58,6 +65,10 @@ async fn main() -> anyhow::Result<()> {
     let classic = Serving::start_on(at(options.video_indexer_classic_port), classic, azure.ca()).await?;
     let cognitive = CognitiveServices::furnished()?;
     let cognitive = Serving::start_on(at(options.cognitive_services_port), cognitive, azure.ca()).await?;
+    let (blend_vision, api_token) = BlendVision::furnished()?;
+    let blend_vision = Serving::start_on(at(options.blend_vision_port), blend_vision, azure.ca()).await?;
+    let arcgis = ArcgisVideoServer::furnished();
+    let arcgis = Serving::start_on(at(options.arcgis_video_server_port), arcgis, azure.ca()).await?;
     std::fs::write(&options.ca_file, azure.ca_pem())
         .with_context(|| format!("writing {}", options.ca_file.display()))?;
     let control = TcpListener::bind(at(options.control_port)).await?;
@@ -84,11 +95,23 @@ async fn main() -> anyhow::Result<()> {
             "key": cognitive_example::KEY,
             "targetAzureResourceId": cognitive_example::TARGET,
         },
+        "blendVision": {
+            "endpoint": blend_vision.url(),
+            "organization": blend_vision_example::ORGANIZATION,
+            "apiToken": api_token,
+            "vodId": blend_vision_example::VOD_ID,
+            "liveId": blend_vision_example::LIVE_ID,
+        },
+        "arcgisVideoServer": {
+            "url": format!("{}{}", arcgis.url(), arcgis_example::ADMIN_ROOT),
+            "username": arcgis_example::USERNAME,
+            "password": arcgis_example::PASSWORD,
+        },
     });
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{whereabouts}").and_then(|()| stdout.flush()).context("printing where the emulators are")?;
-    let controls = azure.controls().into_iter().chain([classic.control().clone(), cognitive.control().clone()]);
-    let router = control_router(controls, azure.entra.clone());
+    let others = [classic.control(), cognitive.control(), blend_vision.control(), arcgis.control()].map(Clone::clone);
+    let router = control_router(azure.controls().into_iter().chain(others), azure.entra.clone());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         served = axum::serve(control, router) => served.context("serving the control endpoint"),
