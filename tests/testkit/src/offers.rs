@@ -2,8 +2,8 @@
 //! whatever must hold of all of them.
 
 use crate::emulator::{
-    ArcgisVideoServer, CognitiveServices, Control, Emulator, Serving, VideoIndexerClassic, arcgis_example,
-    classic_example, cognitive_example,
+    ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Serving, VideoIndexerClassic, arcgis_example,
+    blend_vision_example, classic_example, cognitive_example,
 };
 use crate::scene::Scene;
 use crate::tls::CertificateAuthority;
@@ -85,6 +85,14 @@ pub async fn offers(ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
     let keys = json!({"key": cognitive_example::KEY});
     let scope = json!({"limitedAccess": {"targetAzureResourceId": cognitive_example::TARGET,
         "featureFlags": cognitive_example::FEATURES}});
+    offers.push(Offer::new(serving, type_, [account, keys, scope]));
+
+    let (blend_vision, api_token) = BlendVision::furnished()?;
+    let (type_, serving) = ("blendVision", Serving::start(blend_vision, ca).await?);
+    let account = json!({"endpoint": serving.url(), "organization": blend_vision_example::ORGANIZATION,
+        "apiTokenRef": key(type_, "api-token")});
+    let keys = json!({"api-token": api_token});
+    let scope = json!({"resource": {"resourceId": blend_vision_example::VOD_ID, "resourceType": "RESOURCE_TYPE_VOD"}});
     offers.push(Offer::new(serving, type_, [account, keys, scope]));
 
     let (type_, serving) = ("arcgisVideoServer", Serving::start(ArcgisVideoServer::furnished(), ca).await?);
