@@ -38,6 +38,10 @@ async fn a_key_goes_to_its_products_own_hosts_and_where_admin_and_secret_let_it(
         json!({"videoIndexerClassic": {"endpoint": endpoint, "location": "trial", "subscriptionKeyRef": reference,
             "accountId": "4f1c2d7e-93b4-4a58-8c1b-6a0e2d9f7b35"}})
     };
+    let blend = |endpoint: &str| json!({"blendVision": {"endpoint": endpoint, "organization": "contoso", "apiTokenRef": reference}});
+    // a server on the premises has no host that is its product's own
+    let arcgis =
+        |url: &str| json!({"arcgisVideoServer": {"url": url, "usernameRef": reference, "passwordRef": reference}});
     let cases = [
         ("own", face("https://contoso-face.cognitiveservices.azure.com/"), "Configured"),
         ("regional", face("https://virginia.api.cognitive.microsoft.us"), "Configured"),
@@ -46,6 +50,11 @@ async fn a_key_goes_to_its_products_own_hosts_and_where_admin_and_secret_let_it(
         ("classic-allowed", classic(&serving.url()), "CredentialsHostNotAllowed"),
         ("lookalike", face("https://cognitiveservices.azure.com.example"), "HostNotAllowed"),
         ("classic-other", classic("https://api.videoindexer.ai.example"), "HostNotAllowed"),
+        ("blend", blend("https://api.one.blendvision.com"), "Configured"),
+        ("blend-allowed", blend(&serving.url()), "CredentialsHostNotAllowed"),
+        ("blend-other", blend("https://one.blendvision.com"), "HostNotAllowed"),
+        ("arcgis-allowed", arcgis(&format!("{}/arcgis/admin", serving.url())), "CredentialsHostNotAllowed"),
+        ("arcgis-other", arcgis("https://video.contoso.example:21443/arcgis/admin"), "HostNotAllowed"),
         ("plain", face("http://westus.api.cognitive.microsoft.com"), "Configured"),
     ];
     for (name, spec, _) in &cases {
@@ -55,9 +64,9 @@ async fn a_key_goes_to_its_products_own_hosts_and_where_admin_and_secret_let_it(
         let ready = until_provider(&scene, name, reason).await;
         let message = ready["message"].as_str().unwrap();
         match *reason {
-            "HostNotAllowed" => assert!(message.contains("endpoint: a namespaced provider may not call"), "{message}"),
+            "HostNotAllowed" => assert!(message.contains(": a namespaced provider may not call"), "{message}"),
             "CredentialsHostNotAllowed" => {
-                assert!(message.contains("KeyRef: ") || message.contains("keyRef: "), "{message}");
+                assert!(message.contains("Ref: "), "{message}");
                 assert!(message.contains(&format!("videotoken.dev/allowed-hosts={}", serving.host())), "{message}");
             }
             _ => {}
