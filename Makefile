@@ -10,7 +10,7 @@ ARGS ?=
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crds control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench fuzz crds control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -46,6 +46,10 @@ bench: needs-control-plane needs-rust control-plane ## tokens per second, writes
 	@echo 'Building the operator and the bench, optimised.'
 	@$(CARGO) build --release -p video-token-operator
 	@$(CARGO) run --release -p testkit --bin bench -- $(ARGS)
+
+fuzz: needs-rust ## each response parser and the JWT reader, 60 s each (SECONDS_EACH); finds panics
+	@$(call need,c++,a C++ compiler: the package g++ or clang)
+	@fuzz/run.sh
 
 crds: needs-rust ## write crds/ anew from the types
 	@UPDATE=1 $(CARGO) test --quiet --test crds

@@ -19,6 +19,7 @@ mod refusals;
 mod repair;
 mod restart;
 mod stop;
+mod tenancy;
 mod two_operators;
 mod video_indexer_classic;
 

@@ -1,10 +1,11 @@
-//! From nothing to a table of tokens: a real control plane, emulators of Entra and Video Indexer, the operator, the
-//! example's YAML, one live renewal. Exits with 0 only if everything that it says was checked and held.
+//! From nothing to a table of tokens: a real control plane, emulators of all five token APIs, the operator, the
+//! examples' YAML, one live renewal. Exits with 0 only if everything that it says was checked and held.
 //!
 //! `KEEP=1` leaves all of it running until Ctrl-C.
 
 mod example;
 mod kubectl;
+mod others;
 mod screen;
 mod stand;
 mod story;
@@ -70,7 +71,8 @@ async fn tell(screen: &mut Screen, stand: &Stand) -> Result<()> {
     story::table(screen, stand, applied).await?;
     let first = story::secret(screen, stand).await?;
     story::renewal(screen, stand, first).await?;
-    story::verdict(screen, stand).await
+    story::verdict(screen, stand).await?;
+    others::table(screen, stand).await
 }
 
 /// Leaves everything running until someone has seen enough.

@@ -17,6 +17,7 @@ use testkit::stand::{
 
 use crate::NAMESPACE;
 use crate::kubectl::Kubectl;
+use crate::others::Others;
 use crate::screen::Screen;
 
 /// The life of the emulators' tokens: renewal at two thirds of it is soon.
@@ -31,6 +32,7 @@ pub(crate) struct Stand {
     pub(crate) observer: Observer,
     pub(crate) operator: Operator,
     pub(crate) azure: Azure,
+    pub(crate) others: Others,
     pub(crate) plane: ControlPlane,
     pub(crate) kubectl: Kubectl,
     pub(crate) scratch: Scratch,
@@ -48,19 +50,20 @@ impl Stand {
         screen.note(format_args!("Kubernetes {version} at {}, in {took:.1} s", plane.api_url()));
         screen.note("deploy/rbac.yaml and crds/ are applied.");
 
-        screen.step("Emulators of Entra and of Azure Video Indexer, over TLS");
+        screen.step("Emulators of Entra, of Azure Video Indexer and of the four other token APIs, over TLS");
         let azure = start_azure(&plane).await?;
         screen.note(format_args!("Entra at {}; it trusts this cluster's ServiceAccounts.", azure.authority_url()));
         screen.note(format_args!("Resource Manager with Video Indexer at {}.", azure.resource_manager_url()));
+        let others = Others::start(azure.ca()).await?;
         screen.note(format_args!(
             "Whatever life is asked for, its tokens live {LIFE_SECONDS} s, so that one is renewed soon."
         ));
 
         screen.step("The operator, as a ServiceAccount that may do what deploy/rbac.yaml says and no more");
-        let operator = start_operator(&plane, &scratch).await?;
+        let operator = start_operator(&plane, &others, &scratch).await?;
         screen.note(format_args!("Process {} is ready.", operator.pid()));
         let observer = observe(&plane, &azure)?;
-        Ok(Self { observer, operator, azure, plane, kubectl, scratch })
+        Ok(Self { observer, operator, azure, others, plane, kubectl, scratch })
     }
 
     /// The end of the operator's log.
@@ -90,12 +93,14 @@ async fn start_azure(plane: &ControlPlane) -> Result<Azure> {
     Ok(azure)
 }
 
-async fn start_operator(plane: &ControlPlane, scratch: &Scratch) -> Result<Operator> {
+async fn start_operator(plane: &ControlPlane, others: &Others, scratch: &Scratch) -> Result<Operator> {
     let token = assertion(plane).await?;
     let file = scratch.write("azure-identity-token", &token)?;
     let mut options = OperatorOptions::new(operator_binary()?, plane.operator_kubeconfig().await?, OPERATOR);
     options.watch_namespaces.clear();
     options.leader_elect = true;
+    // The examples' namespaced providers call loopback addresses here.
+    options.allowed_endpoints.extend(others.hosts());
     // A kubelet projects this file into the Pod, and Azure's webhook names it.
     options.env.push(("AZURE_FEDERATED_TOKEN_FILE".to_owned(), file.to_string_lossy().into_owned()));
     Operator::start(&options).await

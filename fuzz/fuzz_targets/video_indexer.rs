@@ -1,0 +1,19 @@
+//! Answers of Azure Video Indexer's generate operations.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
+use video_token_operator::api::request::TokenRequest;
+use video_token_operator::clock;
+use video_token_operator::issuer::video_indexer;
+
+fuzz_target!(|data: &[u8]| {
+    let request = TokenRequest {
+        account: "account".to_owned(),
+        operation: "generateAccessToken",
+        fields: serde_json::Map::new(),
+        promised_life: Duration::from_hours(1),
+    };
+    let (answer, now) = (fuzz::answer(data), clock::now().wall);
+    fuzz::check(if answer.is_success() { video_indexer::issued(&answer, &request, now) } else { Err(answer.refusal()) }, now);
+});
