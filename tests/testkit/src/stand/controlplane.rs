@@ -31,8 +31,8 @@ pub const OPERATOR: &str = "video-token-operator";
 const START: Duration = Duration::from_mins(2);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How to start a [`ControlPlane`]. The default has garbage collection, namespaces and service accounts, and the
-/// operator's RBAC and CRDs.
+/// How to start a [`ControlPlane`]. The default has garbage collection, namespaces, service accounts and Deployments,
+/// and the operator's RBAC and CRDs.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneOptions {
     /// kube-controller-manager's controllers; none: it is not started.
@@ -50,7 +50,7 @@ pub struct ControlPlaneOptions {
 impl Default for ControlPlaneOptions {
     fn default() -> Self {
         Self {
-            controllers: ["garbagecollector", "namespace", "serviceaccount"].map(str::to_owned).to_vec(),
+            controllers: ["garbagecollector", "namespace", "serviceaccount", "deployment"].map(str::to_owned).to_vec(),
             install: true,
             feature_gates: Vec::new(),
             audit_level: None,
