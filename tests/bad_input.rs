@@ -7,6 +7,7 @@
 use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 use testkit::stand::{shared, yaml};
 use video_token_operator::api::video_access_token::VideoAccessToken;
 
@@ -19,6 +20,10 @@ const ACCOUNT: &str =
 const AMBIENT: &str = "auth: {workloadIdentity: {}}";
 const CLIENT: &str = "tenantId: contoso.example, clientId: 00000000-0000-0000-0000-000000000000";
 const ALL: &str = "allowedNamespaces: {selector: {}}";
+
+/// One workload more than a token may name.
+static SEVENTEEN: LazyLock<String> =
+    LazyLock::new(|| (0..17).map(|n| format!("{{kind: Deployment, name: w{n}}}")).collect::<Vec<_>>().join(", "));
 
 async fn client_and_namespace(prefix: &str) -> (Client, String) {
     let stand = shared().await.unwrap();
@@ -36,6 +41,7 @@ async fn apply(client: &Client, namespace: &str, kind: &str, spec: &str) -> Resu
         ("AMBIENT", AMBIENT),
         ("CLIENT", CLIENT),
         ("ALL", ALL),
+        ("SEVENTEEN", &SEVENTEEN),
     ]
     .iter()
     .fold(spec.to_owned(), |spec, (word, text)| spec.replace(word, text));
@@ -78,6 +84,10 @@ async fn every_scope_is_admitted() {
         ("READER", ""),
         ("READER", "renewBefore: 20m"),
         ("READER", "renewBeforePercentage: 33, suspend: true"),
+        (
+            "READER",
+            "rolloutRestart: [{kind: Deployment, name: a}, {kind: StatefulSet, name: a}, {kind: DaemonSet, name: b}]",
+        ),
         ("ON_EDGE", "lifetime: 12h, renewBefore: 4h"),
         ("videoIndexer: {permission: RestrictedViewer, mediaScope: Account, extensionId: EXTENSION}", ""),
         ("videoIndexer: {permission: Contributor, mediaScope: Project, projectId: p}", ""),
@@ -221,6 +231,15 @@ const TOKENS: &[Case<'_>] = &[
     (("READER", "secret: {template: {labels: {a b: c}}}"), "spec.secret.template.labels: Invalid value: each name must be a label's or annotation's"),
     (("READER", "secret: {template: {labels: {team: '{{ token }}'}}}"), "a label's value has letters, digits, dashes, dots and underscores only"),
     (("READER", "secret: {deletionPolicy: Orphan}"), "spec.secret.deletionPolicy: Invalid value: must be one of Delete, Retain"),
+    // restarts
+    (("READER", "rolloutRestart: [{kind: CronJob, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet"),
+    (("READER", "rolloutRestart: [{kind: deployment, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet"),
+    (("READER", "rolloutRestart: [{name: a}]"), "spec.rolloutRestart[0].kind: Required value"),
+    (("READER", "rolloutRestart: [{kind: Deployment}]"), "spec.rolloutRestart[0].name: Required value"),
+    (("READER", "rolloutRestart: [{kind: Deployment, name: a/b}]"), "spec.rolloutRestart[0].name: Invalid value: must be the name of an object"),
+    (("READER", "rolloutRestart: [{kind: Deployment, name: a, namespace: b}]"), ".namespace: field not declared in schema"),
+    (("READER", "rolloutRestart: [{kind: Deployment, name: a}, {kind: Deployment, name: a}]"), "duplicate"),
+    (("READER", "rolloutRestart: [SEVENTEEN]"), "spec.rolloutRestart: Too many: 17: must have at most 16 items"),
     // the rest
     (("READER", "provider: {}"), ".spec.provider: field not declared in schema"),
     (("READER", "lifetime: 3600"), ".spec.lifetime: expected string"),

@@ -33,6 +33,7 @@ pub mod video_access_token;
 pub mod video_indexer;
 pub mod video_indexer_classic;
 pub mod wire_time;
+pub mod workload;
 
 /// The API group.
 pub const GROUP: &str = "videotoken.dev";
@@ -67,6 +68,11 @@ pub mod names {
 
     /// Annotation of a VideoAccessToken: each new value, RFC 3339, renews once.
     pub const RENEW_REQUESTED_AT: &str = "videotoken.dev/renew-requested-at";
+
+    /// Label of a workload that tokens may restart, with the value "true": who may set it may restart it.
+    pub const RESTART_ON_RENEWAL: &str = "videotoken.dev/restart-on-renewal";
+    /// Annotation of a restarted workload's pod template: when the newest of its tokens was issued; RFC 3339.
+    pub const RESTARTED_AT: &str = "videotoken.dev/restarted-at";
 
     /// Label of a Secret that holds credentials: without the value "true" the operator refuses to read it.
     pub const CREDENTIALS: &str = "videotoken.dev/credentials";

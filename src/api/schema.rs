@@ -110,6 +110,17 @@ pub(super) fn object_name(schema: &mut Schema) {
     .transform(schema);
 }
 
+/// Whether `text` is the name of a Kubernetes object. The Rust side of [`object_name`].
+pub(super) fn is_object_name(text: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |label: &str| {
+        label.bytes().all(|c| plain(c) || c == b'-')
+            && label.bytes().next().is_some_and(plain)
+            && label.bytes().last().is_some_and(plain)
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 /// A field's transform: a key of a Secret or ConfigMap.
 pub(super) fn data_key(schema: &mut Schema) {
     schema.insert("maxLength".into(), 253.into());

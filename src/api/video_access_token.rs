@@ -8,6 +8,7 @@ use super::request::{FieldError, TokenRequest};
 use super::schema::{conditions, date_time, object_name};
 use super::scope::Scope;
 use super::secret::SecretSpec;
+use super::workload::{Workload, WorkloadRef};
 use super::{token_api, wire_time};
 use crate::clock::Timestamp;
 use kube::CustomResource;
@@ -62,6 +63,14 @@ pub struct VideoAccessTokenSpec {
     /// The Secret that holds the token.
     #[serde(default)]
     pub secret: SecretSpec,
+    /// Workloads of this namespace that are restarted when the token has changed, for those that read it only when
+    /// they start. Each must carry the label `videotoken.dev/restart-on-renewal: "true"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
+    )]
+    pub rollout_restart: Vec<WorkloadRef>,
     /// Stops all calls for this object; its token is left to expire. Default: false.
     #[serde(default)]
     pub suspend: bool,
@@ -139,6 +148,12 @@ impl VideoAccessTokenSpec {
                 .map(RenewBefore::Percentage)
                 .ok_or_else(|| FieldError::new("spec.renewBeforePercentage", "must be 1 to 99")),
         }
+    }
+
+    /// The workloads to restart when the token has changed.
+    pub fn workloads(&self) -> Result<Vec<Workload>, FieldError> {
+        let named = self.rollout_restart.iter().enumerate();
+        named.map(|(n, workload)| workload.workload(&format!("spec.rolloutRestart[{n}]"))).collect()
     }
 }
 
@@ -229,6 +244,11 @@ pub struct VideoAccessTokenStatus {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub failed_attempts: i64,
+    /// When the token was asked for that `spec.rolloutRestart` was last restarted for, or that was there before the
+    /// first restart. Equal to `issuedAt`: no restart is due.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
+    #[schemars(schema_with = "date_time")]
+    pub restarted_for: Option<Timestamp>,
     /// The last failed attempt, while nothing has succeeded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,

@@ -5,11 +5,12 @@ use super::token::WireMeta;
 use super::watches::provider_resource;
 use crate::api::key::ObjectKey;
 use crate::api::names;
+use crate::api::workload::Workload;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, ObjectMeta, Request, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::json;
@@ -129,6 +130,41 @@ impl Applier {
         bounded(async { api.get_opt(&key.name).await }).await
     }
 
+    /// A workload's metadata. `None`: it isn't there.
+    pub(super) async fn workload(
+        &self,
+        namespace: &str,
+        workload: &Workload,
+    ) -> Result<Option<WorkloadMeta>, ApplyError> {
+        let api = self.workloads(namespace, workload);
+        let meta = bounded(async { api.get_metadata_opt(&workload.name).await }).await?;
+        Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
+    }
+
+    /// Marks the pod template of a workload as it was seen, so that its controller makes its pods anew. Where the mark
+    /// is there already nothing changes. Creates none, nor does a late one undo what came after it.
+    pub(super) async fn restart(
+        &self,
+        namespace: &str,
+        workload: &Workload,
+        seen: &WorkloadMeta,
+        mark: &str,
+    ) -> Result<(), ApplyError> {
+        let WorkloadMeta(meta) = seen;
+        let template = json!({"metadata": {"annotations": {names::RESTARTED_AT: mark}}});
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"template": template},
+        }));
+        let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
+        let api = self.workloads(namespace, workload);
+        bounded(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
+    }
+
+    fn workloads(&self, namespace: &str, workload: &Workload) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", workload.kind));
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
     /// The client itself, for calls that are no writes.
     pub(super) fn client(&self) -> Client {
         self.client.clone()
@@ -218,6 +254,18 @@ impl Applier {
 
 fn provider_kind(cluster: bool) -> ApiResource {
     provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" })
+}
+
+/// A workload as a restart needs it.
+#[derive(Debug)]
+pub(super) struct WorkloadMeta(ObjectMeta);
+
+impl WorkloadMeta {
+    /// Who may change it lets tokens restart it.
+    pub(super) fn opted_in(&self) -> bool {
+        let label = self.0.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
+        label.is_some_and(|value| value == "true")
+    }
 }
 
 #[derive(serde::Deserialize)]

@@ -8,9 +8,10 @@ use super::turns::Standing;
 use crate::api::key::ObjectKey;
 use crate::api::request::{FieldError, TokenRequest};
 use crate::api::video_access_token::VideoAccessTokenSpec;
+use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
 use crate::plan::decide::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
-use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::hash::{Hash, request_hash};
 use crate::plan::secret::{Subject, render_hash};
 use crate::plan::template;
@@ -30,6 +31,8 @@ pub(super) struct Seen {
     pub(super) provider: Option<String>,
     /// Its provider's account.
     pub(super) account: Option<Arc<Account>>,
+    /// The workloads to restart when the token has changed.
+    pub(super) workloads: Vec<Workload>,
     /// What is asked of the provider.
     pub(super) request: Option<TokenRequest>,
     /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
@@ -78,6 +81,7 @@ impl Seen {
             spec: None,
             provider: None,
             account: None,
+            workloads: Vec::new(),
             request: None,
             wanted: None,
             secret_key,
@@ -106,6 +110,8 @@ impl Seen {
             Ok(spec) => self.spec.insert(spec),
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
         };
+        let workloads = spec.workloads().map_err(|error| unfit(&error));
+        self.workloads = workloads.as_ref().cloned().unwrap_or_default();
         let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, spec);
         self.provider = Some(name);
         let account = match lookup {
@@ -114,7 +120,8 @@ impl Seen {
             Lookup::Found(account) => account,
         };
         let wanted = admitted(context, &self.token, spec, &account)
-            .and_then(|()| spec.request(&account.spec).map_err(|error| unfit(&error)))
+            .and(workloads)
+            .and_then(|_| spec.request(&account.spec).map_err(|error| unfit(&error)))
             .and_then(|request| {
                 let template = spec.secret.template.as_ref();
                 template.map_or(Ok(()), |t| template::check(&t.data)).map_err(|error| unfit(&error))?;
@@ -209,6 +216,17 @@ impl Seen {
             None if self.absent => SecretView::Absent,
             None => SecretView::Unseen,
         }
+    }
+
+    /// The facts of the Secret and what is known of its data, if it was written for this object.
+    pub(super) fn own_secret(&self) -> Option<(&SecretFacts, DataView)> {
+        self.secret.as_deref().filter(|facts| facts.owner == Some(self.token.uid)).map(|facts| (facts, self.data))
+    }
+
+    /// When the token before the next one was issued, as far as Secret or status tell.
+    pub(super) fn issued_before(&self) -> Seconds {
+        let there = self.own_secret().map(|(facts, _)| facts.issued_at);
+        there.unwrap_or_else(|| self.token.status.restarted_for.into())
     }
 
     /// The facts of the Secret that stands at the name, if there is one.

@@ -4,6 +4,7 @@ use super::Context;
 use super::dereference::Seen;
 use crate::api::condition::ConditionStatus;
 use crate::api::video_access_token::VideoAccessTokenStatus;
+use crate::api::workload::Workload;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::Resource;
 use kube::runtime::events::{Event, EventType};
@@ -40,12 +41,32 @@ pub(super) async fn transitions(context: &Context, seen: &Seen, status: &VideoAc
     }
 }
 
-/// An event is a courtesy: one that fails is logged and forgotten.
+/// Tells that a workload isn't restarted.
+pub(super) async fn not_restarted(context: &Context, seen: &Seen, workload: &Workload, reason: &str, note: String) {
+    // without it, events of two workloads would count as one
+    let secondary = ObjectReference {
+        api_version: Some("apps/v1".to_owned()),
+        kind: Some(workload.kind.to_owned()),
+        name: Some(workload.name.to_string()),
+        namespace: Some(seen.token.key.namespace.to_string()),
+        ..ObjectReference::default()
+    };
+    send(context, seen, Event { secondary: Some(secondary), ..event(EventType::Warning, reason, "Restart", &note) })
+        .await;
+}
+
 async fn publish(context: &Context, seen: &Seen, type_: EventType, reason: &str, action: &str, note: String) {
-    let regarding: ObjectReference = seen.token.object_ref(&());
+    send(context, seen, event(type_, reason, action, &note)).await;
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
     let note = note.chars().take(1000).collect();
-    let event =
-        Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+    Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+}
+
+/// An event is a courtesy: one that fails is logged and forgotten.
+async fn send(context: &Context, seen: &Seen, event: Event) {
+    let regarding: ObjectReference = seen.token.object_ref(&());
     if let Err(error) = context.recorder.publish(&event, &regarding).await {
         tracing::debug!(key = %seen.token.key, %error, "the event isn't published");
     }

@@ -1,6 +1,6 @@
 //! What memory holds of an object beside the stores: only while something is under way or has just happened.
 //!
-//! In a settled cluster there is none of this; what must survive a restart stands in the Secret and the status.
+//! In a settled cluster there is none of this, but for workloads that couldn't be restarted; what must survive a restart stands in the Secret and the status.
 
 use crate::api::key::ObjectKey;
 use crate::budget::AccountKey;
@@ -11,6 +11,7 @@ use crate::plan::secret::Material;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::restarts::Restarts;
 use super::secrets::lock;
 
 /// What is remembered of one object.
@@ -34,6 +35,8 @@ pub(super) struct Memo {
     pub(super) issued: u32,
     /// The last token's provider didn't tell its expiry.
     pub(super) expiry_assumed: Option<bool>,
+    /// Workloads that are to be restarted, or couldn't be.
+    pub(super) restarts: Option<Box<Restarts>>,
     /// Something of this object was put right since the last status: told as an event.
     pub(super) repaired: bool,
 }
@@ -101,6 +104,7 @@ impl Memo {
             && self.queued.is_none()
             && self.issued == 0
             && self.expiry_assumed.is_none()
+            && self.restarts.is_none()
             && !self.repaired
     }
 }

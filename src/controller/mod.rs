@@ -6,7 +6,8 @@
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
 //! | `providers`, `accounts`, `build`, `credentials`, `assertion`, `provider_status`, `logins` | provider objects and their issuers |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
-//! | `memo`, `timetable`, `turns` | what is under way, what is due, whose turn it is |
+//! | `restarts` | workloads after a renewal |
+//! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `apply` | the requests to the API server |
 //!
 //! May not enter: HTTP to providers.
@@ -18,6 +19,7 @@ mod build;
 mod credentials;
 mod dereference;
 mod events;
+mod index;
 mod logins;
 mod memo;
 mod namespaces;
@@ -26,6 +28,7 @@ mod providers;
 mod reconcile;
 mod record;
 mod relist;
+mod restarts;
 mod run;
 mod secrets;
 mod timetable;
@@ -53,6 +56,7 @@ use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
 use providers::{Providers, Task};
+use restarts::UnderWay;
 use secrets::{Secrets, lock};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -104,6 +108,7 @@ pub struct Context {
     turns: Turns,
     memos: Memos,
     timetable: Timetable,
+    restarting: UnderWay,
     gate: Mutex<Gate>,
     in_flight: AtomicUsize,
     granted: Mutex<HashSet<ObjectKey>>,

@@ -5,6 +5,7 @@ use super::dereference::Seen;
 use super::logins;
 use super::memo::{Held, Outcome, Probe};
 use super::record::record;
+use super::restarts;
 use super::token::Token;
 use super::{Context, Passage};
 use crate::api::key::ObjectKey;
@@ -15,7 +16,7 @@ use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
 use crate::plan::decide::{Act, Cause, DataView, Decision, WriteTrouble, decide};
 use crate::plan::facts::{Failure, SecretFacts};
-use crate::plan::secret::{Guard, Material, Previous, Verdict, inspect, shape};
+use crate::plan::secret::{Guard, Material, Previous, Verdict, inspect, recorded_issue, shape};
 use chrono::{SubsecRound, TimeDelta};
 use futures::FutureExt;
 use kube::runtime::controller::Action;
@@ -49,7 +50,7 @@ pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
 
 /// Takes steps until there is nothing to do but wait.
 pub(super) async fn run(context: &Context, key: &ObjectKey) {
-    let _in_flight = InFlight::of(context, key);
+    let in_flight = InFlight::of(context, key);
     for _ in 0..STEPS {
         if !context.lease.valid_for(WRITE_TIMEOUT) {
             context.look_again(key, TimeDelta::seconds(1));
@@ -65,7 +66,12 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
         match act(context, &seen, &decision).await {
             Next::Step => {}
             Next::Settled => {
-                record(context, &seen, &decision).await;
+                if !seen.workloads.is_empty() {
+                    // the token is stored: a restart that takes long keeps no other waiting
+                    drop(in_flight);
+                }
+                let restarted_for = restarts::follow(context, &seen, &decision).await;
+                record(context, &seen, &decision, restarted_for).await;
                 return;
             }
         }
@@ -430,7 +436,7 @@ fn material(seen: &Seen, issued: Issued) -> Material {
     debug_assert!(!issued.token.expose_secret().is_empty());
     Material {
         token: issued.token,
-        issued_at: issued.issued_at.trunc_subsecs(0),
+        issued_at: recorded_issue(issued.issued_at, seen.issued_before()),
         expires_at: issued.expires_at.trunc_subsecs(0),
         request: seen
             .request

@@ -6,14 +6,14 @@ use super::dereference::Seen;
 use super::events;
 use super::memo::Outcome;
 use crate::api::video_access_token::VideoAccessTokenStatus;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
 use chrono::TimeDelta;
 
 /// Writes the status where it differs from what stands there (one write, no GET), and plans the next look.
-pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) {
+pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, restarted_for: Option<Timestamp>) {
     let key = &seen.token.key;
     if let Some(wake) = decision.wake {
         context.timetable.set(key, wake);
@@ -31,6 +31,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
         failed_attempts,
         failure,
         expiry_assumed: seen.memo.expiry_assumed.unwrap_or(seen.token.status.expiry_assumed),
+        restarted_for,
     };
     let status = compose(&seen.view(), decision, &told, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
@@ -41,7 +42,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
         return;
     }
     if facts.hash == seen.token.status.hash {
-        context.memos.change(key, settled(seen));
+        context.memos.change(key, settled(seen, restarted_for));
         return;
     }
     let mut written = context.applier.status(&*seen.token, &status).await;
@@ -58,7 +59,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
         Ok(version) => {
             context.open_gate();
             context.tokens.learn_status(&seen.token, facts, &version);
-            context.memos.change(key, settled(seen));
+            context.memos.change(key, settled(seen, restarted_for));
             events::transitions(context, seen, &status).await;
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
@@ -78,7 +79,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision) 
 }
 
 /// What the status says now need not be remembered.
-fn settled(seen: &Seen) -> impl FnOnce(&mut super::memo::Memo) {
+fn settled(seen: &Seen, restarted_for: Option<Timestamp>) -> impl FnOnce(&mut super::memo::Memo) {
     let (issued, version) = (seen.memo.issued, seen.secret_facts().map(|facts| facts.resource_version));
     move |memo| {
         memo.issued -= issued.min(memo.issued);
@@ -87,6 +88,7 @@ fn settled(seen: &Seen) -> impl FnOnce(&mut super::memo::Memo) {
         }
         memo.expiry_assumed = None;
         memo.repaired = false;
+        memo.forget_restarts(restarted_for);
         if memo.trouble.is_none() {
             memo.write_failures = 0;
         }

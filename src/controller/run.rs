@@ -55,6 +55,7 @@ pub async fn run(
         turns: super::Turns::default(),
         memos: super::Memos::default(),
         timetable: super::Timetable::default(),
+        restarting: super::UnderWay::default(),
         gate: std::sync::Mutex::default(),
         in_flight: 0.into(),
         granted: std::sync::Mutex::default(),

@@ -6,6 +6,7 @@
 use super::accounts::ProviderKey;
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
+use crate::api::workload::Workload;
 use crate::api::{GROUP, VERSION, names};
 use crate::plan::facts::{StatusFacts, Uid, resource_version};
 use crate::plan::status::status_facts;
@@ -36,6 +37,8 @@ pub(super) struct Token {
     secret_name: Option<Box<str>>,
     /// The spec as JSON; decoded when a reconcile runs.
     spec: Box<[u8]>,
+    /// The spec names workloads.
+    restarts: bool,
     /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
     pub(super) wake: u64,
 }
@@ -57,6 +60,12 @@ impl Token {
     pub(super) fn provider(&self) -> Option<ProviderKey> {
         let spec: ProviderOnly = serde_json::from_slice(&self.spec).ok()?;
         ProviderKey::named(&spec.provider_ref, &self.key.namespace)
+    }
+
+    /// The workloads to restart when the token has changed; none where the spec can't be read.
+    pub(super) fn workloads(&self) -> Vec<Workload> {
+        let spec = self.restarts.then(|| self.spec().ok()).flatten();
+        spec.and_then(|spec| spec.workloads().ok()).unwrap_or_default()
     }
 
     /// `metadata.generation`.
@@ -204,6 +213,7 @@ impl From<Wire> for Token {
             uid: Uid::parse(meta.uid.as_deref().unwrap_or_default()),
             version: resource_version(meta.resource_version.as_deref()),
             status: status.map(|status| status_facts(&status, named.unwrap_or_default())).unwrap_or_default(),
+            restarts: !wire.spec["rolloutRestart"].is_null(),
             spec: serde_json::to_vec(&wire.spec).unwrap_or_default().into_boxed_slice(),
             wake: hasher.finish(),
             renew_requested_at,
@@ -273,6 +283,29 @@ mod tests {
         let object = json!({"metadata": {"name": "a"}, "spec": {"providerRef": {"name": "p"}, "scope": 5}});
         let token: Token = serde_json::from_value(object).unwrap();
         assert!(token.spec().unwrap_err().starts_with("spec.scope: invalid type: integer `5`"), "{:?}", token.spec());
+    }
+
+    #[test]
+    fn p12_what_few_tokens_use_makes_none_larger() {
+        // as large as before there was rolloutRestart: it lives in what was padding, and in an index of its own
+        assert_eq!((size_of::<Token>(), size_of::<StatusFacts>()), (608, 128));
+    }
+
+    #[test]
+    fn workloads_are_read_where_the_spec_can_be() {
+        let provider = json!({"name": "p"});
+        let named = json!([{"kind": "Deployment", "name": "player"}]);
+        for (spec, expected) in [
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": named}), 1),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": []}), 0),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": [{"kind": "Pod", "name": "player"}]}), 0),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": 5}), 0),
+            (json!({"providerRef": provider, "scope": {}}), 0),
+            (json!({"rolloutRestart": named}), 0),
+        ] {
+            let token: Token = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+            assert_eq!(token.workloads().len(), expected, "{spec}");
+        }
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! All `VideoAccessToken`s, slim, and who names which Secret.
+//! All `VideoAccessToken`s, slim, and who names which Secret and which workload.
 //!
 //! The store is kube's, since its Controller reads from it; it is filled in place, so that a relist holds no second
 //! copy of everything, and our own status writes enter it by the same door as the watch.
 
+use super::index::Index;
 use super::relist::Relist;
 use super::secrets::lock;
 use super::token::Token;
 use crate::api::key::ObjectKey;
+use crate::api::workload::Workload;
 use crate::plan::facts::{StatusFacts, Uid};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// The store of all objects.
@@ -18,7 +19,9 @@ pub(super) struct Tokens {
     writer: Mutex<Writer<Token>>,
     reader: Store<Token>,
     /// Who names a Secret that isn't called like the object itself.
-    claims: Mutex<HashMap<ObjectKey, Vec<ObjectKey>>>,
+    claims: Mutex<Index<ObjectKey>>,
+    /// Who names a workload to be restarted, by namespace.
+    workloads: Mutex<Index<(Arc<str>, Workload)>>,
 }
 
 impl Default for Tokens {
@@ -28,7 +31,7 @@ impl Default for Tokens {
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
-        Self { writer: Mutex::new(writer), reader, claims: Mutex::default() }
+        Self { writer: Mutex::new(writer), reader, claims: Mutex::default(), workloads: Mutex::default() }
     }
 }
 
@@ -101,6 +104,7 @@ impl Tokens {
             return Vec::new();
         }
         let mut wake = self.reclaim(old.as_deref(), Some(&token));
+        self.rename(old.as_deref(), Some(&token));
         if old.is_none_or(|old| old.wakes(&token)) {
             wake.push(token.key.clone());
         }
@@ -112,6 +116,7 @@ impl Tokens {
         let mut writer = lock(&self.writer);
         let Some(old) = self.get(key) else { return Vec::new() };
         let mut wake = self.reclaim(Some(&old), None);
+        self.rename(Some(&old), None);
         wake.push(key.clone());
         writer.apply_watcher_event(&Event::Delete((*old).clone()));
         wake
@@ -124,30 +129,49 @@ impl Tokens {
             return Vec::new();
         }
         let mut claims = lock(&self.claims);
-        if let (Some(old), Some(secret)) = (old, &before)
-            && let Some(claimants) = claims.get_mut(secret)
-        {
-            claimants.retain(|key| *key != old.key);
-            if claimants.is_empty() {
-                claims.remove(secret);
-            }
+        if let (Some(old), Some(secret)) = (old, &before) {
+            claims.remove(secret, &old.key);
         }
         if let (Some(new), Some(secret)) = (new, after)
             && secret != new.key
         {
-            claims.entry(secret).or_default().push(new.key.clone());
+            claims.add(secret, &new.key);
         }
         drop(claims);
         before.map(|secret| self.claimants(&secret)).unwrap_or_default()
+    }
+
+    /// Keeps the index of workloads.
+    fn rename(&self, old: Option<&Token>, new: Option<&Token>) {
+        let named = |token: Option<&Token>| token.map(Token::workloads).unwrap_or_default();
+        let (before, after) = (named(old), named(new));
+        if before == after {
+            return;
+        }
+        let mut workloads = lock(&self.workloads);
+        if let Some(old) = old {
+            for workload in before {
+                workloads.remove(&(old.key.namespace.clone(), workload), &old.key);
+            }
+        }
+        if let Some(new) = new {
+            for workload in after {
+                workloads.add((new.key.namespace.clone(), workload), &new.key);
+            }
+        }
+    }
+
+    /// All objects that name this workload of their namespace.
+    pub(super) fn naming(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
+        let keys = lock(&self.workloads).of(&(namespace.clone(), workload.clone())).to_vec();
+        keys.iter().filter_map(|key| self.get(key)).collect()
     }
 
     /// All objects that name this Secret.
     pub(super) fn claimants(&self, secret: &ObjectKey) -> Vec<ObjectKey> {
         let namesake = self.get(secret).filter(|token| token.secret_key() == *secret).map(|token| token.key.clone());
         let mut all: Vec<_> = namesake.into_iter().collect();
-        if let Some(others) = lock(&self.claims).get(secret) {
-            all.extend(others.iter().cloned());
-        }
+        all.extend_from_slice(lock(&self.claims).of(secret));
         all
     }
 

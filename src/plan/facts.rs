@@ -49,6 +49,22 @@ impl From<Option<Timestamp>> for Seconds {
     }
 }
 
+/// [`Seconds`] in half the room, until the year 2106: for what each token keeps though few use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ShortSeconds(u32);
+
+impl From<Seconds> for ShortSeconds {
+    fn from(seconds: Seconds) -> Self {
+        Self(u32::try_from(seconds.0).unwrap_or_default())
+    }
+}
+
+impl From<ShortSeconds> for Seconds {
+    fn from(seconds: ShortSeconds) -> Self {
+        Self(seconds.0.into())
+    }
+}
+
 /// What the metadata of a Secret says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFacts {
@@ -151,6 +167,8 @@ pub struct StatusFacts {
     pub secret_version: u64,
     /// `secretName`, if it isn't the one that the spec names now.
     pub other_secret: Option<Box<str>>,
+    /// `restartedFor`, or `issuedAt` where nothing was restarted yet.
+    pub restarted_for: ShortSeconds,
     /// `issuances`.
     pub issuances: u32,
     /// `failedAttempts`.

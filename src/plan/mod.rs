@@ -1,5 +1,5 @@
-//! Every decision, pure: what a token needs next, when it is renewed, how long a failure waits, what its Secret and
-//! its status look like.
+//! Every decision, pure: what a token needs next, when it is renewed, how long a failure waits, when workloads are
+//! restarted, what its Secret and its status look like.
 //!
 //! May not enter: IO, clocks, chance. `now` and everything else comes in as an argument.
 
@@ -9,6 +9,7 @@ pub mod facts;
 pub mod hash;
 pub mod login;
 pub mod renewal;
+pub mod restart;
 pub mod secret;
 pub mod status;
 pub mod template;

@@ -1,6 +1,6 @@
 //! What the Secret looks like, and whether one that was read still looks so.
 
-use super::facts::{HASHED, SecretFacts};
+use super::facts::{HASHED, Seconds, SecretFacts};
 use super::hash::Hash;
 use super::template::{self, Variables};
 use crate::api::key::ObjectKey;
@@ -10,6 +10,7 @@ use crate::api::{GROUP, VERSION, names, wire_time};
 use crate::clock::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{SubsecRound, TimeDelta};
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -84,6 +85,13 @@ pub enum Guard<'a> {
         /// Its resourceVersion.
         resource_version: u64,
     },
+}
+
+/// When a token was issued, as its Secret records it: in whole seconds, and never in that of the token before, so that
+/// the two can be told apart.
+pub fn recorded_issue(issued_at: Timestamp, before: Seconds) -> Timestamp {
+    let at = issued_at.trunc_subsecs(0);
+    if before == at.into() { at + TimeDelta::seconds(1) } else { at }
 }
 
 /// How the Secret is shaped: keys, template, labels, type and deletion policy, not its name.

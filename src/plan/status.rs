@@ -33,6 +33,8 @@ pub struct Told<'a> {
     pub failure: Option<&'a Failure>,
     /// The provider didn't tell when the token expires.
     pub expiry_assumed: bool,
+    /// The token's issue that its workloads were restarted for.
+    pub restarted_for: Option<Timestamp>,
 }
 
 /// One condition's words.
@@ -77,6 +79,7 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
         renew_at: decision.renewal.map(|renewal| renewal.due),
         issuances: i64::from(view.status.issuances.saturating_add(told.issued)),
         failed_attempts: i64::from(told.failed_attempts),
+        restarted_for: told.restarted_for,
         last_failure: told.failure.map(|failure| LastFailure {
             time: Some(failure.time),
             class: class_name(failure.class).to_owned(),
@@ -162,6 +165,7 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
         expiry_assumed: condition("Ready").is_some_and(|ready| ready.reason == EXPIRY_ASSUMED),
         expires_at: Seconds::from(status.expires_at),
         renew_at: Seconds::from(status.renew_at),
+        restarted_for: Seconds::from(status.restarted_for.or(status.issued_at)).into(),
         secret_version: resource_version(status.secret_resource_version.as_deref()),
         other_secret: status.secret_name.as_deref().filter(|name| *name != secret_name).map(Into::into),
         issuances: number(status.issuances),

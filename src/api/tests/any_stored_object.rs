@@ -140,7 +140,7 @@ proptest! {
         let token: VideoAccessToken = decoded(&token);
         let provider: TokenProvider = decoded(&provider);
         let _ = token.spec.request(&provider.spec.provider);
-        let _ = token.spec.renew_before();
+        let _ = (token.spec.renew_before(), token.spec.workloads());
         let _ = provider.spec.provider.account_limits();
         let _ = AllowedScopes::default().admits(&token.spec.scope);
         if let Some(account) = &provider.spec.provider.video_indexer {

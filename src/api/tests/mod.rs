@@ -97,6 +97,28 @@ fn renewal_is_read_from_one_of_its_two_fields() {
 }
 
 #[test]
+fn workloads_are_of_a_known_kind_and_have_a_name_that_fits_a_url() {
+    for (named, expected) in [
+        ("[]", Ok(vec![])),
+        (
+            "[{kind: Deployment, name: player}, {kind: DaemonSet, name: a.b-c.1}]",
+            Ok(vec!["Deployment player".to_owned(), "DaemonSet a.b-c.1".to_owned()]),
+        ),
+        ("[{kind: StatefulSet, name: a}, {kind: CronJob, name: player}]", Err("spec.rolloutRestart[1].kind")),
+        ("[{kind: deployment, name: player}]", Err("spec.rolloutRestart[0].kind")),
+        ("[{kind: Deployment, name: ''}]", Err("spec.rolloutRestart[0].name")),
+        ("[{kind: Deployment, name: ../secrets/x}]", Err("spec.rolloutRestart[0].name")),
+        ("[{kind: Deployment, name: a..b}]", Err("spec.rolloutRestart[0].name")),
+        ("[{kind: Deployment, name: a-}]", Err("spec.rolloutRestart[0].name")),
+        ("[{kind: Deployment, name: Player}]", Err("spec.rolloutRestart[0].name")),
+    ] {
+        let workloads = token("", &format!("rolloutRestart: {named}")).workloads();
+        let read = workloads.map(|all| all.iter().map(ToString::to_string).collect()).map_err(|error| error.field);
+        assert_eq!(read, expected.map_err(str::to_owned), "{named}");
+    }
+}
+
+#[test]
 fn limits_default_by_type_and_are_overridden_one_by_one() {
     for (limits, windows, concurrency) in [
         ("{}", vec![(10, 1), (120, 60)], 4),

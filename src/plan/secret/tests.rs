@@ -136,3 +136,17 @@ fn the_previous_token_is_kept_and_read_back() {
     let off = spec(json!({}));
     assert!(!stored(&off, &before).data.unwrap().values().any(|value| value.0 == b"the.one.before"));
 }
+
+#[test]
+fn no_token_is_recorded_in_the_second_of_the_one_before() {
+    let none = Seconds::default();
+    for (issued, before, recorded) in [
+        (at(10), none, at(10)),
+        (at(10) + TimeDelta::milliseconds(999), at(9).into(), at(10)),
+        (at(10) + TimeDelta::milliseconds(1), at(10).into(), at(11)),
+        // the clock may have been put back: never further than a second
+        (at(10), at(11).into(), at(10)),
+    ] {
+        assert_eq!(recorded_issue(issued, before), recorded, "{issued} after {before:?}");
+    }
+}
