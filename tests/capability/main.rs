@@ -18,6 +18,7 @@ mod provider_status;
 mod refusals;
 mod repair;
 mod restart;
+mod rollout_restart;
 mod stop;
 mod tenancy;
 mod two_operators;

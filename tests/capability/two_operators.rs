@@ -15,7 +15,7 @@ use testkit::stand::{Observer, ObserverOptions, Operator, OperatorOptions, Traff
 const TOKENS: usize = 8;
 
 /// Short, with room for a call and its write within the renew deadline.
-const LEASE: [&str; 3] = ["--lease-duration=12s", "--lease-renew-deadline=10s", "--lease-retry-period=1s"];
+pub(crate) const LEASE: [&str; 3] = ["--lease-duration=12s", "--lease-renew-deadline=10s", "--lease-retry-period=1s"];
 const LEASE_DURATION: Duration = Duration::from_secs(12);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -85,12 +85,12 @@ async fn elected(prefix: &str, flags: &[&str]) -> (Scene, Operator, Operator) {
     (scene, leader, spare)
 }
 
-async fn directly(scene: &Scene) -> OperatorOptions {
+pub(crate) async fn directly(scene: &Scene) -> OperatorOptions {
     OperatorOptions { kubeconfig: scene.plane.operator_kubeconfig().await.unwrap(), ..scene.options.clone() }
 }
 
 /// Waits until somebody holds the Lease.
-async fn holder(scene: &Scene) -> String {
+pub(crate) async fn holder(scene: &Scene) -> String {
     let leases: Api<Lease> = Api::namespaced(scene.client.clone(), &scene.options.lease_namespace);
     eventually(SOON, "a holder", async || {
         let lease = leases.get(&scene.options.lease_name).await.map_err(|error| error.to_string())?;

@@ -1,0 +1,502 @@
+//! `spec.rolloutRestart`: a workload that opted in is restarted once for each change of its tokens, whatever happens
+//! in between, and nothing else is touched.
+
+use crate::OPERATOR;
+use crate::two_operators::{LEASE, directly, holder};
+use chrono::{DateTime, TimeDelta, Utc};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+use testkit::emulator::Life;
+use testkit::scene::{SOON, Scene, condition};
+use testkit::stand::{Failure, Held, Matcher, Operator, Traffic, eventually};
+
+const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
+const OPT_IN: &str = "videotoken.dev/restart-on-renewal";
+const MARK: &str = "videotoken.dev/restarted-at";
+
+/// A workload without pods, whose label says this.
+fn workload(scene: &Scene, kind: &str, name: &str, label: Option<&str>) -> Value {
+    let pods = json!({"app": name});
+    let container = json!({"name": "player", "image": "player.example/player:1"});
+    let template = json!({"metadata": {"labels": pods}, "spec": {"containers": [container]}});
+    let mut spec = json!({"selector": {"matchLabels": pods}, "template": template});
+    if kind != "DaemonSet" {
+        spec["replicas"] = 0.into();
+    }
+    let labels = label.map(|label| json!({OPT_IN: label}));
+    json!({"apiVersion": "apps/v1", "kind": kind, "spec": spec,
+        "metadata": {"name": name, "namespace": scene.namespace, "labels": labels}})
+}
+
+async fn player(scene: &Scene) {
+    scene.apply(&workload(scene, "Deployment", "player", Some("true"))).await.unwrap();
+}
+
+fn workloads(scene: &Scene, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
+    Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource)
+}
+
+/// How often the spec was changed since it was created, and the mark of its pods.
+async fn restarts(scene: &Scene, kind: &str, name: &str) -> (i64, Option<String>) {
+    let there = workloads(scene, kind).get(name).await.unwrap();
+    let mark = there.data.pointer("/spec/template/metadata/annotations").and_then(|all| all[MARK].as_str());
+    (there.metadata.generation.unwrap() - 1, mark.map(str::to_owned))
+}
+
+async fn times(scene: &Scene, name: &str) -> i64 {
+    restarts(scene, "Deployment", name).await.0
+}
+
+/// The spec of a token that restarts these.
+fn names(all: &[(&str, &str)]) -> Value {
+    let all: Vec<_> = all.iter().map(|(kind, name)| json!({"kind": kind, "name": name})).collect();
+    json!({"rolloutRestart": all})
+}
+
+fn names_player() -> Value {
+    names(&[("Deployment", "player")])
+}
+
+/// Waits until the status tells of so many issues, and that the workloads are restarted for the last.
+async fn followed(scene: &Scene, token: &str, issuances: u64) -> Value {
+    let done = |object: &Value| {
+        let status = &object["status"];
+        status["issuances"] == issuances
+            && status["restartedFor"].is_string()
+            && status["restartedFor"] == status["issuedAt"]
+    };
+    scene.until_that(token, "restarted", done).await.unwrap()
+}
+
+/// The token at rest after a first issue.
+async fn begun(scene: &Scene, token: &str, spec: &Value) {
+    scene.ready_token(token, spec).await.unwrap();
+    followed(scene, token, 1).await;
+    scene.settled(token).await.unwrap();
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_a_renewal_restarts_each_workload_by_one_look_and_one_patch() {
+    let scene = Scene::new("restarts", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    for kind in KINDS {
+        scene.apply(&workload(&scene, kind, "player", Some("true"))).await.unwrap();
+    }
+    begun(&scene, "lobby", &names(&KINDS.map(|kind| (kind, "player")))).await;
+    for kind in KINDS {
+        assert_eq!(restarts(&scene, kind, "player").await, (0, None), "{kind}: nothing ran with an older token");
+    }
+
+    scene.proxy.reset_counts();
+    scene.force_renewal("lobby").await.unwrap();
+    let object = followed(&scene, "lobby", 2).await;
+    for kind in KINDS {
+        let (times, mark) = restarts(&scene, kind, "player").await;
+        assert_eq!(times, 1, "{kind}");
+        let late = time(&json!(mark.unwrap())) - time(&object["status"]["issuedAt"]);
+        assert!(late >= TimeDelta::zero() && late < TimeDelta::seconds(1), "{kind}: {late}");
+        let resource = format!("{}s", kind.to_lowercase());
+        let asked = Matcher::any().resource(&resource);
+        let looks = Matcher::get(&resource).metadata_only(true);
+        let counts = [&asked, &looks, &Matcher::patch(&resource)].map(|matcher| scene.proxy.count(matcher));
+        assert_eq!(counts, [2, 1, 1], "{kind}: requests, of metadata, patches");
+    }
+    let writes = ["secrets", "videoaccesstokens/status"].map(|what| scene.proxy.count(&Matcher::patch(what)));
+    assert_eq!((writes, scene.proxy.count(&Matcher::get("secrets"))), ([1, 1], 0));
+    let sets: Api<ReplicaSet> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    eventually(SOON, "a ReplicaSet for each template", async || {
+        let all = sets.list_metadata(&ListParams::default()).await.map_err(|error| error.to_string())?.items.len();
+        if all == 2 { Ok(()) } else { Err(format!("{all}")) }
+    })
+    .await;
+    assert_eq!(scene.events("lobby").await.unwrap(), [], "nothing to tell");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p03_what_changes_no_token_restarts_nothing() {
+    let scene = Scene::new("no-restart", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    for name in ["player", "wall"] {
+        scene.apply(&workload(&scene, "Deployment", name, Some("true"))).await.unwrap();
+    }
+    begun(&scene, "lobby", &names_player()).await;
+    // one that names a workload only now
+    begun_without(&scene, "entrance").await;
+    let both = names(&[("Deployment", "player"), ("Deployment", "wall")]);
+    for (name, edit) in [
+        ("lobby", json!({"spec": {"secret": {"template": {"data": {"url": "https://x/?t={{ token }}"}}}}})),
+        ("lobby", json!({"spec": {"renewBefore": "10m"}})),
+        ("lobby", json!({"metadata": {"labels": {"team": "a"}}})),
+        ("lobby", json!({"spec": both})),
+        ("entrance", json!({"spec": both})),
+        ("lobby", json!({"spec": {"secret": {"name": "hall"}}})),
+    ] {
+        scene.patch(name, &edit).await.unwrap();
+        scene.settled(name).await.unwrap();
+    }
+    scene.until_that("lobby", "names the new Secret", |object| object["status"]["secretName"] == "hall").await.unwrap();
+    // another hand, but not at the token
+    scene.patch_secret("hall", &json!({"stringData": {"expires-at": "2099-01-01T00:00:00Z"}})).await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    operator.kill9();
+    operator = scene.operator().await.unwrap();
+    scene.fence().await.unwrap();
+    operator.terminate().await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.fence().await.unwrap();
+    assert_eq!(scene.issued(), 2 + 2, "tokens issued, with the fences'");
+    for name in ["player", "wall"] {
+        assert_eq!(restarts(&scene, "Deployment", name).await, (0, None), "{name}");
+    }
+    let asked = KINDS.map(|kind| scene.proxy.count(&Matcher::any().resource(&format!("{}s", kind.to_lowercase()))));
+    assert_eq!(asked, [0, 0, 0], "nobody looked at a workload");
+}
+
+async fn begun_without(scene: &Scene, token: &str) {
+    let object = scene.ready_token(token, &json!({})).await.unwrap();
+    assert_eq!(object["status"]["restartedFor"], Value::Null);
+    scene.settled(token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_restarts_once_and_the_end_of_the_previous_token_not_again() {
+    let scene = Scene::new("due", OPERATOR).await.unwrap();
+    let control = scene.azure.video_indexer.control();
+    control.set_life(Life::Seconds(20));
+    let _operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    let mut spec = names_player();
+    spec["secret"] = json!({"keys": {"previousToken": "previous-token"}});
+    begun(&scene, "lobby", &spec).await;
+    control.set_life(Life::Promised);
+    followed(&scene, "lobby", 2).await;
+    assert!(scene.key_of("lobby", "previous-token").await.unwrap().is_some());
+    eventually(SOON, "the previous token is gone", async || match scene.key_of("lobby", "previous-token").await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{:?}", other.map(|token| token.is_some()))),
+    })
+    .await;
+    scene.settled("lobby").await.unwrap();
+    assert_eq!(times(&scene, "player").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_lost_and_replaced_restarts_too() {
+    let scene = Scene::new("lost", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    begun(&scene, "lobby", &names_player()).await;
+    scene.patch_secret("lobby", &json!({"stringData": {"token": "theirs"}})).await.unwrap();
+    followed(&scene, "lobby", 2).await;
+    assert_eq!(times(&scene, "player").await, 1, "altered");
+    scene.secrets().delete("lobby", &kube::api::DeleteParams::default()).await.unwrap();
+    followed(&scene, "lobby", 3).await;
+    assert_eq!(times(&scene, "player").await, 2, "deleted");
+    scene.patch("lobby", &json!({"spec": {"scope": {"videoIndexer": {"permission": "Reader"}}}})).await.unwrap();
+    followed(&scene, "lobby", 4).await;
+    assert_eq!(times(&scene, "player").await, 3, "another request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_a_workload_that_is_missing_or_has_not_opted_in_is_told_of_once_and_left_alone() {
+    let scene = Scene::new("skipped", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    for (name, label) in [("unlabelled", None), ("refusing", Some("false")), ("player", Some("true"))] {
+        scene.apply(&workload(&scene, "Deployment", name, label)).await.unwrap();
+    }
+    let all = ["unlabelled", "refusing", "player", "missing"].map(|name| ("Deployment", name));
+    begun(&scene, "lobby", &names(&all)).await;
+    let told = |counts: [i32; 3]| {
+        let reasons = ["RestartNotAllowed", "RestartNotAllowed", "RestartTargetMissing"];
+        let told = reasons.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        told.map(|(reason, count)| ("Warning".to_owned(), reason.to_owned(), count)).collect::<Vec<_>>()
+    };
+    for issuances in 2..=3 {
+        scene.force_renewal("lobby").await.unwrap();
+        let object = followed(&scene, "lobby", issuances).await;
+        assert_eq!(condition(&object, "Ready")["status"], "True");
+        assert_eq!(object["status"]["failedAttempts"], 0);
+        assert_eq!(sorted(scene.events("lobby").await.unwrap()), told([1, 1, 1]), "after {issuances} issues");
+    }
+    for (name, expected) in [("unlabelled", 0), ("refusing", 0), ("player", 2)] {
+        assert_eq!(times(&scene, name).await, expected, "{name}");
+        let touched = scene.proxy.count(&Matcher::patch("deployments").name(name));
+        assert_eq!(touched, expected.unsigned_abs(), "{name}: patches");
+    }
+
+    // what comes or opts in later is restarted by the next renewal, not before
+    let opt_in = Patch::Merge(json!({"metadata": {"labels": {OPT_IN: "true"}}}));
+    workloads(&scene, "Deployment").patch("unlabelled", &PatchParams::default(), &opt_in).await.unwrap();
+    scene.apply(&workload(&scene, "Deployment", "missing", Some("true"))).await.unwrap();
+    operator.kill9();
+    let _operator = scene.operator().await.unwrap();
+    scene.fence().await.unwrap();
+    for name in ["unlabelled", "missing"] {
+        assert_eq!(times(&scene, name).await, 0, "{name}");
+    }
+    assert_eq!(
+        sorted(scene.events("lobby").await.unwrap()),
+        told([1, 1, 1]),
+        "a restart of the operator tells nothing"
+    );
+    scene.force_renewal("lobby").await.unwrap();
+    followed(&scene, "lobby", 4).await;
+    for (name, expected) in [("unlabelled", 1), ("refusing", 0), ("player", 3), ("missing", 1)] {
+        assert_eq!(times(&scene, name).await, expected, "{name}");
+    }
+}
+
+fn sorted(mut events: Vec<(String, String, i32)>) -> Vec<(String, String, i32)> {
+    events.sort();
+    events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_one_workload_that_are_renewed_together_are_one_restart() {
+    let scene = Scene::new("together", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    // they wait for each other half of this
+    let mut spec = names_player();
+    spec["renewBefore"] = "20s".into();
+    let all = ["lobby", "entrance", "hall"];
+    for token in all {
+        begun(&scene, token, &spec).await;
+    }
+    scene.proxy.reset_counts();
+    let mut last = Utc::now();
+    for token in all {
+        scene.force_renewal(token).await.unwrap();
+        let renewed = |object: &Value| object["status"]["issuances"] == 2;
+        let object = scene.until_that(token, "renewed", renewed).await.unwrap();
+        assert_ne!(object["status"]["restartedFor"], object["status"]["issuedAt"], "{token}: it waits for the others");
+        last = time(&object["status"]["issuedAt"]);
+    }
+    assert_eq!(times(&scene, "player").await, 0);
+    for token in all {
+        followed(&scene, token, 2).await;
+    }
+    let (count, mark) = restarts(&scene, "Deployment", "player").await;
+    assert_eq!(count, 1);
+    assert_eq!(time(&json!(mark.unwrap())).timestamp(), last.timestamp(), "for the newest");
+    assert_eq!(scene.proxy.count(&Matcher::patch("deployments")), 1, "one does it for all");
+
+    // a crash while they wait
+    for token in &all[..2] {
+        scene.force_renewal(token).await.unwrap();
+        scene.until_that(token, "renewed", |object| object["status"]["issuances"] == 3).await.unwrap();
+    }
+    operator.kill9();
+    let _operator = scene.operator().await.unwrap();
+    for token in &all[..2] {
+        followed(&scene, token, 3).await;
+    }
+    scene.fence().await.unwrap();
+    assert_eq!(times(&scene, "player").await, 2);
+}
+
+/// Where the operator stands when it is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// The Secret is stored; the answer is on the way.
+    SecretStored,
+    /// It looks at the workload.
+    Look,
+    /// The workload's patch is on the way, and never arrives.
+    PatchSent,
+    /// The workload's patch is on the way, and arrives after the restart of the operator.
+    PatchLate,
+    /// The workload is restarted; the answer is on the way.
+    PatchStored,
+    /// The status' write is on the way, and never arrives.
+    StatusSent,
+    /// The status is stored; the answer is on the way.
+    StatusStored,
+}
+
+const STEPS: [Step; 7] = [
+    Step::SecretStored,
+    Step::Look,
+    Step::PatchSent,
+    Step::PatchLate,
+    Step::PatchStored,
+    Step::StatusSent,
+    Step::StatusStored,
+];
+
+/// Renews, kills the operator at the step, and returns what is still on its way.
+async fn killed_at(scene: &Scene, step: Step, operator: &mut Operator) -> Option<Held> {
+    let secret = Matcher::patch("secrets").name("lobby").first(1);
+    let look = Matcher::get("deployments").name("player").first(1);
+    let patch = Matcher::patch("deployments").name("player").first(1);
+    let status = Matcher::patch("videoaccesstokens/status").name("lobby");
+    let held = match step {
+        Step::SecretStored => scene.proxy.hold_answer(secret),
+        Step::Look => scene.proxy.hold(look),
+        Step::PatchSent | Step::PatchLate => scene.proxy.hold(patch),
+        Step::PatchStored => scene.proxy.hold_answer(patch),
+        Step::StatusSent | Step::StatusStored => {
+            // the one that speaks of the restart, not one that tells of a wait
+            let restarted = scene.proxy.hold_answer(patch);
+            scene.force_renewal("lobby").await.unwrap();
+            restarted.wait().await;
+            let held =
+                if step == Step::StatusSent { scene.proxy.hold(status) } else { scene.proxy.hold_answer(status) };
+            restarted.release();
+            held.wait().await;
+            operator.kill9();
+            held.drop_all();
+            return None;
+        }
+    };
+    scene.force_renewal("lobby").await.unwrap();
+    held.wait().await;
+    operator.kill9();
+    if step == Step::PatchLate {
+        return Some(held);
+    }
+    held.drop_all();
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p05_a_crash_at_any_step_after_the_secret_s_write_restarts_exactly_once() {
+    let scene = Scene::new("crash-restart", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    begun(&scene, "lobby", &names_player()).await;
+    let mut fences = 0;
+    for (n, step) in STEPS.into_iter().enumerate() {
+        let late = killed_at(&scene, step, &mut operator).await;
+        operator = scene.operator().await.unwrap();
+        let expected = i64::try_from(n).unwrap() + 1;
+        eventually(SOON, &format!("{step:?}: restarted"), async || {
+            let object = scene.tokens().get("lobby").await.map_err(|error| error.to_string())?;
+            let (status, times) = (&object.data["status"], times(&scene, "player").await);
+            let told = status["restartedFor"] == status["issuedAt"];
+            if told && times == expected { Ok(()) } else { Err(format!("{times} restarts, {status}")) }
+        })
+        .await;
+        if let Some(held) = late {
+            held.release();
+            eventually(SOON, "the late patch is refused", async || {
+                let log = scene.proxy.log();
+                let patch = Matcher::patch("deployments");
+                let answers: Vec<_> = log.iter().filter(|e| patch.matches(&e.request)).map(|e| e.status).collect();
+                if answers.contains(&Some(409)) { Ok(()) } else { Err(format!("{answers:?}")) }
+            })
+            .await;
+        }
+        scene.fence().await.unwrap();
+        fences += 1;
+        scene.settled("lobby").await.unwrap();
+        assert_eq!(times(&scene, "player").await, expected, "{step:?}");
+        assert_eq!(scene.issued(), 1 + n + 1 + fences, "{step:?}: tokens issued, with the fences'");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p05_a_crash_during_the_first_issue_restarts_nothing() {
+    let scene = Scene::new("crash-first", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    let stored = scene.proxy.hold_answer(Matcher::patch("secrets").name("lobby").first(1));
+    scene.apply(&scene.token("lobby", &names_player())).await.unwrap();
+    stored.wait().await;
+    operator.kill9();
+    stored.drop_all();
+    let _operator = scene.operator().await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    scene.fence().await.unwrap();
+    assert_eq!(restarts(&scene, "Deployment", "player").await, (0, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_fails_is_tried_again_and_delays_no_renewal() {
+    let scene = Scene::new("faults-restart", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    player(&scene).await;
+    begun(&scene, "lobby", &names_player()).await;
+    let (look, patch) = (Matcher::get("deployments"), Matcher::patch("deployments"));
+    let (mut issuances, mut restarted) = (1, 0);
+    for (at, failure, often) in [
+        (&patch, Failure::Status(409), 1),
+        (&patch, Failure::Status(429), 1),
+        (&patch, Failure::Closed, 1),
+        (&patch, Failure::LostAnswer, 2),
+        (&look, Failure::Status(500), 1),
+        (&look, Failure::Closed, 1),
+    ] {
+        let rule = scene.proxy.fail(at.clone().first(often), failure);
+        scene.force_renewal("lobby").await.unwrap();
+        issuances += 1;
+        restarted += 1;
+        followed(&scene, "lobby", issuances).await;
+        assert_eq!(rule.hits(), often, "{at} {failure:?}");
+        assert_eq!(times(&scene, "player").await, restarted, "{at} {failure:?}");
+    }
+    assert_eq!(scene.events("lobby").await.unwrap(), [], "a moment's trouble is nothing to tell");
+
+    // as long as it lasts
+    let rule = scene.proxy.fail(patch.clone(), Failure::Status(403));
+    for _ in 0..2 {
+        scene.force_renewal("lobby").await.unwrap();
+        issuances += 1;
+        let renewed = |object: &Value| object["status"]["issuances"] == issuances;
+        let object = scene.until_that("lobby", "renewed", renewed).await.unwrap();
+        assert_eq!(condition(&object, "Ready")["status"], "True");
+        let told = [("Warning".to_owned(), "RestartFailed".to_owned(), 1)];
+        eventually(SOON, "the event", async || {
+            let events = scene.events("lobby").await.map_err(|error| error.to_string())?;
+            if events == told { Ok(()) } else { Err(format!("{events:?}")) }
+        })
+        .await;
+    }
+    assert_eq!(times(&scene, "player").await, restarted);
+    drop(rule);
+    followed(&scene, "lobby", issuances).await;
+    assert_eq!(times(&scene, "player").await, restarted + 1, "two renewals, one restart that waited for both");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_who_leads_no_more_restarts_nothing() {
+    let mut scene = Scene::new("leads", OPERATOR).await.unwrap();
+    scene.options.leader_elect = true;
+    scene.options.args.extend(LEASE.map(str::to_owned));
+    let _leader = scene.operator().await.unwrap();
+    let first = holder(&scene).await;
+    player(&scene).await;
+    begun(&scene, "lobby", &names_player()).await;
+
+    // it looks at the workload, and is cut off before it can restart it
+    let look = scene.proxy.hold_answer(Matcher::get("deployments").first(1));
+    scene.force_renewal("lobby").await.unwrap();
+    look.wait().await;
+    scene.proxy.set_traffic(Traffic::Silent);
+    let _spare = Operator::start(&directly(&scene).await).await.unwrap();
+    eventually(SOON * 2, "the spare leads", async || match holder(&scene).await {
+        holder if holder == first => Err(holder),
+        _ => Ok(()),
+    })
+    .await;
+    eventually(SOON, "the spare restarts it", async || {
+        let object = scene.tokens().get("lobby").await.map_err(|error| error.to_string())?;
+        let (status, times) = (&object.data["status"], times(&scene, "player").await);
+        let told = status["restartedFor"] == status["issuedAt"];
+        if told && times == 1 { Ok(()) } else { Err(format!("{times} restarts, {status}")) }
+    })
+    .await;
+    scene.proxy.set_traffic(Traffic::Open);
+    look.release();
+    scene.fence().await.unwrap();
+    assert_eq!(times(&scene, "player").await, 1);
+    assert_eq!(scene.proxy.count(&Matcher::patch("deployments")), 0, "the former leader sends none");
+}
