@@ -1,7 +1,12 @@
 //! From YAML to Secret to renewal, and what a settled token costs.
 
 use crate::OPERATOR;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
 use serde_json::json;
+use std::collections::BTreeMap;
 use testkit::emulator::Life;
 use testkit::scene::{SOON, Scene};
 use testkit::stand::{Matcher, Observer, ObserverOptions, eventually};
@@ -82,4 +87,29 @@ async fn p02_a_shorter_life_than_promised_sets_the_renewal() {
     let (issued, expires, renews) = (second("issuedAt"), second("expiresAt"), second("renewAt"));
     assert!((expires - issued - 600).abs() <= 2, "{object}");
     assert!((380 - 2..=400).contains(&(renews - issued)), "{object}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_ten_thousand_secrets_of_others_take_no_memory() {
+    const SECRETS: usize = 10_000;
+    const MOST: u64 = 2_000_000;
+    let scene = Scene::private("others", OPERATOR).await.unwrap();
+    let operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    let before = operator.rss_bytes().unwrap();
+    let data = BTreeMap::from([("blob".to_owned(), ByteString(vec![b'x'; 4096]))]);
+    let secrets = scene.secrets();
+    let created = stream::iter(0..SECRETS).map(|n| {
+        let metadata = ObjectMeta { name: Some(format!("theirs-{n:05}")), ..ObjectMeta::default() };
+        let secret = Secret { metadata, data: Some(data.clone()), ..Secret::default() };
+        let secrets = secrets.clone();
+        async move { secrets.create(&PostParams::default(), &secret).await.map(drop) }
+    });
+    created.buffer_unordered(16).try_collect::<Vec<_>>().await.unwrap();
+    scene.fence().await.unwrap();
+    // also when it lists everything anew
+    scene.proxy.cut_watches();
+    scene.fence().await.unwrap();
+    let after = operator.rss_bytes().unwrap();
+    assert!(after < before + MOST, "{before} bytes before, {after} after {SECRETS} Secrets of others");
 }
