@@ -58,6 +58,9 @@ fn may_speak(metadata: &Metadata<'_>) -> bool {
         Level::TRACE
     } else if within(target, "kube_client::client") {
         Level::ERROR
+    } else if ["typespec_client_core", "azure_core", "azure_identity"].into_iter().any(|own| within(target, own)) {
+        // each failed call is told at info there, and by us as a warning
+        Level::WARN
     } else {
         Level::INFO
     };
@@ -125,7 +128,9 @@ mod tests {
 
     #[test]
     fn p11_no_filter_opens_the_crates_that_see_bodies() {
-        for filter in ["trace", "h2=trace,hyper=trace,rustls=trace,reqwest=trace,tower=trace,kube_client=trace"] {
+        for filter in
+            ["trace", "h2=trace,hyper=trace,rustls=trace,reqwest=trace,tower=trace,kube_client=trace,azure_core=trace"]
+        {
             for json in [false, true] {
                 let lines = Lines::of(json, filter, || {
                     at_every_level!("h2", "h2::codec", "hyper", "hyper::proto", "hyper_util", "hyper_rustls");
@@ -134,7 +139,8 @@ mod tests {
                 });
                 assert!(lines.contains("INFO of hyper"), "{lines}");
                 assert!(lines.contains("ERROR of kube_client::client"), "{lines}");
-                for never in ["TRACE of", "DEBUG of", "a body", "WARN of kube_client::client"] {
+                assert!(lines.contains("WARN of azure_core"), "{lines}");
+                for never in ["INFO of azure_core", "TRACE of", "DEBUG of", "a body", "WARN of kube_client::client"] {
                     assert!(!lines.contains(never), "{filter:?} opens {never:?}: {lines}");
                 }
             }
