@@ -25,6 +25,7 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     let network = NetworkGuard { allowed, api_server: addresses(api_server), services: config.service_cidrs.clone() };
     Ok(controller::Settings {
         watch_namespaces: config.watch_namespaces.clone(),
+        cluster_providers: config.cluster_providers,
         cluster_resource_namespace: config.cluster_resource_namespace.clone(),
         network: Arc::new(network),
         allow_insecure_endpoints: config.allow_insecure_endpoints,

@@ -22,6 +22,20 @@ pub enum Command {
     Run(Box<Config>),
     /// Print the CustomResourceDefinitions and exit.
     Crds,
+    /// Say whether an installed operator is well, and exit.
+    Verify(Verify),
+}
+
+/// Where to look for an installed operator.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// The operator's /readyz; none: only the API server is asked
+    #[arg(long, value_name = "URL")]
+    pub readyz: Option<url::Url>,
+
+    /// How long it may take until all is well
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub within: Duration,
 }
 
 /// How log lines are written.
@@ -39,6 +53,11 @@ pub struct Config {
     /// Namespaces whose objects are served, separated by commas; none: all
     #[arg(long, env = "VTO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     pub watch_namespaces: Vec<String>,
+
+    /// Serve ClusterTokenProviders; switched off, nothing outside the served namespaces is read
+    #[arg(long, env = "VTO_CLUSTER_PROVIDERS", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub cluster_providers: bool,
 
     /// Where ClusterTokenProviders find their Secrets and ConfigMaps
     #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
@@ -124,6 +143,8 @@ enum Subcommands {
     Run(Box<Config>),
     /// Print the CustomResourceDefinitions
     Crds,
+    /// Say whether an installed operator answers and its kinds are served; `helm test` runs it
+    Verify(Verify),
 }
 
 impl Command {
@@ -140,6 +161,7 @@ impl Command {
         let cli = Cli::try_parse_from(args)?;
         let mut config = match cli.command {
             Some(Subcommands::Crds) => return Ok(Self::Crds),
+            Some(Subcommands::Verify(verify)) => return Ok(Self::Verify(verify)),
             Some(Subcommands::Run(config)) => config,
             None => Box::new(cli.config),
         };
@@ -216,7 +238,7 @@ mod tests {
     fn config(args: &[&str]) -> Config {
         match parse(args).unwrap() {
             Command::Run(config) => *config,
-            Command::Crds => panic!("{args:?} asks for the CRDs"),
+            other => panic!("{args:?} asks for {other:?}"),
         }
     }
 
@@ -225,6 +247,9 @@ mod tests {
         assert_eq!(config(&[]), config(&["run"]));
         assert_eq!(config(&["--lease-name=other"]), config(&["run", "--lease-name=other"]));
         assert_eq!(parse(&["crds"]).unwrap(), Command::Crds);
+        let url = "http://operator.svc:8080/readyz";
+        let verify = Verify { readyz: Some(url.parse().unwrap()), within: Duration::from_mins(1) };
+        assert_eq!(parse(&["verify", "--readyz", url]).unwrap(), Command::Verify(verify));
         assert!(parse(&["crds", "--lease-name=other"]).is_err());
         assert!(parse(&["--lease-name=other", "crds"]).is_err());
     }
@@ -237,6 +262,7 @@ mod tests {
         assert_eq!(config.lease_namespace, "video-token-operator");
         assert_eq!(config.lease_name, "video-token-operator");
         assert!(config.leader_elect && config.token_metrics && !config.allow_insecure_endpoints);
+        assert!(config.cluster_providers);
         assert_eq!(
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
             [30, 20, 2, 10].map(Duration::from_secs)

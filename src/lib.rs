@@ -16,6 +16,7 @@
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
 //! | [`assemble`] | from flags to what each room is told |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
+//! | [`verify`] | whether an installed operator is well, asked from outside |
 
 pub mod api;
 pub mod assemble;
@@ -29,3 +30,4 @@ pub mod metrics;
 pub mod plan;
 pub mod serve;
 pub mod telemetry;
+pub mod verify;

@@ -4,9 +4,9 @@ use futures::FutureExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
-use video_token_operator::config::{Command, Config, LogFormat, identity};
+use video_token_operator::config::{Command, Config, LogFormat, Verify, identity};
 use video_token_operator::serve::{Health, Server};
-use video_token_operator::{api, assemble, controller, lease, metrics, telemetry};
+use video_token_operator::{api, assemble, controller, lease, metrics, telemetry, verify};
 
 /// Returns what a relist freed to the system; glibc keeps it.
 #[cfg(target_env = "gnu")]
@@ -18,6 +18,7 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let result = match Command::from_process() {
         Command::Crds => print(&api::crds::yaml()),
+        Command::Verify(verify) => verify_installed(&verify),
         Command::Run(config) => run(&config),
     };
     result.map_or_else(
@@ -32,6 +33,15 @@ fn main() -> ExitCode {
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+#[tokio::main]
+async fn verify_installed(options: &Verify) -> Result<(), Failure> {
+    telemetry::init(false)?;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = kube::Client::try_default().await?;
+    verify::verify(&client, options.readyz.as_ref(), options.within).await?;
+    Ok(print("the API server serves the kinds, and the operator is ready\n")?)
 }
 
 #[tokio::main]

@@ -105,10 +105,17 @@ pub(super) enum Lookup {
 }
 
 /// All provider objects. One that is there but isn't resolved yet stands as `None`.
-#[derive(Default)]
-pub(super) struct Accounts(Mutex<HashMap<ProviderKey, Option<Resolved>>>);
+pub(super) struct Accounts {
+    known: Mutex<HashMap<ProviderKey, Option<Resolved>>>,
+    serves_cluster: bool,
+}
 
 impl Accounts {
+    /// None yet. `serves_cluster`: `ClusterTokenProvider`s are watched.
+    pub(super) fn new(serves_cluster: bool) -> Self {
+        Self { known: Mutex::default(), serves_cluster }
+    }
+
     /// Follows a token's reference; tells the provider as "Kind/name" too.
     pub(super) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec) -> (String, Lookup) {
         let reference = &spec.provider_ref;
@@ -117,7 +124,8 @@ impl Accounts {
             let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
             return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
         };
-        let found = match lock(&self.0).get(&key) {
+        let found = match lock(&self.known).get(&key) {
+            None if key.namespace.is_none() && !self.serves_cluster => Lookup::Refused(not_served(&key)),
             None => Lookup::Refused(missing(&key)),
             Some(None) => Lookup::Unresolved,
             Some(Some(Resolved { state: Ok(account), .. })) => Lookup::Found(account.clone()),
@@ -132,27 +140,27 @@ impl Accounts {
 
     /// The object is there; its tokens wait until it is resolved.
     pub(super) fn announce(&self, key: &ProviderKey) {
-        lock(&self.0).entry(key.clone()).or_default();
+        lock(&self.known).entry(key.clone()).or_default();
     }
 
     /// Takes what it was resolved to and gives what it was before.
     pub(super) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
-        lock(&self.0).insert(key.clone(), Some(resolved)).flatten()
+        lock(&self.known).insert(key.clone(), Some(resolved)).flatten()
     }
 
     /// The object is gone.
     pub(super) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.0).remove(key).flatten()
+        lock(&self.known).remove(key).flatten()
     }
 
     /// What it was resolved to.
     pub(super) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.0).get(key).cloned().flatten()
+        lock(&self.known).get(key).cloned().flatten()
     }
 
     /// All that are resolved.
     pub(super) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
-        let all = lock(&self.0);
+        let all = lock(&self.known);
         all.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
     }
 
@@ -161,14 +169,22 @@ impl Accounts {
         let refers = |(_, resolved): &(&ProviderKey, &Option<Resolved>)| {
             resolved.as_ref().is_some_and(|resolved| resolved.refers.contains_key(object))
         };
-        lock(&self.0).iter().filter(refers).map(|(key, _)| key.clone()).collect()
+        lock(&self.known).iter().filter(refers).map(|(key, _)| key.clone()).collect()
     }
 
     /// The accounts of all provider objects that use this budget.
     pub(super) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
         let state = |resolved: &Option<Resolved>| resolved.as_ref().and_then(|r| r.state.as_ref().ok()).cloned();
-        lock(&self.0).values().filter_map(state).filter(|used| used.key == *account).collect()
+        lock(&self.known).values().filter_map(state).filter(|used| used.key == *account).collect()
     }
+}
+
+fn not_served(key: &ProviderKey) -> Refusal {
+    let message = format!(
+        "spec.providerRef: {key}: this operator serves no ClusterTokenProvider (--cluster-providers=false): make a \
+         TokenProvider in this namespace and set kind: TokenProvider"
+    );
+    Refusal::new("ClusterProvidersNotServed", message)
 }
 
 fn missing(key: &ProviderKey) -> Refusal {

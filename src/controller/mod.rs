@@ -74,6 +74,8 @@ use url::Url;
 pub struct Settings {
     /// Only these namespaces; empty for all.
     pub watch_namespaces: Vec<String>,
+    /// `ClusterTokenProvider`s are served.
+    pub cluster_providers: bool,
     /// Where a `ClusterTokenProvider`'s references resolve.
     pub cluster_resource_namespace: String,
     /// What namespaced providers may reach.

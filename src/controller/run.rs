@@ -40,6 +40,7 @@ pub async fn run(
     let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
+        accounts: super::Accounts::new(settings.cluster_providers),
         applier: Applier::new(client.clone()),
         settings,
         http: super::HttpPool::default(),
@@ -51,7 +52,6 @@ pub async fn run(
         providers: super::Providers::default(),
         provider_status: provider_status::Written::default(),
         users: provider_status::Users::default(),
-        accounts: super::Accounts::default(),
         turns: super::Turns::default(),
         memos: super::Memos::default(),
         timetable: super::Timetable::default(),

@@ -28,12 +28,15 @@ pub(super) async fn start(client: &Client, context: &Arc<Context>) {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let mut ready = vec![namespaces(client, context)];
-    ready.push(providers(client, context, None, "ClusterTokenProvider"));
+    let mut ready = Vec::new();
     let mut credential_scopes = scopes.clone();
-    let cluster = &context.settings.cluster_resource_namespace;
-    if !scopes.contains(&None) && !scopes.contains(&Some(cluster.clone())) {
-        credential_scopes.push(Some(cluster.clone()));
+    if context.settings.cluster_providers {
+        ready.push(namespaces(client, context));
+        ready.push(providers(client, context, None, "ClusterTokenProvider"));
+        let cluster = &context.settings.cluster_resource_namespace;
+        if !scopes.contains(&None) && !scopes.contains(&Some(cluster.clone())) {
+            credential_scopes.push(Some(cluster.clone()));
+        }
     }
     for scope in credential_scopes {
         ready.push(credentials(client, context, scope.as_deref()));
