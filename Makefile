@@ -10,7 +10,7 @@ ARGS ?=
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz crds control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench fuzz crds chart manifests tools control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -26,7 +26,7 @@ demo: needs-control-plane needs-rust control-plane ## from nothing to a table of
 	@$(CARGO) build --workspace --bins
 	@KEEP='$(KEEP)' "$$($(target_dir))/debug/demo"
 
-test: needs-control-plane needs-rust control-plane ## every test, against a real API server
+test: needs-control-plane needs-rust control-plane tools ## every test, against a real API server
 	@echo 'Building the tests.'
 	@$(CARGO) test --workspace --no-run
 	@echo 'Running the tests.'
@@ -51,9 +51,19 @@ fuzz: needs-rust ## each response parser and the JWT reader, 60 s each (SECONDS_
 	@$(call need,c++,a C++ compiler: the package g++ or clang)
 	@fuzz/run.sh
 
-crds: needs-rust ## write crds/ anew from the types
+crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds
 	@git status --short crds 2>/dev/null || true
+
+chart: needs-control-plane needs-rust tools ## write anew what is made from the chart and the types: its CRDs, its README's table, deploy/
+	@UPDATE=1 $(CARGO) test --quiet --test chart kept_equal
+	@git status --short charts deploy 2>/dev/null || true
+
+manifests: chart
+
+tools:
+	@tests/tools/build.sh >/dev/null
+	@tests/tools/openapi.sh >/dev/null
 
 control-plane:
 	@tests/controlplane/build.sh >/dev/null

@@ -49,6 +49,7 @@ pub enum LogFormat {
 
 /// All that can be set from outside.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // flags: each is set by itself
 pub struct Config {
     /// Namespaces whose objects are served, separated by commas; none: all
     #[arg(long, env = "VTO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]

@@ -37,7 +37,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub struct ControlPlaneOptions {
     /// kube-controller-manager's controllers; none: it is not started.
     pub controllers: Vec<String>,
-    /// Apply deploy/rbac.yaml and crds/*.yaml.
+    /// Apply deploy/{namespace,rbac}.yaml and crds/*.yaml.
     pub install: bool,
     /// kube-apiserver's --feature-gates.
     pub feature_gates: Vec<(String, bool)>,
@@ -402,7 +402,7 @@ pub fn repository() -> PathBuf {
 
 fn manifests() -> Result<Vec<PathBuf>> {
     let root = repository();
-    let mut found = vec![root.join("deploy/rbac.yaml")];
+    let mut found = vec![root.join("deploy/namespace.yaml"), root.join("deploy/rbac.yaml")];
     if root.join("crds").is_dir() {
         let files = std::fs::read_dir(root.join("crds"))?.collect::<Result<Vec<_>, _>>()?;
         let mut crds: Vec<_> = files.into_iter().map(|file| file.path()).collect();
@@ -416,13 +416,16 @@ fn manifests() -> Result<Vec<PathBuf>> {
 /// The directory of the programs, built if need be by tests/controlplane/build.sh, whose progress is on stderr.
 async fn binaries() -> Result<PathBuf> {
     static BINARIES: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = || built("tests/controlplane/build.sh");
     let found = BINARIES.get_or_try_init(async || tokio::task::spawn_blocking(build).await?).await?;
     Ok(found.clone())
 }
 
-fn build() -> Result<PathBuf> {
+/// The directory that a build script of this repository names; it takes minutes where its cache is empty, and shows its
+/// progress on stderr.
+pub fn built(script: &str) -> Result<PathBuf> {
     let root = repository();
-    let script = root.join("tests/controlplane/build.sh");
+    let script = root.join(script);
     let out = Command::new(&script)
         .current_dir(&root)
         .stdin(Stdio::null())

@@ -31,13 +31,28 @@ pub fn parse(yaml: &str) -> Result<Vec<DynamicObject>> {
 /// Applies every document in its order by server-side apply with strict field validation, and returns what the API
 /// server stored. `namespace` is for namespaced objects that name none.
 pub async fn apply(client: &Client, namespace: &str, yaml: &str) -> Result<Vec<DynamicObject>> {
+    send(client, namespace, parse(yaml)?, false).await
+}
+
+/// The same, but nothing is stored: what the API server would say, admission included.
+pub async fn dry_run(client: &Client, namespace: &str, objects: Vec<DynamicObject>) -> Result<Vec<DynamicObject>> {
+    send(client, namespace, objects, true).await
+}
+
+async fn send(
+    client: &Client,
+    namespace: &str,
+    objects: Vec<DynamicObject>,
+    dry_run: bool,
+) -> Result<Vec<DynamicObject>> {
     let params = PatchParams {
+        dry_run,
         field_validation: Some(ValidationDirective::Strict),
         ..PatchParams::apply(FIELD_MANAGER).force()
     };
     let mut kinds = HashMap::new();
     let mut stored = Vec::new();
-    for object in parse(yaml)? {
+    for object in objects {
         let (api, name) = api_of(client, namespace, &object, &mut kinds).await?;
         let kind = object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default();
         stored.push(api.patch(&name, &params, &Patch::Apply(&object)).await.with_context(|| format!("{kind} {name}"))?);

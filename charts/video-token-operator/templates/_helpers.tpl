@@ -1,0 +1,117 @@
+{{/* Names, labels, and what several templates share. */}}
+
+{{- define "vto.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "vto.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "vto.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "vto.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Cluster-wide objects of two releases must not meet. */}}
+{{- define "vto.clusterName" -}}
+{{- $name := include "vto.fullname" . -}}
+{{- if eq $name .Release.Namespace -}}
+{{- $name -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Namespace $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "vto.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "vto.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name: name the ServiceAccount that is there, or set serviceAccount.create" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "vto.selector" -}}
+app.kubernetes.io/name: {{ include "vto.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "vto.labels" -}}
+{{- $labels := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") "app.kubernetes.io/managed-by" .Release.Service }}
+{{- merge $labels (include "vto.podLabels" . | fromYaml) | toYaml }}
+{{- end -}}
+
+{{/* Without the chart's version: a new chart of the same operator replaces no Pod. */}}
+{{- define "vto.podLabels" -}}
+{{- $labels := dict "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- merge (include "vto.selector" . | fromYaml) (deepCopy .Values.commonLabels) $labels | toYaml }}
+{{- end -}}
+
+{{/* Labels and more of them, none twice; what selects stays: (dict "root" . "labels" (include …) "more" …). */}}
+{{- define "vto.withLabels" -}}
+{{- merge (include "vto.selector" .root | fromYaml) (deepCopy .more) (fromYaml .labels) | toYaml -}}
+{{- end -}}
+
+{{- define "vto.image" -}}
+{{- $tag := default .Chart.AppVersion .Values.image.tag -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where ClusterTokenProviders find their Secrets. */}}
+{{- define "vto.clusterResources" -}}
+{{- default .Release.Namespace .Values.clusterProviders.resourceNamespace -}}
+{{- end -}}
+
+{{/* How a Pod of ours is pulled and reaches others. */}}
+{{- define "vto.podReach" -}}
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .Values.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with default (ternary "ClusterFirstWithHostNet" "" .Values.hostNetwork) .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What can't be right in any cluster; the schema can't see it. */}}
+{{- define "vto.check" -}}
+{{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
+{{- fail "leaderElection.enabled: without the Lease two processes would issue each token twice: set replicas to 1 and updateStrategy to {type: Recreate}" -}}
+{{- end -}}
+{{- if and .Values.trust.configMap .Values.trust.secret -}}
+{{- fail "trust: name a ConfigMap or a Secret, not both" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "serviceMonitor.enabled: it needs metrics.service.enabled; podMonitor.enabled does not" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- fail "serviceMonitor.enabled, podMonitor.enabled: each would scrape the same Pods: choose one" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ports of a NetworkPolicy: (dict "ports" … "protocols" …). */}}
+{{- define "vto.policyPorts" -}}
+{{- range $protocol := .protocols }}
+{{- range $.ports }}
+- port: {{ . }}
+  protocol: {{ $protocol }}
+{{- end }}
+{{- end }}
+{{- end -}}

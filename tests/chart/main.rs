@@ -1,0 +1,12 @@
+//! The Helm chart, and the manifests that are rendered from it, as a user's helm, kubectl and API server take them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api_server;
+mod kept_equal;
+mod monitoring;
+mod permissions;
+mod rendered;
+mod values;
+
+/// The operator's program.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");

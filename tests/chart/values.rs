@@ -1,0 +1,53 @@
+//! What helm refuses before anything reaches a cluster: as a table.
+
+use testkit::chart::template;
+
+#[test]
+fn wrong_values_are_refused_by_the_name_of_their_field() {
+    for (values, named) in [
+        // unknown
+        ("replicaCount: 2", "replicaCount"),
+        ("image: {repo: x}", "repo"),
+        ("crds: {enabled: true}", "enabled"),
+        ("watchNamespace: a", "watchNamespace"),
+        ("config: {allowedEndpoint: []}", "allowedEndpoint"),
+        ("metrics: {service: {type: NodePort}}", "type"),
+        ("serviceMonitor: {selector: {}}", "selector"),
+        ("resources: {request: {}}", "request"),
+        ("tokens: [{name: a, specs: {}}]", "specs"),
+        // ill-typed
+        ("replicas: two", "replicas"),
+        ("replicas: -1", "replicas"),
+        ("watchNamespaces: a,b", "watchNamespaces"),
+        ("watchNamespaces: [A]", "watchNamespaces/0"),
+        ("watchNamespaces: [a, a]", "watchNamespaces"),
+        ("crds: {install: 'yes'}", "crds/install"),
+        ("image: {digest: 'sha256:12'}", "image/digest"),
+        ("image: {pullPolicy: Sometimes}", "image/pullPolicy"),
+        ("leaderElection: {leaseDuration: 30}", "leaderElection/leaseDuration"),
+        ("config: {providerTimeout: soon}", "config/providerTimeout"),
+        ("config: {serviceCIDRs: [10.0.0.1]}", "config/serviceCIDRs/0"),
+        ("config: {maxInFlight: 0}", "config/maxInFlight"),
+        ("workloadIdentity: {mode: Secret}", "workloadIdentity/mode"),
+        ("podLabels: {a: 1}", "podLabels/a"),
+        ("metrics: {port: 0}", "metrics/port"),
+        ("terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds"),
+        ("extraEnv: [{value: a}]", "extraEnv/0"),
+        ("imagePullSecrets: [registry]", "imagePullSecrets/0"),
+        ("tokens: [{name: a}]", "tokens/0"),
+        ("providers: [{kind: Provider, name: a, spec: {}}]", "providers/0/kind"),
+        ("providers: [{kind: ClusterTokenProvider, name: a, namespace: b, spec: {}}]", "providers/0"),
+        // each right alone
+        ("leaderElection: {enabled: false}", "leaderElection.enabled"),
+        ("leaderElection: {enabled: false}\nreplicas: 1", "updateStrategy"),
+        ("trust: {configMap: a, secret: b}", "trust"),
+        ("serviceMonitor: {enabled: true}\nmetrics: {service: {enabled: false}}", "serviceMonitor.enabled"),
+        ("serviceMonitor: {enabled: true}\npodMonitor: {enabled: true}", "podMonitor.enabled"),
+        ("serviceAccount: {create: false}", "serviceAccount.name"),
+    ] {
+        match template("vto", "video", values, &[]) {
+            Ok(_) => panic!("{values} is taken"),
+            Err(refusal) => assert!(refusal.to_string().contains(named), "{values}: {refusal}"),
+        }
+    }
+}
