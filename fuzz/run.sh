@@ -13,11 +13,13 @@ fi
 export PATH="$tools/bin:$PATH"
 targets=${TARGETS:-$(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"$/\1/p' Cargo.toml)}
 echo "fuzz: building; about 5 min from cold on 2 cores"
-cargo fuzz build --sanitizer none
+cargo fuzz build --sanitizer none --target-dir target
+built="target/$(rustc -vV | sed -n 's/^host: //p')/release"
 for target in $targets; do
   echo "fuzz: $target, ${SECONDS_EACH:-60} s"
-  mkdir -p "corpus/$target"
-  if ! cargo fuzz run --sanitizer none "$target" "corpus/$target" "seeds/$target" -- \
+  mkdir -p "corpus/$target" "artifacts/$target"
+  # the program itself: cargo would look at the sources once more
+  if ! "$built/$target" "corpus/$target" "seeds/$target" -artifact_prefix="artifacts/$target/" \
     -max_total_time="${SECONDS_EACH:-60}" -max_len=8192 -timeout=5 -print_final_stats=1 >"corpus/$target.log" 2>&1
   then
     tail -n 40 "corpus/$target.log"
