@@ -30,8 +30,8 @@ pub(super) async fn transitions(context: &Context, seen: &Seen, status: &VideoAc
     if expired && was_ready == Some(true) {
         publish(context, seen, EventType::Warning, "Expired", "Renew", note("Ready")).await;
     }
-    let recovered = (was_failing && !failing) || (was_stalled == Some(true) && !holds("Stalled"));
-    if recovered && holds("Ready") {
+    let well = !failing && !holds("Stalled") && holds("Ready");
+    if well && (was_failing || was_stalled == Some(true)) {
         publish(context, seen, EventType::Normal, "Recovered", "Issue", note("Ready")).await;
     }
     if seen.memo.repaired && holds("Ready") {

@@ -379,13 +379,7 @@ fn issue(
         && let Some(next) = failure.next_attempt_at.filter(|next| now < *next)
     {
         soonest(&mut decision.wake, next);
-        if matches!(failure.class, Class::Configuration | Class::Denied) {
-            let message = format!("the provider refuses it: {}", failure.message);
-            decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
-        } else {
-            decision.delay = Some(Delay { reason: failure.reason.clone(), message: failure.message.clone() });
-        }
-        return leave_queue(view, decision);
+        return leave_queue(view, tell(decision, failure));
     }
     if let Some(trouble) = view.trouble.filter(|trouble| now < trouble.next) {
         // what couldn't be stored isn't asked for
@@ -404,9 +398,12 @@ fn issue(
             Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at }, ..decision }
         }
         Turn::Waiting(since) => {
-            decision.delay =
-                view.failure.map(|failure| Delay { reason: failure.reason.clone(), message: failure.message.clone() });
-            if let Some(hindrance) = &view.hindrance {
+            if let Some(failure) = view.failure {
+                decision = tell(decision, failure);
+            }
+            if decision.refusal.is_some() {
+                // as it was until the next answer
+            } else if let Some(hindrance) = &view.hindrance {
                 decision.delay =
                     Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
             } else if now >= since + QUIET_WAIT {
@@ -418,6 +415,17 @@ fn issue(
             decision
         }
     }
+}
+
+/// Says that the last attempt failed: what the provider refuses stays refused also while it waits to be asked again.
+fn tell(mut decision: Decision, failure: &Failure) -> Decision {
+    if matches!(failure.class, Class::Configuration | Class::Denied) {
+        let message = format!("the provider refuses it: {}", failure.message);
+        decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
+    } else {
+        decision.delay = Some(Delay { reason: failure.reason.clone(), message: failure.message.clone() });
+    }
+    decision
 }
 
 /// Writes what is at hand, unless the last write failed a moment ago.

@@ -313,6 +313,9 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
         assert_eq!(due.refusal.is_some(), stalls, "{class:?}");
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
         assert_eq!(due.wake, Some(at(200)));
+        // also while its next attempt waits for its turn
+        let waiting = Case { now: 201, turn: Turn::Waiting(at(200)), ..refused(class) }.decide();
+        assert_eq!((waiting.refusal, waiting.delay, waiting.act), (due.refusal, due.delay, Act::Wait), "{class:?}");
     }
 }
 
