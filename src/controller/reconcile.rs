@@ -3,7 +3,7 @@
 use super::apply::{ApplyError, WRITE_TIMEOUT};
 use super::dereference::Seen;
 use super::logins;
-use super::memo::{Held, Outcome, Probe};
+use super::memo::{Held, Memo, Outcome, Probe};
 use super::record::record;
 use super::restarts;
 use super::token::Token;
@@ -138,11 +138,19 @@ async fn probe(context: &Context, seen: &Seen) {
             context.open_gate();
             context.memos.change(&seen.token.key, |memo| {
                 memo.trouble = None;
-                memo.probe = Some(Probe { at: clock::now().wall, of: seen.token.wake, found: found.into() });
+                note_found(memo, seen, found);
             });
         }
         Err(error) => trouble(context, seen, &error),
     }
+}
+
+/// Notes what stands at the Secret's name. Nothing, where the status knows a live token: another hand deleted it.
+fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
+    let (now, status) = (clock::now().wall, &seen.token.status);
+    let expected = status.expires_at.time().is_some_and(|expires| expires > now) && status.other_secret.is_none();
+    memo.repaired |= found.is_none() && expected;
+    memo.probe = Some(Probe { at: now, of: seen.token.wake, found: found.into() });
 }
 
 /// One GET: did another hand change the data?
@@ -238,19 +246,15 @@ async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
                 .then_some(Previous { token: before.token, expires_at: before.expires_at });
         }
         if write(context, seen, &material, Some(&facts)).await {
-            stored(context, seen, &held, cause);
+            stored(context, seen, &held);
         }
     } else if write(context, seen, &material, there.map(|facts| &**facts)).await {
-        stored(context, seen, &held, cause);
+        stored(context, seen, &held);
     }
 }
 
-fn stored(context: &Context, seen: &Seen, held: &Held, cause: Option<Cause>) {
-    // the status knew a live token, and there was no Secret: another hand deleted it
-    let expected = seen.token.status.expires_at.time().is_some_and(|expires| expires > clock::now().wall);
-    let deleted = cause == Some(Cause::First) && expected && seen.token.status.other_secret.is_none();
+fn stored(context: &Context, seen: &Seen, held: &Held) {
     context.memos.change(&seen.token.key, |memo| {
-        memo.repaired |= deleted;
         memo.held = None;
         memo.issued += 1;
         memo.expiry_assumed = Some(held.expiry_assumed);
@@ -292,8 +296,7 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
                 Ok(Some(facts)) if facts.labelled => context.secrets.learn(&seen.secret_key, facts),
                 Ok(found) => {
                     context.secrets.forget(&seen.secret_key);
-                    let probe = Some(Probe { at: clock::now().wall, of: seen.token.wake, found: found.into() });
-                    context.memos.change(key, |memo| memo.probe = probe);
+                    context.memos.change(key, |memo| note_found(memo, seen, found));
                 }
                 Err(error) => trouble(context, seen, &error),
             }

@@ -38,11 +38,12 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
     // a token on its way tells of itself when it is stored, in the one status write (P04); a wait that lasts has a reason
     let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
     let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
-    if on_its_way && ready(&facts) == ready(&seen.token.status) {
+    let is_ready = ready(&facts);
+    if on_its_way && is_ready == ready(&seen.token.status) {
         return;
     }
     if facts.hash == seen.token.status.hash {
-        context.memos.change(key, settled(seen, restarted_for));
+        context.memos.change(key, settled(seen, is_ready, restarted_for));
         return;
     }
     let mut written = context.applier.status(&*seen.token, &status).await;
@@ -59,7 +60,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
         Ok(version) => {
             context.open_gate();
             context.tokens.learn_status(&seen.token, facts, &version);
-            context.memos.change(key, settled(seen, restarted_for));
+            context.memos.change(key, settled(seen, is_ready, restarted_for));
             events::transitions(context, seen, &status).await;
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
@@ -79,7 +80,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
 }
 
 /// What the status says now need not be remembered.
-fn settled(seen: &Seen, restarted_for: Option<Timestamp>) -> impl FnOnce(&mut super::memo::Memo) {
+fn settled(seen: &Seen, is_ready: bool, restarted_for: Option<Timestamp>) -> impl FnOnce(&mut super::memo::Memo) {
     let (issued, version) = (seen.memo.issued, seen.secret_facts().map(|facts| facts.resource_version));
     move |memo| {
         memo.issued -= issued.min(memo.issued);
@@ -87,7 +88,8 @@ fn settled(seen: &Seen, restarted_for: Option<Timestamp>) -> impl FnOnce(&mut su
             memo.outcome = None;
         }
         memo.expiry_assumed = None;
-        memo.repaired = false;
+        // told when the token is there again
+        memo.repaired &= !is_ready;
         memo.forget_restarts(restarted_for);
         if memo.trouble.is_none() {
             memo.write_failures = 0;
