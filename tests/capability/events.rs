@@ -1,0 +1,170 @@
+//! P16: what happens to a token is told once, when it happens: not at each try, nor again by an operator that starts.
+
+use crate::OPERATOR;
+use chrono::{DateTime, Utc};
+use kube::api::DeleteParams;
+use serde_json::json;
+use std::collections::BTreeMap;
+use testkit::emulator::{Fault, Life, Rule};
+use testkit::scene::{SOON, Scene};
+use testkit::stand::{Operator, eventually};
+
+/// Waits until this was told of an object, each reason so often, and nothing else.
+async fn tells(scene: &Scene, name: &str, expected: &[(&str, i32)]) {
+    let expected: BTreeMap<_, _> = expected.iter().map(|(reason, times)| ((*reason).to_owned(), *times)).collect();
+    eventually(SOON, &format!("{name} tells {expected:?}"), async || {
+        let mut told = BTreeMap::new();
+        for (_, reason, times) in scene.events(name).await.map_err(|error| error.to_string())? {
+            *told.entry(reason).or_default() += times;
+        }
+        if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+/// Another operator takes over, and has had time for all that it finds.
+async fn taken_over(scene: &Scene, mut operator: Operator) -> Operator {
+    operator.kill9();
+    let operator = scene.operator().await.unwrap();
+    scene.fence().await.unwrap();
+    operator
+}
+
+/// An operation that only the object in question asks for.
+const OPERATION: &str = "generateExtensionAccessToken";
+
+fn calls(scene: &Scene) -> usize {
+    let requests = scene.azure.video_indexer.control().requests();
+    requests.iter().filter(|seen| seen.call.target.operation.eq_ignore_ascii_case(OPERATION)).count()
+}
+
+/// Waits until so many more calls have failed.
+async fn fails(scene: &Scene, more: usize) {
+    let enough = calls(scene) + more;
+    eventually(SOON, &format!("{more} more calls"), async || match calls(scene) {
+        calls if calls >= enough => Ok(()),
+        calls => Err(calls),
+    })
+    .await;
+    scene.fence().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_failed_expired_and_recovered_are_told_once_each_time() {
+    let no_role = json!({"error": {"code": "AuthorizationFailed", "message": "no role"}}).to_string();
+    let denied = Fault::Status { code: 403, body: no_role, headers: Vec::new() };
+    for (fault, reason) in [(Fault::Html, "IssueFailed"), (denied, "Forbidden")] {
+        let scene = Scene::new("told", OPERATOR).await.unwrap();
+        let control = scene.azure.video_indexer.control();
+        control.set_life(Life::Seconds(24));
+        let mut operator = scene.operator().await.unwrap();
+        let scope = json!({"scope": {"videoIndexer": {"permission": "Reader"}}});
+        let object = scene.ready_token("lobby", &scope).await.unwrap();
+        let end: DateTime<Utc> = object["status"]["expiresAt"].as_str().unwrap().parse().unwrap();
+        control.set_life(Life::Promised);
+
+        control.play(Rule::new(fault.clone()).operation(OPERATION));
+        scene.force_renewal("lobby").await.unwrap();
+        // tried often, since little is left
+        fails(&scene, 3).await;
+        tells(&scene, "lobby", &[(reason, 1)]).await;
+        operator = taken_over(&scene, operator).await;
+        fails(&scene, 1).await;
+        tells(&scene, "lobby", &[(reason, 1)]).await;
+
+        let expired = [(reason, 1), ("Expired", 1)];
+        if reason == "Forbidden" {
+            // while nobody looks
+            operator.kill9();
+            let left = (end - Utc::now()).to_std().unwrap_or_default();
+            tokio::time::sleep(left).await;
+            operator = scene.operator().await.unwrap();
+        }
+        scene.until("lobby", "Ready", "False", "Expired").await.unwrap();
+        tells(&scene, "lobby", &expired).await;
+        scene.touch("lobby").await.unwrap();
+        fails(&scene, 1).await;
+        operator = taken_over(&scene, operator).await;
+        tells(&scene, "lobby", &expired).await;
+
+        control.clear_faults();
+        scene.touch("lobby").await.unwrap();
+        scene.until("lobby", "Ready", "True", "").await.unwrap();
+        tells(&scene, "lobby", &[(reason, 1), ("Expired", 1), ("Recovered", 1)]).await;
+        operator = taken_over(&scene, operator).await;
+        tells(&scene, "lobby", &[(reason, 1), ("Expired", 1), ("Recovered", 1)]).await;
+
+        // and once more, with a token that lives on
+        control.play(Rule::new(fault).operation(OPERATION));
+        scene.force_renewal("lobby").await.unwrap();
+        fails(&scene, 1).await;
+        tells(&scene, "lobby", &[(reason, 2), ("Expired", 1), ("Recovered", 1)]).await;
+        control.clear_faults();
+        scene.touch("lobby").await.unwrap();
+        scene.settled("lobby").await.unwrap();
+        tells(&scene, "lobby", &[(reason, 2), ("Expired", 1), ("Recovered", 2)]).await;
+        drop(taken_over(&scene, operator).await);
+        tells(&scene, "lobby", &[(reason, 2), ("Expired", 1), ("Recovered", 2)]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_repaired_is_told_once_each_time() {
+    let scene = Scene::new("repaired", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    operator = taken_over(&scene, operator).await;
+    tells(&scene, "lobby", &[]).await;
+
+    scene.patch_secret("lobby", &json!({"stringData": {"token": "theirs"}})).await.unwrap();
+    scene.until_that("lobby", "issued again", |object| object["status"]["issuances"] == 2).await.unwrap();
+    tells(&scene, "lobby", &[("Repaired", 1)]).await;
+    operator = taken_over(&scene, operator).await;
+    tells(&scene, "lobby", &[("Repaired", 1)]).await;
+
+    scene.secrets().delete("lobby", &DeleteParams::default()).await.unwrap();
+    scene.until_that("lobby", "issued again", |object| object["status"]["issuances"] == 3).await.unwrap();
+    tells(&scene, "lobby", &[("Repaired", 2)]).await;
+
+    // while nobody looks
+    operator.kill9();
+    scene.patch_secret("lobby", &json!({"stringData": {"expires-at": "2099-01-01T00:00:00Z"}})).await.unwrap();
+    operator = taken_over(&scene, operator).await;
+    tells(&scene, "lobby", &[("Repaired", 3)]).await;
+    drop(taken_over(&scene, operator).await);
+    tells(&scene, "lobby", &[("Repaired", 3)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_refused_is_told_once_each_time() {
+    let scene = Scene::new("refused", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    let foreign = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"token": "theirs"},
+        "metadata": {"name": "lobby", "namespace": scene.namespace}});
+    scene.apply(&foreign).await.unwrap();
+    scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
+    tells(&scene, "lobby", &[("SecretNotOwned", 1)]).await;
+    for _ in 0..2 {
+        scene.touch("lobby").await.unwrap();
+        operator = taken_over(&scene, operator).await;
+        tells(&scene, "lobby", &[("SecretNotOwned", 1)]).await;
+    }
+    scene.secrets().delete("lobby", &DeleteParams::default()).await.unwrap();
+    scene.touch("lobby").await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    tells(&scene, "lobby", &[("SecretNotOwned", 1), ("Recovered", 1)]).await;
+    operator = taken_over(&scene, operator).await;
+
+    // something else, while a token lives
+    scene.patch("lobby", &json!({"spec": {"providerRef": {"name": "nobody"}}})).await.unwrap();
+    let twice = [("SecretNotOwned", 1), ("Recovered", 1), ("ProviderNotFound", 1)];
+    tells(&scene, "lobby", &twice).await;
+    operator = taken_over(&scene, operator).await;
+    tells(&scene, "lobby", &twice).await;
+    scene.patch("lobby", &json!({"spec": {"providerRef": {"name": "indexer"}}})).await.unwrap();
+    let lifted = [("SecretNotOwned", 1), ("Recovered", 2), ("ProviderNotFound", 1)];
+    tells(&scene, "lobby", &lifted).await;
+    drop(taken_over(&scene, operator).await);
+    tells(&scene, "lobby", &lifted).await;
+}
