@@ -53,19 +53,30 @@ pub enum Life {
     Seconds(u32),
     /// The promised life times this, at least a second.
     Scaled(f64),
+    /// From so many seconds to so many, spread over what is asked for: the same request always gets the same.
+    Between(u32, u32),
 }
 
 impl Life {
-    fn of(self, promised: Duration) -> TimeDelta {
+    /// Of a token for `request` that was promised this long.
+    fn of(self, promised: Duration, request: &str) -> TimeDelta {
         let seconds = match self {
             Self::Promised => promised.as_secs_f64(),
             Self::Seconds(seconds) => f64::from(seconds),
             Self::Scaled(factor) => promised.as_secs_f64() * factor,
+            Self::Between(least, most) => f64::from(least + spread(request) % (most.saturating_sub(least) + 1)),
         };
         // A token's times are whole seconds.
         let life = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default();
         TimeDelta::from_std(life).unwrap_or(TimeDelta::MAX).max(TimeDelta::seconds(1))
     }
+}
+
+/// A number that depends on the request alone (FNV-1a, then its upper half).
+#[allow(clippy::cast_possible_truncation)] // half of it is meant
+fn spread(request: &str) -> u32 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    (request.bytes().fold(0xcbf2_9ce4_8422_2325, step) >> 32) as u32
 }
 
 /// What an API grants: the words that its token is remembered by, and the life that it promises.
@@ -254,6 +265,11 @@ impl Control {
         self.ledger.revoke(token)
     }
 
+    /// Stops honouring every token that an account was issued so far.
+    pub fn revoke_all(&self, account: &str) {
+        self.ledger.revoke_all(account);
+    }
+
     /// Issues a token: asks `encode` for it, remembers it and plays the faults that tokens can have.
     /// `None`: the answer shall hold no token. The life returned is what the answer may promise, in seconds.
     pub fn issue(
@@ -264,7 +280,7 @@ impl Control {
     ) -> (Option<String>, i64) {
         let (life, ahead) = {
             let knobs = locked(&self.knobs);
-            (knobs.life.of(grant.life), knobs.clock_ahead)
+            (knobs.life.of(grant.life, grant.request), knobs.clock_ahead)
         };
         let now = Utc::now().trunc_subsecs(0);
         let fault = call.fault();
@@ -286,5 +302,18 @@ impl Control {
         };
         self.ledger.remember(&token, (now, expires_at), [grant.account, grant.request], call.number);
         (Some(token), life.num_seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_are_spread_over_what_is_asked_for_and_stay_the_same() {
+        let life = |request: &str| Life::Between(30, 120).of(Duration::from_hours(1), request).num_seconds();
+        let lives: std::collections::BTreeSet<_> = (0..1_000).map(|n| life(&format!("video {n}"))).collect();
+        assert!(lives.len() > 80 && lives.iter().all(|life| (30..=120).contains(life)), "{lives:?}");
+        assert_eq!(life("video 7"), life("video 7"));
     }
 }

@@ -73,6 +73,11 @@ impl Ledger {
         locked(&self.inner).tokens.get_mut(&fingerprint).map(|token| token.revoked = true).is_some()
     }
 
+    pub(super) fn revoke_all(&self, account: &str) {
+        let mut inner = locked(&self.inner);
+        inner.tokens.values_mut().filter(|token| *token.account == *account).for_each(|token| token.revoked = true);
+    }
+
     /// Oldest first.
     pub(super) fn tokens(&self) -> Vec<IssuedToken> {
         let mut tokens: Vec<_> = locked(&self.inner).tokens.values().cloned().collect();

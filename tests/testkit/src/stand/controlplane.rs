@@ -220,6 +220,17 @@ impl ControlPlane {
         }
     }
 
+    /// Kills etcd. Its data stay; the API server is left without them.
+    pub fn stop_etcd(&mut self) {
+        self.etcd.kill();
+    }
+
+    /// Starts etcd again and waits until the API server is ready.
+    pub async fn start_etcd(&mut self) -> Result<()> {
+        self.etcd = start_etcd(&self.binaries, &self.directory)?;
+        self.apiserver_ready().await
+    }
+
     /// Stops the API server where it stands (SIGSTOP): connections stay open and nothing answers.
     pub fn pause_apiserver(&mut self) -> Result<()> {
         self.apiserver.as_mut().context("the API server is not running")?.signal("STOP")

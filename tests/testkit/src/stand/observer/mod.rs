@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::kubeconfig::Kubeconfig;
 use record::Record;
-pub use record::{Event, Report, SecretReport, What};
+pub use record::{Event, Report, SecretReport, Stretch, What};
 
 const LABEL: &str = "app.kubernetes.io/managed-by=video-token-operator";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,6 +69,12 @@ impl Observer {
     /// What it has seen so far.
     pub fn report(&self) -> Report {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).report.clone()
+    }
+
+    /// Shows each Secret by `namespace/name` as it was last seen, and what was seen of it so far.
+    pub fn secrets(&self, mut show: impl FnMut(&str, &SecretReport)) {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.report.secrets.iter().for_each(|(name, report)| show(name, report));
     }
 
     /// Looks once more, ends and tells all.

@@ -22,6 +22,28 @@ pub struct Report {
     pub secrets: BTreeMap<String, SecretReport>,
     /// What happened, oldest first; 100,000 events at most.
     pub timeline: Vec<Event>,
+    /// Each stretch of time in which a Secret held one expired token, in the order in which they began.
+    pub stretches: Vec<Stretch>,
+}
+
+/// A stretch of time in which a Secret was seen to hold an expired token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// `namespace/name`.
+    pub secret: String,
+    /// When the token had expired.
+    pub expires_at: DateTime<Utc>,
+    /// From when it counts: the token's expiry, or the look that saw it first if that was later.
+    pub from: DateTime<Utc>,
+    /// The last look that saw it.
+    pub until: DateTime<Utc>,
+}
+
+impl Stretch {
+    /// How long it is.
+    pub fn length(&self) -> TimeDelta {
+        self.until - self.from
+    }
 }
 
 /// What was seen of one Secret.
@@ -145,6 +167,10 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 struct Trace {
     looked: Option<DateTime<Utc>>,
+    /// The look before that one.
+    before: Option<DateTime<Utc>>,
+    /// Its last stretch.
+    stretch: Option<usize>,
     version: String,
     state: Option<What>,
     previous_expired: bool,
@@ -185,6 +211,11 @@ impl Record {
             for what in judge(at, secret, truth, &mut trace, &mut report) {
                 self.note(at, &name, what);
             }
+            if let (Some(What::Expired), Some(expires_at)) = (&trace.state, report.expires_at) {
+                self.stretch(at, &name, expires_at, &mut trace);
+            } else {
+                trace.stretch = None;
+            }
             self.traces.insert(name.clone(), trace);
             self.report.secrets.insert(name.clone(), report);
             seen.insert(name);
@@ -202,6 +233,19 @@ impl Record {
             }
             self.note(at, &name, What::Gone);
         }
+    }
+
+    /// A look at `at` saw a token that had expired.
+    fn stretch(&mut self, at: DateTime<Utc>, secret: &str, expires_at: DateTime<Utc>, trace: &mut Trace) {
+        let stretches = &mut self.report.stretches;
+        let known = trace.stretch.filter(|index| stretches[*index].expires_at == expires_at);
+        let index = known.unwrap_or_else(|| {
+            let from = trace.before.map_or(at, |looked| looked.max(expires_at));
+            stretches.push(Stretch { secret: secret.to_owned(), expires_at, from, until: at });
+            stretches.len() - 1
+        });
+        stretches[index].until = at;
+        trace.stretch = Some(index);
     }
 
     fn note(&mut self, at: DateTime<Utc>, secret: &str, what: What) {
@@ -260,7 +304,7 @@ fn judge(
     if previous_expired && !trace.previous_expired {
         news.push(What::PreviousExpired);
     }
-    trace.looked = Some(at);
+    trace.before = trace.looked.replace(at);
     trace.version = secret.resource_version().unwrap_or_default();
     trace.state = state;
     trace.previous_expired = previous_expired;
@@ -321,6 +365,8 @@ mod tests {
         let seen = &record.report.secrets["n/s"];
         assert_eq!((seen.expired, seen.looks_expired), (TimeDelta::seconds(3), 2));
         assert_eq!((seen.tokens, seen.writes), (2, 2));
+        let stretch = Stretch { secret: "n/s".to_owned(), expires_at: at(10), from: at(10), until: at(13) };
+        assert_eq!(record.report.stretches, [stretch]);
         assert_eq!(seen.least_left, Some(TimeDelta::seconds(-3)));
         let what: Vec<_> = record.report.timeline.iter().map(|event| (event.at, event.what.clone())).collect();
         let expected =
@@ -338,6 +384,8 @@ mod tests {
         ]);
         let seen = &record.report.secrets["n/s"];
         assert_eq!((seen.expired, seen.tokens, seen.writes), (TimeDelta::seconds(1), 1, 2));
+        let lengths: Vec<_> = record.report.stretches.iter().map(Stretch::length).collect();
+        assert_eq!(lengths, [TimeDelta::seconds(1)]);
         assert!(record.report.timeline.iter().any(|event| event.what == What::Gone));
     }
 
