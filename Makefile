@@ -3,14 +3,14 @@
 CARGO ?= cargo
 # KEEP=1 leaves the demo running.
 KEEP ?=
-# Arguments for the bench: make bench ARGS='--objects 500'
+# Arguments for the bench and the soak: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10'
 ARGS ?=
 
 # cargo shares out its own jobs; neither it nor a build script may read ours.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz crds chart manifests tools control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak fuzz crds chart manifests tools control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -50,6 +50,11 @@ bench: needs-control-plane needs-rust control-plane ## tokens per second, writes
 fuzz: needs-rust ## each response parser and the JWT reader, 60 s each (SECONDS_EACH); finds panics
 	@$(call need,c++,a C++ compiler: the package g++ or clang)
 	@fuzz/run.sh
+
+soak: needs-control-plane needs-rust control-plane ## faults for ten minutes, and a verdict; into target/soak.json and soak.svg
+	@echo 'Building the operator and the soak.'
+	@$(CARGO) build -p video-token-operator -p testkit --bins
+	@$(CARGO) run --quiet -p testkit --bin soak -- $(ARGS)
 
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds

@@ -5,5 +5,6 @@ pub mod chart;
 pub mod emulator;
 pub mod offers;
 pub mod scene;
+pub mod soak;
 pub mod stand;
 pub mod tls;

@@ -1,0 +1,26 @@
+//! Runs the operator through faults for minutes, prints what happened and a verdict, and writes `target/soak.json` and
+//! `target/soak.svg`. Fails if a promise was broken.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use testkit::soak::{self, Options};
+
+/// Whether tokens stay fresh while everything around the operator breaks.
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let outcome = soak::run(&cli.options).await?;
+    let [json, chart] = outcome.figures.write(&outcome.chart, cli.options.out.as_deref())?;
+    writeln!(std::io::stdout(), "{}\nwritten to {} and {}", outcome.text, json.display(), chart.display())
+        .context("print the report")?;
+    Ok(if outcome.reasons.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

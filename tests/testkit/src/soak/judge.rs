@@ -1,0 +1,119 @@
+//! Brings together what the observer saw, what the emulators issued and what the harness knows, and judges it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+
+use super::ideal::{self, Cause, Issue, Story};
+use super::promise::{Life, chance};
+use super::spans::Span;
+use super::stage::Stage;
+use super::types::object_of;
+use crate::emulator::Fault;
+use crate::stand::observer::{Report, Stretch, What};
+
+/// An expired token, judged.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    pub(super) stretch: Stretch,
+    /// What type of provider issued it.
+    pub(super) type_: &'static str,
+    /// The token, and from when it could have been renewed, if it could.
+    pub(super) life: Option<Life>,
+    pub(super) chance: Option<DateTime<Utc>>,
+}
+
+/// All issues of all objects, by their causes; and the needless ones in words.
+#[derive(Debug, Default)]
+pub(super) struct Issues {
+    pub(super) tally: BTreeMap<Cause, u64>,
+    pub(super) needless: Vec<(DateTime<Utc>, String)>,
+}
+
+/// The tokens of each object, oldest first, with whether their answers were lost.
+fn ledger(stage: &Stage) -> Vec<Vec<(Life, bool)>> {
+    let mut all = vec![Vec::new(); stage.estate().objects.len()];
+    for one in &stage.types {
+        let lost: HashSet<u64> = one
+            .control()
+            .requests()
+            .iter()
+            .filter_map(|seen| {
+                let lost = matches!(seen.call.fault(), Some(Fault::CutBody | Fault::Stall(_)));
+                lost.then_some(seen.call.number)
+            })
+            .collect();
+        for token in one.control().tokens() {
+            let life = Life { issued_at: token.issued_at, expires_at: token.expires_at };
+            if let Some(tokens) = object_of(&token.request).and_then(|number| all.get_mut(number)) {
+                tokens.push((life, lost.contains(&token.call)));
+            }
+        }
+    }
+    for tokens in &mut all {
+        tokens.sort_by_key(|(life, _)| life.issued_at);
+    }
+    all
+}
+
+/// Each stretch in which a Secret held an expired token, save in a namespace that was going.
+pub(super) fn expired(stage: &Stage, report: &Report) -> Vec<Judged> {
+    let (ledger, now) = (ledger(stage), Utc::now());
+    let objects = stage.estate().objects.clone();
+    let mut judged = Vec::new();
+    for stretch in &report.stretches {
+        let Some(number) = objects.iter().position(|object| object.secret() == stretch.secret) else { continue };
+        let object = &objects[number];
+        let ended = stage.chronicle.pages().ended.iter().find(|(_, name)| *name == object.namespace).map(|(at, _)| *at);
+        if ended.is_some_and(|ended| ended <= stretch.from) {
+            continue;
+        }
+        let type_ = stage.estate().accounts[object.account].type_;
+        let life = ledger[number].iter().map(|(life, _)| *life).find(|life| life.expires_at == stretch.expires_at);
+        let well = stage.chronicle.pages().well(type_, object.account, now);
+        let chance = life.and_then(|life| chance(life, &well, stage.queue(object.account)));
+        judged.push(Judged { stretch: stretch.clone(), type_: stage.types[type_].name(), life, chance });
+    }
+    judged
+}
+
+/// Why each token was issued.
+pub(super) fn issues(stage: &Stage, report: &Report) -> Issues {
+    let now = Utc::now();
+    let objects = stage.estate().objects.clone();
+    let pages = stage.chronicle.pages();
+    let upsets: Vec<Span> = pages.upsets.iter().map(|upset| upset.span(now)).collect();
+    let seen: HashSet<(&str, DateTime<Utc>)> = report
+        .timeline
+        .iter()
+        .filter_map(|event| match event.what {
+            What::Token(Some(expires_at)) => Some((event.secret.as_str(), expires_at)),
+            _ => None,
+        })
+        .collect();
+    let mut issues = Issues::default();
+    for (object, tokens) in objects.iter().zip(ledger(stage)) {
+        let secret = object.secret();
+        let issue = |(life, answer_lost): (Life, bool)| Issue {
+            life,
+            answer_lost,
+            stored: seen.contains(&(secret.as_str(), life.expires_at)),
+        };
+        let touched = pages.touched.iter().filter(|(_, name)| *name == secret).map(|(at, _)| *at).collect();
+        let story = Story { issues: tokens.into_iter().map(issue).collect(), touched };
+        for ((cause, issue), before) in ideal::causes(&story, &upsets)
+            .zip(&story.issues)
+            .zip(std::iter::once(None).chain(story.issues.iter().map(Some)))
+        {
+            *issues.tally.entry(cause).or_default() += 1;
+            if let (Cause::Needless, Some(before)) = (cause, before) {
+                let age = (issue.life.issued_at - before.life.issued_at).num_seconds();
+                let stored = if before.stored { "stored" } else { "never stored" };
+                let life = before.life.length().num_seconds();
+                let told = format!("{secret}: needless: the token before is {age} s old of {life}, and was {stored}");
+                issues.needless.push((issue.life.issued_at, told));
+            }
+        }
+    }
+    issues
+}

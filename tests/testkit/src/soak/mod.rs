@@ -1,0 +1,238 @@
+//! `make soak`: two operators, hundreds of short-lived tokens, and faults by a schedule; afterwards a judgement.
+//!
+//! | File | What it is |
+//! |---|---|
+//! | [`schedule`] | which faults come when: a pure function of seed and length |
+//! | `types`, `stage`, `operators` | the provider types; control plane, accounts and objects; two operators behind proxies |
+//! | `play`, `watch` | plays the faults; looks each second at who leads and how the tokens are |
+//! | `chronicle`, [`spans`] | what the harness knows of the run; stretches of time |
+//! | [`promise`], [`ideal`] | the judgement, pure: was an expired token one that P01 promises never to be held; which tokens had to be issued |
+//! | `judge`, [`report`], `chart` | brings it all together; figures, text and verdict; the picture |
+//!
+//! A provider's name that stops resolving is not among the faults: the operator asks the machine's resolver, and what
+//! that knows is in the machine's files. What it comes to is a connection that fails, as with connections reset.
+
+mod chart;
+mod chronicle;
+pub mod ideal;
+mod judge;
+mod operators;
+mod play;
+pub mod promise;
+pub mod report;
+pub mod schedule;
+pub mod spans;
+mod stage;
+mod types;
+mod watch;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::stand::{Observer, ObserverOptions, operator};
+use chronicle::Sample;
+use judge::Judged;
+use report::{Figures, Outcome};
+use schedule::{Fault, schedule};
+use stage::{Object, Stage};
+
+/// What to run.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// What the schedule of faults is made from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// How long the faults and the calm after them last
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub minutes: u64,
+
+    /// How many tokens
+    #[arg(long, default_value_t = 300)]
+    pub objects: usize,
+
+    /// The operator's program [default: the one beside this program]
+    #[arg(long, env = "VTO_OPERATOR")]
+    pub operator: Option<PathBuf>,
+
+    /// Where soak.json and soak.svg go [default: cargo's target directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub out: Option<PathBuf>,
+
+    /// Where to copy the operators' logs, if anywhere
+    #[arg(long, value_name = "DIRECTORY")]
+    pub logs: Option<PathBuf>,
+}
+
+/// From one line of progress to the next.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Runs and judges.
+pub async fn run(options: &Options) -> Result<Outcome> {
+    let faults = schedule(options.seed, Duration::from_secs(options.minutes * 60));
+    for fault in &faults {
+        say(&format!("to come at {:>3} s, for {:>2} s: {}", fault.at.as_secs(), fault.lasts.as_secs(), fault.kind));
+    }
+    let binary = options.operator.clone().map_or_else(operator::binary, Ok)?;
+    if !Path::new(&binary).is_file() {
+        bail!("{} is no file: build the operator with cargo build", binary.display());
+    }
+    say(&format!("starting the control plane, the emulators and {} objects", options.objects));
+    let stage = Arc::new(Stage::set(options.objects, &binary, options.logs.clone()).await?);
+    let looked_at = stage.clone();
+    let truth = move |token: &str| {
+        looked_at.types.iter().find_map(|one| one.control().knows(token)).map(|token| token.expires_at)
+    };
+    let every = ObserverOptions { namespace: None, every: Duration::from_secs(1) };
+    let observer = Observer::start(&stage.login, every, truth)?;
+    let begun = Utc::now();
+    for (number, seat) in stage.operators.seats.iter().enumerate() {
+        seat.start(number).await?;
+    }
+    through(&stage, &observer, &faults, Duration::from_secs(options.minutes * 60)).await?;
+    conclude(options, &stage, observer, begun).await
+}
+
+/// Plays all faults and looks on, until the time is over.
+async fn through(stage: &Stage, observer: &Observer, faults: &[Fault], length: Duration) -> Result<()> {
+    let begun = Instant::now();
+    let played = async {
+        let all = stream::iter(faults).map(anyhow::Ok);
+        all.try_for_each_concurrent(None, async |fault| {
+            sleep_until(begun + fault.at).await;
+            play::play(stage, *fault).await
+        })
+        .await?;
+        sleep_until(begun + length).await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        played = played => played,
+        () = watch::looks(stage, observer) => bail!("looking on ended"),
+        told = progress(stage, begun) => told,
+    }
+}
+
+/// Says every few seconds how it goes, for as long as it is polled. Errors: an operator ended by itself.
+async fn progress(stage: &Stage, begun: Instant) -> Result<()> {
+    loop {
+        sleep(PROGRESS).await;
+        stage.operators.check().await?;
+        let ready = watch::states(stage).await.map_or_else(|_| "?".to_owned(), |(ready, ..)| ready.to_string());
+        let (sample, in_force) = {
+            let pages = stage.chronicle.pages();
+            (pages.samples.last().copied(), pages.in_force().join("; "))
+        };
+        let Sample { in_danger, expired, .. } = sample.unwrap_or(Sample { at: Utc::now(), in_danger: 0, expired: 0 });
+        let time = report::clock(TimeDelta::from_std(begun.elapsed()).unwrap_or_default());
+        say(&format!("{time}  {ready} ready, {in_danger} in danger, {expired} expired  {in_force}"));
+    }
+}
+
+/// Ends the run and judges it.
+async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: DateTime<Utc>) -> Result<Outcome> {
+    let (_, not_ready, stalled) = watch::states(stage).await.context("the state in the end")?;
+    let seen = observer.finish().await?;
+    let length = Utc::now() - begun;
+    for (number, seat) in stage.operators.seats.iter().enumerate() {
+        seat.stop().await.context("stop the operators")?;
+        stage.operators.keep_log(number).await;
+    }
+    let (expired, issues) = (judge::expired(stage, &seen), judge::issues(stage, &seen));
+    let inside = |inside: bool| {
+        let seconds = expired.iter().filter(|one| one.chance.is_some() == inside).map(|one| one.stretch.length());
+        (seconds.sum::<TimeDelta>().as_seconds_f64() * 10.0).ceil() / 10.0
+    };
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let figures = Figures {
+        seed: options.seed,
+        seconds: length.num_seconds().unsigned_abs(),
+        expired_seconds_inside_promise: inside(true),
+        expired_seconds_outside: inside(false),
+        issuances: issues.tally.values().sum(),
+        ideal_issuances: ideal::ideal(&issues.tally),
+        secret_writes: stage.operators.count(&["create", "update", "patch", "delete"], Some("secrets")),
+        status_writes: stage.operators.count(&["update", "patch"], Some("videoaccesstokens/status")),
+        api_reads: stage.operators.count(&["get", "list"], None),
+        faults: count(stage.chronicle.pages().faults.len()),
+        stalled_at_end: count(stalled.len()),
+    };
+    let mut reasons = figures.reasons();
+    if !not_ready.is_empty() {
+        reasons.push(format!("{} objects are not Ready in the end", not_ready.len()));
+    }
+    let pages = stage.chronicle.pages();
+    let mut lines = pages.notes.clone();
+    for fault in &pages.faults {
+        let lasted = fault.span(Utc::now());
+        lines.push((fault.from, format!("{} ({} s)", fault.what.1, (lasted.to - lasted.from).num_seconds())));
+    }
+    lines.extend(expired.iter().map(|one| (one.stretch.from, told(one, begun))));
+    lines.extend(issues.needless.iter().cloned());
+    let over_budget: u64 = stage.types.iter().map(|one| one.control().counters().throttled).sum();
+    let mut text = report::timeline(begun, lines);
+    for line in stalled
+        .iter()
+        .map(|one| format!("Stalled in the end: {one}"))
+        .chain(not_ready.iter().map(|one| format!("not Ready in the end: {one}")))
+    {
+        text = text + &line + "\n";
+    }
+    let passed = if reasons.is_empty() { "PASSED".to_owned() } else { format!("FAILED: {}", reasons.join("; ")) };
+    let _ = write!(
+        text,
+        "\n{} tokens issued: {}; {over_budget} calls beyond an account's budget\n{} s with an expired token inside the \
+         promise, {} outside; {} Secret writes, {} status writes, {} reads\n{passed}\n",
+        figures.issuances,
+        report::causes(&issues.tally),
+        figures.expired_seconds_inside_promise,
+        figures.expired_seconds_outside,
+        figures.secret_writes,
+        figures.status_writes,
+        figures.api_reads,
+    );
+    let title = format!("seed {}, {} objects: {passed}", options.seed, options.objects);
+    let chart = chart::draw(&pages, begun, length, &title);
+    Ok(Outcome { figures, text, chart, reasons })
+}
+
+/// An expired token, in words.
+fn told(one: &Judged, begun: DateTime<Utc>) -> String {
+    let Judged { stretch, type_, life, chance } = one;
+    let seconds = stretch.length().as_seconds_f64();
+    let life = life.map(|life| life.length().num_seconds()).unwrap_or_default();
+    let why = match chance {
+        Some(at) => format!("INSIDE THE PROMISE: it could have been renewed from {}", report::clock(*at - begun)),
+        None => "outside the promise".to_owned(),
+    };
+    format!("{}: expired for {seconds:.1} s, a token of {life} s by {type_}: {why}", stretch.secret)
+}
+
+impl Stage {
+    /// The objects in namespaces that aren't deleted.
+    fn living(&self) -> Vec<Object> {
+        let estate = self.estate();
+        estate.objects.iter().filter(|object| estate.namespaces.contains(&object.namespace)).cloned().collect()
+    }
+
+    /// Says whom a fault hits.
+    fn name_fault(&self, number: usize, whom: &str) {
+        let (kind, name) = &mut self.chronicle.pages().faults[number].what;
+        *name = format!("{kind}: {whom}");
+    }
+}
+
+/// Says on stderr what goes on.
+fn say(text: &str) {
+    // nobody reads along: then nobody misses it
+    let _ = writeln!(std::io::stderr(), "soak: {} {text}", Utc::now().format("%H:%M:%S"));
+}
