@@ -8,8 +8,8 @@ use crate::api::video_access_token::{ProviderKind, ProviderRef, VideoAccessToken
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
 use crate::issuer::Issuer;
-use crate::plan::decide::Refusal;
 use crate::plan::hash::Hash;
+use crate::plan::view::Refusal;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -10,11 +10,11 @@ use crate::api::request::{FieldError, TokenRequest};
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
-use crate::plan::decide::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::hash::{Hash, request_hash};
 use crate::plan::secret::{Subject, render_hash};
 use crate::plan::template;
+use crate::plan::view::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use chrono::TimeDelta;
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@
 use crate::api::key::ObjectKey;
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
-use crate::plan::decide::{DataView, WriteTrouble};
 use crate::plan::facts::{Failure, SecretFacts};
 use crate::plan::secret::Material;
+use crate::plan::view::{DataView, WriteTrouble};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 

@@ -94,7 +94,7 @@ fn settled(seen: &Seen, is_ready: bool, restarted_for: Option<Timestamp>) -> imp
         if memo.trouble.is_none() {
             memo.write_failures = 0;
         }
-        if memo.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::decide::DataView::Verified) {
+        if memo.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::view::DataView::Verified) {
             memo.data = None;
         }
         if version.is_some() {

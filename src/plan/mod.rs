@@ -13,3 +13,4 @@ pub mod restart;
 pub mod secret;
 pub mod status;
 pub mod template;
+pub mod view;

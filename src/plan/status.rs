@@ -1,9 +1,10 @@
 //! What the status says: from the decision and the facts to the object on the wire, and back to facts.
 
-use super::decide::{Decision, Delay, SecretView, View};
+use super::decide::{Decision, Delay};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
 use super::renewal::Renewal;
+use super::view::{SecretView, View};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
 use crate::api::wire_time;

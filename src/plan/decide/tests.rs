@@ -1,5 +1,8 @@
 use super::*;
-use crate::plan::facts::Seconds;
+use crate::api::video_access_token::RenewBefore;
+use crate::plan::facts::{Seconds, StatusFacts, Uid};
+use crate::plan::hash::Hash;
+use crate::plan::view::HeldView;
 use proptest::prelude::*;
 
 const UID: Uid = Uid(7);

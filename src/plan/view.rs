@@ -1,0 +1,156 @@
+//! What a decision sees: all that is known of an object at one moment, in the terms of the decision.
+
+use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
+use super::hash::Hash;
+use crate::api::video_access_token::RenewBefore;
+use crate::clock::Timestamp;
+use chrono::TimeDelta;
+use std::borrow::Cow;
+
+/// Why an object can't be served, and when to look again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One CamelCase word.
+    pub reason: Cow<'static, str>,
+    /// The field and the way out.
+    pub message: String,
+    /// Looked at again after this long, beside what the watches bring. `None`: only a change helps.
+    pub again: Option<TimeDelta>,
+}
+
+impl Refusal {
+    /// A refusal that only a change can lift.
+    pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), again: None }
+    }
+
+    /// Looked at again every few minutes, for what the watches can't see.
+    #[must_use]
+    pub fn again(mut self, after: TimeDelta) -> Self {
+        self.again = Some(after);
+        self
+    }
+}
+
+/// What the spec and its provider ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What is asked of the provider.
+    pub request: Hash,
+    /// How the Secret is shaped.
+    pub render: Hash,
+    /// When to renew.
+    pub renew_before: RenewBefore,
+    /// No calls.
+    pub suspend: bool,
+}
+
+/// What stands at the Secret's name.
+#[derive(Clone, Copy, Debug)]
+pub enum SecretView<'a> {
+    /// The watch knows no Secret of ours there; one metadata GET will tell.
+    Unseen,
+    /// The API server said that there is none.
+    Absent,
+    /// The API server said that one is there that isn't ours.
+    Foreign,
+    /// One that carries our annotations.
+    Known {
+        /// What its metadata says.
+        facts: &'a SecretFacts,
+        /// What is known of its data.
+        data: DataView,
+        /// The object that it was written for is gone.
+        owner_gone: bool,
+    },
+}
+
+/// What is known of a Secret's data, which no watch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataView {
+    /// As we wrote it.
+    Verified,
+    /// Another hand may have been there: one GET will tell.
+    Unverified,
+    /// The token is whole, something else isn't.
+    Altered,
+    /// The token is lost or altered.
+    Lost,
+}
+
+/// An issued token whose write isn't done.
+#[derive(Clone, Debug)]
+pub struct HeldView<'a> {
+    /// What was asked.
+    pub request: Hash,
+    /// The forced renewal that it serves.
+    pub renew_request: Option<&'a str>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// Where the object stands in the budget's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Not in it.
+    None,
+    /// Waiting since then.
+    Waiting(Timestamp),
+    /// It may call now.
+    Granted,
+    /// In the queue of an account that it no longer uses.
+    Elsewhere,
+}
+
+/// What keeps the whole account from calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What it waits for.
+    pub message: String,
+}
+
+/// A write to the Secret that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteTrouble {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What the API server said.
+    pub message: String,
+    /// No write before this.
+    pub next: Timestamp,
+    /// Only a change outside can lift it.
+    pub stalled: bool,
+}
+
+/// All that a decision sees.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The object's UID.
+    pub uid: Uid,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// The annotation that forces a renewal.
+    pub renew_requested_at: Option<&'a str>,
+    /// What its status says.
+    pub status: &'a StatusFacts,
+    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
+    pub wanted: Option<Result<Wanted, Refusal>>,
+    /// What stands at the Secret's name.
+    pub secret: SecretView<'a>,
+    /// The Secret under its former name, if it is ours.
+    pub former: Option<&'a SecretFacts>,
+    /// An issued token whose write isn't done.
+    pub held: Option<HeldView<'a>>,
+    /// The last failed attempt that still counts.
+    pub failure: Option<&'a Failure>,
+    /// Where it stands in the budget's queue.
+    pub turn: Turn,
+    /// What keeps the whole account from calling.
+    pub hindrance: Option<Hindrance>,
+    /// A write that failed.
+    pub trouble: Option<&'a WriteTrouble>,
+}
