@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::{env, fs};
-use testkit::chart::{folder, manifests, values};
+use testkit::chart::{folder, manifests, reference, values};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,6 +42,11 @@ fn the_readmes_table_is_that_of_the_values() {
     let readme = folder().join("README.md");
     let table = values::table(&fs::read_to_string(folder().join("values.yaml")).unwrap()).unwrap();
     holds(&readme, &values::replaced(&fs::read_to_string(&readme).unwrap(), "values", &table).unwrap());
+}
+
+#[test]
+fn the_reference_is_that_of_the_crds() {
+    holds(&repository().join("docs/reference.md"), &reference::markdown().unwrap());
 }
 
 #[test]

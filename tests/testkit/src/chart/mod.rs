@@ -2,6 +2,7 @@
 //! tables and manifests that are made from it.
 
 pub mod manifests;
+pub mod reference;
 pub mod schemas;
 pub mod values;
 
