@@ -77,7 +77,7 @@ impl Account {
             && self.queue.is_empty()
             && self.calls.is_empty()
             && self.spent.is_empty()
-            && self.throttle.until(now.mono).is_none()
+            && self.throttle.until(now.mono, None).is_none()
             && self.locked_until(now.mono).is_none()
     }
 
@@ -127,7 +127,7 @@ impl Account {
         let need = self.time_for_all();
         self.queue.promote(now.wall, need);
 
-        let stopped_until = self.throttle.until(now.mono).max(self.locked_until(now.mono).map(|(until, _)| until));
+        let stopped_until = self.throttled_until(now).max(self.locked_until(now.mono).map(|(until, _)| until));
         let slot = if self.calls.len() < self.slots() { Opening::Now } else { Opening::Event };
         let window = |reserved| self.spent.opening(&self.limits, self.calls.len(), reserved);
         let window = if self.queue.nothing_is_urgent() {
@@ -187,7 +187,7 @@ impl Account {
     pub(super) fn state(&self, now: Now) -> AccountState {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now.mono));
         AccountState {
-            throttled_for: left(self.throttle.until(now.mono)),
+            throttled_for: left(self.throttled_until(now)),
             locked_for: left(self.locked_until(now.mono).map(|(until, _)| until)),
             lock: self.locked_until(now.mono).map(|(_, lock)| lock),
             waiting: self.queue.len(),
@@ -219,6 +219,10 @@ impl Account {
     /// Calls at once: one while the credential is not proven, or after a throttle until another answer came.
     fn slots(&self) -> usize {
         if self.credential.proven && !self.throttle.is_probing() { self.limits.slots() } else { 1 }
+    }
+
+    fn throttled_until(&self, now: Now) -> Option<Instant> {
+        self.throttle.until(now.mono, self.queue.shortest_life(now.wall))
     }
 
     fn locked_until(&self, now: Instant) -> Option<(Instant, Lock)> {

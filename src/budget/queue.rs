@@ -4,7 +4,7 @@ use super::lane::{Lane, Place};
 use crate::api::key::ObjectKey;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -45,6 +45,8 @@ pub(super) struct Queue {
     by_urgent_at: BTreeMap<(Timestamp, u64), ObjectKey>,
     /// The second class by `expires_at`.
     by_expiry: BTreeMap<(Timestamp, u64), ObjectKey>,
+    /// When the tokens of both classes end, with the numbers of their entries.
+    ends: BTreeSet<(Timestamp, u64)>,
     urgent_in_a_row: u32,
 }
 
@@ -59,6 +61,12 @@ impl Queue {
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<&Entry> {
         self.entries.get(key).map(|(entry, _)| entry)
+    }
+
+    /// How long the token that ends next, of those that live, still has.
+    pub(super) fn shortest_life(&self, wall: Timestamp) -> Option<Duration> {
+        let (end, _) = self.ends.range((wall, u64::MAX)..).next()?;
+        (*end - wall).to_std().ok()
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
@@ -76,6 +84,7 @@ impl Queue {
         }
         if let Some((old, urgent)) = old {
             self.unlist(&old);
+            self.end_is_gone(&old);
             if urgent {
                 self.urgent.remove(&key, old.place());
             } else if !in_lane {
@@ -86,12 +95,14 @@ impl Queue {
             self.by_urgent_at.insert((at, entry.seq), key.clone());
         }
         if let Some(at) = entry.expires_at {
+            self.ends.insert((at, entry.seq));
             self.by_expiry.insert((at, entry.seq), key);
         }
     }
 
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
         let (entry, urgent) = self.entries.remove(key)?;
+        self.end_is_gone(&entry);
         if urgent {
             self.urgent.remove(key, entry.place());
         } else {
@@ -145,6 +156,7 @@ impl Queue {
             self.urgent.pop()?
         };
         let (entry, urgent) = self.entries.remove(&key)?;
+        self.end_is_gone(&entry);
         if !urgent {
             self.unlist(&entry);
         }
@@ -162,6 +174,12 @@ impl Queue {
 
     fn second_lane(&mut self, entry: &Entry) -> &mut Lane {
         if entry.leads() { &mut self.first } else { &mut self.rest }
+    }
+
+    fn end_is_gone(&mut self, entry: &Entry) {
+        if let Some(at) = entry.expires_at {
+            self.ends.remove(&(at, entry.seq));
+        }
     }
 
     /// Drops an entry from the indexes of what may yet become urgent.

@@ -12,7 +12,10 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// The throttle of one account. Calls are numbered in the order of their grants.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    until: Option<Instant>,
+    /// The provider asked for it.
+    wished: Option<Instant>,
+    /// We chose it, since the provider said nothing: from when to when.
+    chosen: Option<(Instant, Instant)>,
     /// The last back-off that we chose ourselves.
     back_off: Option<Duration>,
     /// The last call granted when the provider last said stop: only a later one tells anything new.
@@ -24,12 +27,15 @@ pub(super) struct Throttle {
 impl Throttle {
     /// The provider throttled call number `call`; `last_call` is the youngest that was granted.
     pub(super) fn said_stop(&mut self, call: u64, last_call: u64, retry_after: Option<Duration>, now: Instant) {
-        let wait = match retry_after {
-            Some(wait) if !wait.is_zero() => wait.min(LONGEST),
-            _ => self.next_back_off(call),
-        };
-        let until = after(now, wait);
-        self.until = Some(self.until.map_or(until, |known| known.max(until)));
+        match retry_after {
+            Some(wait) if !wait.is_zero() => self.wished = self.wished.max(Some(after(now, wait.min(LONGEST)))),
+            _ => {
+                let until = after(now, self.next_back_off(call));
+                if self.chosen.is_none_or(|(_, known)| known < until) {
+                    self.chosen = Some((now, until));
+                }
+            }
+        }
         self.last_call = last_call;
         self.probing = true;
     }
@@ -49,9 +55,14 @@ impl Throttle {
         self.probing
     }
 
-    /// The account is stopped until then, if that is still ahead.
-    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+    /// The account is stopped until then, if that is still ahead. A wait of our own choice ends when a quarter of the
+    /// time is over that the shortest-lived waiting token had when it began; `life` is what that token has left now.
+    pub(super) fn until(&self, now: Instant, life: Option<Duration>) -> Option<Instant> {
+        let chosen = self.chosen.map(|(since, until)| {
+            let had = life.map(|life| life + now.saturating_duration_since(since));
+            had.map_or(until, |had| until.min(after(since, (had / 4).max(FIRST_BACK_OFF))))
+        });
+        self.wished.max(chosen).filter(|until| *until > now)
     }
 
     /// Doubles once per probe: answers to calls that were already under way don't count again.

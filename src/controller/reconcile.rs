@@ -470,16 +470,15 @@ fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now) {
     }
     context.turns.finish(key, outcome, now);
     let state = context.turns.state(&account.key, now);
+    let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
     let next = match state.locked_for.max(state.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok()) {
         // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
         Some(wait) if of_account => {
             context.report_soon(&account.of);
-            now.wall + wait
+            let longest = backoff::longest(expires_at, now.wall).filter(|_| error.retry_after.is_none());
+            now.wall + longest.filter(|_| class == Class::Throttled).map_or(wait, |longest| wait.min(longest))
         }
-        _ => {
-            let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
-            backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0)
-        }
+        _ => backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0),
     };
     tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");

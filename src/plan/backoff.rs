@@ -20,18 +20,24 @@ pub fn next_attempt(
     now: Timestamp,
     uid: u128,
 ) -> Timestamp {
-    let (first, longest) = match class {
+    let (first, last) = match class {
         Class::Transient | Class::Throttled => (TimeDelta::seconds(1), TimeDelta::minutes(5)),
         Class::Configuration | Class::Denied => (TimeDelta::minutes(1), TimeDelta::minutes(30)),
         Class::Credential => (TimeDelta::minutes(15), TimeDelta::minutes(15)),
     };
     let doubled = first * 2i32.pow(attempts.saturating_sub(1).min(12));
-    let mut wait = jitter(doubled.min(longest), attempts, uid);
-    if let Some(left) = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero()) {
-        wait = wait.min((left / 4).max(TimeDelta::seconds(1)));
+    let mut wait = jitter(doubled.min(last), attempts, uid);
+    if let Some(longest) = longest(expires_at, now) {
+        wait = wait.min(longest);
     }
     let wish = TimeDelta::from_std(retry_after.unwrap_or_default().min(LONGEST_WISH)).unwrap_or_default();
     now + wait.max(wish)
+}
+
+/// The longest wait of our own choice while a token lives: a quarter of the time that it has left, a second at least.
+pub fn longest(expires_at: Option<Timestamp>, now: Timestamp) -> Option<TimeDelta> {
+    let left = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero());
+    left.map(|left| (left / 4).max(TimeDelta::seconds(1)))
 }
 
 /// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s.

@@ -34,6 +34,36 @@ fn p07_back_off_doubles_from_a_second_to_five_minutes_and_ends_with_a_token() {
 }
 
 #[test]
+fn p07_while_a_token_lives_a_back_off_takes_no_more_than_a_quarter_of_its_time() {
+    // seconds that the tokens have left; the wait that the sixth throttle in a row chooses (32 s), in ms
+    let cases: [(&[u64], u64); 6] =
+        [(&[1000], 32_000), (&[40], 10_000), (&[1000, 20, 60], 5_000), (&[2], 1_000), (&[], 32_000), (&[0], 32_000)];
+    for (left, wait) in cases {
+        let mut world = World::proven(&limits(&[], 4));
+        bulk(&mut world, 50);
+        for wait in [1, 2, 4, 8, 16] {
+            call(&mut world, Outcome::Throttled { retry_after: None });
+            world.at += secs(wait);
+        }
+        call(&mut world, Outcome::Throttled { retry_after: None });
+        for (number, left) in left.iter().enumerate() {
+            world.ask("a", &format!("ns/alive{number}"), false, Some(secs(*left)), Some(Duration::ZERO));
+        }
+        assert_eq!(state(&world).throttled_for, Some(millis(wait)), "{left:?}");
+        assert!(world.budgets.grant(world.now(), 9).is_empty(), "{left:?}");
+        assert_eq!(world.budgets.next_grant_in(world.now()), Some(millis(wait)), "{left:?}");
+        world.at += millis(wait);
+        assert_eq!(world.budgets.grant(world.now(), 10).len(), 1, "{left:?}: one asks first");
+    }
+    // what the provider asks for is honoured whatever lives
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    world.ask("a", "ns/alive", false, Some(secs(20)), None);
+    call(&mut world, Outcome::Throttled { retry_after: Some(secs(60)) });
+    assert_eq!(state(&world).throttled_for, Some(secs(60)));
+}
+
+#[test]
 fn p07_answers_to_calls_already_under_way_neither_double_the_back_off_nor_end_it() {
     let mut world = World::proven(&limits(&[], 4));
     bulk(&mut world, 50);
