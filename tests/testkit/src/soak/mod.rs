@@ -44,6 +44,7 @@ use judge::Judged;
 use report::{Figures, Outcome};
 use schedule::{Fault, schedule};
 use stage::{Object, Stage};
+use watch::States;
 
 /// What to run.
 #[derive(Args, Clone, Debug)]
@@ -127,7 +128,7 @@ async fn progress(stage: &Stage, begun: Instant) -> Result<()> {
     loop {
         sleep(PROGRESS).await;
         stage.operators.check().await?;
-        let ready = watch::states(stage).await.map_or_else(|_| "?".to_owned(), |(ready, ..)| ready.to_string());
+        let ready = watch::states(stage).await.map_or_else(|_| "?".to_owned(), |states| states.ready.to_string());
         let (sample, in_force) = {
             let pages = stage.chronicle.pages();
             (pages.samples.last().copied(), pages.in_force().join("; "))
@@ -140,7 +141,7 @@ async fn progress(stage: &Stage, begun: Instant) -> Result<()> {
 
 /// Ends the run and judges it.
 async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: DateTime<Utc>) -> Result<Outcome> {
-    let (_, not_ready, stalled) = watch::states(stage).await.context("the state in the end")?;
+    let States { not_ready, barred, stalled, .. } = watch::states(stage).await.context("the state in the end")?;
     let seen = observer.finish().await?;
     let length = Utc::now() - begun;
     for (number, seat) in stage.operators.seats.iter().enumerate() {
@@ -180,12 +181,10 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     lines.extend(issues.needless.iter().cloned());
     let over_budget: u64 = stage.types.iter().map(|one| one.control().counters().throttled).sum();
     let mut text = report::timeline(begun, lines);
-    for line in stalled
-        .iter()
-        .map(|one| format!("Stalled in the end: {one}"))
-        .chain(not_ready.iter().map(|one| format!("not Ready in the end: {one}")))
-    {
-        text = text + &line + "\n";
+    for (what, which) in [("Stalled", &stalled), ("not Ready", &not_ready), ("not Ready, as promised", &barred)] {
+        for one in which {
+            let _ = writeln!(text, "{what} in the end: {one}");
+        }
     }
     let passed = if reasons.is_empty() { "PASSED".to_owned() } else { format!("FAILED: {}", reasons.join("; ")) };
     let _ = write!(

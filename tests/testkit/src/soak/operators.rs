@@ -116,7 +116,8 @@ impl Operators {
         let holder = holder.split_once('_').map_or(holder, |(pod, _)| pod);
         self.seats.iter().enumerate().find_map(|(seat, one)| {
             let state = one.state();
-            (state.pod == holder && !state.cut_off).then(|| (seat, state.pod.clone()))
+            let leads = !holder.is_empty() && state.pod == holder && !state.cut_off;
+            leads.then(|| (seat, state.pod.clone()))
         })
     }
 

@@ -7,8 +7,8 @@ use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -17,6 +17,7 @@ use super::stage::Stage;
 use super::types::object_of;
 use crate::stand::Observer;
 use crate::stand::controlplane::OPERATOR;
+use crate::stand::wait::condition;
 
 /// A look that takes longer has seen nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -83,24 +84,32 @@ fn lives(stage: &Stage) -> HashMap<usize, TimeDelta> {
     tokens.filter_map(|token| Some((object_of(&token.request)?, token.expires_at - token.issued_at))).collect()
 }
 
-/// How many objects are Ready, and the names of those that are not, and that are Stalled.
-pub(super) async fn states(stage: &Stage) -> Result<(usize, Vec<String>, Vec<String>)> {
-    let (mut ready, mut others, mut stalled) = (0, Vec::new(), Vec::new());
+/// How the objects are; what isn't Ready by name and reason.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    pub(super) ready: usize,
+    pub(super) not_ready: Vec<String>,
+    /// Not Ready as P07 promises: a user's logins are used up, which lasts for 15 min.
+    pub(super) barred: Vec<String>,
+    pub(super) stalled: Vec<String>,
+}
+
+/// How the objects are at this moment, save those that are going.
+pub(super) async fn states(stage: &Stage) -> Result<States> {
+    let mut states = States::default();
     for object in stage.all_tokens().await?.into_iter().filter(|object| object.metadata.deletion_timestamp.is_none()) {
-        let told = |kind: &str| crate::stand::wait::condition(&object, kind);
-        let name = |why: String| {
-            let metadata = &object.metadata;
-            let [namespace, name] = [&metadata.namespace, &metadata.name].map(|part| part.clone().unwrap_or_default());
-            format!("{namespace}/{name}: {why}")
-        };
-        if let Some(told) = told("Stalled").filter(|told| told.status == "True") {
-            stalled.push(name(format!("{}: {}", told.reason, told.message)));
+        let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+        if let Some(told) = condition(&object, "Stalled").filter(|told| told.status == "True") {
+            states.stalled.push(format!("{name}: {}: {}", told.reason, told.message));
         }
-        match told("Ready") {
-            Some(told) if told.status == "True" => ready += 1,
-            Some(told) => others.push(name(format!("{}: {}", told.reason, told.message))),
-            None => others.push(name("no status".to_owned())),
+        let ready = condition(&object, "Ready");
+        if ready.as_ref().is_some_and(|told| told.status == "True") {
+            states.ready += 1;
+            continue;
         }
+        let told = ready.map_or_else(|| "no status".to_owned(), |told| format!("{}: {}", told.reason, told.message));
+        let list = if told.starts_with("LoginsUsedUp") { &mut states.barred } else { &mut states.not_ready };
+        list.push(format!("{name}: {told}"));
     }
-    Ok((ready, others, stalled))
+    Ok(states)
 }
