@@ -44,6 +44,17 @@ impl Default for SecretSpec {
     }
 }
 
+impl SecretSpec {
+    /// The names of the plain keys.
+    pub fn plain_keys(&self) -> impl Iterator<Item = &str> {
+        let keys = &self.keys;
+        [Some(&keys.token), Some(&keys.expires_at), keys.previous_token.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+}
+
 fn opaque() -> String {
     "Opaque".into()
 }

@@ -31,6 +31,9 @@ pub(super) enum ApplyError {
     /// Another hand made the Secret immutable.
     #[error("the Secret is immutable")]
     Immutable,
+    /// What the spec asks for can't be made with this token; nothing was sent.
+    #[error("{0}")]
+    Misshapen(String),
     /// The API server takes writes, but not this one.
     #[error("the API server refuses it: {0}")]
     Refused(String),
@@ -54,7 +57,7 @@ impl ApplyError {
             404 => Self::Gone(message),
             403 if message.contains("being terminated") => Self::Gone(message),
             500 if message.contains("typed live object") => Self::Unfit(message),
-            422 if message.contains("immutable") => Self::Immutable,
+            422 if message.contains("`immutable` is set") => Self::Immutable,
             code @ 400..=499 if code != 429 && code != 408 => Self::Refused(message),
             code => Self::Unavailable(format!("{code} {message}")),
         }

@@ -12,8 +12,7 @@ use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::hash::{Hash, request_hash};
-use crate::plan::secret::{Subject, render_hash};
-use crate::plan::template;
+use crate::plan::secret::{self, Subject, render_hash};
 use crate::plan::view::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use chrono::TimeDelta;
 use std::sync::Arc;
@@ -123,8 +122,7 @@ impl Seen {
             .and(workloads)
             .and_then(|_| spec.request(&account.spec).map_err(|error| unfit(&error)))
             .and_then(|request| {
-                let template = spec.secret.template.as_ref();
-                template.map_or(Ok(()), |t| template::check(&t.data)).map_err(|error| unfit(&error))?;
+                secret::check(&spec.secret).map_err(|error| unfit(&error))?;
                 Ok(Wanted {
                     request: request_hash(self.request.insert(request)),
                     render: render_hash(&spec.secret),

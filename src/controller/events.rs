@@ -31,7 +31,11 @@ pub(super) async fn transitions(context: &Context, seen: &Seen, status: &VideoAc
         publish(context, seen, EventType::Warning, "Expired", "Renew", note("Ready")).await;
     }
     let well = !failing && !holds("Stalled") && holds("Ready");
-    if well && (was_failing || was_stalled == Some(true)) {
+    // not ready since the token's end, and not since before, as one is that another hand changed
+    let was_expired = was_ready == Some(false)
+        && before.expires_at.time().is_some()
+        && before.expires_at <= before.conditions[0].since;
+    if well && (was_failing || was_stalled == Some(true) || was_expired) {
         publish(context, seen, EventType::Normal, "Recovered", "Issue", note("Ready")).await;
     }
     if seen.memo.repaired && holds("Ready") {

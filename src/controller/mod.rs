@@ -181,6 +181,15 @@ impl Context {
         }
     }
 
+    /// The API server said that the Secret is gone. The watch will tell nothing new then, so whoever waits for the name
+    /// is woken here.
+    fn secret_gone(&self, secret: &ObjectKey) {
+        self.secrets.forget(secret);
+        for key in self.tokens.claimants(secret) {
+            self.wake(&key);
+        }
+    }
+
     /// Looks at the object again after this long.
     fn look_again(&self, key: &ObjectKey, after: TimeDelta) {
         if self.lease.is_leader() {

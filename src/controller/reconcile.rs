@@ -16,7 +16,7 @@ use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
 use crate::plan::decide::{Act, Cause, Decision, decide};
 use crate::plan::facts::{Failure, SecretFacts};
-use crate::plan::secret::{Guard, Material, Previous, Verdict, inspect, recorded_issue, shape};
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, recorded_issue, shape};
 use crate::plan::view::{DataView, WriteTrouble};
 use chrono::{SubsecRound, TimeDelta};
 use futures::FutureExt;
@@ -156,13 +156,14 @@ fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
 
 /// One GET: did another hand change the data?
 async fn look_inside(context: &Context, seen: &Seen) {
-    let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
-    let data = match verdict {
-        Verdict::Intact(_) => DataView::Verified,
-        Verdict::Altered(_) => DataView::Altered,
-        Verdict::Lost => DataView::Lost,
+    let Some((facts, verdict, fixed)) = read(context, seen, &seen.secret_key).await else { return };
+    let data = match (fixed, &verdict) {
+        (Some(fixed), _) => DataView::Fixed(fixed),
+        (None, Verdict::Intact(_)) => DataView::Verified,
+        (None, Verdict::Altered(_) | Verdict::Outdated(_)) => DataView::Altered,
+        (None, Verdict::Lost) => DataView::Lost,
     };
-    let repaired = data != DataView::Verified;
+    let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
     context.memos.change(&seen.token.key, |memo| {
         memo.data = Some((facts.resource_version, data));
         memo.repaired |= repaired;
@@ -170,17 +171,17 @@ async fn look_inside(context: &Context, seen: &Seen) {
 }
 
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
-async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(SecretFacts, Verdict)> {
+async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(SecretFacts, Verdict, Option<Fixed>)> {
     let spec = seen.spec.as_ref()?;
     match context.applier.read(key).await {
         Ok(Some(secret)) => {
             let facts = crate::plan::facts::secret_facts(&secret.metadata);
             let verdict = inspect(&secret, &facts, seen.subject(spec));
             context.secrets.learn(key, facts.clone());
-            Some((facts, verdict))
+            Some((facts, verdict, fixed(&secret, &spec.secret)))
         }
         Ok(None) => {
-            context.secrets.forget(key);
+            context.secret_gone(key);
             context.memos.change(&seen.token.key, |memo| memo.probe = None);
             None
         }
@@ -193,9 +194,9 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(Secret
 
 /// Writes the Secret anew from the token that it holds.
 async fn render(context: &Context, seen: &Seen) {
-    let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
+    let Some((facts, verdict, _)) = read(context, seen, &seen.secret_key).await else { return };
     match verdict {
-        Verdict::Intact(mut material) | Verdict::Altered(mut material) => {
+        Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
             let now = clock::now().wall;
             material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
             write(context, seen, &material, Some(&facts)).await;
@@ -211,11 +212,11 @@ async fn render(context: &Context, seen: &Seen) {
 async fn move_here(context: &Context, seen: &Seen) {
     let Some((former, _)) = &seen.former else { return };
     match read(context, seen, former).await {
-        Some((_, Verdict::Intact(material) | Verdict::Altered(material))) => {
+        Some((_, Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material), _)) => {
             write(context, seen, &material, None).await;
         }
         // nothing to move: without its facts the next decision issues
-        Some((_, Verdict::Lost)) => context.secrets.forget(former),
+        Some((_, Verdict::Lost, _)) => context.secrets.forget(former),
         None => {}
     }
 }
@@ -223,11 +224,11 @@ async fn move_here(context: &Context, seen: &Seen) {
 async fn remove_former(context: &Context, seen: &Seen) {
     let Some((key, facts)) = &seen.former else { return };
     match context.applier.delete_secret(key, facts).await {
-        Ok(()) => context.secrets.forget(key),
+        Ok(()) => context.secret_gone(key),
         // another hand changed it: its watch event or the next look decides again
         Err(ApplyError::Conflict) => match context.applier.probe(key).await {
             Ok(Some(facts)) => context.secrets.learn(key, facts),
-            Ok(None) => context.secrets.forget(key),
+            Ok(None) => context.secret_gone(key),
             Err(error) => trouble(context, seen, &error),
         },
         Err(error) => trouble(context, seen, &error),
@@ -241,8 +242,8 @@ async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
     let mut material = held.material.clone();
     if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
-        let Some((facts, verdict)) = read(context, seen, &seen.secret_key).await else { return };
-        if let Verdict::Intact(before) | Verdict::Altered(before) = verdict {
+        let Some((facts, verdict, _)) = read(context, seen, &seen.secret_key).await else { return };
+        if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
             material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
                 .then_some(Previous { token: before.token, expires_at: before.expires_at });
         }
@@ -269,7 +270,7 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
     let shape = match shape(seen.subject(spec), material) {
         Ok(shape) => shape,
         Err(error) => {
-            let trouble = ApplyError::Refused(error.to_string());
+            let trouble = ApplyError::Misshapen(error.to_string());
             self::trouble(context, seen, &trouble);
             return false;
         }
@@ -321,6 +322,7 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
     let now = clock::now().wall;
     let (reason, stalled, again) = match error {
         ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
+        ApplyError::Misshapen(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
         ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
         ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
         ApplyError::Conflict | ApplyError::Unfit(_) | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),

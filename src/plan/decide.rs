@@ -4,6 +4,7 @@
 
 use super::facts::{Failure, SecretFacts};
 use super::renewal::{self, Renewal};
+use super::secret::Fixed;
 use super::view::{DataView, Refusal, SecretView, Turn, View, Wanted, WriteTrouble};
 use crate::api::wire_time;
 use crate::clock::Timestamp;
@@ -109,7 +110,10 @@ pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
         Ok(own) => own,
         Err(Obstacle::Refused(refusal)) => return refuse(view, decision, refusal, now),
         Err(Obstacle::Look(act)) if !wanted.suspend => return attempt(view, decision, act, now),
-        Err(Obstacle::Look(_)) => None,
+        Err(Obstacle::Look(_)) => {
+            decision.wake = expiry(view, now);
+            return leave_queue(view, decision);
+        }
     };
     let life = own.as_ref().and_then(|own| own.facts.life());
     decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
@@ -155,8 +159,10 @@ fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<Own<'a>>, O
             Refusal::new("SecretTerminating", "the Secret is being deleted: a new one is written when it is gone");
         return Err(Obstacle::Refused(waits.again(TimeDelta::seconds(30))));
     }
-    if data == DataView::Unverified {
-        return Err(Obstacle::Look(Act::Inspect));
+    match data {
+        DataView::Unverified => return Err(Obstacle::Look(Act::Inspect)),
+        DataView::Fixed(fixed) => return Err(Obstacle::Refused(immovable(fixed))),
+        DataView::Verified | DataView::Altered | DataView::Lost => {}
     }
     Ok(Some(Own { facts, data, adopted: !ours }))
 }
@@ -168,6 +174,21 @@ fn foreign() -> Refusal {
          choose another name, or delete that Secret",
     )
     .again(TimeDelta::minutes(3))
+}
+
+/// A token that couldn't be stored isn't asked for.
+fn immovable(fixed: Fixed) -> Refusal {
+    match fixed {
+        Fixed::Immutable => Refusal::new(
+            "SecretImmutable",
+            "spec.secret.name: that Secret was made immutable: delete it, or choose another name",
+        ),
+        Fixed::OtherType => Refusal::new(
+            "SecretTypeDiffers",
+            "spec.secret.type: the Secret of that name has another type, and a type can't change: delete it, or choose \
+             another name",
+        ),
+    }
 }
 
 /// Whether a token must be issued, and why.
@@ -341,16 +362,18 @@ fn troubled(view: &View<'_>, mut decision: Decision, trouble: &WriteTrouble) -> 
 
 /// Nothing is issued and nothing written; the token at hand lives on until it expires.
 fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
-    if let SecretView::Known { facts, .. } = view.secret
-        && facts.owner == Some(view.uid)
-    {
-        decision.wake = facts.expires_at.time().filter(|expires| *expires > now);
-    }
+    decision.wake = expiry(view, now);
     if let Some(again) = refusal.again {
         soonest(&mut decision.wake, now + again);
     }
     decision.refusal = Some(refusal);
     leave_queue(view, decision)
+}
+
+/// When the token in a Secret of ours expires, if it lives.
+fn expiry(view: &View<'_>, now: Timestamp) -> Option<Timestamp> {
+    let SecretView::Known { facts, .. } = view.secret else { return None };
+    facts.expires_at.time().filter(|expires| facts.owner == Some(view.uid) && now < *expires)
 }
 
 fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {

@@ -1,5 +1,12 @@
 //! What the Secret looks like, and whether one that was read still looks so.
 
+mod fit;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+
+pub use fit::check;
+
 use super::facts::{HASHED, Seconds, SecretFacts};
 use super::hash::Hash;
 use super::template::{self, Variables};
@@ -220,6 +227,9 @@ impl Shape {
                 .data
                 .iter()
                 .all(|(key, value)| data(key).is_some_and(|there| there.0 == value.expose_secret().as_bytes()))
+            && self.owner.as_ref().is_none_or(|ours| {
+                secret.metadata.owner_references.iter().flatten().any(|owner| ours["uid"] == *owner.uid)
+            })
     }
 }
 
@@ -228,31 +238,68 @@ impl Shape {
 pub enum Verdict {
     /// As we would write it.
     Intact(Material),
-    /// The token is whole, something else isn't, or it is to be shaped otherwise.
+    /// The token is whole, and something else isn't: another hand was there.
     Altered(Material),
+    /// All is as it was written, for another spec than today's or another object than this one.
+    Outdated(Material),
     /// The token is lost or altered.
     Lost,
 }
 
 /// Reads a Secret and tells what another hand did to it (P09).
 ///
-/// The token is trusted when the content hash holds over all that is there, or over what we would write from it.
+/// The token is trusted when the content hash holds over what we would write from it, or over what is there.
 pub fn inspect(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Verdict {
     let Some(material) = material(secret, facts, subject) else { return Verdict::Lost };
-    let Ok(shape) = shape(subject, &material) else { return Verdict::Lost };
-    let none = BTreeMap::new();
-    let there = content_hash(
-        secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice())),
-        secret.metadata.annotations.as_ref().unwrap_or(&none),
-    );
-    let whole = facts.content == Some(there);
-    if facts.content == Some(shape.content) && shape.stands_in(secret) {
-        Verdict::Intact(material)
-    } else if whole || facts.content == Some(shape.content) {
-        Verdict::Altered(material)
-    } else {
-        Verdict::Lost
+    // a spec that can't be shaped with this token says nothing against the token
+    let shape = shape(subject, &material).ok();
+    let ours = shape.as_ref().is_some_and(|shape| facts.content == Some(shape.content));
+    match shape {
+        Some(shape) if ours && shape.stands_in(secret) => Verdict::Intact(material),
+        _ if ours => Verdict::Altered(material),
+        _ if is_as_written(secret, facts) => Verdict::Outdated(material),
+        _ => Verdict::Lost,
     }
+}
+
+/// Does the content hash hold over all that is there, or over the keys that the API server knows for ours? Another hand
+/// may have added keys of its own.
+fn is_as_written(secret: &Secret, facts: &SecretFacts) -> bool {
+    let none = BTreeMap::new();
+    let annotations = secret.metadata.annotations.as_ref().unwrap_or(&none);
+    let over = |counts: &dyn Fn(&str) -> bool| {
+        let data = secret.data.iter().flatten().filter(|(key, _)| counts(key));
+        content_hash(data.map(|(key, value)| (key.as_str(), value.0.as_slice())), annotations)
+    };
+    let applied = applied_fields(secret);
+    let is_ours = |key: &str| applied.is_some_and(|fields| fields.contains_key(&format!("f:{key}")));
+    facts.content.is_some_and(|content| content == over(&|_| true) || content == over(&is_ours))
+}
+
+/// The keys that we applied last and no other hand has changed since, as server-side apply keeps them: `f:` and the key.
+fn applied_fields(secret: &Secret) -> Option<&serde_json::Map<String, Value>> {
+    let managed = secret.metadata.managed_fields.iter().flatten();
+    let mut ours = managed.filter(|entry| {
+        entry.manager.as_deref() == Some(names::OPERATOR) && entry.operation.as_deref() == Some("Apply")
+    });
+    ours.find_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object())
+}
+
+/// Why a Secret takes no write of ours, whatever is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// Another hand made it immutable.
+    Immutable,
+    /// It has another type than the spec's, and a type can't change.
+    OtherType,
+}
+
+/// Tells whether a Secret that was read whole can be written to at all.
+pub fn fixed(secret: &Secret, spec: &SecretSpec) -> Option<Fixed> {
+    if secret.immutable == Some(true) {
+        return Some(Fixed::Immutable);
+    }
+    (secret.type_.as_deref().unwrap_or("Opaque") != spec.type_).then_some(Fixed::OtherType)
 }
 
 /// The token and its record as a Secret holds them; `None` when any part is missing.
@@ -275,7 +322,3 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
         previous,
     })
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
-mod tests;

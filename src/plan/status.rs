@@ -4,7 +4,7 @@ use super::decide::{Decision, Delay};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
 use super::renewal::Renewal;
-use super::view::{SecretView, View};
+use super::view::{DataView, SecretView, View};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
 use crate::api::wire_time;
@@ -74,7 +74,7 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
         conditions: conditions.collect(),
         provider: told.provider.clone(),
         secret_name: Some(told.secret_name.to_owned()),
-        secret_resource_version: facts.map(|facts| facts.resource_version.to_string()),
+        secret_resource_version: seen_whole(view).map(|version| version.to_string()),
         issued_at: facts.and_then(|facts| facts.issued_at.time()),
         expires_at: facts.and_then(|facts| facts.expires_at.time()),
         renew_at: decision.renewal.map(|renewal| renewal.due),
@@ -94,13 +94,19 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
 
 /// True while the Secret holds a token that was asked for like this and lives.
 fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) -> Says {
-    let live = match view.secret {
-        SecretView::Known { facts, .. } if facts.owner == Some(view.uid) => facts.life(),
-        _ => None,
+    let (live, lost) = match view.secret {
+        SecretView::Known { facts, data, .. } if facts.owner == Some(view.uid) => {
+            (facts.life(), data == DataView::Lost)
+        }
+        _ => (None, false),
     };
-    let Some((_, expires)) = live else {
-        let (reason, message) =
-            blocked(decision).unwrap_or(("Pending".into(), "the first token is being issued".into()));
+    let Some((_, expires)) = live.filter(|_| !lost) else {
+        let (reason, message) = match blocked(decision) {
+            Some(said) => said,
+            None if is_suspended(view) => ("Suspended".into(), "spec.suspend is true: no token is asked for".into()),
+            None if lost => ("TokenLost".into(), "another hand changed the token: the next is being issued".into()),
+            None => ("Pending".into(), "the first token is being issued".into()),
+        };
         return Says::new(false, reason, message);
     };
     if now >= expires {
@@ -121,6 +127,22 @@ fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) 
     Says::new(true, "TokenIssued", message)
 }
 
+/// The resourceVersion up to which the Secret's data is known to be ours. While another hand may have been there, that of
+/// before: whoever starts with this status looks for themselves.
+fn seen_whole(view: &View<'_>) -> Option<u64> {
+    match view.secret {
+        SecretView::Known { facts, data, .. } if facts.owner == Some(view.uid) => match data {
+            DataView::Verified => Some(facts.resource_version),
+            _ => Some(view.status.secret_version).filter(|before| *before != 0 && view.status.other_secret.is_none()),
+        },
+        _ => None,
+    }
+}
+
+fn is_suspended(view: &View<'_>) -> bool {
+    matches!(&view.wanted, Some(Ok(wanted)) if wanted.suspend)
+}
+
 fn blocked(decision: &Decision) -> Option<(String, String)> {
     let refusal = decision.refusal.as_ref().map(|refusal| (refusal.reason.to_string(), refusal.message.clone()));
     refusal.or_else(|| decision.delay.clone().map(|Delay { reason, message }| (reason, message)))
@@ -128,7 +150,7 @@ fn blocked(decision: &Decision) -> Option<(String, String)> {
 
 /// True while a token is needed and isn't stored.
 fn issuing(view: &View<'_>, decision: &Decision) -> Says {
-    if matches!(&view.wanted, Some(Ok(wanted)) if wanted.suspend) {
+    if is_suspended(view) {
         return Says::new(false, "Suspended", "spec.suspend is true: no calls");
     }
     match (&decision.refusal, &decision.delay) {

@@ -92,11 +92,9 @@ pub fn render(
     Ok(data)
 }
 
-/// Renders every key with sample values, so that a mistake costs no token.
-pub fn check(templates: &BTreeMap<String, String>) -> Result<(), FieldError> {
-    if templates.is_empty() {
-        return Ok(());
-    }
+/// Renders every key with sample values, so that a mistake costs no token. Returns what came of it: without a previous
+/// token and, if a template names it, with one.
+pub fn check(templates: &BTreeMap<String, String>) -> Result<Vec<BTreeMap<String, SecretString>>, FieldError> {
     // Shaped as a JWT, for templates that read its parts.
     let token = SecretString::from("eyJhbGciOiJub25lIn0.eyJzdWIiOiJzYW1wbGUifQ.c2FtcGxl");
     let issued_at = Timestamp::UNIX_EPOCH;
@@ -109,11 +107,11 @@ pub fn check(templates: &BTreeMap<String, String>) -> Result<(), FieldError> {
         secret_name: "sample",
         previous_token: None,
     };
-    render(templates, &first)?;
+    let mut rendered = vec![render(templates, &first)?];
     if templates.values().any(|source| source.contains(PREVIOUS_TOKEN)) {
-        render(templates, &Variables { previous_token: Some(&token), ..first })?;
+        rendered.push(render(templates, &Variables { previous_token: Some(&token), ..first })?);
     }
-    Ok(())
+    Ok(rendered)
 }
 
 /// The one environment: strict, without escapes, a trailing newline kept as it was written.

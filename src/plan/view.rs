@@ -2,6 +2,7 @@
 
 use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
 use super::hash::Hash;
+use super::secret::Fixed;
 use crate::api::video_access_token::RenewBefore;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
@@ -76,6 +77,8 @@ pub enum DataView {
     Altered,
     /// The token is lost or altered.
     Lost,
+    /// Nothing can be written there, whatever the data is.
+    Fixed(Fixed),
 }
 
 /// An issued token whose write isn't done.

@@ -158,6 +158,18 @@ fn p03_p09_each_situation_has_its_step() {
     };
     let cases = [
         ("a settled token waits", Case::default(), "wait", None),
+        (
+            "what can't be stored isn't asked for",
+            Case { now: 3000, data: DataView::Fixed(Fixed::Immutable), ..Case::default() },
+            "wait",
+            None,
+        ),
+        (
+            "while suspended nothing is looked at",
+            Case { wanted: suspended.clone(), data: DataView::Unverified, ..Case::default() },
+            "wait",
+            None,
+        ),
         ("an unknown name is looked at", Case { secret: None, ..Case::default() }, "probe", None),
         ("without a Secret a turn is asked for", absent(), "enqueue", Some(Cause::First)),
         ("in the queue it waits", Case { turn: Turn::Waiting(at(90)), ..absent() }, "wait", Some(Cause::First)),

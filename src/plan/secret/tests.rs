@@ -85,13 +85,14 @@ fn p09_what_another_hand_did_is_told_apart() {
     fn annotations(secret: &mut Secret) -> &mut std::collections::BTreeMap<String, String> {
         secret.metadata.annotations.as_mut().unwrap()
     }
-    let cases: [(&str, Change, &str); 11] = [
+    let cases: [(&str, Change, &str); 12] = [
         ("nothing", |_| {}, "intact"),
         ("a foreign key", |s| drop(data(s).insert("theirs".into(), ByteString(b"x".to_vec()))), "intact"),
         ("a foreign annotation", |s| drop(annotations(s).insert("theirs".into(), "x".into())), "intact"),
         ("a templated key", |s| drop(data(s).insert("config.json".into(), ByteString(b"x".to_vec()))), "altered"),
         ("a templated key is gone", |s| drop(data(s).remove("config.json")), "altered"),
         ("a label is gone", |s| drop(s.metadata.labels.as_mut().unwrap().remove("app")), "altered"),
+        ("the owner is gone", |s| s.metadata.owner_references = None, "altered"),
         ("the token", |s| drop(data(s).insert("token".into(), ByteString(b"x".to_vec()))), "lost"),
         ("the token is gone", |s| drop(data(s).remove("token")), "lost"),
         ("the token is no text", |s| drop(data(s).insert("token".into(), ByteString(vec![0xff]))), "lost"),
@@ -109,6 +110,7 @@ fn p09_what_another_hand_did_is_told_apart() {
         let verdict = match look(&spec, &secret) {
             Verdict::Intact(_) => "intact",
             Verdict::Altered(_) => "altered",
+            Verdict::Outdated(_) => "outdated",
             Verdict::Lost => "lost",
         };
         assert_eq!(verdict, expected, "{what}");
@@ -119,7 +121,7 @@ fn p09_what_another_hand_did_is_told_apart() {
 fn p03_another_shape_keeps_the_token() {
     let secret = stored(&templated(), &material());
     let other = spec(json!({"keys": {"token": "access-token", "expiresAt": "until"}}));
-    let Verdict::Altered(kept) = look(&other, &secret) else { panic!("the token is whole") };
+    let Verdict::Outdated(kept) = look(&other, &secret) else { panic!("the token is whole") };
     assert_eq!(kept.token.expose_secret(), "a.token.of-mine");
     assert_ne!(render_hash(&templated()), render_hash(&other));
     let named = SecretSpec { name: Some("elsewhere".into()), ..templated() };
@@ -149,4 +151,41 @@ fn no_token_is_recorded_in_the_second_of_the_one_before() {
     ] {
         assert_eq!(recorded_issue(issued, before), recorded, "{issued} after {before:?}");
     }
+}
+
+#[test]
+fn a_spec_that_this_token_does_not_fit_says_nothing_against_the_token() {
+    let parts = spec(json!({"template": {"data": {"claims": "{{ (token | split('.') | list)[1] | b64decode }}"}}}));
+    check(&parts).unwrap();
+    let secret = stored(&templated(), &Material { token: "opaque".into(), ..material() });
+    assert!(matches!(look(&parts, &secret), Verdict::Outdated(_)));
+}
+
+#[test]
+fn p03_another_shape_keeps_the_token_beside_the_keys_of_others() {
+    let mut secret = stored(&templated(), &material());
+    let fields: serde_json::Map<_, _> =
+        secret.data.iter().flatten().map(|(key, _)| (format!("f:{key}"), json!({}))).collect();
+    secret.data.as_mut().unwrap().insert("theirs".into(), ByteString(b"x".to_vec()));
+    let other = spec(json!({"keys": {"token": "access-token"}}));
+    assert!(matches!(look(&other, &secret), Verdict::Lost), "nobody knows whose which key is");
+    secret.metadata.managed_fields = serde_json::from_value(json!([
+        {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:data": {"f:theirs": {}}}},
+        {"manager": names::OPERATOR, "operation": "Apply", "fieldsV1": {"f:data": fields}},
+    ]))
+    .unwrap();
+    assert!(matches!(look(&other, &secret), Verdict::Outdated(_)));
+    secret.data.as_mut().unwrap().insert("token".into(), ByteString(b"forged".to_vec()));
+    assert!(matches!(look(&other, &secret), Verdict::Lost));
+}
+
+#[test]
+fn a_secret_that_takes_no_write_is_told_apart() {
+    let own = stored(&templated(), &material());
+    let locked = Secret { immutable: Some(true), ..own.clone() };
+    let typed = spec(json!({"type": "example.com/token"}));
+    assert_eq!(fixed(&own, &templated()), None);
+    assert_eq!(fixed(&locked, &templated()), Some(Fixed::Immutable));
+    assert_eq!(fixed(&own, &typed), Some(Fixed::OtherType));
+    assert_eq!(fixed(&Secret { type_: None, ..own }, &templated()), None);
 }

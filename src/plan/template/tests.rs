@@ -199,7 +199,7 @@ fn no_template_nests_deeper_than_the_stack() {
 fn all_keys_together_fit_a_secret() {
     let big = "{{ 'x' * 4096 }}".repeat(60);
     let mut templates: BTreeMap<_, _> = (0..3).map(|n| (format!("k{n}"), big.clone())).collect();
-    assert_eq!(check(&templates), Ok(()));
+    assert!(check(&templates).is_ok());
     templates.insert("k3".into(), big);
     let error = check(&templates).unwrap_err();
     assert_eq!(error.field, "spec.secret.template.data");
@@ -221,5 +221,5 @@ fn a_check_finds_what_only_the_first_or_only_a_later_issue_would_hit() {
         assert_eq!(message.is_some(), expected.is_some(), "{source}: {message:?}");
         assert!(message.unwrap_or_default().contains(expected.unwrap_or_default()), "{source}");
     }
-    assert_eq!(check(&BTreeMap::new()), Ok(()));
+    assert!(check(&BTreeMap::new()).is_ok());
 }
