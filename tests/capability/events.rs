@@ -6,7 +6,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use std::collections::BTreeMap;
 use testkit::emulator::{Fault, Life, Rule};
-use testkit::scene::{SOON, Scene};
+use testkit::scene::{SOON, Scene, condition};
 use testkit::stand::{Operator, eventually};
 
 /// Waits until this was told of an object, each reason so often, and nothing else.
@@ -167,4 +167,51 @@ async fn p16_refused_is_told_once_each_time() {
     tells(&scene, "lobby", &lifted).await;
     drop(taken_over(&scene, operator).await);
     tells(&scene, "lobby", &lifted).await;
+}
+
+/// The status still says that it is ready when the next operator starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_a_token_that_expired_while_no_operator_ran_is_told_of_and_so_is_its_successor() {
+    let scene = Scene::new("slept", OPERATOR).await.unwrap();
+    let control = scene.azure.video_indexer.control();
+    control.set_life(Life::Seconds(12));
+    let mut operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    let token = scene.settled("lobby").await.unwrap();
+    operator.kill9();
+    control.set_life(Life::Promised);
+    let ends = control.knows(&token).unwrap().expires_at;
+    eventually(SOON, "its token expires", async || if Utc::now() > ends { Ok(()) } else { Err("it lives") }).await;
+    let _operator = scene.operator().await.unwrap();
+    assert_ne!(scene.settled("lobby").await.unwrap(), token);
+    tells(&scene, "lobby", &[("Expired", 1), ("Recovered", 1)]).await;
+}
+
+/// From stalled to failing is no recovery.
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_a_refusal_that_turns_into_a_failure_is_not_recovered_until_it_has_a_token() {
+    let scene = Scene::new("worse", OPERATOR).await.unwrap();
+    let control = scene.azure.video_indexer.control();
+    let _operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    let status = |code| Fault::Status { code, body: String::new(), headers: Vec::new() };
+    control.play(status(400));
+    scene.force_renewal("lobby").await.unwrap();
+    let object = scene.until("lobby", "Stalled", "True", "").await.unwrap();
+    let reason = condition(&object, "Stalled")["reason"].as_str().unwrap().to_owned();
+    control.clear_faults();
+    control.play(status(503));
+    scene.touch("lobby").await.unwrap();
+    let object = scene.until("lobby", "Stalled", "False", "").await.unwrap();
+    assert_eq!(condition(&object, "Issuing")["status"], "True");
+    scene
+        .until_that("lobby", "fails again", |object| object["status"]["failedAttempts"].as_i64() > Some(1))
+        .await
+        .unwrap();
+    tells(&scene, "lobby", &[(&reason, 1)]).await;
+    control.clear_faults();
+    scene.touch("lobby").await.unwrap();
+    scene.settled("lobby").await.unwrap();
+    tells(&scene, "lobby", &[(&reason, 1), ("Recovered", 1)]).await;
 }
