@@ -2,6 +2,8 @@
 
 use crate::config::Config;
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
+use crate::metrics::Metrics;
+use crate::serve::{Exposition, Scrape};
 use crate::{controller, lease};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -16,6 +18,14 @@ pub fn lease(config: &Config, identity: String) -> lease::Settings {
         renew_deadline: config.lease_renew_deadline,
         retry_period: config.lease_retry_period,
     }
+}
+
+/// How `/metrics` is answered.
+pub fn scrape(metrics: Metrics) -> Scrape {
+    Arc::new(move |exposition| match exposition {
+        Exposition::OpenMetrics => metrics.encode(),
+        Exposition::Classic => metrics.encode_classic(),
+    })
 }
 
 /// The controller's settings. `api_server` is the API server's URL. The error names the flag.

@@ -2,7 +2,6 @@
 
 use futures::FutureExt;
 use std::process::ExitCode;
-use std::sync::Arc;
 use tokio::sync::watch;
 use video_token_operator::config::{Command, Config, LogFormat, Verify, identity};
 use video_token_operator::serve::{Health, Server};
@@ -56,7 +55,7 @@ async fn run(config: &Config) -> Result<(), Failure> {
     let (stopping, stop) = watch::channel(false);
     let server = Server::bind(config.metrics_addr).await?;
     let (scraped, mut stopped) = (metrics.clone(), stop.clone());
-    let server = tokio::spawn(server.run(health.clone(), Arc::new(move || scraped.encode()), async move {
+    let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), async move {
         stopped.wait_for(|stop| *stop).map(|_| ()).await;
     }));
     let (released, release) = tokio::sync::oneshot::channel::<()>();

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::FutureExt;
@@ -20,11 +20,35 @@ const LIVE_WITHIN: Duration = Duration::from_mins(1);
 /// How long an open connection may hold up a stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a scrape is answered in.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What a scrape is answered in, as its Accept header asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+    /// Prometheus's text format 0.0.4, which every scraper reads.
+    Classic,
+}
 
-/// Gives all metrics as `OpenMetrics` text.
-pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+impl Exposition {
+    fn asked_by(headers: &HeaderMap) -> Self {
+        let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        if accepted.any(|types| types.contains("application/openmetrics-text")) {
+            Self::OpenMetrics
+        } else {
+            Self::Classic
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Gives all metrics as text.
+pub type Scrape = Arc<dyn Fn(Exposition) -> String + Send + Sync>;
 
 /// What the two probes answer from.
 #[derive(Debug)]
@@ -110,10 +134,11 @@ impl Server {
     }
 }
 
-async fn metrics(State(scrape): State<Scrape>) -> impl IntoResponse {
+async fn metrics(State(scrape): State<Scrape>, headers: HeaderMap) -> impl IntoResponse {
+    let exposition = Exposition::asked_by(&headers);
     // a scrape of a large cluster takes milliseconds: too long for a thread that serves everybody
-    match tokio::task::spawn_blocking(move || scrape()).await {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+    match tokio::task::spawn_blocking(move || scrape(exposition)).await {
+        Ok(text) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -147,14 +172,18 @@ mod tests {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = server.local_addr();
         let (stop, stopped) = oneshot::channel();
-        let scrape: Scrape = Arc::new(|| "# EOF\n".to_owned());
+        let scrape: Scrape = Arc::new(|exposition| format!("{exposition:?}\n"));
         let run = server.run(Arc::clone(health), scrape, stopped.map(|_| ()));
         (addr, stop, tokio::spawn(run))
     }
 
     async fn ask(addr: SocketAddr, path: &str) -> String {
+        ask_with(addr, path, "").await
+    }
+
+    async fn ask_with(addr: SocketAddr, path: &str, header: &str) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n{header}connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -175,9 +204,16 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\nok"), "{answer}");
 
         assert!(ask(addr, "/livez").await.ends_with("\r\nok"));
-        let answer = ask(addr, "/metrics").await;
-        assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
-        assert!(answer.ends_with("\r\n# EOF\n"), "{answer}");
+        let prometheus = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2\r\n";
+        for (header, type_, body) in [
+            (prometheus, "application/openmetrics-text; version=1.0.0", "OpenMetrics"),
+            ("accept: text/plain\r\n", "text/plain; version=0.0.4", "Classic"),
+            ("", "text/plain; version=0.0.4", "Classic"),
+        ] {
+            let answer = ask_with(addr, "/metrics", header).await;
+            assert!(answer.contains(&format!("content-type: {type_}")), "{header}: {answer}");
+            assert!(answer.ends_with(&format!("\r\n{body}\n")), "{header}: {answer}");
+        }
         assert!(ask(addr, "/").await.starts_with("HTTP/1.1 404"));
 
         stop.send(()).unwrap();

@@ -5,7 +5,7 @@
 # The caller sets `here` (its folder, whose name is also the cache's), `tools` (the table below) and, where a set that
 # somebody else built will do, `assets` (the name of the variable that names its directory). One line of `tools` per
 # program: name, module folder, package, the module whose version it reports as Kubernetes does (- for none), seconds
-# from cold on 2 cores.
+# from cold on 2 cores and, if it takes any, build tags.
 #
 # The cache: ${VTO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/video-token-operator}/<name>/<key>
 set -euo pipefail
@@ -54,6 +54,7 @@ done
 
 key=$(cd "$here" && {
   printf '%s\n' "$toolchain" "${flags[*]}" "$ldflags"
+  each_tool | awk 'NF > 5 { print $1, $6 }'
   for module in $modules; do find "$module" -maxdepth 1 \( -name go.mod -o -name go.sum -o -name '*.go' \) | LC_ALL=C sort | xargs cat; done
 } | sha256sum | cut -c 1-16)
 [ -n "${VTO_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] || die "HOME is unset: set VTO_CACHE to a directory to build into."
@@ -88,9 +89,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 rm -f "$dir"/.*.part # left by a run that was killed
 
-# build NAME MODULE PACKAGE VERSIONED SECONDS
+# build NAME MODULE PACKAGE VERSIONED SECONDS [TAGS]
 build() {
-  local name=$1 module=$2 package=$3 versioned=$4 estimate=$5
+  local name=$1 module=$2 package=$3 versioned=$4 estimate=$5 tags=${6:-}
   local log=$dir/$name.log started=$SECONDS next=$heartbeat link=$ldflags version
   if [ "$versioned" != - ]; then
     version=$(cd "$here/$module" && go list -mod=readonly -m -f '{{.Version}}' "$versioned" 2>"$log") ||
@@ -99,7 +100,7 @@ build() {
   fi
   say "building $name (about $estimate s from cold on 2 cores, less if Go's cache is warm)"
   part=$dir/.$name.$$.part
-  (cd "$here/$module" && exec go build "${flags[@]}" -ldflags "$link" -o "$part" "$package") \
+  (cd "$here/$module" && exec go build "${flags[@]}" ${tags:+"-tags=$tags"} -ldflags "$link" -o "$part" "$package") \
     >"$log" 2>&1 3>&- 4<&- 9>&- &
   building=$!
   while kill -0 "$building" 2>/dev/null; do
@@ -127,8 +128,8 @@ if [ -n "$lacks" ]; then
     awk '{ s += $1 } END { printf "%d", (s + 59) / 60 }')
   say "building ${lacks% } into $dir; about $whole min from cold on 2 cores, once"
   begun=$SECONDS
-  while read -r -u 4 name module package versioned estimate; do
-    [ -x "$dir/$name" ] || build "$name" "$module" "$package" "$versioned" "$estimate"
+  while read -r -u 4 name module package versioned estimate tags; do
+    [ -x "$dir/$name" ] || build "$name" "$module" "$package" "$versioned" "$estimate" "$tags"
   done 4< <(each_tool)
   say "built in $((SECONDS - begun)) s"
 fi

@@ -184,6 +184,11 @@ impl Account {
         self.throttle.answered(number, matches!(outcome, Outcome::Issued));
     }
 
+    /// How long the provider's throttle stopped it since this was last asked.
+    pub(super) fn take_throttled(&mut self, now: Now) -> Duration {
+        self.throttle.take_stopped(now.mono, self.queue.shortest_life(now.wall))
+    }
+
     pub(super) fn state(&self, now: Now) -> AccountState {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now.mono));
         AccountState {

@@ -301,6 +301,12 @@ impl Budgets {
         }
     }
 
+    /// How long a throttle has stopped each account since this was last asked; those that none has stopped are left out.
+    pub fn take_throttled(&mut self, now: Now) -> Vec<(AccountKey, Duration)> {
+        let each = self.accounts.iter_mut().map(|(key, account)| (key, account.take_throttled(now)));
+        each.filter(|(_, time)| !time.is_zero()).map(|(key, time)| (key.clone(), time)).collect()
+    }
+
     /// How an account stands.
     pub fn state(&self, account: &AccountKey, now: Now) -> AccountState {
         self.accounts.get(account).map(|known| known.state(now)).unwrap_or_default()

@@ -22,11 +22,17 @@ pub(super) struct Throttle {
     last_call: u64,
     /// Until a later call gets another answer, calls go one at a time.
     probing: bool,
+    /// When the time that isn't in `stopped` yet began.
+    since: Option<Instant>,
+    /// How long it has held the account, since somebody last asked.
+    stopped: Duration,
 }
 
 impl Throttle {
     /// The provider throttled call number `call`; `last_call` is the youngest that was granted.
     pub(super) fn said_stop(&mut self, call: u64, last_call: u64, retry_after: Option<Duration>, now: Instant) {
+        // a wait cut short for a token's sake within this second is counted whole
+        self.count(now, None);
         match retry_after {
             Some(wait) if !wait.is_zero() => self.wished = self.wished.max(Some(after(now, wait.min(LONGEST)))),
             _ => {
@@ -58,11 +64,32 @@ impl Throttle {
     /// The account is stopped until then, if that is still ahead. A wait of our own choice ends when a quarter of the
     /// time is over that the shortest-lived waiting token had when it began; `life` is what that token has left now.
     pub(super) fn until(&self, now: Instant, life: Option<Duration>) -> Option<Instant> {
+        self.ends(now, life).filter(|until| *until > now)
+    }
+
+    /// The same, also when it is over.
+    fn ends(&self, now: Instant, life: Option<Duration>) -> Option<Instant> {
         let chosen = self.chosen.map(|(since, until)| {
             let had = life.map(|life| life + now.saturating_duration_since(since));
             had.map_or(until, |had| until.min(after(since, (had / 4).max(FIRST_BACK_OFF))))
         });
-        self.wished.max(chosen).filter(|until| *until > now)
+        self.wished.max(chosen)
+    }
+
+    /// How long the account was stopped since this was last asked; `life` as in [`Self::until`].
+    pub(super) fn take_stopped(&mut self, now: Instant, life: Option<Duration>) -> Duration {
+        if self.since.is_some() {
+            self.count(now, life);
+            self.since = self.since.filter(|_| self.until(now, life).is_some());
+        }
+        std::mem::take(&mut self.stopped)
+    }
+
+    fn count(&mut self, now: Instant, life: Option<Duration>) {
+        let end = self.ends(now, life).map_or(now, |end| end.min(now));
+        if let Some(since) = self.since.replace(now) {
+            self.stopped += end.saturating_duration_since(since);
+        }
     }
 
     /// Doubles once per probe: answers to calls that were already under way don't count again.

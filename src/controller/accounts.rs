@@ -25,8 +25,7 @@ pub(super) struct ProviderKey {
 
 impl fmt::Display for ProviderKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.namespace.is_some() { "TokenProvider" } else { "ClusterTokenProvider" };
-        write!(f, "{kind}/{}", self.name)
+        write!(f, "{}/{}", self.kind(), self.name)
     }
 }
 
@@ -39,6 +38,11 @@ impl ProviderKey {
             ProviderKind::Other(_) => return None,
         };
         Some(Self { namespace, name: reference.name.clone() })
+    }
+
+    /// The object's kind.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.is_cluster() { "ClusterTokenProvider" } else { "TokenProvider" }
     }
 
     /// It names a `ClusterTokenProvider`.
@@ -170,6 +174,11 @@ impl Accounts {
             resolved.as_ref().is_some_and(|resolved| resolved.refers.contains_key(object))
         };
         lock(&self.known).iter().filter(refers).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The type of the providers that use this budget.
+    pub(super) fn type_of(&self, account: &AccountKey) -> Option<&'static str> {
+        self.sharing(account).first().map(|used| used.type_name)
     }
 
     /// The accounts of all provider objects that use this budget.

@@ -41,12 +41,12 @@ pub use run::run;
 
 use crate::api::key::ObjectKey;
 use crate::budget::Grant;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::issuer::hosts::NetworkGuard;
 use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
-use crate::metrics::{Metrics, TokenGauge, TokenSource};
-use accounts::{Account, Accounts, ProviderKey};
+use crate::metrics::{Metrics, ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+use accounts::{Account, Accounts, ProviderKey, Resolved};
 use apply::Applier;
 use chrono::TimeDelta;
 use futures::channel::mpsc::UnboundedSender;
@@ -262,6 +262,17 @@ impl Context {
         }
     }
 
+    /// How many seconds Secrets held expired tokens between the two times, all together.
+    fn expired_between(&self, from: Timestamp, to: Timestamp) -> f64 {
+        let mut sum = TimeDelta::zero();
+        self.tokens.each(|token| {
+            if let Some(expires_at) = token.status.expires_at.time() {
+                sum += (to - expires_at.max(from)).max(TimeDelta::zero());
+            }
+        });
+        sum.as_seconds_f64()
+    }
+
     fn note_skew(&self, account: &Account) {
         if let Some(skew) = account.issuer.clock_skew() {
             self.metrics.set_clock_skew(account.type_name, skew);
@@ -272,12 +283,38 @@ impl Context {
 impl TokenSource for Context {
     fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
         let now = clock::now().wall.timestamp();
-        for token in self.tokens.all() {
+        self.tokens.each(|token| {
             let status = &token.status;
-            let second = |at: crate::plan::facts::Seconds| (at.0 != 0).then_some(at.0);
-            let ready = status.conditions[0].status == Some(true) && status.expires_at.0 > now;
-            let gauge = TokenGauge { expires_at: second(status.expires_at), renew_at: second(status.renew_at), ready };
+            let [ready, _, stalled] = status.conditions.map(|condition| condition.status == Some(true));
+            let gauge = TokenGauge {
+                expires_at: second(status.expires_at),
+                renew_at: second(status.renew_at),
+                ready: ready && status.expires_at.0 > now,
+                stalled,
+                failing: status.failed_attempts > 0,
+            };
             each(&token.key, gauge);
-        }
+        });
+    }
+}
+
+fn second(at: crate::plan::facts::Seconds) -> Option<i64> {
+    (at.0 != 0).then_some(at.0)
+}
+
+impl ProviderSource for Context {
+    fn providers(&self) -> Vec<ProviderGauge> {
+        let gauge = |(key, resolved): (ProviderKey, Resolved)| ProviderGauge {
+            kind: key.kind(),
+            ready: self.providers.get(&key).is_some_and(|object| provider_status::is_ready(&object)),
+            credential_expires_at: resolved
+                .state
+                .ok()
+                .and_then(|account| account.issuer.credential_expires_at())
+                .map(|at| at.timestamp()),
+            namespace: key.namespace.unwrap_or_default(),
+            name: key.name,
+        };
+        self.accounts.all().into_iter().map(gauge).collect()
     }
 }

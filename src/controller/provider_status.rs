@@ -65,6 +65,12 @@ pub(super) fn written(object: &DynamicObject) -> ProviderStatus {
     object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default()
 }
 
+/// What the object's Ready condition says.
+pub(super) fn is_ready(object: &DynamicObject) -> bool {
+    let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
+    conditions.is_some_and(|all| all.iter().any(|says| says["type"] == "Ready" && says["status"] == "True"))
+}
+
 /// Goes by what an earlier status says of all accounts.
 pub(super) fn recall_all(context: &Context) {
     for (key, _) in context.accounts.all() {

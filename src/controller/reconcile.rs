@@ -392,13 +392,12 @@ async fn issue(context: &Context, seen: &Seen) {
             });
         }
         Err(error) => {
-            context.metrics.issue_failed(account.type_name, error.class, error.reason, took);
             match login {
                 Some(attempt) if error.reached_nobody() => logins::withdraw(context, account, attempt).await,
                 None if error.class == Class::Credential => logins::note(context, account).await,
                 _ => {}
             }
-            failed(context, seen, &error, now);
+            failed(context, seen, &error, now, took);
         }
     }
 }
@@ -453,7 +452,7 @@ fn material(seen: &Seen, issued: Issued) -> Material {
     }
 }
 
-fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now) {
+fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now, took: Duration) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
     // a credential that works for others is refused for this object alone, as far as can be told
     let sure = account.issuer.login().is_some() || error.refuses_identity();
@@ -465,6 +464,7 @@ fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now) {
         Class::Throttled => (Class::Throttled, budget::Outcome::Throttled { retry_after: error.retry_after }),
         class => (class, budget::Outcome::Failed),
     };
+    context.metrics.issue_failed(account.type_name, class, error.reason, took);
     let attempts = seen.attempts + 1;
     let of_account = matches!(class, Class::Throttled | Class::Credential);
     if of_account {

@@ -65,6 +65,7 @@ pub async fn run(
         tasks,
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
+    metrics.serve_providers(context.clone());
     tokio::spawn(providers::work(context.clone(), to_do));
     let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
         .reconcile_on(woken)
@@ -148,19 +149,32 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
         if jumped || (leads && !led) {
             context.wake_all();
         }
+        measure(&context, leads, if jumped { now } else { last }, now);
         (last, led) = (now, leads);
-        context.metrics.set_leader(leads);
         if !leads {
             continue;
         }
         for key in context.timetable.due(now.wall) {
             context.wake(&key);
         }
-        context.metrics.set_queued(context.turns.depth());
-        context.metrics.set_in_flight(context.in_flight.load(Ordering::Relaxed));
         if ticks.is_multiple_of(PROVIDERS) {
             provider_status::write_all(&context).await;
         }
+    }
+}
+
+/// What is measured and not counted where it happens: how things stand now, and what has passed since `last`.
+fn measure(context: &Context, leads: bool, last: Now, now: Now) {
+    context.metrics.set_leader(leads);
+    context.metrics.set_queued(context.turns.depth());
+    context.metrics.set_in_flight(context.in_flight.load(Ordering::Relaxed));
+    for (account, time) in context.turns.take_throttled(now) {
+        if let Some(provider_type) = context.accounts.type_of(&account) {
+            context.metrics.throttled(provider_type, time);
+        }
+    }
+    if leads {
+        context.metrics.expired(context.expired_between(last.wall, now.wall));
     }
 }
 

@@ -51,6 +51,16 @@ impl Tokens {
         self.reader.get(&reference(key))
     }
 
+    /// Shows each object, without a copy of them all.
+    pub(super) fn each(&self, mut show: impl FnMut(&Token)) {
+        let show = std::cell::RefCell::new(&mut show);
+        // of what the store offers, only this shows its objects without copying
+        let _ = self.reader.find(|token| {
+            show.borrow_mut()(token);
+            false
+        });
+    }
+
     /// All objects.
     pub(super) fn all(&self) -> Vec<Arc<Token>> {
         self.reader.state()

@@ -84,6 +84,11 @@ impl Turns {
         lock(&self.budgets).state(account, now)
     }
 
+    /// How long each account was throttled since this was last asked.
+    pub(super) fn take_throttled(&self, now: Now) -> Vec<(AccountKey, Duration)> {
+        lock(&self.budgets).take_throttled(now)
+    }
+
     /// How many wait.
     pub(super) fn depth(&self) -> usize {
         lock(&self.budgets).queue_depth()

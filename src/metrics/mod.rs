@@ -1,13 +1,17 @@
-//! What the operator counts and how it is scraped: `OpenMetrics`, all names under `videotoken_`.
+//! What the operator counts and how it is scraped, all names under `videotoken_`. docs/metrics.md lists them.
 //!
 //! Label sets are fixed: a label's value comes from the program's text, never from an object or an answer. The one
-//! exception is the pair of series per token (`tokens`), which can be switched off and is read from its owner at each
-//! scrape, so that it holds no memory. `kubernetes` counts every request of the Kubernetes client.
+//! exception are the series per token (`tokens`), which can be switched off, and per provider object (`providers`). They
+//! are read from their owner at each scrape, so that they hold no memory. `kubernetes` counts every request of the
+//! Kubernetes client; `classic` is Prometheus's older text format, for who doesn't ask for `OpenMetrics`.
 
+mod classic;
 mod kubernetes;
+mod providers;
 mod tokens;
 
 pub use kubernetes::{CountRequests, Counted, client, count_requests};
+pub use providers::{ProviderGauge, ProviderSource};
 pub use tokens::{TokenGauge, TokenSource};
 
 use crate::clock;
@@ -20,6 +24,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Upper bounds in seconds for one call of a token API, whose timeout is 30 s by default.
@@ -57,6 +62,9 @@ struct OfSource {
 
 type ByProvider = Family<OfProvider, Histogram, fn() -> Histogram>;
 
+/// A counter of seconds.
+type Time = Counter<f64, AtomicU64>;
+
 /// Every metric of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -68,12 +76,15 @@ struct Inner {
     issue_failures: Family<OfFailure, Counter>,
     issue_duration: ByProvider,
     budget_wait: Histogram,
+    throttled: Family<OfProvider, Time>,
+    expired: Time,
     requests: Family<OfRequest, Counter>,
     queued: Gauge,
     in_flight: Gauge,
     leader: Gauge,
     clock_skew: Family<OfSource, Gauge>,
     tokens: tokens::Tokens,
+    providers: providers::Providers,
 }
 
 impl Default for Metrics {
@@ -91,12 +102,15 @@ impl Metrics {
             issue_failures: Family::default(),
             issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
             budget_wait: Histogram::new(WAIT_BOUNDS),
+            throttled: Family::default(),
+            expired: Time::default(),
             requests: Family::default(),
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             leader: Gauge::default(),
             clock_skew: Family::default(),
             tokens: tokens::Tokens::default(),
+            providers: providers::Providers::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -118,6 +132,16 @@ impl Metrics {
     /// A call was granted after `waited` in the budget's queue.
     pub fn budget_granted(&self, waited: Duration) {
         self.0.budget_wait.observe(waited.as_secs_f64());
+    }
+
+    /// An account of `provider_type` was throttled for another `time`.
+    pub fn throttled(&self, provider_type: &'static str, time: Duration) {
+        self.0.throttled.get_or_create(&OfProvider { provider_type }).inc_by(time.as_secs_f64());
+    }
+
+    /// Secrets held expired tokens for another so many seconds, all together.
+    pub fn expired(&self, seconds: f64) {
+        self.0.expired.inc_by(seconds);
     }
 
     /// How many calls wait in the budgets' queues.
@@ -150,6 +174,16 @@ impl Metrics {
         self.0.tokens.serve(source, per_token);
     }
 
+    /// Where scrapes find the provider objects from now on. The first call counts.
+    pub fn serve_providers(&self, source: Arc<dyn ProviderSource>) {
+        self.0.providers.serve(source);
+    }
+
+    /// All metrics in Prometheus's text format, version 0.0.4.
+    pub fn encode_classic(&self) -> String {
+        classic::from_open_metrics(&self.encode())
+    }
+
     /// All metrics as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -177,6 +211,10 @@ impl Inner {
         ours.register_with_unit("issue_duration", help, Unit::Seconds, self.issue_duration.clone());
         let help = "How long calls waited for their account's budget";
         ours.register_with_unit("budget_wait", help, Unit::Seconds, self.budget_wait.clone());
+        let help = "How long accounts were throttled by their providers, all together";
+        ours.register_with_unit("throttled", help, Unit::Seconds, self.throttled.clone());
+        let help = "How long Secrets held expired tokens, all together";
+        ours.register_with_unit("expired_token", help, Unit::Seconds, self.expired.clone());
         ours.register("budget_queue_depth", "Calls that wait for their account's budget", self.queued.clone());
         ours.register("in_flight", "Tokens between their grant and their Secret", self.in_flight.clone());
         ours.register("kubernetes_requests", "Requests to the API server", self.requests.clone());
@@ -184,6 +222,7 @@ impl Inner {
         let help = "How far another clock is ahead of ours";
         ours.register_with_unit("clock_skew", help, Unit::Seconds, self.clock_skew.clone());
         ours.register_collector(Box::new(self.tokens.clone()));
+        ours.register_collector(Box::new(self.providers.clone()));
     }
 }
 
@@ -208,6 +247,8 @@ mod tests {
         metrics.issued("videoIndexer", Duration::from_millis(300));
         metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled", Duration::from_secs(40));
         metrics.budget_granted(Duration::from_secs(4));
+        metrics.throttled("blendVision", Duration::from_millis(1500));
+        metrics.expired(2.5);
         metrics.set_queued(3);
         metrics.set_in_flight(2);
         metrics.set_leader(true);
@@ -221,6 +262,8 @@ mod tests {
             r#"videotoken_issue_duration_seconds_bucket{le="0.5",provider_type="videoIndexer"} 1"#,
             r#"videotoken_issue_duration_seconds_count{provider_type="arcgisVideoServer"} 1"#,
             r#"videotoken_budget_wait_seconds_bucket{le="5.0"} 1"#,
+            r#"videotoken_throttled_seconds_total{provider_type="blendVision"} 1.5"#,
+            "videotoken_expired_token_seconds_total 2.5",
             "videotoken_budget_queue_depth 3",
             "videotoken_in_flight 2",
             "videotoken_leader 1",

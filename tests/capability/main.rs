@@ -14,6 +14,7 @@ mod keyed_hosts;
 mod leaks;
 mod life;
 mod logins;
+mod metrics;
 mod ownership;
 mod provider_faults;
 mod provider_status;

@@ -64,6 +64,37 @@ fn p07_while_a_token_lives_a_back_off_takes_no_more_than_a_quarter_of_its_time()
 }
 
 #[test]
+fn each_second_under_a_throttle_is_told_once() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    let told = |world: &mut World, expected: u64| {
+        let account = (expected > 0).then(|| (account("a"), secs(expected)));
+        assert_eq!(world.budgets.take_throttled(world.now()), account.into_iter().collect::<Vec<_>>());
+    };
+    let granted = world.budgets.grant(world.now(), 4);
+    let stop = |wait| Outcome::Throttled { retry_after: Some(secs(wait)) };
+    told(&mut world, 0);
+    world.budgets.finish(&granted[0].key, stop(10), world.now());
+    told(&mut world, 0);
+    world.at += secs(4);
+    told(&mut world, 4);
+    // a second one that overlaps makes it longer, not double
+    world.budgets.finish(&granted[1].key, stop(10), world.now());
+    world.at += secs(3);
+    told(&mut world, 3);
+    world.at += secs(100);
+    told(&mut world, 7);
+    world.at += secs(100);
+    told(&mut world, 0);
+    // two that nobody asked about, and a pause between them
+    world.budgets.finish(&granted[2].key, stop(5), world.now());
+    world.at += secs(50);
+    world.budgets.finish(&granted[3].key, stop(6), world.now());
+    world.at += secs(2);
+    told(&mut world, 7);
+}
+
+#[test]
 fn p07_answers_to_calls_already_under_way_neither_double_the_back_off_nor_end_it() {
     let mut world = World::proven(&limits(&[], 4));
     bulk(&mut world, 50);

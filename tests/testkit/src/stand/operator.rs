@@ -149,7 +149,12 @@ impl Operator {
 
     /// Scrapes /metrics.
     pub async fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::parse(&get(&self.url("/metrics")).await?))
+        Ok(Metrics::parse(&self.scrape().await?))
+    }
+
+    /// /metrics as it is told to one who doesn't say how.
+    pub async fn scrape(&self) -> Result<String> {
+        get(&self.url("/metrics")).await
     }
 
     /// The URL of a path on its metrics port.

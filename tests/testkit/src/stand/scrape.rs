@@ -1,6 +1,6 @@
 //! What a scrape of /metrics says, in Prometheus's text format or `OpenMetrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of a scrape.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,41 @@ impl Metrics {
     }
 }
 
+/// What stands above the samples of one metric, and the labels that they bear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Family {
+    /// As TYPE says.
+    pub kind: String,
+    /// As HELP says.
+    pub help: String,
+    /// Of all its samples; a histogram's `le` isn't counted.
+    pub labels: BTreeSet<String>,
+}
+
+/// The metrics of a scrape in Prometheus's text format, by name. Samples that no TYPE names stand under their own.
+pub fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families = BTreeMap::<String, Family>::new();
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        let (Some("#"), Some(what), Some(name), Some(rest)) = (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let family = families.entry(name.to_owned()).or_default();
+        match what {
+            "HELP" => rest.clone_into(&mut family.help),
+            _ => rest.clone_into(&mut family.kind),
+        }
+    }
+    for sample in Metrics::parse(text).samples {
+        let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| sample.name.strip_suffix(part));
+        let of = parts.into_iter().find(|name| families.get(*name).is_some_and(|of| of.kind == "histogram"));
+        let family = families.entry(of.unwrap_or(&sample.name).to_owned()).or_default();
+        family.labels.extend(sample.labels.into_keys().filter(|label| label != "le"));
+    }
+    families
+}
+
 /// `name{label="value",…} value [timestamp] [# exemplar]`
 fn sample(line: &str) -> Option<Sample> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
@@ -89,6 +124,27 @@ fn labels(text: &str) -> Option<(BTreeMap<String, String>, &str)> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_what_stands_above_its_samples() {
+        let text = concat!(
+            "# HELP wait_seconds How long.\n# TYPE wait_seconds histogram\nwait_seconds_sum{of=\"a\"} 1\n",
+            "wait_seconds_count{of=\"a\"} 1\nwait_seconds_bucket{le=\"+Inf\",of=\"a\"} 1\n",
+            "# HELP calls_total Calls.\n# TYPE calls_total counter\ncalls_total 1\nstray_count{x=\"y\"} 1\n",
+        );
+        let family = |kind: &str, help: &str, labels: &[&str]| Family {
+            kind: kind.to_owned(),
+            help: help.to_owned(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        let expected = [
+            ("wait_seconds", family("histogram", "How long.", &["of"])),
+            ("calls_total", family("counter", "Calls.", &[])),
+            ("stray_count", family("", "", &["x"])),
+        ];
+        let expected = expected.into_iter().map(|(name, family)| (name.to_owned(), family)).collect();
+        assert_eq!(families(text), expected);
+    }
 
     #[test]
     fn a_scrape_is_read_line_by_line() {
