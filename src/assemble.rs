@@ -30,6 +30,14 @@ pub fn scrape(metrics: Metrics) -> Scrape {
 
 /// The controller's settings. `api_server` is the API server's URL. The error names the flag.
 pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller::Settings, String> {
+    let least = controller::LEAST_LEASE + config.lease_retry_period;
+    if config.leader_elect && config.lease_renew_deadline < least {
+        return Err(format!(
+            "--lease-renew-deadline ({:?}) must be {least:?} at least: a call of a provider and the write of its Secret \
+             are made only within the lease",
+            config.lease_renew_deadline
+        ));
+    }
     let patterns = config.allowed_endpoints.iter().map(|pattern| pattern.parse::<HostPattern>());
     let allowed = patterns.collect::<Result<_, _>>().map_err(|error| format!("--allowed-endpoint: {error}"))?;
     let network = NetworkGuard { allowed, api_server: addresses(api_server), services: config.service_cidrs.clone() };
@@ -50,4 +58,30 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
 fn addresses(url: &http::Uri) -> Vec<IpAddr> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     (host, url.port_u16().unwrap_or(443)).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::Command;
+
+    #[test]
+    fn a_lease_that_leaves_no_time_for_a_call_is_refused_by_the_name_of_its_flag() {
+        let api_server = http::Uri::from_static("https://127.0.0.1:6443");
+        for (renew_deadline, elect, taken) in
+            [("20s", "true", true), ("8s", "true", true), ("6s", "true", false), ("6s", "false", true)]
+        {
+            let deadline = format!("--lease-renew-deadline={renew_deadline}");
+            let elect = format!("--leader-elect={elect}");
+            let args = ["video-token-operator", &deadline, "--lease-retry-period=1s", &elect];
+            let Command::Run(config) = Command::from_args(args).unwrap() else { panic!("{args:?} doesn't run") };
+            match controller(&config, &api_server) {
+                Ok(_) => assert!(taken, "{args:?}"),
+                Err(refusal) => {
+                    assert!(!taken && refusal.contains("--lease-renew-deadline (6s) must be 8s"), "{refusal}")
+                }
+            }
+        }
+    }
 }

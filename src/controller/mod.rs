@@ -69,6 +69,9 @@ use tokio::sync::mpsc;
 use turns::Turns;
 use url::Url;
 
+/// A lease that is left less than this is left too little to call a provider and to store what it issued.
+pub const LEAST_LEASE: Duration = apply::WRITE_TIMEOUT.saturating_add(reconcile::SHORTEST_CALL);
+
 /// What the controller is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -32,7 +32,7 @@ use std::time::Duration;
 const STEPS: usize = 12;
 
 /// A call is begun only when the lease lasts at least this long beyond the writes.
-const SHORTEST_CALL: Duration = Duration::from_secs(2);
+pub(super) const SHORTEST_CALL: Duration = Duration::from_secs(2);
 
 /// After a panic the object is left alone this long.
 const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
