@@ -1,0 +1,23 @@
+#!/bin/sh
+# Builds the operator's program for an image that has nothing else: linked statically, and the same bits wherever it is
+# built from the same sources by the same Rust and the same C library. Prints its path; progress goes to stderr.
+set -eu
+cd "$(dirname "$0")/.."
+cargo=${CARGO:-cargo}
+target=x86_64-unknown-linux-gnu
+case $(uname -m) in aarch64 | arm64) target=aarch64-unknown-linux-gnu ;; esac
+out=$("$cargo" metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+home=${CARGO_HOME:-$HOME/.cargo}
+
+# No path of this machine in the program: not from Rust's panics, nor from C's __FILE__.
+separator=$(printf '\037')
+flags="-Ctarget-feature=+crt-static"
+for pair in "$home=/cargo" "$out=/target" "$PWD=/source"; do
+  flags="$flags$separator--remap-path-prefix=$pair"
+done
+maps="-ffile-prefix-map=$home=/cargo -ffile-prefix-map=$out=/target -ffile-prefix-map=$PWD=/source"
+
+unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+CARGO_ENCODED_RUSTFLAGS=$flags CFLAGS="$maps" CXXFLAGS="$maps" CARGO_INCREMENTAL=0 \
+  "$cargo" build --release --locked --package video-token-operator --bin video-token-operator --target "$target" >&2
+printf '%s\n' "$out/$target/release/video-token-operator"
