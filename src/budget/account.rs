@@ -181,7 +181,7 @@ impl Account {
             }
             _ => {}
         }
-        self.throttle.answered(number, matches!(outcome, Outcome::Issued));
+        self.throttle.answered(number, matches!(outcome, Outcome::Issued), now);
     }
 
     /// How long the provider's throttle stopped it since this was last asked.
@@ -193,6 +193,7 @@ impl Account {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now.mono));
         AccountState {
             throttled_for: left(self.throttled_until(now)),
+            asked_to_wait: left(self.throttle.wished(now.mono)),
             locked_for: left(self.locked_until(now.mono).map(|(until, _)| until)),
             lock: self.locked_until(now.mono).map(|(_, lock)| lock),
             waiting: self.queue.len(),

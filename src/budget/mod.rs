@@ -111,6 +111,8 @@ pub enum Lock {
 pub struct AccountState {
     /// Time left of the provider's throttle.
     pub throttled_for: Option<Duration>,
+    /// What of it the provider itself asked for: the rest is our own back-off, which ends with the first good answer.
+    pub asked_to_wait: Option<Duration>,
     /// Time left until a refused credential is tried again.
     pub locked_for: Option<Duration>,
     /// Why it isn't tried now.

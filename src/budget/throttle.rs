@@ -46,9 +46,15 @@ impl Throttle {
         self.probing = true;
     }
 
-    /// Call number `call` was answered otherwise.
-    pub(super) fn answered(&mut self, call: u64, issued: bool) {
+    /// Call number `call` was answered otherwise. A later one than those that were throttled ends a wait of our own
+    /// choice, which may have been cut short for a token's sake; what the provider asked for stands.
+    pub(super) fn answered(&mut self, call: u64, issued: bool, now: Instant) {
         if call > self.last_call {
+            if self.since.is_some() {
+                self.count(now, None);
+            }
+            self.chosen = None;
+            self.since = self.since.filter(|_| self.wished(now).is_some());
             self.probing = false;
             if issued {
                 self.back_off = None;
@@ -59,6 +65,11 @@ impl Throttle {
     /// Calls must go one at a time.
     pub(super) fn is_probing(&self) -> bool {
         self.probing
+    }
+
+    /// Until when the provider asked to wait, if that is still ahead.
+    pub(super) fn wished(&self, now: Instant) -> Option<Instant> {
+        self.wished.filter(|until| *until > now)
     }
 
     /// The account is stopped until then, if that is still ahead. A wait of our own choice ends when a quarter of the

@@ -168,9 +168,10 @@ fn remember(
         told.filter(|told| (*told - at).abs() < TimeDelta::seconds(3)).unwrap_or(at)
     };
     let until = |wait: Option<Duration>| wait.and_then(|wait| TimeDelta::from_std(wait).ok()).map(|wait| now + wait);
-    let throttled = until(state.throttled_for.filter(|wait| *wait > TELL_THROTTLE));
+    // a back-off of our own isn't told: whoever takes over would honour it as the provider's wish
+    let throttled = until(state.asked_to_wait.filter(|wait| *wait > TELL_THROTTLE));
     // told while it lasts: a throttle that is about to end is the one that was told
-    let lasting = before.throttled_until.filter(|at| *at > now && state.throttled_for.is_some());
+    let lasting = before.throttled_until.filter(|at| *at > now && state.asked_to_wait.is_some());
     status.throttled_until = throttled.map(|at| steady(at, before.throttled_until)).or(lasting);
     status.credentials = match (state.proven, state.lock) {
         (true, _) => Some(CredentialsStatus { version, accepted: true, next_attempt_at: None }),

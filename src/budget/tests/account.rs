@@ -281,3 +281,29 @@ fn p07_a_refusal_while_the_credential_is_proven_is_the_objects_until_another_obj
     assert!(state(&world).proven, "it was the object");
     assert!(!blames(&world, &bad));
 }
+
+#[test]
+fn p07_a_back_off_that_was_cut_short_ends_with_the_first_good_answer() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    for wait in [1, 2, 4, 8, 16, 32, 64, 128] {
+        call(&mut world, Outcome::Throttled { retry_after: None });
+        world.at += secs(wait);
+    }
+    call(&mut world, Outcome::Throttled { retry_after: None });
+    world.ask("a", "ns/alive", false, Some(secs(20)), Some(Duration::ZERO));
+    assert_eq!((state(&world).throttled_for, state(&world).asked_to_wait), (Some(secs(5)), None));
+    world.at += secs(5);
+    call(&mut world, Outcome::Issued);
+    assert_eq!(state(&world).throttled_for, None);
+    assert_eq!(world.budgets.grant(world.now(), 10).len(), 4, "the rest needn't wait out the 256 s");
+
+    call_after(&mut world, Outcome::Throttled { retry_after: Some(secs(60)) });
+    assert_eq!(state(&world).asked_to_wait, Some(secs(60)));
+}
+
+/// Ends what is under way, and one more.
+fn call_after(world: &mut World, outcome: Outcome) {
+    world.at += secs(120);
+    call(world, outcome);
+}
