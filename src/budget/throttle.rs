@@ -36,8 +36,8 @@ impl Throttle {
         match retry_after {
             Some(wait) if !wait.is_zero() => self.wished = self.wished.max(Some(after(now, wait.min(LONGEST)))),
             _ => {
-                let until = after(now, self.next_back_off(call));
-                if self.chosen.is_none_or(|(_, known)| known < until) {
+                let until = after(now, self.next_back_off(call, now));
+                if call > self.last_call || self.chosen.is_none_or(|(_, known)| known < until) {
                     self.chosen = Some((now, until));
                 }
             }
@@ -103,11 +103,13 @@ impl Throttle {
         }
     }
 
-    /// Doubles once per probe: answers to calls that were already under way don't count again.
-    fn next_back_off(&mut self, call: u64) -> Duration {
+    /// Doubles once per probe: answers to calls that were already under way don't count again. What is doubled is the
+    /// wait as it was: one cut short for a token's sake tells no more than a short one.
+    fn next_back_off(&mut self, call: u64, now: Instant) -> Duration {
+        let waited = self.chosen.map_or(LAST_BACK_OFF, |(since, _)| now.saturating_duration_since(since));
         let wait = match self.back_off {
             None => FIRST_BACK_OFF,
-            Some(last) if call > self.last_call => (last * 2).min(LAST_BACK_OFF),
+            Some(last) if call > self.last_call => (last.min(waited).max(FIRST_BACK_OFF) * 2).min(LAST_BACK_OFF),
             Some(last) => last,
         };
         self.back_off = Some(wait);

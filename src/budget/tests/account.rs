@@ -94,6 +94,37 @@ fn each_second_under_a_throttle_is_told_once() {
     told(&mut world, 7);
 }
 
+/// The tokens that wait are tried again and again; none of that may hold up others, or a later leader.
+#[test]
+fn p07_a_back_off_cut_short_doubles_no_further_and_ends_with_another_answer() {
+    let mut world = World::proven(&limits(&[], 4));
+    world.ask("a", "ns/alive", false, Some(secs(40)), Some(Duration::ZERO));
+    let mut waits = Vec::new();
+    while world.at < secs(3600 + 38) {
+        let left = secs(3600 + 40) - world.at;
+        call(&mut world, Outcome::Throttled { retry_after: None });
+        world.ask("a", "ns/alive", false, Some(left), Some(Duration::ZERO));
+        let wait = state(&world).throttled_for.unwrap();
+        assert!(wait >= secs(1) && wait <= (left / 4).max(secs(1)), "{wait:?} with {left:?} left");
+        waits.push(wait);
+        assert!(world.budgets.grant(world.now(), 9).is_empty(), "after {waits:?}");
+        world.at += wait;
+    }
+    assert!((8..=16).contains(&waits.len()), "{waits:?}");
+    // nothing lives any more: the wait is the back-off's own
+    bulk(&mut world, 9);
+    world.at += secs(2);
+    call(&mut world, Outcome::Throttled { retry_after: None });
+    let own = state(&world).throttled_for.unwrap();
+    assert!(own <= secs(8), "{own:?} after {waits:?}");
+
+    world.ask("a", "ns/alive", false, Some(secs(5)), Some(Duration::ZERO));
+    world.at += millis(1250);
+    call(&mut world, Outcome::Issued);
+    assert_eq!(state(&world).throttled_for, None, "the provider has given way");
+    assert_eq!(world.budgets.grant(world.now(), 9).len(), 4, "for all");
+}
+
 #[test]
 fn p07_answers_to_calls_already_under_way_neither_double_the_back_off_nor_end_it() {
     let mut world = World::proven(&limits(&[], 4));
