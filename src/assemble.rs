@@ -79,7 +79,7 @@ mod tests {
             match controller(&config, &api_server) {
                 Ok(_) => assert!(taken, "{args:?}"),
                 Err(refusal) => {
-                    assert!(!taken && refusal.contains("--lease-renew-deadline (6s) must be 8s"), "{refusal}")
+                    assert!(!taken && refusal.contains("--lease-renew-deadline (6s) must be 8s"), "{refusal}");
                 }
             }
         }

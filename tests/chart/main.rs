@@ -6,6 +6,7 @@ mod kept_equal;
 mod monitoring;
 mod permissions;
 mod rendered;
+mod upgrade;
 mod values;
 
 /// The operator's program.
