@@ -126,6 +126,23 @@ fn p07_a_back_off_cut_short_doubles_no_further_and_ends_with_another_answer() {
 }
 
 #[test]
+fn p07_a_probe_for_a_short_life_begins_a_wait_of_its_own() {
+    let mut world = World::proven(&limits(&[], 4));
+    bulk(&mut world, 50);
+    for wait in [1, 2, 4, 8, 16] {
+        call(&mut world, Outcome::Throttled { retry_after: None });
+        world.at += secs(wait);
+    }
+    call(&mut world, Outcome::Throttled { retry_after: None });
+    world.ask("a", "ns/alive", false, Some(secs(16)), Some(Duration::ZERO));
+    assert_eq!(state(&world).throttled_for, Some(secs(4)));
+    world.at += secs(4);
+    call(&mut world, Outcome::Throttled { retry_after: None });
+    world.ask("a", "ns/alive", false, Some(secs(12)), Some(Duration::ZERO));
+    assert_eq!(state(&world).throttled_for, Some(secs(3)), "not at once again");
+}
+
+#[test]
 fn p07_answers_to_calls_already_under_way_neither_double_the_back_off_nor_end_it() {
     let mut world = World::proven(&limits(&[], 4));
     bulk(&mut world, 50);
