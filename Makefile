@@ -10,7 +10,7 @@ ARGS ?=
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz crds chart manifests tools control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak fuzz crds chart manifests tools image image-check e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -65,6 +65,15 @@ chart: needs-control-plane needs-rust tools ## write anew what is made from the 
 	@git status --short charts deploy 2>/dev/null || true
 
 manifests: chart
+
+image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/
+	@image/build.sh
+
+e2e: needs-control-plane needs-rust image ## installed by helm on a real node, through three renewals, an upgrade and a loss; needs root
+	@tests/e2e/run.sh
+
+image-check: needs-rust ## two builds of the image in two places; the same bits? Takes as long as two release builds
+	@image/check.sh
 
 tools:
 	@tests/tools/build.sh >/dev/null

@@ -34,7 +34,7 @@ mod connection;
 pub use connection::Connection;
 
 /// The names that every server certificate holds.
-const SERVER_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const SERVER_NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", crate::node::GATEWAY];
 
 /// A client that opens a connection and says nothing is dropped after this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,173 @@
+//! Installed as users install it: helm, a real node, the image of `make image`, and a workload that mounts the Secrets
+//! and calls a provider with each token once a second. `make e2e` runs it; it needs a node.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod providers;
+mod workload;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use providers::Providers;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use testkit::chart::{folder, run, tool};
+use testkit::emulator::Life;
+use testkit::node::{Node, apiserver_args};
+use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, yaml};
+use workload::Workload;
+
+const RELEASE: &str = "video-token-operator";
+const NAMESPACE: &str = "video-token-operator";
+const SOON: Duration = Duration::from_mins(2);
+
+fn step(begun: Instant, text: &str) {
+    #[allow(clippy::print_stderr)] // minutes pass: whoever waits wants to see
+    {
+        eprintln!("e2e: {:>4} s  {text}", begun.elapsed().as_secs());
+    }
+}
+
+fn archive(variable: &str) -> PathBuf {
+    std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is unset: run make e2e")).into()
+}
+
+/// The cluster, with helm for it.
+struct Cluster {
+    plane: ControlPlane,
+    node: Node,
+    values: String,
+}
+
+impl Cluster {
+    async fn start(values: String) -> Self {
+        let options = ControlPlaneOptions {
+            controllers: ["garbagecollector", "namespace", "serviceaccount"].map(str::to_owned).to_vec(),
+            install: false,
+            apiserver_args: apiserver_args(),
+            ..ControlPlaneOptions::default()
+        };
+        let plane = ControlPlane::start(options).await.unwrap();
+        let images: [PathBuf; 2] = [archive("BUSYBOX"), archive("IMAGE")];
+        let images: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+        let node = Node::start(&plane, &images).await.unwrap_or_else(|error| panic!("{error:#}"));
+        Self { plane, node, values }
+    }
+
+    fn helm(&self, command: &[&str], more: &[&str]) -> String {
+        let kubeconfig = self.plane.kubeconfig_path();
+        let mut args = command.to_vec();
+        args.extend(["--namespace", NAMESPACE, "--kubeconfig", kubeconfig.to_str().unwrap()]);
+        args.extend(more);
+        let said = run(&tool("helm").unwrap(), &args, &self.values);
+        said.unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", self.pods(), self.node.logs()))
+    }
+
+    /// `helm upgrade --install` with the values and more of them.
+    fn install(&self, more: &[&str]) {
+        let chart = folder();
+        let mut args = vec!["--install", "--wait", "--timeout", "3m", "--values", "-"];
+        args.extend(more);
+        self.helm(&["upgrade", RELEASE, chart.to_str().unwrap()], &args);
+    }
+
+    fn kubectl(&self, args: &[&str]) -> String {
+        let kubeconfig = self.plane.kubeconfig_path();
+        let mut all = vec!["--kubeconfig", kubeconfig.to_str().unwrap()];
+        all.extend(args);
+        run(&self.plane.binaries().join("kubectl"), &all, "").unwrap_or_else(|error| format!("{error:#}"))
+    }
+
+    fn pods(&self) -> String {
+        self.kubectl(&["get", "pods,events", "--all-namespaces", "-o", "wide"])
+    }
+
+    /// The Pod that holds the Lease.
+    async fn leader(&self) -> String {
+        let leases: Api<Lease> = Api::namespaced(self.plane.client().unwrap(), NAMESPACE);
+        eventually(SOON, "somebody leads", async || {
+            let lease = leases.get(RELEASE).await.map_err(|error| error.to_string())?;
+            let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            holder.rsplit_once('_').map(|(pod, _)| pod.to_owned()).ok_or(format!("holder {holder:?}"))
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node of its own: make e2e"]
+async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss() {
+    let begun = Instant::now();
+    let providers = Providers::start().await;
+    let cluster = Cluster::start(providers.values().to_string()).await;
+    let client = cluster.plane.client().unwrap();
+    step(begun, "a control plane and a node are there");
+
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE,
+        "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    yaml::apply(&client, "default", &namespace.to_string()).await.unwrap();
+    cluster.install(&[]);
+    step(begun, "helm install: the operator is ready in a namespace that enforces `restricted`");
+
+    // no cluster DNS here: the test Pod finds the Service by its hosts file
+    let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
+    let metrics = services.get(&format!("{RELEASE}-metrics")).await.unwrap();
+    let address = metrics.spec.unwrap().cluster_ip.unwrap();
+    let host = format!("{RELEASE}-metrics.{NAMESPACE}.svc");
+    let aliases = [format!("hostAliases[0].ip={address}"), format!("hostAliases[0].hostnames[0]={host}")].join(",");
+    let found = ["--set", aliases.as_str()];
+    cluster.install(&found);
+    let said = cluster.helm(&["test", RELEASE], &["--timeout", "2m"]);
+    assert!(said.contains("Succeeded"), "{said}");
+    step(begun, "helm test: succeeded");
+
+    providers.set_life(Life::Seconds(60));
+    for object in providers.objects() {
+        yaml::apply(&client, providers::NAMESPACE, &object.to_string()).await.unwrap();
+    }
+    providers.all_ready(&client).await;
+    step(begun, "five providers: five tokens are ready");
+
+    let workload = Workload::start(&client, &providers).await;
+    workload.has_seen(4, SOON * 4, &cluster.node).await;
+    step(begun, &format!("three renewals of each token seen from its file: {}", workload.tally()));
+
+    providers.set_life(Life::Promised);
+    workload.has_seen(5, SOON * 2, &cluster.node).await;
+    providers.all_ready(&client).await;
+    let issued = providers.issued();
+    cluster.install(&[&found[..], &["--set", "podAnnotations.upgraded=yes"]].concat());
+    workload.goes_on().await;
+    assert_eq!(providers.issued(), issued, "an upgrade issues nothing");
+    step(begun, &format!("helm upgrade: no token issued, no call refused: {}", workload.tally()));
+
+    let leader = cluster.leader().await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete(&leader, &at_once).await.unwrap();
+    providers.renew_one(&client).await;
+    assert_ne!(cluster.leader().await, leader);
+    assert_eq!(providers.issued(), issued + 1, "the other leader issues what was asked for, once");
+    workload.goes_on().await;
+    step(begun, &format!("the leader's Pod is deleted without grace: another renews: {}", workload.tally()));
+
+    cluster.helm(&["uninstall", RELEASE], &["--wait", "--timeout", "2m"]);
+    let operators = ListParams::default().labels("app.kubernetes.io/name=video-token-operator");
+    eventually(SOON, "the operator's Pods are gone", async || {
+        let left = pods.list(&operators).await.map_err(|error| error.to_string())?.items.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
+    })
+    .await;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), providers::NAMESPACE);
+    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=video-token-operator");
+    assert_eq!(secrets.list(&ours).await.unwrap().items.len(), 5, "the Secrets stay");
+    assert_eq!(
+        providers::tokens(&client).list(&ListParams::default()).await.unwrap().items.len(),
+        5,
+        "the objects stay"
+    );
+    workload.goes_on().await;
+    step(begun, "helm uninstall: CRDs, objects and Secrets are still there");
+}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs the end-to-end test on a node of its own: in network, mount and process namespaces that end with it.
+# Needs root, and the Debian packages runc, busybox-static, nftables and iproute2.
+set -eu
+cd "$(dirname "$0")/../.."
+[ "$(id -u)" = 0 ] || { echo "e2e: a node needs root: run it as root." >&2; exit 1; }
+for need in runc:runc busybox:busybox-static nft:nftables ip:iproute2 unshare:util-linux; do
+  PATH=$PATH:/usr/sbin command -v "${need%%:*}" >/dev/null || { echo "e2e: ${need%%:*} is missing: install ${need##*:}." >&2; exit 1; }
+done
+tests/controlplane/build.sh >/dev/null
+tests/tools/build.sh >/dev/null
+tests/node/build.sh >/dev/null
+[ -s "${IMAGE:=dist/video-token-operator.oci.tar}" ] || { echo "e2e: no image: make image." >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tests/e2e/busybox.sh "$work/busybox.tar"
+test=$(cargo test --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
+IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid --fork --kill-child --mount-proc sh -ec '
+  mount --make-rshared /
+  mount -t tmpfs tmpfs /run
+  ip link set lo up
+  ip link add cni0 type bridge
+  ip address add 10.88.0.1/24 dev cni0
+  ip link set cni0 up
+  ip route add default via 10.88.0.1 dev cni0
+  echo 1 >/proc/sys/net/ipv4/ip_forward
+  echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+  exec "$@"' sh "$test" --ignored --nocapture
