@@ -62,8 +62,8 @@ async fn an_upgrade_from_the_chart_before_leaves_every_object_as_it_is() {
     let kubeconfig = plane.kubeconfig_path();
     let helm = |chart: &Path| {
         let (chart, kubeconfig) = (chart.to_str().unwrap(), kubeconfig.to_str().unwrap());
-        let place = ["--namespace", "video", "--create-namespace", "--kubeconfig", kubeconfig];
-        run(&tool("helm").unwrap(), &[&["upgrade", "--install", "vto", chart][..], &place].concat(), "").unwrap();
+        let release = ["--namespace", "video", "--create-namespace", "--kubeconfig", kubeconfig];
+        run(&tool("helm").unwrap(), &[&["upgrade", "--install", "vto", chart][..], &release].concat(), "").unwrap();
     };
     helm(&before);
     let home = "apiVersion: v1\nkind: Namespace\nmetadata: {name: cinema}\n";
