@@ -60,9 +60,9 @@ async fn p06_five_hundred_objects_bear_a_label_for_nothing_and_a_throttle_with_t
     assert!(entra.add_secret(example::CLIENT_ID, "a-second-secret"));
     scene.apply(&scene.credentials("second-login", "a-second-secret")).await.unwrap();
     scene.apply(&scene.provider("second", &client_secret("second-login"))).await.unwrap();
-    // what is under way when the first 429 comes can't be called back
+    // one at a time: what is under way when the first 429 comes can't be called back
     let mut provider = scene.provider("indexer", &client_secret("azure-login"));
-    provider["spec"]["limits"]["concurrency"] = 3.into();
+    provider["spec"]["limits"]["concurrency"] = 1.into();
     scene.apply(&provider).await.unwrap();
     let _operator = scene.operator().await.unwrap();
     let names: Vec<_> = (0..OBJECTS).map(|n| format!("camera-{n:03}")).collect();
