@@ -19,7 +19,8 @@ IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid
   mount --make-rshared /
   mount -t tmpfs tmpfs /run
   ip link set lo up
-  ip link add cni0 type bridge
+  # an address of its own: else it has that of one of its Pods, and another when that Pod goes
+  ip link add cni0 address 0a:58:0a:58:00:01 type bridge
   ip address add 10.88.0.1/24 dev cni0
   ip link set cni0 up
   ip route add default via 10.88.0.1 dev cni0
