@@ -64,7 +64,7 @@ fn addresses(url: &http::Uri) -> Vec<IpAddr> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::Command;
+    use crate::cli::Command;
 
     #[test]
     fn a_lease_that_leaves_no_time_for_a_call_is_refused_by_the_name_of_its_flag() {

@@ -4,39 +4,14 @@
 
 #![allow(clippy::doc_markdown)] // the flags' docs are what --help prints: no backticks
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Where the operator lives when nothing says otherwise, and the name of its Lease.
-const NAME: &str = "video-token-operator";
-
-/// What the process is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Run the operator.
-    Run(Box<Config>),
-    /// Print the CustomResourceDefinitions and exit.
-    Crds,
-    /// Say whether an installed operator is well, and exit.
-    Verify(Verify),
-}
-
-/// Where to look for an installed operator.
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub struct Verify {
-    /// The operator's /readyz; none: only the API server is asked
-    #[arg(long, value_name = "URL")]
-    pub readyz: Option<url::Url>,
-
-    /// How long it may take until all is well
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
-    pub within: Duration,
-}
+pub(crate) const NAME: &str = "video-token-operator";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,51 +104,9 @@ pub struct Config {
     pub max_in_flight: NonZeroUsize,
 }
 
-#[derive(Debug, Parser)]
-#[command(name = NAME, version, about, max_term_width = 120, args_conflicts_with_subcommands = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Subcommands>,
-    #[command(flatten)]
-    config: Config,
-}
-
-#[derive(Debug, Subcommand)]
-enum Subcommands {
-    /// Run the operator (the default)
-    Run(Box<Config>),
-    /// Print the CustomResourceDefinitions
-    Crds,
-    /// Say whether an installed operator answers and its kinds are served; `helm test` runs it
-    Verify(Verify),
-}
-
-impl Command {
-    /// Reads the process's own arguments and environment; answers `--help`, and explains what is wrong, by exiting.
-    pub fn from_process() -> Self {
-        Self::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit())
-    }
-
-    /// Reads `args`, the first of which is the program's name.
-    pub fn from_args<A>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error>
-    where
-        A: Into<OsString> + Clone,
-    {
-        let cli = Cli::try_parse_from(args)?;
-        let mut config = match cli.command {
-            Some(Subcommands::Crds) => return Ok(Self::Crds),
-            Some(Subcommands::Verify(verify)) => return Ok(Self::Verify(verify)),
-            Some(Subcommands::Run(config)) => config,
-            None => Box::new(cli.config),
-        };
-        config.settle().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
-        Ok(Self::Run(config))
-    }
-}
-
 impl Config {
     /// Drops the empty entries that an empty list leaves, and checks what spans several flags.
-    fn settle(&mut self) -> Result<(), String> {
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
         for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints] {
             *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         }
@@ -205,7 +138,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Reads a duration as people and Go write it: whole numbers, each with `h`, `m`, `s` or `ms`. More than nothing.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write it like 15s, 500ms or 1m30s".to_owned();
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -231,28 +164,23 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory, Parser};
 
-    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
-        Command::from_args(std::iter::once("video-token-operator").chain(args.iter().copied()))
+    /// The flags as any program takes them.
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let all = std::iter::once("video-token-operator").chain(args.iter().copied());
+        let mut config = Flags::try_parse_from(all).map_err(|error| error.to_string())?.config;
+        config.settle().map(|()| config)
     }
 
     fn config(args: &[&str]) -> Config {
-        match parse(args).unwrap() {
-            Command::Run(config) => *config,
-            other => panic!("{args:?} asks for {other:?}"),
-        }
-    }
-
-    #[test]
-    fn run_is_the_default_and_takes_the_same_flags() {
-        assert_eq!(config(&[]), config(&["run"]));
-        assert_eq!(config(&["--lease-name=other"]), config(&["run", "--lease-name=other"]));
-        assert_eq!(parse(&["crds"]).unwrap(), Command::Crds);
-        let url = "http://operator.svc:8080/readyz";
-        let verify = Verify { readyz: Some(url.parse().unwrap()), within: Duration::from_mins(1) };
-        assert_eq!(parse(&["verify", "--readyz", url]).unwrap(), Command::Verify(verify));
-        assert!(parse(&["crds", "--lease-name=other"]).is_err());
-        assert!(parse(&["--lease-name=other", "crds"]).is_err());
+        parse(args).unwrap()
     }
 
     #[test]
@@ -275,15 +203,15 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_environment_variable() {
-        for argument in Cli::command().get_arguments().filter(|argument| argument.get_env().is_some()) {
+        for argument in Flags::command().get_arguments().filter(|argument| argument.get_env().is_some()) {
             let flag = argument.get_long().unwrap();
             let name = format!("VTO_{}", flag.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env().unwrap(), name.as_str());
         }
         let without: Vec<_> =
-            Cli::command().get_arguments().filter(|a| a.get_env().is_none()).map(|a| a.get_id().to_string()).collect();
-        assert!(without.iter().all(|id| ["help", "version"].contains(&id.as_str())), "no variable: {without:?}");
-        Cli::command().debug_assert();
+            Flags::command().get_arguments().filter(|a| a.get_env().is_none()).map(|a| a.get_id().to_string()).collect();
+        assert!(without.iter().all(|id| id == "help"), "no variable: {without:?}");
+        Flags::command().debug_assert();
     }
 
     #[test]
@@ -320,7 +248,7 @@ mod tests {
             (&["--log-format=xml"], &["--log-format", "json", "text"]),
             (&["--leader-elect=perhaps"], &["--leader-elect"]),
         ] {
-            let message = parse(args).expect_err("refused").to_string();
+            let message = parse(args).expect_err("refused");
             for name in named {
                 assert!(message.contains(name), "{args:?} is refused by {message}");
             }

@@ -16,11 +16,12 @@
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
 //! | [`assemble`] | from flags to what each room is told |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
-//! | [`verify`] | whether an installed operator is well, asked from outside |
+//! | [`cli`] | the subcommands, from arguments to what is printed |
 
 pub mod api;
 pub mod assemble;
 pub mod budget;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
@@ -30,4 +31,3 @@ pub mod metrics;
 pub mod plan;
 pub mod serve;
 pub mod telemetry;
-pub mod verify;

@@ -2,12 +2,38 @@
 //!
 //! It needs no permission: what an API server serves is told to everybody who is logged in.
 
+use super::{Failure, print};
 use crate::api::{GROUP, VERSION};
+use crate::config::duration;
+use crate::telemetry;
+use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
+
+/// Where to look for an installed operator.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The operator's /readyz; none: only the API server is asked
+    #[arg(long, value_name = "URL")]
+    pub readyz: Option<Url>,
+
+    /// How long it may take until all is well
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub within: Duration,
+}
+
+/// Looks, and says that all is well; an error says what isn't.
+#[tokio::main]
+pub(super) async fn run(options: &Options) -> Result<(), Failure> {
+    telemetry::init(false)?;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = Client::try_default().await?;
+    verify(&client, options.readyz.as_ref(), options.within).await?;
+    print("the API server serves the kinds, and the operator is ready\n")
+}
 
 /// What must be served: the kinds, and the status of each.
 const SERVED: [&str; 6] = [

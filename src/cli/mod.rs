@@ -1,0 +1,126 @@
+//! What a person or a Pod runs: the program's subcommands, read from the command line and carried out.
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `operate` | the operator itself: wiring from flags to rooms |
+//! | `verify` | whether an installed operator is well, asked from outside |
+//!
+//! May not enter: decisions. A command reads its arguments, asks the other rooms and prints.
+
+#![allow(clippy::doc_markdown)] // the arguments' docs are what --help prints: no backticks
+
+mod operate;
+pub mod verify;
+
+use crate::api;
+use crate::config::{Config, NAME};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What ends a command early; its text is for whoever ran it.
+type Failure = Box<dyn std::error::Error>;
+
+/// What the process is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions and exit.
+    Crds,
+    /// Say whether an installed operator is well, and exit.
+    Verify(verify::Options),
+}
+
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, about, max_term_width = 120, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run the operator (the default)
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions
+    Crds,
+    /// Say whether an installed operator answers and its kinds are served; `helm test` runs it
+    Verify(verify::Options),
+}
+
+impl Command {
+    /// Reads `args`, the first of which is the program's name.
+    pub fn from_args<A>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error>
+    where
+        A: Into<OsString> + Clone,
+    {
+        let cli = Cli::try_parse_from(args)?;
+        let mut config = match cli.command {
+            Some(Subcommands::Crds) => return Ok(Self::Crds),
+            Some(Subcommands::Verify(options)) => return Ok(Self::Verify(options)),
+            Some(Subcommands::Run(config)) => config,
+            None => Box::new(cli.config),
+        };
+        config.settle().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
+        Ok(Self::Run(config))
+    }
+}
+
+/// Does what the process's own arguments and environment ask for; answers `--help`, and explains what is wrong with
+/// them, by exiting.
+pub fn main() -> ExitCode {
+    let result = match Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
+        Command::Crds => print(&api::crds::yaml()),
+        Command::Verify(options) => verify::run(&options),
+        Command::Run(config) => operate::run(&config),
+    };
+    result.map_or_else(
+        |error| {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// To stdout, whole.
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+        Command::from_args(std::iter::once(NAME).chain(args.iter().copied()))
+    }
+
+    #[test]
+    fn run_is_the_default_and_takes_the_same_flags() {
+        for flags in [&[][..], &["--lease-name=other"]] {
+            let run = parse(&[&["run"], flags].concat()).unwrap();
+            assert!(matches!(run, Command::Run(_)), "{run:?}");
+            assert_eq!(parse(flags).unwrap(), run);
+        }
+        assert!(parse(&["--lease-duration=20s"]).unwrap_err().to_string().contains("--lease-renew-deadline (20s)"));
+    }
+
+    #[test]
+    fn each_subcommand_is_read_and_takes_no_flag_of_the_operator() {
+        Cli::command().debug_assert();
+        assert_eq!(parse(&["crds"]).unwrap(), Command::Crds);
+        let url = "http://operator.svc:8080/readyz";
+        let verify = verify::Options { readyz: Some(url.parse().unwrap()), within: Duration::from_mins(1) };
+        assert_eq!(parse(&["verify", "--readyz", url]).unwrap(), Command::Verify(verify));
+        assert!(parse(&["crds", "--lease-name=other"]).is_err());
+        assert!(parse(&["--lease-name=other", "crds"]).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! The operator's process: from flags to rooms, and from a signal to a clean end.
+
+use super::Failure;
+use crate::config::{Config, LogFormat, identity};
+use crate::serve::{Health, Server};
+use crate::{assemble, controller, lease, metrics, telemetry};
+use futures::FutureExt;
+use tokio::sync::watch;
+
+/// Runs until SIGTERM or SIGINT.
+#[tokio::main]
+pub(super) async fn run(config: &Config) -> Result<(), Failure> {
+    telemetry::init(config.log_format == LogFormat::Json)?;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let metrics = metrics::Metrics::new();
+    let kubernetes = kube::Config::infer().await?;
+    let settings = assemble::controller(config, &kubernetes.cluster_url)?;
+    let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
+    let health = Health::new(&["caches"]);
+    let (stopping, stop) = watch::channel(false);
+    let server = Server::bind(config.metrics_addr).await?;
+    let (scraped, mut stopped) = (metrics.clone(), stop.clone());
+    let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), async move {
+        stopped.wait_for(|stop| *stop).map(|_| ()).await;
+    }));
+    let (released, release) = tokio::sync::oneshot::channel::<()>();
+    let (lease, candidate) = lease::candidate(client.clone(), assemble::lease(config, identity()));
+    let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
+    let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
+    tokio::spawn(async move { stopping.send(signalled().await) });
+    controller::run(client, settings, lease, metrics, health, stop).await;
+    drop(released);
+    if let Some(candidate) = candidate {
+        candidate.await?;
+    }
+    server.await?;
+    Ok(())
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return true };
+    tokio::select! {
+        _ = terminate.recv() => true,
+        _ = tokio::signal::ctrl_c() => true,
+    }
+}
