@@ -376,9 +376,6 @@ async fn issue(context: &Context, seen: &Seen) {
             let was_proven = context.turns.state(&account.key, now).proven;
             context.turns.finish(key, budget::Outcome::Issued, now);
             account.history().last_issued = Some(now.wall);
-            if let Some(attempt) = login {
-                logins::withdraw(context, account, attempt).await;
-            }
             if !was_proven {
                 context.report_soon(&account.of);
             }
@@ -390,6 +387,10 @@ async fn issue(context: &Context, seen: &Seen) {
                 memo.held = Some(Arc::new(held));
                 memo.outcome = Some(Outcome::Success);
             });
+            // only now: what stops this write must not cost the token
+            if let Some(attempt) = login {
+                logins::withdraw(context, account, attempt).await;
+            }
         }
         Err(error) => {
             match login {
