@@ -1,68 +1,40 @@
-//! The documentation, taken at its word: its commands run and its links lead somewhere.
+//! The documentation, taken at its word: its commands run, its manifests are taken and its links lead somewhere.
 
 #![allow(clippy::unwrap_used)]
 
+mod commands;
+mod manifests;
+mod pages;
+
+use pages::{blocks, pages, repository, title};
 use std::fs;
-use std::path::{Path, PathBuf};
-use testkit::chart::{folder, run, tool};
-use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn pages() -> Vec<PathBuf> {
-    let mut pages =
-        vec![repository().join("README.md"), repository().join("CONTRIBUTING.md"), folder().join("README.md")];
-    for inside in ["docs", "docs/providers", "docs/runbooks"] {
-        pages.extend(fs::read_dir(repository().join(inside)).unwrap().map(|file| file.unwrap().path()));
+/// What may stand behind a fence. A block that is neither run nor taken is one that shows: output, a diff, a drawing.
+fn is_known(fence: &str) -> bool {
+    let (language, rest) = fence.split_once(' ').unwrap_or((fence, ""));
+    match language {
+        "sh" => rest.is_empty() || rest.starts_with("needs-"),
+        "yaml" => rest.is_empty() || rest.starts_with("part-of="),
+        "console" | "text" | "diff" => rest.is_empty(),
+        _ => false,
     }
-    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    pages.sort();
-    pages
 }
 
-/// The blocks of a page by what stands behind their fence.
-fn blocks(page: &Path, language: &str) -> Vec<String> {
-    let text = fs::read_to_string(page).unwrap();
-    let mut found = Vec::new();
-    let mut open: Option<(bool, String)> = None;
-    for line in text.lines() {
-        match (line.trim_start().strip_prefix("```"), open.take()) {
-            (Some(_), Some((wanted, block))) => found.extend(wanted.then_some(block)),
-            (Some(fence), None) => open = Some((fence == language, String::new())),
-            (None, Some((wanted, block))) => open = Some((wanted, block + line + "\n")),
-            (None, None) => {}
+#[test]
+fn every_block_says_what_it_is_so_that_none_goes_untested() {
+    for page in pages() {
+        for block in blocks(&page) {
+            assert!(is_known(&block.fence), "{}: {:?} isn't known here:\n{}", title(&page), block.fence, block.text);
         }
     }
-    found
-}
-
-/// Quick start and the Arc page, one after the other on a cluster that nobody has touched.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_commands_of_the_quick_start_and_of_the_arc_page_do_what_they_say() {
-    let options = ControlPlaneOptions { install: false, ..ControlPlaneOptions::default() };
-    let plane = ControlPlane::start(options).await.unwrap();
-    let paths = [tool("helm").unwrap().parent().unwrap().to_owned(), plane.binaries().to_owned()];
-    let paths = paths.map(|path| path.display().to_string()).join(":");
-    let mut ran = 0;
-    for page in ["docs/quick-start.md", "docs/arc.md"] {
-        for block in blocks(&repository().join(page), "sh") {
-            let script =
-                format!("export PATH={paths}:$PATH KUBECONFIG={}\nset -eu\n{block}", plane.kubeconfig_path().display());
-            run("bash".as_ref(), &["-s"], &script).unwrap_or_else(|error| panic!("{page}:\n{block}\n{error:#}"));
-            ran += 1;
-        }
-    }
-    assert_eq!(ran, 5, "blocks marked sh");
 }
 
 #[test]
 fn what_needs_azure_is_marked() {
     for page in pages() {
-        for block in blocks(&page, "sh") {
-            let azure = block.lines().any(|line| line.trim_start().starts_with("az "));
-            assert!(!azure, "{}: mark the block `sh needs-azure`:\n{block}", page.display());
+        for block in blocks(&page).iter().filter(|block| block.fence == "sh") {
+            let azure = block.text.lines().any(|line| line.trim_start().starts_with("az "));
+            assert!(!azure, "{}: mark the block `sh needs-azure`:\n{}", title(&page), block.text);
         }
     }
 }
@@ -74,7 +46,22 @@ fn every_link_to_a_file_leads_to_one() {
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap();
             let elsewhere = target.contains("://") || file.is_empty();
-            assert!(elsewhere || page.parent().unwrap().join(file).exists(), "{}: {target}", page.display());
+            assert!(elsewhere || page.parent().unwrap().join(file).exists(), "{}: {target}", title(&page));
+        }
+    }
+}
+
+/// `make X` in a page names what the Makefile has.
+#[test]
+fn every_make_target_that_a_page_names_is_there() {
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    for page in pages() {
+        let mut named: Vec<String> =
+            blocks(&page).into_iter().filter(|block| block.fence == "sh").map(|b| b.text).collect();
+        named.extend(pages::inline(&page));
+        let lines = named.iter().flat_map(|text| text.lines());
+        for target in lines.filter_map(|line| line.trim().strip_prefix("make ")?.split_whitespace().next()) {
+            assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target}", title(&page));
         }
     }
 }

@@ -1,0 +1,93 @@
+//! The commands: each page's blocks one after the other, on a cluster that nobody else has touched.
+
+use crate::pages::{blocks, inline, pages, repository, title};
+use std::path::Path;
+use testkit::chart::{run, tool};
+use testkit::stand::process::Scratch;
+use testkit::stand::{ControlPlane, ControlPlaneOptions};
+
+/// What has to be there before a page's blocks. A page with a block of `sh` has its line here.
+const BEFORE: [(&str, &str); 4] = [
+    ("README.md", "kubectl create deployment player --image=player"),
+    ("charts/video-token-operator/README.md", ""),
+    ("docs/arc.md", ""),
+    ("docs/quick-start.md", ""),
+];
+
+/// A cluster, and the programs that the pages call.
+struct Cluster {
+    plane: ControlPlane,
+    programs: Scratch,
+}
+
+impl Cluster {
+    async fn new(install: bool) -> Self {
+        let plane =
+            ControlPlane::start(ControlPlaneOptions { install, ..ControlPlaneOptions::default() }).await.unwrap();
+        let programs = Scratch::new("vto-docs-").unwrap();
+        let link = |name: &str, program: &Path| {
+            std::os::unix::fs::symlink(program, programs.file(name)).unwrap();
+        };
+        link("helm", &tool("helm").unwrap());
+        link("kubectl", &plane.binaries().join("kubectl"));
+        link("video-token-operator", Path::new(env!("CARGO_BIN_EXE_video-token-operator")));
+        Self { plane, programs }
+    }
+
+    /// Runs a script from the repository's top, as a reader would.
+    fn run(&self, script: &str) -> Result<String, String> {
+        let script = format!(
+            "export PATH={}:$PATH KUBECONFIG={}\nset -eu\n{script}",
+            self.programs.path().display(),
+            self.plane.kubeconfig_path().display()
+        );
+        run("bash".as_ref(), &["-s"], &script).map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// Of the repository itself: tested by themselves, and for minutes.
+fn is_of_make(block: &str) -> bool {
+    block.lines().all(|line| line.starts_with("make "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_every_page_do_what_they_say() {
+    for page in pages() {
+        let mut blocks = blocks(&page);
+        blocks.retain(|block| block.fence == "sh" && !is_of_make(&block.text));
+        if blocks.is_empty() {
+            continue;
+        }
+        let title = title(&page);
+        let before = BEFORE.iter().find(|(page, _)| *page == title);
+        let (_, before) = before.unwrap_or_else(|| panic!("{title}: say in BEFORE what its blocks need"));
+        let cluster = Cluster::new(false).await;
+        cluster.run(before).unwrap_or_else(|error| panic!("{title}: before: {error}"));
+        for block in blocks {
+            cluster.run(&block.text).unwrap_or_else(|error| panic!("{title}:\n{}\n{error}", block.text));
+        }
+    }
+}
+
+/// The commands that only look, from the middle of sentences. `NAME` is any object of that kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_within_sentences_look_at_what_is_there() {
+    let cluster = Cluster::new(true).await;
+    cluster.run("kubectl create namespace cinema\nkubectl apply -f deploy/examples/own-account.yaml").unwrap();
+    cluster.run("kubectl config set-context --current --namespace cinema").unwrap();
+    let mut ran = 0;
+    for page in pages() {
+        for command in inline(&page) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let looks = matches!(words[..], ["kubectl", "get" | "describe", object, ..] if !object.starts_with('-'));
+            if !looks {
+                continue;
+            }
+            let command =
+                command.replace("tokenprovider NAME", "tokenprovider cinema-indexer").replace("NAME", "trailers");
+            cluster.run(&command).unwrap_or_else(|error| panic!("{}: {error}", title(&page)));
+            ran += 1;
+        }
+    }
+    assert!(ran > 10, "{ran} commands in {}", repository().display());
+}

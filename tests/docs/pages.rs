@@ -1,0 +1,72 @@
+//! The pages, and what stands in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use testkit::chart::folder;
+
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every page, in order.
+pub(crate) fn pages() -> Vec<PathBuf> {
+    let mut pages =
+        vec![repository().join("README.md"), repository().join("CONTRIBUTING.md"), folder().join("README.md")];
+    for inside in ["docs", "docs/providers", "docs/runbooks"] {
+        pages.extend(fs::read_dir(repository().join(inside)).unwrap().map(|file| file.unwrap().path()));
+    }
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    pages
+}
+
+/// A page's path in the repository.
+pub(crate) fn title(page: &Path) -> String {
+    page.strip_prefix(repository()).unwrap().display().to_string()
+}
+
+/// A fenced block.
+pub(crate) struct Block {
+    /// What stands behind the opening fence.
+    pub(crate) fence: String,
+    /// What stands between the fences, indented as the opening one is.
+    pub(crate) text: String,
+}
+
+/// The blocks of a page.
+pub(crate) fn blocks(page: &Path) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, Block)> = None;
+    for line in fs::read_to_string(page).unwrap().lines() {
+        match (line.trim_start().strip_prefix("```"), open.take()) {
+            (Some(_), Some((_, block))) => found.push(block),
+            (Some(fence), None) => {
+                let indent = line.len() - line.trim_start().len();
+                open = Some((indent, Block { fence: fence.trim().to_owned(), text: String::new() }));
+            }
+            (None, Some((indent, mut block))) => {
+                block.text.push_str(line.get(indent..).unwrap_or_default());
+                block.text.push('\n');
+                open = Some((indent, block));
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "{}: a block has no end", title(page));
+    found
+}
+
+/// What stands between backticks in a page's sentences.
+pub(crate) fn inline(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            found.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    found
+}
