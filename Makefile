@@ -6,6 +6,10 @@ KEEP ?=
 # Arguments for the bench and the soak: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10'
 ARGS ?=
 
+# Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
+K8S ?=
+export K8S
+
 # cargo shares out its own jobs; neither it nor a build script may read ours.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
@@ -26,7 +30,7 @@ demo: needs-control-plane needs-rust control-plane ## from nothing to a table of
 	@$(CARGO) build --workspace --bins
 	@KEEP='$(KEEP)' "$$($(target_dir))/debug/demo"
 
-test: needs-control-plane needs-rust control-plane tools ## every test, against a real API server
+test: needs-control-plane needs-rust control-plane tools ## every test, against a real API server; K8S=1.33: the oldest supported one
 	@echo 'Building the tests.'
 	@$(CARGO) test --workspace --no-run
 	@echo 'Running the tests.'
