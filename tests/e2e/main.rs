@@ -84,15 +84,26 @@ impl Cluster {
         self.kubectl(&["get", "pods,events", "--all-namespaces", "-o", "wide"])
     }
 
-    /// The Pod that holds the Lease.
-    async fn leader(&self) -> String {
+    /// Who holds the Lease: the Pod's name, and the process's own suffix.
+    async fn leader(&self) -> (String, String) {
         let leases: Api<Lease> = Api::namespaced(self.plane.client().unwrap(), NAMESPACE);
         eventually(SOON, "somebody leads", async || {
             let lease = leases.get(RELEASE).await.map_err(|error| error.to_string())?;
             let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
-            holder.rsplit_once('_').map(|(pod, _)| pod.to_owned()).ok_or(format!("holder {holder:?}"))
+            let (pod, process) = holder.rsplit_once('_').ok_or(format!("holder {holder:?}"))?;
+            Ok::<_, String>((pod.to_owned(), process.to_owned()))
         })
         .await
+    }
+
+    /// Takes a Pod away as the loss of its node does: its processes end where they stand, its object goes at once.
+    async fn lose(&self, pod: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.plane.client().unwrap(), NAMESPACE);
+        let status = pods.get(pod).await.unwrap().status.unwrap();
+        let container = status.container_statuses.unwrap_or_default().remove(0).container_id.unwrap();
+        self.node.kill(&container).unwrap();
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete(pod, &at_once).await.unwrap();
     }
 }
 
@@ -144,16 +155,19 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
     step(begun, &format!("helm upgrade: no token issued, no call refused: {}", workload.tally()));
 
     let leader = cluster.leader().await;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    pods.delete(&leader, &at_once).await.unwrap();
+    let lost = Instant::now();
+    cluster.lose(&leader.0).await;
     providers.renew_one(&client).await;
-    assert_ne!(cluster.leader().await, leader);
+    let next = cluster.leader().await;
+    assert!(next.0 != leader.0 && next.1 != leader.1, "{leader:?} is lost, {next:?} leads");
     assert_eq!(providers.issued(), issued + 1, "the other leader issues what was asked for, once");
+    let took = lost.elapsed().as_secs();
+    assert!(took > 5, "a lease that was left without a word isn't taken after {took} s: was it released?");
     workload.goes_on().await;
-    step(begun, &format!("the leader's Pod is deleted without grace: another renews: {}", workload.tally()));
+    step(begun, &format!("the leader is killed and its Pod gone: another renews after {took} s: {}", workload.tally()));
 
     cluster.helm(&["uninstall", RELEASE], &["--wait", "--timeout", "2m"]);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let operators = ListParams::default().labels("app.kubernetes.io/name=video-token-operator");
     eventually(SOON, "the operator's Pods are gone", async || {
         let left = pods.list(&operators).await.map_err(|error| error.to_string())?.items.len();

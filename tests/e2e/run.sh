@@ -1,12 +1,21 @@
 #!/bin/sh
 # Runs the end-to-end test on a node of its own: in network, mount and process namespaces that end with it.
-# Needs root, and the Debian packages runc, busybox-static, nftables and iproute2.
+# Needs root, and the Debian packages runc, busybox-static, nftables and iproute2: what lacks is installed by apt-get.
 set -eu
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "e2e: a node needs root: run it as root." >&2; exit 1; }
+PATH=$PATH:/usr/sbin:/sbin
+lacks=
 for need in runc:runc busybox:busybox-static nft:nftables ip:iproute2 unshare:util-linux; do
-  PATH=$PATH:/usr/sbin command -v "${need%%:*}" >/dev/null || { echo "e2e: ${need%%:*} is missing: install ${need##*:}." >&2; exit 1; }
+  command -v "${need%%:*}" >/dev/null || lacks="$lacks ${need##*:}"
 done
+if [ -n "$lacks" ]; then
+  command -v apt-get >/dev/null || { echo "e2e: install$lacks." >&2; exit 1; }
+  echo "e2e: installing$lacks with apt-get" >&2
+  # shellcheck disable=SC2086 # names of packages, one word each
+  said=$(apt-get update 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $lacks 2>&1) ||
+    { echo "$said" >&2; echo "e2e: apt-get failed: install$lacks." >&2; exit 1; }
+fi
 tests/controlplane/build.sh >/dev/null
 tests/tools/build.sh >/dev/null
 tests/node/build.sh >/dev/null

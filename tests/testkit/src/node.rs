@@ -116,6 +116,13 @@ impl Node {
         run(&self.binaries.join("ctr"), &all, "")
     }
 
+    /// Kills a container's processes where they stand, as a node that loses its power does: no signal that could be
+    /// caught, no word to the API server. `container_id` is as a Pod's status has it.
+    pub fn kill(&self, container_id: &str) -> Result<()> {
+        let id = container_id.trim_start_matches("containerd://");
+        self.ctr(&["tasks", "kill", "--signal", "SIGKILL", "--all", id]).map(drop)
+    }
+
     async fn import(&mut self, images: &[&Path]) -> Result<()> {
         let up = poll(Duration::from_secs(30), "containerd is up", async || self.ctr(&["version"]).map(drop));
         up.await.with_context(|| self.containerd.log_tail(30))?;
