@@ -208,8 +208,11 @@ mod tests {
             let name = format!("VTO_{}", flag.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env().unwrap(), name.as_str());
         }
-        let without: Vec<_> =
-            Flags::command().get_arguments().filter(|a| a.get_env().is_none()).map(|a| a.get_id().to_string()).collect();
+        let without: Vec<_> = Flags::command()
+            .get_arguments()
+            .filter(|a| a.get_env().is_none())
+            .map(|a| a.get_id().to_string())
+            .collect();
         assert!(without.iter().all(|id| id == "help"), "no variable: {without:?}");
         Flags::command().debug_assert();
     }
