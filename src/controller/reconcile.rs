@@ -376,9 +376,6 @@ async fn issue(context: &Context, seen: &Seen) {
             let was_proven = context.turns.state(&account.key, now).proven;
             context.turns.finish(key, budget::Outcome::Issued, now);
             account.history().last_issued = Some(now.wall);
-            if !was_proven {
-                context.report_soon(&account.of);
-            }
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
@@ -390,6 +387,10 @@ async fn issue(context: &Context, seen: &Seen) {
             // only now: what stops this write must not cost the token
             if let Some(attempt) = login {
                 logins::withdraw(context, account, attempt).await;
+            }
+            // after it: two writes of one status at once, and one is lost
+            if !was_proven {
+                context.report_soon(&account.of);
             }
         }
         Err(error) => {
