@@ -14,6 +14,7 @@
 //! | [`issuer`] | one file per token API, and the one HTTP client |
 //! | [`budget`] | who may call a provider when; pure over `now` |
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
+//! | [`glance`] | how the state of a token reads at a glance; pure over `now` |
 //! | [`assemble`] | from flags to what each room is told |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
 //! | [`cli`] | the subcommands, from arguments to what is printed |
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod glance;
 pub mod issuer;
 pub mod lease;
 pub mod metrics;

@@ -1,0 +1,13 @@
+//! How the state of a token reads at a glance: one row of `kubectl videotoken status` and of the status page.
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `row` | a row: its state at a time, its urgency, the share of its token's life that is left |
+//! | `text` | times as a person reads them: `3h12m`, `5m ago` |
+//!
+//! Pure over `now`. May not enter: IO, clocks, terminals, HTML.
+
+pub mod row;
+pub mod text;
+
+pub use row::{Row, Shown, State};

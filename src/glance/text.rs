@@ -1,0 +1,87 @@
+//! Times as a person reads them.
+
+use crate::clock::Timestamp;
+use chrono::TimeDelta;
+
+/// The units of a span: seconds, and the letter.
+const UNITS: [(i64, char); 5] = [(365 * 86_400, 'y'), (86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+
+/// The two largest units of a span, such as `3h12m`, `2d`, `45s`; whole seconds, rounded down, and without a sign.
+pub fn span(span: TimeDelta) -> String {
+    let seconds = span.num_seconds().unsigned_abs().cast_signed();
+    let largest = UNITS.iter().position(|(length, _)| seconds >= *length).unwrap_or(UNITS.len() - 1);
+    let (length, letter) = UNITS[largest];
+    let rest = UNITS.get(largest + 1).map(|(next, letter)| (seconds % length / next, letter));
+    match rest {
+        Some((rest, next)) if rest > 0 => format!("{}{letter}{rest}{next}", seconds / length),
+        _ => format!("{}{letter}", seconds / length),
+    }
+}
+
+/// How far `at` is from `now`: `3h12m` ahead, `5m ago` when it has passed.
+pub fn from_now(at: Timestamp, now: Timestamp) -> String {
+    if at > now { span(at - now) } else { format!("{} ago", span(now - at)) }
+}
+
+/// The same in a sentence: `in 3h12m`, `5m ago`, `now`.
+pub fn when(at: Timestamp, now: Timestamp) -> String {
+    match at - now {
+        far if far >= TimeDelta::seconds(1) => format!("in {}", span(far)),
+        far if far <= TimeDelta::seconds(-1) => format!("{} ago", span(far)),
+        _ => "now".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn a_span_is_told_in_its_two_largest_units() {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (61, "1m1s"),
+            (3599, "59m59s"),
+            (3600, "1h"),
+            (3605, "1h"),
+            (11_520, "3h12m"),
+            (86_400, "1d"),
+            (100_000, "1d3h"),
+            (-100_000, "1d3h"),
+            (100 * 365 * 86_400, "100y"),
+            (400 * 86_400, "1y35d"),
+        ] {
+            assert_eq!(span(TimeDelta::seconds(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_from_now() {
+        for (seconds, column, sentence) in
+            [(11_520, "3h12m", "in 3h12m"), (-300, "5m ago", "5m ago"), (0, "0s ago", "now")]
+        {
+            assert_eq!((from_now(at(seconds), at(0)), when(at(seconds), at(0))), (column.into(), sentence.into()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_span_is_longer_than_nine_characters_within_a_thousand_years(seconds in -31_536_000_000i64..31_536_000_000) {
+            let text = span(TimeDelta::seconds(seconds));
+            prop_assert!(text.len() <= 9, "{}", text);
+        }
+
+        #[test]
+        fn no_span_panics(milliseconds in any::<i64>()) {
+            span(TimeDelta::try_milliseconds(milliseconds).unwrap_or(TimeDelta::MAX));
+        }
+    }
+}
