@@ -1,5 +1,6 @@
 //! From flags to what each room is told: the one place that knows them all.
 
+use crate::account::Reach;
 use crate::config::Config;
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
 use crate::metrics::Metrics;
@@ -45,12 +46,14 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
         watch_namespaces: config.watch_namespaces.clone(),
         cluster_providers: config.cluster_providers,
         cluster_resource_namespace: config.cluster_resource_namespace.clone(),
-        network: Arc::new(network),
-        allow_insecure_endpoints: config.allow_insecure_endpoints,
-        provider_timeout: config.provider_timeout,
+        reach: Reach {
+            network: Arc::new(network),
+            allow_insecure: config.allow_insecure_endpoints,
+            timeout: config.provider_timeout,
+            metadata_endpoint: config.metadata_endpoint.clone(),
+        },
         max_in_flight: config.max_in_flight.get(),
         token_metrics: config.token_metrics,
-        metadata_endpoint: config.metadata_endpoint.clone(),
     })
 }
 

@@ -12,6 +12,7 @@
 //! | [`api`] | the three kinds, their CEL rules and defaults; what each spec asks of its provider |
 //! | [`plan`] | every decision, pure over `now` |
 //! | [`issuer`] | one file per token API, and the one HTTP client |
+//! | [`account`] | from a provider's spec to its issuer: credentials, and where they may be sent |
 //! | [`budget`] | who may call a provider when; pure over `now` |
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
 //! | [`glance`] | how the state of a token reads at a glance; pure over `now` |
@@ -19,6 +20,7 @@
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
 //! | [`cli`] | the subcommands, from arguments to what is printed |
 
+pub mod account;
 pub mod api;
 pub mod assemble;
 pub mod budget;

@@ -1,7 +1,7 @@
 //! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
 
 use super::secrets::lock;
-use crate::api::allowed::{AllowedNamespaces, AllowedScopes};
+use crate::account::{Admission, Owner};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
 use crate::api::video_access_token::{ProviderKind, ProviderRef, VideoAccessTokenSpec};
@@ -45,6 +45,11 @@ impl ProviderKey {
         if self.is_cluster() { "ClusterTokenProvider" } else { "TokenProvider" }
     }
 
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Owner {
+        if self.is_cluster() { Owner::Cluster } else { Owner::Namespace }
+    }
+
     /// It names a `ClusterTokenProvider`.
     pub(super) fn is_cluster(&self) -> bool {
         self.namespace.is_none()
@@ -64,7 +69,7 @@ pub(super) struct Account {
     /// Who issues.
     pub(super) issuer: Arc<dyn Issuer>,
     /// For whom, and what; `None` for a namespaced one.
-    pub(super) admission: Option<(AllowedNamespaces, AllowedScopes)>,
+    pub(super) admission: Option<Admission>,
     /// Of spec, credentials and CA: another one excuses a failure.
     pub(super) version: u64,
     /// Of the account and its credentials, by the versions of the objects that hold them.

@@ -6,14 +6,15 @@ use super::memo::{Found, Memo, Outcome};
 use super::token::Token;
 use super::turns::Standing;
 use crate::api::key::ObjectKey;
-use crate::api::request::{FieldError, TokenRequest};
+use crate::api::request::TokenRequest;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
-use crate::plan::hash::{Hash, request_hash};
-use crate::plan::secret::{self, Subject, render_hash};
+use crate::plan::hash::Hash;
+use crate::plan::secret::Subject;
 use crate::plan::view::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
+use crate::plan::want::want;
 use chrono::TimeDelta;
 use std::sync::Arc;
 
@@ -109,8 +110,7 @@ impl Seen {
             Ok(spec) => self.spec.insert(spec),
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
         };
-        let workloads = spec.workloads().map_err(|error| unfit(&error));
-        self.workloads = workloads.as_ref().cloned().unwrap_or_default();
+        self.workloads = spec.workloads().unwrap_or_default();
         let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, spec);
         self.provider = Some(name);
         let account = match lookup {
@@ -119,16 +119,10 @@ impl Seen {
             Lookup::Found(account) => account,
         };
         let wanted = admitted(context, &self.token, spec, &account)
-            .and(workloads)
-            .and_then(|_| spec.request(&account.spec).map_err(|error| unfit(&error)))
-            .and_then(|request| {
-                secret::check(&spec.secret).map_err(|error| unfit(&error))?;
-                Ok(Wanted {
-                    request: request_hash(self.request.insert(request)),
-                    render: render_hash(&spec.secret),
-                    renew_before: spec.renew_before().map_err(|error| unfit(&error))?,
-                    suspend: spec.suspend,
-                })
+            .and_then(|()| want(spec, &account.spec).map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
+            .map(|(request, wanted)| {
+                self.request = Some(request);
+                wanted
             })
             .and_then(|wanted| {
                 let holder = self.secret.as_ref().and_then(|facts| facts.owner);
@@ -243,7 +237,7 @@ impl Seen {
 
     /// The object as its Secret's shape needs it.
     pub(super) fn subject<'a>(&'a self, spec: &'a VideoAccessTokenSpec) -> Subject<'a> {
-        Subject { key: &self.token.key, uid: self.token.uid_text(), spec: &spec.secret }
+        Subject { key: &self.token.key, uid: Some(self.token.uid_text()), spec: &spec.secret }
     }
 }
 
@@ -266,21 +260,8 @@ fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>) -> DataVi
 
 /// Does the provider's admin let this object ask for this scope?
 fn admitted(context: &Context, token: &Token, spec: &VideoAccessTokenSpec, account: &Account) -> Result<(), Refusal> {
-    let Some((namespaces, scopes)) = &account.admission else { return Ok(()) };
+    let Some(admission) = &account.admission else { return Ok(()) };
     let namespace = &*token.key.namespace;
-    if !context.namespaces.admitted(namespace, namespaces) {
-        return Err(Refusal::new(
-            "NotAllowed",
-            format!(
-                "spec.providerRef: {} doesn't allow the namespace {namespace}: ask its admin to name or select it in \
-                 spec.allowedNamespaces",
-                spec.provider_ref.name
-            ),
-        ));
-    }
-    scopes.admits(&spec.scope).map_err(|error| Refusal::new("NotAllowed", error.to_string()))
-}
-
-fn unfit(error: &FieldError) -> Refusal {
-    Refusal::new("InvalidSpec", error.to_string())
+    let admitted = context.namespaces.admitted(namespace, &admission.namespaces);
+    admission.admits(namespace, admitted, spec).map_err(|error| Refusal::new("NotAllowed", error.to_string()))
 }

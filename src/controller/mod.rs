@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
-//! | `providers`, `accounts`, `build`, `credentials`, `assertion`, `provider_status`, `logins` | provider objects and their issuers |
+//! | `providers`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `restarts` | workloads after a renewal |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
@@ -15,8 +15,6 @@
 mod accounts;
 mod apply;
 mod assertion;
-mod build;
-mod credentials;
 mod dereference;
 mod events;
 mod index;
@@ -27,6 +25,7 @@ mod provider_status;
 mod providers;
 mod reconcile;
 mod record;
+mod references;
 mod relist;
 mod restarts;
 mod run;
@@ -39,10 +38,10 @@ mod watches;
 
 pub use run::run;
 
+use crate::account::Reach;
 use crate::api::key::ObjectKey;
 use crate::budget::Grant;
 use crate::clock::{self, Timestamp};
-use crate::issuer::hosts::NetworkGuard;
 use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::metrics::{Metrics, ProviderGauge, ProviderSource, TokenGauge, TokenSource};
@@ -67,7 +66,6 @@ use token::Token;
 use tokens::Tokens;
 use tokio::sync::mpsc;
 use turns::Turns;
-use url::Url;
 
 /// A lease that is left less than this is left too little to call a provider and to store what it issued.
 pub const LEAST_LEASE: Duration = apply::WRITE_TIMEOUT.saturating_add(reconcile::SHORTEST_CALL);
@@ -81,18 +79,12 @@ pub struct Settings {
     pub cluster_providers: bool,
     /// Where a `ClusterTokenProvider`'s references resolve.
     pub cluster_resource_namespace: String,
-    /// What namespaced providers may reach.
-    pub network: Arc<NetworkGuard>,
-    /// Plain http is permitted.
-    pub allow_insecure_endpoints: bool,
-    /// A call takes no longer.
-    pub provider_timeout: Duration,
+    /// What providers may reach, and how.
+    pub reach: Reach,
     /// Tokens between grant and stored.
     pub max_in_flight: usize,
     /// Each token has its own series of metrics.
     pub token_metrics: bool,
-    /// Where the instance metadata service is, if not where Azure has it. For tests.
-    pub metadata_endpoint: Option<Url>,
 }
 
 /// What a reconcile works with.

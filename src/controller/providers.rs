@@ -3,14 +3,10 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
-use super::build::{self, Built};
-use super::credentials::References;
 use super::provider_status;
 use super::secrets::lock;
-use crate::api::allowed::AllowedScopes;
-use crate::api::cluster_token_provider::ClusterTokenProviderSpec;
+use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
-use crate::api::provider::ProviderSpec;
 use crate::budget::{AccountKey, Limits, Window};
 use crate::plan::facts::resource_version;
 use crate::plan::hash::Hash;
@@ -102,7 +98,7 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
         return;
     };
     let namespace = key.namespace.as_deref().unwrap_or(&context.settings.cluster_resource_namespace);
-    let references = References::new(&context.applier, namespace);
+    let references = References::new(&context.applier, key.owner(), namespace);
     let (state, refers) = account(context, key, &object, references).await;
     if let Err(refusal) = &state {
         tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
@@ -180,10 +176,11 @@ async fn account(
     references: References<'_>,
 ) -> (Result<Arc<Account>, Refusal>, Refers) {
     let result = async {
-        let (spec, admission) = parse(key, object)?;
+        let spec = object.data.get("spec").cloned().unwrap_or_default();
+        let ProviderObject { spec, admission } = ProviderObject::parse(key.owner(), spec)?;
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
-        let built = build::issuer(context, key, &spec, &references).await?;
+        let built = account::issuer(&context.settings.reach, &context.http, &spec, &references).await?;
         Ok((spec, admission, type_name, built))
     }
     .await;
@@ -201,19 +198,4 @@ async fn account(
         Arc::new(Account { of, key, type_name, spec, issuer, admission, version, credentials, history })
     });
     (state, refers)
-}
-
-type Admission = Option<(crate::api::allowed::AllowedNamespaces, AllowedScopes)>;
-
-fn parse(key: &ProviderKey, object: &DynamicObject) -> Result<(ProviderSpec, Admission), Refusal> {
-    let json = object.data.get("spec").cloned().unwrap_or_default();
-    let refused = |error: &serde_path_to_error::Error<serde_json::Error>| {
-        Refusal::new("InvalidSpec", format!("spec.{}: {}", error.path(), error.inner()))
-    };
-    if key.namespace.is_some() {
-        let spec: ProviderSpec = serde_path_to_error::deserialize(json).map_err(|error| refused(&error))?;
-        return Ok((spec, None));
-    }
-    let spec: ClusterTokenProviderSpec = serde_path_to_error::deserialize(json).map_err(|error| refused(&error))?;
-    Ok((spec.provider, Some((spec.allowed_namespaces, spec.allowed_scopes.unwrap_or_default()))))
 }

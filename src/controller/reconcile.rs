@@ -9,6 +9,7 @@ use super::restarts;
 use super::token::Token;
 use super::{Context, Passage};
 use crate::api::key::ObjectKey;
+use crate::api::request::TokenRequest;
 use crate::api::wire_time;
 use crate::budget::{self, Ask, Lock};
 use crate::clock;
@@ -16,7 +17,8 @@ use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
 use crate::plan::decide::{Act, Cause, Decision, decide};
 use crate::plan::facts::{Failure, SecretFacts};
-use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, recorded_issue, shape};
+use crate::plan::hash::request_hash;
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, shape};
 use crate::plan::view::{DataView, WriteTrouble};
 use chrono::{SubsecRound, TimeDelta};
 use futures::FutureExt;
@@ -364,9 +366,10 @@ async fn issue(context: &Context, seen: &Seen) {
         Err(logins::Held::Unwritten) => return give_back(context, key).await,
     };
     let begun = clock::now();
-    let limit = room.min(context.settings.provider_timeout);
-    let result =
-        tokio::time::timeout(limit, account.issuer.issue(request)).await.unwrap_or_else(|_| Err(timed_out(limit)));
+    let limit = room.min(context.settings.reach.timeout);
+    let result = tokio::time::timeout(limit, account.issuer.issue(request))
+        .await
+        .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
     let took = begun.mono.elapsed();
     let now = clock::now();
     context.note_skew(account);
@@ -379,7 +382,7 @@ async fn issue(context: &Context, seen: &Seen) {
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
-            let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, issued) };
+            let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, request, issued) };
             context.memos.change(key, |memo| {
                 memo.held = Some(Arc::new(held));
                 memo.outcome = Some(Outcome::Success);
@@ -428,30 +431,11 @@ async fn may_pass(context: &Context, seen: &Seen) -> bool {
     }
 }
 
-fn timed_out(limit: Duration) -> IssueError {
-    IssueError {
-        class: Class::Transient,
-        reason: "Timeout",
-        message: format!("the provider didn't answer within {} s", limit.as_secs()),
-        request_id: None,
-        retry_after: None,
-    }
-}
-
-/// The token and its record, times in whole seconds as they will stand in the Secret.
-fn material(seen: &Seen, issued: Issued) -> Material {
+/// The token and its record.
+fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
     debug_assert!(!issued.token.expose_secret().is_empty());
-    Material {
-        token: issued.token,
-        issued_at: recorded_issue(issued.issued_at, seen.issued_before()),
-        expires_at: issued.expires_at.trunc_subsecs(0),
-        request: seen
-            .request
-            .as_ref()
-            .map_or_else(|| crate::plan::hash::Hash::of([b"".as_slice()]), crate::plan::hash::request_hash),
-        renew_request: seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some()),
-        previous: None,
-    }
+    let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
+    Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
 }
 
 fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now, took: Duration) {

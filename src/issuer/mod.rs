@@ -73,6 +73,12 @@ impl IssueError {
         Self { class, reason, message: message.into(), request_id: None, retry_after: None }
     }
 
+    /// No answer came within `limit`.
+    pub fn timed_out(limit: Duration) -> Self {
+        let message = format!("the provider didn't answer within {} s", limit.as_secs());
+        Self::new(Class::Transient, "Timeout", message)
+    }
+
     /// Entra itself refused the identity, before the token API was asked: whatever the request is.
     pub fn refuses_identity(&self) -> bool {
         self.reason == "EntraRefused"

@@ -14,3 +14,4 @@ pub mod secret;
 pub mod status;
 pub mod template;
 pub mod view;
+pub mod want;

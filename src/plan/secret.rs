@@ -15,6 +15,7 @@ use crate::api::request::FieldError;
 use crate::api::secret::{DeletionPolicy, SecretSpec};
 use crate::api::{GROUP, VERSION, names, wire_time};
 use crate::clock::Timestamp;
+use crate::issuer::Issued;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{SubsecRound, TimeDelta};
@@ -40,6 +41,21 @@ pub struct Material {
     pub previous: Option<Previous>,
 }
 
+impl Material {
+    /// What is recorded of a token that answers `request`: times in whole seconds, as they will stand in the Secret.
+    /// `before` is when the token before it was issued.
+    pub fn of(issued: Issued, request: Hash, before: Seconds, renew_request: Option<Box<str>>) -> Self {
+        Self {
+            token: issued.token,
+            issued_at: recorded_issue(issued.issued_at, before),
+            expires_at: issued.expires_at.trunc_subsecs(0),
+            request,
+            renew_request,
+            previous: None,
+        }
+    }
+}
+
 /// The token before the last renewal.
 #[derive(Clone, Debug)]
 pub struct Previous {
@@ -54,8 +70,8 @@ pub struct Previous {
 pub struct Subject<'a> {
     /// Its namespace and name.
     pub key: &'a ObjectKey,
-    /// Its UID.
-    pub uid: &'a str,
+    /// Its UID. `None`: it is in no cluster, so that no owner is recorded.
+    pub uid: Option<&'a str>,
     /// `spec.secret`.
     pub spec: &'a SecretSpec,
 }
@@ -85,6 +101,8 @@ pub struct Shape {
 pub enum Guard<'a> {
     /// On none: it is created, or the write fails.
     Create,
+    /// On any: it is printed, for another hand to write.
+    Printed,
     /// On this one, as it was seen.
     Replace {
         /// Its UID.
@@ -121,9 +139,9 @@ pub fn shape(subject: Subject<'_>, material: &Material) -> Result<Shape, FieldEr
         }
     }
     labels.insert(names::MANAGED_BY.into(), names::OPERATOR.into());
-    let owner = (subject.spec.deletion_policy == DeletionPolicy::Delete).then(|| {
+    let owner = subject.uid.filter(|_| subject.spec.deletion_policy == DeletionPolicy::Delete).map(|uid| {
         json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "VideoAccessToken", "name": &*subject.key.name,
-            "uid": subject.uid, "controller": true, "blockOwnerDeletion": false})
+            "uid": uid, "controller": true, "blockOwnerDeletion": false})
     });
     Ok(Shape {
         name: subject.secret_name().to_owned(),
@@ -164,7 +182,6 @@ fn data(subject: Subject<'_>, material: &Material) -> Result<BTreeMap<String, Se
 /// Our annotations but the content hash.
 fn ours(subject: Subject<'_>, material: &Material) -> BTreeMap<String, String> {
     let mut annotations: BTreeMap<String, String> = [
-        (names::OWNER_UID, subject.uid.to_owned()),
         (names::ISSUED_AT, wire_time::text(material.issued_at)),
         (names::EXPIRES_AT, wire_time::text(material.expires_at)),
         (names::TOKEN_KEY, subject.spec.keys.token.clone()),
@@ -173,6 +190,9 @@ fn ours(subject: Subject<'_>, material: &Material) -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(uid) = subject.uid {
+        annotations.insert(names::OWNER_UID.into(), uid.to_owned());
+    }
     if let Some(served) = &material.renew_request {
         annotations.insert(names::RENEW_REQUEST.into(), served.to_string());
     }
@@ -194,6 +214,11 @@ fn content_hash<'a>(
 }
 
 impl Shape {
+    /// Its keys and what they hold.
+    pub fn data(&self) -> &BTreeMap<String, SecretString> {
+        &self.data
+    }
+
     /// The object to apply. It holds the token: to be sent, never to be shown.
     pub fn manifest(&self, guard: Guard<'_>) -> Value {
         let data: BTreeMap<_, _> =
@@ -204,6 +229,7 @@ impl Shape {
         match guard {
             // created if absent, refused if there is one
             Guard::Create => metadata["resourceVersion"] = "1".into(),
+            Guard::Printed => {}
             Guard::Replace { uid, resource_version } => {
                 metadata["uid"] = uid.into();
                 metadata["resourceVersion"] = resource_version.to_string().into();

@@ -1,9 +1,7 @@
 //! From a provider's spec to its issuer: the one place that knows which type needs which credential.
 
-use super::Context;
-use super::accounts::ProviderKey;
-use super::assertion::ServiceAccountAssertion;
-use super::credentials::References;
+use super::references::References;
+use super::spec::Owner;
 use crate::api::azure::Auth;
 use crate::api::provider::ProviderSpec;
 use crate::api::request::FieldError;
@@ -11,55 +9,94 @@ use crate::api::token_api::Account;
 use crate::api::video_indexer::VideoIndexerAccount;
 use crate::issuer::Issuer;
 use crate::issuer::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
-use crate::issuer::hosts::{HostPolicy, Route};
-use crate::issuer::http::{Http, HttpOptions, Proxies};
+use crate::issuer::hosts::{HostPolicy, NetworkGuard, Route};
+use crate::issuer::http::{Http, HttpOptions, HttpPool, Proxies};
 use crate::issuer::keyed::KeyedAccount;
 use crate::issuer::video_indexer::{self, VideoIndexer};
 use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
-/// An issuer, and what tells its budget from others'.
-pub(super) struct Built {
-    /// Who issues.
-    pub(super) issuer: Arc<dyn Issuer>,
-    /// Of the credential: who lacks it can't touch the budget.
-    pub(super) identity: Hash,
-    /// The token API's host.
-    pub(super) host: String,
+/// What a process lets its issuers reach, and how.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// What namespaced providers may reach.
+    pub network: Arc<NetworkGuard>,
+    /// Plain http is permitted.
+    pub allow_insecure: bool,
+    /// A call takes no longer.
+    pub timeout: Duration,
+    /// Where the instance metadata service is, if not where Azure has it. For tests.
+    pub metadata_endpoint: Option<Url>,
 }
 
-/// Builds the issuer of one provider object; reads what it refers to.
-pub(super) async fn issuer(
-    context: &Arc<Context>,
-    key: &ProviderKey,
+/// An issuer, and what tells its budget from others'.
+pub struct Built {
+    /// Who issues.
+    pub issuer: Arc<dyn Issuer>,
+    /// Of the credential: who lacks it can't touch the budget.
+    pub identity: Hash,
+    /// The token API's host.
+    pub host: String,
+}
+
+/// Builds the issuer of one provider object; reads what it refers to. Its connections come from `pool`.
+pub async fn issuer(
+    reach: &Reach,
+    pool: &HttpPool,
     spec: &ProviderSpec,
     references: &References<'_>,
 ) -> Result<Built, Refusal> {
+    let via = Via { reach, pool, owner: references.owner() };
     let account = spec.account().map_err(|error| unfit(&error))?;
     account.identity().map_err(|error| unfit(&error))?;
     match account {
-        Account::VideoIndexer(account) => video_indexer(context, key, spec, account, references).await,
-        Account::VideoIndexerClassic(account) => keyed(context, key, spec, account, references).await,
-        Account::BlendVision(account) => keyed(context, key, spec, account, references).await,
-        Account::ArcgisVideoServer(account) => keyed(context, key, spec, account, references).await,
-        Account::CognitiveServices(account) => keyed(context, key, spec, account, references).await,
+        Account::VideoIndexer(account) => video_indexer(&via, spec, account, references).await,
+        Account::VideoIndexerClassic(account) => keyed(&via, spec, account, references).await,
+        Account::BlendVision(account) => keyed(&via, spec, account, references).await,
+        Account::ArcgisVideoServer(account) => keyed(&via, spec, account, references).await,
+        Account::CognitiveServices(account) => keyed(&via, spec, account, references).await,
+    }
+}
+
+/// How an issuer's calls go out.
+struct Via<'a> {
+    reach: &'a Reach,
+    pool: &'a HttpPool,
+    owner: Owner,
+}
+
+impl Via<'_> {
+    /// The client of a provider object: any host for a `ClusterTokenProvider`, guarded for a namespaced one.
+    fn http(&self, public: &[&str], ca_pem: Option<String>) -> Result<Http, Refusal> {
+        let hosts = match self.owner {
+            Owner::Cluster => HostPolicy::Any,
+            Owner::Namespace => HostPolicy::guarded(public, self.reach.network.clone()),
+        };
+        let options = HttpOptions {
+            ca_pem,
+            timeout: self.reach.timeout,
+            hosts,
+            allow_insecure: self.reach.allow_insecure,
+            proxies: Proxies::Environment,
+        };
+        self.pool.http(&options).map_err(|error| unfit(&error))
     }
 }
 
 /// An account whose credentials are keys in Secrets.
 async fn keyed(
-    context: &Arc<Context>,
-    key: &ProviderKey,
+    via: &Via<'_>,
     spec: &ProviderSpec,
     account: &dyn KeyedAccount,
     references: &References<'_>,
 ) -> Result<Built, Refusal> {
     let (field, text) = account.endpoint();
     let endpoint = Url::parse(text).map_err(|_| unfit(&FieldError::new(field, "must be an absolute URL")))?;
-    let http = http(context, key, account.public_hosts(), references.ca(spec).await?)?;
+    let http = via.http(account.public_hosts(), references.ca(spec).await?)?;
     http.admits(&endpoint).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
     let host = host(&endpoint);
     let public = HostPolicy::guarded(account.public_hosts(), Arc::default()).admits(&endpoint, Route::Direct).is_ok();
@@ -77,25 +114,8 @@ fn unfit(error: &FieldError) -> Refusal {
     Refusal::new("InvalidSpec", error.to_string())
 }
 
-/// The client of a provider object: any host for a `ClusterTokenProvider`, guarded for a namespaced one.
-fn http(context: &Context, key: &ProviderKey, public: &[&str], ca_pem: Option<String>) -> Result<Http, Refusal> {
-    let hosts = match key.namespace {
-        None => HostPolicy::Any,
-        Some(_) => HostPolicy::guarded(public, context.settings.network.clone()),
-    };
-    let options = HttpOptions {
-        ca_pem,
-        timeout: context.settings.provider_timeout,
-        hosts,
-        allow_insecure: context.settings.allow_insecure_endpoints,
-        proxies: Proxies::Environment,
-    };
-    context.http.http(&options).map_err(|error| unfit(&error))
-}
-
 async fn video_indexer(
-    context: &Arc<Context>,
-    key: &ProviderKey,
+    via: &Via<'_>,
     spec: &ProviderSpec,
     account: &VideoIndexerAccount,
     references: &References<'_>,
@@ -108,7 +128,7 @@ async fn video_indexer(
     };
     let resource_manager = url("resourceManager", &endpoints.resource_manager)?;
     let authority = url("authority", &endpoints.authority)?;
-    let http = http(context, key, &VideoIndexer::PUBLIC_HOSTS, references.ca(spec).await?)?;
+    let http = via.http(&VideoIndexer::PUBLIC_HOSTS, references.ca(spec).await?)?;
     for (member, url) in [("resourceManager", &resource_manager), ("authority", &authority)] {
         http.admits(url).map_err(|refusal| {
             Refusal::new("HostNotAllowed", format!("spec.videoIndexer.endpoints.{member}: {refusal}"))
@@ -117,8 +137,7 @@ async fn video_indexer(
     let hosts =
         if account.endpoints.is_some() { [&resource_manager, &authority].map(host).to_vec() } else { Vec::new() };
     let references = references.sent_to(hosts);
-    let (credential, identity) =
-        azure_credential(context, key, account, &references, endpoints.assertion_audience).await?;
+    let (credential, identity) = azure_credential(account, &references, endpoints.assertion_audience).await?;
     let settings = video_indexer::VideoIndexerAccount {
         api_version: endpoints.api_version.to_owned(),
         subscription_id: account.subscription_id.clone(),
@@ -130,7 +149,7 @@ async fn video_indexer(
         authority,
         scope: settings.entra_scope(),
         http: http.clone(),
-        metadata_endpoint: context.settings.metadata_endpoint.clone(),
+        metadata_endpoint: via.reach.metadata_endpoint.clone(),
     };
     let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
     let host = host(&settings.resource_manager);
@@ -146,14 +165,15 @@ fn host(url: &Url) -> String {
 
 /// The identity that asks Entra, and a hash of all that makes it another.
 async fn azure_credential(
-    context: &Arc<Context>,
-    key: &ProviderKey,
     account: &VideoIndexerAccount,
     references: &References<'_>,
     audience: &str,
 ) -> Result<(AzureCredential, Hash), Refusal> {
     const FIELD: &str = "spec.videoIndexer.auth";
-    let auth = if key.namespace.is_some() { account.auth.of_namespace() } else { account.auth.of_cluster() };
+    let auth = match references.owner() {
+        Owner::Namespace => account.auth.of_namespace(),
+        Owner::Cluster => account.auth.of_cluster(),
+    };
     let proof = |parts: &[&str]| Hash::of(parts.iter().map(|part| part.as_bytes()));
     Ok(match auth.map_err(|error| unfit(&error))? {
         Auth::ClientSecret(app) => {
@@ -187,14 +207,13 @@ async fn azure_credential(
                     (ambient.map_err(|error| unfit(&error))?, proof(&["ambient", parts[0], parts[1]]))
                 }
                 Some(name) => {
-                    let own = &context.settings.cluster_resource_namespace;
-                    let namespace = key.namespace.as_ref().unwrap_or(own);
-                    let source = ServiceAccountAssertion::new(context.applier.client(), namespace, name, audience);
+                    let namespace = references.namespace();
+                    let source = references.assertions(name, audience)?;
                     let from = |variable: &str| std::env::var(variable).unwrap_or_default();
                     let tenant_id = tenant.clone().unwrap_or_else(|| from("AZURE_TENANT_ID"));
                     let client_id = client.clone().unwrap_or_else(|| from("AZURE_CLIENT_ID"));
                     let identity = proof(&["account", namespace, name, &tenant_id, &client_id]);
-                    (AzureCredential::Assertion { tenant_id, client_id, source: Arc::new(source) }, identity)
+                    (AzureCredential::Assertion { tenant_id, client_id, source }, identity)
                 }
             }
         }

@@ -1,0 +1,19 @@
+//! From a provider object's spec to who issues for it: which credential each type needs, where it may be sent, and the
+//! issuer made from both.
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `spec` | a provider object's spec, and whom it admits |
+//! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
+//! | `build` | the issuer of each type |
+//!
+//! What a spec refers to is read through [`Source`]: the API server for the operator, files for a command without a
+//! cluster. May not enter: a Kubernetes client, files, calls of a provider.
+
+mod build;
+mod references;
+mod spec;
+
+pub use build::{Built, Reach, issuer};
+pub use references::{References, Source, Unreadable};
+pub use spec::{Admission, Owner, ProviderObject};
