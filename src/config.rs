@@ -74,6 +74,11 @@ pub struct Config {
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub token_metrics: bool,
 
+    /// Send a trace of each issuance to this OpenTelemetry collector, to /v1/traces below it; the OTEL_EXPORTER_OTLP_
+    /// variables say so too
+    #[arg(long, env = "VTO_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<url::Url>,
+
     /// How log lines are written; RUST_LOG says which
     #[arg(long, env = "VTO_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -107,6 +112,9 @@ pub struct Config {
 impl Config {
     /// Drops the empty entries that an empty list leaves, and checks what spans several flags.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
+        if let Some(url) = self.otlp_endpoint.as_ref().filter(|url| !matches!(url.scheme(), "http" | "https")) {
+            return Err(format!("--otlp-endpoint ({url}): write it like http://HOST:PORT; it speaks http/protobuf"));
+        }
         for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints] {
             *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         }
@@ -198,6 +206,7 @@ mod tests {
         );
         assert_eq!(config.metrics_addr.to_string(), "0.0.0.0:8080");
         assert_eq!(config.log_format, LogFormat::Json);
+        assert_eq!(config.otlp_endpoint, None);
         assert_eq!(config.max_in_flight.get(), 64);
     }
 
@@ -248,6 +257,7 @@ mod tests {
             (&["--metrics-addr=8080"], &["--metrics-addr"]),
             (&["--service-cidr=10.0.0.0/33"], &["--service-cidr"]),
             (&["--max-in-flight=0"], &["--max-in-flight"]),
+            (&["--otlp-endpoint=collector:4318/"], &["--otlp-endpoint", "http://HOST:PORT"]),
             (&["--log-format=xml"], &["--log-format", "json", "text"]),
             (&["--leader-elect=perhaps"], &["--leader-elect"]),
         ] {

@@ -1,9 +1,12 @@
-//! Logs: what is written, where, and what never is.
+//! Logs: what is written, where, and what never is. Traces: [`traces`], and what they say: [`journey`].
 //!
 //! Lines go to stderr, as JSON or text; `RUST_LOG` filters them. Whatever it says, a crate that isn't ours stays at
 //! info: below that h2, hyper, rustls and the HTTP clients print headers and bodies, tokens included. The part of the
 //! Kubernetes client that logs an answer whole when it fails to parse speaks only at error. A panic is logged by its
 //! place; see [`log_panics`] for its words.
+
+pub mod journey;
+pub mod traces;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;

@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::config::{Config, LogFormat, identity};
 use crate::serve::{Health, Server};
+use crate::telemetry::traces::Traces;
 use crate::{assemble, controller, lease, metrics, telemetry};
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     telemetry::init(config.log_format == LogFormat::Json)?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
     let kubernetes = kube::Config::infer().await?;
     let settings = assemble::controller(config, &kubernetes.cluster_url)?;
@@ -28,7 +30,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
     tokio::spawn(async move { stopping.send(signalled().await) });
-    controller::run(client, settings, lease, metrics, health, stop).await;
+    controller::run(client, settings, lease, metrics, traces.clone(), health, stop).await;
+    traces.stop().await;
     drop(released);
     if let Some(candidate) = candidate {
         candidate.await?;

@@ -9,6 +9,7 @@
 //! | `restarts` | workloads after a renewal |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `apply` | the requests to the API server |
+//! | `traced` | how all that is told to a trace |
 //!
 //! May not enter: HTTP to providers.
 
@@ -33,6 +34,7 @@ mod secrets;
 mod timetable;
 mod token;
 mod tokens;
+mod traced;
 mod turns;
 mod watches;
 
@@ -45,6 +47,7 @@ use crate::clock::{self, Timestamp};
 use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::metrics::{Metrics, ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+use crate::telemetry::traces::Traces;
 use accounts::{Account, Accounts, ProviderKey, Resolved};
 use apply::Applier;
 use chrono::TimeDelta;
@@ -95,6 +98,7 @@ pub struct Context {
     http: HttpPool,
     lease: LeaseHandle,
     metrics: Metrics,
+    traces: Traces,
     tokens: Tokens,
     secrets: Secrets,
     namespaces: Namespaces,
@@ -141,6 +145,9 @@ impl Context {
     fn wake(&self, key: &ObjectKey) {
         // before the caches are filled nothing could be decided: then all are woken
         if self.awake.load(Ordering::Acquire) {
+            if self.lease.is_leader() {
+                self.traces.woken(key);
+            }
             let _ = self.waker.unbounded_send(tokens::reference(key));
         }
     }
@@ -224,6 +231,7 @@ impl Context {
     fn grant(&self, grant: &Grant) {
         self.metrics.budget_granted(grant.waited);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.traces.granted(&grant.key);
         lock(&self.granted).insert(grant.key.clone());
         self.wake(&grant.key);
     }
@@ -236,6 +244,7 @@ impl Context {
     /// The object is gone.
     fn forget(&self, key: &ObjectKey) {
         self.memos.forget(key);
+        self.traces.gone(key);
         self.turns.leave(key, clock::now());
     }
 

@@ -7,6 +7,7 @@ use super::memo::{Held, Memo, Outcome, Probe};
 use super::record::record;
 use super::restarts;
 use super::token::Token;
+use super::traced;
 use super::{Context, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
@@ -20,6 +21,7 @@ use crate::plan::facts::{Failure, SecretFacts};
 use crate::plan::hash::request_hash;
 use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, shape};
 use crate::plan::view::{DataView, WriteTrouble};
+use crate::telemetry::journey::Written;
 use chrono::{SubsecRound, TimeDelta};
 use futures::FutureExt;
 use kube::runtime::controller::Action;
@@ -74,7 +76,10 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
                     drop(in_flight);
                 }
                 let restarted_for = restarts::follow(context, &seen, &decision).await;
-                record(context, &seen, &decision, restarted_for).await;
+                if record(context, &seen, &decision, restarted_for).await {
+                    let memo = context.memos.get(key);
+                    context.traces.settled(key, memo.queued.is_some(), memo.held.is_some());
+                }
                 return;
             }
         }
@@ -127,6 +132,8 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
             let ask = Ask { key: key.clone(), first: *first, expires_at: *expires_at, urgent_at: *urgent_at };
             let now = clock::now();
             context.memos.change(key, |memo| memo.queued = Some((account.key.clone(), now.wall)));
+            let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
+            context.traces.asked(key, || traced::subject(seen, decision), due);
             context.turns.ask(&account.key, ask, now);
         }
         Act::Issue => issue(context, seen).await,
@@ -281,7 +288,10 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
     });
-    match context.applier.secret(&seen.secret_key, &shape, guard).await {
+    let begun = clock::now().wall;
+    let written = context.applier.secret(&seen.secret_key, &shape, guard).await;
+    context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
+    match written {
         Ok(facts) => {
             context.open_gate();
             let version = facts.resource_version;
@@ -372,6 +382,7 @@ async fn issue(context: &Context, seen: &Seen) {
         .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
     let took = begun.mono.elapsed();
     let now = clock::now();
+    context.traces.called(key, || traced::call(account.type_name, (begun.wall, now.wall), &result));
     context.note_skew(account);
     context.memos.change(key, |memo| memo.queued = None);
     match result {

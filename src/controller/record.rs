@@ -5,22 +5,30 @@ use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
 use super::memo::Outcome;
+use super::traced;
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
+use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 
-/// Writes the status where it differs from what stands there (one write, no GET), and plans the next look.
-pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, restarted_for: Option<Timestamp>) {
+/// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
+/// whether it says how things stand.
+pub(super) async fn record(
+    context: &Context,
+    seen: &Seen,
+    decision: &Decision,
+    restarted_for: Option<Timestamp>,
+) -> bool {
     let key = &seen.token.key;
     if let Some(wake) = decision.wake {
         context.timetable.set(key, wake);
     }
     // a provider that isn't known yet says nothing about the object; one that is going needs no status
     if seen.wanted.is_none() || seen.token.deleting() {
-        return;
+        return true;
     }
     let (failure, failed_attempts) = seen.told_failure();
     let told = Told {
@@ -40,12 +48,13 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
     let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
     let is_ready = ready(&facts);
     if on_its_way && is_ready == ready(&seen.token.status) {
-        return;
+        return true;
     }
     if facts.hash == seen.token.status.hash {
         context.memos.change(key, settled(seen, is_ready, restarted_for));
-        return;
+        return true;
     }
+    let begun = clock::now().wall;
     let mut written = context.applier.status(&*seen.token, &status).await;
     if matches!(written, Err(ApplyError::Unfit(_))) {
         // what is merged stays until it is merged over: only what every status has
@@ -56,16 +65,18 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
         };
         written = context.applier.merge_status(&*seen.token, &lasting).await;
     }
+    context.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(traced::fault));
     match written {
         Ok(version) => {
             context.open_gate();
             context.tokens.learn_status(&seen.token, facts, &version);
             context.memos.change(key, settled(seen, is_ready, restarted_for));
             events::transitions(context, seen, &status).await;
+            return true;
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
         Err(ApplyError::Conflict) => context.look_again(key, TimeDelta::seconds(1)),
-        Err(ApplyError::Gone(_)) => {}
+        Err(ApplyError::Gone(_)) => return true,
         // an older CRD let it in, and this one's rules can't even read it: only an event can tell
         Err(error @ ApplyError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
@@ -77,6 +88,7 @@ pub(super) async fn record(context: &Context, seen: &Seen, decision: &Decision, 
             context.look_again(key, TimeDelta::seconds(5));
         }
     }
+    false
 }
 
 /// What the status says now need not be remembered.

@@ -8,6 +8,7 @@ use crate::clock::{self, Now};
 use crate::lease::LeaseHandle;
 use crate::metrics::Metrics;
 use crate::serve::Health;
+use crate::telemetry::traces::Traces;
 use futures::StreamExt;
 use kube::Client;
 use kube::runtime::controller::{Controller, Error as ControllerError};
@@ -32,6 +33,7 @@ pub async fn run(
     settings: Settings,
     lease: LeaseHandle,
     metrics: Metrics,
+    traces: Traces,
     health: Arc<Health>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -46,6 +48,7 @@ pub async fn run(
         http: super::HttpPool::default(),
         lease,
         metrics: metrics.clone(),
+        traces,
         tokens: super::Tokens::default(),
         secrets: super::Secrets::default(),
         namespaces: super::Namespaces::default(),

@@ -26,6 +26,7 @@ mod rollout_restart;
 mod shaping;
 mod stop;
 mod tenancy;
+mod traces;
 mod two_operators;
 mod video_indexer_classic;
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chart;
+pub mod collector;
 pub mod emulator;
 pub mod node;
 pub mod offers;

@@ -1,0 +1,59 @@
+//! What a trace is told of an attempt: only what a status tells as well.
+
+use super::apply::ApplyError;
+use super::dereference::Seen;
+use crate::clock::Timestamp;
+use crate::issuer::{IssueError, Issued};
+use crate::plan::decide::{Cause, Decision};
+use crate::telemetry::journey::{Call, Fault, Subject};
+
+/// Whose token is issued, and why.
+pub(super) fn subject(seen: &Seen, decision: &Decision) -> Subject {
+    Subject {
+        namespace: seen.token.key.namespace.to_string(),
+        name: seen.token.key.name.to_string(),
+        uid: seen.token.uid_text().to_owned(),
+        provider: seen.provider.clone().unwrap_or_default(),
+        cause: decision.cause.map_or("", cause),
+    }
+}
+
+fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::First => "First",
+        Cause::Lost => "Lost",
+        Cause::RequestChanged => "RequestChanged",
+        Cause::Forced => "Forced",
+        Cause::Due => "Due",
+    }
+}
+
+/// What the call came to; of a token only the id of its request.
+pub(super) fn call(
+    provider_type: &'static str,
+    (begun, ended): (Timestamp, Timestamp),
+    result: &Result<Issued, IssueError>,
+) -> Call {
+    let (request_id, failure) = match result {
+        Ok(issued) => (issued.request_id.clone(), None),
+        Err(error) => {
+            let fault = Fault { class: Some(error.class), reason: error.reason, message: error.message.clone() };
+            (error.request_id.clone(), Some(fault))
+        }
+    };
+    Call { provider_type, begun, ended, request_id, failure }
+}
+
+/// Why a write failed.
+pub(super) fn fault(error: &ApplyError) -> Fault {
+    let reason = match error {
+        ApplyError::Conflict => "Conflict",
+        ApplyError::Immutable => "Immutable",
+        ApplyError::Misshapen(_) => "Misshapen",
+        ApplyError::Gone(_) => "Gone",
+        ApplyError::Refused(_) => "Refused",
+        ApplyError::Unfit(_) => "Unfit",
+        ApplyError::Unavailable(_) => "Unavailable",
+    };
+    Fault { class: None, reason, message: error.to_string() }
+}

@@ -1,0 +1,302 @@
+//! One attempt to issue a token, from what woke its object to the status that tells of it, and the spans of its trace.
+//!
+//! Pure: times come from outside. A span holds names, words of the program's own text, an id and messages that are fit
+//! for a status; the token itself never comes here.
+
+use crate::clock::Timestamp;
+use crate::issuer::Class;
+use crate::plan::status::class_name;
+use chrono::TimeDelta;
+
+/// More steps than an attempt takes; a write that fails for hours is told by its first tries.
+const STEPS: usize = 24;
+
+/// A renewal's trace begins when it was due, if it was woken within this.
+const PUNCTUAL: TimeDelta = TimeDelta::seconds(5);
+
+/// Whose token, and why it is issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// "Kind/name" of its provider.
+    pub provider: String,
+    /// Why it must be issued.
+    pub cause: &'static str,
+}
+
+/// What one call of the provider came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The provider's type.
+    pub provider_type: &'static str,
+    /// When it began.
+    pub begun: Timestamp,
+    /// When its answer was read.
+    pub ended: Timestamp,
+    /// The provider's id of the request.
+    pub request_id: Option<String>,
+    /// Why it failed, if it did.
+    pub failure: Option<Fault>,
+}
+
+/// A failure, as a status tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it means for the next attempt; none of a write.
+    pub class: Option<Class>,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+/// A write to the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Of the Secret.
+    Secret,
+    /// Of the object's status.
+    Status,
+}
+
+/// One span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Its name, one of few.
+    pub name: &'static str,
+    /// It asks another process.
+    pub client: bool,
+    /// From when.
+    pub begun: Timestamp,
+    /// Until when.
+    pub ended: Timestamp,
+    /// What it says.
+    pub attributes: Vec<(&'static str, String)>,
+    /// It failed: its message.
+    pub error: Option<String>,
+}
+
+/// An attempt under way.
+#[derive(Clone, Debug)]
+pub struct Journey {
+    woken: Timestamp,
+    asked: Option<(Timestamp, Subject)>,
+    granted: Option<Timestamp>,
+    call: Option<Call>,
+    writes: Vec<(Written, Timestamp, Timestamp, Option<Fault>)>,
+}
+
+impl Journey {
+    /// Something woke the object.
+    pub fn new(woken: Timestamp) -> Self {
+        Self { woken, asked: None, granted: None, call: None, writes: Vec::new() }
+    }
+
+    /// A turn is asked for. `due`: when the renewal was.
+    pub fn ask(&mut self, subject: Subject, due: Option<Timestamp>, now: Timestamp) {
+        if let Some(due) = due.filter(|due| *due < self.woken && self.woken - due < PUNCTUAL) {
+            self.woken = due;
+        }
+        if self.asked.is_none() {
+            self.asked = Some((now, subject));
+        }
+    }
+
+    /// The turn has come.
+    pub fn grant(&mut self, now: Timestamp) {
+        self.granted = Some(now);
+    }
+
+    /// The provider was called.
+    pub fn call(&mut self, call: Call) {
+        self.call = Some(call);
+    }
+
+    /// Something was written, or refused.
+    pub fn write(&mut self, what: Written, begun: Timestamp, ended: Timestamp, failure: Option<Fault>) {
+        if self.writes.len() < STEPS {
+            self.writes.push((what, begun, ended, failure));
+        }
+    }
+
+    /// The provider was called.
+    pub fn is_called(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// The spans of the trace: the first is the root, all others are its children. None where no call was made.
+    pub fn spans(&self, ended: Timestamp) -> Vec<Span> {
+        let (Some(call), Some((asked, subject))) = (&self.call, &self.asked) else { return Vec::new() };
+        let mut spans = vec![self.root(call, subject, ended)];
+        spans.push(Span::new("reconcile", (self.woken, *asked), Vec::new()));
+        spans.push(Span::new("budget wait", (*asked, self.granted.unwrap_or(call.begun)), Vec::new()));
+        let mut attributes = vec![("videotoken.provider.type", call.provider_type.to_owned())];
+        attributes.extend(call.request_id.clone().map(|id| ("videotoken.request.id", id)));
+        let called = Span::new("provider call", (call.begun, call.ended), attributes);
+        spans.push(called.asking().failed(call.failure.as_ref()));
+        for (what, begun, ended, failure) in &self.writes {
+            let name = match what {
+                Written::Secret => "Secret write",
+                Written::Status => "status write",
+            };
+            spans.push(Span::new(name, (*begun, *ended), Vec::new()).asking().failed(failure.as_ref()));
+        }
+        spans
+    }
+
+    fn root(&self, call: &Call, subject: &Subject, ended: Timestamp) -> Span {
+        let stored = self.writes.iter().any(|(what, _, _, failure)| *what == Written::Secret && failure.is_none());
+        let outcome = match (&call.failure, stored) {
+            (Some(_), _) => "failed",
+            (None, true) => "stored",
+            (None, false) => "dropped",
+        };
+        let mut attributes = vec![
+            ("k8s.namespace.name", subject.namespace.clone()),
+            ("k8s.object.kind", "VideoAccessToken".to_owned()),
+            ("k8s.object.name", subject.name.clone()),
+            ("k8s.object.uid", subject.uid.clone()),
+            ("videotoken.provider", subject.provider.clone()),
+            ("videotoken.provider.type", call.provider_type.to_owned()),
+            ("videotoken.cause", subject.cause.to_owned()),
+            ("videotoken.outcome", outcome.to_owned()),
+        ];
+        attributes.extend(call.request_id.clone().map(|id| ("videotoken.request.id", id)));
+        Span::new("issue token", (self.woken, ended), attributes).failed(call.failure.as_ref())
+    }
+}
+
+impl Span {
+    fn new(
+        name: &'static str,
+        (begun, ended): (Timestamp, Timestamp),
+        attributes: Vec<(&'static str, String)>,
+    ) -> Self {
+        // a clock that was set back makes no span end before it began
+        Self { name, client: false, begun, ended: ended.max(begun), attributes, error: None }
+    }
+
+    fn asking(self) -> Self {
+        Self { client: true, ..self }
+    }
+
+    fn failed(mut self, fault: Option<&Fault>) -> Self {
+        if let Some(fault) = fault {
+            self.attributes.push(("error.type", fault.reason.to_owned()));
+            self.attributes.extend(fault.class.map(|class| ("videotoken.failure.class", class_name(class).to_owned())));
+            self.error = Some(fault.message.clone());
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_timestamp_millis(1_790_000_000_000 + millis).unwrap()
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            namespace: "lobby".into(),
+            name: "screen".into(),
+            uid: "u-1".into(),
+            provider: "TokenProvider/indexer".into(),
+            cause: "Due",
+        }
+    }
+
+    fn call(failure: Option<Fault>) -> Call {
+        Call {
+            provider_type: "videoIndexer",
+            begun: at(700),
+            ended: at(900),
+            request_id: Some("r-1".to_owned()),
+            failure,
+        }
+    }
+
+    fn attribute<'a>(span: &'a Span, name: &str) -> Option<&'a str> {
+        span.attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn an_issuance_is_one_root_and_a_child_for_each_stretch_of_its_time() {
+        let mut journey = Journey::new(at(400));
+        journey.ask(subject(), Some(at(0)), at(450));
+        journey.grant(at(690));
+        journey.call(call(None));
+        let conflict = Fault { class: None, reason: "Conflict", message: "it changed".into() };
+        journey.write(Written::Secret, at(910), at(920), Some(conflict));
+        journey.write(Written::Secret, at(930), at(940), None);
+        journey.write(Written::Status, at(945), at(960), None);
+        let spans = journey.spans(at(961));
+        let told: Vec<_> = spans.iter().map(|span| (span.name, span.begun, span.ended, span.error.is_some())).collect();
+        assert_eq!(
+            told,
+            [
+                // from when it was due, not from when that was seen
+                ("issue token", at(0), at(961), false),
+                ("reconcile", at(0), at(450), false),
+                ("budget wait", at(450), at(690), false),
+                ("provider call", at(700), at(900), false),
+                ("Secret write", at(910), at(920), true),
+                ("Secret write", at(930), at(940), false),
+                ("status write", at(945), at(960), false),
+            ]
+        );
+        for (name, expected) in [
+            ("k8s.namespace.name", "lobby"),
+            ("k8s.object.name", "screen"),
+            ("videotoken.cause", "Due"),
+            ("videotoken.outcome", "stored"),
+            ("videotoken.request.id", "r-1"),
+        ] {
+            assert_eq!(attribute(&spans[0], name), Some(expected), "{name}");
+        }
+        assert!(!spans[0].client && spans[3].client && !spans[2].client);
+    }
+
+    #[test]
+    fn a_failure_is_told_by_the_call_and_by_the_root() {
+        let mut journey = Journey::new(at(0));
+        journey.ask(subject(), None, at(1));
+        let fault = Fault { class: Some(Class::Denied), reason: "Forbidden", message: "no role".into() };
+        journey.call(call(Some(fault)));
+        let spans = journey.spans(at(1000));
+        for span in [&spans[0], &spans[3]] {
+            assert_eq!(span.error.as_deref(), Some("no role"));
+            assert_eq!(attribute(span, "error.type"), Some("Forbidden"));
+            assert_eq!(attribute(span, "videotoken.failure.class"), Some("Denied"));
+        }
+        assert_eq!(attribute(&spans[0], "videotoken.outcome"), Some("failed"));
+    }
+
+    #[test]
+    fn without_a_call_there_is_no_trace_and_a_long_overdue_renewal_begins_when_it_was_woken() {
+        let mut journey = Journey::new(at(60_000));
+        journey.ask(subject(), Some(at(0)), at(60_001));
+        assert_eq!(journey.spans(at(60_002)), []);
+        journey.call(call(None));
+        assert_eq!(journey.spans(at(61_000))[0].begun, at(60_000));
+    }
+
+    #[test]
+    fn writes_that_fail_for_hours_take_no_more_room() {
+        let mut journey = Journey::new(at(0));
+        journey.ask(subject(), None, at(1));
+        journey.call(call(None));
+        for _ in 0..1000 {
+            journey.write(Written::Secret, at(910), at(920), None);
+        }
+        assert_eq!(journey.spans(at(1000)).len(), 4 + STEPS);
+    }
+}
