@@ -8,6 +8,7 @@ mod blend_vision;
 mod cognitive_services;
 mod crash;
 mod crowd;
+mod dashboard;
 mod events;
 mod identities;
 mod keyed_hosts;

@@ -8,5 +8,6 @@ kubeconform  kubeconform  github.com/yannh/kubeconform/cmd/kubeconform  -  10
 health       health       video-token-operator/tests/tools/health       -  50
 monitoring   monitoring   video-token-operator/tests/tools/monitoring   -  20
 promtool     promtool     github.com/prometheus/prometheus/cmd/promtool    -  90  remove_all_sd
+prometheus   promtool     video-token-operator/tests/tools/promtool        -  10  remove_all_sd
 '
 . "$here/../build-go.sh"

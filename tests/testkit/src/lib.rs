@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod chart;
 pub mod collector;
+pub mod dashboard;
 pub mod emulator;
 pub mod node;
 pub mod offers;

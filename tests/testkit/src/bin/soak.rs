@@ -1,5 +1,5 @@
-//! Runs the operator through faults for minutes, prints what happened and a verdict, and writes `target/soak.json` and
-//! `target/soak.svg`. Fails if a promise was broken.
+//! Runs the operator through faults for minutes, prints what happened and a verdict, and writes `target/soak.json`,
+//! `target/soak.svg` and `target/dashboard.svg`. Fails if a promise was broken.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -19,8 +19,8 @@ struct Cli {
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let outcome = soak::run(&cli.options).await?;
-    let [json, chart] = outcome.figures.write(&outcome.chart, cli.options.out.as_deref())?;
-    writeln!(std::io::stdout(), "{}\nwritten to {} and {}", outcome.text, json.display(), chart.display())
-        .context("print the report")?;
+    let written = outcome.figures.write(&outcome.chart, &outcome.dashboard, cli.options.out.as_deref())?;
+    let written = written.map(|path| path.display().to_string()).join(", ");
+    writeln!(std::io::stdout(), "{}\nwritten to {written}", outcome.text).context("print the report")?;
     Ok(if outcome.reasons.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,6 +8,7 @@
 //! | `chronicle`, [`spans`] | what the harness knows of the run; stretches of time |
 //! | [`promise`], [`ideal`] | the judgement, pure: was an expired token one that P01 promises never to be held; which tokens had to be issued |
 //! | `judge`, [`report`], `chart` | brings it all together; figures, text and verdict; the picture |
+//! | `scraped` | both operators' metrics over the run, and the dashboard that they make |
 //!
 //! A provider's name that stops resolving is not among the faults: the operator asks the machine's resolver, and what
 //! that knows is in the machine's files. What it comes to is a connection that fails, as with connections reset.
@@ -21,6 +22,7 @@ mod play;
 pub mod promise;
 pub mod report;
 pub mod schedule;
+mod scraped;
 pub mod spans;
 mod stage;
 mod types;
@@ -65,7 +67,7 @@ pub struct Options {
     #[arg(long, env = "VTO_OPERATOR")]
     pub operator: Option<PathBuf>,
 
-    /// Where soak.json and soak.svg go [default: cargo's target directory]
+    /// Where soak.json, soak.svg and dashboard.svg go [default: cargo's target directory]
     #[arg(long, value_name = "DIRECTORY")]
     pub out: Option<PathBuf>,
 
@@ -99,8 +101,11 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     for (number, seat) in stage.operators.seats.iter().enumerate() {
         seat.start(number).await?;
     }
-    through(&stage, &observer, &faults, Duration::from_secs(options.minutes * 60)).await?;
-    conclude(options, &stage, observer, begun).await
+    let length = Duration::from_secs(options.minutes * 60);
+    let scraping = tokio::spawn(scraped::every_two_seconds(stage.clone(), length));
+    through(&stage, &observer, &faults, length).await?;
+    let dashboard = scraped::picture(&scraping.await?, options)?;
+    conclude(options, &stage, observer, begun, dashboard).await
 }
 
 /// Plays all faults and looks on, until the time is over.
@@ -140,7 +145,13 @@ async fn progress(stage: &Stage, begun: Instant) -> Result<()> {
 }
 
 /// Ends the run and judges it.
-async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: DateTime<Utc>) -> Result<Outcome> {
+async fn conclude(
+    options: &Options,
+    stage: &Stage,
+    observer: Observer,
+    begun: DateTime<Utc>,
+    dashboard: String,
+) -> Result<Outcome> {
     let States { not_ready, barred, stalled, .. } = watch::states(stage).await.context("the state in the end")?;
     let seen = observer.finish().await?;
     let length = Utc::now() - begun;
@@ -201,7 +212,7 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     );
     let title = format!("seed {}, {} objects: {passed}", options.seed, options.objects);
     let chart = chart::draw(&pages, begun, length, &title);
-    Ok(Outcome { figures, text, chart, reasons })
+    Ok(Outcome { figures, text, chart, dashboard, reasons })
 }
 
 /// An expired token, in words.

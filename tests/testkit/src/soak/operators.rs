@@ -65,6 +65,13 @@ impl Seat {
         Ok(())
     }
 
+    /// The URL of its metrics and its Pod's name, while a process runs.
+    pub(super) async fn metrics(&self) -> Option<(String, String)> {
+        let process = self.process.lock().await;
+        let pod = self.state().pod.clone();
+        process.as_ref().filter(|_| !pod.is_empty()).map(|operator| (operator.url("/metrics"), pod))
+    }
+
     /// Lets nothing through, or all again.
     pub(super) fn cut_off(&self, traffic: Traffic) {
         self.proxy.set_traffic(traffic);

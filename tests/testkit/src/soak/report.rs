@@ -62,8 +62,9 @@ impl Figures {
         reasons
     }
 
-    /// Writes `soak.json` and `soak.svg`, into cargo's target directory if no other is named; returns where they are.
-    pub fn write(&self, chart: &str, directory: Option<&Path>) -> Result<[PathBuf; 2]> {
+    /// Writes `soak.json`, and the pictures `soak.svg` and `dashboard.svg`, into cargo's target directory if no other is
+    /// named; returns where they are.
+    pub fn write(&self, chart: &str, dashboard: &str, directory: Option<&Path>) -> Result<[PathBuf; 3]> {
         let target = || std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
         let directory = directory.map_or_else(target, Path::to_owned);
         std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
@@ -72,7 +73,8 @@ impl Figures {
             std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
             anyhow::Ok(path)
         };
-        Ok([write("soak.json", &(serde_json::to_string_pretty(self)? + "\n"))?, write("soak.svg", chart)?])
+        let figures = serde_json::to_string_pretty(self)? + "\n";
+        Ok([write("soak.json", &figures)?, write("soak.svg", chart)?, write("dashboard.svg", dashboard)?])
     }
 }
 
@@ -85,6 +87,8 @@ pub struct Outcome {
     pub text: String,
     /// The picture, as SVG.
     pub chart: String,
+    /// The Grafana dashboard's panels over the run, as SVG.
+    pub dashboard: String,
     /// Why it failed; empty: it passed.
     pub reasons: Vec<String>,
 }

@@ -18,6 +18,7 @@ use crate::emulator::{Life, Limit};
 use crate::stand::controlplane::OPERATOR;
 use crate::stand::wait::video_access_tokens;
 use crate::stand::{ControlPlane, ControlPlaneOptions, Kubeconfig, yaml};
+use crate::tls::ClientCertificate;
 
 /// How many namespaces there are at a time.
 const NAMESPACES: usize = 5;
@@ -108,10 +109,30 @@ impl Stage {
         for type_ in 0..stage.types.len() {
             stage.furnish(type_, None).await?;
         }
+        stage.furnish_certified().await?;
         for number in 0..NAMESPACES {
             stage.populate(objects * (number + 1) / NAMESPACES - objects * number / NAMESPACES).await?;
         }
         Ok(stage)
+    }
+
+    /// A provider that no object names, whose credential tells its end: the metrics have a word for it.
+    async fn furnish_certified(&self) -> Result<()> {
+        let day = (chrono::Utc::now() + chrono::TimeDelta::days(12)).date_naive();
+        let certificate = ClientCertificate::until("ends", day)?;
+        let one = &self.types[0];
+        self.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {
+            "name": "certified", "namespace": OPERATOR, "labels": {"videotoken.dev/credentials": "true"},
+            "annotations": {"videotoken.dev/allowed-hosts": one.hosts().join(",")},
+        }, "stringData": {"tls.crt": certificate.certificate_pem, "tls.key": certificate.private_key_pem}}))
+            .await?;
+        let mut account = one.provider(0, "certified");
+        let secret = account["auth"]["clientSecret"].take();
+        account["auth"] = json!({"clientCertificate": {"tenantId": secret["tenantId"], "clientId": secret["clientId"],
+            "secretRef": {"name": "certified"}}});
+        self.apply(&json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "ClusterTokenProvider",
+            "metadata": {"name": "certified"}, "spec": {one.name(): account, "caBundle": self.ca_pem}}))
+            .await
     }
 
     /// What there is.

@@ -1,0 +1,144 @@
+// Prometheus's own storage and query engine, for expressions over what was really scraped. Reads one JSON document on
+// stdin: scrapes, each with its time, its target's labels and its text; and queries, each an expression with a range and
+// a step. Writes one on stdout: the series of each query. As the chart's monitors do, it honours labels: those of the
+// scrape go before those of the target.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+type asked struct {
+	Scrapes []scrape
+	Queries []query
+}
+
+type scrape struct {
+	At          int64 // Unix milliseconds
+	Target      map[string]string
+	ContentType string
+	Text        string
+}
+
+type query struct {
+	Expr             string
+	Start, End, Step int64 // milliseconds
+}
+
+type series struct {
+	Labels  map[string]string `json:"labels"`
+	Samples [][2]float64      `json:"samples"` // Unix seconds, value; without those that are no number
+}
+
+func main() {
+	if err := run(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(in io.Reader, out io.Writer) error {
+	var all asked
+	if err := json.NewDecoder(in).Decode(&all); err != nil {
+		return fmt.Errorf("what is asked: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "vto-tsdb-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	db, err := tsdb.Open(dir, nil, nil, tsdb.DefaultOptions(), nil)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, one := range all.Scrapes {
+		if err := store(db, one); err != nil {
+			return fmt.Errorf("the scrape of %v: %w", one.Target, err)
+		}
+	}
+	engine := promql.NewEngine(promql.EngineOpts{
+		MaxSamples: 50_000_000, Timeout: time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
+	})
+	answers := make([][]series, 0, len(all.Queries))
+	for _, one := range all.Queries {
+		answer, err := evaluate(engine, db, one)
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.Expr, err)
+		}
+		answers = append(answers, answer)
+	}
+	return json.NewEncoder(out).Encode(answers)
+}
+
+func store(db *tsdb.DB, one scrape) error {
+	parser, err := textparse.New([]byte(one.Text), one.ContentType, labels.NewSymbolTable(), textparse.ParserOptions{})
+	if err != nil {
+		return err
+	}
+	appender := db.Appender(context.Background())
+	for {
+		entry, err := parser.Next()
+		if errors.Is(err, io.EOF) {
+			return appender.Commit()
+		}
+		if err != nil {
+			return err
+		}
+		if entry != textparse.EntrySeries {
+			continue
+		}
+		_, _, value := parser.Series()
+		var scraped labels.Labels
+		parser.Labels(&scraped)
+		whole := labels.NewBuilder(scraped)
+		for name, value := range one.Target {
+			// an empty label is none
+			if whole.Get(name) == "" {
+				whole.Set(name, value)
+			}
+		}
+		if _, err := appender.Append(0, whole.Labels(), one.At, value); err != nil {
+			return err
+		}
+	}
+}
+
+func evaluate(engine *promql.Engine, db *tsdb.DB, one query) ([]series, error) {
+	ctx := context.Background()
+	step := time.Duration(one.Step) * time.Millisecond
+	query, err := engine.NewRangeQuery(ctx, db, nil, one.Expr, time.UnixMilli(one.Start), time.UnixMilli(one.End), step)
+	if err != nil {
+		return nil, err
+	}
+	defer query.Close()
+	matrix, err := query.Exec(ctx).Matrix()
+	if err != nil {
+		return nil, err
+	}
+	found := make([]series, 0, len(matrix))
+	for _, line := range matrix {
+		samples := make([][2]float64, 0, len(line.Floats))
+		for _, point := range line.Floats {
+			if !math.IsNaN(point.F) && !math.IsInf(point.F, 0) {
+				samples = append(samples, [2]float64{float64(point.T) / 1000, point.F})
+			}
+		}
+		if len(samples) > 0 {
+			found = append(found, series{Labels: line.Metric.Map(), Samples: samples})
+		}
+	}
+	return found, nil
+}
