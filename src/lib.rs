@@ -18,12 +18,15 @@
 //! | [`glance`] | how the state of a token reads at a glance; pure over `now` |
 //! | [`assemble`] | from flags to what each room is told |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
+//! | [`manifest`] | YAML read as kubectl reads it, with the place of every field |
+//! | [`check`] | what the API server and the operator would refuse of a manifest |
 //! | [`cli`] | the subcommands, from arguments to what is printed |
 
 pub mod account;
 pub mod api;
 pub mod assemble;
 pub mod budget;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -31,6 +34,7 @@ pub mod controller;
 pub mod glance;
 pub mod issuer;
 pub mod lease;
+pub mod manifest;
 pub mod metrics;
 pub mod plan;
 pub mod serve;

@@ -35,6 +35,8 @@ pub mod video_indexer_classic;
 pub mod wire_time;
 pub mod workload;
 
+pub(crate) use schema::is_object_name;
+
 /// The API group.
 pub const GROUP: &str = "videotoken.dev";
 /// Its only version.

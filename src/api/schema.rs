@@ -111,7 +111,7 @@ pub(super) fn object_name(schema: &mut Schema) {
 }
 
 /// Whether `text` is the name of a Kubernetes object. The Rust side of [`object_name`].
-pub(super) fn is_object_name(text: &str) -> bool {
+pub(crate) fn is_object_name(text: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let label = |label: &str| {
         label.bytes().all(|c| plain(c) || c == b'-')

@@ -3,12 +3,14 @@
 //! | File | What lives there |
 //! |---|---|
 //! | `operate` | the operator itself: wiring from flags to rooms |
+//! | `check` | what would be refused of a manifest |
 //! | `verify` | whether an installed operator is well, asked from outside |
 //!
 //! May not enter: decisions. A command reads its arguments, asks the other rooms and prints.
 
 #![allow(clippy::doc_markdown)] // the arguments' docs are what --help prints: no backticks
 
+pub mod check;
 mod operate;
 pub mod verify;
 
@@ -32,6 +34,8 @@ pub enum Command {
     Crds,
     /// Say whether an installed operator is well, and exit.
     Verify(verify::Options),
+    /// Say what would be refused of a manifest, and exit.
+    Check(check::Options),
 }
 
 #[derive(Debug, Parser)]
@@ -51,6 +55,8 @@ enum Subcommands {
     Crds,
     /// Say whether an installed operator answers and its kinds are served; `helm test` runs it
     Verify(verify::Options),
+    /// Say what the API server and the operator would refuse of a manifest, with line numbers; no cluster is needed
+    Check(check::Options),
 }
 
 impl Command {
@@ -63,6 +69,7 @@ impl Command {
         let mut config = match cli.command {
             Some(Subcommands::Crds) => return Ok(Self::Crds),
             Some(Subcommands::Verify(options)) => return Ok(Self::Verify(options)),
+            Some(Subcommands::Check(options)) => return Ok(Self::Check(options)),
             Some(Subcommands::Run(config)) => config,
             None => Box::new(cli.config),
         };
@@ -77,6 +84,7 @@ pub fn main() -> ExitCode {
     let result = match Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
         Command::Crds => print(&api::crds::yaml()),
         Command::Verify(options) => verify::run(&options),
+        Command::Check(options) => return check::run(&options),
         Command::Run(config) => operate::run(&config),
     };
     result.map_or_else(

@@ -1,0 +1,51 @@
+//! The schemas of the three kinds, from the CRDs in this program.
+
+use super::{Complaint, rules};
+use crate::api::crds;
+use kube_cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::Value;
+use std::rc::Rc;
+
+/// All kinds. Made once: their rules are compiled.
+pub struct Kinds(pub(super) Vec<Kind>);
+
+/// One kind.
+pub struct Kind {
+    pub(super) name: String,
+    pub(super) schema: Value,
+    pub(super) rules: CompiledSchema,
+    validator: Rc<Validator>,
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        let validator = Rc::new(Validator::new());
+        let kind =
+            |crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition| {
+                let version = crd.spec.versions.into_iter().next()?;
+                let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
+                let rules = compile_schema(&schema);
+                Some(Kind { name: crd.spec.names.kind, schema, rules, validator: validator.clone() })
+            };
+        Self(crds::all().into_iter().filter_map(kind).collect())
+    }
+}
+
+impl Kinds {
+    /// The kind of this name.
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.0.iter().find(|kind| kind.name == name)
+    }
+
+    /// Their names, for people.
+    pub(super) fn names(&self) -> String {
+        self.0.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Kind {
+    /// What the CEL rules say of an object that fits the schema.
+    pub(super) fn ask_rules(&self, value: &Value) -> Vec<Complaint> {
+        rules::ask(&self.validator, &self.rules, value)
+    }
+}

@@ -1,0 +1,211 @@
+//! What a structural schema asks: the members that it knows, their types and limits. In the API server's order: what
+//! is unknown is dropped, then nulls, then the defaults are set, then the rest is validated.
+//!
+//! It knows the keywords that the CRDs use; a test fails when they come to use another.
+
+use super::Complaint;
+use crate::manifest::{Path, Step};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// Members of every object, which the metadata's rules look after.
+const OF_EVERY_OBJECT: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Drops the members that the schema doesn't know, and complains of each, as strict field validation does.
+pub(super) fn prune(value: &mut Value, schema: &Value) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    prune_below(value, schema, &Path::default(), &mut complaints);
+    complaints
+}
+
+fn prune_below(value: &mut Value, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    match value {
+        Value::Object(members) => {
+            let at_root = path.steps().is_empty();
+            members.retain(|name, member| {
+                if at_root && OF_EVERY_OBJECT.contains(&name.as_str()) {
+                    return true;
+                }
+                let Some((schema, step)) = below(schema, name) else {
+                    let unknown = path.field(name);
+                    complaints.push(Complaint::of_key(&unknown, "unknown field"));
+                    return false;
+                };
+                prune_below(member, schema, &path.with(step), complaints);
+                true
+            });
+        }
+        Value::Array(items) => {
+            for (number, item) in items.iter_mut().enumerate() {
+                prune_below(item, &schema["items"], &path.with(Step::Item(number)), complaints);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The schema of a member, and the step to it.
+fn below<'a>(schema: &'a Value, name: &str) -> Option<(&'a Value, Step)> {
+    if let Some(named) = schema["properties"].get(name) {
+        return Some((named, Step::Field(name.to_owned())));
+    }
+    let values = schema.get("additionalProperties").filter(|values| values.is_object())?;
+    Some((values, Step::Key(name.to_owned())))
+}
+
+/// Sets what is absent and has a default. A null is as good as absent: none of our fields takes one.
+pub(super) fn apply_defaults(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            if let Some(properties) = schema["properties"].as_object() {
+                set_absent(members, properties);
+            }
+            for (name, member) in members {
+                if let Some((schema, _)) = below(schema, name) {
+                    apply_defaults(member, schema);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| apply_defaults(item, &schema["items"])),
+        _ => {}
+    }
+}
+
+fn set_absent(members: &mut Map<String, Value>, properties: &Map<String, Value>) {
+    for (name, property) in properties {
+        if let Some(default) = property.get("default")
+            && !members.contains_key(name)
+        {
+            members.insert(name.clone(), default.clone());
+        }
+    }
+}
+
+/// Complains of all that doesn't fit: types, limits, words, duplicates.
+pub(super) fn validate(value: &Value, schema: &Value) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    validate_below(value, schema, &Path::default(), &mut complaints);
+    complaints
+}
+
+fn validate_below(value: &Value, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    if let Some(type_) = schema["type"].as_str()
+        && !has_type(value, type_)
+    {
+        let message = format!("Invalid value: must be of type {type_}, not {}", type_of(value));
+        complaints.push(Complaint::blocking(path, message));
+        return;
+    }
+    if let Some(words) = schema["enum"].as_array()
+        && !words.contains(value)
+    {
+        let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+        complaints
+            .push(Complaint::blocking(path, format!("Unsupported value: supported values: {}", words.join(", "))));
+    }
+    match value {
+        Value::Object(members) => members_fit(members, schema, path, complaints),
+        Value::Array(items) => items_fit(items, schema, path, complaints),
+        Value::String(text) => text_fits(text, schema, path, complaints),
+        Value::Number(number) => number_fits(number.as_f64().unwrap_or_default(), schema, path, complaints),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn has_type(value: &Value, type_: &str) -> bool {
+    match type_ {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64() || value.is_u64(),
+        _ => false,
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn members_fit(members: &Map<String, Value>, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !members.contains_key(name) {
+            complaints.push(Complaint::blocking(&path.field(name), "Required value"));
+        }
+    }
+    at_most(members.len(), "maxProperties", schema, path, complaints);
+    for (name, member) in members {
+        if let Some((schema, step)) = below(schema, name) {
+            validate_below(member, schema, &path.with(step), complaints);
+        }
+    }
+}
+
+fn items_fit(items: &[Value], schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    at_most(items.len(), "maxItems", schema, path, complaints);
+    if let Some(least) = limit(schema, "minItems").filter(|least| items.len() < *least) {
+        complaints.push(Complaint::new(path, format!("Invalid value: should have at least {least} items")));
+    }
+    for (number, item) in items.iter().enumerate() {
+        validate_below(item, &schema["items"], &path.with(Step::Item(number)), complaints);
+    }
+    let identity: Box<dyn Fn(&Value) -> String> = match schema["x-kubernetes-list-type"].as_str() {
+        Some("set") => Box::new(ToString::to_string),
+        Some("map") => {
+            let keys: Vec<_> = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().cloned().collect();
+            Box::new(move |item| {
+                let of = |key: &Value| key.as_str().map(|key| format!("{key}: {}", item[key]));
+                keys.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+            })
+        }
+        _ => return,
+    };
+    let item_type = schema["items"]["type"].as_str().unwrap_or_default();
+    let mut seen = HashSet::new();
+    for (number, item) in items.iter().enumerate().filter(|(_, item)| has_type(item, item_type)) {
+        let identity = identity(item);
+        if !seen.insert(identity.clone()) {
+            complaints.push(Complaint::new(&path.with(Step::Item(number)), format!("Duplicate value: {identity}")));
+        }
+    }
+}
+
+/// Lengths are counted in code points.
+fn text_fits(text: &str, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    let length = text.chars().count();
+    if let Some(most) = limit(schema, "maxLength").filter(|most| length > *most) {
+        complaints.push(Complaint::blocking(path, format!("Too long: may not be more than {most} characters")));
+    }
+    if let Some(least) = limit(schema, "minLength").filter(|least| length < *least) {
+        complaints.push(Complaint::new(path, format!("Invalid value: should be at least {least} characters long")));
+    }
+}
+
+fn number_fits(number: f64, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
+        complaints.push(Complaint::new(path, format!("Invalid value: should be greater than or equal to {least}")));
+    }
+    if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
+        complaints.push(Complaint::new(path, format!("Invalid value: should be less than or equal to {most}")));
+    }
+}
+
+fn at_most(count: usize, keyword: &str, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+    if let Some(most) = limit(schema, keyword).filter(|most| count > *most) {
+        complaints.push(Complaint::blocking(path, format!("Too many: {count}: must have at most {most} items")));
+    }
+}
+
+fn limit(schema: &Value, keyword: &str) -> Option<usize> {
+    schema[keyword].as_u64().and_then(|limit| usize::try_from(limit).ok())
+}

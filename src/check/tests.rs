@@ -1,0 +1,222 @@
+use super::*;
+use crate::manifest::{Text, read};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+fn report(text: &str) -> Report {
+    let manifest = read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() });
+    assert_eq!(manifest.faults, []);
+    check(&Kinds::default(), &manifest.objects)
+}
+
+/// The findings as `line:column field: message`.
+fn found(text: &str) -> Vec<String> {
+    let line = |finding: &Finding| {
+        format!("{}:{} {}: {}", finding.place.line, finding.place.column, finding.field, finding.message)
+    };
+    report(text).findings.iter().map(line).collect()
+}
+
+const TOKEN: &str = "apiVersion: videotoken.dev/v1alpha1
+kind: VideoAccessToken
+metadata:
+  name: lobby
+  namespace: shop
+spec:
+  providerRef:
+    name: indexer
+  scope:
+    videoIndexer:
+      permission: Reader
+      mediaScope: Account
+";
+
+const PROVIDER: &str = "apiVersion: videotoken.dev/v1alpha1
+kind: TokenProvider
+metadata:
+  name: indexer
+  namespace: shop
+spec:
+  blendVision:
+    organization: o
+    apiTokenRef: {name: s, key: k}
+";
+
+const CLUSTER: &str = "apiVersion: videotoken.dev/v1alpha1
+kind: ClusterTokenProvider
+metadata: {name: indexer}
+spec:
+  videoIndexer:
+    subscriptionId: 00000000-0000-0000-0000-000000000000
+    resourceGroup: g
+    accountName: contoso-vi
+    auth: {workloadIdentity: {}}
+  allowedNamespaces: {selector: {matchLabels: {video: \"true\"}}}
+";
+
+#[test]
+fn each_finding_names_its_field_and_its_place() {
+    let with = |more: &str| format!("{TOKEN}{more}");
+    for (text, expected) in [
+        (with(""), None),
+        (with("  lifetime: 12h\n"), Some("13:13 spec.lifetime: Forbidden: Video Indexer honours a lifetime only")),
+        (with("  lifetime: 3600\n"), Some("13:13 spec.lifetime: Invalid value: must be of type string, not integer")),
+        (with("  lifetimes: 1h\n"), Some("13:3 spec.lifetimes: unknown field")),
+        (with("  suspend: yes\n"), None),
+        (with("  suspend: \"yes\"\n"), Some("13:12 spec.suspend: Invalid value: must be of type boolean, not string")),
+        (with("  suspend:\n"), None),
+        (
+            with("  renewBeforePercentage: 100\n"),
+            Some("13:26 spec.renewBeforePercentage: Invalid value: should be less"),
+        ),
+        (
+            with("  secret: {type: kubernetes.io/tls}\n"),
+            Some("13:18 spec.secret.type: Invalid value: type kubernetes.io/tls"),
+        ),
+        (
+            with("  rolloutRestart:\n  - {kind: Deployment, name: a}\n  - {kind: Deployment, name: a}\n"),
+            Some("15:5 spec.rolloutRestart[1]: Duplicate value: kind: \"Deployment\", name: \"a\""),
+        ),
+        (
+            with("  rolloutRestart: [{kind: Pod, name: a}]\n"),
+            Some("13:27 spec.rolloutRestart[0].kind: Invalid value: must be one of"),
+        ),
+        (
+            TOKEN.replace("Account", "Video"),
+            Some("10:5 spec.scope.videoIndexer.videoId: Invalid value: mediaScope Video needs"),
+        ),
+        (TOKEN.replace("name: lobby", "name: Lobby"), Some("4:9 metadata.name: Invalid value")),
+        (TOKEN.replace("name: lobby", "labels: {a: true}\n  name: l"), Some("4:15 metadata.labels.a: invalid type")),
+        (TOKEN.replace("name: lobby", "lables: {}\n  name: l"), Some("4:3 metadata.lables: unknown field")),
+        (TOKEN.replace("  name: lobby\n", ""), Some("3:1 metadata.name: Required value")),
+        (TOKEN.replace("kind: VideoAccessToken", "kind: VideoToken"), Some("2:7 kind: no such kind")),
+        (TOKEN.replace("v1alpha1", "v1"), Some("1:13 apiVersion: no such kind")),
+        (TOKEN.replace("videotoken.dev", "example.com"), None),
+    ] {
+        let found = found(&text);
+        match expected {
+            None => assert_eq!(found, [""; 0], "{text}"),
+            Some(expected) => assert!(found[0].starts_with(expected), "{text}\n{found:?}\n{expected}"),
+        }
+    }
+}
+
+#[test]
+fn rules_are_not_asked_of_what_is_no_spec_at_all() {
+    let found = found(&TOKEN.replace("      mediaScope: Account\n", "  lifetime: 1h\n"));
+    let field = "10:5 spec.scope.videoIndexer.mediaScope: Required value";
+    assert!(found.iter().any(|line| line == field), "{found:?}");
+    assert!(found.iter().any(|line| line.contains("some rules were not asked")), "{found:?}");
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn what_the_operator_would_refuse_is_found_across_objects() {
+    let both = |token: &str, provider: &str| format!("{provider}---\n{token}");
+    let on_cluster = TOKEN.replace("name: indexer", "kind: ClusterTokenProvider\n    name: indexer");
+    let namespace = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {labels}}}\n---\n{}",
+            both(&on_cluster, CLUSTER)
+        )
+    };
+    for (text, field, message) in [
+        (both(TOKEN, PROVIDER), "spec.scope", "the provider is blendVision but the scope is videoIndexer"),
+        (both(TOKEN, &PROVIDER.replace("shop", "other")), "", ""),
+        (both(TOKEN, CLUSTER), "", ""),
+        (both(&on_cluster, CLUSTER), "", ""),
+        (
+            both(&on_cluster.replace("Reader", "Contributor"), CLUSTER),
+            "spec.scope.videoIndexer.permission",
+            "allowedScopes admit",
+        ),
+        (namespace("{video: \"true\"}"), "", ""),
+        (namespace("{}"), "spec.providerRef", "doesn't allow the namespace shop"),
+        (both(TOKEN, TOKEN), "metadata.name", "is at file.yaml:1 too"),
+        (
+            both(&TOKEN.replace("name: lobby", "name: hall"), &format!("{TOKEN}  secret: {{name: hall}}\n")),
+            "spec.secret.name",
+            "has the Secret hall",
+        ),
+        (
+            format!("{TOKEN}  secret: {{template: {{data: {{a: '{{{{ tokn }}}}'}}}}}}\n"),
+            "spec.secret.template.data[a]",
+            "tokn",
+        ),
+    ] {
+        let findings = report(&text).findings;
+        if field.is_empty() {
+            assert_eq!(findings, [], "{text}");
+            continue;
+        }
+        assert_eq!(findings.len(), 1, "{text}\n{findings:?}");
+        assert_eq!((findings[0].field.as_str(), findings[0].refuser), (field, Refuser::Operator), "{text}");
+        assert!(findings[0].message.contains(message), "{findings:?}");
+    }
+}
+
+#[test]
+fn defaults_are_in_place_and_other_kinds_are_skipped() {
+    let report = report(&format!("{TOKEN}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\n"));
+    let [Verdict::Good(value), Verdict::Skipped] = &report.verdicts[..] else { panic!("{report:?}") };
+    assert_eq!(value["spec"]["secret"]["keys"], json!({"token": "token", "expiresAt": "expires-at"}));
+    assert_eq!(value["spec"]["providerRef"]["kind"], "TokenProvider");
+}
+
+/// A keyword that nobody here asks after would let pass what the API server refuses.
+#[test]
+fn every_keyword_of_the_schemas_is_known() {
+    fn collect(schema: &Value, keywords: &mut BTreeSet<String>) {
+        let Some(members) = schema.as_object() else { return };
+        keywords.extend(members.keys().cloned());
+        for child in ["items", "additionalProperties"].into_iter().filter_map(|child| schema.get(child)) {
+            collect(child, keywords);
+        }
+        schema["properties"].as_object().into_iter().flatten().for_each(|(_, child)| collect(child, keywords));
+    }
+    let mut keywords = BTreeSet::new();
+    let kinds = Kinds::default();
+    assert_eq!(kinds.names(), "VideoAccessToken, TokenProvider, ClusterTokenProvider");
+    for kind in &kinds.0 {
+        // the status is no part of what is created
+        collect(&kind.schema["properties"]["spec"], &mut keywords);
+    }
+    let known = [
+        "additionalProperties",
+        "default",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "maximum",
+        "minItems",
+        "minLength",
+        "minimum",
+        "properties",
+        "required",
+        "type",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type",
+        "x-kubernetes-map-type",
+        "x-kubernetes-validations",
+    ];
+    let unknown: Vec<_> = keywords.iter().filter(|keyword| !known.contains(&keyword.as_str())).collect();
+    assert_eq!(unknown, [""; 0]);
+}
+
+#[test]
+fn every_rule_of_the_schemas_compiles() {
+    fn collect(rules: &kube_cel::CompiledSchema, failed: &mut Vec<String>) -> usize {
+        failed.extend(rules.compilation_errors().iter().map(ToString::to_string));
+        let below =
+            rules.properties.values().chain(rules.items.as_deref()).chain(rules.additional_properties.as_deref());
+        rules.validations.len() + below.map(|rules| collect(rules, failed)).sum::<usize>()
+    }
+    let mut failed = Vec::new();
+    let rules: usize = Kinds::default().0.iter().map(|kind| collect(&kind.rules, &mut failed)).sum();
+    assert_eq!(failed, [""; 0]);
+    assert!(rules > 100, "{rules} rules");
+}

@@ -1,0 +1,133 @@
+//! `video-token-operator check -f FILE…`: what the API server and the operator would refuse, told without either.
+
+use crate::check::{Finding, Kinds, Refuser, Report, Verdict, check};
+use crate::manifest::{Fault, Manifest, Object, read, read_files};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What to check.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A file, a folder, or - for the standard input; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+
+    /// How the findings are written
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// `FILE:LINE:COLUMN: FIELD: MESSAGE`, a line for each.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Checks and writes what was found. The exit code is 0 if all is well, 1 if something would be refused, 2 if a file
+/// can't be read.
+pub fn run(options: &Options) -> ExitCode {
+    let texts = match read_files(&options.files) {
+        Ok(texts) => texts,
+        Err(unread) => {
+            let _ = writeln!(io::stderr(), "error: {unread}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut all = Manifest::default();
+    let mut faults = Vec::new();
+    for text in &texts {
+        let mut manifest = read(text);
+        all.objects.append(&mut manifest.objects);
+        faults.extend(manifest.faults.into_iter().map(|fault| (text.name.as_str(), fault)));
+    }
+    let report = check(&Kinds::default(), &all.objects);
+    let written = match options.output {
+        Format::Text => as_text(&all.objects, &faults, &report),
+        Format::Json => format!("{:#}\n", as_json(&all.objects, &faults, &report)),
+    };
+    let good = faults.is_empty() && report.findings.is_empty();
+    match io::stdout().write_all(written.as_bytes()) {
+        Ok(()) if good => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(2),
+    }
+}
+
+/// A finding as a line for people and editors.
+pub(super) fn line(object: &Object, finding: &Finding) -> String {
+    let by = if finding.refuser == Refuser::Operator { " (the operator would refuse it)" } else { "" };
+    let field = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
+    let place = finding.place;
+    format!("{}:{}:{}: {field}{}{by}", object.file, place.line, place.column, finding.message)
+}
+
+/// What couldn't be read as a line.
+pub(super) fn fault_line(file: &str, fault: &Fault) -> String {
+    format!("{file}:{}:{}: {}", fault.place.line, fault.place.column, fault.message)
+}
+
+fn as_text(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> String {
+    let mut text = String::new();
+    for (file, fault) in faults {
+        let _ = writeln!(text, "{}", fault_line(file, fault));
+    }
+    for finding in &report.findings {
+        let _ = writeln!(text, "{}", line(&objects[finding.object], finding));
+    }
+    let Counts { good, refused, skipped } = Counts::of(report);
+    let findings = match faults.len() + report.findings.len() {
+        1 => "1 finding".to_owned(),
+        many => format!("{many} findings"),
+    };
+    let _ = writeln!(text, "{findings}; {good} good, {refused} refused, {skipped} of other kinds skipped");
+    text
+}
+
+fn as_json(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> Value {
+    let faults = faults.iter().map(|(file, fault)| {
+        json!({"file": file, "line": fault.place.line, "column": fault.place.column, "message": fault.message})
+    });
+    let findings = report.findings.iter().map(|finding| {
+        let object = &objects[finding.object];
+        let by = if finding.refuser == Refuser::Operator { "operator" } else { "apiServer" };
+        json!({
+            "file": &*object.file, "line": finding.place.line, "column": finding.place.column, "field": finding.field,
+            "message": finding.message, "refusedBy": by, "kind": object.kind(), "namespace": object.namespace(),
+            "name": object.name(),
+        })
+    });
+    let counts = Counts::of(report);
+    json!({
+        "findings": faults.chain(findings).collect::<Vec<_>>(),
+        "good": counts.good, "refused": counts.refused, "skipped": counts.skipped,
+    })
+}
+
+/// How many objects had which verdict.
+#[derive(Default)]
+struct Counts {
+    good: usize,
+    refused: usize,
+    skipped: usize,
+}
+
+impl Counts {
+    fn of(report: &Report) -> Self {
+        let mut counts = Self::default();
+        for verdict in &report.verdicts {
+            match verdict {
+                Verdict::Good(_) => counts.good += 1,
+                Verdict::Refused => counts.refused += 1,
+                Verdict::Skipped => counts.skipped += 1,
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,81 @@
+//! FILE, folder or `-`, to text.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// More than any manifest has; a mistaken path isn't read to its end.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// What kubectl takes from a folder.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// A file's text.
+pub struct Text {
+    /// As the command line names it, or as the folder does; `-` for the standard input.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// A file that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {error}")]
+pub struct Unread {
+    /// Which.
+    pub name: String,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// Reads each file, and from each folder the files that kubectl would take, in the order of their names. `-` is the
+/// standard input.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Text>, Unread> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let unread = |error| Unread { name: path.display().to_string(), error };
+        if path.as_os_str() == "-" {
+            texts.push(Text { name: "-".to_owned(), text: bounded(io::stdin()).map_err(unread)? });
+        } else if path.is_dir() {
+            for file in within(path).map_err(unread)? {
+                texts.push(read_file(&file)?);
+            }
+        } else {
+            texts.push(read_file(path)?);
+        }
+    }
+    Ok(texts)
+}
+
+fn within(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        let taken = path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+        if taken && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no file here ends in .yaml, .yml or .json"));
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<Text, Unread> {
+    let text = std::fs::File::open(path).and_then(bounded);
+    let name = path.display().to_string();
+    match text {
+        Ok(text) => Ok(Text { name, text }),
+        Err(error) => Err(Unread { name, error }),
+    }
+}
+
+fn bounded(from: impl io::Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB: not a manifest"));
+    }
+    Ok(text)
+}

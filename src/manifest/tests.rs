@@ -1,0 +1,141 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn manifest(text: &str) -> Manifest {
+    read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() })
+}
+
+fn place(line: usize, column: usize) -> Place {
+    Place { line, column }
+}
+
+#[test]
+fn words_are_what_kubectl_takes_them_for() {
+    for (word, expected) in [
+        ("text", json!("text")),
+        ("yes", json!(true)),
+        ("off", json!(false)),
+        ("y", json!(true)),
+        ("\"yes\"", json!("yes")),
+        ("~", Value::Null),
+        ("", Value::Null),
+        ("12", json!(12)),
+        ("-12", json!(-12)),
+        ("+12", json!(12)),
+        ("0777", json!(511)),
+        ("0o17", json!(15)),
+        ("0xff", json!(255)),
+        ("0b11", json!(3)),
+        ("089", json!(89)),
+        ("1_000", json!(1000)),
+        ("1.5", json!(1.5)),
+        ("33.0", json!(33)),
+        ("1e3", json!(1000)),
+        (".5", json!(0.5)),
+        ("12h", json!("12h")),
+        ("1.2.3", json!("1.2.3")),
+        ("-", json!("-")),
+        ("2026-01-01", json!("2026-01-01")),
+        ("18446744073709551615", json!(18_446_744_073_709_551_615.0)),
+        ("!!str 12", json!("12")),
+    ] {
+        let manifest = manifest(&format!("a: {word}\n"));
+        if word == "-" {
+            assert!(!manifest.faults.is_empty(), "{word}");
+            continue;
+        }
+        assert_eq!(manifest.faults, [], "{word}");
+        assert_eq!(manifest.objects[0].value["a"], expected, "{word}");
+    }
+}
+
+#[test]
+fn each_field_has_its_place_and_an_absent_one_that_of_what_is_around_it() {
+    let manifest =
+        manifest("# first\n---\nspec:\n  scope: {a: 1,\n    b: [x, {c: 2}]}\n  data:\n    a.json: |\n      {}\n");
+    let [object] = &manifest.objects[..] else { panic!("{} objects", manifest.objects.len()) };
+    for (path, at) in [
+        ("spec", (3, 1)),
+        ("spec.scope", (4, 3)),
+        ("spec.scope.a", (4, 14)),
+        ("spec.scope.b[1].c", (5, 16)),
+        ("spec.scope.b[1].d", (5, 12)),
+        ("spec.lifetime", (3, 1)),
+        ("spec.data[a.json]", (8, 7)),
+        ("", (3, 1)),
+    ] {
+        let path_read = Path::parse(path);
+        assert_eq!(path_read.to_string(), path);
+        assert_eq!(object.place(&path_read), place(at.0, at.1), "{path}");
+    }
+}
+
+#[test]
+fn documents_lists_and_anchors_are_read() {
+    let text = "---\n---\nkind: List\nitems:\n- &a {kind: A, spec: {x: 1}}\n- {<<: *a, kind: B}\n---\nkind: C\n...\n";
+    let manifest = manifest(text);
+    assert_eq!(manifest.faults, []);
+    let kinds: Vec<_> = manifest.objects.iter().map(|object| (object.kind(), object.start().line)).collect();
+    assert_eq!(kinds, [("A", 5), ("B", 6), ("C", 8)]);
+    assert_eq!(manifest.objects[1].value["spec"]["x"], 1);
+}
+
+#[test]
+fn what_is_no_object_is_a_fault_with_its_place() {
+    for (text, at, message) in [
+        ("a: [1\n", (2, 1), "not YAML"),
+        ("a: 1\nb: 2\na: 3\n", (3, 1), "the key a is there twice"),
+        ("just text\n", (1, 1), "not an object"),
+        ("a: .nan\n", (1, 4), "is no number that JSON can hold"),
+        ("a: !mine x\n", (1, 4), "has a tag that no object needs"),
+        ("? [a]\n: b\n", (1, 3), "a key must be a text"),
+        ("a: *b\n", (1, 4), "not YAML"),
+    ] {
+        let faults = manifest(text).faults;
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].message.contains(message), "{text}: {faults:?}");
+        assert_eq!(faults[0].place.line, at.0, "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn aliases_of_aliases_end() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        let before = format!("*a{}", n - 1);
+        text += &format!("a{n}: &a{n} [{}]\n", [before.as_str(); 10].join(", "));
+    }
+    assert!(manifest(&text).faults[0].message.contains("too many values"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_a_fault(text in "[ -~\n]{0,200}") {
+        let _ = manifest(&text);
+    }
+
+    #[test]
+    fn what_json_says_is_read_as_it_says(value in any_json()) {
+        let text = json!({"kind": "A", "value": value}).to_string();
+        let manifest = manifest(&text);
+        prop_assert_eq!(&manifest.faults, &[]);
+        prop_assert_eq!(&manifest.objects[0].value["value"], &value);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[ -~]{0,8}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}

@@ -1,0 +1,10 @@
+//! Without a cluster: `check` says what the API server says, `issue` gives what the operator writes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../bad_input/cases.rs"]
+mod cases;
+mod check;
+
+/// The binary under test.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");
