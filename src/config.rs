@@ -74,6 +74,11 @@ pub struct Config {
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub token_metrics: bool,
 
+    /// Serve a read-only page of all tokens and providers at / of the metrics address, to whoever reaches it
+    #[arg(long, env = "VTO_STATUS_PAGE", value_name = "BOOL", default_value_t = false)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub status_page: bool,
+
     /// Send a trace of each issuance to this OpenTelemetry collector, to /v1/traces below it; the OTEL_EXPORTER_OTLP_
     /// variables say so too
     #[arg(long, env = "VTO_OTLP_ENDPOINT", value_name = "URL")]
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!(config.lease_namespace, "video-token-operator");
         assert_eq!(config.lease_name, "video-token-operator");
         assert!(config.leader_elect && config.token_metrics && !config.allow_insecure_endpoints);
-        assert!(config.cluster_providers);
+        assert!(config.cluster_providers && !config.status_page);
         assert_eq!(
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
             [30, 20, 2, 10].map(Duration::from_secs)

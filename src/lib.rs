@@ -36,6 +36,7 @@ pub mod issuer;
 pub mod lease;
 pub mod manifest;
 pub mod metrics;
+pub mod page;
 pub mod plan;
 pub mod serve;
 pub mod telemetry;

@@ -119,8 +119,15 @@ impl Server {
     }
 
     /// Answers until `stop` resolves, then finishes the requests under way, for two seconds at most.
-    pub async fn run(self, health: Arc<Health>, scrape: Scrape, stop: impl Future<Output = ()> + Send + 'static) {
-        let routes = Router::new()
+    /// `more` are routes beside those three.
+    pub async fn run(
+        self,
+        health: Arc<Health>,
+        scrape: Scrape,
+        more: Router,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let routes = more
             .route("/metrics", get(metrics).with_state(scrape))
             .route("/livez", get(livez).with_state(Arc::clone(&health)))
             .route("/readyz", get(readyz).with_state(health));
@@ -173,7 +180,7 @@ mod tests {
         let addr = server.local_addr();
         let (stop, stopped) = oneshot::channel();
         let scrape: Scrape = Arc::new(|exposition| format!("{exposition:?}\n"));
-        let run = server.run(Arc::clone(health), scrape, stopped.map(|_| ()));
+        let run = server.run(Arc::clone(health), scrape, Router::new(), stopped.map(|_| ()));
         (addr, stop, tokio::spawn(run))
     }
 

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::{Config, LogFormat, identity};
+use crate::page::Page;
 use crate::serve::{Health, Server};
 use crate::telemetry::traces::Traces;
 use crate::{assemble, controller, lease, metrics, telemetry};
@@ -22,7 +23,9 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let (stopping, stop) = watch::channel(false);
     let server = Server::bind(config.metrics_addr).await?;
     let (scraped, mut stopped) = (metrics.clone(), stop.clone());
-    let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), async move {
+    let page = config.status_page.then(Page::default);
+    let more = page.clone().map(Page::routes).unwrap_or_default();
+    let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), more, async move {
         stopped.wait_for(|stop| *stop).map(|_| ()).await;
     }));
     let (released, release) = tokio::sync::oneshot::channel::<()>();
@@ -30,7 +33,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
     tokio::spawn(async move { stopping.send(signalled().await) });
-    controller::run(client, settings, lease, metrics, traces.clone(), health, stop).await;
+    let observers = controller::Observers { metrics, traces: traces.clone(), page };
+    controller::run(client, settings, lease, observers, health, stop).await;
     traces.stop().await;
     drop(released);
     if let Some(candidate) = candidate {

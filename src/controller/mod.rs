@@ -9,7 +9,7 @@
 //! | `restarts` | workloads after a renewal |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `apply` | the requests to the API server |
-//! | `traced` | how all that is told to a trace |
+//! | `shown`, `traced` | what of all this the status page and a trace are told |
 //!
 //! May not enter: HTTP to providers.
 
@@ -31,6 +31,7 @@ mod relist;
 mod restarts;
 mod run;
 mod secrets;
+mod shown;
 mod timetable;
 mod token;
 mod tokens;
@@ -47,6 +48,7 @@ use crate::clock::{self, Timestamp};
 use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::metrics::{Metrics, ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+use crate::page::Page;
 use crate::telemetry::traces::Traces;
 use accounts::{Account, Accounts, ProviderKey, Resolved};
 use apply::Applier;
@@ -88,6 +90,16 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Each token has its own series of metrics.
     pub token_metrics: bool,
+}
+
+/// Who is told of what happens.
+pub struct Observers {
+    /// Counted.
+    pub metrics: Metrics,
+    /// Followed.
+    pub traces: Traces,
+    /// Shown, if there is a page.
+    pub page: Option<Page>,
 }
 
 /// What a reconcile works with.

@@ -2,13 +2,11 @@
 
 use super::apply::Applier;
 use super::reconcile::{reconcile, run as reconcile_now};
-use super::{Context, Settings, provider_status, providers, watches};
+use super::{Context, Observers, Settings, provider_status, providers, watches};
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now};
 use crate::lease::LeaseHandle;
-use crate::metrics::Metrics;
 use crate::serve::Health;
-use crate::telemetry::traces::Traces;
 use futures::StreamExt;
 use kube::Client;
 use kube::runtime::controller::{Controller, Error as ControllerError};
@@ -32,11 +30,11 @@ pub async fn run(
     client: Client,
     settings: Settings,
     lease: LeaseHandle,
-    metrics: Metrics,
-    traces: Traces,
+    observers: Observers,
     health: Arc<Health>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let Observers { metrics, traces, page } = observers;
     let (waker, woken) = futures::channel::mpsc::unbounded();
     let (tasks, to_do) = mpsc::unbounded_channel();
     let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
@@ -69,6 +67,9 @@ pub async fn run(
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
     metrics.serve_providers(context.clone());
+    if let Some(page) = page {
+        page.serve(context.clone());
+    }
     tokio::spawn(providers::work(context.clone(), to_do));
     let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
         .reconcile_on(woken)

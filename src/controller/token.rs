@@ -8,6 +8,7 @@ use crate::api::key::ObjectKey;
 use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use crate::api::workload::Workload;
 use crate::api::{GROUP, VERSION, names};
+use crate::clock::Timestamp;
 use crate::plan::facts::{StatusFacts, Uid, resource_version};
 use crate::plan::status::status_facts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -58,8 +59,13 @@ impl Token {
 
     /// The provider object that the spec names, read from it alone.
     pub(super) fn provider(&self) -> Option<ProviderKey> {
-        let spec: ProviderOnly = serde_json::from_slice(&self.spec).ok()?;
-        ProviderKey::named(&spec.provider_ref, &self.key.namespace)
+        self.provider_and_suspension().0
+    }
+
+    /// The provider object that the spec names, and whether it asks for a pause; read from it alone.
+    pub(super) fn provider_and_suspension(&self) -> (Option<ProviderKey>, bool) {
+        let Ok(spec) = serde_json::from_slice::<ProviderOnly>(&self.spec) else { return (None, false) };
+        (ProviderKey::named(&spec.provider_ref, &self.key.namespace), spec.suspend == true)
     }
 
     /// The workloads to restart when the token has changed; none where the spec can't be read.
@@ -89,6 +95,11 @@ impl Token {
             None => self.key.clone(),
             Some(name) => ObjectKey { namespace: self.key.namespace.clone(), name: (&**name).into() },
         }
+    }
+
+    /// When the object was created.
+    pub(super) fn created_at(&self) -> Option<Timestamp> {
+        self.meta.creation_timestamp.as_ref().and_then(|at| Timestamp::from_timestamp(at.0.as_second(), 0))
     }
 
     /// The order in which objects may claim a Secret: the older first.
@@ -140,6 +151,8 @@ impl Resource for Token {
 #[serde(rename_all = "camelCase")]
 struct ProviderOnly {
     provider_ref: ProviderRef,
+    #[serde(default)]
+    suspend: Value,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! What memory keeps of an object and of its Secret: only what a decision needs, in numbers where it can.
 
 use super::hash::Hash;
+use super::reason::Reason;
 use crate::api::wire_time;
 use crate::clock::Timestamp;
 use std::collections::BTreeMap;
@@ -177,11 +178,13 @@ pub struct StatusFacts {
     pub last_failure: Option<Box<Failure>>,
 }
 
-/// One condition, without its words.
+/// One condition, without its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ConditionFacts {
     /// True, False, or not there.
     pub status: Option<bool>,
+    /// Its reason.
+    pub reason: Reason,
     /// `lastTransitionTime`.
     pub since: Seconds,
 }

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod facts;
 pub mod hash;
 pub mod login;
+pub mod reason;
 pub mod renewal;
 pub mod restart;
 pub mod secret;

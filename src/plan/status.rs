@@ -3,6 +3,7 @@
 use super::decide::{Decision, Delay};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
+use super::reason::Reason;
 use super::renewal::Renewal;
 use super::view::{DataView, SecretView, View};
 use crate::api::condition::{Condition, ConditionStatus};
@@ -12,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::issuer::Class;
 
 /// The conditions, in the order of [`StatusFacts::conditions`].
-const CONDITIONS: [&str; 3] = ["Ready", "Issuing", "Stalled"];
+pub const CONDITIONS: [&str; 3] = ["Ready", "Issuing", "Stalled"];
 
 /// `Ready`'s reason for a token whose expiry its provider didn't tell.
 const EXPIRY_ASSUMED: &str = "ExpiryAssumed";
@@ -182,6 +183,7 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
                     ConditionStatus::False => Some(false),
                     ConditionStatus::Unknown => None,
                 },
+                reason: Reason::of(&condition.reason),
                 since: condition.last_transition_time.into(),
             })
         }),

@@ -25,6 +25,7 @@ mod repair;
 mod restart;
 mod rollout_restart;
 mod shaping;
+mod status_page;
 mod stop;
 mod tenancy;
 mod traces;

@@ -1,6 +1,7 @@
 //! What the tests, the demo and the benches share. It knows nothing of the operator's code.
 
 pub mod bench;
+pub mod browser;
 pub mod chart;
 pub mod collector;
 pub mod dashboard;

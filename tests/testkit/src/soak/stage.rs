@@ -131,7 +131,8 @@ impl Stage {
         account["auth"] = json!({"clientCertificate": {"tenantId": secret["tenantId"], "clientId": secret["clientId"],
             "secretRef": {"name": "certified"}}});
         self.apply(&json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "ClusterTokenProvider",
-            "metadata": {"name": "certified"}, "spec": {one.name(): account, "caBundle": self.ca_pem}}))
+            "metadata": {"name": "certified"}, "spec": {one.name(): account, "caBundle": self.ca_pem,
+                "allowedNamespaces": {"selector": {}}}}))
             .await
     }
 

@@ -1,0 +1,90 @@
+//! What the status page is told, from the memory that reconciles read.
+
+use super::accounts::{ProviderKey, Resolved};
+use super::token::Token;
+use super::{Context, provider_status};
+use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
+use crate::glance::Row;
+use crate::page::{Provider, Source, Told};
+use crate::plan::status::{CONDITIONS, class_name};
+
+impl Source for Context {
+    fn tokens(&self) -> Vec<Told> {
+        let mut all = Vec::new();
+        self.tokens.each(|token| all.push(told(self, token)));
+        all
+    }
+
+    fn providers(&self) -> Vec<Provider> {
+        self.accounts.all().into_iter().map(|(key, resolved)| provider(self, key, &resolved)).collect()
+    }
+
+    fn leads(&self) -> bool {
+        self.lease.is_leader()
+    }
+}
+
+fn told(context: &Context, token: &Token) -> Told {
+    let facts = &token.status;
+    let conditions = CONDITIONS.iter().zip(facts.conditions).filter_map(|(type_, says)| {
+        Some(Condition {
+            type_: (*type_).to_owned(),
+            status: if says.status? { ConditionStatus::True } else { ConditionStatus::False },
+            observed_generation: None,
+            last_transition_time: says.since.time().unwrap_or_default(),
+            reason: says.reason.word().to_owned(),
+            message: String::new(),
+        })
+    });
+    let secret_key = token.secret_key();
+    let secret = context.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));
+    let failure = facts.last_failure.as_deref().filter(|_| facts.failed_attempts > 0);
+    let (provider, suspended) = token.provider_and_suspension();
+    let status = VideoAccessTokenStatus {
+        conditions: conditions.collect(),
+        provider: provider.map(|provider| provider.to_string()),
+        secret_name: Some(secret_key.name.to_string()),
+        issued_at: secret.and_then(|secret| secret.issued_at.time()),
+        expires_at: facts.expires_at.time(),
+        renew_at: facts.renew_at.time(),
+        failed_attempts: facts.failed_attempts.into(),
+        last_failure: failure.map(|failure| LastFailure {
+            time: Some(failure.time),
+            class: class_name(failure.class).to_owned(),
+            reason: failure.reason.clone(),
+            message: String::new(),
+            request_id: None,
+            next_attempt_at: failure.next_attempt_at,
+        }),
+        ..VideoAccessTokenStatus::default()
+    };
+    let row = Row {
+        namespace: token.key.namespace.to_string(),
+        name: token.key.name.to_string(),
+        created_at: token.created_at(),
+        ..Row::of_status(&status, suspended)
+    };
+    Told {
+        row,
+        message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+        request_id: failure.and_then(|failure| failure.request_id.clone()),
+    }
+}
+
+fn provider(context: &Context, key: ProviderKey, resolved: &Resolved) -> Provider {
+    let status = context.providers.get(&key).map(|object| provider_status::written(&object)).unwrap_or_default();
+    let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready");
+    let account = resolved.state.as_ref().ok();
+    Provider {
+        ready: ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::True),
+        kind: key.kind(),
+        namespace: key.namespace.unwrap_or_default(),
+        name: key.name,
+        type_: status.type_.unwrap_or_default(),
+        tokens: status.tokens,
+        credential_expires_at: account.and_then(|account| account.issuer.credential_expires_at()),
+        reason: ready.as_ref().map(|ready| ready.reason.clone()).unwrap_or_default(),
+        message: ready.map(|ready| ready.message).unwrap_or_default(),
+    }
+}
