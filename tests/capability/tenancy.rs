@@ -237,7 +237,7 @@ impl Cluster {
             Attack::new(
                 "account-token: no Secret that Kubernetes fills",
                 vec![of_cluster("account-token", &open, &reader, &account_token)],
-                AtTheDoor("service-account-token"),
+                AtTheDoor("spec.secret.type: Invalid value"),
             ),
         ]
     }
