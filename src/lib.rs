@@ -17,6 +17,7 @@
 //! | [`controller`] | watches, the reconcile, and the only writes to Kubernetes |
 //! | [`glance`] | how the state of a token reads at a glance; pure over `now` |
 //! | [`assemble`] | from flags to what each room is told |
+//! | [`page`] | the status page |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
 //! | [`manifest`] | YAML read as kubectl reads it, with the place of every field |
 //! | [`check`] | what the API server and the operator would refuse of a manifest |

@@ -1,7 +1,8 @@
 // Prometheus's own storage and query engine, for expressions over what was really scraped. Reads one JSON document on
 // stdin: scrapes, each with its time, its target's labels and its text; and queries, each an expression with a range and
-// a step. Writes one on stdout: the series of each query. As the chart's monitors do, it honours labels: those of the
-// scrape go before those of the target.
+// a step. Writes one on stdout: the series of each query. As Prometheus does with the chart's monitors, it honours labels
+// (those of the scrape go before those of the target, an empty one too) and marks a series stale that a scrape no longer
+// has; a scrape without text is one that failed.
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/tsdb"
 )
@@ -64,9 +66,11 @@ func run(in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer db.Close()
+	known := map[string]map[string]labels.Labels{}
 	for _, one := range all.Scrapes {
-		if err := store(db, one); err != nil {
-			return fmt.Errorf("the scrape of %v: %w", one.Target, err)
+		target := labels.FromMap(one.Target).String()
+		if known[target], err = store(db, one, known[target]); err != nil {
+			return fmt.Errorf("the scrape of %s: %w", target, err)
 		}
 	}
 	engine := promql.NewEngine(promql.EngineOpts{
@@ -83,37 +87,48 @@ func run(in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(answers)
 }
 
-func store(db *tsdb.DB, one scrape) error {
+// store takes one scrape and returns its series; those that were before and are no more end here.
+func store(db *tsdb.DB, one scrape, before map[string]labels.Labels) (map[string]labels.Labels, error) {
 	parser, err := textparse.New([]byte(one.Text), one.ContentType, labels.NewSymbolTable(), textparse.ParserOptions{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	appender := db.Appender(context.Background())
+	now := map[string]labels.Labels{}
 	for {
 		entry, err := parser.Next()
 		if errors.Is(err, io.EOF) {
-			return appender.Commit()
+			break
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if entry != textparse.EntrySeries {
 			continue
 		}
-		_, _, value := parser.Series()
+		_, _, sample := parser.Series()
 		var scraped labels.Labels
 		parser.Labels(&scraped)
 		whole := labels.NewBuilder(scraped)
 		for name, value := range one.Target {
-			// an empty label is none
-			if whole.Get(name) == "" {
+			if !scraped.Has(name) {
 				whole.Set(name, value)
 			}
 		}
-		if _, err := appender.Append(0, whole.Labels(), one.At, value); err != nil {
-			return err
+		series := whole.Labels()
+		now[series.String()] = series
+		if _, err := appender.Append(0, series, one.At, sample); err != nil {
+			return nil, err
 		}
 	}
+	for name, series := range before {
+		if _, lasts := now[name]; !lasts {
+			if _, err := appender.Append(0, series, one.At, math.Float64frombits(value.StaleNaN)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return now, appender.Commit()
 }
 
 func evaluate(engine *promql.Engine, db *tsdb.DB, one query) ([]series, error) {

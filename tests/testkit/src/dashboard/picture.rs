@@ -16,6 +16,9 @@ const GAP: f64 = 6.0;
 /// Lines of a legend or rows of a table that are shown; the rest is counted.
 const LEGENDS: usize = 6;
 
+/// Bars of a timeline that are shown.
+const BARS: usize = 12;
+
 /// Grafana's own order of colours.
 const PALETTE: [&str; 10] =
     ["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#ffcb7d", "#96d98d", "#ca95e5"];
@@ -189,7 +192,8 @@ fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
     }
     rows.sort_by(|(_, a), (_, b)| a[0].unwrap_or_default().total_cmp(&b[0].unwrap_or_default()));
     let names = answers.iter().flatten().next().map(|line| line.labels.keys().cloned().collect::<Vec<_>>());
-    let headings = names.unwrap_or_default().into_iter().chain((0..answers.len()).map(|n| column(panel, n)));
+    let names = names.unwrap_or_default().into_iter().map(|name| renamed(panel, &name).unwrap_or(name));
+    let headings = names.chain((0..answers.len()).map(|n| column(panel, n)));
     let headings: Vec<_> = headings.collect();
     let each = frame.w / f64::from(u32::try_from(headings.len().max(1)).unwrap_or(1));
     let mut cell = |row: u32, number: usize, text: &str, colour: &str| {
@@ -220,14 +224,20 @@ fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
 
 /// What the panel's own transformation calls the column of a target.
 fn column(panel: &Panel, number: usize) -> String {
-    let transformations = panel.json["transformations"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let renamed = transformations.iter().find_map(|one| one["options"]["renameByName"].as_object());
     let letter = ["A", "B", "C"][number.min(2)];
-    let name = renamed.and_then(|names| names.get(&format!("Value #{letter}")).or_else(|| names.get("Value")));
-    name.and_then(|name| name.as_str()).unwrap_or("Value").to_owned()
+    let named = renamed(panel, &format!("Value #{letter}")).or_else(|| renamed(panel, "Value"));
+    named.unwrap_or_else(|| "Value".to_owned())
+}
+
+/// What the panel's own transformation calls a field.
+fn renamed(panel: &Panel, field: &str) -> Option<String> {
+    let transformations = panel.json["transformations"].as_array()?;
+    let names = transformations.iter().find_map(|one| one["options"]["renameByName"].as_object())?;
+    names.get(field)?.as_str().map(str::to_owned)
 }
 
 fn bars(panel: &Panel, lines: &[(String, &Line)], span: (f64, f64), frame: Frame, svg: &mut String) {
+    let lines = &lines[..lines.len().min(BARS)];
     let left = lines.iter().map(|(name, _)| width(name)).fold(0.0, f64::max).min(frame.w / 2.0) + 8.0;
     let x = |at: f64| frame.x + left + (at - span.0) / (span.1 - span.0).max(1.0) * (frame.w - left);
     let each = (frame.h - 18.0) / f64::from(u32::try_from(lines.len().max(1)).unwrap_or(1));

@@ -89,9 +89,15 @@ impl Plot<'_> {
         for (_, colour, line) in &self.lines {
             let mut path = String::new();
             let mut last: Option<f64> = None;
-            for (at, value) in &line.samples {
+            for (number, (at, value)) in line.samples.iter().enumerate() {
+                let same =
+                    |other: Option<&(f64, f64)>| other.is_some_and(|(_, other)| other.to_bits() == value.to_bits());
+                // within a level stretch a point says nothing
+                let level = number > 0 && same(line.samples.get(number - 1)) && same(line.samples.get(number + 1));
                 let gap = last.is_none_or(|last| (at - last) > (self.span.1 - self.span.0) * GAP);
-                let _ = write!(path, "{}{:.1},{:.1}", if gap { 'M' } else { 'L' }, self.x(*at), scale(*value));
+                if gap || !level {
+                    let _ = write!(path, "{}{:.1},{:.1}", if gap { 'M' } else { 'L' }, self.x(*at), scale(*value));
+                }
                 last = Some(*at);
             }
             let _ = write!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.3\"/>");

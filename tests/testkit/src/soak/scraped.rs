@@ -1,5 +1,6 @@
 //! Both operators' metrics over the run, and the Grafana dashboard's panels drawn from them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +18,17 @@ const RATE: &str = "10s";
 
 /// Scrapes whoever runs, for so long.
 pub(super) async fn every_two_seconds(stage: Arc<Stage>, length: Duration) -> Scrapes {
-    let mut scrapes = Scrapes::default();
+    let (mut scrapes, mut targets) = (Scrapes::default(), BTreeMap::new());
     let (mut every, end) = (interval(EVERY), Instant::now() + length);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while Instant::now() < end {
         every.tick().await;
         for seat in &stage.operators.seats {
-            if let Some((url, pod)) = seat.metrics().await {
-                scrapes.take(&url, &pod).await;
-            }
+            targets.extend(seat.metrics().await.map(|(url, pod)| (pod, url)));
+        }
+        // one that was killed answers no more, and its series end
+        for (pod, url) in &targets {
+            scrapes.take(url, pod).await;
         }
     }
     scrapes
