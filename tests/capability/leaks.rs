@@ -1,4 +1,5 @@
-//! P11: no token, key, password or assertion in a log line at any level, an event, a status or a metric.
+//! P11: no token, key, password or assertion in a log line at any level, an event, a status, a metric, a trace or on the
+//! status page.
 
 use crate::OPERATOR;
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use testkit::collector::Collector;
 use testkit::emulator::{Fault, Federation, KeySource, example};
 use testkit::offers::{Offer, offers};
 use testkit::scene::{SOON, Scene, client_secret};
@@ -21,8 +23,17 @@ const CANARY: &str = r#"Canary~in+the/coal="mine"\pit&shaft%41.8Q"#;
 /// So many bytes of a secret in a row count as a leak.
 const PIECE: usize = 16;
 
+/// All is told that an operator can tell: every log line, the status page, and traces, to this collector.
+async fn talkative(scene: &mut Scene) -> Collector {
+    let collector = Collector::start().await.unwrap();
+    scene.options.rust_log = "trace".to_owned();
+    scene.options.args.extend(["--status-page".to_owned(), format!("--otlp-endpoint={}", collector.url())]);
+    scene.options.env.push(("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "100".to_owned()));
+    collector
+}
+
 /// Where a secret could show, by name.
-async fn shown(scene: &Scene, operator: &Operator) -> Vec<(&'static str, String)> {
+async fn shown(scene: &Scene, operator: &Operator, collector: &Collector) -> Vec<(&'static str, String)> {
     let list = async |kind: &str| {
         let api: Api<DynamicObject> = Api::namespaced_with(scene.client.clone(), &scene.namespace, &own_kind(kind));
         serde_json::to_string(&api.list(&ListParams::default()).await.unwrap().items).unwrap()
@@ -30,14 +41,17 @@ async fn shown(scene: &Scene, operator: &Operator) -> Vec<(&'static str, String)
     let events: Api<CoreEvent> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let events = events.list(&ListParams::default()).await.unwrap().items;
     let secrets = scene.secrets().list_metadata(&ListParams::default()).await.unwrap().items;
-    let metrics = reqwest::Client::builder().no_proxy().build().unwrap().get(operator.url("/metrics"));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let get = async |path| client.get(operator.url(path)).send().await.unwrap().text().await.unwrap();
     vec![
         ("the log", operator.logs()),
         ("an event", serde_json::to_string(&events).unwrap()),
         ("a token's object", list("VideoAccessToken").await),
         ("a provider's object", list("TokenProvider").await),
         ("a Secret's metadata", serde_json::to_string(&secrets).unwrap()),
-        ("a metric", metrics.send().await.unwrap().text().await.unwrap()),
+        ("a metric", get("/metrics").await),
+        ("the status page", get("/").await),
+        ("a trace", collector.text()),
     ]
 }
 
@@ -61,8 +75,8 @@ fn pieces(secret: &str) -> BTreeSet<String> {
 }
 
 /// Nothing shows any of these secrets, nor anything else that looks like a JWT.
-async fn assert_silent(scene: &Scene, operator: &Operator, secrets: &BTreeSet<String>) {
-    for (place, text) in shown(scene, operator).await {
+async fn assert_silent(scene: &Scene, operator: &Operator, collector: &Collector, secrets: &BTreeSet<String>) {
+    for (place, text) in shown(scene, operator, collector).await {
         assert!(!text.is_empty() || place == "an event", "{place}: nothing to look at");
         // every JWT begins so, as it is or in base64
         for beginning in ["eyJ", &STANDARD.encode("eyJ")[..4]] {
@@ -138,7 +152,7 @@ fn proofs(scene: &Scene) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_no_secret_shows_whatever_the_providers_and_the_api_server_do() {
     let mut scene = Scene::bare("leaks", OPERATOR).await.unwrap();
-    scene.options.rust_log = "trace".to_owned();
+    let collector = talkative(&mut scene).await;
     scene.azure.entra.add_secret(example::CLIENT_ID, CANARY);
     scene.apply(&scene.credentials("azure-login", CANARY)).await.unwrap();
     scene.apply(&scene.provider("indexer", &client_secret("azure-login"))).await.unwrap();
@@ -194,7 +208,7 @@ async fn p11_no_secret_shows_whatever_the_providers_and_the_api_server_do() {
 
     secrets.extend(proofs(&scene));
     assert!(secrets.len() > 15, "{} secrets", secrets.len());
-    assert_silent(&scene, &operator, &secrets).await;
+    assert_silent(&scene, &operator, &collector, &secrets).await;
     operator.terminate().await.unwrap();
     assert!(!operator.logs().contains(CANARY));
 }
@@ -203,7 +217,7 @@ async fn p11_no_secret_shows_whatever_the_providers_and_the_api_server_do() {
 async fn p11_no_assertion_shows_whatever_entra_says_of_it() {
     const ISSUER: &str = "https://kubernetes.default.svc";
     let mut scene = Scene::bare("assertions", OPERATOR).await.unwrap();
-    scene.options.rust_log = "trace".to_owned();
+    let collector = talkative(&mut scene).await;
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": {"name": "tokens", "namespace": scene.namespace},
         "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}]});
@@ -237,21 +251,21 @@ async fn p11_no_assertion_shows_whatever_entra_says_of_it() {
     let mut secrets = proofs(&scene);
     secrets.insert(token);
     assert!(secrets.len() >= 4, "{} secrets", secrets.len());
-    assert_silent(&scene, &operator, &secrets).await;
+    assert_silent(&scene, &operator, &collector, &secrets).await;
 }
 
 /// The same for each API whose credentials are keys: its keys and its tokens, through every success and every failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_no_key_shows_whatever_its_provider_does_with_it() {
     let mut scene = Scene::bare("keys", OPERATOR).await.unwrap();
-    scene.options.rust_log = "trace".to_owned();
+    let collector = talkative(&mut scene).await;
     let offers = offers(scene.azure.ca()).await.unwrap();
     scene.options.allowed_endpoints.extend(offers.iter().map(|offer| offer.host.clone()));
     let operator = scene.operator().await.unwrap();
     let through_all = offers.iter().map(|offer| through_all(&scene, offer));
     let secrets: BTreeSet<String> = join_all(through_all).await.into_iter().flatten().collect();
     assert!(secrets.len() > 10 * offers.len(), "{} secrets", secrets.len());
-    assert_silent(&scene, &operator, &secrets).await;
+    assert_silent(&scene, &operator, &collector, &secrets).await;
 }
 
 /// What is secret of one API: its keys, a wrong one, and the tokens of every fault.

@@ -86,6 +86,16 @@ impl Collector {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).bytes.clone()
     }
 
+    /// Every text in all spans so far: names, attributes, messages, each on a line.
+    pub fn text(&self) -> String {
+        let lines = |span: Span| {
+            let attributes = span.attributes.into_iter().chain(span.resource);
+            let attributes = attributes.flat_map(|(name, value)| [name, value]);
+            [span.name].into_iter().chain(attributes).chain(span.error).collect::<Vec<_>>()
+        };
+        self.spans().into_iter().flat_map(lines).collect::<Vec<_>>().join("\n")
+    }
+
     /// The headers of each request.
     pub fn headers(&self) -> Vec<HeaderMap> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).headers.clone()
