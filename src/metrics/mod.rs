@@ -6,6 +6,7 @@
 //! Kubernetes client; `classic` is Prometheus's older text format, for who doesn't ask for `OpenMetrics`.
 
 mod classic;
+mod first;
 mod kubernetes;
 mod providers;
 mod tokens;
@@ -16,6 +17,7 @@ pub use tokens::{TokenGauge, TokenSource};
 
 use crate::clock;
 use crate::issuer::Class;
+use first::FromZero;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -73,7 +75,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     issuances: Family<OfProvider, Counter>,
-    issue_failures: Family<OfFailure, Counter>,
+    issue_failures: FromZero<OfFailure>,
     issue_duration: ByProvider,
     budget_wait: Histogram,
     throttled: Family<OfProvider, Time>,
@@ -99,7 +101,7 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             issuances: Family::default(),
-            issue_failures: Family::default(),
+            issue_failures: FromZero::default(),
             issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
             budget_wait: Histogram::new(WAIT_BOUNDS),
             throttled: Family::default(),
@@ -126,7 +128,7 @@ impl Metrics {
     /// A call for a token of `provider_type` failed after `took`.
     pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: &'static str, took: Duration) {
         self.0.issue_duration.get_or_create(&OfProvider { provider_type }).observe(took.as_secs_f64());
-        self.0.issue_failures.get_or_create(&OfFailure { provider_type, class: name(class), reason }).inc();
+        self.0.issue_failures.inc(&OfFailure { provider_type, class: name(class), reason });
     }
 
     /// A call was granted after `waited` in the budget's queue.
@@ -187,8 +189,10 @@ impl Metrics {
     /// All metrics as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        // a String takes whatever is written to it
-        let _ = text::encode(&mut text, &self.0.registry);
+        self.0.issue_failures.told(|| {
+            // a String takes whatever is written to it
+            let _ = text::encode(&mut text, &self.0.registry);
+        });
         text
     }
 
@@ -206,7 +210,7 @@ impl Inner {
         let ours = self.registry.sub_registry_with_prefix("videotoken");
         ours.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("issuances", "Tokens issued", self.issuances.clone());
-        ours.register("issue_failures", "Calls for a token that failed", self.issue_failures.clone());
+        ours.register("issue_failures", "Calls for a token that failed", self.issue_failures.family());
         let help = "How long calls for a token took";
         ours.register_with_unit("issue_duration", help, Unit::Seconds, self.issue_duration.clone());
         let help = "How long calls waited for their account's budget";
@@ -255,6 +259,9 @@ mod tests {
         metrics.set_clock_skew("blendVision", -301);
         metrics.requested(&OfRequest { verb: "get", resource: "secrets", code_class: "4xx" });
 
+        let first = metrics.encode();
+        let failures = r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"}"#;
+        assert!(first.lines().any(|found| found == format!("{failures} 0")), "a step to be seen: {first}");
         let scrape = metrics.encode();
         for line in [
             r#"videotoken_issuances_total{provider_type="videoIndexer"} 1"#,

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
-use testkit::dashboard::{self, Panel, prometheus::Scrapes};
+use testkit::dashboard::prometheus::{self, Query, Scrapes};
+use testkit::dashboard::{self, Panel};
 use testkit::emulator::{Fault, Life, Rule, example};
 use testkit::scene::{Scene, hosts};
 use testkit::stand::controlplane::repository;
@@ -54,6 +55,9 @@ async fn live(scene: &Scene) {
         "secretRef": {"name": "ends"}}});
     scene.apply(&scene.provider("certified", &auth)).await.unwrap();
     scene.ready_token("lobby", &json!({})).await.unwrap();
+    control.play_once(Fault::Status { code: 403, body: "{}".to_owned(), headers: Vec::new() });
+    scene.apply(&scene.token("refused", &json!({}))).await.unwrap();
+    scene.until("refused", "Stalled", "True", "Forbidden").await.unwrap();
     control.set_life(Life::Seconds(10));
     scene.ready_token("short", &json!({})).await.unwrap();
     control.set_life(Life::Promised);
@@ -80,6 +84,11 @@ async fn every_panels_every_expression_has_data_in_a_real_scrape_and_an_invented
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop.send(()).unwrap();
     let scrapes = scraping.await.unwrap();
+
+    // a single refusal is a step, though nothing of its kind was before it
+    let refusals = r#"increase(videotoken_issue_failures_total{class="denied"}[20s]) > 0.9"#;
+    let seen = prometheus::evaluate(&scrapes, &[Query { expr: refusals.to_owned() }]).unwrap();
+    assert_eq!(seen[0].len(), 1, "{seen:?}");
 
     let mut panels = panels();
     let asked: usize = panels.iter().map(|panel| panel.targets.len()).sum();

@@ -1,0 +1,92 @@
+//! A counter whose first event can be seen. A series that begins at 1 has no step for Prometheus's `rate` and `increase`:
+//! the one failure that an alert waits for would go unnoticed. So a series is told once as 0 before it counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Counters by their labels.
+#[derive(Debug)]
+pub(super) struct FromZero<L> {
+    family: Family<L, Counter>,
+    /// What the series that no scrape has told yet will count.
+    untold: Mutex<HashMap<L, u64>>,
+}
+
+impl<L> Default for FromZero<L>
+where
+    L: Clone + Hash + Eq,
+{
+    fn default() -> Self {
+        Self { family: Family::default(), untold: Mutex::default() }
+    }
+}
+
+impl<L> FromZero<L>
+where
+    L: Clone + Debug + Hash + Eq + EncodeLabelSet,
+{
+    /// What is registered.
+    pub(super) fn family(&self) -> Family<L, Counter> {
+        self.family.clone()
+    }
+
+    /// One more.
+    pub(super) fn inc(&self, labels: &L) {
+        let mut untold = self.untold();
+        if let Some(count) = untold.get_mut(labels) {
+            *count += 1;
+        } else if self.family.get(labels).is_some() {
+            self.family.get_or_create(labels).inc();
+        } else {
+            drop(self.family.get_or_create(labels));
+            untold.insert(labels.clone(), 1);
+        }
+    }
+
+    /// Scrapes, and counts from then on what this scrape told as 0.
+    pub(super) fn told(&self, scrape: impl FnOnce()) {
+        let about: Vec<L> = self.untold().keys().cloned().collect();
+        scrape();
+        let mut untold = self.untold();
+        for labels in about {
+            if let Some(count) = untold.remove(&labels) {
+                self.family.get_or_create(&labels).inc_by(count);
+            }
+        }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashMap<L, u64>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_scrape_tells_zero_and_the_next_all_that_has_happened() {
+        type Labels = [(&'static str, &'static str); 1];
+        let counters: FromZero<Labels> = FromZero::default();
+        let value = |labels: &Labels| counters.family.get(labels).map(|counter| counter.get());
+        let (a, b) = ([("reason", "a")], [("reason", "b")]);
+        counters.inc(&a);
+        counters.inc(&a);
+        counters.told(|| {
+            assert_eq!((value(&a), value(&b)), (Some(0), None));
+            // while it is told: this one waits for the next
+            counters.inc(&b);
+            counters.inc(&a);
+        });
+        assert_eq!((value(&a), value(&b)), (Some(3), Some(0)));
+        counters.inc(&a);
+        assert_eq!(value(&a), Some(4));
+        counters.told(|| assert_eq!(value(&b), Some(0)));
+        assert_eq!(value(&b), Some(1));
+    }
+}
