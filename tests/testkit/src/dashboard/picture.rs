@@ -1,5 +1,6 @@
 //! The dashboard as an SVG: each panel where its JSON places it, with the data that its own expressions gave.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
@@ -177,12 +178,13 @@ fn stats(panel: &Panel, lines: &[(String, &Line)], frame: Frame, svg: &mut Strin
 /// The last values of each target in its column, by labels.
 fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
     let mut rows: Vec<(Vec<String>, Vec<Option<f64>>)> = Vec::new();
+    let names = labels(panel, answers);
     let end = answers.iter().flatten().filter_map(|line| line.samples.last()).map(|(at, _)| *at).fold(0.0, f64::max);
     for (column, lines) in answers.iter().enumerate() {
         for line in lines {
             // an instant query tells what is there now
-            let Some((_, value)) = line.samples.last().filter(|(at, _)| end - at < 5.0) else { continue };
-            let labels: Vec<_> = line.labels.values().cloned().collect();
+            let Some((_, value)) = line.samples.last().filter(|(at, _)| end - at < 0.1) else { continue };
+            let labels: Vec<_> = names.iter().map(|name| line.labels.get(name).cloned().unwrap_or_default()).collect();
             let row = rows.iter().position(|(known, _)| *known == labels).unwrap_or_else(|| {
                 rows.push((labels, vec![None; answers.len()]));
                 rows.len() - 1
@@ -191,8 +193,7 @@ fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
         }
     }
     rows.sort_by(|(_, a), (_, b)| a[0].unwrap_or_default().total_cmp(&b[0].unwrap_or_default()));
-    let names = answers.iter().flatten().next().map(|line| line.labels.keys().cloned().collect::<Vec<_>>());
-    let names = names.unwrap_or_default().into_iter().map(|name| renamed(panel, &name).unwrap_or(name));
+    let names = names.into_iter().map(|name| renamed(panel, &name).unwrap_or(name));
     let headings = names.chain((0..answers.len()).map(|n| column(panel, n)));
     let headings: Vec<_> = headings.collect();
     let each = frame.w / f64::from(u32::try_from(headings.len().max(1)).unwrap_or(1));
@@ -220,6 +221,16 @@ fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
             cell(row, labels.len() + number, &text, colour);
         }
     }
+}
+
+/// The labels of all series, in the order that the panel's own transformation gives them.
+fn labels(panel: &Panel, answers: &[Vec<Line>]) -> Vec<String> {
+    let all: BTreeSet<_> = answers.iter().flatten().flat_map(|line| line.labels.keys().cloned()).collect();
+    let mut all: Vec<_> = all.into_iter().collect();
+    let transformations = panel.json["transformations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let places = transformations.iter().find_map(|one| one["options"]["indexByName"].as_object());
+    all.sort_by_key(|name| places.and_then(|places| places.get(name)?.as_u64()));
+    all
 }
 
 /// What the panel's own transformation calls the column of a target.
