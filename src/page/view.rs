@@ -186,7 +186,7 @@ pub(super) mod tests {
         let last = all.answer(&asked("", "", "", "3"));
         assert_eq!((last.span, last.rows.len()), ((201, 252, 252), 52));
         assert_eq!(names(&last).last().map(String::as_str), Some("token-249"));
-        assert_eq!(all.namespaces.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [126, 126]);
+        assert_eq!(all.namespaces.values().copied().collect::<Vec<_>>(), [126, 126]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const PIECE: usize = 16;
 /// All is told that an operator can tell: every log line, the status page, and traces, to this collector.
 async fn talkative(scene: &mut Scene) -> Collector {
     let collector = Collector::start().await.unwrap();
-    scene.options.rust_log = "trace".to_owned();
+    "trace".clone_into(&mut scene.options.rust_log);
     scene.options.args.extend(["--status-page".to_owned(), format!("--otlp-endpoint={}", collector.url())]);
     scene.options.env.push(("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "100".to_owned()));
     collector

@@ -18,7 +18,7 @@ use crate::stand::process::{Process, Scratch};
 use crate::stand::wait::poll;
 
 /// What any answer may take, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Nothing but what the test asks for: no update, no background request, no state of before.
 const FLAGS: [&str; 12] = [
