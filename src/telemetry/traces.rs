@@ -7,6 +7,7 @@
 use super::journey::{Call, Fault, Journey, Span, Subject, Written};
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Timestamp};
+use crate::issuer::http::{Call as HttpCall, Http, HttpOptions};
 use async_trait::async_trait;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -14,7 +15,9 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,6 +26,8 @@ use url::Url;
 
 /// A collector that takes longer is one that doesn't answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+const PROTOBUF: &str = "application/x-protobuf";
 
 /// The last spans are sent within this.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -168,10 +173,9 @@ fn resource() -> Resource {
     if named { builder.build() } else { builder.with_service_name(env!("CARGO_PKG_NAME")).build() }
 }
 
-/// The collector, asked by the HTTP client that the operator has, on the operator's runtime.
-#[derive(Debug)]
+/// The collector, asked by the operator's own HTTP client, on its runtime.
 struct Collector {
-    client: reqwest::Client,
+    http: Http,
     runtime: Handle,
     /// The last batch was not taken: told once, until one is.
     away: AtomicBool,
@@ -179,11 +183,11 @@ struct Collector {
 
 impl Collector {
     fn new() -> Result<Self, TracesError> {
-        let failed = |error: &dyn std::fmt::Display| TracesError(error.to_string());
-        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        let client = client.build().map_err(|error| failed(&error))?;
-        let runtime = Handle::try_current().map_err(|error| failed(&error))?;
-        Ok(Self { client, runtime, away: AtomicBool::new(false) })
+        // who starts the operator names it: any host, and inside the cluster without TLS
+        let options = HttpOptions { timeout: TIMEOUT, allow_insecure: true, ..HttpOptions::default() };
+        let http = Http::new(&options).map_err(|error| TracesError(error.to_string()))?;
+        let runtime = Handle::try_current().map_err(|error| TracesError(error.to_string()))?;
+        Ok(Self { http, runtime, away: AtomicBool::new(false) })
     }
 
     fn note(&self, problem: Option<&str>) {
@@ -197,35 +201,37 @@ impl Collector {
     }
 }
 
-#[async_trait]
-impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (parts, body) = request.into_parts();
-        let call = self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
-        let exchange = async move {
-            // a URL may hold a password
-            let answer = call.send().await.map_err(reqwest::Error::without_url)?;
-            let whole = Response::builder().status(answer.status());
-            Ok::<_, HttpError>(whole.body(answer.bytes().await.map_err(reqwest::Error::without_url)?)?)
-        };
-        let result = match self.runtime.spawn(exchange).await {
-            Ok(result) => result,
-            Err(ended) => Err(ended.into()),
-        };
-        match &result {
-            Ok(answer) if answer.status().is_success() => self.note(None),
-            Ok(answer) => self.note(Some(&format!("it answers {}", answer.status()))),
-            Err(error) => self.note(Some(&told(&**error))),
-        }
-        result
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
     }
 }
 
-/// The last of its causes: what went wrong, without who asked for it.
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// The same request for the operator's client. Each header of the environment's may be a login.
+fn call(request: Request<Bytes>) -> Result<HttpCall, HttpError> {
+    let (parts, body) = request.into_parts();
+    let mut call = HttpCall::new(parts.method, parts.uri.to_string().parse()?).body(body.to_vec(), PROTOBUF);
+    for (name, value) in &parts.headers {
+        if name != CONTENT_TYPE && name != USER_AGENT {
+            call = call.secret_header(name.clone(), &value.to_str()?.into());
+        }
     }
-    cause.to_string()
+    Ok(call)
+}
+
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (http, call) = (self.http.clone(), call(request)?);
+        // whoever exports does so on a thread of its own, without a runtime
+        let answer = self.runtime.spawn(async move { http.send(call).await }).await?;
+        let problem = match &answer {
+            Ok(answer) if answer.is_success() => None,
+            Ok(answer) => Some(answer.refusal().message),
+            Err(error) => Some(error.message.clone()),
+        };
+        self.note(problem.as_deref());
+        let answer = answer?;
+        Ok(Response::builder().status(answer.status).body(answer.body.into())?)
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use testkit::collector::{Collector, Span};
 use testkit::emulator::{Fault, example};
 use testkit::scene::{SOON, Scene};
+use testkit::stand::process::Scratch;
 use testkit::stand::{Failure, Matcher, eventually};
 
 /// Batches leave the process at once.
@@ -108,6 +109,24 @@ async fn p11_an_issuance_is_one_trace_from_the_watch_event_to_the_status_write_a
     }
     let object = scene.tokens().get("lobby").await.unwrap();
     assert!(bytes.windows(5).any(|part| part == b"lobby"), "what is looked through is what came: {object:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_behind_tls_is_trusted_by_the_systems_cas_and_named_by_the_environment() {
+    let mut scene = Scene::new("traces-tls", OPERATOR).await.unwrap();
+    let collector = Collector::start_tls(scene.azure.ca()).await.unwrap();
+    let folder = Scratch::new("vto-trust-").unwrap();
+    let trusted = folder.write("ca.pem", &scene.azure.ca_pem()).unwrap().display().to_string();
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    let login = ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20sesame-open-now".to_owned());
+    let env = [endpoint, login, ("SSL_CERT_FILE", trusted), (AT_ONCE.0, AT_ONCE.1.to_owned())];
+    scene.options.env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    "trace".clone_into(&mut scene.options.rust_log);
+    let operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    assert_eq!(traces(&collector, 1).await[0].len(), 6);
+    assert_eq!(collector.headers()[0]["authorization"], "Bearer sesame-open-now");
+    assert!(!operator.logs().contains("sesame-open"), "the login in a log line");
 }
 
 #[tokio::test(flavor = "multi_thread")]

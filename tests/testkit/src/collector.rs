@@ -1,7 +1,6 @@
 //! An OpenTelemetry collector: takes traces over OTLP in http/protobuf, and shows what came.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -16,6 +15,8 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::tls::{self, CertificateAuthority};
 
 /// A span as it arrived.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,28 +53,42 @@ struct Received {
 /// The collector. It is gone when this is dropped.
 #[derive(Debug)]
 pub struct Collector {
-    address: SocketAddr,
+    url: String,
     received: Arc<Mutex<Received>>,
-    serving: JoinHandle<()>,
+    _serving: Serving,
+}
+
+/// What serves it, plain or with TLS; gone when dropped.
+#[derive(Debug)]
+enum Serving {
+    Plain(JoinHandle<()>),
+    Tls { _server: tls::Server },
 }
 
 impl Collector {
     /// Starts one on a free port.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
+        let url = format!("http://{}", listener.local_addr()?);
         let received = Arc::new(Mutex::new(Received::default()));
-        let routes = Router::new().route("/v1/traces", post(take)).with_state(received.clone());
+        let routes = routes(&received);
         let serving = tokio::spawn(async move {
             // axum retries a failed accept by itself and never returns an error
             let _ = serve(listener, routes).await;
         });
-        Ok(Self { address, received, serving })
+        Ok(Self { url, received, _serving: Serving::Plain(serving) })
+    }
+
+    /// The same over TLS.
+    pub async fn start_tls(ca: &CertificateAuthority) -> Result<Self> {
+        let received = Arc::new(Mutex::new(Received::default()));
+        let server = tls::serve(routes(&received), ca).await?;
+        Ok(Self { url: server.url(), received, _serving: Serving::Tls { _server: server } })
     }
 
     /// What `--otlp-endpoint` is told.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// All spans so far.
@@ -102,10 +117,16 @@ impl Collector {
     }
 }
 
-impl Drop for Collector {
+impl Drop for Serving {
     fn drop(&mut self) {
-        self.serving.abort();
+        if let Self::Plain(serving) = self {
+            serving.abort();
+        }
     }
+}
+
+fn routes(received: &Arc<Mutex<Received>>) -> Router {
+    Router::new().route("/v1/traces", post(take)).with_state(received.clone())
 }
 
 async fn take(State(received): State<Arc<Mutex<Received>>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
