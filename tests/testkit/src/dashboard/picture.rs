@@ -199,7 +199,7 @@ fn table(panel: &Panel, answers: &[Vec<Line>], frame: Frame, svg: &mut String) {
     let each = frame.w / f64::from(u32::try_from(headings.len().max(1)).unwrap_or(1));
     let mut cell = |row: u32, number: usize, text: &str, colour: &str| {
         let x = frame.x + each * f64::from(u32::try_from(number).unwrap_or_default());
-        let y = frame.y + 12.0 + f64::from(row) * 17.0;
+        let y = frame.y + 10.0 + f64::from(row) * 15.6;
         let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{}</text>", escaped(text));
     };
     for (number, heading) in headings.iter().enumerate() {
