@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `operate` | the operator itself: wiring from flags to rooms |
 //! | `check` | what would be refused of a manifest |
+//! | `issue` | a token without a cluster: once, or kept fresh in files |
+//! | `signal` | what ends a process |
 //! | `verify` | whether an installed operator is well, asked from outside |
 //!
 //! May not enter: decisions. A command reads its arguments, asks the other rooms and prints.
@@ -11,7 +13,9 @@
 #![allow(clippy::doc_markdown)] // the arguments' docs are what --help prints: no backticks
 
 pub mod check;
+pub mod issue;
 mod operate;
+mod signal;
 pub mod verify;
 
 use crate::api;
@@ -36,6 +40,8 @@ pub enum Command {
     Verify(verify::Options),
     /// Say what would be refused of a manifest, and exit.
     Check(check::Options),
+    /// Issue a token without a cluster.
+    Issue(Box<issue::Options>),
 }
 
 #[derive(Debug, Parser)]
@@ -57,6 +63,8 @@ enum Subcommands {
     Verify(verify::Options),
     /// Say what the API server and the operator would refuse of a manifest, with line numbers; no cluster is needed
     Check(check::Options),
+    /// Issue a token without a cluster, from the same YAML; or keep it fresh in files
+    Issue(Box<issue::Options>),
 }
 
 impl Command {
@@ -70,6 +78,7 @@ impl Command {
             Some(Subcommands::Crds) => return Ok(Self::Crds),
             Some(Subcommands::Verify(options)) => return Ok(Self::Verify(options)),
             Some(Subcommands::Check(options)) => return Ok(Self::Check(options)),
+            Some(Subcommands::Issue(options)) => return Ok(Self::Issue(options)),
             Some(Subcommands::Run(config)) => config,
             None => Box::new(cli.config),
         };
@@ -85,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Crds => print(&api::crds::yaml()),
         Command::Verify(options) => verify::run(&options),
         Command::Check(options) => return check::run(&options),
+        Command::Issue(options) => return issue::run(&options),
         Command::Run(config) => operate::run(&config),
     };
     result.map_or_else(

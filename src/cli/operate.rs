@@ -1,6 +1,6 @@
 //! The operator's process: from flags to rooms, and from a signal to a clean end.
 
-use super::Failure;
+use super::{Failure, signal};
 use crate::config::{Config, LogFormat, identity};
 use crate::page::Page;
 use crate::serve::{Health, Server};
@@ -32,7 +32,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let (lease, candidate) = lease::candidate(client.clone(), assemble::lease(config, identity()));
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
-    tokio::spawn(async move { stopping.send(signalled().await) });
+    tokio::spawn(async move { stopping.send(signal::stopped().await) });
     let observers = controller::Observers { metrics, traces: traces.clone(), page };
     controller::run(client, settings, lease, observers, health, stop).await;
     traces.stop().await;
@@ -42,14 +42,4 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     }
     server.await?;
     Ok(())
-}
-
-/// SIGTERM or SIGINT.
-async fn signalled() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return true };
-    tokio::select! {
-        _ = terminate.recv() => true,
-        _ = tokio::signal::ctrl_c() => true,
-    }
 }

@@ -2,8 +2,6 @@
 //! status page.
 
 use crate::OPERATOR;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Event as CoreEvent;
 use kube::Api;
@@ -12,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::collector::Collector;
 use testkit::emulator::{Fault, Federation, KeySource, example};
+use testkit::leaks::{PIECE, before_a_leak};
 use testkit::offers::{Offer, offers};
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::wait::own_kind;
@@ -19,9 +18,6 @@ use testkit::stand::{Failure, Matcher, Operator, eventually};
 
 /// A client secret that needs escaping in a form, in JSON and in a URL.
 const CANARY: &str = r#"Canary~in+the/coal="mine"\pit&shaft%41.8Q"#;
-
-/// So many bytes of a secret in a row count as a leak.
-const PIECE: usize = 16;
 
 /// All is told that an operator can tell: every log line, the status page, and traces, to this collector.
 async fn talkative(scene: &mut Scene) -> Collector {
@@ -55,46 +51,14 @@ async fn shown(scene: &Scene, operator: &Operator, collector: &Collector) -> Vec
     ]
 }
 
-/// The secret as it is, and as the wire and a log may write it.
-fn spellings(secret: &str) -> Vec<String> {
-    let json = serde_json::to_string(secret).unwrap();
-    let bytes = secret.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes());
-    let bytes = String::from_utf8(bytes.collect()).unwrap();
-    let form = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let json = json.trim_matches('"').to_owned();
-    vec![secret.to_owned(), form, bytes, STANDARD.encode(secret), URL_SAFE_NO_PAD.encode(secret), json]
-}
-
-/// Pieces of the secret in all its spellings: one that is quoted in part is found too.
-fn pieces(secret: &str) -> BTreeSet<String> {
-    let cut = |text: String| {
-        let chars: Vec<_> = text.chars().collect();
-        chars.chunks_exact(PIECE).map(|piece| piece.iter().collect::<String>()).collect::<Vec<_>>()
-    };
-    spellings(secret).into_iter().flat_map(cut).collect()
-}
-
 /// Nothing shows any of these secrets, nor anything else that looks like a JWT.
 async fn assert_silent(scene: &Scene, operator: &Operator, collector: &Collector, secrets: &BTreeSet<String>) {
     for (place, text) in shown(scene, operator, collector).await {
         assert!(!text.is_empty() || place == "an event", "{place}: nothing to look at");
-        // every JWT begins so, as it is or in base64
-        for beginning in ["eyJ", &STANDARD.encode("eyJ")[..4]] {
-            if let Some(at) = text.find(beginning) {
-                panic!("{place} shows what looks like a JWT, after {:?}", tail(&text[..at]));
-            }
-        }
-        for secret in secrets {
-            if let Some(at) = pieces(secret).iter().find_map(|piece| text.find(piece.as_str())) {
-                panic!("{place} shows a piece of a secret, after {:?}", tail(&text[..at]));
-            }
+        if let Some(before) = before_a_leak(&text, secrets) {
+            panic!("{place} shows a piece of a secret, or what looks like a JWT, after {before:?}");
         }
     }
-}
-
-fn tail(text: &str) -> String {
-    let last: Vec<_> = text.chars().rev().take(200).collect();
-    last.into_iter().rev().collect()
 }
 
 /// What each fault makes of a renewal: a failure, or a token of an odd form. `token` is one that was issued before.

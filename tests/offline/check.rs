@@ -385,8 +385,13 @@ async fn yaml_is_read_as_kubectl_reads_it() {
     let printed = run(&plane.binaries().join("kubectl"), &args, &text).unwrap();
     let theirs: Value = serde_json::from_str(&printed).unwrap();
     let ours = objects(&text).remove(0).value;
-    let twice = text.replace("merged:", "base: 1\n  merged:");
-    assert!(run(&plane.binaries().join("kubectl"), &args, &twice).is_err(), "kubectl takes a key that is there twice");
+    // what kubectl takes without a word is a finding here
+    let twice = text.replace("merged:", "yes: 2\n  merged:");
+    let printed = run(&plane.binaries().join("kubectl"), &args, &twice).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["spec"]["true"], 1);
+    let manifest = read(&Text { name: "file.yaml".to_owned(), text: twice });
+    assert_eq!(manifest.objects[0].value["spec"]["true"], 1);
+    assert!(manifest.faults[0].message.contains("the key true is there twice"), "{:?}", manifest.faults);
     let words = |of: &Value| of["spec"]["words"].as_array().unwrap().clone();
     assert_eq!(words(&ours).len(), words(&theirs).len());
     for (ours, theirs) in words(&ours).iter().zip(&words(&theirs)) {

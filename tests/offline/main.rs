@@ -5,6 +5,12 @@
 #[path = "../bad_input/cases.rs"]
 mod cases;
 mod check;
+mod docs;
+mod issue;
+mod leaks;
+mod refusals;
+mod stand;
+mod watch;
 
 /// The binary under test.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");

@@ -1,0 +1,103 @@
+//! One attempt to issue, by the operator's own issuers, and what is remembered from one to the next: whether the
+//! credential has worked, and the logins that were made with it.
+
+use super::order::Order;
+use super::source::Manifests;
+use crate::account::{self, Built, Reach, References};
+use crate::clock::{self, Timestamp};
+use crate::issuer::http::HttpPool;
+use crate::issuer::{Class, IssueError, Issued};
+use crate::plan::login;
+use crate::plan::view::Refusal;
+
+/// What an attempt came to.
+pub(super) enum Outcome {
+    /// A token.
+    Issued(Issued),
+    /// No call was made: the provider object can't be used as it is.
+    Refused(Refusal),
+    /// The provider was asked, and gave none.
+    Failed(IssueError),
+    /// No call was made: failed logins lock the user, and as many were made as may be. The next at this time.
+    LoginsUsedUp(Timestamp),
+}
+
+/// Makes the attempts.
+pub(super) struct Attempts<'a> {
+    order: &'a Order,
+    source: &'a Manifests,
+    reach: Reach,
+    pool: HttpPool,
+    built: Option<Built>,
+    /// The credential has worked.
+    proven: bool,
+    /// Those with a credential that hadn't worked.
+    logins: Vec<Timestamp>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(order: &'a Order, source: &'a Manifests, reach: Reach) -> Self {
+        Self { order, source, reach, pool: HttpPool::default(), built: None, proven: false, logins: Vec::new() }
+    }
+
+    /// Reads the credentials anew. Tells whether they are others than before.
+    pub(super) async fn read_credentials(&mut self) -> Result<bool, Refusal> {
+        let references = References::new(self.source, self.order.owner, &self.order.home);
+        let built = account::issuer(&self.reach, &self.pool, &self.order.provider.spec, &references).await?;
+        let other = self.built.as_ref().is_none_or(|before| before.identity != built.identity);
+        if other {
+            // the issuer at work keeps its Entra token
+            self.built = Some(built);
+            self.proven = false;
+        }
+        Ok(other)
+    }
+
+    /// One call of the provider at most.
+    pub(super) async fn make(&mut self) -> Outcome {
+        if let Err(refusal) = self.read_credentials().await {
+            return Outcome::Refused(refusal);
+        }
+        let Some(who) = self.built.as_ref().map(|built| built.issuer.clone()) else {
+            return Outcome::Refused(Refusal::new("InvalidSpec", "the provider has no issuer"));
+        };
+        let logs_in = who.login().is_some();
+        let login = logs_in && !self.proven;
+        if login {
+            let now = clock::now().wall;
+            self.logins = login::counting(std::mem::take(&mut self.logins), now);
+            if let Some(next) = login::next(&self.logins) {
+                return Outcome::LoginsUsedUp(next);
+            }
+            self.logins.push(login::attempt(&self.logins, now));
+        }
+        let limit = self.reach.timeout;
+        let result = tokio::time::timeout(limit, who.issue(&self.order.request)).await;
+        if let Some(skew) = who.clock_skew().filter(|skew| skew.abs() > LARGEST_SKEW) {
+            tracing::warn!(seconds = skew, "the provider's clock differs from this machine's: one of them is wrong");
+        }
+        match result.unwrap_or_else(|_| Err(IssueError::timed_out(limit))) {
+            Ok(issued) => {
+                self.proven = true;
+                if login {
+                    self.logins.pop();
+                }
+                Outcome::Issued(issued)
+            }
+            Err(error) => {
+                if login && error.reached_nobody() {
+                    self.logins.pop();
+                } else if error.class == Class::Credential {
+                    if logs_in && !login {
+                        self.logins.push(login::attempt(&self.logins, clock::now().wall));
+                    }
+                    self.proven = false;
+                }
+                Outcome::Failed(error)
+            }
+        }
+    }
+}
+
+/// In seconds.
+const LARGEST_SKEW: i64 = 300;

@@ -1,0 +1,119 @@
+//! The files that hold the token: a file for each key of the Secret, or the Secret as one. Each is replaced as a whole,
+//! and only its owner can read it.
+
+use crate::plan::facts::secret_facts;
+use crate::plan::secret::{Guard, Material, Shape, Subject, Verdict, inspect};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// What stands beside the keys: the Secret without what it holds. No key can have this name.
+const RECORD: &str = "..secret";
+
+/// Where the token is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    /// A file for each key.
+    pub(super) folder: Option<PathBuf>,
+    /// The whole Secret as YAML.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Store {
+    /// Writes all files; those of keys that the Secret has no longer are removed. The error names the file.
+    pub(super) fn write(&self, shape: &Shape) -> io::Result<()> {
+        if let Some(folder) = &self.folder {
+            write_folder(folder, shape).map_err(|error| named(folder, &error))?;
+        }
+        if let Some(file) = &self.file {
+            let manifest = shape.manifest(Guard::Printed);
+            let yaml: SecretString = serde_yaml_ng::to_string(&manifest).map_err(io::Error::other)?.into();
+            replace(file, &yaml).map_err(|error| named(file, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The token that an earlier run left in all files, if nobody changed them.
+    pub(super) fn held(&self, subject: Subject<'_>) -> Option<Material> {
+        let folder = self.folder.as_deref().map(read_folder);
+        let file = self.file.as_deref().map(read_whole);
+        let mut held: Option<Material> = None;
+        for secret in [folder, file].into_iter().flatten() {
+            let secret = secret?;
+            let facts = secret_facts(&secret.metadata);
+            let Verdict::Intact(material) = inspect(&secret, &facts, subject) else { return None };
+            let same = held.as_ref().is_none_or(|held| held.token.expose_secret() == material.token.expose_secret());
+            held = Some(material).filter(|_| same);
+            held.as_ref()?;
+        }
+        held
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let before = read_record(folder).and_then(|record| keys(&record));
+    for (key, value) in shape.data() {
+        replace(&folder.join(key), value)?;
+    }
+    for key in before.into_iter().flatten().filter(|key| !shape.data().contains_key(key)) {
+        match fs::remove_file(folder.join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let mut record = shape.manifest(Guard::Printed);
+    if let Some(data) = record["data"].as_object_mut() {
+        data.values_mut().for_each(|value| *value = "".into());
+    }
+    replace(&folder.join(RECORD), &record.to_string().into())
+}
+
+/// Writes beside the file and renames: who reads sees the old one or the new one, whole.
+fn replace(path: &Path, content: &SecretString) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let beside = path.with_file_name(format!("..{name}.new"));
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(content.expose_secret().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+fn read_record(folder: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()
+}
+
+/// The keys of a record that are names of files.
+fn keys(record: &Value) -> Option<Vec<String>> {
+    let keys = record["data"].as_object()?.keys();
+    Some(keys.filter(|key| !key.contains('/') && !key.starts_with("..") && *key != ".").cloned().collect())
+}
+
+fn read_folder(folder: &Path) -> Option<Secret> {
+    let record = read_record(folder)?;
+    let mut data = BTreeMap::new();
+    for key in keys(&record)? {
+        data.insert(key.clone(), ByteString(fs::read(folder.join(&key)).ok()?));
+    }
+    let mut secret: Secret = serde_json::from_value(record).ok()?;
+    secret.data = Some(data);
+    Some(secret)
+}
+
+fn read_whole(file: &Path) -> Option<Secret> {
+    serde_yaml_ng::from_slice(&fs::read(file).ok()?).ok()
+}

@@ -1,0 +1,140 @@
+//! Each refusal of `issue`: the exit code, the place, and the way out. Nothing is asked of any provider.
+
+use crate::stand::{Providers, object_mut, run};
+use serde_json::{Value, json};
+use testkit::emulator::{Azure, Fault};
+
+type Change = fn(&mut Vec<Value>);
+
+/// What of the example own-account is changed, further arguments; the exit code, and what is said.
+#[rustfmt::skip]
+const OWN: &[(Change, &[&str], i32, &str)] = &[
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["lifetime"] = "12h".into(), &[], 1, "spec.lifetime: Forbidden: Video Indexer honours a lifetime only with"),
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["lifetimes"] = "12h".into(), &[], 1, "spec.lifetimes: unknown field"),
+    (|all| object_mut(all, "TokenProvider")["spec"]["videoIndexer"]["accountName"] = "a/b".into(), &[], 1, "spec.videoIndexer.accountName: Invalid value"),
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["suspend"] = true.into(), &[], 1, "spec.suspend: it is suspended, so nothing is issued: remove suspend"),
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["secret"]["template"]["data"]["a"] = "{{ tokn }}".into(), &[], 1, "spec.secret.template.data[a]"),
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["providerRef"]["name"] = "other".into(), &[], 1, "spec.providerRef: these files have no TokenProvider other in namespace cinema: give its file too"),
+    (|all| object_mut(all, "VideoAccessToken")["spec"]["scope"] = json!({"blendVision": {"playback": {"resourceId": "r", "resourceType": "RESOURCE_TYPE_VOD", "customerId": "c"}}}), &[], 1, "spec.scope: the provider is videoIndexer but the scope is blendVision"),
+    (|all| all.retain(|document| document["kind"] != "Secret"), &[], 1, "there is no Secret entra-credential in namespace cinema"),
+    (|all| object_mut(all, "Secret")["metadata"]["labels"] = json!({}), &[], 1, "the Secret entra-credential isn't labelled as credentials for this operator"),
+    (|all| object_mut(all, "Secret")["metadata"]["annotations"] = json!({}), &[], 1, "the Secret entra-credential doesn't allow the host"),
+    (|all| object_mut(all, "Secret")["data"] = json!({"client-secret": "not base64!"}), &[], 1, "the Secret entra-credential can't be read at data"),
+    (|all| object_mut(all, "TokenProvider")["spec"]["videoIndexer"]["auth"] = json!({"workloadIdentity": {"serviceAccountName": "s", "clientId": "7d1f0a52-7f1d-4a9e-9a53-0b8e4d2f6a12", "tenantId": "t.example"}}), &[], 1, "only an API server makes tokens of the ServiceAccount cinema/s: without a cluster use clientSecret"),
+    (|all| object_mut(all, "TokenProvider")["spec"]["caBundleRef"] = json!({"kind": "ConfigMap", "name": "ca", "key": "k"}), &[], 1, "set caBundle or caBundleRef, not both"),
+    (|_| {}, &["--secret-env=entra-credential/client-secret=NOT_SET"], 1, "the variable NOT_SET isn't set, or is empty"),
+    (|_| {}, &["--secret-file=entra-credential/client-secret=/nowhere"], 1, "--secret-file /nowhere: No such file"),
+    (|_| {}, &["--name=other"], 2, "--name other: there is none of that name, only cinema/trailers"),
+    (|all| all.retain(|document| document["kind"] != "VideoAccessToken"), &[], 2, "there is no VideoAccessToken in these files"),
+    (|all| { let mut second = object_mut(all, "VideoAccessToken").clone(); second["metadata"]["name"] = "second".into(); all.push(second); }, &[], 2, "several VideoAccessTokens: choose one by --name [NAMESPACE/]NAME: cinema/trailers, cinema/second"),
+    (|_| {}, &["-f", "/nowhere.yaml"], 2, "/nowhere.yaml: No such file"),
+    (|_| {}, &["--watch"], 2, "--into"),
+    (|_| {}, &["--exec=true"], 2, "--into"),
+    (|_| {}, &["--into=/tmp/x", "-o", "token"], 2, "cannot be used with"),
+    (|_| {}, &["--secret-file=a"], 2, "write NAME/KEY=PATH, or NAME=DIRECTORY"),
+    (|_| {}, &["--secret-env=a=B"], 2, "write NAME/KEY=VARIABLE"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_names_the_place_and_the_way_out() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    for (number, (change, args, code, said)) in OWN.iter().enumerate() {
+        let mut documents = providers.example("own-account");
+        change(&mut documents);
+        let file = providers.file(&format!("{number}.yaml"), &documents);
+        let mut command = providers.issue(&file);
+        command.args(*args);
+        let ran = run(command).await;
+        assert!(ran.code == *code && ran.stderr.contains(said), "{said}\n{} {}", ran.code, ran.stderr);
+        assert_eq!(ran.stdout, "", "{said}");
+        if said.starts_with("spec.") {
+            let place = ran.stderr.lines().next().unwrap_or_default();
+            assert!(place.contains(&format!("{}:", file.display())), "{place}");
+        }
+    }
+    assert_eq!(azure.video_indexer.control().requests().len() + azure.entra.control().requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_nobody_allowed_is_not_called() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let file = providers.file("own.yaml", &providers.example("own-account"));
+    let mut command = crate::stand::command("issue");
+    command.arg("-f").arg(&file);
+    let ran = run(command).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("spec.videoIndexer.endpoints.resourceManager: a namespaced provider may not call"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cluster_provider_allows_holds_without_a_cluster() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let without_namespace: Change = |all| all.retain(|document| document["kind"] != "Namespace");
+    let cases: [(Change, &[&str], i32, &str); 6] = [
+        (|_| {}, &[], 0, ""),
+        (
+            without_namespace,
+            &[],
+            1,
+            "video-server selects namespaces by their labels, and these files have no Namespace control-room",
+        ),
+        (without_namespace, &["--ignore-allowed-namespaces"], 0, ""),
+        (
+            |all| object_mut(all, "Namespace")["metadata"]["labels"] = json!({}),
+            &[],
+            1,
+            "video-server doesn't allow the namespace control-room",
+        ),
+        (
+            |all| object_mut(all, "ClusterTokenProvider")["spec"]["allowedNamespaces"] = json!({"names": ["other"]}),
+            &[],
+            1,
+            "doesn't allow the namespace control-room",
+        ),
+        (
+            |all| {
+                let kinds = json!({"arcgisVideoServer": {"kinds": ["ip"]}});
+                object_mut(all, "ClusterTokenProvider")["spec"]["allowedScopes"] = kinds;
+            },
+            &["--ignore-allowed-namespaces"],
+            1,
+            "the ClusterTokenProvider's allowedScopes admit ip, not referer",
+        ),
+    ];
+    for (number, (change, args, code, said)) in cases.into_iter().enumerate() {
+        let mut documents = providers.example("arcgis-video-server");
+        change(&mut documents);
+        let mut command = providers.issue(&providers.file(&format!("{number}.yaml"), &documents));
+        command.args(args);
+        let ran = run(command).await;
+        assert!(ran.code == code && ran.stderr.contains(said), "case {number}: {} {}", ran.code, ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_is_told_with_its_words_and_its_time() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let file = providers.file("own.yaml", &providers.example("own-account"));
+    let control = azure.video_indexer.control();
+    for (fault, said) in [
+        (Fault::Throttle { retry_after: Some(37) }, "the provider asks to come back at 20"),
+        (Fault::Status { code: 403, body: "{}".to_owned(), headers: Vec::new() }, "cinema/trailers: "),
+        (Fault::ExpiredToken, "cinema/trailers: "),
+    ] {
+        control.play(fault);
+        let before = control.requests().len();
+        let ran = run(providers.issue(&file)).await;
+        assert!(ran.code == 1 && ran.stderr.contains(said), "{} {}", ran.code, ran.stderr);
+        assert_eq!(control.requests().len(), before + 1, "one call");
+        assert_eq!(ran.stdout, "");
+        control.clear_faults();
+    }
+}
