@@ -28,6 +28,9 @@ const MEMBERS: [&str; 15] = [
 /// Of all annotations together, in bytes.
 const LARGEST_ANNOTATIONS: usize = 256 * 1024;
 
+/// What the API server takes of a `generateName`.
+const LONGEST_PREFIX: usize = 58;
+
 /// Looks at `metadata` alone.
 pub(super) fn check(object: &Value) -> Vec<Complaint> {
     let path = Path::default().field("metadata");
@@ -54,7 +57,14 @@ pub(super) fn check(object: &Value) -> Vec<Complaint> {
 fn name(metadata: &Value, path: &Path) -> Vec<Complaint> {
     let text = |member: &str| metadata[member].as_str().filter(|text| !text.is_empty());
     let mut complaints = Vec::new();
+    // the API server puts five letters and digits behind it
+    let generated = |prefix: &str| format!("{}00000", prefix.chars().take(LONGEST_PREFIX).collect::<String>());
     match (text("name"), text("generateName")) {
+        (None, Some(prefix)) if !is_object_name(&generated(prefix)) => {
+            let message = "Invalid value: must be lower-case letters, digits, dashes and dots, and begin with a letter \
+                           or digit";
+            complaints.push(Complaint::new(&path.field("generateName"), message));
+        }
         (Some(name), _) if !is_object_name(name) => {
             let message = "Invalid value: must be lower-case letters, digits, dashes and dots, 253 at most, and begin \
                            and end with a letter or digit";

@@ -57,6 +57,17 @@ async fn each_refusal_names_the_place_and_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_yaml_is_told_with_its_line() {
+    let mut command = crate::stand::command("issue");
+    command.args(["-f", "-"]).stdin(std::process::Stdio::piped());
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"kind: VideoAccessToken\nspec: [1\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("-:3:1: not YAML"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_nobody_allowed_is_not_called() {
     let azure = Azure::start().await.unwrap();
     let providers = Providers::beside(&azure).await;

@@ -1,6 +1,6 @@
 //! `issue --watch` keeps files fresh.
 
-use crate::stand::{Providers, object_mut, run};
+use crate::stand::{OWN_SECRET, Providers, object_mut, run};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testkit::emulator::{Azure, Control, Fault, Life, arcgis_example};
+use testkit::emulator::{Azure, Control, Fault, HoldPoint, Life, arcgis_example};
 use testkit::stand::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -35,12 +35,17 @@ impl Watch {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let begun = Instant::now();
         while begun.elapsed() < within {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
+            if let Some(code) = self.ended() {
+                return Some(code);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         None
+    }
+
+    /// Its exit code, if it has ended.
+    fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().and_then(|status| status.code())
     }
 }
 
@@ -113,10 +118,11 @@ async fn files_are_renewed_and_the_command_runs_after_each_renewal() {
     let mut command = kept.command();
     command.arg("--output-file").arg(&whole).env("RUST_LOG", "debug");
     let exec = format!(
-        "echo \"$VIDEO_TOKEN_NAME $VIDEO_TOKEN_EXPIRES_AT $(cat \"$VIDEO_TOKEN_DIR/expires-at\") $VIDEO_TOKEN_FILE\" >> {}",
+        "echo \"$VIDEO_TOKEN_NAME $VIDEO_TOKEN_EXPIRES_AT $(cat \"$VIDEO_TOKEN_DIR/expires-at\") $VIDEO_TOKEN_FILE \
+         ${{ENTRA-no-secret}}\" >> {}",
         seen.display()
     );
-    command.args(["--exec", &exec]);
+    command.args(["--exec", &exec, "--secret-env=entra-credential/client-secret=ENTRA"]).env("ENTRA", OWN_SECRET);
     let mut watch = Watch::start(command, &log);
     let first = kept.another(None).await;
     let second = kept.another(Some(&first)).await;
@@ -129,7 +135,7 @@ async fn files_are_renewed_and_the_command_runs_after_each_renewal() {
     for line in lines.lines() {
         let words: Vec<_> = line.split(' ').collect();
         assert_eq!((words[0], words[1]), ("cinema/trailers", words[2]), "{line}");
-        assert_eq!(words[3], whole.display().to_string());
+        assert_eq!((words[3], words[4]), (whole.to_str().unwrap(), "no-secret"), "{line}");
     }
     let secret: Value = serde_yaml_ng::from_str(&fs::read_to_string(&whole).unwrap()).unwrap();
     assert_eq!(secret["kind"], "Secret");
@@ -166,6 +172,32 @@ async fn a_failing_provider_keeps_the_old_files_and_is_asked_again() {
     kept.control.clear_faults();
     kept.another(Some(&first)).await;
     assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_under_way_when_the_signal_comes_is_stored() {
+    let kept = Kept::new(3600, &json!({})).await;
+    let hold = kept.control.hold(HoldPoint::Answer, None);
+    let mut watch = Watch::start(kept.command(), &kept.path("log"));
+    tokio::time::timeout(SOON, hold.reached()).await.expect("no call was made");
+    assert_eq!(watch.stop(Duration::from_millis(300)), None, "it ends with a token under way");
+    hold.release();
+    eventually(SOON, "it has ended", async || watch.ended().ok_or("not yet")).await;
+    assert_eq!(watch.ended(), Some(0), "{}", watch.said());
+    assert!(kept.control.knows(&kept.read("token").unwrap()).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_throttles_is_left_alone_as_long_as_it_asks() {
+    let kept = Kept::new(3600, &json!({})).await;
+    kept.control.play_once(Fault::Throttle { retry_after: Some(6) });
+    let _watch = Watch::start(kept.command(), &kept.path("log"));
+    let calls = || kept.control.requests().len();
+    eventually(SOON, "it is throttled", async || if calls() == 1 { Ok(()) } else { Err("not yet") }).await;
+    let throttled = Instant::now();
+    eventually(SOON, "it asks again", async || if calls() == 2 { Ok(()) } else { Err("not yet") }).await;
+    assert!(throttled.elapsed() > Duration::from_secs(5), "{:?}", throttled.elapsed());
+    kept.another(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,12 +46,11 @@ impl Order {
     /// Reads the token that the options name, or the only one.
     pub(super) fn read(options: &Options, manifest: &Manifest, faults: &[String]) -> Result<Self, Stop> {
         let objects = &manifest.objects;
+        stop_at(faults)?;
         let number = chosen(options, objects)?;
         let report = check(&Kinds::default(), objects);
         let key = ObjectKey::new(namespace_of(&objects[number], options), objects[number].name());
-        let mut refused = faults.to_vec();
-        refused.extend(lines(objects, &report, number));
-        stop_at(&refused)?;
+        stop_at(&lines(objects, &report, number))?;
         let spec: VideoAccessTokenSpec = spec_of(&report, number, &objects[number])?;
         let at = |error: &FieldError| Stop::Refused(blame(&objects[number], error));
         if spec.suspend {
