@@ -11,6 +11,9 @@ use std::process::ExitCode;
 
 /// What to check.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(
+    after_help = "Exit codes: 0 nothing would be refused; 1 something would; 2 the arguments make no sense, or a file can't be read."
+)]
 pub struct Options {
     /// A file, a folder, or - for the standard input; repeatable
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]

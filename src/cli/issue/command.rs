@@ -28,6 +28,16 @@ impl<'a> AfterRenewal<'a> {
         Self { options, store, key, running: None, again: None }
     }
 
+    /// A token is about to be written: if the program ends before the command has succeeded, the next one runs it.
+    pub(super) fn announce(&self) -> io::Result<()> {
+        if self.options.exec.is_some() { self.store.set_pending() } else { Ok(()) }
+    }
+
+    /// An earlier program has written the token that is there, and its command hasn't succeeded.
+    pub(super) fn is_pending(&self) -> bool {
+        self.options.exec.is_some() && self.store.is_pending()
+    }
+
     /// Starts the command for a token that expires then; or, while one runs, as soon as that has ended.
     pub(super) fn start(&mut self, expires_at: Timestamp) -> io::Result<()> {
         if self.running.is_some() {
@@ -56,20 +66,20 @@ impl<'a> AfterRenewal<'a> {
     /// while none runs.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let Some(child) = &mut self.running else { return std::future::pending().await };
-        let status = child.wait().await;
+        let status = child.wait().await?;
         self.running = None;
-        if let Some(expires_at) = self.again.take() {
-            self.start(expires_at)?;
+        match self.again.take() {
+            Some(expires_at) => self.start(expires_at)?,
+            None if status.success() => self.store.clear_pending()?,
+            None => {}
         }
-        status
+        Ok(status)
     }
 
-    /// How the running command ends; `None` where none runs.
-    pub(super) async fn status(&mut self) -> io::Result<Option<ExitStatus>> {
-        match &mut self.running {
-            Some(child) => child.wait().await.map(Some),
-            None => Ok(None),
-        }
+    /// Runs the command to its end, and tells how it ended; `None` where there is none.
+    pub(super) async fn run(&mut self, expires_at: Timestamp) -> io::Result<Option<ExitStatus>> {
+        self.start(expires_at)?;
+        if self.running.is_none() { Ok(None) } else { self.ended().await.map(Some) }
     }
 
     /// Lets a running command end.

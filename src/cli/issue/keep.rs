@@ -65,9 +65,12 @@ impl<'a> Keeper<'a> {
         if renew {
             next = Next { at: now, step: Step::Issue };
         }
-        if let Some(held) = self.token.as_ref().filter(|_| now < next.at) {
-            tracing::info!(expires_at = %wire_time::text(held.expires_at), renew_at = %wire_time::text(next.at),
+        if let Some(expires_at) = self.token.as_ref().map(|held| held.expires_at).filter(|_| now < next.at) {
+            tracing::info!(expires_at = %wire_time::text(expires_at), renew_at = %wire_time::text(next.at),
                 "the files hold a token that still serves");
+            if self.command.is_pending() {
+                self.start_command(expires_at);
+            }
         }
         loop {
             let now = clock::now().wall;
@@ -148,9 +151,10 @@ impl<'a> Keeper<'a> {
         let Some(material) = &mut self.token else { return Next { at: now, step: Step::Issue } };
         material.previous = material.previous.take().filter(|previous| now + PREVIOUS_MARGIN < previous.expires_at);
         let expires_at = material.expires_at;
-        let written = shape(self.order.subject(), material)
-            .map_err(|error| error.to_string())
-            .and_then(|shape| self.store.write(&shape).map_err(|error| error.to_string()));
+        let written = shape(self.order.subject(), material).map_err(|error| error.to_string()).and_then(|shape| {
+            let announced = if self.unsaved { self.command.announce() } else { Ok(()) };
+            announced.and_then(|()| self.store.write(&shape)).map_err(|error| error.to_string())
+        });
         if let Err(error) = written {
             self.write_failures += 1;
             let next = Next { at: backoff::next_write(self.write_failures, now), step: Step::Write };
@@ -161,11 +165,15 @@ impl<'a> Keeper<'a> {
         let next = self.after_write();
         if std::mem::take(&mut self.unsaved) {
             tracing::info!(expires_at = %wire_time::text(expires_at), renew_at = ?self.due().map(wire_time::text), "issued");
-            if let Err(error) = self.command.start(expires_at) {
-                tracing::warn!(%error, "--exec can't be started");
-            }
+            self.start_command(expires_at);
         }
         next
+    }
+
+    fn start_command(&mut self, expires_at: Timestamp) {
+        if let Err(error) = self.command.start(expires_at) {
+            tracing::warn!(%error, "--exec can't be started");
+        }
     }
 
     /// The renewal, or before it the end of the previous token.

@@ -21,7 +21,7 @@ pub use handed::{FromEnvironment, FromFile};
 
 use crate::account::Reach;
 use crate::api::wire_time;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::{NAME, duration};
 use crate::issuer::IssueError;
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
@@ -45,6 +45,9 @@ use store::Store;
 
 /// Which token, with which credentials, to where.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(
+    after_help = "Exit codes: 0 a token was issued, or the files hold one that still serves; 1 it is refused, or failed; 2 the arguments or files make no sense."
+)]
 #[command(group = ArgGroup::new("written").args(["into", "output_file"]).multiple(true))]
 #[allow(clippy::struct_excessive_bools)] // flags: each is set by itself
 pub struct Options {
@@ -216,16 +219,20 @@ async fn once(
 ) -> Result<(), Stop> {
     if let Some(held) = held.as_ref().filter(|held| !renew && clock::now().wall < order.due(held)) {
         tracing::info!(expires_at = %wire_time::text(held.expires_at), "the files hold a token that still serves");
-        return Ok(());
+        return if command.is_pending() { execute(&mut command, held.expires_at).await } else { Ok(()) };
     }
     let (shape, material) = issue(order, attempts, held).await?;
-    store.write(&shape).map_err(|error| Stop::Refused(format!("the token isn't stored: {error}")))?;
+    let written = command.announce().and_then(|()| store.write(&shape));
+    written.map_err(|error| Stop::Refused(format!("the token isn't stored: {error}")))?;
     tracing::info!(expires_at = %wire_time::text(material.expires_at), "issued");
-    let failed = |error: io::Error| Stop::Refused(format!("--exec: {error}"));
-    command.start(material.expires_at).map_err(failed)?;
-    match command.status().await.map_err(failed)? {
-        Some(status) if !status.success() => Err(Stop::Refused(format!("--exec: {status}"))),
-        _ => Ok(()),
+    execute(&mut command, material.expires_at).await
+}
+
+async fn execute(command: &mut AfterRenewal<'_>, expires_at: Timestamp) -> Result<(), Stop> {
+    match command.run(expires_at).await {
+        Ok(Some(status)) if !status.success() => Err(Stop::Refused(format!("--exec: {status}"))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Stop::Refused(format!("--exec: {error}"))),
     }
 }
 

@@ -39,6 +39,34 @@ impl Store {
         Ok(())
     }
 
+    /// What says that a token was written and the command for it hasn't succeeded yet: also after a crash.
+    fn mark(&self) -> Option<PathBuf> {
+        match (&self.folder, &self.file) {
+            (Some(folder), _) => Some(folder.join("..pending")),
+            (None, Some(file)) => Some(beside(file, "pending")),
+            (None, None) => None,
+        }
+    }
+
+    /// The command is to run for what is written next.
+    pub(super) fn set_pending(&self) -> io::Result<()> {
+        if let Some(folder) = &self.folder {
+            make(folder).map_err(|error| named(folder, &error))?;
+        }
+        let Some(mark) = self.mark() else { return Ok(()) };
+        replace(&mark, &String::new().into()).map_err(|error| named(&mark, &error))
+    }
+
+    /// The command has succeeded.
+    pub(super) fn clear_pending(&self) -> io::Result<()> {
+        self.mark().map_or(Ok(()), |mark| remove(&mark).map_err(|error| named(&mark, &error)))
+    }
+
+    /// The command is still to run for the token in the files.
+    pub(super) fn is_pending(&self) -> bool {
+        self.mark().is_some_and(|mark| mark.exists())
+    }
+
     /// The token that an earlier run left in all files, if nobody changed them.
     pub(super) fn held(&self, subject: Subject<'_>) -> Option<Material> {
         let folder = self.folder.as_deref().map(read_folder);
@@ -61,16 +89,13 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 }
 
 fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    make(folder)?;
     let before = read_record(folder).and_then(|record| keys(&record));
     for (key, value) in shape.data() {
         replace(&folder.join(key), value)?;
     }
     for key in before.into_iter().flatten().filter(|key| !shape.data().contains_key(key)) {
-        match fs::remove_file(folder.join(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(&folder.join(key))?;
     }
     let mut record = shape.manifest(Guard::Printed);
     if let Some(data) = record["data"].as_object_mut() {
@@ -79,14 +104,28 @@ fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
     replace(&folder.join(RECORD), &record.to_string().into())
 }
 
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// A name beside the file's that no key of a Secret can have.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("..{name}.{suffix}"))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes beside the file and renames: who reads sees the old one or the new one, whole.
 fn replace(path: &Path, content: &SecretString) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let beside = path.with_file_name(format!("..{name}.new"));
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let beside = beside(path, "new");
+    remove(&beside)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(content.expose_secret().as_bytes())?;
     file.sync_all()?;
