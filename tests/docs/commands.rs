@@ -7,10 +7,11 @@ use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
 /// What has to be there before a page's blocks. A page with a block of `sh` has its line here.
-const BEFORE: [(&str, &str); 6] = [
+const BEFORE: [(&str, &str); 7] = [
     ("README.md", "kubectl create deployment player --image=player"),
     ("charts/video-token-operator/README.md", ""),
     ("docs/arc.md", ""),
+    ("docs/check.md", ""),
     ("docs/quick-start.md", ""),
     ("docs/status-page.md", ""),
     ("docs/tracing.md", ""),
