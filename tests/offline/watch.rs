@@ -247,11 +247,29 @@ async fn the_previous_token_leaves_the_folder_before_it_expires() {
         if previous.as_ref() == Some(&second) { Ok(()) } else { Err("not yet") }
     })
     .await;
+    // also while the provider gives no other
+    kept.control.play(Fault::Status { code: 500, body: "{}".to_owned(), headers: Vec::new() });
     eventually(SOON, "the previous token is gone", async || {
         if kept.read("previous").is_none() { Ok(()) } else { Err("still there") }
     })
     .await;
     assert_eq!(kept.read("token"), Some(third));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cant_be_written_is_written_again_and_not_issued_again() {
+    let kept = Kept::new(3600, &json!({})).await;
+    // a file where the folder is to be
+    fs::write(&kept.into, "").unwrap();
+    let mut watch = Watch::start(kept.command(), &kept.path("log"));
+    eventually(SOON, "two writes failed", async || {
+        if watch.said().matches("the token isn't stored").count() >= 2 { Ok(()) } else { Err(watch.said()) }
+    })
+    .await;
+    fs::remove_file(&kept.into).unwrap();
+    kept.another(None).await;
+    assert_eq!(kept.control.tokens().len(), 1);
+    assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,6 +79,11 @@ impl<'a> Attempts<'a> {
         match result.unwrap_or_else(|_| Err(IssueError::timed_out(limit))) {
             Ok(issued) => {
                 self.proven = true;
+                if issued.expiry_assumed {
+                    tracing::warn!(
+                        "the provider didn't tell when the token expires: it is taken to live as long as promised"
+                    );
+                }
                 if login {
                     self.logins.pop();
                 }

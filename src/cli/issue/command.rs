@@ -66,8 +66,9 @@ impl<'a> AfterRenewal<'a> {
     /// while none runs.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let Some(child) = &mut self.running else { return std::future::pending().await };
-        let status = child.wait().await?;
+        let status = child.wait().await;
         self.running = None;
+        let status = status?;
         match self.again.take() {
             Some(expires_at) => self.start(expires_at)?,
             None if status.success() => self.store.clear_pending()?,

@@ -27,16 +27,15 @@ pub(super) struct Keeper<'a> {
     token: Option<Material>,
     /// The token isn't in the files yet.
     unsaved: bool,
-    write_failures: u32,
+    /// The last attempt failed: no other before this.
+    attempt_at: Option<Timestamp>,
     failures: u32,
+    /// The last write failed: no other before this.
+    write_at: Option<Timestamp>,
+    write_failures: u32,
 }
 
-/// What is to be done next, and when.
-struct Next {
-    at: Timestamp,
-    step: Step,
-}
-
+/// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Issue,
@@ -52,7 +51,18 @@ impl<'a> Keeper<'a> {
         command: AfterRenewal<'a>,
         held: Option<Material>,
     ) -> Self {
-        Self { order, store, attempts, command, token: held, unsaved: false, write_failures: 0, failures: 0 }
+        Self {
+            order,
+            store,
+            attempts,
+            command,
+            token: held,
+            unsaved: false,
+            attempt_at: None,
+            failures: 0,
+            write_at: None,
+            write_failures: 0,
+        }
     }
 
     /// Until SIGTERM or SIGINT. Ends before only if nothing was ever issued and the provider object can't be used.
@@ -60,29 +70,20 @@ impl<'a> Keeper<'a> {
     pub(super) async fn run(mut self, renew: bool) -> Result<(), Stop> {
         let stopped = signal::stopped();
         tokio::pin!(stopped);
-        let now = clock::now().wall;
-        let mut next = self.after_write();
-        if renew {
-            next = Next { at: now, step: Step::Issue };
-        }
-        if let Some(expires_at) = self.token.as_ref().map(|held| held.expires_at).filter(|_| now < next.at) {
-            tracing::info!(expires_at = %wire_time::text(expires_at), renew_at = %wire_time::text(next.at),
-                "the files hold a token that still serves");
-            if self.command.is_pending() {
-                self.start_command(expires_at);
-            }
-        }
+        self.attempt_at = renew.then(|| clock::now().wall);
+        self.take_over();
         loop {
             let now = clock::now().wall;
-            if next.at <= now {
+            let (at, step) = self.next(now);
+            if at <= now {
                 // a call that has begun is brought to its end: the token isn't to be lost
-                next = match next.step {
+                match step {
                     Step::Issue => self.issue().await?,
                     Step::Write => self.write(),
-                };
+                }
                 continue;
             }
-            let piece = (next.at - now).min(PIECE).to_std().unwrap_or_default().max(Duration::from_millis(1));
+            let piece = (at - now).min(PIECE).to_std().unwrap_or_default().max(Duration::from_millis(1));
             tokio::select! {
                 _ = &mut stopped => break,
                 status = self.command.ended() => match status {
@@ -93,7 +94,7 @@ impl<'a> Keeper<'a> {
                 () = tokio::time::sleep(piece) => {
                     // another credential is tried at once
                     if self.failures > 0 && self.attempts.read_credentials().await.unwrap_or(false) {
-                        next = Next { at: clock::now().wall, step: Step::Issue };
+                        self.attempt_at = Some(clock::now().wall);
                     }
                 }
             }
@@ -105,50 +106,75 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    async fn issue(&mut self) -> Result<Next, Stop> {
-        match self.attempts.make().await {
-            Outcome::Issued(issued) => Ok(self.issued(issued)),
-            Outcome::Refused(refusal) if self.token.is_none() && self.failures == 0 => {
-                Err(Stop::Refused(refusal.message))
-            }
-            Outcome::Refused(refusal) => {
-                let next = self.failed(Class::Configuration, None);
-                tracing::warn!(reason = %refusal.reason, message = refusal.message, next_attempt_at = %next.at, "not issued");
-                Ok(next)
-            }
-            Outcome::Failed(error) => {
-                let next = self.failed(error.class, error.retry_after);
-                tracing::warn!(class = ?error.class, message = describe(&error), attempts = self.failures,
-                    next_attempt_at = %next.at, "the issue failed");
-                Ok(next)
-            }
-            Outcome::LoginsUsedUp(at) => {
-                tracing::warn!(next_attempt_at = %at, "no login is made: failed ones lock the user");
-                Ok(Next { at, step: Step::Issue })
+    /// Says that the token of an earlier run still serves, and runs the command that this one may have left undone.
+    fn take_over(&mut self) {
+        let now = clock::now().wall;
+        let (Some(token), (at, _)) = (&self.token, self.next(now)) else { return };
+        let expires_at = token.expires_at;
+        if now < at {
+            tracing::info!(expires_at = %wire_time::text(expires_at), renew_at = %wire_time::text(at),
+                "the files hold a token that still serves");
+            if self.command.is_pending() {
+                self.start_command(expires_at);
             }
         }
     }
 
-    fn failed(&mut self, class: Class, retry_after: Option<Duration>) -> Next {
+    /// What is to be done next, and when.
+    fn next(&self, now: Timestamp) -> (Timestamp, Step) {
+        let issue = self.attempt_at.or_else(|| self.due()).unwrap_or(now);
+        let previous = self.token.as_ref().and_then(|token| token.previous.as_ref());
+        let write = self.write_at.or_else(|| previous.map(|previous| previous.expires_at - PREVIOUS_MARGIN));
+        match write.filter(|write| *write < issue) {
+            Some(write) => (write, Step::Write),
+            None => (issue, Step::Issue),
+        }
+    }
+
+    async fn issue(&mut self) -> Result<(), Stop> {
+        match self.attempts.make().await {
+            Outcome::Issued(issued) => self.issued(issued),
+            Outcome::Refused(refusal) if self.token.is_none() && self.failures == 0 => {
+                return Err(Stop::Refused(refusal.message));
+            }
+            Outcome::Refused(refusal) => {
+                let next = self.failed(Class::Configuration, None);
+                tracing::warn!(reason = %refusal.reason, message = refusal.message, next_attempt_at = %next, "not issued");
+            }
+            Outcome::Failed(error) => {
+                let next = self.failed(error.class, error.retry_after);
+                tracing::warn!(class = ?error.class, message = describe(&error), attempts = self.failures,
+                    next_attempt_at = %next, "the issue failed");
+            }
+            Outcome::LoginsUsedUp(next) => {
+                self.attempt_at = Some(next);
+                tracing::warn!(next_attempt_at = %next, "no login is made: failed ones lock the user");
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, class: Class, retry_after: Option<Duration>) -> Timestamp {
         self.failures += 1;
         let expires_at = self.token.as_ref().map(|token| token.expires_at);
         let now = clock::now().wall;
-        let at = backoff::next_attempt(class, self.failures, retry_after, expires_at, now, self.order.uid.0);
-        Next { at, step: Step::Issue }
+        let next = backoff::next_attempt(class, self.failures, retry_after, expires_at, now, self.order.uid.0);
+        self.attempt_at = Some(next);
+        next
     }
 
-    fn issued(&mut self, issued: Issued) -> Next {
-        self.failures = 0;
+    fn issued(&mut self, issued: Issued) {
+        (self.failures, self.attempt_at) = (0, None);
         let before = self.token.take();
         self.token = Some(self.order.record(issued, before));
         self.unsaved = true;
-        self.write()
+        self.write();
     }
 
     /// Writes the token at hand. What can't be written is tried again, not issued again.
-    fn write(&mut self) -> Next {
+    fn write(&mut self) {
         let now = clock::now().wall;
-        let Some(material) = &mut self.token else { return Next { at: now, step: Step::Issue } };
+        let Some(material) = &mut self.token else { return };
         material.previous = material.previous.take().filter(|previous| now + PREVIOUS_MARGIN < previous.expires_at);
         let expires_at = material.expires_at;
         let written = shape(self.order.subject(), material).map_err(|error| error.to_string()).and_then(|shape| {
@@ -157,32 +183,22 @@ impl<'a> Keeper<'a> {
         });
         if let Err(error) = written {
             self.write_failures += 1;
-            let next = Next { at: backoff::next_write(self.write_failures, now), step: Step::Write };
-            tracing::warn!(error, next_attempt_at = %next.at, "the token isn't stored");
-            return self.due().filter(|due| *due < next.at).map_or(next, |at| Next { at, step: Step::Issue });
+            let next = backoff::next_write(self.write_failures, now);
+            self.write_at = Some(next);
+            tracing::warn!(error, next_attempt_at = %next, "the token isn't stored");
+            return;
         }
-        self.write_failures = 0;
-        let next = self.after_write();
+        (self.write_failures, self.write_at) = (0, None);
         if std::mem::take(&mut self.unsaved) {
-            tracing::info!(expires_at = %wire_time::text(expires_at), renew_at = ?self.due().map(wire_time::text), "issued");
+            let renew_at = self.due().map(wire_time::text);
+            tracing::info!(expires_at = %wire_time::text(expires_at), renew_at, "issued");
             self.start_command(expires_at);
         }
-        next
     }
 
     fn start_command(&mut self, expires_at: Timestamp) {
         if let Err(error) = self.command.start(expires_at) {
             tracing::warn!(%error, "--exec can't be started");
-        }
-    }
-
-    /// The renewal, or before it the end of the previous token.
-    fn after_write(&self) -> Next {
-        let due = self.due().unwrap_or_else(|| clock::now().wall);
-        let previous = self.token.as_ref().and_then(|token| token.previous.as_ref());
-        match previous.map(|previous| previous.expires_at - PREVIOUS_MARGIN).filter(|ends| *ends < due) {
-            Some(at) => Next { at, step: Step::Write },
-            None => Next { at: due, step: Step::Issue },
         }
     }
 
