@@ -19,6 +19,26 @@ fn the_prometheus_operators_types_take_each_monitor_and_rule() {
     assert!(run(&tool("monitoring").unwrap(), &[], wrong).unwrap_err().to_string().contains("podMetricsEndpoint"));
 }
 
+/// As the chart renders them: Grafana's sidecar reads them from there.
+#[test]
+fn grafanas_own_types_take_each_dashboard() {
+    let rendered = template("vto", "video", "dashboard: {enabled: true}", &[]).unwrap();
+    let documents = serde_yaml_ng::Deserializer::from_str(&rendered);
+    let objects = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());
+    let dashboards: Vec<_> = objects
+        .filter(|object| object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-dashboards")))
+        .flat_map(|object| object["data"].as_object().unwrap().clone())
+        .collect();
+    assert_eq!(dashboards.len(), 1, "{:?}", dashboards.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let text = dashboards[0].1.as_str().unwrap();
+    let taken = run(&tool("grafana").unwrap(), &[], text).unwrap();
+    assert!(taken.trim().parse::<u32>().unwrap() > 20, "{taken}");
+    for (right, wrong) in [("\"fieldConfig\"", "\"fieldConfg\""), ("\"graphMode\": \"none\"", "\"graphMode\": 5")] {
+        let refusal = run(&tool("grafana").unwrap(), &[], &text.replacen(right, wrong, 1)).unwrap_err();
+        assert!(refusal.to_string().contains("panels[1]"), "{refusal}");
+    }
+}
+
 /// The names in an expression that are ours.
 fn ours(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
