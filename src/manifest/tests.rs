@@ -101,11 +101,8 @@ fn what_is_no_object_is_a_fault_with_its_place() {
 
 #[test]
 fn aliases_of_aliases_end() {
-    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for n in 1..12 {
-        let before = format!("*a{}", n - 1);
-        text += &format!("a{n}: &a{n} [{}]\n", [before.as_str(); 10].join(", "));
-    }
+    let line = |n: usize| format!("a{n}: &a{n} [{}]\n", [format!("*a{}", n - 1).as_str(); 10].join(", "));
+    let text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned() + &(1..12).map(line).collect::<Vec<_>>().concat();
     assert!(manifest(&text).faults[0].message.contains("too many values"));
 }
 
