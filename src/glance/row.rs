@@ -205,9 +205,9 @@ mod tests {
         json!({"type": type_, "status": if holds { "True" } else { "False" }, "reason": reason})
     }
 
-    fn life(issued: i64, expires: i64, conditions: &[Value], more: &Value) -> Value {
+    fn life(issued: i64, expires: i64, conditions: Vec<Value>, more: &Value) -> Value {
         let mut status = json!({"issuedAt": wire_time::text(at(issued)), "expiresAt": wire_time::text(at(expires)),
-            "conditions": conditions});
+            "conditions": Value::from(conditions)});
         status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         status
     }
@@ -233,12 +233,12 @@ mod tests {
                 State::Pending,
                 "WaitingForBudget",
             ),
-            ("live", false, life(0, 100, &[ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
-            ("live, suspended", true, life(0, 100, &[ready.clone()], &nothing), 50, State::Ready, "Suspended"),
+            ("live", false, life(0, 100, vec![ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
+            ("live, suspended", true, life(0, 100, vec![ready.clone()], &nothing), 50, State::Ready, "Suspended"),
             (
                 "expired while suspended",
                 true,
-                life(0, 100, &[expired.clone()], &nothing),
+                life(0, 100, vec![expired.clone()], &nothing),
                 150,
                 State::Expired,
                 "Suspended",
@@ -246,7 +246,7 @@ mod tests {
             (
                 "its turn is near",
                 false,
-                life(0, 100, &[ready.clone(), issuing("WaitingForBudget")], &nothing),
+                life(0, 100, vec![ready.clone(), issuing("WaitingForBudget")], &nothing),
                 50,
                 State::Ready,
                 "WaitingForBudget",
@@ -254,7 +254,7 @@ mod tests {
             (
                 "failing",
                 false,
-                life(0, 100, &[ready.clone(), issuing("Timeout")], &failure),
+                life(0, 100, vec![ready.clone(), issuing("Timeout")], &failure),
                 99,
                 State::Failing,
                 "Timeout",
@@ -262,7 +262,7 @@ mod tests {
             (
                 "tried again now",
                 false,
-                life(0, 100, &[ready.clone(), issuing("Issuing")], &failure),
+                life(0, 100, vec![ready.clone(), issuing("Issuing")], &failure),
                 99,
                 State::Failing,
                 "Timeout",
@@ -270,7 +270,7 @@ mod tests {
             (
                 "the account waits",
                 false,
-                life(0, 100, &[ready.clone(), issuing("CredentialRejected")], &nothing),
+                life(0, 100, vec![ready.clone(), issuing("CredentialRejected")], &nothing),
                 99,
                 State::Failing,
                 "CredentialRejected",
@@ -278,7 +278,7 @@ mod tests {
             (
                 "failed until its end",
                 false,
-                life(0, 100, &[expired.clone(), issuing("Timeout")], &failure),
+                life(0, 100, vec![expired.clone(), issuing("Timeout")], &failure),
                 100,
                 State::Expired,
                 "Timeout",
@@ -286,7 +286,7 @@ mod tests {
             (
                 "stalled",
                 false,
-                life(0, 100, &[ready.clone(), stalled.clone()], &failure),
+                life(0, 100, vec![ready.clone(), stalled.clone()], &failure),
                 99,
                 State::Stalled,
                 "CredentialsMissing",
@@ -294,16 +294,16 @@ mod tests {
             (
                 "stalled until its end",
                 false,
-                life(0, 100, &[expired.clone(), stalled], &nothing),
+                life(0, 100, vec![expired.clone(), stalled], &nothing),
                 101,
                 State::Expired,
                 "CredentialsMissing",
             ),
-            ("expired, untold", false, life(0, 100, &[ready], &nothing), 100, State::Expired, "TokenIssued"),
+            ("expired, untold", false, life(0, 100, vec![ready], &nothing), 100, State::Expired, "TokenIssued"),
             (
                 "lost",
                 false,
-                life(0, 100, &[condition("Ready", false, "TokenLost"), issuing("Issuing")], &nothing),
+                life(0, 100, vec![condition("Ready", false, "TokenLost"), issuing("Issuing")], &nothing),
                 50,
                 State::Pending,
                 "Issuing",
@@ -333,7 +333,7 @@ mod tests {
             (100, 100, 50, 0.0),
             (200, 100, 50, 0.0),
         ] {
-            let row = token(false, &life(issued, expires, &[], &json!({})));
+            let row = token(false, &life(issued, expires, vec![], &json!({})));
             let found = row.life_left(at(now)).unwrap();
             assert!((found - left).abs() < 1e-9, "{issued} to {expires} at {now}: {found}");
         }
@@ -370,8 +370,12 @@ mod tests {
 
     #[test]
     fn a_row_is_written_as_a_script_reads_it() {
-        let status =
-            life(0, 3600, &[condition("Ready", true, "TokenIssued")], &json!({"renewAt": wire_time::text(at(2400))}));
+        let status = life(
+            0,
+            3600,
+            vec![condition("Ready", true, "TokenIssued")],
+            &json!({"renewAt": wire_time::text(at(2400))}),
+        );
         let row = token(false, &status);
         let expected = json!({"namespace": "cinema", "name": "lobby", "state": "Ready", "reason": "TokenIssued",
             "suspended": false, "provider": "TokenProvider/p", "secretName": "lobby", "issuedAt": "2026-09-21T14:13:20Z",
