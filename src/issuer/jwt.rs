@@ -1,6 +1,6 @@
 //! When a token expires: what its payload says, or else what the operation promises.
 //!
-//! Only the payload is read. The signature is not ours to check, and the header's `alg` none of our business: a token
+//! Only the payload decides. The signature is not ours to check, and the header's `alg` none of our business: a token
 //! is good when its provider honours it.
 
 use super::{Class, IssueError};
@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// The longest payload that is read, in base64 characters. Tokens of the five APIs have about 1,000.
@@ -27,15 +27,29 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIE
 /// When `token` expires by its own account (`exp`, RFC 7519 §4.1.4); nothing where it can't be read: an opaque or
 /// encrypted token, no `exp`, or one that is no date.
 pub fn exp(token: &str) -> Option<Timestamp> {
-    let mut parts = token.trim().split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || payload.len() > MAX_PAYLOAD {
-        return None;
+    date(part(token, 1)?.get("exp")?)
+}
+
+/// What `token` says of itself: its header and its claims. Nothing of an opaque or encrypted one, and never the signature.
+pub fn claims(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
+    match (part(token, 0)?, part(token, 1)?) {
+        (Value::Object(header), Value::Object(claims)) => Some((header, claims)),
+        _ => None,
     }
-    let payload = BASE64URL.decode(payload.trim_end_matches('=')).ok()?;
-    let payload: Value = serde_json::from_slice(&payload).ok()?;
-    let seconds = numeric_date(payload.get("exp")?)?;
+}
+
+/// A claim that is a time (`exp`, `nbf`, `iat`), between the epoch and the year 9999.
+pub fn date(claim: &Value) -> Option<Timestamp> {
+    let seconds = numeric_date(claim)?;
     (0..=END_OF_TIME).contains(&seconds).then(|| DateTime::from_timestamp(seconds, 0))?
+}
+
+/// One of the three parts as JSON.
+fn part(token: &str, n: usize) -> Option<Value> {
+    let parts: Vec<&str> = token.trim().split('.').collect();
+    let [header, payload, _] = parts.try_into().ok()?;
+    let part = [header, payload].get(n).copied().filter(|part| part.len() <= MAX_PAYLOAD)?;
+    serde_json::from_slice(&BASE64URL.decode(part.trim_end_matches('=')).ok()?).ok()
 }
 
 /// A number, whole or not, or a string that spells one; rounded down.
@@ -154,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn header_and_claims_are_read_and_an_opaque_token_has_none() {
+        let token = format!("{}.{}.c2ln", BASE64URL.encode(r#"{"alg":"RS256"}"#), BASE64URL.encode(r#"{"exp":9000}"#));
+        let (header, claims) = claims(&token).unwrap();
+        assert_eq!((&header["alg"], date(&claims["exp"])), (&Value::from("RS256"), Some(at(9000))));
+        for token in ["opaque", "a.b.c", &jwt("[]"), &format!("{token}.d.e")] {
+            assert_eq!(super::claims(token), None, "{token}");
+        }
+    }
+
+    #[test]
     fn p13_an_unreadable_expiry_is_the_promised_one() {
         assert_eq!(expiry("opaque", None, at(1000), HOUR, at(1001)).unwrap(), (at(4600), true));
         assert_eq!(expiry(&jwt(r#"{"exp":9000}"#), None, at(1000), HOUR, at(1001)).unwrap(), (at(9000), false));
@@ -199,7 +223,9 @@ mod tests {
 
         #[test]
         fn any_payload_is_read_without_a_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            exp(&format!("h.{}.s", BASE64URL.encode(payload)));
+            let payload = BASE64URL.encode(payload);
+            exp(&format!("h.{payload}.s"));
+            claims(&format!("{payload}.{payload}.s"));
         }
 
         #[test]
