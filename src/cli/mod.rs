@@ -7,6 +7,8 @@
 //! | `issue` | a token without a cluster: once, or kept fresh in files |
 //! | `signal` | what ends a process |
 //! | `verify` | whether an installed operator is well, asked from outside |
+//! | `kubectl` | `kubectl videotoken`, also under a name of its own |
+//! | `man` | manual pages |
 //!
 //! May not enter: decisions. A command reads its arguments, asks the other rooms and prints.
 
@@ -14,6 +16,8 @@
 
 pub mod check;
 pub mod issue;
+pub mod kubectl;
+pub mod man;
 mod operate;
 mod signal;
 pub mod verify;
@@ -24,6 +28,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What ends a command early; its text is for whoever ran it.
@@ -42,6 +47,12 @@ pub enum Command {
     Check(check::Options),
     /// Issue a token without a cluster.
     Issue(Box<issue::Options>),
+    /// Show how tokens are, and do something about it.
+    Kubectl(Box<kubectl::Options>),
+    /// Tell kubectl what these words may be completed to.
+    Complete(Vec<OsString>),
+    /// Print or write manual pages.
+    Man(man::Options),
 }
 
 #[derive(Debug, Parser)]
@@ -65,20 +76,35 @@ enum Subcommands {
     Check(check::Options),
     /// Issue a token without a cluster, from the same YAML; or keep it fresh in files
     Issue(Box<issue::Options>),
+    /// How tokens are, and what to do about it: kubectl videotoken, without a link
+    Kubectl(Box<kubectl::Options>),
+    /// Print manual pages, or write them
+    Man(man::Options),
 }
 
 impl Command {
-    /// Reads `args`, the first of which is the program's name.
+    /// Reads `args`, the first of which is the program's name: under its name for kubectl it is that plugin.
     pub fn from_args<A>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error>
     where
         A: Into<OsString> + Clone,
     {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let name = args.first().and_then(|path| Path::new(path).file_name()?.to_str());
+        match name {
+            Some(kubectl::PROGRAM) => {
+                return Ok(Self::Kubectl(Box::new(kubectl::Program::try_parse_from(args)?.options)));
+            }
+            Some(kubectl::COMPLETER) => return Ok(Self::Complete(args[1..].to_vec())),
+            _ => {}
+        }
         let cli = Cli::try_parse_from(args)?;
         let mut config = match cli.command {
             Some(Subcommands::Crds) => return Ok(Self::Crds),
             Some(Subcommands::Verify(options)) => return Ok(Self::Verify(options)),
             Some(Subcommands::Check(options)) => return Ok(Self::Check(options)),
             Some(Subcommands::Issue(options)) => return Ok(Self::Issue(options)),
+            Some(Subcommands::Kubectl(options)) => return Ok(Self::Kubectl(options)),
+            Some(Subcommands::Man(options)) => return Ok(Self::Man(options)),
             Some(Subcommands::Run(config)) => config,
             None => Box::new(cli.config),
         };
@@ -95,6 +121,9 @@ pub fn main() -> ExitCode {
         Command::Verify(options) => verify::run(&options),
         Command::Check(options) => return check::run(&options),
         Command::Issue(options) => return issue::run(&options),
+        Command::Kubectl(options) => return kubectl::run(&options),
+        Command::Complete(words) => return kubectl::complete(&words),
+        Command::Man(options) => man::run(&options),
         Command::Run(config) => operate::run(&config),
     };
     result.map_or_else(
@@ -138,7 +167,22 @@ mod tests {
         let url = "http://operator.svc:8080/readyz";
         let verify = verify::Options { readyz: Some(url.parse().unwrap()), within: Duration::from_mins(1) };
         assert_eq!(parse(&["verify", "--readyz", url]).unwrap(), Command::Verify(verify));
+        assert!(matches!(parse(&["kubectl", "status", "-A"]).unwrap(), Command::Kubectl(_)));
+        assert!(matches!(parse(&["man"]).unwrap(), Command::Man(_)));
         assert!(parse(&["crds", "--lease-name=other"]).is_err());
         assert!(parse(&["--lease-name=other", "crds"]).is_err());
+    }
+
+    #[test]
+    fn under_its_name_for_kubectl_it_is_the_plugin() {
+        kubectl::Program::command().debug_assert();
+        let plugin = Command::from_args(["/usr/bin/kubectl-videotoken", "renew", "--all", "-n", "cinema"]).unwrap();
+        assert_eq!(plugin, parse(&["kubectl", "renew", "--all", "-n", "cinema"]).unwrap());
+        let words = Command::from_args(["kubectl_complete-videotoken", "status", ""]).unwrap();
+        assert_eq!(words, Command::Complete(vec!["status".into(), "".into()]));
+        for args in [&["renew"][..], &["renew", "a", "--all"], &["status", "-A", "-n", "a"], &["describe"], &[]] {
+            let args = std::iter::once("kubectl-videotoken").chain(args.iter().copied());
+            assert!(Command::from_args(args.clone()).is_err(), "{:?}", args.collect::<Vec<_>>());
+        }
     }
 }

@@ -97,7 +97,8 @@ async fn look(client: &Client, readyz: Option<&Url>) -> Result<(), Unwell> {
     ask(url).await.map_err(|said| Unwell::NotReady { url: url.clone(), said })
 }
 
-fn missing(served: &APIResourceList) -> Vec<&'static str> {
+/// What of the kinds isn't served.
+pub(super) fn missing(served: &APIResourceList) -> Vec<&'static str> {
     let is_served = |name: &&&str| served.resources.iter().any(|resource| resource.name == **name);
     SERVED.iter().filter(|name| !is_served(name)).copied().collect()
 }

@@ -1,0 +1,41 @@
+//! `video-token-operator man`: manual pages, made from what `--help` says.
+
+use super::kubectl::Program;
+use super::{Cli, Failure, print};
+use clap::{Args, CommandFactory as _, ValueEnum};
+use std::path::PathBuf;
+
+/// Which pages, and where to.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Of which program
+    #[arg(value_enum, default_value_t = Page::VideoTokenOperator)]
+    page: Page,
+
+    /// Write the pages of both programs, one for each command, into this directory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    VideoTokenOperator,
+    KubectlVideotoken,
+}
+
+/// Prints one page, or writes all.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(dir) = &options.dir {
+        std::fs::create_dir_all(dir)?;
+        clap_mangen::generate_to(Cli::command(), dir)?;
+        clap_mangen::generate_to(Program::command(), dir)?;
+        return Ok(());
+    }
+    let command = match options.page {
+        Page::VideoTokenOperator => Cli::command(),
+        Page::KubectlVideotoken => Program::command(),
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    print(&String::from_utf8_lossy(&page))
+}
