@@ -7,6 +7,7 @@
 //! | [`operator`], [`scrape`] | the operator as a process; its metrics |
 //! | [`observer`] | watches every Secret for tokens that have expired |
 //! | [`wait`], [`yaml`] | conditions with a deadline; manifests |
+//! | [`terminal`] | a pseudo-terminal, and what it shows |
 //! | [`process`], [`kubeconfig`] | children that die with the test; who one is to an API server |
 //!
 //! Nothing here knows the operator's code: it is seen from outside, as a user sees it.
@@ -18,6 +19,7 @@ pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod scrape;
+pub mod terminal;
 pub mod wait;
 pub mod yaml;
 

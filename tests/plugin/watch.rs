@@ -1,0 +1,74 @@
+//! `status --watch`: what changes is seen as it changes, by a watch.
+
+use crate::stage::{OPERATOR, Stage};
+use serde_json::json;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use testkit::scene::SOON;
+use testkit::stand::{Matcher, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_is_seen_live_on_a_terminal_that_is_left_as_it_was() {
+    let stage = Stage::set("live").await;
+    let _operator = stage.operator().await.unwrap();
+    let before = stage.ready_token("lobby", &json!({"lifetime": "1h"})).await.unwrap();
+    let mut terminal = stage.terminal(&["status", "--watch", "-o", "table"], 80, &[]);
+    let shows = async |what: &str, wished: &dyn Fn(&str) -> bool| {
+        eventually(SOON, what, async || {
+            let text = terminal.text();
+            if wished(&text) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    shows("the token", &|text| text.contains("lobby") && text.contains("1 token: 1 ready")).await;
+    stage.ready_token("entrance", &json!({"lifetime": "4h"})).await.unwrap();
+    shows("a second token", &|text| text.contains("entrance") && text.contains("2 tokens: 2 ready")).await;
+    stage.patch("lobby", &json!({"spec": {"lifetime": "9h"}})).await.unwrap();
+    shows("its renewal", &|text| text.lines().any(|line| line.starts_with("lobby") && line.contains("8h59m"))).await;
+    stage.delete_token("entrance").await.unwrap();
+    shows("a deletion", &|text| !text.contains("entrance") && text.contains("1 token: 1 ready")).await;
+    let after = stage.until("lobby", "Ready", "True", "").await.unwrap();
+    assert_ne!(before["status"]["expiresAt"], after["status"]["expiresAt"]);
+    assert_eq!(terminal.wrapped(), None, "{}", terminal.text());
+    assert!(!terminal.is_restored(), "a live table has a screen of its own");
+    terminal.interrupt().unwrap();
+    let status = terminal.end(SOON).await.unwrap();
+    assert!(status.success(), "{status}");
+    assert!(terminal.is_restored(), "{:?}", terminal.raw());
+    assert!(terminal.text().contains("lobby"), "what was seen last stays:\n{}", terminal.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_pipe_each_change_is_a_line_and_nothing_is_polled() {
+    let mut stage = Stage::set("piped").await;
+    let _operator = stage.operator().await.unwrap();
+    stage.ready_token("lobby", &json!({"lifetime": "1h"})).await.unwrap();
+    // through a proxy that counts
+    let proxy = testkit::stand::ApiProxy::start(stage.plane.admin()).unwrap();
+    let login = stage.plane.admin().through(proxy.url());
+    stage.log_in(&login);
+    let kubeconfig = stage.program("login.kubeconfig");
+    let mut child = Command::new(OPERATOR)
+        .args(["kubectl", "status", "-w", "-n", &stage.namespace, "--kubeconfig", &kubeconfig.to_string_lossy()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (line, lines) = std::sync::mpsc::channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).for_each(|text| line.send(text).unwrap_or_default());
+    });
+    let next = || lines.recv_timeout(SOON).unwrap();
+    assert!(next().starts_with("NAME "));
+    assert!(next().starts_with("lobby"));
+    let lists = proxy.count(&Matcher::any().verb("list").resource("videoaccesstokens"));
+    stage.patch("lobby", &json!({"spec": {"lifetime": "9h"}})).await.unwrap();
+    let renewed = next();
+    assert!(renewed.starts_with("lobby") && renewed.contains("8h59m"), "{renewed}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(proxy.count(&Matcher::any().verb("list").resource("videoaccesstokens")), lists);
+    assert!(lines.try_recv().is_err(), "what doesn't change isn't told again");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
