@@ -49,7 +49,7 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
     // here it runs as a process
     has(&report, "Operator", "warning", "no Deployment with the label");
     has(&report, "Your rights", "ok", "every command");
-    has(&report, "Its rights", "ok", "may all that the operator does");
+    has(&report, "Its rights", "ok", "may do all that the operator needs to");
     has(&report, "Providers", "ok", &format!("TokenProvider {}/indexer: ready", stage.namespace));
     has(&report, "Credentials", "ok", "azure-login is there and labelled");
     assert_eq!(of(&report, "Network").iter().filter(|(verdict, ..)| *verdict == "ok").count(), 2, "{report:#}");

@@ -166,7 +166,7 @@ fn failed(page: &mut Page, failure: &LastFailure, attempts: i64, now: Timestamp)
     told("Reason", Some(format!("{} ({}), {attempts} in a row", failure.reason, failure.class)));
     told("Message", Some(failure.message.clone()));
     told("Request id", failure.request_id.clone());
-    told("Next attempt", failure.next_attempt_at.map(|at| time(at, now)));
+    told("Next try", failure.next_attempt_at.map(|at| time(at, now)));
 }
 
 fn conditions(page: &mut Page, title: &str, conditions: &[Condition], now: Timestamp) {

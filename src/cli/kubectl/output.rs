@@ -7,9 +7,7 @@ use std::io::Write as _;
 /// A format for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Script {
-    /// JSON.
     Json,
-    /// YAML.
     Yaml,
 }
 

@@ -115,7 +115,7 @@ mod tests {
         for (limit, expected) in [
             (None, "lobby-camera-entrance  Ready  TokenIssued  ClusterTokenProvider/contoso"),
             (Some(90), "lobby-camera-entrance  Ready  TokenIssued  ClusterTokenProvider/contoso"),
-            (Some(60), "lobby-camera-ent~  Ready  TokenIssued  ClusterTokenProvide~"),
+            (Some(60), "lobby-camera-entr~  Ready  TokenIssued  ClusterTokenProvide~"),
             (Some(40), "lobby-cam~  Ready  TokenIs~  ClusterTok~"),
             (Some(30), "lobby-camer~  Ready  TokenIss~"),
             (Some(15), "lobby-c~  Ready"),

@@ -169,7 +169,7 @@ pub(super) async fn of_operator(session: &Session, operator: &Operator, report: 
     }
     let account = format!("ServiceAccount {namespace}/{service_account}");
     if lacking.is_empty() {
-        return report.ok(ITS, format!("{account} may all that the operator does, {count} checks"));
+        return report.ok(ITS, format!("{account} may do all that the operator needs to, {count} checks"));
     }
     let lacking = lacking.into_iter().map(|(resource, verbs)| format!("{} {resource}", verbs.join(", ")));
     let way_out = "upgrade the chart with rbac.create, or `kubectl apply -f deploy/rbac.yaml`";
