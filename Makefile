@@ -9,12 +9,14 @@ ARGS ?=
 # Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
 K8S ?=
 export K8S
+# Where `make plugin` puts the plugin.
+BIN ?= $(HOME)/.local/bin
 
 # cargo shares out its own jobs; neither it nor a build script may read ours.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz crds chart manifests tools image image-check e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak fuzz crds chart manifests plugin tools image image-check e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -69,6 +71,13 @@ chart: needs-control-plane needs-rust tools ## write anew what is made from the 
 	@git status --short charts deploy 2>/dev/null || true
 
 manifests: chart
+
+plugin: needs-rust ## kubectl videotoken, optimised, and its completions for kubectl; into BIN, ~/.local/bin
+	@$(CARGO) build --release -p video-token-operator
+	@mkdir -p "$(BIN)"
+	@install -m 755 "$$($(target_dir))/release/video-token-operator" "$(BIN)/kubectl-videotoken"
+	@ln -sf kubectl-videotoken "$(BIN)/kubectl_complete-videotoken"
+	@case ":$$PATH:" in *":$(BIN):"*) echo 'Installed: kubectl videotoken' ;; *) echo 'Installed; put $(BIN) on PATH, then: kubectl videotoken' ;; esac
 
 image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/
 	@image/build.sh

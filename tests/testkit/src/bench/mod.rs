@@ -5,6 +5,7 @@
 //! | [`stage`], `identity` | control plane, emulators, the provider and the objects; who the operator is to Entra |
 //! | `raw` | the limit: the two writes of a token by a bare client |
 //! | `phases`, `memory`, `latency` | what is measured of the operator, in the order of [`run`] |
+//! | `status` | what `kubectl videotoken status -A` takes beside the raw list |
 //! | `arrivals` | sees the tokens that the objects' status reports |
 //! | `counts`, `cpu` | requests, by the operator's count and by the API server's; what a process burnt |
 //! | [`report`] | the figures as a table and as JSON |
@@ -23,6 +24,7 @@ mod phases;
 mod raw;
 pub mod report;
 pub mod stage;
+mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -52,7 +54,7 @@ pub struct Options {
     #[arg(long, default_value_t = 50)]
     pub latency_objects: usize,
 
-    /// Measure the raw limit alone
+    /// Measure only what needs no running operator: the raw limit, and the plugin's table of all tokens
     #[arg(long)]
     pub only_raw: bool,
 
@@ -67,6 +69,10 @@ pub struct Options {
     /// Leave out the latency of single objects
     #[arg(long)]
     pub skip_latency: bool,
+
+    /// Leave out the plugin's table of all tokens
+    #[arg(long)]
+    pub skip_status: bool,
 
     /// The operator's program [default: the one beside this program]
     #[arg(long, env = "VTO_OPERATOR")]
@@ -90,6 +96,10 @@ pub async fn run(options: &Options) -> Result<Figures> {
     }
     raw::warm_up(&stage).await?;
     let before = raw::round(&stage, &mut figures, "before").await?;
+    if !options.skip_status {
+        status::measure(&stage, &mut figures).await?;
+    }
+    stage.clear(&stage.raw_namespace).await?;
     if options.only_raw {
         figures.raw_tokens_per_s = Some(before);
         return Ok(figures);
@@ -99,6 +109,7 @@ pub async fn run(options: &Options) -> Result<Figures> {
     stage.azure.video_indexer.control().set_life(if options.skip_renewal { Life::Promised } else { life.into() });
     let last_issue = phases::first_issuance(&stage, &mut figures).await?;
     let after = raw::round(&stage, &mut figures, "after").await?;
+    stage.clear(&stage.raw_namespace).await?;
     figures.raw_tokens_per_s = Some(f64::midpoint(before, after));
 
     let mut operator = phases::restart(&stage, &mut figures).await?;

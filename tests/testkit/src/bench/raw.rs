@@ -39,7 +39,7 @@ pub(super) async fn warm_up(stage: &Stage) -> Result<()> {
     stage.clear(&stage.raw_namespace).await
 }
 
-/// Fresh objects, their tokens written as fast as it goes, all removed again. Returns tokens a second.
+/// Fresh objects, their tokens written as fast as it goes. They stay. Returns tokens a second.
 pub(super) async fn round(stage: &Stage, figures: &mut Figures, when: &str) -> Result<f64> {
     let n = stage.options.n;
     say(&format!("raw limit, {when} the operator: making {n} objects"));
@@ -50,7 +50,6 @@ pub(super) async fn round(stage: &Stage, figures: &mut Figures, when: &str) -> R
     let cost = Cpu::now()?.per_item(cpu, n);
     say(&format!("raw limit, {when} the operator: {rate:.1} tokens/s"));
     figures.note(format!("raw limit, {when} the operator: {rate:.1} tokens/s; CPU a token: {cost}"));
-    stage.clear(&stage.raw_namespace).await?;
     Ok(rate)
 }
 

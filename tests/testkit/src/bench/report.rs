@@ -38,6 +38,10 @@ pub struct Figures {
     pub apply_to_secret_ms_p50: Option<f64>,
     /// 99th percentile of the same.
     pub apply_to_secret_ms_p99: Option<f64>,
+    /// All pages of the objects by a bare client, unread.
+    pub raw_list_seconds: Option<f64>,
+    /// `kubectl videotoken status -A`, from its start to its end.
+    pub status_seconds: Option<f64>,
     #[serde(skip)]
     n: usize,
     #[serde(skip)]
@@ -105,6 +109,7 @@ impl Figures {
         let count = |value: Option<u64>| value.map(|value| value.to_string());
         let none = |value: Option<u64>| value.map(|value| value == 0);
         let milliseconds = |value: Option<f64>| value.map(|value| format!("{value:.1} ms"));
+        let beyond = self.status_seconds.zip(self.raw_list_seconds).map(|(status, raw)| status - raw);
         let (idle, each) = (self.idle_rss_bytes, self.rss_bytes_per_token);
         vec![
             row("raw limit, bare client", rate(self.raw_tokens_per_s), "", None),
@@ -125,6 +130,12 @@ impl Figures {
             row("restart: GETs of Secrets", count(self.restart_secret_reads), "0", none(self.restart_secret_reads)),
             row("restart: writes but the Lease's", count(self.restart_writes), "0", none(self.restart_writes)),
             row("restart: until it leads and knows all", self.restart_seconds.map(|s| format!("{s:.2} s")), "", None),
+            row(
+                "status -A beyond the raw list",
+                plain(beyond, 2).map(|s| s + " s"),
+                "1 s or less",
+                beyond.map(|s| s <= 1.0),
+            ),
             row("apply to Secret, median", milliseconds(self.apply_to_secret_ms_p50), "", None),
             row("apply to Secret, 99th percentile", milliseconds(self.apply_to_secret_ms_p99), "", None),
         ]
@@ -154,6 +165,8 @@ mod tests {
             "restart_seconds",
             "apply_to_secret_ms_p50",
             "apply_to_secret_ms_p99",
+            "raw_list_seconds",
+            "status_seconds",
         ];
         expected.sort_unstable();
         let mut names = names;

@@ -41,7 +41,7 @@ pub struct Stage {
     pub(super) arrivals: Arrivals,
     scratch: Scratch,
     http: reqwest::Client,
-    binary: PathBuf,
+    pub(super) binary: PathBuf,
     pub(super) plane: ControlPlane,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Made {
 impl Stage {
     /// Starts all of it but the operator.
     pub async fn set(options: &Options) -> Result<Self> {
-        let binary = if options.only_raw { PathBuf::new() } else { program(options)? };
+        let binary = if options.only_raw && options.skip_status { PathBuf::new() } else { program(options)? };
         say("starting the control plane and the emulators");
         let plane =
             ControlPlane::start(ControlPlaneOptions { controllers: Vec::new(), ..ControlPlaneOptions::default() });
