@@ -53,3 +53,14 @@ async fn kubectl_is_told_commands_flags_and_names() {
     let nowhere = [("KUBECONFIG", "/nowhere")];
     assert_eq!(stage.run_program(&completer, &["describe", ""], &nowhere).well(), ":4\n");
 }
+
+#[test]
+fn check_is_the_same_for_both_programs() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/own-account.yaml");
+    let run = |args: &[&str]| crate::stage::Ran::from(Command::new(OPERATOR).args(args).env_clear().output().unwrap());
+    let [plugin, program] =
+        [&["kubectl", "check"][..], &["check"]].map(|name| run(&[name, &["-f", example]].concat()).well());
+    assert!(plugin.contains("0 findings"), "{plugin}");
+    assert_eq!(plugin, program);
+    assert_eq!(run(&["kubectl", "check", "-f", "/nowhere"]).code, Some(2));
+}

@@ -5,7 +5,7 @@
 //!
 //! | File | What lives there |
 //! |---|---|
-//! | `status`, `renew`, `describe`, `inspect`, `doctor`, `completion` | one for each command |
+//! | `status`, `renew`, `describe`, `inspect`, `doctor`, `completion` | one for each command; `check` is [`super::check`] |
 //! | `session` | from kubeconfig and flags to a client and a namespace |
 //! | `tokens` | the objects, slim: lists page by page |
 //! | `fault` | why a command ends early: what to say, and the exit code |
@@ -26,6 +26,7 @@ mod status;
 mod table;
 mod tokens;
 
+use super::check;
 use clap::{Args, Parser, Subcommand};
 pub(super) use completion::complete;
 use fault::Fault;
@@ -80,6 +81,8 @@ enum Command {
     Inspect(inspect::Options),
     /// Is all well between this cluster, the operator and the providers?
     Doctor(doctor::Options),
+    /// Say what the API server and the operator would refuse of a manifest, with line numbers; no cluster is needed
+    Check(check::Options),
     /// Print a shell's completions of this program
     Completion(completion::Options),
 }
@@ -88,7 +91,12 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 pub(super) async fn run(options: &Options) -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match carry_out(options).await {
+    let done = match &options.command {
+        Command::Check(of) => return check::run(of),
+        Command::Completion(of) => completion::run(of),
+        command => ask(command, options).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fault::Quiet(code)) => ExitCode::from(code),
         Err(fault) => {
@@ -99,18 +107,16 @@ pub(super) async fn run(options: &Options) -> ExitCode {
     }
 }
 
-async fn carry_out(options: &Options) -> Result<(), Fault> {
+/// The commands that ask a cluster.
+async fn ask(command: &Command, options: &Options) -> Result<(), Fault> {
     let paint = Paint::of_stdout(options.color);
-    if let Command::Completion(of) = &options.command {
-        return completion::run(of);
-    }
     let session = Session::open(&options.cluster).await?;
-    match &options.command {
+    match command {
         Command::Status(of) => status::run(&session, of, &paint).await,
         Command::Renew(of) => renew::run(&session, of).await,
         Command::Describe(of) => describe::run(&session, of, &paint).await,
         Command::Inspect(of) => inspect::run(&session, of, &paint).await,
         Command::Doctor(of) => doctor::run(&session, of, &paint).await,
-        Command::Completion(of) => completion::run(of),
+        Command::Check(_) | Command::Completion(_) => Ok(()),
     }
 }
