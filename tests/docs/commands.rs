@@ -7,11 +7,18 @@ use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
 /// What has to be there before a page's blocks. A page with a block of `sh` has its line here.
-const BEFORE: [(&str, &str); 7] = [
+const BEFORE: [(&str, &str); 8] = [
     ("README.md", "kubectl create deployment player --image=player"),
     ("charts/video-token-operator/README.md", ""),
     ("docs/arc.md", ""),
     ("docs/check.md", ""),
+    (
+        "docs/kubectl-videotoken.md",
+        "video-token-operator crds | kubectl apply --server-side -f -
+         kubectl wait --for=condition=Established crd --all
+         kubectl create namespace cinema
+         kubectl apply -f deploy/examples/own-account.yaml",
+    ),
     ("docs/quick-start.md", ""),
     ("docs/status-page.md", ""),
     ("docs/tracing.md", ""),
@@ -33,7 +40,9 @@ impl Cluster {
         };
         link("helm", &tool("helm").unwrap());
         link("kubectl", &plane.binaries().join("kubectl"));
-        link("video-token-operator", Path::new(env!("CARGO_BIN_EXE_video-token-operator")));
+        for name in ["video-token-operator", "kubectl-videotoken"] {
+            link(name, Path::new(env!("CARGO_BIN_EXE_video-token-operator")));
+        }
         Self { plane, programs }
     }
 
