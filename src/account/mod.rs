@@ -6,11 +6,13 @@
 //! | `spec` | a provider object's spec, and whom it admits |
 //! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
 //! | `build` | the issuer of each type |
+//! | `destinations` | where an issuer goes, for whoever looks from outside |
 //!
 //! What a spec refers to is read through [`Source`]: the API server for the operator, files for a command without a
 //! cluster. May not enter: a Kubernetes client, files, calls of a provider.
 
 mod build;
+pub mod destinations;
 mod references;
 mod spec;
 

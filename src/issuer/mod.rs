@@ -11,7 +11,6 @@ pub mod hosts;
 pub mod http;
 pub mod jwt;
 pub mod keyed;
-pub mod reach;
 pub mod redact;
 pub mod video_indexer;
 pub mod video_indexer_classic;

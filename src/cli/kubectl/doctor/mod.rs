@@ -64,7 +64,7 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
         if served {
             let found = providers::look(session, &operator, &mut report).await?;
             if !options.offline {
-                network::look(session, options, &operator, &found, &mut report).await?;
+                network::look(session, &operator, &found, &mut report).await?;
             }
         }
     }

@@ -5,7 +5,6 @@
 
 use super::super::fault::Fault;
 use super::super::session::Session;
-use super::Options;
 use super::operator::Operator;
 use super::providers::Provider;
 use super::report::{Finding, Report, Verdict};
@@ -32,18 +31,17 @@ const SKEW: i64 = 300;
 /// Calls each host once.
 pub(super) async fn look(
     session: &Session,
-    _options: &Options,
     operator: &Operator,
     providers: &[Provider],
     report: &mut Report,
 ) -> Result<(), Fault> {
     let mut calls = BTreeMap::new();
     for provider in providers {
-        let Some(reach) = &provider.reach else { continue };
+        let Some(destinations) = &provider.destinations else { continue };
         let guard = NetworkGuard { allowed: operator.allowed.clone(), ..NetworkGuard::default() };
         let hosts = match provider.namespace {
             None => HostPolicy::Any,
-            Some(_) => HostPolicy::guarded(reach.public_hosts, Arc::new(guard)),
+            Some(_) => HostPolicy::guarded(destinations.public_hosts, Arc::new(guard)),
         };
         let ca_pem = match ca(session, operator, provider).await {
             Ok(ca) => ca,
@@ -52,7 +50,7 @@ pub(super) async fn look(
                 continue;
             }
         };
-        for (_, url) in &reach.urls {
+        for (_, url) in &destinations.urls {
             let options = HttpOptions {
                 ca_pem: ca_pem.clone(),
                 timeout: PATIENCE,

@@ -156,8 +156,7 @@ async fn leader(session: &Session, operator: &Operator, skew: TimeDelta, report:
         return Ok(true);
     };
     let what = format!("Lease {}/{name}", operator.namespace);
-    let nobody = "the operator's Pods say why they don't lead: `kubectl -n video-token-operator logs -l \
-                  app.kubernetes.io/name=video-token-operator`";
+    let nobody = format!("its Pods say why they don't lead: `kubectl -n {} logs -l {LABEL}`", operator.namespace);
     let api: Api<Lease> = Api::namespaced(session.client.clone(), &operator.namespace);
     let lease = match session.ask("get", "leases.coordination.k8s.io", api.get_opt(name)).await {
         Ok(lease) => lease,

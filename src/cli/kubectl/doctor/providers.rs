@@ -4,6 +4,7 @@ use super::super::fault::Fault;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::report::Report;
+use crate::account::destinations::{Destinations, destinations};
 use crate::api::condition::ConditionStatus;
 use crate::api::provider::ProviderSpec;
 use crate::api::provider_status::ProviderStatus;
@@ -11,7 +12,6 @@ use crate::api::{GROUP, VERSION, names, wire_time};
 use crate::clock::{self, Timestamp};
 use crate::glance::reasons;
 use crate::glance::text::when;
-use crate::issuer::reach::{Reach, reach};
 use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
@@ -32,8 +32,8 @@ pub(super) struct Provider {
     pub(super) namespace: Option<String>,
     /// Its spec.
     pub(super) spec: ProviderSpec,
-    /// What its issuer reaches for.
-    pub(super) reach: Option<Reach>,
+    /// Where its issuer goes.
+    pub(super) destinations: Option<Destinations>,
 }
 
 /// Looks at those of the namespace and at those of the cluster.
@@ -86,8 +86,8 @@ fn read(object: &DynamicObject) -> Provider {
         None => format!("ClusterTokenProvider {}", object.name_any()),
     };
     let spec: ProviderSpec = serde_json::from_value(object.data["spec"].clone()).unwrap_or_default();
-    let reach = spec.account().ok().and_then(|account| reach(&account).ok());
-    Provider { shown, namespace, spec, reach }
+    let destinations = spec.account().ok().and_then(|account| destinations(&account).ok());
+    Provider { shown, namespace, spec, destinations }
 }
 
 fn conditions(provider: &Provider, object: &DynamicObject, now: Timestamp, report: &mut Report) -> Result<(), Fault> {
@@ -132,10 +132,10 @@ async fn credentials(
     provider: &Provider,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    let Some(reach) = &provider.reach else { return Ok(()) };
+    let Some(destinations) = &provider.destinations else { return Ok(()) };
     let namespace = provider.namespace.as_ref().unwrap_or(&operator.cluster_resources);
     let api: Api<Secret> = Api::namespaced(session.client.clone(), namespace);
-    for name in &reach.secrets {
+    for name in &destinations.secrets {
         let what = format!("{}: Secret {namespace}/{name}", provider.shown);
         match session.ask("get", "secrets", api.get_metadata_opt(name)).await {
             Ok(None) => {

@@ -1,16 +1,17 @@
-//! What an account's issuer reaches for: which URLs, which Secrets. For whoever looks at an account from outside.
+//! Where an account's issuer goes, and what it takes along: URLs, and the Secrets that hold its credentials. For whoever
+//! looks at an account from outside.
 
-use super::keyed::KeyedAccount;
-use super::video_indexer::VideoIndexer;
 use crate::api::azure::Auth;
 use crate::api::request::FieldError;
 use crate::api::token_api::Account;
+use crate::issuer::keyed::KeyedAccount;
+use crate::issuer::video_indexer::VideoIndexer;
 use std::collections::BTreeSet;
 use url::Url;
 
-/// What an account's issuer reaches for.
+/// Where an account's issuer goes, and what it takes along.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct Destinations {
     /// The URLs that are called, each with its field from a provider object's root.
     pub urls: Vec<(&'static str, Url)>,
     /// The provider's own hosts.
@@ -20,7 +21,7 @@ pub struct Reach {
 }
 
 /// Reads it from the spec; the error names the field at fault.
-pub fn reach(account: &Account<'_>) -> Result<Reach, FieldError> {
+pub fn destinations(account: &Account<'_>) -> Result<Destinations, FieldError> {
     match account {
         Account::VideoIndexer(account) => {
             let endpoints = account.cloud_endpoints()?;
@@ -33,7 +34,7 @@ pub fn reach(account: &Account<'_>) -> Result<Reach, FieldError> {
                 url("spec.videoIndexer.endpoints.authority", &endpoints.authority)?,
                 url("spec.videoIndexer.endpoints.resourceManager", &endpoints.resource_manager)?,
             ];
-            Ok(Reach { urls, public_hosts: &VideoIndexer::PUBLIC_HOSTS, secrets })
+            Ok(Destinations { urls, public_hosts: &VideoIndexer::PUBLIC_HOSTS, secrets })
         }
         Account::VideoIndexerClassic(account) => keyed(*account),
         Account::BlendVision(account) => keyed(*account),
@@ -42,10 +43,10 @@ pub fn reach(account: &Account<'_>) -> Result<Reach, FieldError> {
     }
 }
 
-fn keyed(account: &dyn KeyedAccount) -> Result<Reach, FieldError> {
+fn keyed(account: &dyn KeyedAccount) -> Result<Destinations, FieldError> {
     let (field, text) = account.endpoint();
     let secrets = account.credentials().into_iter().map(|(_, reference)| reference.name.clone()).collect();
-    Ok(Reach { urls: vec![url(field, text)?], public_hosts: account.public_hosts(), secrets })
+    Ok(Destinations { urls: vec![url(field, text)?], public_hosts: account.public_hosts(), secrets })
 }
 
 fn url(field: &'static str, text: &str) -> Result<(&'static str, Url), FieldError> {
@@ -74,16 +75,19 @@ mod tests {
     }
 
     #[test]
-    fn every_example_reaches_for_a_host_and_keyed_ones_for_a_secret() {
+    fn every_example_has_a_host_and_a_keyed_one_a_secret() {
         let mut types = BTreeSet::new();
         for spec in examples() {
             let account = spec.account().unwrap();
-            let reach = reach(&account).unwrap();
-            assert!(reach.urls.iter().all(|(_, url)| url.scheme() == "https"), "{reach:?}");
-            assert!(account.name() == "videoIndexer" || !reach.secrets.is_empty(), "{reach:?}");
+            let destinations = destinations(&account).unwrap();
+            assert!(destinations.urls.iter().all(|(_, url)| url.scheme() == "https"), "{destinations:?}");
+            assert!(account.name() == "videoIndexer" || !destinations.secrets.is_empty(), "{destinations:?}");
             if account.name() != "arcgisVideoServer" {
-                let public = HostPolicy::guarded(reach.public_hosts, Arc::default());
-                assert!(reach.urls.iter().all(|(_, url)| public.admits(url, Route::Direct).is_ok()), "{reach:?}");
+                let public = HostPolicy::guarded(destinations.public_hosts, Arc::default());
+                assert!(
+                    destinations.urls.iter().all(|(_, url)| public.admits(url, Route::Direct).is_ok()),
+                    "{destinations:?}"
+                );
             }
             types.insert(account.name());
         }
