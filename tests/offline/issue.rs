@@ -121,6 +121,20 @@ fn with_kind(mut secret: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_machines_identity_serves_a_cluster_provider() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let mut documents = providers.example("video-indexer");
+    object_mut(&mut documents, "ClusterTokenProvider")["spec"]["videoIndexer"]["auth"] = json!({"managedIdentity": {}});
+    let mut command = providers.issue(&providers.file("machine.yaml", &documents));
+    command.args(["--name", "analytics/lobby-camera", "-o", "token"]);
+    command.env("VTO_METADATA_ENDPOINT", azure.authority_url());
+    let ran = run(command).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(azure.video_indexer.control().knows(ran.stdout.trim_end()).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_alone_and_json_are_printed_when_asked_for() {
     let azure = Azure::start().await.unwrap();
     let providers = Providers::beside(&azure).await;

@@ -8,6 +8,7 @@ mod check;
 mod docs;
 mod issue;
 mod leaks;
+mod mutation;
 mod refusals;
 mod stand;
 mod watch;

@@ -80,8 +80,8 @@ impl<'a> Attempts<'a> {
             Ok(issued) => {
                 self.proven = true;
                 if issued.expiry_assumed {
-                    tracing::warn!(
-                        "the provider didn't tell when the token expires: it is taken to live as long as promised"
+                    tracing::debug!(
+                        "the answer doesn't tell when the token expires: it is taken to live as long as promised"
                     );
                 }
                 if login {
