@@ -143,6 +143,10 @@ async fn a_crd_that_differs_and_a_right_that_lacks_are_named() {
     .await;
     let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/video-token-operator";
     patch(role, json!([{"op": "remove", "path": "/rules/0"}])).await;
+    // as installed, on a cluster whose nodes run nothing
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/operator.yaml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    testkit::stand::yaml::apply(&client, "video-token-operator", &manifest).await.unwrap();
     let kubeconfig = plane.kubeconfig_path();
     let output = std::process::Command::new(OPERATOR)
         .args(["kubectl", "doctor", "-o", "json", "--kubeconfig", &kubeconfig.to_string_lossy()])
@@ -153,5 +157,6 @@ async fn a_crd_that_differs_and_a_right_that_lacks_are_named() {
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     has(&report, "CRDs", "warning", "videoaccesstokens.videotoken.dev differs: spec.suspend lacks");
     has(&report, "Its rights", "failed", "may not list, watch tokenproviders.videotoken.dev");
+    has(&report, "Operator", "failed", "Deployment video-token-operator/video-token-operator: 0 of 2 Pods ready");
     has(&report, "Operator", "failed", "nobody leads");
 }

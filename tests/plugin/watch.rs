@@ -3,7 +3,8 @@
 use crate::stage::{OPERATOR, Stage};
 use serde_json::json;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use testkit::scene::SOON;
 use testkit::stand::{Matcher, eventually};
@@ -39,6 +40,14 @@ async fn a_renewal_is_seen_live_on_a_terminal_that_is_left_as_it_was() {
     assert!(terminal.text().contains("lobby"), "what was seen last stays:\n{}", terminal.text());
 }
 
+/// The lines that a program writes, as they come.
+fn lines(child: &mut Child) -> Receiver<String> {
+    let (line, lines) = channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+    lines
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_pipe_each_change_is_a_line_and_nothing_is_polled() {
     let mut stage = Stage::set("piped").await;
@@ -54,11 +63,7 @@ async fn in_a_pipe_each_change_is_a_line_and_nothing_is_polled() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let (line, lines) = std::sync::mpsc::channel();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    std::thread::spawn(move || {
-        output.lines().map_while(Result::ok).for_each(|text| line.send(text).unwrap_or_default());
-    });
+    let lines = lines(&mut child);
     let next = || lines.recv_timeout(SOON).unwrap();
     assert!(next().starts_with("NAME "));
     assert!(next().starts_with("lobby"));
@@ -69,6 +74,32 @@ async fn in_a_pipe_each_change_is_a_line_and_nothing_is_polled() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(proxy.count(&Matcher::any().verb("list").resource("videoaccesstokens")), lists);
     assert!(lines.try_recv().is_err(), "what doesn't change isn't told again");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_get_a_line_of_json_for_each_change_and_only_of_what_they_named() {
+    let stage = Stage::set("stream").await;
+    let _operator = stage.operator().await.unwrap();
+    stage.ready_token("lobby", &json!({"lifetime": "1h"})).await.unwrap();
+    stage.ready_token("entrance", &json!({"lifetime": "1h"})).await.unwrap();
+    let kubeconfig = stage.plane.kubeconfig_path();
+    let mut child = Command::new(OPERATOR)
+        .args(["kubectl", "status", "lobby", "-w", "-o", "json", "-n", &stage.namespace, "--kubeconfig"])
+        .arg(kubeconfig)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = lines(&mut child);
+    let next = || serde_json::from_str::<serde_json::Value>(&lines.recv_timeout(SOON).unwrap()).unwrap();
+    let first = next();
+    assert_eq!((&first["name"], &first["state"]), (&json!("lobby"), &json!("Ready")));
+    stage.patch("entrance", &json!({"spec": {"lifetime": "9h"}})).await.unwrap();
+    stage.patch("lobby", &json!({"spec": {"lifetime": "9h"}})).await.unwrap();
+    let renewed = next();
+    assert_eq!(renewed["name"], "lobby");
+    assert_ne!(renewed["expiresAt"], first["expiresAt"]);
     child.kill().unwrap();
     child.wait().unwrap();
 }
