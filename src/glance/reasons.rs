@@ -61,6 +61,28 @@ pub const STALLED: &[Reason] = &[
         "a TokenProvider names a host that isn't its product's own",
         "start the operator with --allowed-endpoint, or use a ClusterTokenProvider",
     ),
+    reason(
+        &["ClusterProvidersNotServed"],
+        "this operator serves no ClusterTokenProvider",
+        "a TokenProvider of the namespace, or start the operator with --cluster-providers",
+    ),
+    reason(
+        &["ReferenceUnreadable"],
+        "what the provider refers to can't be read",
+        "the message says why; tried again after 10 s",
+    ),
+    reason(&["CaBundleMissing"], "caBundleRef names no text", "create it"),
+    reason(
+        &["ServiceAccountMissing", "TokenRequestForbidden"],
+        "the operator gets no token of the namespace's ServiceAccount",
+        "create it, or the Role that the message prints",
+    ),
+    reason(
+        &["SecretRefused"],
+        "the API server refuses the Secret: a quota, a policy, a permission",
+        "mend it there; tried again every minute",
+    ),
+    reason(&["NamespaceTerminating"], "the namespace is being deleted", "nothing is to be done"),
     reason(&["InvalidSpec"], "the message names the field", "as it says"),
     reason(
         &["BadRequest", "NotFound", "Forbidden"],
@@ -72,7 +94,7 @@ pub const STALLED: &[Reason] = &[
 /// Of `Issuing`: the operator is at it.
 pub const ISSUING: &[Reason] = &[
     reason(
-        &["CredentialRejected"],
+        &["CredentialRejected", "EntraRefused"],
         "Entra or the provider refuses the account's credential",
         "tried again when it changes, else every 15 min; status.lastFailure of one of its tokens says why",
     ),
@@ -81,14 +103,28 @@ pub const ISSUING: &[Reason] = &[
         "ArcGIS: three logins within 15 min didn't work, and five would lock the user",
         "the next is made when the oldest is 15 min ago",
     ),
-    reason(&["Throttled"], "the provider asks for a pause", "all of the account's tokens wait as long as it asked"),
+    reason(
+        &["Throttled", "EntraThrottled"],
+        "the provider asks for a pause",
+        "all of the account's tokens wait as long as it asked",
+    ),
     reason(
         &["WaitingForBudget"],
         "other tokens of the account use up spec.limits",
         "raise them if the provider allows more",
     ),
     reason(
-        &["ServerError", "Timeout", "DnsFailed", "ConnectFailed", "TlsFailed", "BadAnswer"],
+        &[
+            "ServerError",
+            "Timeout",
+            "DnsFailed",
+            "ConnectFailed",
+            "TlsFailed",
+            "BadAnswer",
+            "EntraUnavailable",
+            "EntraFailed",
+            "TokenRequestFailed",
+        ],
         "the provider can't be reached, or answers nonsense",
         "tried again after 1 s, then ever more rarely, up to 5 min; a private CA goes into caBundle",
     ),
