@@ -15,9 +15,10 @@ pub(crate) struct Kubectl {
 }
 
 impl Kubectl {
-    /// `home` is where it may keep its cache.
-    pub(crate) fn new(program: PathBuf, kubeconfig: PathBuf, home: &Path) -> Self {
-        Self { program, kubeconfig, home: home.to_owned() }
+    /// `home` is where it may keep its cache, and where it finds `plugin` as `kubectl videotoken`.
+    pub(crate) fn new(program: PathBuf, kubeconfig: PathBuf, home: &Path, plugin: &Path) -> Result<Self> {
+        std::os::unix::fs::symlink(plugin, home.join("kubectl-videotoken"))?;
+        Ok(Self { program, kubeconfig, home: home.to_owned() })
     }
 
     /// The program.
@@ -37,6 +38,7 @@ impl Kubectl {
             .args(line.split_whitespace())
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.home)
+            .env("PATH", &self.home)
             .env_remove("KUBECTL_KUBERC")
             .stdin(Stdio::null())
             .kill_on_drop(true)

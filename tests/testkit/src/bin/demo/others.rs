@@ -132,6 +132,8 @@ pub(crate) async fn table(screen: &mut Screen, stand: &Stand) -> Result<()> {
     stand.kubectl.show(screen, "get cvtp,vtp --all-namespaces").await?;
     screen.gap();
     stand.kubectl.show(screen, "get vat --all-namespaces").await?;
+    screen.gap();
+    stand.kubectl.show(screen, "videotoken status --all-namespaces").await?;
     screen.note(format_args!("Each of the {} tokens is known to its provider and good.", tokens.len()));
     Ok(())
 }
