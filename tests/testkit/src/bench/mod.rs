@@ -5,6 +5,7 @@
 //! | [`stage`], `identity` | control plane, emulators, the provider and the objects; who the operator is to Entra |
 //! | `raw` | the limit: the two writes of a token by a bare client |
 //! | `phases`, `memory`, `latency` | what is measured of the operator, in the order of [`run`] |
+//! | `answers` | what a scrape and the status page take with all tokens |
 //! | `status` | what `kubectl videotoken status -A` takes beside the raw list |
 //! | `arrivals` | sees the tokens that the objects' status reports |
 //! | `counts`, `cpu` | requests, by the operator's count and by the API server's; what a process burnt |
@@ -14,6 +15,7 @@
 //! issuance, and the mean counts. kube-controller-manager is left out: then what the API server counts on the objects
 //! concerned is the operator's alone.
 
+mod answers;
 mod arrivals;
 mod counts;
 mod cpu;
@@ -113,6 +115,7 @@ pub async fn run(options: &Options) -> Result<Figures> {
     figures.raw_tokens_per_s = Some(f64::midpoint(before, after));
 
     let mut operator = phases::restart(&stage, &mut figures).await?;
+    answers::measure(&operator, &mut figures).await?;
     stage.azure.video_indexer.control().set_life(Life::Promised);
     if !options.skip_renewal {
         let due = last_issue + life.due() - Utc::now();

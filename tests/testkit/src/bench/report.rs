@@ -38,6 +38,10 @@ pub struct Figures {
     pub apply_to_secret_ms_p50: Option<f64>,
     /// 99th percentile of the same.
     pub apply_to_secret_ms_p99: Option<f64>,
+    /// Median time of a scrape with all tokens, each with its own series.
+    pub scrape_ms: Option<f64>,
+    /// Median time of the status page's first answer with all tokens.
+    pub status_page_ms: Option<f64>,
     /// All pages of the objects by a bare client, unread.
     pub raw_list_seconds: Option<f64>,
     /// `kubectl videotoken status -A`, from its start to its end.
@@ -130,6 +134,8 @@ impl Figures {
             row("restart: GETs of Secrets", count(self.restart_secret_reads), "0", none(self.restart_secret_reads)),
             row("restart: writes but the Lease's", count(self.restart_writes), "0", none(self.restart_writes)),
             row("restart: until it leads and knows all", self.restart_seconds.map(|s| format!("{s:.2} s")), "", None),
+            row("scrape", milliseconds(self.scrape_ms), "100 ms or less", self.scrape_ms.map(|ms| ms <= 100.0)),
+            row("status page, first answer", milliseconds(self.status_page_ms), "", None),
             row(
                 "status -A beyond the raw list",
                 plain(beyond, 2).map(|s| s + " s"),
@@ -165,6 +171,8 @@ mod tests {
             "restart_seconds",
             "apply_to_secret_ms_p50",
             "apply_to_secret_ms_p99",
+            "scrape_ms",
+            "status_page_ms",
             "raw_list_seconds",
             "status_seconds",
         ];

@@ -55,7 +55,7 @@ pub(super) struct Made {
 impl Stage {
     /// Starts all of it but the operator.
     pub async fn set(options: &Options) -> Result<Self> {
-        let binary = if options.only_raw && options.skip_status { PathBuf::new() } else { program(options)? };
+        let binary = if options.only_raw && options.skip_status { PathBuf::new() } else { std::path::absolute(program(options)?)? };
         say("starting the control plane and the emulators");
         let plane =
             ControlPlane::start(ControlPlaneOptions { controllers: Vec::new(), ..ControlPlaneOptions::default() });
@@ -106,7 +106,7 @@ impl Stage {
 
     fn operator_args(&self) -> Vec<String> {
         let in_flight = format!("--max-in-flight={}", self.options.in_flight);
-        std::iter::once(in_flight).chain(self.options.operator_args.iter().cloned()).collect()
+        [in_flight, "--status-page".to_owned()].into_iter().chain(self.options.operator_args.iter().cloned()).collect()
     }
 
     /// Makes so many objects, named `prefix-0` and so on; each asks for a token of a video of its own, from an Arc
@@ -181,10 +181,14 @@ impl Running {
         bail!("the operator isn't ready: {}", self.log_tail())
     }
 
+    /// What its own server answers.
+    pub(super) async fn get(&self, path: &str) -> Result<String> {
+        Ok(self.http.get(self.operator.url(path)).send().await?.error_for_status()?.text().await?)
+    }
+
     /// Scrapes /metrics.
     pub(super) async fn metrics(&self) -> Result<Metrics> {
-        let answer = self.http.get(self.operator.url("/metrics")).send().await?.error_for_status()?;
-        Ok(Metrics::parse(&answer.text().await?))
+        Ok(Metrics::parse(&self.get("/metrics").await?))
     }
 
     /// What it has asked of the API server so far.
