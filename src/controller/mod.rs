@@ -8,7 +8,7 @@
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `restarts` | workloads after a renewal |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
-//! | `apply` | the requests to the API server |
+//! | `apply`, `lanes` | the requests to the API server; how many at once |
 //! | `shown`, `traced` | what of all this the status page and a trace are told |
 //!
 //! May not enter: HTTP to providers.
@@ -19,6 +19,7 @@ mod assertion;
 mod dereference;
 mod events;
 mod index;
+mod lanes;
 mod logins;
 mod memo;
 mod namespaces;
@@ -56,6 +57,7 @@ use chrono::TimeDelta;
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
+use lanes::Lanes;
 use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
@@ -123,6 +125,7 @@ pub struct Context {
     timetable: Timetable,
     restarting: UnderWay,
     gate: Mutex<Gate>,
+    lanes: Lanes,
     in_flight: AtomicUsize,
     granted: Mutex<HashSet<ObjectKey>>,
     awake: AtomicBool,

@@ -143,6 +143,7 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
 
 /// One metadata GET of what stands at the Secret's name.
 async fn probe(context: &Context, seen: &Seen) {
+    let Some(_room) = context.room_to_read().await else { return };
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
             context.open_gate();
@@ -165,6 +166,7 @@ fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
 
 /// One GET: did another hand change the data?
 async fn look_inside(context: &Context, seen: &Seen) {
+    let Some(_room) = context.room_to_read().await else { return };
     let Some((facts, verdict, fixed)) = read(context, seen, &seen.secret_key).await else { return };
     let data = match (fixed, &verdict) {
         (Some(fixed), _) => DataView::Fixed(fixed),

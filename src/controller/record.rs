@@ -54,6 +54,10 @@ pub(super) async fn record(
         context.memos.change(key, settled(seen, is_ready, restarted_for));
         return true;
     }
+    let Some(_room) = context.room_to_tell().await else {
+        context.look_again(key, TimeDelta::seconds(1));
+        return false;
+    };
     let begun = clock::now().wall;
     let mut written = context.applier.status(&*seen.token, &status).await;
     if matches!(written, Err(ApplyError::Unfit(_))) {

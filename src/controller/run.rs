@@ -58,6 +58,7 @@ pub async fn run(
         timetable: super::Timetable::default(),
         restarting: super::UnderWay::default(),
         gate: std::sync::Mutex::default(),
+        lanes: super::Lanes::default(),
         in_flight: 0.into(),
         granted: std::sync::Mutex::default(),
         awake: false.into(),

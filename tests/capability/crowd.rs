@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::emulator::{Fault, Life, Rule, example};
 use testkit::scene::{SOON, Scene, client_secret, condition};
+use testkit::stand::proxy::Exchange;
 use testkit::stand::{Matcher, Observer, ObserverOptions, eventually, yaml};
 use tokio::time::Instant;
 
@@ -169,4 +170,41 @@ async fn p06_a_thousand_first_issues_neither_make_renewals_late_nor_starve_anoth
     assert!((50..NEW).contains(&issued), "{issued} first issues went on beside the renewals");
     let report = observer.finish().await.unwrap();
     assert!(report.expired().is_zero(), "{report}");
+}
+
+/// How many of these requests were under way at once, at most.
+fn at_once(exchanges: &[Exchange], matcher: &Matcher) -> usize {
+    let spans = exchanges.iter().filter(|exchange| matcher.matches(&exchange.request));
+    let spans: Vec<_> = spans.map(|of| (of.at, of.at + of.took.unwrap_or_default())).collect();
+    spans
+        .iter()
+        .map(|(at, _)| spans.iter().filter(|(from, to)| from <= at && at < to).count())
+        .max()
+        .unwrap_or_default()
+}
+
+/// All at once, as after an install over many objects. The API server's priority and fairness refuses a client that has
+/// some hundreds of requests waiting, the renewals of its Lease too.
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_a_crowd_of_first_issues_costs_each_one_read_and_two_writes_a_few_at_a_time() {
+    const OBJECTS: usize = 500;
+    let scene = Scene::new("rush", OPERATOR).await.unwrap();
+    let mut wide = scene.provider("indexer", &client_secret("azure-login"));
+    wide["spec"]["limits"] = json!({"windows": [{"requests": 10_000, "period": "1s"}], "concurrency": 64});
+    scene.apply(&wide).await.unwrap();
+    let names: Vec<_> = (0..OBJECTS).map(|n| format!("camera-{n:03}")).collect();
+    create_all(&scene, &names).await;
+    let [reads, writes] = [Matcher::get("secrets"), Matcher::patch("secrets")];
+    let statuses = Matcher::patch("videoaccesstokens/status");
+    let _slow = [&reads, &statuses].map(|matcher| scene.proxy.delay(matcher.clone(), Duration::from_millis(100)));
+    let _operator = scene.operator().await.unwrap();
+    all_at_rest(&scene, &names, 1).await;
+    let log = scene.proxy.log();
+    assert!(!log.iter().any(|exchange| exchange.status == Some(429)), "the API server refuses some");
+    // and one read of the credential
+    let objects = OBJECTS as u64;
+    let each = [&reads, &writes, &statuses].map(|matcher| scene.proxy.count(matcher));
+    assert_eq!(each, [objects + 1, objects, objects], "reads, writes and statuses");
+    let most = [&reads, &statuses].map(|matcher| at_once(&log, matcher));
+    assert!(most.iter().all(|most| (2..=32).contains(most)), "{most:?} reads and statuses at once");
 }

@@ -55,7 +55,11 @@ pub(super) struct Made {
 impl Stage {
     /// Starts all of it but the operator.
     pub async fn set(options: &Options) -> Result<Self> {
-        let binary = if options.only_raw && options.skip_status { PathBuf::new() } else { std::path::absolute(program(options)?)? };
+        let binary = if options.only_raw && options.skip_status {
+            PathBuf::new()
+        } else {
+            std::path::absolute(program(options)?)?
+        };
         say("starting the control plane and the emulators");
         let plane =
             ControlPlane::start(ControlPlaneOptions { controllers: Vec::new(), ..ControlPlaneOptions::default() });
