@@ -16,7 +16,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz crds chart manifests plugin tools image image-check e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak fuzz crds chart manifests plugin tools browser image image-check e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -32,7 +32,7 @@ demo: needs-control-plane needs-rust control-plane ## from nothing to a table of
 	@$(CARGO) build --workspace --bins
 	@KEEP='$(KEEP)' "$$($(target_dir))/debug/demo"
 
-test: needs-control-plane needs-rust control-plane tools ## every test, against a real API server; K8S=1.33: the oldest supported one
+test: needs-control-plane needs-rust control-plane tools browser ## every test, against a real API server; K8S=1.33: the oldest supported one
 	@echo 'Building the tests.'
 	@$(CARGO) test --workspace --no-run
 	@echo 'Running the tests.'
@@ -91,6 +91,9 @@ image-check: needs-rust ## two builds of the image in two places; the same bits?
 tools:
 	@tests/tools/build.sh >/dev/null
 	@tests/tools/openapi.sh >/dev/null
+
+browser:
+	@tests/tools/chromium.sh >/dev/null
 
 control-plane:
 	@tests/controlplane/build.sh >/dev/null

@@ -13,7 +13,7 @@ if [ -n "$lacks" ]; then
   command -v apt-get >/dev/null || { echo "e2e: install$lacks." >&2; exit 1; }
   echo "e2e: installing$lacks with apt-get" >&2
   # shellcheck disable=SC2086 # names of packages, one word each
-  said=$(apt-get update 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $lacks 2>&1) ||
+  said=$(apt-get update 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends $lacks 2>&1) ||
     { echo "$said" >&2; echo "e2e: apt-get failed: install$lacks." >&2; exit 1; }
 fi
 tests/controlplane/build.sh >/dev/null

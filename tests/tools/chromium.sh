@@ -16,6 +16,6 @@ fi
 say 'installing the package chromium with apt-get (about 300 MB, once)'
 {
   apt-get update -q
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends chromium fonts-dejavu-core
 } >&2
 command -v chromium
