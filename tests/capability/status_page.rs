@@ -215,6 +215,8 @@ async fn headers(scene: &Scene, operator: &Operator) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one() {
+    // a watch that begins anew lists once; a page that asked would ask each time
+    const LOOKS: u64 = 20;
     let mut scene = Scene::new("page-standby", OPERATOR).await.unwrap();
     scene.options.leader_elect = true;
     let plain = scene.operator().await.unwrap();
@@ -228,16 +230,16 @@ async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one(
         if told && html.contains("% of its life is left") { Ok(()) } else { Err(html) }
     })
     .await;
-    // not the watches: the caches are filled, and read from, before those are asked for
     let reads = || -> u64 {
         let count = |resource| scene.proxy.count(&Matcher::get(resource)) + scene.proxy.count(&Matcher::list(resource));
         ["videoaccesstokens", "secrets"].map(count).iter().sum()
     };
     let before = reads();
-    for _ in 0..5 {
+    for _ in 0..LOOKS {
         assert!(get(&standby.url("/")).await.text().await.unwrap().contains(">lobby</th>"));
     }
-    assert_eq!(reads(), before, "what it shows is in memory");
+    let more = reads() - before;
+    assert!(more < LOOKS / 2, "{more} reads: what it shows is in memory");
 }
 
 /// As many tokens as a large cluster has, without the cluster.
