@@ -114,6 +114,11 @@ enum Next {
 
 async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
     let key = &seen.token.key;
+    let bounded = !matches!(decision.act, Act::Probe | Act::Inspect | Act::Render | Act::Move | Act::RemoveFormer);
+    let room = if bounded { None } else { context.room_to_look().await };
+    if !bounded && room.is_none() {
+        return Next::Step;
+    }
     match &decision.act {
         Act::Wait => return Next::Settled,
         Act::Probe => probe(context, seen).await,
@@ -143,7 +148,6 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
 
 /// One metadata GET of what stands at the Secret's name.
 async fn probe(context: &Context, seen: &Seen) {
-    let Some(_room) = context.room_to_read().await else { return };
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
             context.open_gate();
@@ -166,7 +170,6 @@ fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
 
 /// One GET: did another hand change the data?
 async fn look_inside(context: &Context, seen: &Seen) {
-    let Some(_room) = context.room_to_read().await else { return };
     let Some((facts, verdict, fixed)) = read(context, seen, &seen.secret_key).await else { return };
     let data = match (fixed, &verdict) {
         (Some(fixed), _) => DataView::Fixed(fixed),

@@ -207,4 +207,16 @@ async fn p04_a_crowd_of_first_issues_costs_each_one_read_and_two_writes_a_few_at
     assert_eq!(each, [objects + 1, objects, objects], "reads, writes and statuses");
     let most = [&reads, &statuses].map(|matcher| at_once(&log, matcher));
     assert!(most.iter().all(|most| (2..=32).contains(most)), "{most:?} reads and statuses at once");
+
+    // another shape of all of them is as large a crowd
+    let _slow = scene.proxy.delay(writes.clone(), Duration::from_millis(100));
+    patch_all(&scene, &names, &json!({"spec": {"secret": {"template": {"labels": {"floor": "3"}}}}})).await;
+    eventually(SOON * 4, "all Secrets in the new shape", async || match scene.proxy.count(&writes) {
+        count if count >= 2 * objects => Ok(()),
+        count => Err(count),
+    })
+    .await;
+    let most = at_once(&scene.proxy.log()[log.len()..], &writes);
+    assert!((2..=32).contains(&most), "{most} Secrets are written at once");
+    assert_eq!(scene.issued(), OBJECTS, "and no other token is issued");
 }
