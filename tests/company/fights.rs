@@ -1,0 +1,1 @@
+//! P18: other writers of the same Secret, policies that change it, labels that come and go.
