@@ -34,9 +34,10 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     let least = controller::LEAST_LEASE + config.lease_retry_period;
     if config.leader_elect && config.lease_renew_deadline < least {
         return Err(format!(
-            "--lease-renew-deadline ({:?}) must be {least:?} at least: a call of a provider and the write of its Secret \
-             are made only within the lease",
-            config.lease_renew_deadline
+            "--lease-renew-deadline ({:?}) must be {least:?} at least: a call of a provider begins only when the lease \
+             lasts for {:?} more",
+            config.lease_renew_deadline,
+            controller::LEAST_LEASE
         ));
     }
     let patterns = config.allowed_endpoints.iter().map(|pattern| pattern.parse::<HostPattern>());
@@ -73,7 +74,7 @@ mod tests {
     fn a_lease_that_leaves_no_time_for_a_call_is_refused_by_the_name_of_its_flag() {
         let api_server = http::Uri::from_static("https://127.0.0.1:6443");
         for (renew_deadline, elect, taken) in
-            [("20s", "true", true), ("8s", "true", true), ("6s", "true", false), ("6s", "false", true)]
+            [("10s", "true", true), ("3s", "true", true), ("2s", "true", false), ("2s", "false", true)]
         {
             let deadline = format!("--lease-renew-deadline={renew_deadline}");
             let elect = format!("--leader-elect={elect}");
@@ -82,7 +83,7 @@ mod tests {
             match controller(&config, &api_server) {
                 Ok(_) => assert!(taken, "{args:?}"),
                 Err(refusal) => {
-                    assert!(!taken && refusal.contains("--lease-renew-deadline (6s) must be 8s"), "{refusal}");
+                    assert!(!taken && refusal.contains("--lease-renew-deadline (2s) must be 3s"), "{refusal}");
                 }
             }
         }

@@ -53,11 +53,11 @@ pub struct Config {
     pub lease_name: String,
 
     /// How long the Lease is left to a holder that no longer renews it
-    #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub lease_duration: Duration,
 
     /// How long after its last renewal the holder still works; shorter than the Lease's duration
-    #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "20s")]
+    #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = duration)]
     pub lease_renew_deadline: Duration,
 
@@ -207,7 +207,7 @@ mod tests {
         assert!(config.cluster_providers && !config.status_page);
         assert_eq!(
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
-            [30, 20, 2, 10].map(Duration::from_secs)
+            [15, 10, 2, 10].map(Duration::from_secs)
         );
         assert_eq!(config.metrics_addr.to_string(), "0.0.0.0:8080");
         assert_eq!(config.log_format, LogFormat::Json);
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_by_the_name_of_their_flag() {
         for (args, named) in [
-            (&["--lease-retry-period=20s"][..], &["--lease-retry-period (20s)", "--lease-renew-deadline (20s)"][..]),
-            (&["--lease-duration=20s"], &["--lease-renew-deadline (20s)", "--lease-duration (20s)"]),
+            (&["--lease-retry-period=10s"][..], &["--lease-retry-period (10s)", "--lease-renew-deadline (10s)"][..]),
+            (&["--lease-duration=10s"], &["--lease-renew-deadline (10s)", "--lease-duration (10s)"]),
             (&["--lease-duration=soon"], &["--lease-duration", "15s, 500ms or 1m30s"]),
             (&["--metrics-addr=8080"], &["--metrics-addr"]),
             (&["--service-cidr=10.0.0.0/33"], &["--service-cidr"]),

@@ -144,7 +144,8 @@ impl Candidate {
         if self.handle.until(Instant::now()).is_none() {
             tracing::info!(lease = self.settings.name, identity = self.settings.identity, "leading");
         }
-        self.handle.hold_until(sent.mono + self.settings.renew_deadline);
+        let deadline = self.settings.renew_deadline;
+        self.handle.hold_until(sent.mono + deadline, sent.wall + deadline);
         Ok(())
     }
 

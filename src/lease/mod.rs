@@ -16,10 +16,11 @@ mod step;
 
 pub use candidate::Candidate;
 
+use crate::clock::{self, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -57,8 +58,14 @@ struct Term {
     start: Instant,
     /// Nanoseconds after `start` until which the lease holds.
     until: AtomicU64,
+    /// The same by the wall clock, in milliseconds since the epoch: the monotonic clock stands still while the machine is
+    /// suspended, and others may have taken the lease meanwhile.
+    until_wall: AtomicI64,
     leading: watch::Sender<bool>,
 }
+
+/// The wall clock may be set forward by this without any harm to a lease.
+const TOLERANCE: Duration = Duration::from_secs(2);
 
 const NOT_HELD: u64 = 0;
 const FOREVER: u64 = u64::MAX;
@@ -73,6 +80,7 @@ impl LeaseHandle {
         Self(Arc::new(Term {
             start: Instant::now(),
             until: AtomicU64::new(until),
+            until_wall: AtomicI64::new(i64::MAX),
             leading: watch::Sender::new(until == FOREVER),
         }))
     }
@@ -88,7 +96,7 @@ impl LeaseHandle {
         match self.0.until.load(Ordering::Acquire) {
             NOT_HELD => false,
             FOREVER => true,
-            until => nanoseconds(self.0.start.elapsed().saturating_add(need)) <= until,
+            until => nanoseconds(self.0.start.elapsed().saturating_add(need)) <= until && !self.overslept(),
         }
     }
 
@@ -97,6 +105,7 @@ impl LeaseHandle {
         match self.0.until.load(Ordering::Acquire) {
             NOT_HELD => Duration::ZERO,
             FOREVER => Duration::MAX,
+            _ if self.overslept() => Duration::ZERO,
             until => Duration::from_nanos(until).saturating_sub(self.0.start.elapsed()),
         }
     }
@@ -107,17 +116,27 @@ impl LeaseHandle {
         self.0.leading.subscribe()
     }
 
+    /// The wall clock says that the lease is over: the machine was suspended, or its clock was set forward.
+    fn overslept(&self) -> bool {
+        clock::now().wall.timestamp_millis() > self.0.until_wall.load(Ordering::Acquire)
+    }
+
     /// Until when the lease holds, if it does at `now`.
     fn until(&self, now: Instant) -> Option<Instant> {
         let until = self.0.until.load(Ordering::Acquire);
-        let held = until != NOT_HELD && nanoseconds(now.saturating_duration_since(self.0.start)) <= until;
+        let held =
+            until != NOT_HELD && nanoseconds(now.saturating_duration_since(self.0.start)) <= until && !self.overslept();
         held.then(|| self.0.start + Duration::from_nanos(until))
     }
 
-    fn hold_until(&self, until: Instant) {
+    /// The lease holds until then, by both clocks. One that had lapsed is won anew, and that is told.
+    fn hold_until(&self, until: Instant, wall: Timestamp) {
+        let lapsed = self.until(Instant::now()).is_none();
         let until = nanoseconds(until.saturating_duration_since(self.0.start));
+        let tolerance = i64::try_from(TOLERANCE.as_millis()).unwrap_or_default();
+        self.0.until_wall.store(wall.timestamp_millis().saturating_add(tolerance), Ordering::Release);
         self.0.until.store(until.clamp(NOT_HELD + 1, FOREVER - 1), Ordering::Release);
-        self.0.leading.send_if_modified(|leading| !std::mem::replace(leading, true));
+        self.0.leading.send_if_modified(|leading| !std::mem::replace(leading, true) || lapsed);
     }
 
     fn lose(&self) {
@@ -140,7 +159,8 @@ mod tests {
         let mut changes = handle.changes();
         assert!(!handle.is_leader() && !*changes.borrow_and_update());
 
-        handle.hold_until(Instant::now() + Duration::from_secs(10));
+        let wall = clock::now().wall + chrono::TimeDelta::hours(1);
+        handle.hold_until(Instant::now() + Duration::from_secs(10), wall);
         assert!(changes.has_changed().is_ok_and(|changed| changed) && *changes.borrow_and_update());
         for (after, need, valid) in [(0, 10, true), (0, 11, false), (6, 4, true), (6, 5, false), (10, 0, true)] {
             let handle = handle.clone();
@@ -155,6 +175,34 @@ mod tests {
         assert!(changes.has_changed().is_ok_and(|changed| changed) && !*changes.borrow_and_update());
         handle.lose();
         assert!(changes.has_changed().is_ok_and(|changed| !changed), "lost once, told once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p10_a_suspended_machine_wakes_without_its_lease() {
+        let handle = LeaseHandle::new(NOT_HELD);
+        let in_10_s = || Instant::now() + Duration::from_secs(10);
+        let wall = |seconds| clock::now().wall + chrono::TimeDelta::seconds(seconds);
+        handle.hold_until(in_10_s(), wall(10));
+        assert!(handle.is_leader());
+        // the monotonic clock stood still while an hour went by
+        handle.hold_until(in_10_s(), wall(10 - 3600));
+        assert!(!handle.is_leader() && handle.remaining().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p01_a_lease_that_lapsed_and_is_won_again_is_told() {
+        let handle = LeaseHandle::new(NOT_HELD);
+        let hold = || {
+            let wall = clock::now().wall + chrono::TimeDelta::hours(1);
+            handle.hold_until(Instant::now() + Duration::from_secs(10), wall);
+        };
+        hold();
+        let mut changes = handle.changes();
+        hold();
+        assert!(changes.has_changed().is_ok_and(|changed| !changed), "it was only renewed");
+        tokio::time::advance(Duration::from_secs(11)).await;
+        hold();
+        assert!(changes.has_changed().is_ok_and(|changed| changed) && *changes.borrow_and_update());
     }
 
     #[tokio::test]
