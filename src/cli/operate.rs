@@ -34,12 +34,14 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
     tokio::spawn(async move { stopping.send(signal::stopped().await) });
     let observers = controller::Observers { metrics, traces: traces.clone(), page };
-    controller::run(client, settings, lease, observers, health, stop).await;
+    let ended = controller::run(client, settings, lease, observers, health, stop).await;
     traces.stop().await;
     drop(released);
     if let Some(candidate) = candidate {
         candidate.await?;
     }
+    // the server would go on answering: it ends with the process
+    ended?;
     server.await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::secrets::SecretMeta;
 use super::token::WireMeta;
 use super::watches::provider_resource;
+use super::write_health::Extent;
 use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::api::workload::Workload;
@@ -16,8 +17,14 @@ use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
 
-/// No request to the API server takes longer.
-pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a
+/// write whose client has gone: whoever waits less is never served behind a webhook that hangs and may be ignored.
+///
+/// A write needs the lease when it begins, no longer: its uid and resourceVersion make a late one harmless.
+const WRITE_WITHIN: Duration = Duration::from_secs(34);
+
+/// A read takes no longer: no admission delays it.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a write or a read didn't do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +47,13 @@ pub(super) enum ApplyError {
     /// The object doesn't fit its schema; server-side apply says so by a 500.
     #[error("the object doesn't fit its schema: {0}")]
     Unfit(String),
-    /// The API server didn't answer, or not with an answer.
+    /// The API server fails at this one, as a webhook makes it do: others may pass.
+    #[error("the API server fails at it: {0}")]
+    Failing(String),
+    /// No answer came in time. The request may have been served all the same.
+    #[error("the API server can't be written to: {0}")]
+    Unanswered(String),
+    /// The API server can't be reached, or is overloaded. The request may have been served all the same.
     #[error("the API server can't be written to: {0}")]
     Unavailable(String),
 }
@@ -59,8 +72,23 @@ impl ApplyError {
             500 if message.contains("typed live object") => Self::Unfit(message),
             422 if message.contains("`immutable` is set") => Self::Immutable,
             code @ 400..=499 if code != 429 && code != 408 => Self::Refused(message),
-            code => Self::Unavailable(format!("{code} {message}")),
+            408 | 429 | 503 | 504 => Self::Unavailable(format!("{} {message}", status.code)),
+            code => Self::Failing(format!("{code} {message}")),
         }
+    }
+
+    /// Where writes fail, if this says so.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        match self {
+            Self::Unavailable(_) => Some(Extent::Everywhere),
+            Self::Failing(_) | Self::Unanswered(_) => Some(Extent::Namespace),
+            _ => None,
+        }
+    }
+
+    /// The request may have been served: its object is looked at before it is sent again.
+    pub(super) fn may_be_served(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unanswered(_))
     }
 }
 
@@ -97,7 +125,7 @@ impl Applier {
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
         let call = async { api.patch(&key.name, &params, &manifest).await };
-        Ok(bounded(call).await?.facts())
+        Ok(written(call).await?.facts())
     }
 
     /// Deletes a Secret as it was seen.
@@ -108,7 +136,7 @@ impl Applier {
             resource_version: Some(seen.resource_version.to_string()),
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match bounded(async { api.delete(&key.name, &params).await }).await {
+        match written(async { api.delete(&key.name, &params).await }).await {
             Ok(_) | Err(ApplyError::Gone(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -117,20 +145,20 @@ impl Applier {
     /// What stands at the Secret's name, metadata alone. `None`: nothing.
     pub(super) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApplyError> {
         let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
-        let meta = bounded(async { api.get_opt(&key.name).await }).await?;
+        let meta = read(async { api.get_opt(&key.name).await }).await?;
         Ok(meta.map(|meta| meta.facts()))
     }
 
     /// The whole Secret. `None`: there is none.
     pub(super) async fn read(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
-        bounded(async { api.get_opt(&key.name).await }).await
+        read(async { api.get_opt(&key.name).await }).await
     }
 
     /// A whole `ConfigMap`. `None`: there is none.
     pub(super) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApplyError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
-        bounded(async { api.get_opt(&key.name).await }).await
+        read(async { api.get_opt(&key.name).await }).await
     }
 
     /// A workload's metadata. `None`: it isn't there.
@@ -140,7 +168,7 @@ impl Applier {
         workload: &Workload,
     ) -> Result<Option<WorkloadMeta>, ApplyError> {
         let api = self.workloads(namespace, workload);
-        let meta = bounded(async { api.get_metadata_opt(&workload.name).await }).await?;
+        let meta = read(async { api.get_metadata_opt(&workload.name).await }).await?;
         Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
     }
 
@@ -160,7 +188,7 @@ impl Applier {
         }));
         let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
         let api = self.workloads(namespace, workload);
-        bounded(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
+        written(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
     }
 
     fn workloads(&self, namespace: &str, workload: &Workload) -> Api<DynamicObject> {
@@ -250,7 +278,7 @@ impl Applier {
             .map_err(|error| ApplyError::Refused(error.to_string()))?;
         // kube has no metadata form of patch_status; the whole object is of no use here
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
-        let answer: Answer = bounded(self.client.request(request)).await?;
+        let answer: Answer = written(self.client.request(request)).await?;
         Ok(answer.metadata.resource_version.unwrap_or_default())
     }
 }
@@ -279,9 +307,17 @@ struct Answer {
 const METADATA_ONLY: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
-async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
-    match tokio::time::timeout(WRITE_TIMEOUT, call).await {
+async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+    within(WRITE_WITHIN, call).await
+}
+
+async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+    within(READ_WITHIN, call).await
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+    match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(ApplyError::of),
-        Err(_) => Err(ApplyError::Unavailable(format!("no answer within {} s", WRITE_TIMEOUT.as_secs()))),
+        Err(_) => Err(ApplyError::Unanswered(format!("no answer within {} s", limit.as_secs()))),
     }
 }

@@ -5,8 +5,8 @@
 use super::Context;
 use super::accounts::Account;
 use super::apply::ApplyError;
+use super::lock;
 use super::provider_status;
-use super::secrets::lock;
 use crate::api::wire_time;
 use crate::clock::{self, Timestamp};
 use crate::plan::login;
@@ -114,6 +114,7 @@ async fn write(
     now: Timestamp,
     change: impl FnOnce(&mut Vec<Timestamp>),
 ) -> Result<(), ApplyError> {
+    let _alone = context.provider_status.alone(&account.of).await;
     let Some(object) = context.providers.get(&account.of) else {
         return Err(ApplyError::Gone("the provider object is gone".to_owned()));
     };

@@ -29,6 +29,10 @@ pub(super) struct Memo {
     pub(super) trouble: Option<(WriteTrouble, u64)>,
     /// Writes that failed in a row.
     pub(super) write_failures: u32,
+    /// The answer to the last write of the Secret didn't come: it may have been served.
+    pub(super) unanswered: bool,
+    /// Writes of the status that failed in a row.
+    pub(super) status_failures: u32,
     /// In which account's queue it stands, and since when.
     pub(super) queued: Option<(AccountKey, Timestamp)>,
     /// Tokens stored since the last status.
@@ -101,6 +105,8 @@ impl Memo {
             && self.probe.is_none()
             && self.outcome.is_none()
             && self.trouble.is_none()
+            && !self.unanswered
+            && self.status_failures == 0
             && self.queued.is_none()
             && self.issued == 0
             && self.expiry_assumed.is_none()

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
-//! | `providers`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
+//! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `restarts` | workloads after a renewal |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
-//! | `apply`, `lanes` | the requests to the API server; how many at once |
+//! | `apply`, `slots`, `write_health`, `events` | the requests to the API server; how many at once; whether writes pass |
+//! | `tasks` | the tasks of the process; none ends unnoticed |
 //! | `shown`, `traced` | what of all this the status page and a trace are told |
 //!
 //! May not enter: HTTP to providers.
@@ -19,7 +20,6 @@ mod assertion;
 mod dereference;
 mod events;
 mod index;
-mod lanes;
 mod logins;
 mod memo;
 mod namespaces;
@@ -33,14 +33,19 @@ mod restarts;
 mod run;
 mod secrets;
 mod shown;
+mod slots;
+mod tasks;
 mod timetable;
 mod token;
 mod tokens;
 mod traced;
 mod turns;
 mod watches;
+mod work;
+mod write_health;
 
 pub use run::run;
+pub use tasks::TaskEnded;
 
 use crate::account::Reach;
 use crate::api::key::ObjectKey;
@@ -54,28 +59,40 @@ use crate::telemetry::traces::Traces;
 use accounts::{Account, Accounts, ProviderKey, Resolved};
 use apply::Applier;
 use chrono::TimeDelta;
+use events::Events;
 use futures::channel::mpsc::UnboundedSender;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
-use lanes::Lanes;
 use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
-use providers::{Providers, Task};
+use providers::Providers;
 use restarts::UnderWay;
 use secrets::{Secrets, lock};
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use slots::{Slot, Slots};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tasks::Tasks;
 use timetable::Timetable;
 use token::Token;
 use tokens::Tokens;
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 use turns::Turns;
+use work::Work;
+use write_health::{Extent, Passage, Wait, WriteHealth};
 
-/// A lease that is left less than this is left too little to call a provider and to store what it issued.
-pub const LEAST_LEASE: Duration = apply::WRITE_TIMEOUT.saturating_add(reconcile::SHORTEST_CALL);
+/// A lease that has less than this left is no ground to begin a call of a provider.
+pub const LEAST_LEASE: Duration = reconcile::SHORTEST_CALL;
+
+/// So many looks at Secrets, and so many status writes, are under way at once: more at once are no faster.
+const AT_ONCE: usize = 24;
+
+/// So many of them may be of one namespace, also when they hang.
+const AT_ONCE_OF_A_NAMESPACE: usize = 16;
+
+/// Each object is decided again after this at the latest, whatever woke it or did not (P14).
+const DECIDE_WITHIN: TimeDelta = TimeDelta::minutes(10);
 
 /// What the controller is told at start.
 #[derive(Clone, Debug)]
@@ -108,7 +125,7 @@ pub struct Observers {
 pub struct Context {
     settings: Settings,
     applier: Applier,
-    recorder: Recorder,
+    events: Events,
     http: HttpPool,
     lease: LeaseHandle,
     metrics: Metrics,
@@ -122,37 +139,25 @@ pub struct Context {
     accounts: Accounts,
     turns: Turns,
     memos: Memos,
-    timetable: Timetable,
+    timetable: Timetable<ObjectKey>,
+    provider_timetable: Timetable<ProviderKey>,
+    resolves: Work,
+    reports: Work,
     restarting: UnderWay,
-    gate: Mutex<Gate>,
-    lanes: Lanes,
-    in_flight: AtomicUsize,
-    granted: Mutex<HashSet<ObjectKey>>,
+    write_health: Mutex<WriteHealth>,
+    /// Looks at Secrets, and writes of Secrets from the tokens in them.
+    looks: Arc<Slots>,
+    /// Writes of tokens' statuses.
+    statuses: Arc<Slots>,
+    /// Writes of new tokens into their Secrets.
+    writes: Arc<Slots>,
+    /// Tokens between grant and stored.
+    in_flight: Arc<Slots>,
+    granted: Mutex<HashMap<ObjectKey, Slot>>,
     awake: AtomicBool,
     waker: UnboundedSender<ObjectRef<Token>>,
     logins: Logins,
-    tasks: mpsc::UnboundedSender<Task>,
-}
-
-/// Closed while the API server can't be written to: no provider is called for a token that couldn't be stored.
-#[derive(Debug, Default)]
-struct Gate {
-    closed_until: Option<tokio::time::Instant>,
-}
-
-/// A closed gate opens at the first write that succeeds, and is ajar after this: one object whose Secret can't be written
-/// holds up no other for longer.
-const GATE: Duration = Duration::from_secs(5);
-
-/// How the gate stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passage {
-    /// Writes succeed.
-    Open,
-    /// A write failed a while ago: one at a time, and only if the API server answers.
-    Ajar,
-    /// A write failed a moment ago.
-    Closed,
+    tasks: Tasks,
 }
 
 impl Context {
@@ -180,7 +185,7 @@ impl Context {
     /// Wakes many, a few at a time: kube's Controller keeps the room that its longest queue ever took.
     fn wake_paced(self: &Arc<Self>, keys: Vec<ObjectKey>) {
         let context = self.clone();
-        tokio::spawn(async move {
+        self.tasks.passing("wake", async move {
             for few in keys.chunks(64) {
                 for key in few {
                     context.wake(key);
@@ -215,44 +220,37 @@ impl Context {
     }
 
     fn resolve_soon(&self, key: ProviderKey) {
-        let _ = self.tasks.send(Task::Resolve(key));
-    }
-
-    fn resolve_later(&self, key: ProviderKey, after: Duration) {
-        let tasks = self.tasks.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            let _ = tasks.send(Task::Resolve(key));
-        });
+        self.resolves.ask(key);
     }
 
     /// The provider object's status has something new to tell.
     fn report_soon(&self, key: &ProviderKey) {
-        let _ = self.tasks.send(Task::Report(key.clone()));
+        self.reports.ask(key.clone());
     }
 
     /// How many more tokens may be in flight.
     fn room(&self) -> usize {
-        let most = match self.passage() {
+        let room = self.in_flight.room();
+        match lock(&self.write_health).everywhere(Instant::now()) {
             _ if !self.lease.is_leader() => 0,
-            Passage::Open => self.settings.max_in_flight,
-            Passage::Ajar => 1,
-            Passage::Closed => 0,
-        };
-        most.saturating_sub(self.in_flight.load(Ordering::Relaxed))
+            Passage::Free => room,
+            // one at a time; what hangs doesn't count
+            Passage::Trial => usize::from(room == self.settings.max_in_flight),
+            Passage::Blocked(_) => 0,
+        }
     }
 
     /// A turn was granted: the object decides again and calls.
     fn grant(&self, grant: &Grant) {
         self.metrics.budget_granted(grant.waited);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.traces.granted(&grant.key);
-        lock(&self.granted).insert(grant.key.clone());
+        let slot = self.in_flight.occupy(&grant.key.namespace);
+        lock(&self.granted).insert(grant.key.clone(), slot);
         self.wake(&grant.key);
     }
 
-    /// Takes the mark of a grant, once.
-    fn take_grant(&self, key: &ObjectKey) -> bool {
+    /// Takes the slot of a grant, once.
+    fn take_grant(&self, key: &ObjectKey) -> Option<Slot> {
         lock(&self.granted).remove(key)
     }
 
@@ -263,21 +261,29 @@ impl Context {
         self.turns.leave(key, clock::now());
     }
 
-    fn close_gate(&self) {
-        lock(&self.gate).closed_until = Some(tokio::time::Instant::now() + GATE);
+    /// A write of this namespace failed.
+    fn write_failed(&self, namespace: &Arc<str>, extent: Extent) {
+        lock(&self.write_health).failed(namespace, extent, Instant::now());
     }
 
-    fn open_gate(&self) {
-        if lock(&self.gate).closed_until.take().is_some() {
+    /// A write of this namespace succeeded.
+    fn write_succeeded(&self, namespace: &Arc<str>) {
+        if lock(&self.write_health).succeeded(namespace, Instant::now()) {
             self.turns.room_again();
         }
     }
 
-    fn passage(&self) -> Passage {
-        match lock(&self.gate).closed_until {
-            None => Passage::Open,
-            Some(until) if tokio::time::Instant::now() < until => Passage::Closed,
-            Some(_) => Passage::Ajar,
+    /// Whether an object of this namespace may ask for a turn: not where what is issued can't be stored.
+    fn admit(&self, namespace: &str) -> Result<(), Wait> {
+        lock(&self.write_health).admit(namespace, Instant::now())
+    }
+
+    /// Whether a token of this namespace could be stored now, as far as is known.
+    fn passage(&self, namespace: &str) -> Passage {
+        let (health, now) = (lock(&self.write_health), Instant::now());
+        match health.namespace(namespace, now) {
+            blocked @ Passage::Blocked(_) => blocked,
+            Passage::Free | Passage::Trial => health.everywhere(now),
         }
     }
 

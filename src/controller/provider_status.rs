@@ -3,7 +3,7 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
-use super::secrets::lock;
+use super::lock;
 use super::token::Token;
 use super::turns::hindrance;
 use crate::api::condition::{Condition, ConditionStatus};
@@ -31,9 +31,52 @@ const TELL_THROTTLE: Duration = Duration::from_secs(30);
 /// A credential that ends sooner is worth a warning.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
 
-/// What was last written for each, so that two operators that see different things don't answer each other.
+/// A status that can't be written is tried again after this, doubled with each failure in a row.
+const FIRST_RETRY: TimeDelta = TimeDelta::seconds(5);
+
+/// The longest of these waits.
+const LAST_RETRY: TimeDelta = TimeDelta::minutes(5);
+
+/// What was written of each provider object.
 #[derive(Default)]
-pub(super) struct Written(Mutex<HashMap<ProviderKey, u64>>);
+pub(super) struct Written(Mutex<HashMap<ProviderKey, OfOne>>);
+
+#[derive(Default)]
+struct OfOne {
+    /// Of the status that was written last, so that two operators that see different things don't answer each other.
+    hash: Option<u64>,
+    /// Writes that failed in a row.
+    failures: u32,
+    /// No write before this.
+    next: Option<Timestamp>,
+    /// Held by whoever writes a status of this object: of two writes at once one is a conflict.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Written {
+    /// Waits until nobody else writes a status of this object.
+    pub(super) async fn alone(&self, key: &ProviderKey) -> tokio::sync::OwnedMutexGuard<()> {
+        let writing = self.change(key, |one| one.writing.clone());
+        writing.lock_owned().await
+    }
+
+    fn change<T>(&self, key: &ProviderKey, change: impl FnOnce(&mut OfOne) -> T) -> T {
+        change(lock(&self.0).entry(key.clone()).or_default())
+    }
+
+    fn failed(&self, key: &ProviderKey, now: Timestamp) {
+        self.change(key, |one| {
+            let wait = FIRST_RETRY * 2i32.pow(one.failures.min(10));
+            one.failures += 1;
+            one.next = Some(now + wait.min(LAST_RETRY));
+        });
+    }
+}
+
+/// The object is gone.
+pub(super) fn forget(context: &Context, key: &ProviderKey) {
+    lock(&context.provider_status.0).remove(key);
+}
 
 /// Writes the status of one provider object where it says something new.
 pub(super) async fn write(context: &Context, key: &ProviderKey) {
@@ -42,21 +85,30 @@ pub(super) async fn write(context: &Context, key: &ProviderKey) {
     if others || !context.lease.is_leader() {
         return;
     }
+    let now = clock::now().wall;
+    let waits = |one: &OfOne| one.next.is_some_and(|next| now < next && next - now <= LAST_RETRY);
+    if lock(&context.provider_status.0).get(key).is_some_and(waits) {
+        return;
+    }
+    let _alone = context.provider_status.alone(key).await;
     let (Some(object), Some(resolved)) = (context.providers.get(key), context.accounts.get(key)) else { return };
     let before = written(&object);
     let status = compose(context, key, &resolved, &object, &before);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
-    let same = lock(&context.provider_status.0).get(key) == Some(&hash);
-    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
+    let same = context.provider_status.change(key, |one| one.hash == Some(hash));
+    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) || !context.lease.is_leader() {
         return;
     }
     match context.applier.provider_status(&object, key.is_cluster(), &status).await {
         Ok(version) => {
-            lock(&context.provider_status.0).insert(key.clone(), hash);
+            context.provider_status.change(key, |one| (one.hash, one.failures, one.next) = (Some(hash), 0, None));
             let members = serde_json::to_value(&status).unwrap_or_default();
             context.providers.learn_status(key, &object, &members, &version);
         }
-        Err(error) => tracing::debug!(provider = %key, %error, "the provider's status isn't written"),
+        Err(error) => {
+            tracing::debug!(provider = %key, %error, "the provider's status isn't written");
+            context.provider_status.failed(key, clock::now().wall);
+        }
     }
 }
 
@@ -245,10 +297,10 @@ impl Users {
     }
 }
 
-/// Looks at the status of every provider object.
-pub(super) async fn write_all(context: &Context) {
+/// Has the status of every provider object looked at.
+pub(super) fn report_all(context: &Context) {
     context.users.count(&context.tokens.all());
     for (key, _) in context.accounts.all() {
-        write(context, &key).await;
+        context.report_soon(&key);
     }
 }

@@ -1,25 +1,31 @@
-//! Provider objects from their watch to an account: read, resolved one after the other, their status written, and the
-//! tokens that use them woken.
+//! Provider objects from their watch to an account: read, resolved, their status written, and the tokens that use them
+//! woken.
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
+use super::lock;
 use super::provider_status;
-use super::secrets::lock;
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, Limits, Window};
+use crate::clock;
 use crate::plan::facts::resource_version;
 use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
+use chrono::TimeDelta;
+use futures::FutureExt;
 use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What isn't watched (CA bundles) and what couldn't be read is looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+
+/// After a panic the provider is left alone this long.
+const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
 
 /// The provider objects as their watches show them.
 #[derive(Default)]
@@ -69,31 +75,65 @@ impl Providers {
     }
 }
 
-/// What there is to do about a provider object.
-pub(super) enum Task {
-    /// Read it and what it refers to.
-    Resolve(ProviderKey),
-    /// Something is known that its status should tell.
-    Report(ProviderKey),
+/// Resolves each provider object that is asked for.
+pub(super) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
+    while let Some(key) = asked.recv().await {
+        let each = context.clone();
+        context.tasks.passing("resolve", async move {
+            loop {
+                let slot = each.resolves.turn(&key).await;
+                if AssertUnwindSafe(resolve(&each, &key)).catch_unwind().await.is_err() {
+                    after_panic(&each, &key);
+                }
+                drop(slot);
+                if !each.resolves.done(&key) {
+                    break;
+                }
+            }
+        });
+    }
 }
 
-/// Does what is sent to it, one after the other.
-pub(super) async fn work(context: Arc<Context>, mut queue: mpsc::UnboundedReceiver<Task>) {
-    while let Some(task) = queue.recv().await {
-        match task {
-            Task::Resolve(key) => resolve(&context, &key).await,
-            Task::Report(key) => provider_status::write(&context, &key).await,
-        }
+/// Writes the status of each provider object that is asked for.
+pub(super) async fn report_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
+    while let Some(key) = asked.recv().await {
+        let each = context.clone();
+        context.tasks.passing("report", async move {
+            loop {
+                let slot = each.reports.turn(&key).await;
+                if AssertUnwindSafe(provider_status::write(&each, &key)).catch_unwind().await.is_err() {
+                    tracing::error!(provider = %key, "the provider's status can't be composed: this is a fault of the operator");
+                }
+                drop(slot);
+                if !each.reports.done(&key) {
+                    break;
+                }
+            }
+        });
     }
+}
+
+/// What a panic over one provider object leaves: that object can't be used for a while, and all others can.
+fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
+    let message = "the operator failed over this object: its log says where; it tries again in a minute";
+    tracing::error!(provider = %key, "resolving the provider panicked");
+    context.provider_timetable.set(key, clock::now().wall + AFTER_PANIC);
+    let state = Err(Refusal::new("InternalError", message));
+    if install(context, key, Resolved { state, refers: Refers::default() }) {
+        context.wake_tokens_of(key);
+    }
+    context.report_soon(key);
 }
 
 /// Reads one provider object and what it refers to; its tokens are woken if anything changed.
 pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
+    context.provider_timetable.clear(key);
     let Some(object) = context.providers.get(key) else {
         let gone = context.accounts.remove(key);
         if let Some(Resolved { state: Ok(account), .. }) = gone {
             retire(context, &account.key);
         }
+        provider_status::forget(context, key);
         context.wake_tokens_of(key);
         return;
     };
@@ -104,17 +144,16 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
         tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
     }
     let again = match &state {
-        Err(refusal) => refusal.again.and_then(|again| again.to_std().ok()),
+        Err(refusal) => refusal.again,
         Ok(account) => account.spec.ca_bundle_ref.is_some().then_some(LOOK_AGAIN),
     };
     if let Some(again) = again {
-        context.resolve_later(key.clone(), again);
+        context.provider_timetable.set(key, clock::now().wall + again);
     }
-    let changed = install(context, key, Resolved { state, refers });
-    provider_status::write(context, key).await;
-    if changed {
+    if install(context, key, Resolved { state, refers }) {
         context.wake_tokens_of(key);
     }
+    context.report_soon(key);
 }
 
 /// Puts the account into the registry and its limits into the budget. Tells whether anything changed.

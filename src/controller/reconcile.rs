@@ -1,14 +1,16 @@
 //! One object, one step after the other: gather, decide, act; and in the end, record.
 
-use super::apply::{ApplyError, WRITE_TIMEOUT};
+use super::Context;
+use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::logins;
 use super::memo::{Held, Memo, Outcome, Probe};
 use super::record::record;
 use super::restarts;
+use super::slots::Slot;
 use super::token::Token;
 use super::traced;
-use super::{Context, Passage};
+use super::write_health::{Extent, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
 use crate::api::wire_time;
@@ -16,36 +18,37 @@ use crate::budget::{self, Ask, Lock};
 use crate::clock;
 use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
-use crate::plan::decide::{Act, Cause, Decision, decide};
+use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
 use crate::plan::facts::{Failure, SecretFacts};
 use crate::plan::hash::request_hash;
 use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, shape};
 use crate::plan::view::{DataView, WriteTrouble};
 use crate::telemetry::journey::Written;
 use chrono::{SubsecRound, TimeDelta};
-use futures::FutureExt;
 use kube::runtime::controller::Action;
 use secrecy::ExposeSecret;
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// More steps than any object needs in a row; the rest is left to the next look.
 const STEPS: usize = 12;
 
-/// A call is begun only when the lease lasts at least this long beyond the writes.
+/// A call is begun only when the lease lasts at least this long.
 pub(super) const SHORTEST_CALL: Duration = Duration::from_secs(2);
 
 /// After a panic the object is left alone this long.
 const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
 
-/// For kube's Controller, which would end with all its objects at a panic over one.
+/// For kube's Controller. The work runs in a task of its own: one reconcile that computes for long holds up no other, and
+/// a panic costs its object alone.
 pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
     let key = token.key.clone();
     drop(token);
-    if AssertUnwindSafe(run(&context, &key)).catch_unwind().await.is_err() {
+    let (all, mine) = (context.clone(), key.clone());
+    let mut work = Work(tokio::spawn(async move { run(&all, &mine).await }));
+    if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
+        drop(context.take_grant(&key));
         context.turns.leave(&key, clock::now());
         context.memos.change(&key, |memo| memo.queued = None);
         context.look_again(&key, AFTER_PANIC);
@@ -53,54 +56,64 @@ pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     Ok(Action::await_change())
 }
 
+/// A reconcile's task, which ends with the Controller that awaits it.
+struct Work(tokio::task::JoinHandle<()>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Takes steps until there is nothing to do but wait.
 pub(super) async fn run(context: &Context, key: &ObjectKey) {
+    context.timetable.clear(key);
     let in_flight = InFlight::of(context, key);
     for _ in 0..STEPS {
-        if !context.lease.valid_for(WRITE_TIMEOUT) {
+        if !context.lease.is_leader() {
             context.look_again(key, TimeDelta::seconds(1));
-            break;
+            return;
         }
         let now = clock::now();
         let Some(seen) = Seen::gather(context, key, now) else {
             context.forget(key);
             return;
         };
-        let decision = decide(&seen.view(), now.wall);
+        let mut decision = decide(&seen.view(), now.wall);
         tracing::trace!(%key, act = ?decision.act, cause = ?decision.cause, "decided");
         match act(context, &seen, &decision).await {
-            Next::Step => {}
-            Next::Settled => {
-                if !seen.workloads.is_empty() {
-                    // the token is stored: a restart that takes long keeps no other waiting
-                    drop(in_flight);
-                }
-                let restarted_for = restarts::follow(context, &seen, &decision).await;
-                if record(context, &seen, &decision, restarted_for).await {
-                    let memo = context.memos.get(key);
-                    context.traces.settled(key, memo.queued.is_some(), memo.held.is_some());
-                }
-                return;
-            }
+            Next::Step => continue,
+            Next::Settled => {}
+            Next::Held(delay) => decision.delay = delay,
         }
+        // the token is stored, or waits: what follows keeps no other waiting
+        drop(in_flight);
+        let restarted_for = restarts::follow(context, &seen, &decision).await;
+        if record(context, &seen, &decision, restarted_for).await {
+            let memo = context.memos.get(key);
+            context.traces.settled(key, memo.queued.is_some(), memo.held.is_some());
+        }
+        return;
     }
     context.look_again(key, TimeDelta::seconds(1));
 }
 
 /// Counts a granted object from its turn until its token is stored.
-struct InFlight<'a>(Option<&'a Context>);
+struct InFlight<'a> {
+    context: &'a Context,
+    slot: Option<Slot>,
+}
 
 impl<'a> InFlight<'a> {
     fn of(context: &'a Context, key: &ObjectKey) -> Self {
-        Self(context.take_grant(key).then_some(context))
+        Self { context, slot: context.take_grant(key) }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if let Some(context) = self.0 {
-            context.in_flight.fetch_sub(1, Ordering::Relaxed);
-            context.turns.room_again();
+        if self.slot.take().is_some() {
+            self.context.turns.room_again();
         }
     }
 }
@@ -110,13 +123,17 @@ enum Next {
     Step,
     /// Nothing to do but wait.
     Settled,
+    /// It may not ask for a turn now: what the status says of it, if the wait has lasted.
+    Held(Option<Delay>),
 }
 
 async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
     let key = &seen.token.key;
-    let bounded = !matches!(decision.act, Act::Probe | Act::Inspect | Act::Render | Act::Move | Act::RemoveFormer);
-    let room = if bounded { None } else { context.room_to_look().await };
-    if !bounded && room.is_none() {
+    // what no budget bounds waits its turn here
+    let unbounded = matches!(decision.act, Act::Probe | Act::Inspect | Act::Render | Act::Move | Act::RemoveFormer);
+    let _slot = if unbounded { Some(context.looks.take(&key.namespace).await) } else { None };
+    if !context.lease.is_leader() {
+        // a crowd's wait may outlast the lease
         return Next::Step;
     }
     match &decision.act {
@@ -134,6 +151,14 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
         }
         Act::Enqueue { first, expires_at, urgent_at } => {
             let Some(account) = &seen.account else { return Next::Settled };
+            if let Err(wait) = context.admit(&key.namespace) {
+                let left = wait.until.saturating_duration_since(clock::now().mono);
+                context.look_again(key, TimeDelta::from_std(left).unwrap_or_default());
+                let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
+                               VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
+                let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
+                return Next::Held(wait.lasts.then_some(delay));
+            }
             let ask = Ask { key: key.clone(), first: *first, expires_at: *expires_at, urgent_at: *urgent_at };
             let now = clock::now();
             context.memos.change(key, |memo| memo.queued = Some((account.key.clone(), now.wall)));
@@ -150,7 +175,6 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
 async fn probe(context: &Context, seen: &Seen) {
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
-            context.open_gate();
             context.memos.change(&seen.token.key, |memo| {
                 memo.trouble = None;
                 note_found(memo, seen, found);
@@ -269,6 +293,14 @@ async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
     }
 }
 
+/// The Secret records the issue of the token at hand, for this object.
+fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
+    facts.owner == Some(seen.token.uid)
+        && facts.issued_at == held.material.issued_at.into()
+        && facts.expires_at == held.material.expires_at.into()
+        && facts.request == Some(held.material.request)
+}
+
 fn stored(context: &Context, seen: &Seen, held: &Held) {
     context.memos.change(&seen.token.key, |memo| {
         memo.held = None;
@@ -293,12 +325,20 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
     });
+    if context.memos.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
+        // the last write's answer didn't come: it may have been served
+        return look(context, seen).await;
+    }
+    let _slot = context.writes.take(&key.namespace).await;
+    if !context.lease.is_leader() {
+        return false;
+    }
     let begun = clock::now().wall;
     let written = context.applier.secret(&seen.secret_key, &shape, guard).await;
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
     match written {
         Ok(facts) => {
-            context.open_gate();
+            context.write_succeeded(&key.namespace);
             let version = facts.resource_version;
             context.secrets.learn(&seen.secret_key, facts);
             context.memos.change(key, |memo| {
@@ -309,18 +349,8 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
             });
             true
         }
-        Err(ApplyError::Conflict) => {
-            // not as it was seen: look at it afresh, with the same token in hand
-            match context.applier.probe(&seen.secret_key).await {
-                Ok(Some(facts)) if facts.labelled => context.secrets.learn(&seen.secret_key, facts),
-                Ok(found) => {
-                    context.secrets.forget(&seen.secret_key);
-                    context.memos.change(key, |memo| note_found(memo, seen, found));
-                }
-                Err(error) => trouble(context, seen, &error),
-            }
-            false
-        }
+        // not as it was seen: look at it afresh, with the same token in hand
+        Err(ApplyError::Conflict) => look(context, seen).await,
         Err(ApplyError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
             context.memos.change(key, |memo| memo.held = None);
@@ -334,6 +364,25 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
     }
 }
 
+/// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
+async fn look(context: &Context, seen: &Seen) -> bool {
+    match context.applier.probe(&seen.secret_key).await {
+        Ok(Some(facts)) if facts.labelled => {
+            // a write whose answer was lost may have stored the token at hand
+            if let Some(held) = seen.memo.held.as_ref().filter(|held| is_of(&facts, seen, held)) {
+                stored(context, seen, held);
+            }
+            context.secrets.learn(&seen.secret_key, facts);
+        }
+        Ok(found) => {
+            context.secrets.forget(&seen.secret_key);
+            context.memos.change(&seen.token.key, |memo| note_found(memo, seen, found));
+        }
+        Err(error) => trouble(context, seen, &error),
+    }
+    false
+}
+
 /// Notes a failed request to the API server; until the next try nothing is written for this object.
 fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
     let now = clock::now().wall;
@@ -342,7 +391,11 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
         ApplyError::Misshapen(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
         ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
         ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
-        ApplyError::Conflict | ApplyError::Unfit(_) | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
+        ApplyError::Conflict
+        | ApplyError::Unfit(_)
+        | ApplyError::Failing(_)
+        | ApplyError::Unanswered(_)
+        | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
     };
     let message = match error {
         ApplyError::Immutable => {
@@ -350,12 +403,13 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
         }
         other => other.to_string(),
     };
-    if matches!(error, ApplyError::Unavailable(_)) {
-        context.close_gate();
+    if let Some(extent) = error.extent() {
+        context.write_failed(&seen.token.key.namespace, extent);
     }
     tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
     context.memos.change(&seen.token.key, |memo| {
         memo.write_failures += 1;
+        memo.unanswered |= error.may_be_served();
         let next = again.map_or_else(|| backoff::next_write(memo.write_failures, now), |again| now + again);
         memo.trouble = Some((WriteTrouble { reason, message, next, stalled }, seen.trying));
     });
@@ -366,8 +420,7 @@ async fn issue(context: &Context, seen: &Seen) {
     let key = &seen.token.key;
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
     let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
-    let room = context.lease.remaining().saturating_sub(WRITE_TIMEOUT);
-    if queued_for != Some(&account.key) || room < SHORTEST_CALL || !may_pass(context, seen).await {
+    if queued_for != Some(&account.key) || !may_pass(context, seen).await {
         return give_back(context, key).await;
     }
     let login = match logins::begin(context, account).await {
@@ -380,8 +433,14 @@ async fn issue(context: &Context, seen: &Seen) {
         }
         Err(logins::Held::Unwritten) => return give_back(context, key).await,
     };
+    if !context.lease.valid_for(SHORTEST_CALL) {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return give_back(context, key).await;
+    }
     let begun = clock::now();
-    let limit = room.min(context.settings.reach.timeout);
+    let limit = context.settings.reach.timeout;
     let result = tokio::time::timeout(limit, account.issuer.issue(request))
         .await
         .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
@@ -430,19 +489,19 @@ async fn give_back(context: &Context, key: &ObjectKey) {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-/// Could a token be stored now, as far as is known? A gate that is ajar is tried by one metadata GET: a provider's call
+/// Could a token be stored now, as far as is known? After failures everywhere one metadata GET tells: a provider's call
 /// costs more.
 async fn may_pass(context: &Context, seen: &Seen) -> bool {
-    match context.passage() {
-        Passage::Open => true,
-        Passage::Closed => false,
-        Passage::Ajar => {
-            let probed = context.applier.probe(&seen.secret_key).await;
-            let away = matches!(probed, Err(ApplyError::Unavailable(_)));
-            if away {
-                context.close_gate();
+    let namespace = &seen.token.key.namespace;
+    match context.passage(namespace) {
+        Passage::Free => true,
+        Passage::Blocked(_) => false,
+        Passage::Trial => {
+            let extent = context.applier.probe(&seen.secret_key).await.err().and_then(|error| error.extent());
+            if let Some(extent) = extent {
+                context.write_failed(namespace, extent);
             }
-            !away
+            extent != Some(Extent::Everywhere)
         }
     }
 }

@@ -1,18 +1,23 @@
 //! The end of a reconcile: the status, if it says something new; the events; the next look.
 
-use super::Context;
 use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
 use super::memo::Outcome;
 use super::traced;
+use super::{Context, DECIDE_WITHIN};
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
+use crate::issuer::Class;
+use crate::plan::backoff;
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
+
+/// A status waits no longer for its turn than this: then the object is decided again first.
+const TELL_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
 /// whether it says how things stand.
@@ -23,9 +28,8 @@ pub(super) async fn record(
     restarted_for: Option<Timestamp>,
 ) -> bool {
     let key = &seen.token.key;
-    if let Some(wake) = decision.wake {
-        context.timetable.set(key, wake);
-    }
+    let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
+    context.timetable.set(key, decision.wake.map_or(latest, |wake| wake.min(latest)));
     // a provider that isn't known yet says nothing about the object; one that is going needs no status
     if seen.wanted.is_none() || seen.token.deleting() {
         return true;
@@ -54,7 +58,9 @@ pub(super) async fn record(
         context.memos.change(key, settled(seen, is_ready, restarted_for));
         return true;
     }
-    let Some(_room) = context.room_to_tell().await else {
+    let slot = tokio::time::timeout(TELL_WITHIN, context.statuses.take(&key.namespace)).await;
+    let (Ok(slot), true) = (slot, context.lease.is_leader()) else {
+        // decided again before it is told: a renewal may be due
         context.look_again(key, TimeDelta::seconds(1));
         return false;
     };
@@ -69,30 +75,46 @@ pub(super) async fn record(
         };
         written = context.applier.merge_status(&*seen.token, &lasting).await;
     }
+    drop(slot);
     context.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(traced::fault));
     match written {
         Ok(version) => {
-            context.open_gate();
+            context.write_succeeded(&key.namespace);
             context.tokens.learn_status(&seen.token, facts, &version);
             context.memos.change(key, settled(seen, is_ready, restarted_for));
-            events::transitions(context, seen, &status).await;
+            events::transitions(context, seen, &status);
             return true;
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
-        Err(ApplyError::Conflict) => context.look_again(key, TimeDelta::seconds(1)),
+        Err(ApplyError::Conflict) => tell_later(context, seen),
         Err(ApplyError::Gone(_)) => return true,
         // an older CRD let it in, and this one's rules can't even read it: only an event can tell
         Err(error @ ApplyError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
-            events::transitions(context, seen, &status).await;
+            events::transitions(context, seen, &status);
             context.look_again(key, TimeDelta::minutes(10));
         }
         Err(error) => {
             tracing::warn!(%key, %error, "the status isn't written");
-            context.look_again(key, TimeDelta::seconds(5));
+            tell_later(context, seen);
         }
     }
     false
+}
+
+/// Tries the status again after a while, longer with each failure in a row.
+fn tell_later(context: &Context, seen: &Seen) {
+    let (key, now) = (&seen.token.key, clock::now().wall);
+    let next = context.memos.change(key, |memo| {
+        memo.status_failures += 1;
+        backoff::next_attempt(Class::Transient, memo.status_failures, None, None, now, seen.token.uid.0)
+    });
+    context.look_again(key, next - now);
+}
+
+/// Spreads the looks of many objects over a minute, fixed by their UID.
+fn spread(uid: u128) -> TimeDelta {
+    TimeDelta::seconds(i64::try_from(uid % 60).unwrap_or_default())
 }
 
 /// What the status says now need not be remembered.
@@ -100,6 +122,7 @@ fn settled(seen: &Seen, is_ready: bool, restarted_for: Option<Timestamp>) -> imp
     let (issued, version) = (seen.memo.issued, seen.secret_facts().map(|facts| facts.resource_version));
     move |memo| {
         memo.issued -= issued.min(memo.issued);
+        memo.status_failures = 0;
         if matches!(memo.outcome, Some(Outcome::Success)) {
             memo.outcome = None;
         }

@@ -4,11 +4,11 @@
 //! any two of these neither loses nor repeats a restart. A failure is tried again by and by, and holds up no renewal.
 
 use super::Context;
-use super::apply::{ApplyError, WRITE_TIMEOUT};
+use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
+use super::lock;
 use super::memo::Memo;
-use super::secrets::lock;
 use super::token::Token;
 use crate::api::names;
 use crate::api::workload::Workload;
@@ -143,8 +143,8 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
     let mut failed = None;
     for (workload, outcome) in tried {
         match outcome {
-            Outcome::Done => settle(context, seen, issued_at, workload, None).await,
-            Outcome::Skipped(why, note) => settle(context, seen, issued_at, workload, Some((why, note))).await,
+            Outcome::Done => settle(context, seen, issued_at, workload, None),
+            Outcome::Skipped(why, note) => settle(context, seen, issued_at, workload, Some((why, note))),
             Outcome::Later(at) => context.timetable.set(key, at),
             Outcome::Failed(error) => {
                 tracing::warn!(%key, %workload, %error, "a workload isn't restarted yet");
@@ -163,7 +163,7 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
         });
         if failures >= TOLD_AFTER {
             let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}");
-            tell(context, seen, issued_at, workload, "RestartFailed", note).await;
+            tell(context, seen, issued_at, workload, "RestartFailed", &note);
         }
     }
     let memo = context.memos.get(key);
@@ -171,7 +171,7 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
 }
 
 /// Notes that the workload is done with, restarted or not.
-async fn settle(
+fn settle(
     context: &Context,
     seen: &Seen,
     issued_at: Seconds,
@@ -188,19 +188,12 @@ async fn settle(
         }
     });
     if let Some((why, note)) = skipped {
-        tell(context, seen, issued_at, workload, why, note).await;
+        tell(context, seen, issued_at, workload, why, &note);
     }
 }
 
 /// An event, unless the last one about this workload said the same (P16).
-async fn tell(
-    context: &Context,
-    seen: &Seen,
-    issued_at: Seconds,
-    workload: &Workload,
-    why: &'static str,
-    note: String,
-) {
+fn tell(context: &Context, seen: &Seen, issued_at: Seconds, workload: &Workload, why: &'static str, note: &str) {
     let new = context.memos.change(&seen.token.key, |memo| {
         let told = &mut memo.restarts_of(issued_at).told;
         let new = !told.contains(&(workload.clone(), why));
@@ -209,7 +202,7 @@ async fn tell(
         new
     });
     if new {
-        events::not_restarted(context, seen, workload, why, note).await;
+        events::not_restarted(context, seen, workload, why, note);
     }
 }
 
@@ -232,7 +225,7 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
         Ok(None) => return missing(workload),
         Err(error) => return Outcome::Failed(error),
     };
-    if !context.lease.valid_for(WRITE_TIMEOUT) {
+    if !context.lease.is_leader() {
         return Outcome::Later(now + TimeDelta::seconds(1));
     }
     match context.applier.restart(namespace, workload, &there, &mark).await {

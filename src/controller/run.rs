@@ -2,7 +2,12 @@
 
 use super::apply::Applier;
 use super::reconcile::{reconcile, run as reconcile_now};
-use super::{Context, Observers, Settings, provider_status, providers, watches};
+use super::slots::Slots;
+use super::tasks::{TaskEnded, Tasks};
+use super::work::Work;
+use super::{
+    AT_ONCE, AT_ONCE_OF_A_NAMESPACE, Context, Observers, Settings, events, provider_status, providers, watches,
+};
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now};
 use crate::lease::LeaseHandle;
@@ -14,7 +19,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// The wall clock may drift this far from the monotonic one between two ticks before everything is decided again (P14).
 const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
@@ -22,10 +27,16 @@ const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 /// Every provider's status is looked at this often, in ticks.
 const PROVIDERS: u64 = 5;
 
-/// After the signal, tokens already issued are stored for this long.
-const LAST_WRITES: Duration = Duration::from_secs(8);
+/// After the signal, calls under way may end and be stored within this: a call may take 10 s.
+const LAST_CALLS: Duration = Duration::from_secs(11);
+
+/// Afterwards, tokens that are issued and not yet stored are stored for this long.
+const LAST_WRITES: Duration = Duration::from_secs(4);
 
 /// Runs until `stop` turns true, then stores what was issued and returns.
+///
+/// # Errors
+/// A task ended that lasts as long as the process, or one panicked: the process is to end, and to be started again.
 pub async fn run(
     client: Client,
     settings: Settings,
@@ -33,13 +44,17 @@ pub async fn run(
     observers: Observers,
     health: Arc<Health>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> Result<(), TaskEnded> {
     let Observers { metrics, traces, page } = observers;
+    let stop_pump = stop.clone();
     let (waker, woken) = futures::channel::mpsc::unbounded();
-    let (tasks, to_do) = mpsc::unbounded_channel();
+    let (resolves, to_resolve) = Work::new();
+    let (reports, to_report) = Work::new();
+    let (told, to_publish) = events::queue();
     let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
+    let max_in_flight = settings.max_in_flight;
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events: told,
         accounts: super::Accounts::new(settings.cluster_providers),
         applier: Applier::new(client.clone()),
         settings,
@@ -56,28 +71,36 @@ pub async fn run(
         turns: super::Turns::default(),
         memos: super::Memos::default(),
         timetable: super::Timetable::default(),
+        provider_timetable: super::Timetable::default(),
+        resolves,
+        reports,
         restarting: super::UnderWay::default(),
-        gate: std::sync::Mutex::default(),
-        lanes: super::Lanes::default(),
-        in_flight: 0.into(),
+        write_health: std::sync::Mutex::default(),
+        looks: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
+        statuses: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
+        writes: Slots::new(max_in_flight, max_in_flight.div_ceil(2).max(AT_ONCE_OF_A_NAMESPACE)),
+        in_flight: Slots::new(max_in_flight, max_in_flight),
         granted: std::sync::Mutex::default(),
         awake: false.into(),
         waker,
         logins: super::Logins::default(),
-        tasks,
+        tasks: Tasks::default(),
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
     metrics.serve_providers(context.clone());
     if let Some(page) = page {
         page.serve(context.clone());
     }
-    tokio::spawn(providers::work(context.clone(), to_do));
+    let tasks = &context.tasks;
+    tasks.lasting("resolves", providers::resolve_all(context.clone(), to_resolve));
+    tasks.lasting("reports", providers::report_all(context.clone(), to_report));
+    tasks.lasting("events", events::publish_all(to_publish, Recorder::new(client.clone(), reporter)));
     let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
         .reconcile_on(woken)
         .graceful_shutdown_on(stopped(stop.clone()));
     let work = controller.run(reconcile, |_, never, _| match *never {}, context.clone());
     let listening = context.clone();
-    let work = tokio::spawn(work.for_each(move |result| {
+    let mut work = tokio::spawn(work.for_each(move |result| {
         if let Err(ControllerError::ObjectNotFound(object)) = &result {
             gone(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
         }
@@ -86,8 +109,11 @@ pub async fn run(
 
     tokio::select! {
         () = watches::start(&client, &context) => {}
-        () = stopped(stop.clone()) => return,
+        () = stopped(stop.clone()) => return Ok(()),
+        failed = tasks.failed() => return Err(failed),
     }
+    // what changes from here on is seen by the tick
+    let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
     provider_status::recall_all(&context);
     health.set_ready("caches", true);
     context.awake.store(true, Ordering::Release);
@@ -95,13 +121,29 @@ pub async fn run(
     tracing::info!(tokens = context.tokens.all().len(), secrets = context.secrets.len(), "the caches are filled");
 
     let pump = context.clone();
-    let pump = tokio::spawn(async move { pump.turns.pump(|| pump.room(), |grant| pump.grant(&grant)).await });
-    let ticks = tokio::spawn(tick(context.clone(), health.clone()));
-    let _ = stop.wait_for(|stop| *stop).await;
-    pump.abort();
-    let _ = tokio::time::timeout(LAST_WRITES, work).await;
+    tasks.lasting("pump", async move {
+        let stopped = stopped(stop_pump);
+        let pump = pump.turns.pump(|| pump.room(), |grant| pump.grant(&grant));
+        tokio::select! {
+            () = pump => {}
+            // at the end of the process nothing more is granted
+            () = stopped => std::future::pending().await,
+        }
+    });
+    tasks.lasting("tick", tick(context.clone(), health.clone(), led, leadership));
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        failed = tasks.failed() => return Err(failed),
+        _ = &mut work => return Err(TaskEnded::of("controller")),
+    }
+    if tokio::time::timeout(LAST_CALLS, &mut work).await.is_err() {
+        // of two runs of one object at once, one would write over the other
+        work.abort();
+        let _ = work.await;
+    }
     let _ = tokio::time::timeout(LAST_WRITES, store_unsaved(&context)).await;
-    ticks.abort();
+    context.tasks.abort();
+    Ok(())
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -110,8 +152,8 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
 fn gone(context: &Context, key: &ObjectKey) {
-    if context.take_grant(key) {
-        context.in_flight.fetch_sub(1, Ordering::Relaxed);
+    if context.take_grant(key).is_some() {
+        context.turns.room_again();
     }
     context.forget(key);
 }
@@ -130,17 +172,27 @@ async fn store_unsaved(context: &Context) {
     }
 }
 
-/// Once a second: what is due, the clock, leadership, and now and then the providers' status.
-async fn tick(context: Arc<Context>, health: Arc<Health>) {
+/// Once a second: what is due, the clock, leadership, and now and then the providers' status. Awaits no request: what is
+/// due comes in time, and `/livez` tells of this process alone.
+async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut leadership: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut last, mut led, mut ticks) = (clock::now(), context.lease.is_leader(), 0u64);
-    let mut leadership = context.lease.changes();
+    let (mut last, mut ticks) = (clock::now(), 0u64);
     loop {
-        tokio::select! {
-            _ = every.tick() => ticks += 1,
-            changed = leadership.changed() => if changed.is_err() { every.tick().await; },
-        }
+        // a lease that was lost and won again between two ticks is a change too
+        let changed = tokio::select! {
+            biased;
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    every.tick().await;
+                }
+                true
+            }
+            _ = every.tick() => {
+                ticks += 1;
+                false
+            }
+        };
         health.beat();
         let now = clock::now();
         let leads = context.lease.is_leader();
@@ -148,14 +200,23 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
         if jumped {
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
-        if leads && !led {
+        let won = leads && (changed || !led);
+        if won {
             provider_status::recall_all(&context);
         }
-        if jumped || (leads && !led) {
+        if jumped || won {
             context.wake_all();
         }
         measure(&context, leads, if jumped { now } else { last }, now);
         (last, led) = (now, leads);
+        for slots in [&context.looks, &context.statuses, &context.writes] {
+            slots.tick();
+        }
+        context.resolves.tick();
+        context.reports.tick();
+        for key in context.provider_timetable.due(now.wall) {
+            context.resolve_soon(key);
+        }
         if !leads {
             continue;
         }
@@ -163,7 +224,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
             context.wake(&key);
         }
         if ticks.is_multiple_of(PROVIDERS) {
-            provider_status::write_all(&context).await;
+            provider_status::report_all(&context);
         }
     }
 }
@@ -172,7 +233,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>) {
 fn measure(context: &Context, leads: bool, last: Now, now: Now) {
     context.metrics.set_leader(leads);
     context.metrics.set_queued(context.turns.depth());
-    context.metrics.set_in_flight(context.in_flight.load(Ordering::Relaxed));
+    context.metrics.set_in_flight(context.in_flight.taken());
     for (account, time) in context.turns.take_throttled(now) {
         if let Some(provider_type) = context.accounts.type_of(&account) {
             context.metrics.throttled(provider_type, time);

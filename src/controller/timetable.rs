@@ -1,29 +1,66 @@
-//! When each object is looked at again: a set of times, compared with the wall clock at each tick.
-//!
-//! Entries are never taken back: one that is out of date costs one reconcile that finds nothing to do.
+//! When each object is decided again: one time for each, compared with the wall clock at each tick.
 
-use super::secrets::lock;
-use crate::api::key::ObjectKey;
+use super::lock;
 use crate::clock::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// The times at which objects are due.
-#[derive(Debug, Default)]
-pub(super) struct Timetable(Mutex<BTreeSet<(i64, ObjectKey)>>);
+/// The earliest time at which each key is due.
+#[derive(Debug)]
+pub(super) struct Timetable<K>(Mutex<Times<K>>);
 
-impl Timetable {
-    /// Looks at the object at this time, rounded up to a second.
-    pub(super) fn set(&self, key: &ObjectKey, at: Timestamp) {
+#[derive(Debug)]
+struct Times<K> {
+    of: BTreeMap<K, i64>,
+    order: BTreeSet<(i64, K)>,
+}
+
+impl<K> Default for Timetable<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Times { of: BTreeMap::new(), order: BTreeSet::new() }))
+    }
+}
+
+impl<K: Ord + Clone> Timetable<K> {
+    /// The key is due at this time, rounded up to a second, or earlier if it is already.
+    pub(super) fn set(&self, key: &K, at: Timestamp) {
         let second = at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
-        lock(&self.0).insert((second, key.clone()));
+        let mut times = lock(&self.0);
+        match times.of.get(key).copied() {
+            Some(before) if before <= second => return,
+            Some(before) => {
+                times.order.remove(&(before, key.clone()));
+            }
+            None => {}
+        }
+        times.of.insert(key.clone(), second);
+        times.order.insert((second, key.clone()));
+    }
+
+    /// The key is no longer due.
+    pub(super) fn clear(&self, key: &K) {
+        let mut times = lock(&self.0);
+        if let Some(before) = times.of.remove(key) {
+            times.order.remove(&(before, key.clone()));
+        }
     }
 
     /// Takes what is due.
-    pub(super) fn due(&self, now: Timestamp) -> Vec<ObjectKey> {
-        let mut set = lock(&self.0);
-        let later = set.split_off(&(now.timestamp() + 1, ObjectKey::new("", "")));
-        std::mem::replace(&mut *set, later).into_iter().map(|(_, key)| key).collect()
+    pub(super) fn due(&self, now: Timestamp) -> Vec<K> {
+        let mut times = lock(&self.0);
+        let mut due = Vec::new();
+        while times.order.first().is_some_and(|(at, _)| *at <= now.timestamp()) {
+            let Some((_, key)) = times.order.pop_first() else { break };
+            times.of.remove(&key);
+            due.push(key);
+        }
+        due
+    }
+
+    /// How many keys have a time.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).order.len()
     }
 }
 
@@ -32,17 +69,33 @@ impl Timetable {
 mod tests {
     use super::*;
 
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_timestamp(s, 0).unwrap()
+    }
+
     #[test]
     fn p14_what_is_due_comes_once_whatever_the_clock_does() {
-        let at = |s: i64| Timestamp::from_timestamp(s, 0).unwrap();
         let table = Timetable::default();
         for (name, due) in [("a", 10), ("b", 20), ("a", 30), ("a", 10)] {
-            table.set(&ObjectKey::new("ns", name), at(due));
+            table.set(&name, at(due));
         }
-        let names = |now| table.due(at(now)).into_iter().map(|k| k.name.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(9), [""; 0]);
-        assert_eq!(names(10), ["a"]);
-        assert_eq!(names(5), [""; 0]);
-        assert_eq!(names(1000), ["b", "a"]);
+        assert_eq!(table.due(at(9)), [""; 0]);
+        assert_eq!(table.due(at(10)), ["a"]);
+        assert_eq!(table.due(at(5)), [""; 0]);
+        assert_eq!(table.due(at(1000)), ["b"]);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn p18_entries_do_not_pile_up() {
+        let table = Timetable::default();
+        for second in (0..100_000).rev() {
+            table.set(&"a", at(second));
+        }
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.due(at(0)), ["a"], "the earliest counts");
+        table.set(&"a", at(5));
+        table.clear(&"a");
+        assert_eq!(table.due(at(9)), [""; 0]);
     }
 }

@@ -53,6 +53,8 @@ pub(super) fn fault(error: &ApplyError) -> Fault {
         ApplyError::Gone(_) => "Gone",
         ApplyError::Refused(_) => "Refused",
         ApplyError::Unfit(_) => "Unfit",
+        ApplyError::Failing(_) => "Failing",
+        ApplyError::Unanswered(_) => "Unanswered",
         ApplyError::Unavailable(_) => "Unavailable",
     };
     Fault { class: None, reason, message: error.to_string() }

@@ -68,11 +68,13 @@ fn config() -> Config {
 
 /// Feeds each event to `take`. Resolves at the end of the first list.
 fn feed<K: Send + 'static>(
+    context: &Context,
+    name: &'static str,
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     mut take: impl FnMut(Event<K>) + Send + 'static,
 ) -> oneshot::Receiver<()> {
     let (listed, ready) = oneshot::channel();
-    tokio::spawn(async move {
+    context.tasks.lasting(name, async move {
         let mut listed = Some(listed);
         let mut events = pin!(events.default_backoff());
         while let Some(event) = events.next().await {
@@ -100,8 +102,9 @@ where
 
 fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) -> oneshot::Receiver<()> {
     let events = watch(api::<Token>(client, scope.as_deref()), config());
-    let (context, mut relist) = (context.clone(), Relist::default());
-    feed(events, move |event| {
+    let (watching, mut relist) = (context.clone(), Relist::default());
+    let context = context.clone();
+    feed(&watching, "watch of tokens", events, move |event| {
         if let Event::Delete(token) = &event {
             // what is remembered must not pass to another object of the same name
             context.forget(&token.key);
@@ -115,8 +118,9 @@ fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) -> one
 fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) -> oneshot::Receiver<()> {
     let ours = format!("{}={}", names::MANAGED_BY, names::OPERATOR);
     let events = watch(api::<SecretMeta>(client, scope.as_deref()), config().labels(&ours));
-    let (context, mut relist) = (context.clone(), Relist::default());
-    feed(events, move |event| {
+    let (watching, mut relist) = (context.clone(), Relist::default());
+    let context = context.clone();
+    feed(&watching, "watch of secrets", events, move |event| {
         for secret in context.secrets.apply(&mut relist, scope.as_deref(), &event) {
             for key in context.tokens.claimants(&secret) {
                 context.wake(&key);
@@ -128,8 +132,8 @@ fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) -> on
 fn credentials(client: &Client, context: &Arc<Context>, scope: Option<&str>) -> oneshot::Receiver<()> {
     let labelled = format!("{}=true", names::CREDENTIALS);
     let events = watch(api::<SecretMeta>(client, scope), config().labels(&labelled));
-    let context = context.clone();
-    feed(events, move |event| {
+    let (watching, context) = (context.clone(), context.clone());
+    feed(&watching, "watch of credentials", events, move |event| {
         let (Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) = event else { return };
         for key in context.accounts.referring_to(&secret.key()) {
             context.resolve_soon(key);
@@ -139,8 +143,9 @@ fn credentials(client: &Client, context: &Arc<Context>, scope: Option<&str>) -> 
 
 fn namespaces(client: &Client, context: &Arc<Context>) -> oneshot::Receiver<()> {
     let events = watch(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config());
-    let (context, mut relist) = (context.clone(), Relist::default());
-    feed(events, move |event| {
+    let (watching, mut relist) = (context.clone(), Relist::default());
+    let context = context.clone();
+    feed(&watching, "watch of namespaces", events, move |event| {
         for namespace in context.namespaces.apply(&mut relist, event) {
             context.wake_namespace(&namespace);
         }
@@ -163,13 +168,14 @@ fn providers(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let (context, mut relist) = (context.clone(), Relist::default());
+    let (watching, mut relist) = (context.clone(), Relist::default());
+    let context = context.clone();
     let is_cluster = kind == "ClusterTokenProvider";
     let key_of = |object: &DynamicObject| ProviderKey {
         namespace: object.metadata.namespace.clone(),
         name: object.metadata.name.clone().unwrap_or_default(),
     };
-    feed(watcher(api, config()), move |event| match event {
+    feed(&watching, "watch of providers", watcher(api, config()), move |event| match event {
         Event::Init => {
             relist.begin();
         }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, Service};
 
-/// How long the API server may take to begin its answer. A watch begins at once and then lasts.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
 /// A client that counts each request in `layer`'s metrics.
 ///

@@ -8,7 +8,7 @@ mod fights;
 mod reach;
 mod slow;
 mod stores;
+mod victim;
 
 /// The operator's program.
-#[allow(dead_code)]
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");

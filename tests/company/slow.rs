@@ -1,1 +1,239 @@
 //! P17: webhooks, events, statuses, writes and lists that hang or fail in one namespace.
+
+use crate::OPERATOR;
+use crate::victim::Victim;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+use std::time::Duration;
+use testkit::emulator::{Fault, HoldPoint};
+use testkit::scene::{SOON, Scene, client_secret};
+use testkit::stand::wait::throughout;
+use testkit::stand::{Failure, Matcher, eventually};
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+/// A webhook for Secrets of one namespace that never answers, and may be ignored after `seconds`.
+struct HangingWebhook {
+    api: Api<ValidatingWebhookConfiguration>,
+    name: String,
+    silence: tokio::task::JoinHandle<()>,
+}
+
+impl HangingWebhook {
+    async fn on_secrets(scene: &Scene, seconds: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silence = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                open.push(connection);
+            }
+        });
+        let name = format!("hangs-{}", scene.namespace);
+        let webhook: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "webhooks": [{
+                "name": "secrets.policy.example", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                "failurePolicy": "Ignore", "timeoutSeconds": seconds,
+                "clientConfig": {"url": format!("https://127.0.0.1:{port}/validate")},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                    "resources": ["secrets"]}],
+            }],
+        }))
+        .unwrap();
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(scene.client.clone());
+        api.create(&PostParams::default(), &webhook).await.unwrap();
+        Self { api, name, silence }
+    }
+
+    async fn remove(self) {
+        self.api.delete(&self.name, &DeleteParams::default()).await.unwrap();
+        self.silence.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_a_secret_behind_a_webhook_that_hangs_and_is_ignored_is_stored_and_renewed_once() {
+    let mut scene = Scene::new("hook", OPERATOR).await.unwrap();
+    let victim = Victim::beside(&mut scene).await;
+    let operator = scene.operator().await.unwrap();
+    victim.ready().await;
+    let webhook = HangingWebhook::on_secrets(&scene, 8).await;
+    // the API server takes a while to know of it
+    eventually(SOON, "the webhook hangs", async || {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": scene.namespace,
+            "annotations": {"n": uuid::Uuid::new_v4().to_string()}}});
+        match timeout(Duration::from_secs(3), scene.apply(&secret)).await {
+            Ok(_) => Err("it doesn't yet"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
+    scene.until_within(SOON * 2, "lobby", "ready", |object| object["status"]["issuances"] == 1).await.unwrap();
+    scene.force_renewal("lobby").await.unwrap();
+    scene.until_within(SOON * 2, "lobby", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
+    assert_eq!(scene.issued(), 2, "each token is issued once and stored");
+    victim.is_renewed_in_time(1).await;
+    assert!(!operator.logs().contains("a request to the API server failed"), "no write is given up");
+    webhook.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_provider_statuses_that_hang_delay_no_renewal_and_fail_no_probe() {
+    const PROVIDERS: usize = 30;
+    let mut scene = Scene::new("statuses", OPERATOR).await.unwrap();
+    let victim = Victim::beside(&mut scene).await;
+    let operator = scene.operator().await.unwrap();
+    victim.ready().await;
+    let hanging = scene.proxy.delay(Matcher::patch("tokenproviders/status").namespace(&scene.namespace), SOON);
+    for n in 0..PROVIDERS {
+        scene.apply(&scene.provider(&format!("p-{n}"), &client_secret("azure-login"))).await.unwrap();
+    }
+    let live = operator.url("/livez");
+    let watched = throughout(SOON * 2, "/livez says ok", async || {
+        let answer = reqwest::get(&live).await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+    });
+    tokio::join!(victim.is_renewed_in_time(2), watched);
+    assert!(hanging.hits() >= 4, "{} statuses hung", hanging.hits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_events_that_hang_delay_no_renewal() {
+    const FAILING: usize = 150;
+    let mut scene = Scene::new("events", OPERATOR).await.unwrap();
+    let victim = Victim::beside(&mut scene).await;
+    let _operator = scene.operator().await.unwrap();
+    victim.ready().await;
+    let hanging = scene.proxy.hold(Matcher::create("events"));
+    let refusal = r#"{"error":{"code":"BadRequest","message":"no"}}"#.to_owned();
+    scene.azure.video_indexer.control().play(Fault::Status { code: 400, body: refusal, headers: Vec::new() });
+    for n in 0..FAILING {
+        scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();
+    }
+    victim.is_renewed_in_time(2).await;
+    assert!(!hanging.is_empty(), "events hang");
+    hanging.release();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_writes_that_fail_in_one_namespace_delay_no_renewal_of_another() {
+    const FAILING: usize = 100;
+    let mut scene = Scene::new("refuses", OPERATOR).await.unwrap();
+    let victim = Victim::beside(&mut scene).await;
+    let _operator = scene.operator().await.unwrap();
+    victim.ready().await;
+    // as a webhook would that is down
+    let failing = scene.proxy.fail(Matcher::patch("secrets").namespace(&scene.namespace), Failure::Status(500));
+    for n in 0..FAILING {
+        scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();
+    }
+    victim.is_renewed_in_time(2).await;
+    assert!(failing.hits() > 3, "{} writes failed", failing.hits());
+    assert!(scene.issued() < FAILING, "where nothing can be stored, few tokens are issued: {}", scene.issued());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_writes_that_hang_in_one_namespace_delay_no_renewal_of_another() {
+    const HANGING: usize = 100;
+    let mut scene = Scene::new("hangs", OPERATOR).await.unwrap();
+    let victim = Victim::beside(&mut scene).await;
+    let _operator = scene.operator().await.unwrap();
+    victim.ready().await;
+    let all = |resource: &str| Matcher::patch(resource).namespace(&scene.namespace);
+    let hanging = [scene.proxy.hold(all("secrets")), scene.proxy.hold(all("videoaccesstokens/status"))];
+    for n in 0..HANGING {
+        scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();
+    }
+    victim.is_renewed_in_time(2).await;
+    assert!(hanging.iter().any(|held| held.len() >= 4), "requests hang");
+    for held in hanging {
+        held.release();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p18_edits_of_a_provider_leave_one_timer_and_one_resolve_each() {
+    const EDITS: usize = 30;
+    let scene = Scene::new("edits", OPERATOR).await.unwrap();
+    // what can't be read is looked at again after 10 s
+    let reads = Matcher::get("configmaps").namespace(&scene.namespace);
+    let _failing = scene.proxy.fail(reads.clone(), Failure::Status(500));
+    let mut provider = scene.provider("indexer", &client_secret("azure-login"));
+    provider["spec"].as_object_mut().unwrap().remove("caBundle");
+    provider["spec"]["caBundleRef"] = json!({"kind": "ConfigMap", "name": "corporate-ca", "key": "ca.crt"});
+    scene.apply(&provider).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    for n in 0..EDITS {
+        provider["spec"]["limits"]["concurrency"] = json!(1 + n);
+        scene.apply(&provider).await.unwrap();
+    }
+    // the edits are resolved
+    sleep(Duration::from_secs(3)).await;
+    let before = scene.proxy.count(&reads);
+    assert!(before <= 1 + EDITS as u64, "{before} reads for {EDITS} edits");
+    sleep(Duration::from_secs(25)).await;
+    let timed = scene.proxy.count(&reads) - before;
+    assert!((1..=3).contains(&timed), "{timed} reads in 25 s, of one timer of 10 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p15_a_call_of_nine_seconds_is_stored_after_the_signal() {
+    let scene = Scene::new("late", OPERATOR).await.unwrap();
+    let mut operator = scene.operator().await.unwrap();
+    let hold = scene.azure.video_indexer.control().hold(HoldPoint::Answer, None);
+    scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
+    timeout(SOON, hold.reached()).await.unwrap();
+    let answered_late = async {
+        sleep(Duration::from_secs(9)).await;
+        hold.release();
+    };
+    let (stopped, ()) = tokio::join!(operator.terminate(), answered_late);
+    let stopped = stopped.unwrap();
+    assert!(stopped.status.success() && stopped.took < Duration::from_secs(20), "{stopped:?}");
+    let token = scene.held("lobby").await.unwrap();
+    assert!(scene.azure.video_indexer.control().knows(&token).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p05_a_write_whose_answer_is_lost_is_looked_at_before_it_is_repeated() {
+    let scene = Scene::new("lost", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    // so that the watch does not tell either
+    let watching = scene.proxy.fail(Matcher::any().verb("watch").resource("secrets"), Failure::Closed);
+    scene.proxy.cut_watches();
+    let lost = scene.proxy.fail(Matcher::patch("secrets").name("lobby").first(1), Failure::LostAnswer);
+    scene.force_renewal("lobby").await.unwrap();
+    scene.until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
+    assert_eq!(lost.hits(), 1);
+    assert_eq!(scene.proxy.count(&Matcher::patch("secrets").name("lobby")), 2, "the first issue's and the renewal's");
+    assert_eq!(scene.issued(), 2);
+    drop(watching);
+}
+
+/// A `ConfigMap` that appears is used: the provider that waits for it is looked at again.
+#[tokio::test(flavor = "multi_thread")]
+async fn p18_a_ca_bundle_that_appears_late_is_used() {
+    let scene = Scene::new("late-ca", OPERATOR).await.unwrap();
+    let mut provider = scene.provider("indexer", &client_secret("azure-login"));
+    provider["spec"].as_object_mut().unwrap().remove("caBundle");
+    provider["spec"]["caBundleRef"] = json!({"kind": "ConfigMap", "name": "corporate-ca", "key": "ca.crt"});
+    scene.apply(&provider).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
+    scene.until("lobby", "Stalled", "True", "CaBundleMissing").await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let map =
+        serde_json::from_value(json!({"metadata": {"name": "corporate-ca"}, "data": {"ca.crt": scene.azure.ca_pem()}}));
+    maps.create(&PostParams::default(), &map.unwrap()).await.unwrap();
+    scene
+        .until_within(Duration::from_secs(80), "lobby", "ready", |object| object["status"]["issuances"] == 1)
+        .await
+        .unwrap();
+}

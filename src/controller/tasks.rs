@@ -1,0 +1,115 @@
+//! The tasks of the process: each is named, and none ends unnoticed.
+
+use super::lock;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Mutex;
+use std::task::Poll;
+use tokio::task::{Id, JoinSet};
+
+/// All tasks that the controller spawned.
+#[derive(Debug, Default)]
+pub(super) struct Tasks(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    set: JoinSet<()>,
+    named: BTreeMap<Id, Task>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    name: &'static str,
+    /// It runs as long as the process; its end is a failure.
+    lasts: bool,
+}
+
+/// A task ended that should not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the task {name} {how}: the process ends, to be started again")]
+pub struct TaskEnded {
+    name: &'static str,
+    how: &'static str,
+}
+
+impl TaskEnded {
+    /// A task that is awaited elsewhere ended.
+    pub(super) fn of(name: &'static str) -> Self {
+        Self { name, how: "ended" }
+    }
+}
+
+impl Tasks {
+    /// Spawns a task that runs as long as the process.
+    pub(super) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.0).spawn(Task { name, lasts: true }, task);
+    }
+
+    /// Spawns a task that ends by itself.
+    pub(super) fn passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.0).spawn(Task { name, lasts: false }, task);
+    }
+
+    /// Waits for the first task that panics, or that lasts and ends.
+    pub(super) async fn failed(&self) -> TaskEnded {
+        loop {
+            let ended = poll_fn(|cx| {
+                let mut running = lock(&self.0);
+                match running.set.poll_join_next_with_id(cx) {
+                    // a task that is spawned later wakes nobody here: the first ones last as long as the process
+                    Poll::Pending | Poll::Ready(None) => Poll::Pending,
+                    Poll::Ready(Some(ended)) => {
+                        let id = match &ended {
+                            Ok((id, ())) => *id,
+                            Err(error) => error.id(),
+                        };
+                        Poll::Ready((running.named.remove(&id), ended.err()))
+                    }
+                }
+            });
+            match ended.await {
+                (Some(Task { name, .. }), Some(error)) if error.is_panic() => {
+                    return TaskEnded { name, how: "panicked" };
+                }
+                (Some(Task { name, lasts: true }), _) => return TaskEnded { name, how: "ended" },
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends all tasks where they stand.
+    pub(super) fn abort(&self) {
+        lock(&self.0).set.abort_all();
+    }
+}
+
+impl Running {
+    fn spawn(&mut self, of: Task, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.set.spawn(task).id();
+        self.named.insert(id, of);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn p17_a_task_that_panics_or_ends_is_named() {
+        let tasks = Tasks::default();
+        tasks.lasting("watch", pending());
+        tasks.passing("wake", ready(()));
+        assert!(timeout(Duration::from_secs(1), tasks.failed()).await.is_err(), "all is well");
+        tasks.passing("resolve", async { panic!("on purpose") });
+        assert_eq!(
+            tasks.failed().await.to_string(),
+            "the task resolve panicked: the process ends, to be started again"
+        );
+        tasks.lasting("tick", ready(()));
+        assert_eq!(tasks.failed().await.to_string(), "the task tick ended: the process ends, to be started again");
+    }
+}
