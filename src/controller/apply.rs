@@ -114,18 +114,14 @@ impl Applier {
         Self { client }
     }
 
-    /// Writes the Secret where the guard lets it. The answer is metadata alone.
-    pub(super) async fn secret(
-        &self,
-        key: &ObjectKey,
-        shape: &Shape,
-        guard: Guard<'_>,
-    ) -> Result<SecretFacts, ApplyError> {
-        let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
+    /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
+    /// changed any part of it.
+    pub(super) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<Secret, ApplyError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
         let call = async { api.patch(&key.name, &params, &manifest).await };
-        Ok(written(call).await?.facts())
+        written(call).await
     }
 
     /// Deletes a Secret as it was seen.

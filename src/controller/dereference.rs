@@ -10,8 +10,10 @@ use crate::api::request::TokenRequest;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
+use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::hash::Hash;
+use crate::plan::reason::Reason;
 use crate::plan::secret::Subject;
 use crate::plan::view::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use crate::plan::want::want;
@@ -61,19 +63,26 @@ impl Seen {
     /// Gathers. `None`: the object is gone.
     pub(super) fn gather(context: &Context, key: &ObjectKey, now: Now) -> Option<Self> {
         let token = context.tokens.get(key)?;
-        let memo = context.memos.get(key);
+        let mut memo = context.memos.get(key);
         let secret_key = token.secret_key();
         let (secret, absent) = match (context.secrets.get(&secret_key), recent_probe(&token, &memo, now.wall)) {
             (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
             (None, found) => (None, matches!(found, Some(Found::Nothing))),
         };
-        let data = data_view(&token, &memo, secret.as_deref());
+        let version = secret.as_ref().map(|facts| facts.version());
+        recall_contest(&token, &mut memo, version, now.wall);
+        let data = data_view(&token, &memo, secret.as_deref(), now.wall);
+        if data == DataView::Lost || (absent && memo.repaired) {
+            memo.held = memo.held.take().or(memo.spare.clone());
+        }
         let owner_gone = secret
             .as_ref()
             .and_then(|facts| facts.owner)
             .is_some_and(|owner| owner != token.uid && !context.tokens.has_uid(&token.key.namespace, owner));
-        let former = token.status.other_secret.as_deref().and_then(|name| {
-            let key = ObjectKey { namespace: token.key.namespace.clone(), name: name.into() };
+        let told = token.status.other_secret.as_deref();
+        let told = told.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
+        let left = memo.elsewhere.clone().filter(|elsewhere| *elsewhere != secret_key);
+        let former = told.into_iter().chain(left).find_map(|key| {
             let facts = context.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
             Some((key, facts))
         });
@@ -198,6 +207,8 @@ impl Seen {
             turn: self.turn,
             hindrance: self.hindrance.clone(),
             trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
+            contest: self.memo.contest.as_deref(),
+            damaged: self.memo.repaired,
         }
     }
 
@@ -235,6 +246,11 @@ impl Seen {
         }
     }
 
+    /// The Secret as the decision saw it; `None`: none stood there.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.secret.as_ref().map(|facts| facts.version())
+    }
+
     /// The object as its Secret's shape needs it.
     pub(super) fn subject<'a>(&'a self, spec: &'a VideoAccessTokenSpec) -> Subject<'a> {
         Subject { key: &self.token.key, uid: Some(self.token.uid_text()), spec: &spec.secret }
@@ -247,15 +263,45 @@ fn recent_probe(token: &Token, memo: &Memo, now: Timestamp) -> Option<Found> {
 }
 
 /// What is known of the data: what memory saw at this version, or what the status recorded.
-fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>) -> DataView {
+fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
     let Some(facts) = secret else { return DataView::Unverified };
+    let contest = memo.contest.as_deref();
     match memo.data {
         Some((version, data)) if version == facts.resource_version => data,
-        _ if token.status.secret_version == facts.resource_version && token.status.other_secret.is_none() => {
+        _ if token.status.secret_version == facts.resource_version
+            && token.status.other_secret.is_none()
+            // which label it was, no status tells in a form to be read back: the next look does
+            && (!stalled_by(token, OVERRIDDEN) || contest.is_some()) =>
+        {
             DataView::Verified
+        }
+        // in a fight it is as it was, until it may be looked at again
+        Some((_, data @ (DataView::Altered | DataView::Lost)))
+            if contest
+                .is_some_and(|contest| contest.next_repair(now).is_some() && contest.next_look(now).is_some()) =>
+        {
+            data
         }
         _ => DataView::Unverified,
     }
+}
+
+/// Others' changes and a trouble's time, as they count for the Secret and the spec as they stand. After a restart a fight
+/// is known from the status, so that there are no new repairs at once.
+fn recall_contest(token: &Token, memo: &mut Memo, secret: Option<Version>, now: Timestamp) {
+    let generation = token.generation();
+    memo.contest.take_if(|contest| !contest.is_of(generation));
+    let since = token.status.conditions[2].since.time().filter(|since| *since <= now);
+    let fights = stalled_by(token, CONTESTED) && token.status.observed_generation == generation;
+    if memo.contest.is_none() && fights {
+        memo.contest = since.map(|since| Box::new(Contest::recalled(generation, since)));
+    }
+    memo.trouble = memo.trouble.take().map(|(trouble, tried)| (trouble.at(secret), tried));
+}
+
+fn stalled_by(token: &Token, reason: &str) -> bool {
+    let stalled = token.status.conditions[2];
+    stalled.status == Some(true) && stalled.reason == Reason::of(reason)
 }
 
 /// Does the provider's admin let this object ask for this scope?

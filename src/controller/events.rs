@@ -9,6 +9,7 @@ use crate::api::condition::ConditionStatus;
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::workload::Workload;
+use crate::plan::contest::{CONTESTED, OVERRIDDEN};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::Resource;
@@ -73,6 +74,9 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
 
     if holds("Stalled") && was_stalled != Some(true) {
         let reason = condition("Stalled").map(|stalled| stalled.reason.clone()).unwrap_or_default();
+        if [CONTESTED, OVERRIDDEN].contains(&reason.as_str()) {
+            tracing::warn!(key = %seen.token.key, reason, message = note("Stalled"), "the Secret isn't as it was written");
+        }
         publish(context, seen, EventType::Warning, &reason, "Refuse", &note("Stalled"));
     } else if failing && !was_failing {
         let failure = status.last_failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message)).unwrap_or_default();
@@ -81,7 +85,7 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     if expired && was_ready == Some(true) {
         publish(context, seen, EventType::Warning, "Expired", "Renew", &note("Ready"));
     }
-    let well = !failing && !holds("Stalled") && holds("Ready");
+    let well = !failing && !holds("Stalled") && holds("Ready") && !seen.token.deleting();
     // not ready since the token's end, and not since before, as one is that another hand changed
     let was_expired = was_ready == Some(false)
         && before.expires_at.time().is_some()
@@ -89,7 +93,8 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     if well && (was_failing || was_stalled == Some(true) || was_expired) {
         publish(context, seen, EventType::Normal, "Recovered", "Issue", &note("Ready"));
     }
-    if seen.memo.repaired && holds("Ready") {
+    // the end of a fight is told as a recovery
+    if seen.memo.repaired && well && was_stalled != Some(true) {
         let text =
             format!("the Secret {} was changed by another hand and is as it should be again", seen.secret_key.name);
         publish(context, seen, EventType::Normal, "Repaired", "Repair", &text);

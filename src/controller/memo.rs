@@ -5,6 +5,7 @@
 use crate::api::key::ObjectKey;
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
+use crate::plan::contest::{Contest, Version};
 use crate::plan::facts::{Failure, SecretFacts};
 use crate::plan::secret::Material;
 use crate::plan::view::{DataView, WriteTrouble};
@@ -41,8 +42,14 @@ pub(super) struct Memo {
     pub(super) expiry_assumed: Option<bool>,
     /// Workloads that are to be restarted, or couldn't be.
     pub(super) restarts: Option<Box<Restarts>>,
-    /// Something of this object was put right since the last status: told as an event.
+    /// Something of this object was put right since the last status, or is to be: told as an event.
     pub(super) repaired: bool,
+    /// What others do to the Secret.
+    pub(super) contest: Option<Box<Contest>>,
+    /// In a fight, the last token that was stored after another writer had changed or taken it: it is good once more.
+    pub(super) spare: Option<Arc<Held>>,
+    /// Where a Secret of this object's stands, if neither spec nor status names it.
+    pub(super) elsewhere: Option<ObjectKey>,
 }
 
 /// One look at the Secret's name.
@@ -112,6 +119,27 @@ impl Memo {
             && self.expiry_assumed.is_none()
             && self.restarts.is_none()
             && !self.repaired
+            && self.contest.is_none()
+            && self.spare.is_none()
+            && self.elsewhere.is_none()
+    }
+
+    /// Changes what is remembered of others' changes; `seen` is that of the decision, which may come from the status.
+    pub(super) fn contest(&mut self, seen: &Memo, generation: i64) -> &mut Contest {
+        if self.contest.is_none() {
+            self.contest.clone_from(&seen.contest);
+        }
+        self.contest.take_if(|contest| !contest.is_of(generation));
+        self.contest.get_or_insert_with(|| Box::new(Contest::new(generation)))
+    }
+
+    /// Forgets fights that are over; `secret` is the Secret as it stands.
+    pub(super) fn forget_contest(&mut self, secret: Option<Version>, now: Timestamp) {
+        let repaired = self.repaired;
+        self.contest.take_if(|contest| !repaired && contest.forget(secret, now));
+        if self.contest.is_none() {
+            self.spare = None;
+        }
     }
 }
 

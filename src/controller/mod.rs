@@ -7,6 +7,7 @@
 //! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `restarts` | workloads after a renewal |
+//! | `contests` | what others and admission do to the Secrets |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `apply`, `slots`, `write_health`, `events` | the requests to the API server; how many at once; whether writes pass |
 //! | `tasks` | the tasks of the process; none ends unnoticed |
@@ -17,6 +18,7 @@
 mod accounts;
 mod apply;
 mod assertion;
+mod contests;
 mod dereference;
 mod events;
 mod index;

@@ -2,9 +2,10 @@
 
 use super::Context;
 use super::apply::ApplyError;
+use super::contests;
 use super::dereference::Seen;
 use super::logins;
-use super::memo::{Held, Memo, Outcome, Probe};
+use super::memo::{Found, Held, Memo, Outcome, Probe};
 use super::record::record;
 use super::restarts;
 use super::slots::Slot;
@@ -18,10 +19,11 @@ use crate::budget::{self, Ask, Lock};
 use crate::clock;
 use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
+use crate::plan::contest::Contender;
 use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
-use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::facts::{Failure, SecretFacts, secret_facts};
 use crate::plan::hash::request_hash;
-use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, fixed, inspect, shape};
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender, fixed, inspect, shape};
 use crate::plan::view::{DataView, WriteTrouble};
 use crate::telemetry::journey::Written;
 use chrono::{SubsecRound, TimeDelta};
@@ -144,7 +146,7 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
         Act::Move => move_here(context, seen).await,
         Act::RemoveFormer => remove_former(context, seen).await,
         Act::Store => store(context, seen, decision.cause).await,
-        Act::Discard => context.memos.change(key, |memo| memo.held = None),
+        Act::Discard => context.memos.change(key, |memo| (memo.held, memo.spare) = (None, None)),
         Act::Withdraw => {
             context.turns.leave(key, clock::now());
             context.memos.change(key, |memo| memo.queued = None);
@@ -176,8 +178,16 @@ async fn probe(context: &Context, seen: &Seen) {
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
             context.memos.change(&seen.token.key, |memo| {
-                memo.trouble = None;
+                // what lies in the Secret as it stands is no less true for this look
+                memo.trouble.take_if(|(trouble, _)| trouble.met.is_none());
                 note_found(memo, seen, found);
+                if let Some(Probe { found: Found::Nothing, .. }) = &memo.probe
+                    && memo.elsewhere.is_none()
+                    && (seen.token.status.issuances > 0 || memo.issued > 0)
+                {
+                    // it was renamed and renamed back: its token may stand at the name between
+                    memo.elsewhere = context.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
+                }
             });
         }
         Err(error) => trouble(context, seen, &error),
@@ -185,7 +195,7 @@ async fn probe(context: &Context, seen: &Seen) {
 }
 
 /// Notes what stands at the Secret's name. Nothing, where the status knows a live token: another hand deleted it.
-fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
+pub(super) fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
     let (now, status) = (clock::now().wall, &seen.token.status);
     let expected = status.expires_at.time().is_some_and(|expires| expires > now) && status.other_secret.is_none();
     memo.repaired |= found.is_none() && expected;
@@ -194,7 +204,7 @@ fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
 
 /// One GET: did another hand change the data?
 async fn look_inside(context: &Context, seen: &Seen) {
-    let Some((facts, verdict, fixed)) = read(context, seen, &seen.secret_key).await else { return };
+    let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
     let data = match (fixed, &verdict) {
         (Some(fixed), _) => DataView::Fixed(fixed),
         (None, Verdict::Intact(_)) => DataView::Verified,
@@ -202,21 +212,40 @@ async fn look_inside(context: &Context, seen: &Seen) {
         (None, Verdict::Lost) => DataView::Lost,
     };
     let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
+    contests::looked(context, seen, contender.filter(|_| repaired));
     context.memos.change(&seen.token.key, |memo| {
         memo.data = Some((facts.resource_version, data));
         memo.repaired |= repaired;
     });
 }
 
+/// A Secret that was read whole.
+struct Read {
+    facts: SecretFacts,
+    verdict: Verdict,
+    fixed: Option<Fixed>,
+    /// Who changed what of ours.
+    contender: Option<Contender>,
+}
+
+impl Read {
+    /// It is as the decision saw it: what was decided may be written over it. Else the next decision is made of what
+    /// was learnt.
+    fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
+        seen.is_some_and(|seen| seen.version() == self.facts.version())
+    }
+}
+
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
-async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(SecretFacts, Verdict, Option<Fixed>)> {
+async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
     let spec = seen.spec.as_ref()?;
     match context.applier.read(key).await {
         Ok(Some(secret)) => {
-            let facts = crate::plan::facts::secret_facts(&secret.metadata);
+            let facts = secret_facts(&secret.metadata);
             let verdict = inspect(&secret, &facts, seen.subject(spec));
-            context.secrets.learn(key, facts.clone());
-            Some((facts, verdict, fixed(&secret, &spec.secret)))
+            contests::learnt(context, seen, key, Some(facts.clone()));
+            let contender = contender(&secret, &spec.secret);
+            Some(Read { facts, verdict, fixed: fixed(&secret, &spec.secret), contender })
         }
         Ok(None) => {
             context.secret_gone(key);
@@ -232,12 +261,16 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<(Secret
 
 /// Writes the Secret anew from the token that it holds.
 async fn render(context: &Context, seen: &Seen) {
-    let Some((facts, verdict, _)) = read(context, seen, &seen.secret_key).await else { return };
+    let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+    if !read.is(seen.secret_facts()) {
+        return;
+    }
+    let Read { facts, verdict, .. } = read;
     match verdict {
         Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
             let now = clock::now().wall;
             material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
-            write(context, seen, &material, Some(&facts)).await;
+            write(context, seen, &material, Some(&facts), None).await;
         }
         Verdict::Lost => {
             let lost = Some((facts.resource_version, DataView::Lost));
@@ -248,24 +281,32 @@ async fn render(context: &Context, seen: &Seen) {
 
 /// Writes the Secret of the new name from the token in the former one.
 async fn move_here(context: &Context, seen: &Seen) {
-    let Some((former, _)) = &seen.former else { return };
-    match read(context, seen, former).await {
-        Some((_, Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material), _)) => {
-            write(context, seen, &material, None).await;
+    let Some((former, facts)) = &seen.former else { return };
+    let Some(read) = read(context, seen, former).await else { return };
+    if !read.is(Some(facts)) {
+        return;
+    }
+    match read.verdict {
+        Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material) => {
+            if write(context, seen, &material, None, None).await {
+                context.memos.change(&seen.token.key, |memo| memo.elsewhere = Some(former.clone()));
+            }
         }
         // nothing to move: without its facts the next decision issues
-        Some((_, Verdict::Lost, _)) => context.secrets.forget(former),
-        None => {}
+        Verdict::Lost => context.secrets.forget(former),
     }
 }
 
 async fn remove_former(context: &Context, seen: &Seen) {
     let Some((key, facts)) = &seen.former else { return };
     match context.applier.delete_secret(key, facts).await {
-        Ok(()) => context.secret_gone(key),
+        Ok(()) => {
+            context.secret_gone(key);
+            context.memos.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
+        }
         // another hand changed it: its watch event or the next look decides again
         Err(ApplyError::Conflict) => match context.applier.probe(key).await {
-            Ok(Some(facts)) => context.secrets.learn(key, facts),
+            Ok(found @ Some(_)) => contests::learnt(context, seen, key, found),
             Ok(None) => context.secret_gone(key),
             Err(error) => trouble(context, seen, &error),
         },
@@ -280,16 +321,20 @@ async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
     let mut material = held.material.clone();
     if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
-        let Some((facts, verdict, _)) = read(context, seen, &seen.secret_key).await else { return };
+        let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+        if !read.is(there) {
+            return;
+        }
+        let Read { facts, verdict, .. } = read;
         if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
             material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
                 .then_some(Previous { token: before.token, expires_at: before.expires_at });
         }
-        if write(context, seen, &material, Some(&facts)).await {
-            stored(context, seen, &held);
+        if write(context, seen, &material, Some(&facts), cause).await {
+            stored(context, seen, &held, cause);
         }
-    } else if write(context, seen, &material, there.map(|facts| &**facts)).await {
-        stored(context, seen, &held);
+    } else if write(context, seen, &material, there.map(|facts| &**facts), cause).await {
+        stored(context, seen, &held, cause);
     }
 }
 
@@ -301,16 +346,25 @@ fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
         && facts.request == Some(held.material.request)
 }
 
-fn stored(context: &Context, seen: &Seen, held: &Held) {
+fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Option<Cause>) {
     context.memos.change(&seen.token.key, |memo| {
-        memo.held = None;
-        memo.issued += 1;
+        // a spare one was counted when it was issued
+        memo.issued += u32::from(memo.held.take().is_some());
+        let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
+        memo.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
         memo.expiry_assumed = Some(held.expiry_assumed);
     });
 }
 
-/// The only place that writes a Secret: on the one that the decision saw, or on none.
-async fn write(context: &Context, seen: &Seen, material: &Material, there: Option<&SecretFacts>) -> bool {
+/// The only place that writes a Secret: on the one that the decision saw, or on none. Tells whether the token stands
+/// there.
+async fn write(
+    context: &Context,
+    seen: &Seen,
+    material: &Material,
+    there: Option<&SecretFacts>,
+    cause: Option<Cause>,
+) -> bool {
     let Some(spec) = &seen.spec else { return false };
     let key = &seen.token.key;
     let shape = match shape(seen.subject(spec), material) {
@@ -321,13 +375,15 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
             return false;
         }
     };
+    let controlled = there.is_some_and(|facts| facts.controlled);
+    let shape = if controlled { shape.beside_another_controller() } else { shape };
     let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
     });
     if context.memos.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
         // the last write's answer didn't come: it may have been served
-        return look(context, seen).await;
+        return look(context, seen, cause).await;
     }
     let _slot = context.writes.take(&key.namespace).await;
     if !context.lease.is_leader() {
@@ -336,21 +392,20 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
     let begun = clock::now().wall;
     let written = context.applier.secret(&seen.secret_key, &shape, guard).await;
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
+    contests::wrote(context, seen, &written, cause);
     match written {
-        Ok(facts) => {
+        Ok(stored) => {
             context.write_succeeded(&key.namespace);
-            let version = facts.resource_version;
-            context.secrets.learn(&seen.secret_key, facts);
-            context.memos.change(key, |memo| {
-                memo.data = Some((version, DataView::Verified));
-                memo.probe = None;
-                memo.trouble = None;
-                memo.write_failures = 0;
-            });
-            true
+            contests::stored(context, seen, &shape, &stored)
         }
-        // not as it was seen: look at it afresh, with the same token in hand
-        Err(ApplyError::Conflict) => look(context, seen).await,
+        Err(ApplyError::Conflict) => {
+            // not as it was seen: look at it afresh, with the same token in hand
+            look(context, seen, cause).await;
+            if contests::conflicts_again(context, seen) {
+                trouble(context, seen, &ApplyError::Conflict);
+            }
+            false
+        }
         Err(ApplyError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
             context.memos.change(key, |memo| memo.held = None);
@@ -365,18 +420,15 @@ async fn write(context: &Context, seen: &Seen, material: &Material, there: Optio
 }
 
 /// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
-async fn look(context: &Context, seen: &Seen) -> bool {
+async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
     match context.applier.probe(&seen.secret_key).await {
-        Ok(Some(facts)) if facts.labelled => {
-            // a write whose answer was lost may have stored the token at hand
-            if let Some(held) = seen.memo.held.as_ref().filter(|held| is_of(&facts, seen, held)) {
-                stored(context, seen, held);
-            }
-            context.secrets.learn(&seen.secret_key, facts);
-        }
         Ok(found) => {
-            context.secrets.forget(&seen.secret_key);
-            context.memos.change(&seen.token.key, |memo| note_found(memo, seen, found));
+            // a write whose answer was lost may have stored the token at hand
+            let held = seen.memo.held.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
+            if let Some(held) = held {
+                stored(context, seen, held, cause);
+            }
+            contests::learnt(context, seen, &seen.secret_key, found);
         }
         Err(error) => trouble(context, seen, &error),
     }
@@ -407,11 +459,17 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
         context.write_failed(&seen.token.key.namespace, extent);
     }
     tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
+    let lies_in_the_secret = matches!(error, ApplyError::Immutable | ApplyError::Refused(_) | ApplyError::Conflict);
     context.memos.change(&seen.token.key, |memo| {
         memo.write_failures += 1;
         memo.unanswered |= error.may_be_served();
-        let next = again.map_or_else(|| backoff::next_write(memo.write_failures, now), |again| now + again);
-        memo.trouble = Some((WriteTrouble { reason, message, next, stalled }, seen.trying));
+        let soonest = backoff::next_write(memo.write_failures, now);
+        let next = again.map_or(soonest, |again| now + again);
+        let met = lies_in_the_secret.then(|| seen.version());
+        memo.trouble = Some((WriteTrouble { reason, message, next, stalled, met, soonest }, seen.trying));
+        if let (ApplyError::Immutable, Some((_, version))) = (error, seen.version()) {
+            memo.data = Some((version, DataView::Fixed(Fixed::Immutable)));
+        }
     });
 }
 

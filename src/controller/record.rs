@@ -30,8 +30,8 @@ pub(super) async fn record(
     let key = &seen.token.key;
     let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
     context.timetable.set(key, decision.wake.map_or(latest, |wake| wake.min(latest)));
-    // a provider that isn't known yet says nothing about the object; one that is going needs no status
-    if seen.wanted.is_none() || seen.token.deleting() {
+    // a provider that isn't known yet says nothing about the object
+    if seen.wanted.is_none() && !seen.token.deleting() {
         return true;
     }
     let (failure, failed_attempts) = seen.told_failure();
@@ -55,7 +55,7 @@ pub(super) async fn record(
         return true;
     }
     if facts.hash == seen.token.status.hash {
-        context.memos.change(key, settled(seen, is_ready, restarted_for));
+        context.memos.change(key, settled(seen, decision, is_ready, restarted_for));
         return true;
     }
     let slot = tokio::time::timeout(TELL_WITHIN, context.statuses.take(&key.namespace)).await;
@@ -81,7 +81,7 @@ pub(super) async fn record(
         Ok(version) => {
             context.write_succeeded(&key.namespace);
             context.tokens.learn_status(&seen.token, facts, &version);
-            context.memos.change(key, settled(seen, is_ready, restarted_for));
+            context.memos.change(key, settled(seen, decision, is_ready, restarted_for));
             events::transitions(context, seen, &status);
             return true;
         }
@@ -118,8 +118,16 @@ fn spread(uid: u128) -> TimeDelta {
 }
 
 /// What the status says now need not be remembered.
-fn settled(seen: &Seen, is_ready: bool, restarted_for: Option<Timestamp>) -> impl FnOnce(&mut super::memo::Memo) {
-    let (issued, version) = (seen.memo.issued, seen.secret_facts().map(|facts| facts.resource_version));
+fn settled(
+    seen: &Seen,
+    decision: &Decision,
+    is_ready: bool,
+    restarted_for: Option<Timestamp>,
+) -> impl FnOnce(&mut super::memo::Memo) {
+    let (issued, at) = (seen.memo.issued, seen.version());
+    let version = at.map(|(_, version)| version);
+    let put_right = is_ready && decision.refusal.is_none();
+    let former = seen.former.as_ref().map(|(key, _)| key.clone());
     move |memo| {
         memo.issued -= issued.min(memo.issued);
         memo.status_failures = 0;
@@ -128,7 +136,9 @@ fn settled(seen: &Seen, is_ready: bool, restarted_for: Option<Timestamp>) -> imp
         }
         memo.expiry_assumed = None;
         // told when the token is there again
-        memo.repaired &= !is_ready;
+        memo.repaired &= !put_right;
+        memo.forget_contest(at, clock::now().wall);
+        memo.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());
         memo.forget_restarts(restarted_for);
         if memo.trouble.is_none() {
             memo.write_failures = 0;

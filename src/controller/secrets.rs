@@ -6,7 +6,7 @@
 use super::relist::Relist;
 use super::token::WireMeta;
 use crate::api::key::ObjectKey;
-use crate::plan::facts::{SecretFacts, secret_facts};
+use crate::plan::facts::{SecretFacts, Uid, secret_facts};
 use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
@@ -37,6 +37,7 @@ impl From<Wire> for SecretMeta {
             deletion_timestamp: meta.deletion_timestamp,
             labels: meta.labels,
             annotations: meta.annotations,
+            owner_references: meta.owner_references,
             ..ObjectMeta::default()
         })
     }
@@ -101,6 +102,14 @@ impl Secrets {
         self.lock().get(key).cloned()
     }
 
+    /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
+    /// Secret is gone.
+    pub(super) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
+        let known = self.lock();
+        let mut all = known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
+        all.next().map(|(key, _)| key.clone())
+    }
+
     /// How many are known.
     pub(super) fn len(&self) -> usize {
         self.lock().len()
@@ -152,11 +161,11 @@ impl Secrets {
         }
     }
 
-    /// Newer facts replace older ones. Tells whether anything changed.
+    /// Newer facts replace older ones, also those of a Secret before this one. Tells whether anything changed.
     fn put(&self, key: &ObjectKey, facts: SecretFacts) -> bool {
         let mut known = self.lock();
         match known.get(key) {
-            Some(old) if old.uid == facts.uid && old.resource_version >= facts.resource_version => false,
+            Some(old) if old.resource_version >= facts.resource_version => false,
             _ => {
                 known.insert(key.clone(), Arc::new(facts));
                 true

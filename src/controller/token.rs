@@ -11,7 +11,7 @@ use crate::api::{GROUP, VERSION, names};
 use crate::clock::Timestamp;
 use crate::plan::facts::{StatusFacts, Uid, resource_version};
 use crate::plan::status::status_facts;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -179,6 +179,7 @@ pub(super) struct WireMeta {
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(deserialize_with = "annotations_of_ours")]
     pub(super) annotations: Option<BTreeMap<String, String>>,
+    pub(super) owner_references: Option<Vec<OwnerReference>>,
 }
 
 /// Keeps the annotations under our own domain and skips the rest unread.

@@ -45,6 +45,16 @@ pub const STALLED: &[Reason] = &[
         "the Secret is being deleted, and a finalizer holds it",
         "the next is written when it is gone",
     ),
+    reason(
+        &["SecretContested"],
+        "another writer changes or deletes the Secret again and again: the message names it and what it changes",
+        "let it leave the Secret alone, or another spec.secret.name; put right once in 5 min until then",
+    ),
+    reason(
+        &["SecretOverridden"],
+        "an admission policy or webhook changes the Secret as it is stored: the message names the label, annotation or key",
+        "exempt the Secret from it, or another spec.secret.name; tried again every 5 min",
+    ),
     reason(&["CredentialsMissing"], "the credential's Secret or its key isn't there", "create it"),
     reason(
         &["CredentialsUnlabelled"],

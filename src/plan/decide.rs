@@ -2,10 +2,11 @@
 //!
 //! The reconcile takes the step, learns what came of it, and asks again; so each step is decided from fresh facts.
 
+use super::contest;
 use super::facts::{Failure, SecretFacts};
 use super::renewal::{self, Renewal};
 use super::secret::Fixed;
-use super::view::{DataView, Refusal, SecretView, Turn, View, Wanted, WriteTrouble};
+use super::view::{DataView, HeldView, Refusal, SecretView, Turn, View, Wanted, WriteTrouble};
 use crate::api::wire_time;
 use crate::clock::Timestamp;
 use crate::issuer::Class;
@@ -92,14 +93,18 @@ const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// `previousToken` leaves the Secret this long before it expires.
 const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
-/// The next step (P01–P05, P07, P09).
+/// The next step (P01–P05, P07, P09, P18).
 pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
+    contest::tell(view, step(view, now), now)
+}
+
+fn step(view: &View<'_>, now: Timestamp) -> Decision {
     let mut decision = Decision { act: Act::Wait, wake: None, refusal: None, cause: None, delay: None, renewal: None };
     if view.turn == Turn::Elsewhere {
         return Decision { act: Act::Withdraw, ..decision };
     }
     if view.deleting {
-        return leave_queue(view, decision);
+        return going(view, decision, now);
     }
     let wanted = match &view.wanted {
         None => return decision,
@@ -109,7 +114,7 @@ pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
     let own = match own_secret(view, wanted) {
         Ok(own) => own,
         Err(Obstacle::Refused(refusal)) => return refuse(view, decision, refusal, now),
-        Err(Obstacle::Look(act)) if !wanted.suspend => return attempt(view, decision, act, now),
+        Err(Obstacle::Look(act)) if !wanted.suspend => return look(view, wanted, decision, act, now),
         Err(Obstacle::Look(_)) => {
             decision.wake = expiry(view, now);
             return leave_queue(view, decision);
@@ -227,6 +232,62 @@ fn former_serves(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
     })
 }
 
+/// The object is being deleted, and a finalizer of somebody else's holds it: nothing is issued and nothing written, but
+/// its status stays true.
+fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+    if view.held.is_some() {
+        return Decision { act: Act::Discard, ..decision };
+    }
+    decision.wake = expiry(view, now);
+    match (&view.wanted, view.secret) {
+        (Some(Ok(_)), SecretView::Known { facts, data: DataView::Unverified, .. })
+            if facts.owner == Some(view.uid) && view.contest.and_then(|contest| contest.next_look(now)).is_none() =>
+        {
+            attempt(view, decision, Act::Inspect, now)
+        }
+        _ => leave_queue(view, decision),
+    }
+}
+
+/// A look at the Secret. One that changes all the time has a pace (P18), but for what is to be written anyway.
+fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
+    let Some(next) = view.contest.and_then(|contest| contest.next_look(now)).filter(|_| act == Act::Inspect) else {
+        return attempt(view, decision, act, now);
+    };
+    let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, act, now) };
+    let life = facts.life();
+    decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
+    let own = Own { facts, data: DataView::Verified, adopted: false };
+    if !matches!(cause(view, wanted, Some(&own), &decision, now), None | Some(Cause::Lost)) {
+        return attempt(view, decision, act, now);
+    }
+    soonest(&mut decision.wake, next);
+    for at in [decision.renewal.map(|renewal| renewal.due), expiry(view, now)].into_iter().flatten() {
+        soonest(&mut decision.wake, at);
+    }
+    decision.refusal = view.contest.filter(|contest| contest.is_slowed()).map(contest::Contest::refusal);
+    leave_queue(view, decision)
+}
+
+/// A repair that has to wait (P18), as its reason says.
+fn held_back(view: &View<'_>, mut decision: Decision, (refusal, next): (Refusal, Timestamp)) -> Decision {
+    soonest(&mut decision.wake, next);
+    decision.refusal = Some(refusal);
+    leave_queue(view, decision)
+}
+
+/// What was stored of our last write takes no other.
+fn fixed(view: &View<'_>) -> Option<Fixed> {
+    view.contest?.overridden(view.secret.version())?.fixed
+}
+
+/// Whether a token at hand is what would be asked for.
+fn serves(view: &View<'_>, wanted: &Wanted, held: &HeldView<'_>, cause: Option<Cause>, now: Timestamp) -> bool {
+    held.request == wanted.request
+        && (cause != Some(Cause::Forced) || held.renew_request == view.renew_requested_at)
+        && now < renewal::plan(held.issued_at, held.expires_at, wanted.renew_before, view.uid.0).due
+}
+
 /// A token must be issued: store the one at hand, wait, ask for a turn, or call.
 fn issue(
     view: &View<'_>,
@@ -236,13 +297,18 @@ fn issue(
     cause: Cause,
     now: Timestamp,
 ) -> Decision {
-    if let Some(held) = &view.held {
-        let serves = held.request == wanted.request
-            && (cause != Cause::Forced || held.renew_request == view.renew_requested_at)
-            && now < renewal::plan(held.issued_at, held.expires_at, wanted.renew_before, view.uid.0).due;
-        if !serves {
-            return Decision { act: Act::Discard, ..decision };
-        }
+    if view.held.as_ref().is_some_and(|held| !serves(view, wanted, held, Some(cause), now)) {
+        return Decision { act: Act::Discard, ..decision };
+    }
+    if let Some(fixed) = fixed(view) {
+        return refuse(view, decision, immovable(fixed), now);
+    }
+    let is_lost = cause == Cause::Lost
+        || (cause == Cause::First && (view.damaged || view.contest.is_some_and(contest::Contest::is_slowed)));
+    if is_lost && let Some(kept) = contest::keeps(view, now) {
+        return held_back(view, decision, kept);
+    }
+    if view.held.is_some() {
         return store(view, decision, now);
     }
     if let Some(failure) = view.failure
@@ -312,7 +378,11 @@ fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
 
 /// No issue is needed: keep the Secret as it should be.
 fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: Decision, now: Timestamp) -> Decision {
-    if view.held.is_some() {
+    if let Some(held) = &view.held {
+        // after a rename, the token at hand is stored like the one that would move: that may be gone meanwhile
+        if own.is_none() && serves(view, wanted, held, None, now) {
+            return store(view, decision, now);
+        }
         return Decision { act: Act::Discard, ..decision };
     }
     if view.turn != Turn::None {
@@ -320,16 +390,27 @@ fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: D
     }
     let Some(own) = own else { return attempt(view, decision, Act::Move, now) };
     let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
-    let reshape = own.facts.render != Some(wanted.render)
-        || own.adopted
-        || own.data == DataView::Altered
+    let reshaped =
+        own.facts.render != Some(wanted.render) || own.adopted || previous_ends.is_some_and(|ends| now >= ends);
+    let overridden = view.contest.and_then(|contest| contest.overridden(view.secret.version()));
+    let damaged = own.data == DataView::Altered
         || !own.facts.labelled
-        || previous_ends.is_some_and(|ends| now >= ends);
-    if reshape {
-        return attempt(view, decision, Act::Render, now);
+        || overridden.is_some_and(|overridden| overridden.fixed.is_none());
+    let mut kept = None;
+    if reshaped || damaged {
+        if let Some(fixed) = fixed(view) {
+            return refuse(view, decision, immovable(fixed), now);
+        }
+        kept = contest::keeps(view, now).filter(|_| !reshaped);
+        if kept.is_none() {
+            return attempt(view, decision, Act::Render, now);
+        }
     }
     if view.former.is_some() {
         return attempt(view, decision, Act::RemoveFormer, now);
+    }
+    if let Some(kept) = kept {
+        decision = held_back(view, decision, kept);
     }
     for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
         soonest(&mut decision.wake, next);

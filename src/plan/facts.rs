@@ -95,9 +95,16 @@ pub struct SecretFacts {
     pub labelled: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// Another object than the one that it was written for is its controller.
+    pub controlled: bool,
 }
 
 impl SecretFacts {
+    /// The Secret as it stands now: another version may be another matter.
+    pub fn version(&self) -> (Uid, u64) {
+        (self.uid, self.resource_version)
+    }
+
     /// Its token's whole life is known.
     pub fn life(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.issued_at.time()?, self.expires_at.time()?))
@@ -141,6 +148,11 @@ pub fn secret_facts(meta: &kube::core::ObjectMeta) -> SecretFacts {
         previous_expires_at: seconds(a::PREVIOUS_EXPIRES_AT),
         labelled: meta.labels.as_ref().and_then(|l| l.get(a::MANAGED_BY)).is_some_and(|v| v == a::OPERATOR),
         deleting: meta.deletion_timestamp.is_some(),
+        controlled: meta
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.controller == Some(true) && get(a::OWNER_UID) != Some(owner.uid.as_str())),
     }
 }
 

@@ -4,6 +4,7 @@
 //! May not enter: IO, clocks, chance. `now` and everything else comes in as an argument.
 
 pub mod backoff;
+pub mod contest;
 pub mod decide;
 pub mod facts;
 pub mod hash;

@@ -1,11 +1,13 @@
 //! What the Secret looks like, and whether one that was read still looks so.
 
 mod fit;
+mod stored;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 pub use fit::check;
+pub use stored::contender;
 
 use super::facts::{HASHED, Seconds, SecretFacts};
 use super::hash::Hash;
@@ -253,9 +255,22 @@ impl Shape {
                 .data
                 .iter()
                 .all(|(key, value)| data(key).is_some_and(|there| there.0 == value.expose_secret().as_bytes()))
-            && self.owner.as_ref().is_none_or(|ours| {
-                secret.metadata.owner_references.iter().flatten().any(|owner| ours["uid"] == *owner.uid)
-            })
+            && self.is_owned(secret)
+    }
+
+    /// Is our owner among the Secret's, if it is to have one?
+    fn is_owned(&self, secret: &Secret) -> bool {
+        let mut owners = secret.metadata.owner_references.iter().flatten();
+        self.owner.as_ref().is_none_or(|ours| owners.any(|owner| ours["uid"] == *owner.uid))
+    }
+
+    /// The same, where another controller has made itself the Secret's: there can be but one, and ours needs it not.
+    #[must_use]
+    pub fn beside_another_controller(mut self) -> Self {
+        if let Some(owner) = self.owner.as_mut().and_then(Value::as_object_mut) {
+            owner.remove("controller");
+        }
+        self
     }
 }
 

@@ -5,6 +5,7 @@ use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_versi
 use super::hash::Hash;
 use super::reason::Reason;
 use super::renewal::Renewal;
+use super::secret::Fixed;
 use super::view::{DataView, SecretView, View};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
@@ -104,6 +105,9 @@ fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) 
     let Some((_, expires)) = live.filter(|_| !lost) else {
         let (reason, message) = match blocked(decision) {
             Some(said) => said,
+            None if view.deleting => {
+                ("Deleting".into(), "the object is being deleted, and its Secret holds no token any more".into())
+            }
             None if is_suspended(view) => ("Suspended".into(), "spec.suspend is true: no token is asked for".into()),
             None if lost => ("TokenLost".into(), "another hand changed the token: the next is being issued".into()),
             None => ("Pending".into(), "the first token is being issued".into()),
@@ -120,6 +124,15 @@ fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) 
     }
     if view.renew_requested_at.is_some_and(|asked| wire_time::parse(asked).is_none()) {
         message.push_str("; annotation videotoken.dev/renew-requested-at is no RFC 3339 time and is ignored");
+    }
+    if view.deleting {
+        message.push_str("; the object is being deleted: the token isn't renewed");
+    }
+    if let Some(fixed) = view.contest.and_then(|c| c.overridden(view.secret.version())).and_then(|o| o.fixed) {
+        message.push_str(match fixed {
+            Fixed::Immutable => "; the Secret was made immutable as it was stored: it can't be renewed there",
+            Fixed::OtherType => "; the Secret was stored with another type: it can't be renewed there",
+        });
     }
     if told.expiry_assumed {
         message.push_str("; its provider didn't tell when it expires: the life that the operation promises is assumed");
@@ -151,6 +164,9 @@ fn blocked(decision: &Decision) -> Option<(String, String)> {
 
 /// True while a token is needed and isn't stored.
 fn issuing(view: &View<'_>, decision: &Decision) -> Says {
+    if view.deleting {
+        return Says::new(false, "Deleting", "the object is being deleted: no token is asked for");
+    }
     if is_suspended(view) {
         return Says::new(false, "Suspended", "spec.suspend is true: no calls");
     }

@@ -1,5 +1,6 @@
 //! What a decision sees: all that is known of an object at one moment, in the terms of the decision.
 
+use super::contest::{Contest, Version};
 use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
 use super::hash::Hash;
 use super::secret::Fixed;
@@ -66,6 +67,16 @@ pub enum SecretView<'a> {
     },
 }
 
+impl SecretView<'_> {
+    /// The Secret of ours as it stands now.
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Self::Known { facts, .. } => Some(facts.version()),
+            Self::Unseen | Self::Absent | Self::Foreign => None,
+        }
+    }
+}
+
 /// What is known of a Secret's data, which no watch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataView {
@@ -127,6 +138,21 @@ pub struct WriteTrouble {
     pub next: Timestamp,
     /// Only a change outside can lift it.
     pub stalled: bool,
+    /// It lies in the Secret as it stood then, or in that there was none: it ends when that changes.
+    pub met: Option<Option<Version>>,
+    /// When that has changed: no write before this.
+    pub soonest: Timestamp,
+}
+
+impl WriteTrouble {
+    /// What is left of it where `secret` stands now.
+    #[must_use]
+    pub fn at(mut self, secret: Option<Version>) -> Self {
+        if self.met.is_some_and(|met| met != secret) {
+            self.next = self.soonest;
+        }
+        self
+    }
 }
 
 /// All that a decision sees.
@@ -156,4 +182,8 @@ pub struct View<'a> {
     pub hindrance: Option<Hindrance>,
     /// A write that failed.
     pub trouble: Option<&'a WriteTrouble>,
+    /// What others do to the Secret.
+    pub contest: Option<&'a Contest>,
+    /// Another writer has changed or deleted the Secret, and that isn't put right yet.
+    pub damaged: bool,
 }

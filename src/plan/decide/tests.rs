@@ -1,7 +1,9 @@
 use super::*;
 use crate::api::video_access_token::RenewBefore;
-use crate::plan::facts::{Seconds, StatusFacts, Uid};
+use crate::plan::contest::{Contest, Difference, Stored};
+use crate::plan::facts::{ConditionFacts, Seconds, StatusFacts, Uid};
 use crate::plan::hash::Hash;
+use crate::plan::reason::Reason;
 use crate::plan::view::HeldView;
 use proptest::prelude::*;
 
@@ -36,6 +38,7 @@ fn secret() -> SecretFacts {
         previous_expires_at: Seconds::default(),
         labelled: true,
         deleting: false,
+        controlled: false,
     }
 }
 
@@ -66,6 +69,9 @@ struct Case {
     trouble: Option<WriteTrouble>,
     renew: Option<&'static str>,
     deleting: bool,
+    contest: Option<Contest>,
+    damaged: bool,
+    status: StatusFacts,
 }
 
 impl Default for Case {
@@ -84,13 +90,15 @@ impl Default for Case {
             trouble: None,
             renew: None,
             deleting: false,
+            contest: None,
+            damaged: false,
+            status: StatusFacts::default(),
         }
     }
 }
 
 impl Case {
     fn decide(&self) -> Decision {
-        let status = StatusFacts::default();
         let secret = match &self.secret {
             Some(facts) if facts.owner.is_none() => SecretView::Foreign,
             Some(facts) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
@@ -101,7 +109,7 @@ impl Case {
             uid: UID,
             deleting: self.deleting,
             renew_requested_at: self.renew,
-            status: &status,
+            status: &self.status,
             wanted: self.wanted.clone(),
             secret,
             former: self.former.as_ref(),
@@ -115,6 +123,8 @@ impl Case {
             turn: self.turn,
             hindrance: None,
             trouble: self.trouble.as_ref(),
+            contest: self.contest.as_ref(),
+            damaged: self.damaged,
         };
         decide(&view, at(self.now))
     }
@@ -154,7 +164,8 @@ fn p03_p09_each_situation_has_its_step() {
     let changed = Some(Ok(Wanted { request: other(), ..wanted() }));
     let reshaped = Some(Ok(Wanted { render: other(), ..wanted() }));
     let trouble = |next| {
-        Some(WriteTrouble { reason: "SecretWriteFailed", message: String::new(), next: at(next), stalled: false })
+        let (reason, message) = ("SecretWriteFailed", String::new());
+        Some(WriteTrouble { reason, message, next: at(next), stalled: false, met: None, soonest: at(next) })
     };
     let cases = [
         ("a settled token waits", Case::default(), "wait", None),
@@ -359,6 +370,227 @@ fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
     ] {
         let decision = case.decide();
         assert!(decision.wake.is_some_and(|wake| wake <= at(LIFE)), "{decision:?}");
+    }
+}
+
+/// Three repairs at 90, 91 and 92.
+fn fought() -> Option<Contest> {
+    let mut contest = Contest::new(1);
+    (90..93).for_each(|second| contest.wrote(true, at(second)));
+    Some(contest)
+}
+
+/// The Secret's label was stored otherwise at 90, or it was made immutable.
+fn overridden(fixed: Option<Fixed>) -> Option<Contest> {
+    let stored = Stored::Text("theirs".into());
+    let difference = Difference { field: "metadata.labels[app]".into(), sent: None, stored, fixed };
+    let mut contest = Contest::new(1);
+    contest.stored(secret().version(), Some(difference), at(90));
+    Some(contest)
+}
+
+#[test]
+#[allow(clippy::too_many_lines)] // a table
+fn p18_a_repair_in_a_fight_waits_and_nothing_else_does() {
+    let held = Some((hash("request"), 90));
+    let unlabelled = || with_secret(|s| s.labelled = false);
+    let lost = || Case { data: DataView::Lost, ..Case::default() };
+    let gone = || Case { damaged: true, ..absent() };
+    let reshaped = Some(Ok(Wanted { render: hash("other"), ..wanted() }));
+    let changed = Some(Ok(Wanted { request: hash("other"), ..wanted() }));
+    let contested = Some("SecretContested");
+    let overrides = Some("SecretOverridden");
+    let immutable = Some("SecretImmutable");
+    // what, case, act, refusal, wake
+    let cases: Vec<(&str, Case, &str, Option<&str>, Option<i64>)> = vec![
+        ("a label", Case { contest: fought(), ..unlabelled() }, "wait", contested, Some(392)),
+        ("a key", Case { contest: fought(), data: DataView::Altered, ..Case::default() }, "wait", contested, Some(392)),
+        ("a token", Case { contest: fought(), ..lost() }, "wait", contested, Some(392)),
+        ("one that is at hand", Case { contest: fought(), held, ..lost() }, "wait", contested, Some(392)),
+        ("on its turn", Case { contest: fought(), turn: Turn::Granted, ..lost() }, "withdraw", contested, Some(392)),
+        ("the whole Secret", Case { contest: fought(), ..gone() }, "wait", contested, Some(392)),
+        ("until its time", Case { contest: fought(), now: 392, ..unlabelled() }, "render", None, None),
+        ("of a lost token", Case { contest: fought(), held, now: 392, ..lost() }, "store", None, None),
+        (
+            "two repairs are no fight",
+            {
+                let mut contest = Contest::new(1);
+                (90..92).for_each(|second| contest.wrote(true, at(second)));
+                Case { contest: Some(contest), ..unlabelled() }
+            },
+            "render",
+            None,
+            None,
+        ),
+        (
+            "a renewal that is due doesn't wait",
+            Case { contest: fought(), now: 2400, ..unlabelled() },
+            "enqueue",
+            None,
+            None,
+        ),
+        (
+            "nor its write",
+            {
+                let mut contest = Contest::new(1);
+                (2398..2401).for_each(|second| contest.wrote(true, at(second)));
+                Case { contest: Some(contest), now: 2400, held: Some((hash("request"), 2399)), ..unlabelled() }
+            },
+            "store",
+            None,
+            None,
+        ),
+        ("nor another shape", Case { contest: fought(), wanted: reshaped, ..unlabelled() }, "render", None, None),
+        ("nor another request", Case { contest: fought(), wanted: changed, ..unlabelled() }, "enqueue", None, None),
+        ("what stands is no fight", Case { contest: fought(), now: 93, ..Case::default() }, "wait", None, Some(392)),
+        (
+            "but what was told is told until it is calm",
+            Case { contest: fought(), now: 93, status: told(), ..Case::default() },
+            "wait",
+            contested,
+            Some(102),
+        ),
+        (
+            "and no longer",
+            Case { contest: fought(), now: 102, status: told(), ..Case::default() },
+            "wait",
+            None,
+            Some(392),
+        ),
+        (
+            "what is stored otherwise waits",
+            Case { contest: overridden(None), ..Case::default() },
+            "wait",
+            overrides,
+            Some(390),
+        ),
+        ("also without our label", Case { contest: overridden(None), ..unlabelled() }, "wait", overrides, Some(390)),
+        ("also a token at hand", Case { contest: overridden(None), held, ..lost() }, "wait", overrides, Some(390)),
+        ("and is tried again", Case { contest: overridden(None), now: 390, ..Case::default() }, "render", None, None),
+        (
+            "at once when the Secret changes",
+            Case { contest: overridden(None), data: DataView::Altered, ..with_secret(|s| s.resource_version += 1) },
+            "render",
+            None,
+            None,
+        ),
+        ("or goes", Case { contest: overridden(None), ..gone() }, "enqueue", None, None),
+        (
+            "what can't be written to stands as long as it serves",
+            Case { contest: overridden(Some(Fixed::Immutable)), ..Case::default() },
+            "wait",
+            None,
+            None,
+        ),
+        (
+            "then it is told",
+            Case { contest: overridden(Some(Fixed::Immutable)), now: 2400, ..Case::default() },
+            "wait",
+            immutable,
+            Some(LIFE),
+        ),
+        (
+            "the former goes also while a label is fought over",
+            Case { contest: fought(), former: Some(secret()), ..unlabelled() },
+            "remove former",
+            None,
+            None,
+        ),
+    ];
+    for (what, case, act, refusal, wake) in cases {
+        let decision = case.decide();
+        let told = decision.refusal.as_ref().map(|refusal| &*refusal.reason);
+        assert_eq!((kind(&decision.act), told), (act, refusal), "{what}: {decision:?}");
+        if wake.is_some() {
+            assert_eq!(decision.wake, wake.map(at), "{what}: {decision:?}");
+        }
+    }
+}
+
+fn told() -> StatusFacts {
+    let since = Seconds::from(at(50));
+    let mut status = StatusFacts::default();
+    status.conditions[2] = ConditionFacts { status: Some(true), reason: Reason::of("SecretContested"), since };
+    status
+}
+
+#[test]
+fn p18_looks_have_a_pace_but_for_what_is_to_be_written_anyway() {
+    let looked = || {
+        let mut contest = Contest::new(1);
+        (95..100).for_each(|second| contest.looked(None, at(second)));
+        Some(contest)
+    };
+    let changing = || Case { data: DataView::Unverified, contest: looked(), ..Case::default() };
+    let changed = Some(Ok(Wanted { request: hash("other"), ..wanted() }));
+    let cases = [
+        ("the sixth within a minute waits", changing(), "wait"),
+        ("for its time", Case { now: 155, ..changing() }, "inspect"),
+        ("not when another token is asked for", Case { wanted: changed, ..changing() }, "inspect"),
+        ("nor when the renewal is due", Case { now: 2400, ..changing() }, "inspect"),
+        ("a deleted object's is looked at, too", Case { deleting: true, contest: None, ..changing() }, "inspect"),
+        ("at the same pace", Case { deleting: true, ..changing() }, "wait"),
+    ];
+    for (what, case, act) in cases {
+        let decision = case.decide();
+        assert_eq!(kind(&decision.act), act, "{what}: {decision:?}");
+        assert!(act != "wait" || decision.wake.is_some(), "{what}");
+    }
+    assert_eq!(changing().decide().wake, Some(at(155)));
+}
+
+#[test]
+fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
+    let deleting = || Case { deleting: true, ..Case::default() };
+    for (what, case, act) in [
+        ("a live token", deleting(), "wait"),
+        ("a due one", Case { now: 3000, ..deleting() }, "wait"),
+        ("a lost one", Case { data: DataView::Lost, ..deleting() }, "wait"),
+        ("none", Case { secret: None, ..deleting() }, "wait"),
+        ("in the queue", Case { turn: Turn::Granted, ..deleting() }, "withdraw"),
+        ("one at hand", Case { held: Some((hash("request"), 90)), ..deleting() }, "discard"),
+    ] {
+        assert_eq!(kind(&case.decide().act), act, "{what}");
+    }
+    assert_eq!(deleting().decide().wake, Some(at(LIFE)), "its status stays true");
+}
+
+#[test]
+fn p03_a_token_at_hand_is_stored_after_a_rename_though_the_former_serves() {
+    let held = Some((hash("request"), 90));
+    let renamed = || Case { former: Some(secret()), held, ..absent() };
+    assert_eq!(kind(&renamed().decide().act), "store");
+    // the former is gone before it moved: the same token, not another
+    assert_eq!(kind(&Case { former: None, ..renamed() }.decide().act), "store");
+    assert_eq!(kind(&Case { held: Some((hash("other"), 90)), ..renamed() }.decide().act), "discard");
+    assert_eq!(
+        kind(&Case { secret: Some(secret()), ..renamed() }.decide().act),
+        "discard",
+        "never over one that serves"
+    );
+}
+
+#[test]
+fn a_trouble_that_lies_in_a_secret_ends_with_it() {
+    let met = Some((Uid(1), 10));
+    let trouble = |met| WriteTrouble {
+        reason: "SecretRefused",
+        message: String::new(),
+        next: at(60),
+        stalled: true,
+        met,
+        soonest: at(1),
+    };
+    for (what, trouble, now, next) in [
+        ("the same Secret", trouble(Some(met)), met, 60),
+        ("a changed one", trouble(Some(met)), Some((Uid(1), 11)), 1),
+        ("another", trouble(Some(met)), Some((Uid(2), 10)), 1),
+        ("none", trouble(Some(met)), None, 1),
+        ("none as before", trouble(Some(None)), None, 60),
+        ("one where there was none", trouble(Some(None)), met, 1),
+        ("what lies elsewhere", trouble(None), None, 60),
+    ] {
+        assert_eq!(trouble.at(now).next, at(next), "{what}");
     }
 }
 

@@ -1,0 +1,94 @@
+//! What others do to the Secrets, and what admission makes of our writes: noted for the next decision (P18).
+
+use super::Context;
+use super::apply::ApplyError;
+use super::dereference::Seen;
+use super::reconcile::note_found;
+use crate::api::key::ObjectKey;
+use crate::clock;
+use crate::plan::contest::Contender;
+use crate::plan::decide::Cause;
+use crate::plan::facts::{SecretFacts, secret_facts};
+use crate::plan::secret::Shape;
+use crate::plan::view::DataView;
+use k8s_openapi::api::core::v1::Secret;
+
+/// Writes in a row that met another Secret than the one that was seen; from then on they have a back-off.
+const CONFLICTS: u32 = 3;
+
+/// Whether a write puts right what another writer did, and isn't wanted for a reason of its own.
+pub(super) fn is_repair(seen: &Seen, cause: Option<Cause>) -> bool {
+    seen.memo.repaired && !matches!(cause, Some(Cause::Due | Cause::Forced | Cause::RequestChanged))
+}
+
+/// What a GET or an answer said of a Secret. The watch shows those with our label alone: what is known of another ends
+/// by itself.
+pub(super) fn learnt(context: &Context, seen: &Seen, key: &ObjectKey, found: Option<SecretFacts>) {
+    let is_named = *key == seen.secret_key;
+    match found {
+        Some(facts) if facts.labelled => {
+            context.secrets.learn(key, facts);
+            if is_named {
+                context.memos.change(&seen.token.key, |memo| memo.probe = None);
+            }
+        }
+        found => {
+            context.secrets.forget(key);
+            if is_named {
+                context.memos.change(&seen.token.key, |memo| note_found(memo, seen, found));
+            }
+        }
+    }
+}
+
+/// Notes a look at the whole Secret.
+pub(super) fn looked(context: &Context, seen: &Seen, contender: Option<Contender>) {
+    let now = clock::now().wall;
+    let generation = seen.token.generation();
+    context.memos.change(&seen.token.key, |memo| memo.contest(&seen.memo, generation).looked(contender, now));
+}
+
+/// Notes a write that the API server answered.
+pub(super) fn wrote(context: &Context, seen: &Seen, written: &Result<Secret, ApplyError>, cause: Option<Cause>) {
+    if written.as_ref().err().and_then(ApplyError::extent).is_some() {
+        return;
+    }
+    let repair = is_repair(seen, cause);
+    let (now, generation) = (clock::now().wall, seen.token.generation());
+    context.memos.change(&seen.token.key, |memo| {
+        if repair || memo.contest.is_some() || seen.memo.contest.is_some() {
+            memo.contest(&seen.memo, generation).wrote(repair, now);
+        }
+    });
+}
+
+/// Learns what the API server stored, and tells whether the token stands there as it was sent.
+pub(super) fn stored(context: &Context, seen: &Seen, shape: &Shape, stored: &Secret) -> bool {
+    let facts = secret_facts(&stored.metadata);
+    let (data, difference) = shape.compare(stored);
+    let version = facts.version();
+    let (now, generation) = (clock::now().wall, seen.token.generation());
+    learnt(context, seen, &seen.secret_key, Some(facts));
+    let is_told = seen.token.status.other_secret.is_none() && seen.token.status.secret_version != 0;
+    context.memos.change(&seen.token.key, |memo| {
+        memo.data = Some((version.1, data));
+        memo.trouble = None;
+        memo.write_failures = 0;
+        if !is_told {
+            // until a status names it
+            memo.elsewhere = Some(seen.secret_key.clone());
+        }
+        if difference.is_some() || memo.contest.is_some() {
+            memo.contest(&seen.memo, generation).stored(version, difference, now);
+        }
+    });
+    data != DataView::Lost
+}
+
+/// Counts a write that met another Secret than the one that was seen, and tells whether it is one of many.
+pub(super) fn conflicts_again(context: &Context, seen: &Seen) -> bool {
+    context.memos.change(&seen.token.key, |memo| {
+        memo.write_failures += 1;
+        memo.write_failures > CONFLICTS
+    })
+}
