@@ -1,12 +1,14 @@
 //! One account: what it has spent, what stops it, which calls are open and who waits.
 
 use super::queue::{Entry, Queue};
+use super::share::Shares;
 use super::throttle::Throttle;
 use super::window::{Limits, Opening, Spent, after};
 use super::{AccountState, Lock, Outcome};
 use crate::api::key::ObjectKey;
 use crate::clock::Now;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,14 +18,24 @@ const LOCKED_FOR: Duration = Duration::from_mins(15);
 const DEMAND_OVER: Duration = Duration::from_mins(10);
 /// Promotions follow the wall clock, which may jump: who waits for one is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
-/// A grant that nobody ended for so long, longer than any call, counts as a call that ended now.
+/// A grant whose call hasn't begun for so long is lost; a call that hasn't ended for so long, longer than any takes, ends.
 const CALL_ENDS_WITHIN: Duration = Duration::from_mins(2);
+/// A lock is never longer than this, whoever wrote it down and by whichever clock: 15 min, and one for the clocks of two
+/// operators.
+const LONGEST_LOCK: Duration = Duration::from_mins(16);
+/// A throttle that an earlier life wrote down holds for no longer than this: one call asks whether it still holds.
+const LONGEST_RECALLED_THROTTLE: Duration = Duration::from_hours(1);
 
 /// An open call: granted and not yet ended.
-#[derive(Debug)]
-struct Call {
+#[derive(Clone, Debug)]
+pub(super) struct Call {
     key: ObjectKey,
+    /// Since it was granted, or has begun.
     since: Instant,
+    /// The provider may have been called.
+    begun: bool,
+    /// No schedule asked for it.
+    unplanned: bool,
     /// The credential's generation when the call was granted.
     credential: u64,
 }
@@ -45,8 +57,11 @@ pub(super) struct Account {
     in_use: bool,
     limits: Limits,
     spent: Spent,
+    shares: Shares,
     /// By number, which is the order of their grants.
     calls: BTreeMap<u64, Call>,
+    /// The same by the time since when they are open.
+    by_age: BTreeSet<(Instant, u64)>,
     last_call: u64,
     /// How long calls take: a moving average, an eighth for each new one.
     call_time: Duration,
@@ -73,6 +88,7 @@ impl Account {
     /// Nobody uses it, and nothing has to be remembered of it.
     pub(super) fn is_forgettable(&mut self, now: Now) -> bool {
         self.spent.forget(now.mono, self.memory());
+        self.shares.forget(now.mono, self.memory());
         !self.in_use
             && self.queue.is_empty()
             && self.calls.is_empty()
@@ -95,8 +111,9 @@ impl Account {
         self.credential.proven |= self.credential.locked_until.is_none();
     }
 
-    /// Nothing is granted until then.
-    pub(super) fn lock(&mut self, lock: Lock, until: Instant) {
+    /// Nothing is granted for so long.
+    pub(super) fn lock(&mut self, lock: Lock, wait: Duration, now: Instant) {
+        let until = after(now, wait.min(LONGEST_LOCK));
         if self.credential.locked_until.is_none_or(|(known, _)| known < until) {
             self.credential.proven = false;
             self.credential.locked_until = Some((until, lock));
@@ -105,18 +122,62 @@ impl Account {
 
     /// The provider asked an earlier life of this process, or another operator, to wait until then.
     pub(super) fn throttle(&mut self, wait: Duration, now: Instant) {
+        let wait = wait.min(LONGEST_RECALLED_THROTTLE);
         self.throttle.said_stop(self.last_call, self.last_call, Some(wait), now);
     }
 
-    /// Ends a call that nobody ended; its object is no longer granted.
-    pub(super) fn end_forgotten_call(&mut self, now: Instant) -> Option<ObjectKey> {
-        let oldest = self.calls.first_entry()?;
-        if after(oldest.get().since, CALL_ENDS_WITHIN) > now {
-            return None;
+    /// Calls of before this process led, as what they left behind tells of them; see [`Spent::recall`].
+    pub(super) fn recall(&mut self, ended: Vec<Instant>, round: u32, now: Instant) {
+        let memory = self.memory();
+        self.spent.recall(ended, round, now, memory);
+        self.shares.forget(now, memory);
+    }
+
+    #[cfg(test)]
+    pub(super) fn spent_within(&self, now: Instant, span: Duration) -> usize {
+        self.spent.within(now, span)
+    }
+
+    /// The namespace uses the account.
+    pub(super) fn used_by(&mut self, namespace: &Arc<str>, now: Instant) {
+        self.shares.used_by(namespace, now);
+    }
+
+    /// Ends a grant that nobody took up, which gives it back, or a call that nobody ended, which counts. Tells whose and
+    /// which it was.
+    pub(super) fn end_forgotten_call(&mut self, round: u32, now: Instant) -> Option<(ObjectKey, u64)> {
+        let (_, number) = *self.by_age.first().filter(|(since, _)| after(*since, CALL_ENDS_WITHIN) <= now)?;
+        let call = self.close(number)?;
+        if call.begun {
+            self.record(&call, round, now);
         }
-        let call = oldest.remove();
-        self.spent.record(now, self.memory());
-        Some(call.key)
+        Some((call.key, number))
+    }
+
+    /// The call counts from now on, whatever becomes of its object.
+    pub(super) fn begin(&mut self, number: u64, now: Instant) -> Option<Call> {
+        let call = self.close(number)?;
+        Some(self.open(number, Call { begun: true, since: now, ..call }))
+    }
+
+    fn open(&mut self, number: u64, call: Call) -> Call {
+        self.by_age.insert((call.since, number));
+        self.calls.insert(number, call.clone());
+        call
+    }
+
+    fn close(&mut self, number: u64) -> Option<Call> {
+        let call = self.calls.remove(&number)?;
+        self.by_age.remove(&(call.since, number));
+        Some(call)
+    }
+
+    fn record(&mut self, call: &Call, round: u32, now: Instant) {
+        let memory = self.memory();
+        self.spent.record(now, round, memory);
+        if call.unplanned {
+            self.shares.record(&call.key.namespace, now, memory);
+        }
     }
 
     /// When the next grant is possible. Promotes what has become urgent.
@@ -126,14 +187,19 @@ impl Account {
         }
         let need = self.time_for_all();
         self.queue.promote(now.wall, need);
+        let shares = self.readmit(now.mono);
+        if self.queue.all_are_aside() {
+            return match shares.min(self.next_promotion(now, need)) {
+                Opening::Event => self.oldest_call_ends(),
+                opening => opening,
+            };
+        }
 
         let stopped_until = self.throttled_until(now).max(self.locked_until(now.mono).map(|(until, _)| until));
         let slot = if self.calls.len() < self.slots() { Opening::Now } else { Opening::Event };
         let window = |reserved| self.spent.opening(&self.limits, self.calls.len(), reserved);
         let window = if self.queue.nothing_is_urgent() {
-            let promotion = self.queue.next_promotion(now.wall, need);
-            let promotion = promotion.map_or(Opening::Event, |wait| Opening::At(after(now.mono, wait.min(LOOK_AGAIN))));
-            window(true).min(window(false).max(promotion))
+            window(true).min(window(false).max(self.next_promotion(now, need)))
         } else {
             window(false)
         };
@@ -144,21 +210,68 @@ impl Account {
         }
     }
 
-    /// Grants the next in order, as call of that number; only when [`Account::opening`] says `Now`.
+    fn next_promotion(&self, now: Now, need: Duration) -> Opening {
+        let promotion = self.queue.next_promotion(now.wall, need);
+        promotion.map_or(Opening::Event, |wait| Opening::At(after(now.mono, wait.min(LOOK_AGAIN))))
+    }
+
+    /// Those that were set aside wait with the others again where their namespaces have a share again. Tells when the next
+    /// has.
+    fn readmit(&mut self, now: Instant) -> Opening {
+        let mut next = Opening::Event;
+        for namespace in self.queue.aside().cloned().collect::<Vec<_>>() {
+            match self.share_opening(&namespace) {
+                later if self.lacks_share(&namespace, now) => next = next.min(later),
+                _ => self.queue.readmit(&namespace),
+            }
+        }
+        next
+    }
+
+    /// When the namespace may make one more call that no schedule asks for.
+    fn share_opening(&self, namespace: &str) -> Opening {
+        let open = self.calls.values().filter(|call| call.unplanned && *call.key.namespace == *namespace).count();
+        self.shares.opening(&self.limits, namespace, open)
+    }
+
+    /// What holds an object back that asked for a call that no schedule asks for: its namespace's share is used up.
+    pub(super) fn lacks_share(&self, namespace: &str, now: Instant) -> bool {
+        match self.share_opening(namespace) {
+            Opening::Now => false,
+            Opening::At(at) => at > now,
+            Opening::Event => true,
+        }
+    }
+
+    /// Grants the next in order, as call of that number; only when [`Account::opening`] says `Now`. Whoever lacks a share
+    /// is passed over.
     pub(super) fn grant(&mut self, now: Now) -> Option<(ObjectKey, Entry, u64)> {
-        let (key, entry) = self.queue.pop()?;
+        let mut queue = std::mem::take(&mut self.queue);
+        let popped = queue.pop(|namespace| !self.lacks_share(namespace, now.mono));
+        self.queue = queue;
+        let (key, entry) = popped?;
         self.last_call += 1;
-        let call = Call { key: key.clone(), since: now.mono, credential: self.credential.generation };
-        self.calls.insert(self.last_call, call);
+        let credential = self.credential.generation;
+        let call = Call { key: key.clone(), since: now.mono, begun: false, unplanned: entry.unplanned, credential };
+        self.open(self.last_call, call);
         Some((key, entry, self.last_call))
     }
 
-    pub(super) fn finish(&mut self, number: u64, outcome: Outcome, now: Instant) {
-        let Some(call) = self.calls.remove(&number) else { return };
-        if matches!(outcome, Outcome::NotCalled) {
+    /// The end of a grant that was taken up and given back in one.
+    pub(super) fn finish(&mut self, number: u64, outcome: Outcome, round: u32, now: Instant) {
+        let Some(call) = self.calls.get(&number).cloned() else { return };
+        if matches!(outcome, Outcome::NotCalled) && !call.begun {
+            self.close(number);
             return;
         }
-        self.spent.record(now, self.memory());
+        self.end(number, &call, outcome, round, now);
+    }
+
+    /// The end of a call. One that was given up meanwhile has been counted, and what its answer says counts all the same.
+    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: Outcome, round: u32, now: Instant) {
+        if self.close(number).is_some() {
+            self.record(call, round, now);
+        }
         self.call_time = (self.call_time * 7 + now.saturating_duration_since(call.since)) / 8;
         let of_this_credential = call.credential == self.credential.generation;
         match outcome {
@@ -173,7 +286,7 @@ impl Account {
             }
             Outcome::CredentialDoubted if of_this_credential => {
                 self.credential.proven = false;
-                self.credential.doubted_by = Some(call.key);
+                self.credential.doubted_by = Some(call.key.clone());
             }
             Outcome::CredentialRejected if of_this_credential => {
                 self.credential.proven = false;
@@ -236,7 +349,7 @@ impl Account {
     }
 
     fn oldest_call_ends(&self) -> Opening {
-        let oldest = self.calls.values().next();
-        oldest.map_or(Opening::Event, |call| Opening::At(after(call.since, CALL_ENDS_WITHIN)))
+        let oldest = self.by_age.first();
+        oldest.map_or(Opening::Event, |(since, _)| Opening::At(after(*since, CALL_ENDS_WITHIN)))
     }
 }

@@ -14,6 +14,7 @@
 //! | `throttle` | Retry-After and back-off |
 //! | `lane` | rounds over namespaces, earliest expiry first |
 //! | `queue` | the classes of one account, promotion by time |
+//! | `share` | what each namespace may spend on calls that no schedule asks for |
 //! | `account` | one account: all of the above, its credential and its open calls |
 //! | `schedule` | turns among accounts |
 //!
@@ -23,6 +24,16 @@
 //! longer than 30 s, the second class leaves a tenth of the requests to the urgent: else first issues could spend an
 //! hour's window at once, and a renewal that becomes urgent a minute later would have to wait for the next one.
 //!
+//! What was lost or altered, renewed on demand, or asked for anew after an edit is *unplanned*: of each window longer than
+//! a minute, the unplanned calls of one namespace take an equal share at most (see `share`), and only a token that is about
+//! to expire makes them urgent.
+//!
+//! # What counts
+//! A grant whose call hasn't begun may come back unused. From [`Budgets::begin`] on the call counts, with whatever its
+//! answer says of the account: also when its object is deleted, re-created or moved to another account meanwhile, when its
+//! account is retired, and when the reconcile that made it panics. Calls of an earlier life of the process, or of another
+//! operator, count as far as they left something behind: [`Budgets::recall`].
+//!
 //! # Demand
 //! An account is oversubscribed when the requests wanted within the last 10 min (or the longest window, if that is
 //! more), which are those called and those that wait now, exceed 80 % of what that span serves at the sustained rate.
@@ -31,6 +42,7 @@ mod account;
 mod lane;
 mod queue;
 mod schedule;
+mod share;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::unchecked_time_subtraction)]
 mod tests;
@@ -41,7 +53,7 @@ pub use window::{Limits, Window};
 
 use crate::api::key::ObjectKey;
 use crate::clock::{Now, Timestamp};
-use account::Account;
+use account::{Account, Call};
 use queue::Entry;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +76,11 @@ pub struct Ask {
     pub expires_at: Option<Timestamp>,
     /// When half of the renewal margin is gone.
     pub urgent_at: Option<Timestamp>,
+    /// No schedule asks for this call; see the module's text.
+    pub unplanned: bool,
 }
 
-/// Leave to make one call, until [`Budgets::finish`].
+/// Leave to make one call, until [`Budgets::begin`] or [`Budgets::finish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Who may call.
@@ -75,6 +89,15 @@ pub struct Grant {
     pub account: AccountKey,
     /// Since its first ask.
     pub waited: Duration,
+}
+
+/// A call that is under way, until [`Budgets::end`].
+#[derive(Debug)]
+#[must_use]
+pub struct Begun {
+    account: AccountKey,
+    number: u64,
+    call: Call,
 }
 
 /// What came of a grant.
@@ -145,6 +168,8 @@ pub struct Budgets {
     waiting: usize,
     /// Numbers the asks.
     seq: u64,
+    /// Numbers the recalls.
+    round: u32,
 }
 
 impl Budgets {
@@ -190,7 +215,8 @@ impl Budgets {
         }
         let (since, seq) = place.unwrap_or((now.mono, self.seq + 1));
         self.seq = self.seq.max(seq);
-        let entry = Entry { first: ask.first, expires_at: ask.expires_at, urgent_at: ask.urgent_at, since, seq };
+        let Ask { first, expires_at, urgent_at, unplanned, .. } = ask;
+        let entry = Entry { first, expires_at, urgent_at, unplanned, since, seq };
         if self.places.insert(ask.key.clone(), Place::Waiting(account.clone())).is_none() {
             self.waiting += 1;
         }
@@ -198,6 +224,7 @@ impl Budgets {
             self.unused.insert(account.clone());
             Account::default()
         });
+        known.used_by(&ask.key.namespace, now.mono);
         known.queue.insert(ask.key, entry);
         self.look_again_at(account);
     }
@@ -214,8 +241,8 @@ impl Budgets {
     }
 
     /// At most `room` grants, in turns over the accounts. Each takes a slot of its account and a request of every
-    /// window, from now until a period after its end. A grant that isn't finished within 2 min counts as
-    /// [`Outcome::Failed`], so that a lost one doesn't hold its account.
+    /// window, from now until a period after its end. A grant that isn't taken up within 2 min goes back unused, and a
+    /// call that hasn't ended within 2 min of its beginning ends, so that a lost one doesn't hold its account.
     pub fn grant(&mut self, now: Now, room: usize) -> Vec<Grant> {
         self.forget_unused(now);
         let mut grants = Vec::new();
@@ -225,8 +252,10 @@ impl Budgets {
                 self.schedule.remove(&account);
                 continue;
             };
-            while let Some(key) = known.end_forgotten_call(now.mono) {
-                self.places.remove(&key);
+            while let Some((key, call)) = known.end_forgotten_call(self.round, now.mono) {
+                if matches!(self.places.get(&key), Some(Place::Granted(at, held)) if (at, *held) == (&account, call)) {
+                    self.places.remove(&key);
+                }
             }
             match known.opening(now) {
                 Opening::Now => {}
@@ -252,13 +281,59 @@ impl Budgets {
         self.schedule.next_in(now.mono)
     }
 
-    /// The end of a grant; without one, nothing happens.
+    /// The holder of a grant calls now: whatever becomes of the object, the call counts from here on, and its answer too.
+    /// `None`: it holds none, or not of this account, and may not call.
+    pub fn begin(&mut self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
+        let number = match self.places.get(key) {
+            Some(Place::Granted(held, number)) if held == account => *number,
+            _ => return None,
+        };
+        self.places.remove(key);
+        let call = self.accounts.get_mut(account)?.begin(number, now.mono)?;
+        Some(Begun { account: account.clone(), number, call })
+    }
+
+    /// The end of a call.
+    pub fn end(&mut self, begun: &Begun, outcome: Outcome, now: Now) {
+        if let Some(known) = self.accounts.get_mut(&begun.account) {
+            let outcome = if outcome == Outcome::NotCalled { Outcome::Failed } else { outcome };
+            known.end(begun.number, &begun.call, outcome, self.round, now.mono);
+            self.look_again_at(&begun.account);
+        }
+    }
+
+    /// A process that has just become the leader is about to tell of calls that it didn't make. What each tells within
+    /// one round are calls of their own; those of an earlier round are told again.
+    pub fn begin_recall(&mut self) {
+        self.round += 1;
+    }
+
+    /// The account's windows are at least as spent as these calls tell, which ended so long ago; those that are known
+    /// already don't count twice. `namespaces` use the account.
+    pub fn recall<'a>(
+        &mut self,
+        account: &AccountKey,
+        ended: impl IntoIterator<Item = Duration>,
+        namespaces: impl IntoIterator<Item = &'a Arc<str>>,
+        now: Now,
+    ) {
+        let Some(known) = self.accounts.get_mut(account) else { return };
+        // where the monotonic clock doesn't reach so far back, it counts as if it were now
+        let ended = ended.into_iter().map(|ago| now.mono.checked_sub(ago).unwrap_or(now.mono));
+        known.recall(ended.collect(), self.round, now.mono);
+        for namespace in namespaces {
+            known.used_by(namespace, now.mono);
+        }
+        self.look_again_at(account);
+    }
+
+    /// The end of a grant in one; without one, nothing happens.
     pub fn finish(&mut self, key: &ObjectKey, outcome: Outcome, now: Now) {
         let Some(Place::Granted(account, call)) = self.places.get(key) else { return };
         let (account, call) = (account.clone(), *call);
         self.places.remove(key);
         if let Some(known) = self.accounts.get_mut(&account) {
-            known.finish(call, outcome, now.mono);
+            known.finish(call, outcome, self.round, now.mono);
             self.look_again_at(&account);
         }
     }
@@ -287,15 +362,15 @@ impl Budgets {
         }
     }
 
-    /// The account's credential isn't tried for so long, unless it changes or is locked for longer.
+    /// The account's credential isn't tried for so long, 16 min at most, unless it changes or is locked for longer.
     pub fn lock(&mut self, account: &AccountKey, lock: Lock, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
-            known.lock(lock, window::after(now.mono, wait));
+            known.lock(lock, wait, now.mono);
             self.look_again_at(account);
         }
     }
 
-    /// The provider asked the account to wait for so long, as was written down before.
+    /// The provider asked the account to wait for so long, as was written down before. An hour at most: then one call asks.
     pub fn throttle(&mut self, account: &AccountKey, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.throttle(wait, now.mono);
@@ -312,6 +387,14 @@ impl Budgets {
     /// How an account stands.
     pub fn state(&self, account: &AccountKey, now: Now) -> AccountState {
         self.accounts.get(account).map(|known| known.state(now)).unwrap_or_default()
+    }
+
+    /// It waits since its namespace has used up its share of a window; only for one that asked for an unplanned call.
+    pub fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
+        self.entry(key).is_some_and(|(account, entry)| {
+            let known = self.accounts.get(account);
+            entry.unplanned && known.is_some_and(|known| known.lacks_share(&key.namespace, now.mono))
+        })
     }
 
     /// It has asked and has no grant yet.
@@ -357,6 +440,7 @@ impl Budgets {
 
 impl Entry {
     fn asks(&self, ask: &Ask) -> bool {
-        (self.first, self.expires_at, self.urgent_at) == (ask.first, ask.expires_at, ask.urgent_at)
+        (self.first, self.expires_at, self.urgent_at, self.unplanned)
+            == (ask.first, ask.expires_at, ask.urgent_at, ask.unplanned)
     }
 }

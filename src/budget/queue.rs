@@ -5,6 +5,7 @@ use crate::api::key::ObjectKey;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,6 +18,8 @@ pub(super) struct Entry {
     pub(super) first: bool,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) urgent_at: Option<Timestamp>,
+    /// No schedule asks for the call: it counts against its namespace's share.
+    pub(super) unplanned: bool,
     /// Its place in time: since when it waits, and its number.
     pub(super) since: Instant,
     pub(super) seq: u64,
@@ -41,6 +44,8 @@ pub(super) struct Queue {
     urgent: Lane,
     first: Lane,
     rest: Lane,
+    /// Of the second class: those whose namespace has used up its share, until a part of it comes back.
+    aside: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
     /// The second class by `urgent_at`.
     by_urgent_at: BTreeMap<(Timestamp, u64), ObjectKey>,
     /// The second class by `expires_at`.
@@ -77,9 +82,10 @@ impl Queue {
     /// namespace keeps its round.
     pub(super) fn insert(&mut self, key: ObjectKey, entry: Entry) {
         let old = self.entries.insert(key.clone(), (entry, false));
+        let was_aside = self.take_from_aside(&key);
         let in_lane =
             old.is_some_and(|(old, urgent)| !urgent && (old.leads(), old.place()) == (entry.leads(), entry.place()));
-        if !in_lane {
+        if !in_lane || was_aside {
             self.second_lane(&entry).insert(&key, entry.place());
         }
         if let Some((old, urgent)) = old {
@@ -87,7 +93,7 @@ impl Queue {
             self.end_is_gone(&old);
             if urgent {
                 self.urgent.remove(&key, old.place());
-            } else if !in_lane {
+            } else if !in_lane && !was_aside {
                 self.second_lane(&old).remove(&key, old.place());
             }
         }
@@ -103,6 +109,7 @@ impl Queue {
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
         let (entry, urgent) = self.entries.remove(key)?;
         self.end_is_gone(&entry);
+        self.take_from_aside(key);
         if urgent {
             self.urgent.remove(key, entry.place());
         } else {
@@ -138,29 +145,66 @@ impl Queue {
         Some(soonest.to_std().unwrap_or_default())
     }
 
+    /// Nobody waits but those that were set aside.
+    pub(super) fn all_are_aside(&self) -> bool {
+        self.urgent.is_empty() && self.first.is_empty() && self.rest.is_empty()
+    }
+
+    /// The namespaces of those that were set aside.
+    pub(super) fn aside(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.aside.keys()
+    }
+
+    /// Those of this namespace that were set aside wait with the others again.
+    pub(super) fn readmit(&mut self, namespace: &str) {
+        for key in self.aside.remove(namespace).unwrap_or_default() {
+            if let Some((entry, false)) = self.entries.get(&key).copied() {
+                self.second_lane(&entry).insert(&key, entry.place());
+            }
+        }
+    }
+
     /// Only the second class waits, if any does.
     pub(super) fn nothing_is_urgent(&self) -> bool {
         self.urgent.is_empty()
     }
 
-    /// Takes the next in order.
-    pub(super) fn pop(&mut self) -> Option<(ObjectKey, Entry)> {
-        let second_waits = !(self.first.is_empty() && self.rest.is_empty());
-        let seconds_turn = self.urgent.is_empty() || self.urgent_in_a_row >= URGENT_IN_A_ROW;
-        let key = if second_waits && seconds_turn {
-            self.urgent_in_a_row = 0;
-            let lane = if self.first.is_empty() { &mut self.rest } else { &mut self.first };
-            lane.pop()?
-        } else {
-            self.urgent_in_a_row += u32::from(second_waits);
-            self.urgent.pop()?
-        };
-        let (entry, urgent) = self.entries.remove(&key)?;
-        self.end_is_gone(&entry);
-        if !urgent {
-            self.unlist(&entry);
+    /// Takes the next in order. Who isn't urgent, asks for a call that no schedule asks for, and is of a namespace that
+    /// has used up its share is set aside.
+    pub(super) fn pop(&mut self, has_share: impl Fn(&str) -> bool) -> Option<(ObjectKey, Entry)> {
+        loop {
+            let second_waits = !(self.first.is_empty() && self.rest.is_empty());
+            let seconds_turn = self.urgent.is_empty() || self.urgent_in_a_row >= URGENT_IN_A_ROW;
+            let key = if second_waits && seconds_turn {
+                let lane = if self.first.is_empty() { &mut self.rest } else { &mut self.first };
+                let key = lane.pop()?;
+                let unplanned = self.entries.get(&key).is_some_and(|(entry, _)| entry.unplanned);
+                if unplanned && !has_share(&key.namespace) {
+                    self.aside.entry(key.namespace.clone()).or_default().insert(key);
+                    continue;
+                }
+                self.urgent_in_a_row = 0;
+                key
+            } else {
+                self.urgent_in_a_row += u32::from(second_waits);
+                self.urgent.pop()?
+            };
+            let (entry, urgent) = self.entries.remove(&key)?;
+            self.end_is_gone(&entry);
+            if !urgent {
+                self.unlist(&entry);
+            }
+            return Some((key, entry));
         }
-        Some((key, entry))
+    }
+
+    fn take_from_aside(&mut self, key: &ObjectKey) -> bool {
+        let Some(keys) = self.aside.get_mut(&key.namespace) else { return false };
+        let was_aside = keys.remove(key);
+        if keys.is_empty() {
+            self.aside.remove(&key.namespace);
+        }
+        was_aside
     }
 
     fn make_urgent(&mut self, key: &ObjectKey) {
@@ -168,6 +212,7 @@ impl Queue {
         *urgent = true;
         let entry = *entry;
         self.unlist(&entry);
+        self.take_from_aside(key);
         self.second_lane(&entry).remove(key, entry.place());
         self.urgent.insert(key, entry.place());
     }

@@ -39,6 +39,10 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// Windows up to this length refill within the slack that P01 leaves before an expiry, so they need no reserve.
 const RESERVED_ABOVE: Duration = Duration::from_secs(30);
 
+/// A call that was told of by what it left behind ended within this of the one that is remembered: as long as a call may
+/// take, and the second that whole seconds hide.
+const SAME_CALL: Duration = Duration::from_secs(15);
+
 /// `at` plus `by`, bounded.
 pub(super) fn after(at: Instant, by: Duration) -> Instant {
     at + by.min(LONGEST)
@@ -68,7 +72,7 @@ impl Limits {
 
 impl Window {
     /// Requests that the second class leaves to the urgent one: a tenth of a window that refills slowly.
-    fn reserve(&self) -> usize {
+    pub(super) fn reserve(&self) -> usize {
         if self.period > RESERVED_ABOVE { self.requests as usize / 10 } else { 0 }
     }
 }
@@ -78,22 +82,52 @@ impl Window {
 /// A provider counts a request when it arrives, which is some time between our grant and the call's end. So an open
 /// call counts against every window, and an ended one until a period after its end: then no span of a period can
 /// hold more arrivals than the window allows, however long each was on its way.
+///
+/// Some are only known by what they left behind, from before this process led: see [`Spent::recall`].
 #[derive(Debug, Default)]
 pub(super) struct Spent {
-    ended: VecDeque<Instant>,
+    ended: VecDeque<Ended>,
+}
+
+/// One ended call.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: Instant,
+    /// The round of recalls in which it was made or last told of: one round tells of it once at most.
+    round: u32,
 }
 
 impl Spent {
     /// A call ended at `at`; forgets those that ended more than `keep` before.
-    pub(super) fn record(&mut self, at: Instant, keep: Duration) {
-        let at = self.ended.back().map_or(at, |last| at.max(*last));
+    pub(super) fn record(&mut self, at: Instant, round: u32, keep: Duration) {
+        let at = self.ended.back().map_or(at, |last| at.max(last.at));
         self.forget(at, keep);
-        self.ended.push_back(at);
+        self.ended.push_back(Ended { at, round });
+    }
+
+    /// Takes in calls that others tell of. One that ended about when a call did that is known already is that call; the
+    /// others are added.
+    pub(super) fn recall(&mut self, mut told: Vec<Instant>, round: u32, now: Instant, keep: Duration) {
+        told.retain(|at| after(*at, keep) > now);
+        told.sort_unstable();
+        let mut new = Vec::new();
+        let mut known = self.ended.iter_mut().peekable();
+        for at in told {
+            while known.next_if(|ended| ended.round == round || after(ended.at, SAME_CALL) < at).is_some() {}
+            match known.next_if(|ended| ended.at <= after(at, SAME_CALL)) {
+                Some(ended) => ended.round = round,
+                None => new.push(Ended { at: at.min(now), round }),
+            }
+        }
+        if !new.is_empty() {
+            self.ended.extend(new);
+            self.ended.make_contiguous().sort_by_key(|ended| ended.at);
+        }
     }
 
     /// Forgets what ended more than `keep` before `now`.
     pub(super) fn forget(&mut self, now: Instant, keep: Duration) {
-        while self.ended.front().is_some_and(|first| after(*first, keep) <= now) {
+        while self.ended.front().is_some_and(|first| after(first.at, keep) <= now) {
             self.ended.pop_front();
         }
         if self.ended.len() * 4 < self.ended.capacity() {
@@ -107,7 +141,7 @@ impl Spent {
 
     /// Calls that ended less than `span` before `now`.
     pub(super) fn within(&self, now: Instant, span: Duration) -> usize {
-        self.ended.len() - self.ended.partition_point(|at| after(*at, span) <= now)
+        self.ended.len() - self.ended.partition_point(|ended| after(ended.at, span) <= now)
     }
 
     /// When every window has room for one more beside `open` calls; with `reserved`, beside the urgent class's
@@ -118,13 +152,18 @@ impl Spent {
     }
 
     fn window_opening(&self, window: &Window, taken: usize) -> Opening {
-        let left = (window.requests.max(1) as usize).saturating_sub(taken);
+        self.opening_of(window.requests.max(1) as usize, window.period, taken)
+    }
+
+    /// When one more may begin, beside `taken`, where any span of `period` may hold `most`.
+    pub(super) fn opening_of(&self, most: usize, period: Duration, taken: usize) -> Opening {
+        let left = most.saturating_sub(taken);
         if left == 0 {
             return Opening::Event;
         }
         // The call that must have left the window before one more may begin: the `left`-th from the end.
         match self.ended.len().checked_sub(left).and_then(|index| self.ended.get(index)) {
-            Some(ended) => Opening::At(after(*ended, window.period)),
+            Some(ended) => Opening::At(after(ended.at, period)),
             None => Opening::Now,
         }
     }

@@ -75,10 +75,10 @@ pub(super) struct Account {
     /// Of the account and its credentials, by the versions of the objects that hold them.
     pub(super) credentials: Hash,
     /// What has happened with it.
-    pub(super) history: Mutex<History>,
+    pub(super) history: Arc<Mutex<History>>,
 }
 
-/// What has happened with an account since it was resolved.
+/// What has happened with an account; an edit that leaves the account as it is keeps it, also from a call under way.
 #[derive(Default)]
 pub(super) struct History {
     /// When a token was last issued.

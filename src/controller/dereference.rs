@@ -12,16 +12,22 @@ use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
 use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
+use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
 use crate::plan::secret::Subject;
-use crate::plan::view::{DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
+use crate::plan::view::{Before, DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use crate::plan::want::want;
-use chrono::TimeDelta;
+use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
 
 /// A probe that found nothing, or a Secret of another's, counts this long.
 const PROBE_LASTS: TimeDelta = TimeDelta::minutes(3);
+
+/// What holds an object back whose namespace has used up its share.
+const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
+    asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
+    about to expire";
 
 /// One object with everything that it refers to, as known at one moment.
 pub(super) struct Seen {
@@ -57,13 +63,15 @@ pub(super) struct Seen {
     pub(super) trying: u64,
     turn: Turn,
     hindrance: Option<Hindrance>,
+    /// What bounds the calls that no schedule asks for.
+    pub(super) before: Before,
 }
 
 impl Seen {
     /// Gathers. `None`: the object is gone.
     pub(super) fn gather(context: &Context, key: &ObjectKey, now: Now) -> Option<Self> {
         let token = context.tokens.get(key)?;
-        let mut memo = context.memos.get(key);
+        let mut memo = context.memos.get_of(key, token.uid);
         let secret_key = token.secret_key();
         let (secret, absent) = match (context.secrets.get(&secret_key), recent_probe(&token, &memo, now.wall)) {
             (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
@@ -104,11 +112,15 @@ impl Seen {
             trying: 0,
             turn: Turn::None,
             hindrance: None,
+            before: Before::default(),
             memo,
             token,
         };
         seen.wanted = seen.want(context);
-        seen.recall_failure();
+        seen.before.generation = seen.token.generation();
+        seen.before.spells =
+            context.memos.spells(key, seen.token.uid).or_else(|| seen.recall_spells(context)).unwrap_or_default();
+        seen.recall_failure(now.wall);
         seen.stand(context, now);
         Some(seen)
     }
@@ -146,8 +158,19 @@ impl Seen {
         Some(wanted)
     }
 
-    /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now.
-    fn recall_failure(&mut self) {
+    /// What the Secret or the status tell of the last issue, if it was made by an earlier life of this process or by
+    /// another operator.
+    fn recall_spells(&self, context: &Context) -> Option<Spells> {
+        // in whole seconds, as what it is compared with
+        let since = context.turns.open_since()?.trunc_subsecs(0);
+        let told = self.own_secret().map(|(facts, _)| facts.issued_at);
+        let issued_at = told.max(Some(self.token.status.restarted_for.into()))?.time()?;
+        (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
+    }
+
+    /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now, but
+    /// not again and again.
+    fn recall_failure(&mut self, now: Timestamp) {
         let version = self.account.as_ref().map_or(0, |account| account.version);
         let generation = self.token.generation().to_be_bytes();
         let forced = self.token.renew_requested_at.as_deref().unwrap_or_default();
@@ -164,14 +187,24 @@ impl Seen {
                 (told.map(|failure| Arc::new(failure.clone())), status.failed_attempts, excused)
             }
         };
-        if !excused {
+        let before = &mut self.before;
+        before.recalled = self.memo.outcome.is_none();
+        before.excused =
+            excused && failure.is_some() && before.spells.next(Unplanned::Demand, before.generation, now).is_none();
+        if !before.excused {
             (self.failure, self.attempts) = (failure, attempts);
         }
     }
 
     /// Where it stands in its account's queue.
     fn stand(&mut self, context: &Context, now: Now) {
-        let Some((queue, since)) = &self.memo.queued else { return };
+        let Some((queue, since)) = &self.memo.queued else {
+            // another object of this name waited, or was granted a turn
+            if context.turns.standing(&self.token.key) != Standing::None {
+                self.turn = Turn::Elsewhere;
+            }
+            return;
+        };
         if self.account.as_ref().is_none_or(|account| account.key != *queue) {
             self.turn = Turn::Elsewhere;
             return;
@@ -184,6 +217,9 @@ impl Seen {
         if let Turn::Waiting(_) = self.turn {
             let said = self.account.as_ref().and_then(|account| account.history().refusal.clone());
             self.hindrance = context.turns.hindrance(queue, said.as_deref(), now);
+            if self.hindrance.is_none() && context.turns.lacks_share(&self.token.key, now) {
+                self.hindrance = Some(Hindrance { reason: "WaitingForBudget", message: NO_SHARE.to_owned() });
+            }
         }
     }
 
@@ -209,6 +245,7 @@ impl Seen {
             trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
             contest: self.memo.contest.as_deref(),
             damaged: self.memo.repaired,
+            before: self.before,
         }
     }
 
@@ -258,7 +295,7 @@ impl Seen {
 }
 
 fn recent_probe(token: &Token, memo: &Memo, now: Timestamp) -> Option<Found> {
-    let current = memo.probe.as_ref().filter(|probe| probe.of == token.wake && now - probe.at < PROBE_LASTS);
+    let current = memo.probe.as_ref().filter(|probe| probe.of == token.wake && (now - probe.at).abs() < PROBE_LASTS);
     current.map(|probe| probe.found.clone())
 }
 

@@ -10,6 +10,8 @@ use crate::api::key::ObjectKey;
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::workload::Workload;
 use crate::plan::contest::{CONTESTED, OVERRIDDEN};
+use crate::plan::decide::TOO_OFTEN;
+use crate::plan::reason::Reason;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::Resource;
@@ -81,6 +83,10 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     } else if failing && !was_failing {
         let failure = status.last_failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message)).unwrap_or_default();
         publish(context, seen, EventType::Warning, "IssueFailed", "Issue", &failure);
+    }
+    let often = condition("Issuing").filter(|issuing| issuing.reason == TOO_OFTEN);
+    if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
+        publish(context, seen, EventType::Warning, TOO_OFTEN, "Issue", &often.message);
     }
     if expired && was_ready == Some(true) {
         publish(context, seen, EventType::Warning, "Expired", "Renew", &note("Ready"));

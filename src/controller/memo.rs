@@ -6,18 +6,21 @@ use crate::api::key::ObjectKey;
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
 use crate::plan::contest::{Contest, Version};
-use crate::plan::facts::{Failure, SecretFacts};
+use crate::plan::facts::{Failure, SecretFacts, Uid};
+use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::secret::Material;
 use crate::plan::view::{DataView, WriteTrouble};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::lock;
 use super::restarts::Restarts;
-use super::secrets::lock;
 
 /// What is remembered of one object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memo {
+    /// The object, once it was looked at: nothing of this passes to another of its name.
+    of: Uid,
     /// An issued token whose write isn't done: the write is retried, never the issue.
     pub(super) held: Option<Arc<Held>>,
     /// What is known of the Secret's data at a resourceVersion.
@@ -145,17 +148,85 @@ impl Memo {
 
 /// All memos.
 #[derive(Debug, Default)]
-pub(super) struct Memos(Mutex<HashMap<ObjectKey, Memo>>);
+pub(super) struct Memos {
+    memos: Mutex<HashMap<ObjectKey, Memo>>,
+    /// The calls that no schedule asked for, of the objects that made some lately. They outlive what is under way.
+    spells: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    of: HashMap<ObjectKey, (Uid, Spells)>,
+    /// At so many, those that count no more are dropped.
+    sweep_at: usize,
+}
 
 impl Memos {
+    /// A copy of what is remembered of this object; what was of another of its name is dropped.
+    pub(super) fn get_of(&self, key: &ObjectKey, uid: Uid) -> Memo {
+        let mut memos = lock(&self.memos);
+        if memos.get(key).is_some_and(|memo| memo.of != uid && memo.of != Uid::default()) {
+            memos.remove(key);
+        }
+        let Some(memo) = memos.get_mut(key) else { return Memo::default() };
+        memo.of = uid;
+        memo.clone()
+    }
+
+    /// What is remembered of the object's calls that no schedule asked for.
+    pub(super) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<Spells> {
+        lock(&self.spells).of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
+    }
+
+    /// The object makes a call that no schedule asks for; `before` is what was known of earlier ones.
+    pub(super) fn note_call(
+        &self,
+        (key, uid): (&ObjectKey, Uid),
+        kind: Unplanned,
+        generation: i64,
+        mut before: Spells,
+        now: Timestamp,
+    ) {
+        before.note(kind, generation, now);
+        let mut lately = lock(&self.spells);
+        lately.of.insert(key.clone(), (uid, before));
+        if lately.of.len() > lately.sweep_at {
+            lately.of.retain(|_, (_, spells)| !spells.are_over(now));
+            lately.of.shrink_to_fit();
+            lately.sweep_at = lately.of.len() * 2 + 64;
+        }
+    }
+
+    /// The clock was put back: what was to be tried again later is tried now, and what was seen at a time that is yet to
+    /// come is looked at again.
+    pub(super) fn clock_went_back(&self, now: Timestamp) {
+        lock(&self.memos).retain(|_, memo| {
+            memo.probe = None;
+            memo.trouble = None;
+            if let Some((_, since)) = &mut memo.queued {
+                *since = now.min(*since);
+            }
+            !memo.is_empty()
+        });
+    }
+
     /// A copy of what is remembered.
     pub(super) fn get(&self, key: &ObjectKey) -> Memo {
-        lock(&self.0).get(key).cloned().unwrap_or_default()
+        lock(&self.memos).get(key).cloned().unwrap_or_default()
+    }
+
+    /// As [`Self::change`], of this object: what was of another of its name is dropped first.
+    pub(super) fn change_of<T>(&self, key: &ObjectKey, uid: Uid, change: impl FnOnce(&mut Memo) -> T) -> T {
+        self.get_of(key, uid);
+        self.change(key, |memo| {
+            memo.of = uid;
+            change(memo)
+        })
     }
 
     /// Changes what is remembered; what becomes empty is dropped.
     pub(super) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memo) -> T) -> T {
-        let mut memos = lock(&self.0);
+        let mut memos = lock(&self.memos);
         let memo = memos.entry(key.clone()).or_default();
         let result = change(memo);
         if memo.is_empty() {
@@ -169,11 +240,12 @@ impl Memos {
 
     /// The object is gone.
     pub(super) fn forget(&self, key: &ObjectKey) -> Option<Memo> {
-        lock(&self.0).remove(key)
+        lock(&self.spells).of.remove(key);
+        lock(&self.memos).remove(key)
     }
 
     /// The objects whose token isn't stored yet.
     pub(super) fn unsaved(&self) -> Vec<ObjectKey> {
-        lock(&self.0).iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
+        lock(&self.memos).iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -5,6 +5,7 @@
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
 //! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
+//! | `recall` | what a new leader takes in of calls made before |
 //! | `reconcile` | gather (`dereference`), decide, act, `record` |
 //! | `restarts` | workloads after a renewal |
 //! | `contests` | what others and admission do to the Secrets |
@@ -27,6 +28,7 @@ mod memo;
 mod namespaces;
 mod provider_status;
 mod providers;
+mod recall;
 mod reconcile;
 mod record;
 mod references;
@@ -159,6 +161,7 @@ pub struct Context {
     awake: AtomicBool,
     waker: UnboundedSender<ObjectRef<Token>>,
     logins: Logins,
+    recalled: recall::Recalled,
     tasks: Tasks,
 }
 
@@ -256,11 +259,12 @@ impl Context {
         lock(&self.granted).remove(key)
     }
 
-    /// The object is gone.
+    /// The object is gone. A turn that it was granted isn't given back here: its reconcile may be calling, and does so
+    /// itself if it isn't (P20).
     fn forget(&self, key: &ObjectKey) {
         self.memos.forget(key);
         self.traces.gone(key);
-        self.turns.leave(key, clock::now());
+        self.turns.withdraw(key);
     }
 
     /// A write of this namespace failed.

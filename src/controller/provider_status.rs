@@ -123,13 +123,6 @@ pub(super) fn is_ready(object: &DynamicObject) -> bool {
     conditions.is_some_and(|all| all.iter().any(|says| says["type"] == "Ready" && says["status"] == "True"))
 }
 
-/// Goes by what an earlier status says of all accounts.
-pub(super) fn recall_all(context: &Context) {
-    for (key, _) in context.accounts.all() {
-        recall(context, &key);
-    }
-}
-
 /// Goes by what an earlier status says of an account: its credential is proven, or refused; the provider throttles it.
 /// Only as leader: until then another operator knows better.
 pub(super) fn recall(context: &Context, key: &ProviderKey) {
@@ -233,8 +226,10 @@ fn remember(
         }
         (false, _) => told.cloned(),
     };
-    let issued = account.history().last_issued.max(before.last_issued_at);
-    let fresh = before.last_issued_at.filter(|told| issued.is_none_or(|at| at - *told < TELL_ISSUES));
+    // one that lies ahead was told by a clock that was wrong
+    let told_before = before.last_issued_at.filter(|at| *at - now < TimeDelta::minutes(1));
+    let issued = account.history().last_issued.max(told_before);
+    let fresh = told_before.filter(|told| issued.is_none_or(|at| at - *told < TELL_ISSUES));
     status.last_issued_at = fresh.or(issued);
     status.credentials_expire_at = account.issuer.credential_expires_at();
     status.account = account.spec.account().ok().map(|account| account.shown());

@@ -4,7 +4,7 @@
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
 use super::lock;
-use super::provider_status;
+use super::{provider_status, recall};
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, Limits, Window};
@@ -177,7 +177,7 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     if let Some(Resolved { state: Ok(old), .. }) = before {
         retire(context, &old.key);
     }
-    provider_status::recall(context, key);
+    recall::of_provider(context, key);
     true
 }
 
@@ -233,7 +233,8 @@ async fn account(
         let account_id = spec.account().and_then(|account| account.identity()).unwrap_or_default();
         let of = key.clone();
         let key = AccountKey(format!("{host}|{account_id}|{identity}").into());
-        let history = Mutex::default();
+        let before = context.accounts.get(&of).and_then(|before| before.state.ok()).filter(|before| before.key == key);
+        let history = before.map(|before| before.history.clone()).unwrap_or_default();
         Arc::new(Account { of, key, type_name, spec, issuer, admission, version, credentials, history })
     });
     (state, refers)

@@ -24,7 +24,7 @@ use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
 use crate::plan::facts::{Failure, SecretFacts, secret_facts};
 use crate::plan::hash::request_hash;
 use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender, fixed, inspect, shape};
-use crate::plan::view::{DataView, WriteTrouble};
+use crate::plan::view::{Before, DataView, WriteTrouble};
 use crate::telemetry::journey::Written;
 use chrono::{SubsecRound, TimeDelta};
 use kube::runtime::controller::Action;
@@ -79,6 +79,7 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
         let now = clock::now();
         let Some(seen) = Seen::gather(context, key, now) else {
             context.forget(key);
+            context.turns.leave(key, clock::now());
             return;
         };
         let mut decision = decide(&seen.view(), now.wall);
@@ -151,7 +152,7 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
             context.turns.leave(key, clock::now());
             context.memos.change(key, |memo| memo.queued = None);
         }
-        Act::Enqueue { first, expires_at, urgent_at } => {
+        &Act::Enqueue { first, expires_at, urgent_at, unplanned } => {
             let Some(account) = &seen.account else { return Next::Settled };
             if let Err(wait) = context.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
@@ -161,14 +162,14 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
                 let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
                 return Next::Held(wait.lasts.then_some(delay));
             }
-            let ask = Ask { key: key.clone(), first: *first, expires_at: *expires_at, urgent_at: *urgent_at };
+            let ask = Ask { key: key.clone(), first, expires_at, urgent_at, unplanned };
             let now = clock::now();
             context.memos.change(key, |memo| memo.queued = Some((account.key.clone(), now.wall)));
             let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
             context.traces.asked(key, || traced::subject(seen, decision), due);
             context.turns.ask(&account.key, ask, now);
         }
-        Act::Issue => issue(context, seen).await,
+        Act::Issue => issue(context, seen, decision).await,
     }
     Next::Step
 }
@@ -347,7 +348,7 @@ fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
 }
 
 fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Option<Cause>) {
-    context.memos.change(&seen.token.key, |memo| {
+    context.memos.change_of(&seen.token.key, seen.token.uid, |memo| {
         // a spare one was counted when it was issued
         memo.issued += u32::from(memo.held.take().is_some());
         let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
@@ -463,7 +464,7 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
     context.memos.change(&seen.token.key, |memo| {
         memo.write_failures += 1;
         memo.unanswered |= error.may_be_served();
-        let soonest = backoff::next_write(memo.write_failures, now);
+        let soonest = backoff::next_write(memo.write_failures, now, seen.token.uid.0);
         let next = again.map_or(soonest, |again| now + again);
         let met = lies_in_the_secret.then(|| seen.version());
         memo.trouble = Some((WriteTrouble { reason, message, next, stalled, met, soonest }, seen.trying));
@@ -474,8 +475,8 @@ fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
 }
 
 /// Our turn: one call of the provider, then the token is at hand.
-async fn issue(context: &Context, seen: &Seen) {
-    let key = &seen.token.key;
+async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
+    let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
     let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
     if queued_for != Some(&account.key) || !may_pass(context, seen).await {
@@ -498,6 +499,18 @@ async fn issue(context: &Context, seen: &Seen) {
         return give_back(context, key).await;
     }
     let begun = clock::now();
+    // from here on the call counts, whatever becomes of the object
+    let Some(call) = context.turns.begin(key, &account.key, begun) else {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return give_back(context, key).await;
+    };
+    if let Some(kind) = decision.unplanned {
+        let Before { spells, generation, .. } = seen.before;
+        context.memos.note_call((key, uid), kind, generation, spells, begun.wall);
+    }
+    let mut call = Call { context, begun: call, ended: false };
     let limit = context.settings.reach.timeout;
     let result = tokio::time::timeout(limit, account.issuer.issue(request))
         .await
@@ -506,17 +519,17 @@ async fn issue(context: &Context, seen: &Seen) {
     let now = clock::now();
     context.traces.called(key, || traced::call(account.type_name, (begun.wall, now.wall), &result));
     context.note_skew(account);
-    context.memos.change(key, |memo| memo.queued = None);
+    context.memos.change_of(key, uid, |memo| memo.queued = None);
     match result {
         Ok(issued) => {
             let was_proven = context.turns.state(&account.key, now).proven;
-            context.turns.finish(key, budget::Outcome::Issued, now);
+            call.end(budget::Outcome::Issued, now);
             account.history().last_issued = Some(now.wall);
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
             let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, request, issued) };
-            context.memos.change(key, |memo| {
+            context.memos.change_of(key, uid, |memo| {
                 memo.held = Some(Arc::new(held));
                 memo.outcome = Some(Outcome::Success);
             });
@@ -535,7 +548,29 @@ async fn issue(context: &Context, seen: &Seen) {
                 None if error.class == Class::Credential => logins::note(context, account).await,
                 _ => {}
             }
-            failed(context, seen, &error, now, took);
+            failed(context, seen, call, &error, now, took);
+        }
+    }
+}
+
+/// A call that is under way. One that nobody ends, since its reconcile panicked, failed.
+struct Call<'a> {
+    context: &'a Context,
+    begun: budget::Begun,
+    ended: bool,
+}
+
+impl Call<'_> {
+    fn end(&mut self, outcome: budget::Outcome, now: clock::Now) {
+        self.ended = true;
+        self.context.turns.end(&self.begun, outcome, now);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(budget::Outcome::Failed, clock::now());
         }
     }
 }
@@ -571,7 +606,7 @@ fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
     Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
 }
 
-fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now, took: Duration) {
+fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError, now: clock::Now, took: Duration) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
     // a credential that works for others is refused for this object alone, as far as can be told
     let sure = account.issuer.login().is_some() || error.refuses_identity();
@@ -589,7 +624,7 @@ fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now, t
     if of_account {
         account.history().refusal = Some(format!("{}: {}", error.reason, error.message));
     }
-    context.turns.finish(key, outcome, now);
+    call.end(outcome, now);
     let state = context.turns.state(&account.key, now);
     let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
     let next = match state.locked_for.max(state.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok()) {
@@ -611,7 +646,7 @@ fn failed(context: &Context, seen: &Seen, error: &IssueError, now: clock::Now, t
         request_id: error.request_id.clone(),
         next_attempt_at: Some(next),
     };
-    context.memos.change(key, |memo| {
+    context.memos.change_of(key, seen.token.uid, |memo| {
         memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
     });
 }

@@ -6,7 +6,7 @@ use super::slots::Slots;
 use super::tasks::{TaskEnded, Tasks};
 use super::work::Work;
 use super::{
-    AT_ONCE, AT_ONCE_OF_A_NAMESPACE, Context, Observers, Settings, events, provider_status, providers, watches,
+    AT_ONCE, AT_ONCE_OF_A_NAMESPACE, Context, Observers, Settings, events, provider_status, providers, recall, watches,
 };
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now};
@@ -84,6 +84,7 @@ pub async fn run(
         awake: false.into(),
         waker,
         logins: super::Logins::default(),
+        recalled: recall::Recalled::default(),
         tasks: Tasks::default(),
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
@@ -114,7 +115,7 @@ pub async fn run(
     }
     // what changes from here on is seen by the tick
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
-    provider_status::recall_all(&context);
+    recall::follow_leadership(&context, led);
     health.set_ready("caches", true);
     context.awake.store(true, Ordering::Release);
     context.wake_all();
@@ -156,6 +157,7 @@ fn gone(context: &Context, key: &ObjectKey) {
         context.turns.room_again();
     }
     context.forget(key);
+    context.turns.leave(key, clock::now());
 }
 
 /// Tokens that were issued but not written yet are tried until they are.
@@ -200,10 +202,15 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         if jumped {
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
+        if jumped && now.wall < last.wall {
+            context.memos.clock_went_back(now.wall);
+        }
         let won = leads && (changed || !led);
         if won {
-            provider_status::recall_all(&context);
+            // another may have led meanwhile
+            context.turns.close();
         }
+        let won = recall::follow_leadership(&context, leads) || won;
         if jumped || won {
             context.wake_all();
         }

@@ -1,12 +1,12 @@
 //! The budgets, shared: who waits, who may call, and the pump that wakes whom a turn is granted.
 
-use super::secrets::lock;
+use super::lock;
 use crate::api::key::ObjectKey;
-use crate::budget::{AccountKey, AccountState, Ask, Budgets, Grant, Limits, Lock, Outcome};
-use crate::clock::{self, Now};
+use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
+use crate::clock::{self, Now, Timestamp};
 use crate::plan::login;
 use crate::plan::view::Hindrance;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 pub(super) struct Turns {
     budgets: Mutex<Budgets>,
     changed: Notify,
+    /// Since when turns are granted: as leader, and after what the objects tell of earlier calls was taken in.
+    open: Mutex<Option<Timestamp>>,
 }
 
 /// Where an object stands.
@@ -46,7 +48,49 @@ impl Turns {
         self.changed.notify_one();
     }
 
-    /// Leaves the queue, or gives an unused turn back.
+    /// What the objects tell of earlier calls is about to be taken in by [`Self::recall`].
+    pub(super) fn begin_recall(&self) {
+        lock(&self.budgets).begin_recall();
+    }
+
+    /// The account's windows are at least as spent as these calls tell, which ended so long ago.
+    pub(super) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
+        lock(&self.budgets).recall(account, ended, namespaces, now);
+    }
+
+    /// Turns are granted from now on.
+    pub(super) fn open(&self, now: Timestamp) {
+        *lock(&self.open) = Some(now);
+        self.changed.notify_one();
+    }
+
+    /// No turns are granted: another process leads.
+    pub(super) fn close(&self) {
+        *lock(&self.open) = None;
+    }
+
+    /// Since when turns are granted; none are while another process leads.
+    pub(super) fn open_since(&self) -> Option<Timestamp> {
+        *lock(&self.open)
+    }
+
+    /// No longer waits. A turn that it was granted stays with its reconcile, which may be calling.
+    pub(super) fn withdraw(&self, key: &ObjectKey) {
+        lock(&self.budgets).withdraw(key);
+    }
+
+    /// The turn is taken up: the call counts from here on. `None`: it was lost meanwhile.
+    pub(super) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
+        lock(&self.budgets).begin(key, account, now)
+    }
+
+    /// The call is over.
+    pub(super) fn end(&self, begun: &Begun, outcome: Outcome, now: Now) {
+        lock(&self.budgets).end(begun, outcome, now);
+        self.changed.notify_one();
+    }
+
+    /// Leaves the queue, or gives an unused turn back. Never while a reconcile of the object may be calling.
     pub(super) fn leave(&self, key: &ObjectKey, now: Now) {
         let mut budgets = lock(&self.budgets);
         if budgets.granted(key) {
@@ -58,10 +102,9 @@ impl Turns {
         self.changed.notify_one();
     }
 
-    /// The call is over.
-    pub(super) fn finish(&self, key: &ObjectKey, outcome: Outcome, now: Now) {
-        lock(&self.budgets).finish(key, outcome, now);
-        self.changed.notify_one();
+    /// It waits since its namespace has used up its share.
+    pub(super) fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
+        lock(&self.budgets).lacks_share(key, now)
     }
 
     /// A token in flight is done with: there is room for another.
@@ -124,7 +167,7 @@ impl Turns {
     pub(super) async fn pump(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
         loop {
             let now = clock::now();
-            let room = room();
+            let room = if self.open_since().is_some() { room() } else { 0 };
             let (grants, next) = {
                 let mut budgets = lock(&self.budgets);
                 let grants = if room == 0 { Vec::new() } else { budgets.grant(now, room) };

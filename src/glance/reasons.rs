@@ -124,6 +124,11 @@ pub const ISSUING: &[Reason] = &[
         "raise them if the provider allows more",
     ),
     reason(
+        &["IssuedTooOften"],
+        "the token is lost or altered, renewed on demand or asked for anew, again and again",
+        "the message says when the next is issued; find who else writes the Secret, the annotation or the spec",
+    ),
+    reason(
         &[
             "ServerError",
             "Timeout",

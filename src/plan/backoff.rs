@@ -1,5 +1,7 @@
 //! How long a failure waits (P07).
 
+use super::facts::Failure;
+use super::floor::AHEAD;
 use crate::clock::Timestamp;
 use crate::issuer::Class;
 use chrono::TimeDelta;
@@ -20,11 +22,7 @@ pub fn next_attempt(
     now: Timestamp,
     uid: u128,
 ) -> Timestamp {
-    let (first, last) = match class {
-        Class::Transient | Class::Throttled => (TimeDelta::seconds(1), TimeDelta::minutes(5)),
-        Class::Configuration | Class::Denied => (TimeDelta::minutes(1), TimeDelta::minutes(30)),
-        Class::Credential => (TimeDelta::minutes(15), TimeDelta::minutes(15)),
-    };
+    let (first, last) = bounds(class);
     let doubled = first * 2i32.pow(attempts.saturating_sub(1).min(12));
     let mut wait = jitter(doubled.min(last), attempts, uid);
     if let Some(longest) = longest(expires_at, now) {
@@ -34,15 +32,45 @@ pub fn next_attempt(
     now + wait.max(wish)
 }
 
+/// The first and the longest wait of our own choice.
+fn bounds(class: Class) -> (TimeDelta, TimeDelta) {
+    match class {
+        Class::Transient | Class::Throttled => (TimeDelta::seconds(1), TimeDelta::minutes(5)),
+        Class::Configuration | Class::Denied => (TimeDelta::minutes(1), TimeDelta::minutes(30)),
+        Class::Credential => (TimeDelta::minutes(15), TimeDelta::minutes(15)),
+    }
+}
+
+/// Until when a failure holds its object back, if it does now.
+///
+/// Times that a wrong clock wrote hold nobody: a failure that lies ahead, or a wait that is longer than any. One that is
+/// only `recalled` from a status holds no longer than its class's own longest wait, or, where the provider asked for a
+/// pause, than such a wish is honoured.
+pub fn held_until(failure: &Failure, recalled: bool, now: Timestamp) -> Option<Timestamp> {
+    let next = failure.next_attempt_at?;
+    let wish = TimeDelta::from_std(LONGEST_WISH).unwrap_or_default();
+    if failure.time - now > AHEAD || next - failure.time > wish + AHEAD {
+        return None;
+    }
+    let most = match failure.class {
+        Class::Throttled => wish,
+        class => bounds(class).1,
+    };
+    let next = if recalled { next.min(failure.time + most) } else { next };
+    (now < next).then_some(next)
+}
+
 /// The longest wait of our own choice while a token lives: a quarter of the time that it has left, a second at least.
 pub fn longest(expires_at: Option<Timestamp>, now: Timestamp) -> Option<TimeDelta> {
     let left = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero());
     left.map(|left| (left / 4).max(TimeDelta::seconds(1)))
 }
 
-/// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s.
-pub fn next_write(failures: u32, now: Timestamp) -> Timestamp {
-    now + (TimeDelta::milliseconds(500) * 2i32.pow(failures.saturating_sub(1).min(8))).min(TimeDelta::seconds(15))
+/// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s. `uid` fixes the jitter, so that objects that
+/// failed together don't come back together.
+pub fn next_write(failures: u32, now: Timestamp, uid: u128) -> Timestamp {
+    let doubled = TimeDelta::milliseconds(500) * 2i32.pow(failures.saturating_sub(1).min(8));
+    now + jitter(doubled.min(TimeDelta::seconds(15)), failures, uid)
 }
 
 /// Up to a fifth less, different at each attempt.
@@ -87,7 +115,56 @@ mod tests {
 
     #[test]
     fn a_failed_write_waits_half_a_second_to_a_quarter_of_a_minute() {
-        assert_eq!(next_write(1, at(0)), at(0) + TimeDelta::milliseconds(500));
-        assert_eq!(next_write(99, at(0)), at(15));
+        for uid in [0, 7, u128::MAX / 3] {
+            for (failures, least, most) in [(1, 400, 500), (2, 800, 1000), (99, 12_000, 15_000)] {
+                let wait = (next_write(failures, at(0), uid) - at(0)).num_milliseconds();
+                assert!(wait >= least && wait <= most, "{failures} {uid}: {wait} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn b16_a_hundred_writes_that_failed_together_dont_come_back_together() {
+        let uids = (1..=100u128).map(|n| n.wrapping_mul(0x1234_5678_9abc_def0_1122_3344_5566_7789));
+        let times: std::collections::BTreeSet<_> =
+            uids.map(|uid| (next_write(9, at(0), uid) - at(0)).num_milliseconds() / 100).collect();
+        assert!(times.len() > 20, "{} different tenths of a second", times.len());
+    }
+
+    #[test]
+    fn p07_what_is_recalled_holds_no_longer_than_its_class_may() {
+        let day = 86_400;
+        // class, when it failed, the next attempt, recalled, until when it holds at 0
+        let cases = [
+            (Class::Transient, -10, 100, false, Some(100)),
+            (Class::Transient, -10, 100, true, Some(100)),
+            (Class::Transient, -10, -1, true, None),
+            // a provider's wish, told to this process: longer than any back-off
+            (Class::Transient, -10, 1000, false, Some(1000)),
+            (Class::Transient, -10, 1000, true, Some(290)),
+            (Class::Throttled, -10, 1000, true, Some(1000)),
+            (Class::Configuration, -10, 3000, true, Some(1790)),
+            (Class::Denied, -10, 3000, true, Some(1790)),
+            (Class::Credential, -10, 3000, true, Some(890)),
+            // by a wrong clock: of another operator, or of this one before it was put back
+            (Class::Transient, -10, day, true, None),
+            (Class::Transient, -10, day, false, None),
+            (Class::Denied, day, day + 60, true, None),
+            (Class::Denied, day, day + 60, false, None),
+            (Class::Throttled, day, day + 60, true, None),
+            (Class::Transient, 0, i64::from(u32::MAX), true, None),
+        ];
+        for (class, failed, next, recalled, until) in cases {
+            let failure = Failure {
+                time: at(failed),
+                class,
+                reason: String::new(),
+                message: String::new(),
+                request_id: None,
+                next_attempt_at: Some(at(next)),
+            };
+            let held = held_until(&failure, recalled, at(0));
+            assert_eq!(held, until.map(at), "{class:?} failed {failed} next {next} recalled {recalled}");
+        }
     }
 }

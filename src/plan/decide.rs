@@ -2,8 +2,10 @@
 //!
 //! The reconcile takes the step, learns what came of it, and asks again; so each step is decided from fresh facts.
 
+use super::backoff;
 use super::contest;
 use super::facts::{Failure, SecretFacts};
+use super::floor::{AHEAD, Unplanned};
 use super::renewal::{self, Renewal};
 use super::secret::Fixed;
 use super::view::{DataView, HeldView, Refusal, SecretView, Turn, View, Wanted, WriteTrouble};
@@ -39,6 +41,8 @@ pub enum Act {
         expires_at: Option<Timestamp>,
         /// From when on it goes before what isn't urgent.
         urgent_at: Option<Timestamp>,
+        /// No schedule asks for the call.
+        unplanned: bool,
     },
     /// Give the turn back, or leave the queue.
     Withdraw,
@@ -83,12 +87,17 @@ pub struct Decision {
     pub cause: Option<Cause>,
     /// What keeps the issue.
     pub delay: Option<Delay>,
+    /// The issue is one that no schedule asks for.
+    pub unplanned: Option<Unplanned>,
     /// The times of the token at hand.
     pub renewal: Option<Renewal>,
 }
 
 /// A wait in the queue is told in the status after this.
 const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
+
+/// The reason of a token that is issued again and again.
+pub const TOO_OFTEN: &str = "IssuedTooOften";
 
 /// `previousToken` leaves the Secret this long before it expires.
 const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
@@ -99,7 +108,15 @@ pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
 }
 
 fn step(view: &View<'_>, now: Timestamp) -> Decision {
-    let mut decision = Decision { act: Act::Wait, wake: None, refusal: None, cause: None, delay: None, renewal: None };
+    let mut decision = Decision {
+        act: Act::Wait,
+        wake: None,
+        refusal: None,
+        cause: None,
+        delay: None,
+        unplanned: None,
+        renewal: None,
+    };
     if view.turn == Turn::Elsewhere {
         return Decision { act: Act::Withdraw, ..decision };
     }
@@ -120,7 +137,7 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
             return leave_queue(view, decision);
         }
     };
-    let life = own.as_ref().and_then(|own| own.facts.life());
+    let life = own.as_ref().and_then(|own| life(own.facts, wanted));
     decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
     decision.wake = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
     if wanted.suspend {
@@ -209,7 +226,66 @@ fn cause(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, so_far: &Decis
     if forced(view, own.facts).is_some() {
         return Some(Cause::Forced);
     }
-    (now >= renewal.due).then_some(Cause::Due)
+    (now >= renewal.due || is_ahead(own.facts, now)).then_some(Cause::Due)
+}
+
+/// From when to when its token lives: no longer than one of this request can, whatever stands there.
+fn life(facts: &SecretFacts, wanted: &Wanted) -> Option<(Timestamp, Timestamp)> {
+    let (issued, expires) = facts.life()?;
+    let longest = issued.checked_add_signed(wanted.longest_life).unwrap_or(Timestamp::MAX_UTC);
+    Some((issued, expires.min(longest)))
+}
+
+/// It was issued by a clock that was ahead: its assumed life would last until the wrong time.
+fn is_ahead(facts: &SecretFacts, now: Timestamp) -> bool {
+    facts.issued_at.time().is_some_and(|issued| issued - now > AHEAD)
+}
+
+/// Why no schedule asks for this issue, if none does. A failure's next attempt is none of these: its back-off bounds it.
+fn unplanned(
+    view: &View<'_>,
+    own: Option<&Own<'_>>,
+    cause: Cause,
+    renewal: Option<Renewal>,
+    now: Timestamp,
+) -> Option<Unplanned> {
+    if view.failure.is_some() {
+        return None;
+    }
+    let (status, before) = (view.status, view.before);
+    // the last status told of a token of this Secret that isn't due yet
+    let told = status.renew_at.time().is_some_and(|at| now < at)
+        && status.other_secret.is_none()
+        && status.observed_generation == before.generation;
+    let is_due = renewal.is_some_and(|renewal| now >= renewal.due);
+    match (cause, own) {
+        (Cause::Lost, _) => Some(Unplanned::Loss),
+        // the Secret was deleted, put back, or says other times than it did
+        (Cause::First, None) if told => Some(Unplanned::Loss),
+        (Cause::Due, Some(own)) if is_ahead(own.facts, now) => Some(Unplanned::Loss),
+        (Cause::Due, Some(own)) if told && own.facts.expires_at <= status.expires_at => Some(Unplanned::Loss),
+        (Cause::RequestChanged, _) if !is_due => Some(Unplanned::Edit),
+        (Cause::Forced, _) if !is_due => Some(Unplanned::Demand),
+        _ => before.excused.then_some(Unplanned::Demand),
+    }
+}
+
+/// What waits since it was served too often already.
+fn too_often(view: &View<'_>, mut decision: Decision, kind: Unplanned, next: Timestamp) -> Decision {
+    soonest(&mut decision.wake, next);
+    let (calls, at) = (view.before.spells.calls(kind), wire_time::text(next));
+    let message = match kind {
+        Unplanned::Loss => format!(
+            "the token in the Secret was lost or altered again, after {calls} times in a row: the provider isn't asked \
+             for another before {at}; find who else writes the Secret: its metadata.managedFields name them"
+        ),
+        Unplanned::Demand => format!("renewed on demand {calls} times in a row: the next is served at {at}"),
+        Unplanned::Edit => {
+            format!("spec: what is asked of the provider was edited {calls} times in a row: this is asked at {at}")
+        }
+    };
+    decision.delay = Some(Delay { reason: TOO_OFTEN.to_owned(), message });
+    leave_queue(view, decision)
 }
 
 /// The forced renewal that isn't served yet: an RFC 3339 time after the token's issue, not the one that it served.
@@ -222,12 +298,13 @@ fn forced<'a>(view: &View<'a>, facts: &SecretFacts) -> Option<&'a str> {
 
 fn former_serves(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
     view.former.is_some_and(|former| {
-        let due =
-            former.life().map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due);
+        let due = life(former, wanted)
+            .map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due);
         former.owner == Some(view.uid)
             && former.request == Some(wanted.request)
             && !former.deleting
             && due.is_some_and(|due| now < due)
+            && !is_ahead(former, now)
             && forced(view, former).is_none()
     })
 }
@@ -313,12 +390,18 @@ fn issue(
     }
     if let Some(failure) = view.failure
         && !failure.is_of_account()
-        && let Some(next) = failure.next_attempt_at.filter(|next| now < *next)
+        && let Some(next) = backoff::held_until(failure, view.before.recalled, now)
     {
         soonest(&mut decision.wake, next);
         return leave_queue(view, tell(decision, failure));
     }
-    if let Some(trouble) = view.trouble.filter(|trouble| now < trouble.next) {
+    decision.unplanned = unplanned(view, own, cause, decision.renewal, now);
+    if let Some(kind) = decision.unplanned
+        && let Some(next) = view.before.spells.next(kind, view.before.generation, now)
+    {
+        return too_often(view, decision, kind, next);
+    }
+    if let Some(trouble) = view.trouble.filter(|trouble| trouble.holds(now)) {
         // what couldn't be stored isn't asked for
         soonest(&mut decision.wake, trouble.next);
         return troubled(view, decision, trouble);
@@ -326,13 +409,18 @@ fn issue(
     match view.turn {
         Turn::Granted => Decision { act: Act::Issue, ..decision },
         Turn::None | Turn::Elsewhere => {
-            let expires_at = own.and_then(|own| own.facts.expires_at.time());
-            let urgent_at = match cause {
-                Cause::Due => decision.renewal.map(|renewal| renewal.urgent),
-                Cause::Lost => Some(now),
-                Cause::First | Cause::RequestChanged | Cause::Forced => expires_at,
+            // a token that is lost doesn't expire: it leads the second class, and leaves the reserve to those that do
+            let expires_at = own
+                .filter(|_| decision.unplanned != Some(Unplanned::Loss) && cause != Cause::Lost)
+                .and_then(|own| own.facts.expires_at.time());
+            let urgent_at = match decision.renewal {
+                Some(renewal) if expires_at.is_some() && (cause == Cause::Due || now >= renewal.due) => {
+                    Some(renewal.urgent)
+                }
+                _ => expires_at,
             };
-            Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at }, ..decision }
+            let unplanned = decision.unplanned.is_some();
+            Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at, unplanned }, ..decision }
         }
         Turn::Waiting(since) => {
             if let Some(failure) = view.failure {
@@ -343,7 +431,7 @@ fn issue(
             } else if let Some(hindrance) = &view.hindrance {
                 decision.delay =
                     Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
-            } else if now >= since + QUIET_WAIT {
+            } else if (now - since).abs() >= QUIET_WAIT {
                 let message = "waits for its turn: the account's budget is used by other tokens".to_owned();
                 decision.delay = Some(Delay { reason: "WaitingForBudget".to_owned(), message });
             } else {
@@ -367,7 +455,7 @@ fn tell(mut decision: Decision, failure: &Failure) -> Decision {
 
 /// Writes what is at hand, unless the last write failed a moment ago.
 fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
-    match view.trouble.filter(|trouble| now < trouble.next) {
+    match view.trouble.filter(|trouble| trouble.holds(now)) {
         None => Decision { act: Act::Store, ..decision },
         Some(trouble) => {
             soonest(&mut decision.wake, trouble.next);
@@ -420,7 +508,7 @@ fn keep(view: &View<'_>, wanted: &Wanted, own: Option<&Own<'_>>, mut decision: D
 
 /// A look at the Secret, or a write that isn't of a new token; neither right after one that failed.
 fn attempt(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
-    match view.trouble.filter(|trouble| now < trouble.next) {
+    match view.trouble.filter(|trouble| trouble.holds(now)) {
         None => Decision { act, ..decision },
         Some(trouble) => {
             soonest(&mut decision.wake, trouble.next);
@@ -466,5 +554,5 @@ fn soonest(wake: &mut Option<Timestamp>, at: Timestamp) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod contest;
 pub mod decide;
 pub mod facts;
+pub mod floor;
 pub mod hash;
 pub mod login;
 pub mod reason;

@@ -2,6 +2,7 @@
 
 use super::contest::{Contest, Version};
 use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
+use super::floor::Spells;
 use super::hash::Hash;
 use super::secret::Fixed;
 use crate::api::video_access_token::RenewBefore;
@@ -45,6 +46,8 @@ pub struct Wanted {
     pub renew_before: RenewBefore,
     /// No calls.
     pub suspend: bool,
+    /// A token of this request can't live longer, whatever the Secret says.
+    pub longest_life: TimeDelta,
 }
 
 /// What stands at the Secret's name.
@@ -155,6 +158,30 @@ impl WriteTrouble {
     }
 }
 
+/// No trouble of ours keeps an object from the API server for longer: a time further ahead is from before the clock was put
+/// back.
+const LONGEST_TROUBLE: TimeDelta = TimeDelta::minutes(11);
+
+impl WriteTrouble {
+    /// Nothing is tried yet.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        now < self.next && self.next - now <= LONGEST_TROUBLE
+    }
+}
+
+/// What happened before, as far as it bounds what may happen now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before {
+    /// The object's calls that no schedule asked for.
+    pub spells: Spells,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The last failure doesn't count, since something else is tried now.
+    pub excused: bool,
+    /// The last failure is known from the status alone.
+    pub recalled: bool,
+}
+
 /// All that a decision sees.
 #[derive(Debug)]
 pub struct View<'a> {
@@ -186,4 +213,6 @@ pub struct View<'a> {
     pub contest: Option<&'a Contest>,
     /// Another writer has changed or deleted the Secret, and that isn't put right yet.
     pub damaged: bool,
+    /// What bounds the calls that no schedule asks for.
+    pub before: Before,
 }

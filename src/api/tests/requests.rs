@@ -385,3 +385,28 @@ fn the_account_is_the_same_however_it_is_written() {
         assert_eq!(account(url), "cognitiveServices/a.example", "{url}");
     }
 }
+
+/// The hash stands in every Secret: where it changes for what is asked today, an upgrade issues every token anew (P03).
+/// It must not depend on the order that a dependency's features give to JSON objects.
+#[test]
+fn b16_what_is_asked_has_the_hash_that_it_always_had() {
+    let video_indexer = format!(
+        "videoIndexer: {{extensionId: {EXTENSION}, permission: RestrictedViewer, mediaScope: Video, videoId: v}}"
+    );
+    let cases = [
+        (video_indexer.as_str(), "lifetime: 12h"),
+        ("videoIndexerClassic: {video: {videoId: v}}", ""),
+        ("blendVision: {resource: {resourceId: r, resourceType: RESOURCE_TYPE_VOD}}", "lifetime: 2h"),
+        ("cognitiveServices: {limitedAccess: {targetAzureResourceId: /r, featureFlags: [b, a]}}", "lifetime: 2h"),
+        ("arcgisVideoServer: {referer: 'https://player.example'}", "lifetime: 2h"),
+    ];
+    let hash = |(scope, rest)| crate::plan::hash::request_hash(&request(scope, rest).unwrap()).to_string();
+    let expected = [
+        "v1:8ead40bec99e3f26ab1cbe7e2d672681",
+        "v1:2436c36722bd55ab2e43af07a921a950",
+        "v1:6a51077a67e57ed2fc942c746061f471",
+        "v1:790c096fd352ca9eff1365ffbecefc86",
+        "v1:efdaa40e42b8ce96b3975f7cb43cb703",
+    ];
+    assert_eq!(cases.map(hash), expected);
+}

@@ -1,6 +1,7 @@
 //! The budget in virtual time: a world of objects that ask and a provider that answers.
 
 mod account;
+mod kept;
 mod order;
 mod windows;
 
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub(super) at: Duration,
     /// How far the wall clock has jumped.
     pub(super) jumped: TimeDelta,
+    /// No schedule asks for what is asked for from now on.
+    pub(super) unplanned: bool,
     pub(super) grants: Vec<(Duration, Grant)>,
     pub(super) arrivals: Vec<Duration>,
     /// From when to when the provider said that the account must stop.
@@ -78,6 +81,7 @@ impl World {
             budgets,
             at: Duration::ZERO,
             jumped: TimeDelta::zero(),
+            unplanned: false,
             grants: Vec::new(),
             arrivals: Vec::new(),
             stops: Vec::new(),
@@ -113,7 +117,13 @@ impl World {
         urgent_in: Option<Duration>,
     ) {
         let wall = |after: Option<Duration>| after.map(|after| self.wall(self.at + after));
-        let ask = Ask { key: key(object), first, expires_at: wall(expires_in), urgent_at: wall(urgent_in) };
+        let ask = Ask {
+            key: key(object),
+            first,
+            expires_at: wall(expires_in),
+            urgent_at: wall(urgent_in),
+            unplanned: self.unplanned,
+        };
         self.budgets.enqueue(&account(name), ask, self.now());
     }
 

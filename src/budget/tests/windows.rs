@@ -23,7 +23,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn any_limits() -> impl Strategy<Value = Limits> {
-    let window = (1..8_u32, prop_oneof![Just(millis(300)), Just(secs(1)), Just(secs(7)), Just(secs(60))]);
+    let window =
+        (1..8_u32, prop_oneof![Just(millis(300)), Just(secs(1)), Just(secs(7)), Just(secs(60)), Just(secs(90))]);
     (proptest::collection::vec(window, 0..3), 1..6_u32).prop_map(|(windows, concurrency)| limits(&windows, concurrency))
 }
 
@@ -57,6 +58,7 @@ fn happen(world: &mut World, event: &Event) {
     match event {
         Event::Ask { object: number, expires_in, urgent_in } => {
             let after = |seconds: &Option<u16>| seconds.map(|s| secs(s.into()));
+            world.unplanned = number % 4 == 0;
             world.ask("a", &object(*number), number % 3 == 0, after(expires_in), after(urgent_in));
         }
         Event::Withdraw { object: number } => world.budgets.withdraw(&key(&object(*number))),
@@ -173,6 +175,7 @@ fn p06_a_grant_that_nobody_ends_is_ended_and_counts_as_spent() {
     world.ask_first("ns/lost");
     world.ask_first("ns/next");
     assert_eq!(world.budgets.grant(world.now(), 10).len(), 1);
+    let _begun = world.budgets.begin(&key("ns/lost"), &account("a"), world.now());
     let wait = world.budgets.next_grant_in(world.now()).unwrap();
     assert!(wait <= secs(120), "{wait:?}");
     world.at += wait;

@@ -183,7 +183,7 @@ impl<'a> Keeper<'a> {
         });
         if let Err(error) = written {
             self.write_failures += 1;
-            let next = backoff::next_write(self.write_failures, now);
+            let next = backoff::next_write(self.write_failures, now, 0);
             self.write_at = Some(next);
             tracing::warn!(error, next_attempt_at = %next, "the token isn't stored");
             return;
