@@ -53,7 +53,7 @@ bench: needs-control-plane needs-rust control-plane ## tokens per second, writes
 	@$(CARGO) build --release -p video-token-operator
 	@$(CARGO) run --release -p testkit --bin bench -- $(ARGS)
 
-fuzz: needs-rust ## each response parser and the JWT reader, 60 s each (SECONDS_EACH); finds panics
+fuzz: needs-rust ## each response parser, the JWT reader and templates, 60 s each (SECONDS_EACH); finds panics and what takes too much
 	@$(call need,c++,a C++ compiler: the package g++ or clang)
 	@fuzz/run.sh
 

@@ -79,6 +79,11 @@ pub struct Config {
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub status_page: bool,
 
+    /// A name under which a browser may ask for the status page, beside addresses, localhost and names that end in .svc
+    /// or .svc.cluster.local; repeatable
+    #[arg(long = "status-page-host", env = "VTO_STATUS_PAGE_HOST", value_delimiter = ',', value_name = "NAME")]
+    pub status_page_hosts: Vec<String>,
+
     /// Send a trace of each issuance to this OpenTelemetry collector, to /v1/traces below it; the OTEL_EXPORTER_OTLP_
     /// variables say so too
     #[arg(long, env = "VTO_OTLP_ENDPOINT", value_name = "URL")]
@@ -120,7 +125,7 @@ impl Config {
         if let Some(url) = self.otlp_endpoint.as_ref().filter(|url| !matches!(url.scheme(), "http" | "https")) {
             return Err(format!("--otlp-endpoint ({url}): write it like http://HOST:PORT; it speaks http/protobuf"));
         }
-        for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints] {
+        for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints, &mut self.status_page_hosts] {
             *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         }
         ordered("--lease-retry-period", self.lease_retry_period, "--lease-renew-deadline", self.lease_renew_deadline)?;

@@ -1,11 +1,18 @@
-//! The small HTTP server on `--metrics-addr`: `/metrics`, `/livez` and `/readyz`.
+//! The small HTTP server on `--metrics-addr`: `/metrics`, `/livez` and `/readyz`. How many it serves at once, and who has
+//! to go, is in `connections`.
+
+mod connections;
+
+pub use connections::{MOST_ANSWERS, MOST_CONNECTIONS};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::FutureExt;
+use connections::{Places, placed};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +26,9 @@ const LIVE_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long an open connection may hold up a stop.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Many who scrape cost no more than one: what was written serves all for this long, and is then let go.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What a scrape is answered in, as its Accept header asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +59,33 @@ impl Exposition {
 
 /// Gives all metrics as text.
 pub type Scrape = Arc<dyn Fn(Exposition) -> String + Send + Sync>;
+
+/// The last exposition of each kind, while it is fresh.
+struct Expositions {
+    scrape: Scrape,
+    fresh: tokio::sync::Mutex<[Option<Bytes>; 2]>,
+}
+
+impl Expositions {
+    async fn of(self: &Arc<Self>, exposition: Exposition) -> Option<Bytes> {
+        let kind = usize::from(exposition == Exposition::Classic);
+        // held while it is written: who comes meanwhile takes the same
+        let mut fresh = self.fresh.lock().await;
+        if let Some(text) = &fresh[kind] {
+            return Some(text.clone());
+        }
+        let scrape = self.scrape.clone();
+        // a scrape of a large cluster takes milliseconds: too long for a thread that serves everybody
+        let text = Bytes::from(tokio::task::spawn_blocking(move || scrape(exposition)).await.ok()?);
+        fresh[kind] = Some(text.clone());
+        let all = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FRESH).await;
+            all.fresh.lock().await[kind] = None;
+        });
+        Some(text)
+    }
+}
 
 /// What the two probes answer from.
 #[derive(Debug)]
@@ -127,26 +164,21 @@ impl Server {
         more: Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
+        let expositions = Arc::new(Expositions { scrape, fresh: tokio::sync::Mutex::default() });
         let routes = more
-            .route("/metrics", get(metrics).with_state(scrape))
+            .route("/metrics", get(metrics).with_state(expositions))
+            .layer(from_fn_with_state(Places::default(), placed))
             .route("/livez", get(livez).with_state(Arc::clone(&health)))
             .route("/readyz", get(readyz).with_state(health));
-        let stop = stop.shared();
-        let overdue = stop.clone().then(|()| tokio::time::sleep(GRACE));
-        tokio::select! {
-            // axum retries a failed accept by itself and never returns an error
-            _ = axum::serve(self.listener, routes).with_graceful_shutdown(stop) => {}
-            () = overdue => {}
-        }
+        connections::serve(self.listener, routes, stop, GRACE).await;
     }
 }
 
-async fn metrics(State(scrape): State<Scrape>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(expositions): State<Arc<Expositions>>, headers: HeaderMap) -> Response {
     let exposition = Exposition::asked_by(&headers);
-    // a scrape of a large cluster takes milliseconds: too long for a thread that serves everybody
-    match tokio::task::spawn_blocking(move || scrape(exposition)).await {
-        Ok(text) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match expositions.of(exposition).await {
+        Some(text) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -171,6 +203,7 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
@@ -236,6 +269,56 @@ mod tests {
         assert!(ask(addr, "/livez").await.ends_with("ok"));
         stop.send(()).unwrap();
         tokio::time::timeout(GRACE * 3, run).await.expect("stopped").unwrap();
+    }
+
+    /// How the other end left the connection: it ended it, or it is still open.
+    async fn is_open(stream: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn p21_who_says_nothing_makes_room_for_who_asks() {
+        let (addr, _stop, _run) = server(&Health::new(&[])).await;
+        let mut silent = Vec::new();
+        for _ in 0..MOST_CONNECTIONS * 2 {
+            silent.push(TcpStream::connect(addr).await.unwrap());
+            assert!(silent.len() % 32 != 0 || ask(addr, "/livez").await.ends_with("ok"));
+        }
+        assert!(ask(addr, "/metrics").await.ends_with("Classic\n"));
+        assert!(!is_open(&mut silent[0]).await, "the eldest is gone");
+        assert!(is_open(silent.last_mut().unwrap()).await, "the youngest isn't yet");
+    }
+
+    #[tokio::test]
+    async fn p21_who_asks_and_does_not_read_holds_a_place_only_for_a_while() {
+        let text = Arc::new("x".repeat(32 * 1024 * 1024));
+        let scrape: Scrape = Arc::new(move |_| text.as_ref().clone());
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = server.local_addr();
+        let _run = tokio::spawn(server.run(Health::new(&[]), scrape, Router::new(), std::future::pending()));
+        let mut deaf = Vec::new();
+        for _ in 0..MOST_ANSWERS * 3 {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+            deaf.push(stream);
+        }
+        // a probe needs no place
+        assert!(ask(addr, "/livez").await.ends_with("ok"));
+        let whole = tokio::time::timeout(LIVE_WITHIN, ask(addr, "/metrics")).await.expect("an answer");
+        assert!(whole.starts_with("HTTP/1.1 200") && whole.len() > 32 * 1024 * 1024, "{} bytes", whole.len());
+    }
+
+    #[tokio::test]
+    async fn many_scrapes_of_a_second_are_written_once() {
+        let written = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = written.clone();
+        let scrape: Scrape = Arc::new(move |_| counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string());
+        let expositions = Arc::new(Expositions { scrape, fresh: tokio::sync::Mutex::default() });
+        let all = futures::future::join_all((0..50).map(|_| expositions.of(Exposition::Classic))).await;
+        assert!(all.iter().all(|text| text.as_deref() == Some(b"0")));
+        assert_eq!(written.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(expositions.of(Exposition::OpenMetrics).await.as_deref(), Some(b"1".as_slice()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! What the targets share: from bytes to an answer, and what must hold of whatever becomes of it (P11, P13).
 
+pub mod templates;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use super::spec::Owner;
 use crate::api::key::ObjectKey;
 use crate::api::names;
-use crate::api::provider::{CaBundleKind, ProviderSpec, SecretKeyRef};
+use crate::api::provider::{CaBundleKind, LARGEST_CA_BUNDLE, ProviderSpec, SecretKeyRef};
 use crate::issuer::azure_auth::AssertionSource;
 use crate::plan::facts::resource_version;
 use crate::plan::view::Refusal;
@@ -157,7 +157,10 @@ impl<'a> References<'a> {
     /// The provider's CAs in PEM, if it names any.
     pub async fn ca(&self, spec: &ProviderSpec) -> Result<Option<String>, Refusal> {
         const FIELD: &str = "spec.caBundleRef";
-        let Some(reference) = &spec.ca_bundle_ref else { return Ok(spec.ca_bundle.clone()) };
+        let Some(reference) = &spec.ca_bundle_ref else {
+            let bundle = spec.ca_bundle.clone();
+            return bundle.map(|pem| short_enough("spec.caBundle", pem, LARGEST_CA_BUNDLE)).transpose();
+        };
         let (name, key) = (&reference.name, &reference.key);
         if let Some(handed) = self.handed(FIELD, name, key)? {
             return Ok(Some(handed.expose_secret().to_owned()));
@@ -183,12 +186,24 @@ impl<'a> References<'a> {
             }
         };
         self.noted().insert(object, resource_version(version.as_deref()));
-        text.map(Some).ok_or_else(|| {
+        let text = text.ok_or_else(|| {
             let message =
                 format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
             Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
-        })
+        })?;
+        short_enough(FIELD, text, LARGEST_CA_OBJECT).map(Some)
     }
+}
+
+/// Bytes of CAs that a provider refers to: a system's whole bundle.
+const LARGEST_CA_OBJECT: usize = 256 * 1024;
+
+fn short_enough(field: &str, pem: String, most: usize) -> Result<String, Refusal> {
+    if pem.len() <= most {
+        return Ok(pem);
+    }
+    let message = format!("{field}: is longer than {} KiB; name only the CAs of this provider", most / 1024);
+    Err(Refusal::new("InvalidSpec", message))
 }
 
 fn unreadable(field: &str, error: &Unreadable) -> Refusal {

@@ -14,6 +14,10 @@ use schemars::transform::Transform;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+/// Bytes of CAs in PEM, of one provider: some ten certificates. Each provider that has others than its neighbours has
+/// a client of its own.
+pub const LARGEST_CA_BUNDLE: usize = 16 * 1024;
+
 /// One account at one provider: exactly one of the types.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,7 +45,7 @@ pub struct ProviderSpec {
     pub limits: Option<Limits>,
     /// PEM certificates to trust for this provider, besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 131_072))]
+    #[schemars(length(max = LARGEST_CA_BUNDLE))]
     pub ca_bundle: Option<String>,
     /// Where to read such certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,6 +45,11 @@ impl Default for SecretSpec {
 }
 
 impl SecretSpec {
+    /// Something is rendered.
+    pub fn has_templates(&self) -> bool {
+        self.template.as_ref().is_some_and(|template| !template.data.is_empty())
+    }
+
     /// The names of the plain keys.
     pub fn plain_keys(&self) -> impl Iterator<Item = &str> {
         let keys = &self.keys;
@@ -137,11 +142,26 @@ fn labels(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn annotations(_: &mut SchemaGenerator) -> Schema {
-    strings(32, 4096)
+    let mut schema = strings(32, 4096);
+    cel(
+        "self.map(key, bytes(key).size() + bytes(self[key]).size()).sum() <= 258048",
+        "all annotations together are longer than 252 KiB, more than an object can have: shorten them",
+    )
+    .transform(&mut schema);
+    schema
 }
 
 fn data(_: &mut SchemaGenerator) -> Schema {
-    strings(32, 16384)
+    let mut schema = strings(32, 16384);
+    // in bytes, as the operator counts: a character has up to four
+    cel("self.all(key, bytes(self[key]).size() <= 16384)", "a template is longer than 16 KiB: shorten it")
+        .transform(&mut schema);
+    cel(
+        "self.map(key, bytes(self[key]).size()).sum() <= 65536",
+        "all templates together are longer than 64 KiB: shorten them",
+    )
+    .transform(&mut schema);
+    schema
 }
 
 /// Whether a label or annotation of this name belongs to the operator or to Kubernetes.

@@ -8,7 +8,7 @@ use crate::api::request::FieldError;
 use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use crate::manifest::{Object, Path};
 use crate::plan::secret;
-use crate::plan::want::want;
+use crate::plan::want::{Fit, want};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -76,7 +76,7 @@ impl Scene<'_> {
             };
             admission.admits(namespace, admitted, &spec)?;
         }
-        want(&spec, &provider.spec).map(drop)
+        want(&spec, &provider.spec, Fit::of(&spec.secret)).map(drop)
     }
 
     /// The provider that a token of this namespace names, if it is among the objects and good.

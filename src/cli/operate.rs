@@ -23,7 +23,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let (stopping, stop) = watch::channel(false);
     let server = Server::bind(config.metrics_addr).await?;
     let (scraped, mut stopped) = (metrics.clone(), stop.clone());
-    let page = config.status_page.then(Page::default);
+    let page = config.status_page.then(|| Page::new(&config.status_page_hosts));
     let more = page.clone().map(Page::routes).unwrap_or_default();
     let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), more, async move {
         stopped.wait_for(|stop| *stop).map(|_| ()).await;

@@ -1,5 +1,6 @@
 //! The only writes to Kubernetes: server-side apply under one field manager.
 
+use super::renders::{Renders, Room, SMALL};
 use super::secrets::SecretMeta;
 use super::token::WireMeta;
 use super::watches::provider_resource;
@@ -9,12 +10,14 @@ use crate::api::names;
 use crate::api::workload::Workload;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
+use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::json;
+use std::pin::pin;
 use std::time::Duration;
 
 /// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a
@@ -25,6 +28,9 @@ const WRITE_WITHIN: Duration = Duration::from_secs(34);
 
 /// A read takes no longer: no admission delays it.
 const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// The largest answer that a Secret can be, in bytes: etcd takes 1.5 MiB of an object, and JSON adds to it.
+const LARGEST_READ: usize = 3 * 1024 * 1024;
 
 /// Why a write or a read didn't do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +151,47 @@ impl Applier {
         Ok(meta.map(|meta| meta.facts()))
     }
 
-    /// The whole Secret. `None`: there is none.
-    pub(super) async fn read(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
+    /// The whole Secret. `None`: there is none. Anybody may have made it large: then it waits for room before more of it
+    /// is read, and has that room until the caller lets it go.
+    pub(super) async fn read(
+        &self,
+        key: &ObjectKey,
+        renders: &Renders,
+    ) -> Result<Option<(Secret, Option<Room>)>, ApplyError> {
+        let url = Secret::url_path(&(), Some(&key.namespace));
+        let request = Request::new(url)
+            .get(&key.name, &GetParams::default())
+            .map_err(|error| ApplyError::Refused(error.to_string()))?;
+        let answer = async {
+            let mut body = pin!(self.client.request_stream(request).await?);
+            let (mut bytes, mut room) = (Vec::new(), None);
+            loop {
+                let more = body.fill_buf().await.map_err(|error| kube::Error::Service(error.into()))?;
+                let length = more.len();
+                if length == 0 {
+                    break;
+                }
+                if room.is_none() && bytes.len() + length > SMALL {
+                    room = Some(renders.room(&key.namespace, LARGEST_READ).await);
+                }
+                if bytes.len() + length > LARGEST_READ {
+                    return Err(kube::Error::Service("the Secret is larger than any can be".into()));
+                }
+                bytes.extend_from_slice(more);
+                body.consume_unpin(length);
+            }
+            let secret = serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError)?;
+            Ok((secret, room))
+        };
+        match read(answer).await {
+            Ok(found) => Ok(Some(found)),
+            Err(ApplyError::Gone(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A credential Secret, whole. `None`: there is none.
+    pub(super) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
     }

@@ -7,6 +7,7 @@ use super::token::Token;
 use super::turns::Standing;
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
+use crate::api::secret::SecretSpec;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
@@ -15,7 +16,7 @@ use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
-use crate::plan::secret::Subject;
+use crate::plan::secret::render_hash;
 use crate::plan::view::{Before, DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
 use crate::plan::want::want;
 use chrono::{SubsecRound, TimeDelta};
@@ -33,8 +34,10 @@ const NO_SHARE: &str = "its namespace has used up its share of one of the window
 pub(super) struct Seen {
     /// The object.
     pub(super) token: Arc<Token>,
-    /// Its spec, if it can be read.
+    /// Its spec, if it can be read; without its template, which may be large: what waits in a lane holds this.
     pub(super) spec: Option<VideoAccessTokenSpec>,
+    /// Nobody knows yet whether its template fits: nothing can be decided.
+    pub(super) unjudged: bool,
     /// "Kind/name" of its provider.
     pub(super) provider: Option<String>,
     /// Its provider's account.
@@ -96,6 +99,7 @@ impl Seen {
         });
         let mut seen = Seen {
             spec: None,
+            unjudged: false,
             provider: None,
             account: None,
             workloads: Vec::new(),
@@ -127,10 +131,13 @@ impl Seen {
 
     /// What the spec and its provider ask for.
     fn want(&mut self, context: &Context) -> Option<Result<Wanted, Refusal>> {
-        let spec = match self.token.spec() {
-            Ok(spec) => self.spec.insert(spec),
+        let mut whole = match self.token.spec() {
+            Ok(spec) => spec,
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
         };
+        let fit = context.renders.verdict(render_hash(&whole.secret), &whole.secret);
+        whole.secret.template = None;
+        let spec = self.spec.insert(whole);
         self.workloads = spec.workloads().unwrap_or_default();
         let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, spec);
         self.provider = Some(name);
@@ -139,8 +146,14 @@ impl Seen {
             Lookup::Refused(refusal) => return Some(Err(refusal)),
             Lookup::Found(account) => account,
         };
+        let Some(fit) = fit else {
+            self.unjudged = true;
+            return None;
+        };
         let wanted = admitted(context, &self.token, spec, &account)
-            .and_then(|()| want(spec, &account.spec).map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
+            .and_then(|()| {
+                want(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
+            })
             .map(|(request, wanted)| {
                 self.request = Some(request);
                 wanted
@@ -288,9 +301,9 @@ impl Seen {
         self.secret.as_ref().map(|facts| facts.version())
     }
 
-    /// The object as its Secret's shape needs it.
-    pub(super) fn subject<'a>(&'a self, spec: &'a VideoAccessTokenSpec) -> Subject<'a> {
-        Subject { key: &self.token.key, uid: Some(self.token.uid_text()), spec: &spec.secret }
+    /// What the spec says of the Secret, with its template.
+    pub(super) fn secret_spec(&self) -> Option<SecretSpec> {
+        self.token.spec().ok().map(|spec| spec.secret)
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `restarts` | workloads after a renewal |
 //! | `contests` | what others and admission do to the Secrets |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
+//! | `renders` | templates are rendered off the reconcile, each verdict once, what is large within a budget |
 //! | `apply`, `slots`, `write_health`, `events` | the requests to the API server; how many at once; whether writes pass |
 //! | `tasks` | the tasks of the process; none ends unnoticed |
 //! | `shown`, `traced` | what of all this the status page and a trace are told |
@@ -33,6 +34,7 @@ mod reconcile;
 mod record;
 mod references;
 mod relist;
+mod renders;
 mod restarts;
 mod run;
 mod secrets;
@@ -70,6 +72,7 @@ use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
 use providers::Providers;
+use renders::Renders;
 use restarts::UnderWay;
 use secrets::{Secrets, lock};
 use slots::{Slot, Slots};
@@ -158,6 +161,7 @@ pub struct Context {
     /// Tokens between grant and stored.
     in_flight: Arc<Slots>,
     granted: Mutex<HashMap<ObjectKey, Slot>>,
+    renders: Renders,
     awake: AtomicBool,
     waker: UnboundedSender<ObjectRef<Token>>,
     logins: Logins,

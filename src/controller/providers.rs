@@ -7,6 +7,7 @@ use super::lock;
 use super::{provider_status, recall};
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
+use crate::api::provider::ProviderSpec;
 use crate::budget::{AccountKey, Limits, Window};
 use crate::clock;
 use crate::plan::facts::resource_version;
@@ -220,6 +221,8 @@ async fn account(
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
         let built = account::issuer(&context.settings.reach, &context.http, &spec, &references).await?;
+        // the client has it
+        let spec = ProviderSpec { ca_bundle: None, ..spec };
         Ok((spec, admission, type_name, built))
     }
     .await;

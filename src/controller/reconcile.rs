@@ -7,6 +7,7 @@ use super::dereference::Seen;
 use super::logins;
 use super::memo::{Found, Held, Memo, Outcome, Probe};
 use super::record::record;
+use super::renders::ASK_AGAIN;
 use super::restarts;
 use super::slots::Slot;
 use super::token::Token;
@@ -23,7 +24,7 @@ use crate::plan::contest::Contender;
 use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
 use crate::plan::facts::{Failure, SecretFacts, secret_facts};
 use crate::plan::hash::request_hash;
-use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender, fixed, inspect, shape};
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
 use crate::plan::view::{Before, DataView, WriteTrouble};
 use crate::telemetry::journey::Written;
 use chrono::{SubsecRound, TimeDelta};
@@ -82,6 +83,15 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
             context.turns.leave(key, clock::now());
             return;
         };
+        if seen.unjudged {
+            // what waits for its turn holds nothing: there may be many
+            drop(seen);
+            let current = || context.tokens.get(key)?.spec().ok().map(|spec| spec.secret);
+            if !context.renders.judge(&key.namespace, current).await {
+                context.look_again(key, TimeDelta::from_std(ASK_AGAIN).unwrap_or_default());
+            }
+            continue;
+        }
         let mut decision = decide(&seen.view(), now.wall);
         tracing::trace!(%key, act = ?decision.act, cause = ?decision.cause, "decided");
         match act(context, &seen, &decision).await {
@@ -239,14 +249,20 @@ impl Read {
 
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
 async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
-    let spec = seen.spec.as_ref()?;
-    match context.applier.read(key).await {
-        Ok(Some(secret)) => {
+    let spec = seen.secret_spec()?;
+    match context.applier.read(key, &context.renders).await {
+        Ok(Some((secret, _room))) => {
             let facts = secret_facts(&secret.metadata);
-            let verdict = inspect(&secret, &facts, seen.subject(spec));
+            let contender = contender(&secret, &spec);
             contests::learnt(context, seen, key, Some(facts.clone()));
-            let contender = contender(&secret, &spec.secret);
-            Some(Read { facts, verdict, fixed: fixed(&secret, &spec.secret), contender })
+            let (of, uid) = (&seen.token.key, seen.token.uid_text());
+            match context.renders.inspect(of, uid, spec, secret, &facts).await {
+                Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
+                Err(error) => {
+                    trouble(context, seen, &ApplyError::Misshapen(error.to_string()));
+                    None
+                }
+            }
         }
         Ok(None) => {
             context.secret_gone(key);
@@ -366,10 +382,10 @@ async fn write(
     there: Option<&SecretFacts>,
     cause: Option<Cause>,
 ) -> bool {
-    let Some(spec) = &seen.spec else { return false };
+    let Some(spec) = seen.secret_spec() else { return false };
     let key = &seen.token.key;
-    let shape = match shape(seen.subject(spec), material) {
-        Ok(shape) => shape,
+    let shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
+        Ok(shaped) => shaped,
         Err(error) => {
             let trouble = ApplyError::Misshapen(error.to_string());
             self::trouble(context, seen, &trouble);
@@ -391,13 +407,13 @@ async fn write(
         return false;
     }
     let begun = clock::now().wall;
-    let written = context.applier.secret(&seen.secret_key, &shape, guard).await;
+    let written = context.applier.secret(&seen.secret_key, &shaped.shape, guard).await;
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
     contests::wrote(context, seen, &written, cause);
     match written {
         Ok(stored) => {
             context.write_succeeded(&key.namespace);
-            contests::stored(context, seen, &shape, &stored)
+            contests::stored(context, seen, &shaped.shape, &stored)
         }
         Err(ApplyError::Conflict) => {
             // not as it was seen: look at it afresh, with the same token in hand

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[async_trait]
 impl Source for Applier {
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
-        self.read(key).await.map_err(|error| unreadable(&error))
+        self.credential(key).await.map_err(|error| unreadable(&error))
     }
 
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable> {

@@ -75,6 +75,7 @@ pub async fn run(
         resolves,
         reports,
         restarting: super::UnderWay::default(),
+        renders: super::Renders::default(),
         write_health: std::sync::Mutex::default(),
         looks: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
         statuses: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),

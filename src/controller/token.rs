@@ -10,13 +10,16 @@ use crate::api::workload::Workload;
 use crate::api::{GROUP, VERSION, names};
 use crate::clock::Timestamp;
 use crate::plan::facts::{StatusFacts, Uid, resource_version};
+use crate::plan::secret::LARGEST_ANNOTATIONS;
 use crate::plan::status::status_facts;
+use crate::plan::template;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One `VideoAccessToken`, slim.
@@ -36,8 +39,10 @@ pub(super) struct Token {
     pub(super) status: StatusFacts,
     /// The Secret's name, if the spec gives it another than the object's.
     secret_name: Option<Box<str>>,
-    /// The spec as JSON; decoded when a reconcile runs.
+    /// The spec as JSON; decoded when a reconcile runs. Without the template of one that is too large.
     spec: Box<[u8]>,
+    /// The spec holds more than is ever rendered.
+    oversized: Option<Oversized>,
     /// The spec names workloads.
     restarts: bool,
     /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
@@ -47,6 +52,9 @@ pub(super) struct Token {
 impl Token {
     /// The spec, or what is wrong with it and where.
     pub(super) fn spec(&self) -> Result<VideoAccessTokenSpec, String> {
+        if let Some(oversized) = self.oversized {
+            return Err(oversized.to_string());
+        }
         let mut json = serde_json::Deserializer::from_slice(&self.spec);
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
@@ -123,6 +131,68 @@ impl Token {
     }
 }
 
+/// Why a spec isn't kept. The CRD's rules refuse it; an older CRD may have let it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Oversized {
+    /// All templates together.
+    Templates,
+    /// All annotations together.
+    Annotations,
+    /// All of it.
+    Spec,
+}
+
+impl fmt::Display for Oversized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Templates => match template::fits(usize::MAX) {
+                Err(error) => write!(f, "{error}"),
+                Ok(()) => Ok(()),
+            },
+            Self::Annotations => f.write_str(
+                "spec.secret.template.annotations: all annotations together are longer than 252 KiB, more than an \
+                 object can have; shorten them",
+            ),
+            Self::Spec => write!(f, "spec: is longer than {} KiB; shorten it", LARGEST_SPEC / 1024),
+        }
+    }
+}
+
+/// Bytes of a spec as JSON: the largest templates and annotations, each character escaped at worst, and the rest.
+const LARGEST_SPEC: usize = 512 * 1024;
+
+/// Takes the template out of a spec that is too large to be served.
+fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
+    let length = |texts: &Value| -> usize {
+        let texts = texts.as_object().into_iter().flatten();
+        texts.map(|(name, text)| name.len() + text.as_str().map_or(0, str::len)).sum()
+    };
+    let names = |texts: &Value| -> usize { texts.as_object().into_iter().flatten().map(|(name, _)| name.len()).sum() };
+    let of_template = &spec["secret"]["template"];
+    let data = &of_template["data"];
+    let mut oversized = if template::fits(length(data) - names(data)).is_err() {
+        Some(Oversized::Templates)
+    } else if length(&of_template["annotations"]) > LARGEST_ANNOTATIONS {
+        Some(Oversized::Annotations)
+    } else {
+        None
+    };
+    let mut json = serde_json::to_vec(spec).unwrap_or_default();
+    if oversized.is_none() && json.len() > LARGEST_SPEC {
+        oversized = Some(Oversized::Spec);
+    }
+    if oversized.is_some() {
+        if let Some(secret) = spec["secret"].as_object_mut() {
+            secret.remove("template");
+        }
+        json = serde_json::to_vec(spec).unwrap_or_default();
+        if json.len() > LARGEST_SPEC {
+            json = serde_json::to_vec(&json!({"providerRef": spec["providerRef"]})).unwrap_or_default();
+        }
+    }
+    (json.into_boxed_slice(), oversized)
+}
+
 impl Resource for Token {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
@@ -176,19 +246,37 @@ pub(super) struct WireMeta {
     pub(super) generation: Option<i64>,
     pub(super) creation_timestamp: Option<Time>,
     pub(super) deletion_timestamp: Option<Time>,
+    #[serde(deserialize_with = "labels_of_ours")]
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(deserialize_with = "annotations_of_ours")]
     pub(super) annotations: Option<BTreeMap<String, String>>,
     pub(super) owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Keeps the annotations under our own domain and skips the rest unread.
+/// Bytes that are kept of an annotation: none of ours is longer, and what is longer is none of ours.
+const LONGEST_ANNOTATION: usize = 512;
+
+/// Keeps the labels under our own domain and the one that marks our Secrets; skips the rest unread.
+fn labels_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    kept(from, |name| name == names::MANAGED_BY || name.starts_with(OURS))
+}
+
+/// Keeps the annotations under our own domain, as far as one of ours goes, and skips the rest unread.
 fn annotations_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    struct Ours;
+    kept(from, |name| name.starts_with(OURS))
+}
+
+const OURS: &str = "videotoken.dev/";
+
+fn kept<'de, D: Deserializer<'de>>(
+    from: D,
+    counts: fn(&str) -> bool,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    struct Ours(fn(&str) -> bool);
     impl<'de> serde::de::Visitor<'de> for Ours {
         type Value = Option<BTreeMap<String, String>>;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("annotations")
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("texts by name")
         }
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
             Ok(None)
@@ -196,8 +284,13 @@ fn annotations_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTre
         fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some(name) = map.next_key::<String>()? {
-                if name.starts_with("videotoken.dev/") {
-                    kept.insert(name, map.next_value()?);
+                if (self.0)(&name) {
+                    let mut value: String = map.next_value()?;
+                    if value.len() > LONGEST_ANNOTATION {
+                        value.truncate(value.floor_char_boundary(LONGEST_ANNOTATION));
+                        value.shrink_to_fit();
+                    }
+                    kept.insert(name, value);
                 } else {
                     map.next_value::<serde::de::IgnoredAny>()?;
                 }
@@ -205,11 +298,12 @@ fn annotations_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTre
             Ok((!kept.is_empty()).then_some(kept))
         }
     }
-    from.deserialize_any(Ours)
+    from.deserialize_any(Ours(counts))
 }
 
 impl From<Wire> for Token {
-    fn from(wire: Wire) -> Self {
+    fn from(mut wire: Wire) -> Self {
+        let (spec, oversized) = bounded(&mut wire.spec);
         let meta = wire.metadata;
         let renew_requested_at =
             meta.annotations.as_ref().and_then(|a| a.get(names::RENEW_REQUESTED_AT)).map(|v| v.as_str().into());
@@ -228,7 +322,8 @@ impl From<Wire> for Token {
             version: resource_version(meta.resource_version.as_deref()),
             status: status.map(|status| status_facts(&status, named.unwrap_or_default())).unwrap_or_default(),
             restarts: !wire.spec["rolloutRestart"].is_null(),
-            spec: serde_json::to_vec(&wire.spec).unwrap_or_default().into_boxed_slice(),
+            spec,
+            oversized,
             wake: hasher.finish(),
             renew_requested_at,
             secret_name,
@@ -297,6 +392,54 @@ mod tests {
         let object = json!({"metadata": {"name": "a"}, "spec": {"providerRef": {"name": "p"}, "scope": 5}});
         let token: Token = serde_json::from_value(object).unwrap();
         assert!(token.spec().unwrap_err().starts_with("spec.scope: invalid type: integer `5`"), "{:?}", token.spec());
+    }
+
+    #[test]
+    fn p21_a_spec_that_is_too_large_is_kept_as_its_refusal() {
+        let token = |spec: Value| -> Token {
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
+        let with = |template: Value| {
+            token(json!({"providerRef": {"name": "p"}, "scope": {}, "suspend": true,
+                "secret": {"name": "s", "template": template}}))
+        };
+        let texts = |count: usize, length: usize| -> Value {
+            (0..count).map(|n| (format!("k{n}"), Value::from("x".repeat(length)))).collect()
+        };
+        for (template, field) in [
+            (json!({"data": texts(4, 16_384)}), None),
+            (json!({"data": texts(5, 16_384)}), Some("spec.secret.template.data: all templates together")),
+            (json!({"data": texts(32, 16_384)}), Some("spec.secret.template.data: all templates together")),
+            (json!({"annotations": texts(32, 4_096)}), None),
+            (json!({"annotations": texts(64, 4_096)}), Some("spec.secret.template.annotations: all annotations")),
+            (json!({"labels": texts(600, 1_000)}), Some("spec: is longer than 512 KiB")),
+        ] {
+            let token = with(template);
+            assert_eq!(token.secret_key().name.as_ref(), "s");
+            let (provider, suspended) = token.provider_and_suspension();
+            assert!(provider.is_some() && suspended);
+            match field {
+                None => assert!(token.spec().is_ok()),
+                Some(field) => {
+                    assert!(token.spec().unwrap_err().starts_with(field), "{:?}", token.spec());
+                    assert!(token.spec.len() < 300, "{} bytes are kept", token.spec.len());
+                }
+            }
+        }
+        let token = token(json!({"providerRef": {"name": "p"}, "more": "x".repeat(600_000)}));
+        assert!(token.spec.len() < 100 && token.provider().is_some() && token.spec().is_err());
+    }
+
+    #[test]
+    fn p21_of_labels_and_annotations_only_ours_are_kept_and_those_not_for_long() {
+        let long = "y".repeat(250_000);
+        let meta = json!({"labels": {"app.kubernetes.io/managed-by": "x", "l": long, "videotoken.dev/l": "z"},
+            "annotations": {"a": long, "videotoken.dev/a": long}});
+        let meta: WireMeta = serde_json::from_value(meta).unwrap();
+        let (labels, annotations) = (meta.labels.unwrap(), meta.annotations.unwrap());
+        assert_eq!(labels.keys().collect::<Vec<_>>(), ["app.kubernetes.io/managed-by", "videotoken.dev/l"]);
+        assert_eq!(annotations.len(), 1);
+        assert_eq!(annotations["videotoken.dev/a"].len(), LONGEST_ANNOTATION);
     }
 
     #[test]

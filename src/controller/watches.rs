@@ -6,6 +6,7 @@ use super::relist::Relist;
 use super::secrets::SecretMeta;
 use super::token::Token;
 use crate::api::key::ObjectKey;
+use crate::api::provider::LARGEST_CA_BUNDLE;
 use crate::api::{GROUP, VERSION, names};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,6 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, watcher::Config};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +23,10 @@ use tokio::sync::oneshot;
 
 /// A watch that isn't answered for longer than this is taken for dead; seconds.
 const WATCH_SECONDS: u32 = 240;
+
+/// Objects of one page of a list. A page that is too large in bytes is asked for anew with fewer
+/// ([`crate::metrics::client`]).
+const PAGE: u32 = 250;
 
 /// Starts all watches; they run as long as the process. Resolves when each has its first list.
 pub(super) async fn start(client: &Client, context: &Arc<Context>) {
@@ -63,7 +69,7 @@ where
 }
 
 fn config() -> Config {
-    Config::default().timeout(WATCH_SECONDS)
+    Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
 /// Feeds each event to `take`. Resolves at the end of the first list.
@@ -180,7 +186,7 @@ fn providers(
             relist.begin();
         }
         Event::Apply(mut object) | Event::InitApply(mut object) => {
-            object.metadata.managed_fields = None;
+            slim(&mut object);
             let key = key_of(&object);
             relist.name(&as_object(&key));
             if context.providers.put(&key, object) {
@@ -202,6 +208,19 @@ fn providers(
             }
         }
     })
+}
+
+/// Leaves out what nobody reads, and of a CA bundle that is refused for its length all but enough to refuse it.
+fn slim(object: &mut DynamicObject) {
+    object.metadata.managed_fields = None;
+    object.metadata.annotations = None;
+    object.metadata.labels = None;
+    if let Some(Value::String(bundle)) = object.data.pointer_mut("/spec/caBundle")
+        && bundle.len() > LARGEST_CA_BUNDLE
+    {
+        bundle.truncate(bundle.floor_char_boundary(LARGEST_CA_BUNDLE + 4));
+        bundle.shrink_to_fit();
+    }
 }
 
 fn as_object(key: &ProviderKey) -> ObjectKey {

@@ -27,8 +27,8 @@ use resolve::Screened;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use url::Url;
 
@@ -75,17 +75,49 @@ pub struct Http {
 
 /// What clients with the same CAs, hosts and proxies share.
 struct Shared {
-    client: reqwest::Client,
-    hosts: HostPolicy,
+    options: Arc<HttpOptions>,
     proxies: ProxyRules,
-    allow_insecure: bool,
+    /// Built when it is called for, and let go when many others were since.
+    client: Mutex<Option<reqwest::Client>>,
+    recent: Arc<Recent>,
+}
+
+/// Clients that are built at once. Each holds the system's CAs in a form of its own and its idle connections, some
+/// hundred kilobytes: a thousand providers, each with CAs of its own, would hold as many.
+const MOST_CLIENTS: usize = 32;
+
+/// Whose client is built, the one that was used longest ago first.
+#[derive(Default)]
+struct Recent(Mutex<VecDeque<Weak<Shared>>>);
+
+impl Recent {
+    /// This one was used just now; what is too many is let go.
+    fn used(&self, shared: &Arc<Shared>) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let it = Arc::downgrade(shared);
+        recent.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&it));
+        recent.push_back(it);
+        while recent.len() > MOST_CLIENTS {
+            if let Some(oldest) = recent.pop_front().and_then(|oldest| oldest.upgrade()) {
+                *oldest.client() = None;
+            }
+        }
+    }
 }
 
 impl Http {
     /// A client of its own. The error names the field at fault.
     pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
-        let shared = Arc::new(Shared::new(options)?);
-        Ok(Self { shared, timeout: options.timeout })
+        Self::of(&Arc::new(options.clone()), options.timeout, Arc::default())
+    }
+
+    fn of(options: &Arc<HttpOptions>, timeout: Duration, recent: Arc<Recent>) -> Result<Self, FieldError> {
+        let shared =
+            Shared { options: options.clone(), proxies: options.proxies.rules(), client: Mutex::new(None), recent };
+        let shared = Arc::new(shared);
+        // now, so that a bundle at fault is told now
+        shared.built()?;
+        Ok(Self { shared, timeout })
     }
 
     /// How long a call may take.
@@ -98,7 +130,7 @@ impl Http {
         let proxies = &self.shared.proxies;
         // What a proxy's own name resolves to isn't checked either.
         let unchecked = proxies.intercept(url) || url.host_str().is_some_and(|host| proxies.is_proxy(host));
-        self.shared.hosts.admits(url, if unchecked { Route::Proxied } else { Route::Direct })
+        self.shared.options.hosts.admits(url, if unchecked { Route::Proxied } else { Route::Direct })
     }
 
     /// Makes one call and reads its answer, whatever its status but for redirects.
@@ -112,7 +144,11 @@ impl Http {
         let origin = Origin { host: display_host(&call.url), proxied: self.shared.proxies.intercept(&call.url) };
         let (request, redactor) = call.into_request(self.timeout)?;
         let sent_at = clock::now().wall;
-        let response = match self.shared.client.execute(request).await {
+        let client = self.shared.built().map_err(|error| {
+            // it was built before, from the same options
+            IssueError::new(Class::Configuration, "InvalidSpec", error.to_string())
+        })?;
+        let response = match client.execute(request).await {
             Ok(response) => response,
             Err(error) => return Err(fault::of(&error, &origin, &redactor)),
         };
@@ -133,7 +169,7 @@ impl Http {
         let refuse = |reason, message: String| IssueError::new(Class::Configuration, reason, message);
         match url.scheme() {
             "https" => {}
-            "http" if self.shared.allow_insecure => {}
+            "http" if self.shared.options.allow_insecure => {}
             "http" => {
                 let message = format!("{} would be called without TLS: use https", display_host(url));
                 return Err(refuse("InsecureEndpoint", message));
@@ -154,29 +190,46 @@ impl std::fmt::Debug for Http {
 /// connections and hold one set of roots.
 #[derive(Default)]
 pub struct HttpPool {
-    open: Mutex<HashMap<HttpOptions, Weak<Shared>>>,
+    open: Mutex<HashMap<Arc<HttpOptions>, Weak<Shared>>>,
+    recent: Arc<Recent>,
 }
 
 impl HttpPool {
     /// The client for `options`, shared with whoever holds one that differs in its timeout only.
     pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
-        let key = HttpOptions { timeout: Duration::ZERO, ..options.clone() };
+        let key = Arc::new(HttpOptions { timeout: Duration::ZERO, ..options.clone() });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, shared| shared.strong_count() > 0);
         if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Http { shared, timeout: options.timeout });
         }
-        let http = Http::new(options)?;
+        let http = Http::of(&key, options.timeout, self.recent.clone())?;
         open.insert(key, Arc::downgrade(&http.shared));
         Ok(http)
     }
 }
 
 impl Shared {
-    fn new(options: &HttpOptions) -> Result<Self, FieldError> {
-        let proxies = options.proxies.rules();
+    fn client(&self) -> MutexGuard<'_, Option<reqwest::Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client, built if it isn't.
+    fn built(self: &Arc<Self>) -> Result<reqwest::Client, FieldError> {
+        let mut slot = self.client();
+        let client = match slot.take() {
+            Some(client) => client,
+            None => Self::build(&self.options, &self.proxies)?,
+        };
+        *slot = Some(client.clone());
+        drop(slot);
+        self.recent.used(self);
+        Ok(client)
+    }
+
+    fn build(options: &HttpOptions, proxies: &ProxyRules) -> Result<reqwest::Client, FieldError> {
         let build = |trust: Option<Vec<Certificate>>| {
-            let client = Self::builder(options, &proxies)?;
+            let client = Self::builder(options, proxies)?;
             let client = match trust {
                 Some(cas) if cas.is_empty() => client.tls_certs_only(cas),
                 Some(cas) => client.tls_certs_merge(cas),
@@ -184,12 +237,11 @@ impl Shared {
             };
             client.build().map_err(|_| FieldError::new(CA_FIELD, "the TLS library can't use these CAs"))
         };
-        let client = match &options.ca_pem {
-            Some(pem) => build(Some(certificates(pem)?))?,
+        match &options.ca_pem {
+            Some(pem) => build(Some(certificates(pem)?)),
             // A machine without CAs: each call fails by its unknown issuer, which says the way out.
-            None => build(None).or_else(|_| build(Some(Vec::new())))?,
-        };
-        Ok(Self { client, hosts: options.hosts.clone(), proxies, allow_insecure: options.allow_insecure })
+            None => build(None).or_else(|_| build(Some(Vec::new()))),
+        }
     }
 
     fn builder(options: &HttpOptions, proxies: &ProxyRules) -> Result<reqwest::ClientBuilder, FieldError> {
@@ -306,6 +358,18 @@ mod tests {
         drop((one, other));
         pool.http(&patient).unwrap();
         assert_eq!(pool.open.lock().unwrap().len(), 2, "what nobody holds is forgotten");
+    }
+
+    #[test]
+    fn p21_a_thousand_providers_with_cas_of_their_own_hold_few_clients() {
+        let (pool, ca) = (HttpPool::default(), CertificateAuthority::generate().unwrap().ca_pem());
+        let all: Vec<_> = (0..100).map(|n| pool.http(&options(&format!("# {n}\n{ca}"))).unwrap()).collect();
+        let built = || all.iter().filter(|http| http.shared.client().is_some()).count();
+        assert_eq!(built(), MOST_CLIENTS);
+        assert!(all[0].shared.client().is_none() && all[99].shared.client().is_some());
+        all[0].shared.built().unwrap();
+        assert_eq!(built(), MOST_CLIENTS);
+        assert!(all[0].shared.client().is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Kubernetes client and the layer that counts what it asks.
 
-use super::{API_SERVER, Metrics, OfRequest};
+use super::{API_SERVER, Metrics, OfRequest, pages};
 use crate::clock;
 use chrono::DateTime;
 use futures::future::BoxFuture;
@@ -19,13 +19,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 ///
 /// kube's own retries (up to 15, for minutes, on 429, 503 and 504) are off: whoever asks knows better whether the
 /// question still stands, and what is counted is what was sent. Bodies have no timeout, since a watch is one; kube's
-/// watcher ends a silent one itself.
+/// watcher ends a silent one itself. A page of a list that grows too large is asked for with fewer objects.
 pub fn client(mut config: kube::Config, layer: &CountRequests) -> Result<kube::Client, kube::Error> {
     let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     config.default_retry = false;
     let timeout = TimeoutLayer::new(ANSWER_WITHIN);
-    Ok(ClientBuilder::try_from(config)?.with_layer(&timeout).with_layer(layer).build())
+    Ok(pages::bounded(ClientBuilder::try_from(config)?.with_layer(&timeout).with_layer(layer).build()))
 }
 
 /// A layer that counts requests to the API server by verb, resource and class of answer, and notes its clock.

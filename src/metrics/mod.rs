@@ -3,11 +3,12 @@
 //! Label sets are fixed: a label's value comes from the program's text, never from an object or an answer. The one
 //! exception are the series per token (`tokens`), which can be switched off, and per provider object (`providers`). They
 //! are read from their owner at each scrape, so that they hold no memory. `kubernetes` counts every request of the
-//! Kubernetes client; `classic` is Prometheus's older text format, for who doesn't ask for `OpenMetrics`.
+//! Kubernetes client; `pages` bounds what a page of a list takes; `classic` is Prometheus's older text format, for who doesn't ask for `OpenMetrics`.
 
 mod classic;
 mod first;
 mod kubernetes;
+mod pages;
 mod providers;
 mod tokens;
 

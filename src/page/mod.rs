@@ -3,6 +3,7 @@
 //! | File | What lives there |
 //! |---|---|
 //! | this | the route and its headers |
+//! | `host` | by which names it may be asked for |
 //! | `view` | what is asked for, and the rows that answer it; pure over `now` |
 //! | `html` | the rows as HTML; every text is escaped by the one function that writes one |
 //! | `page.css`, `page.js` | the style and the script that brings the table up to date; the page is whole without |
@@ -10,6 +11,7 @@
 //! It reads the memory that reconciles read: no request to the API server, on a standby too. May not enter: a token or a
 //! Secret's data; what it shows is in [`Told`] and [`Provider`].
 
+mod host;
 mod html;
 mod view;
 
@@ -18,7 +20,7 @@ pub use view::{Asked, Provider, Told};
 use crate::clock;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -46,11 +48,18 @@ pub struct Page(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    hosts: Vec<String>,
     source: OnceLock<Arc<dyn Source>>,
     gathered: Mutex<Option<Arc<Snapshot>>>,
 }
 
 impl Page {
+    /// A page that is read under these names too, beside addresses, `localhost` and names of Services.
+    pub fn new(hosts: &[String]) -> Self {
+        let hosts = hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect();
+        Self(Arc::new(Shared { hosts, ..Shared::default() }))
+    }
+
     /// Where the page finds what it shows from now on. The first call counts.
     pub fn serve(&self, source: Arc<dyn Source>) {
         // a second source would be a second owner of the same objects: the first stays
@@ -83,7 +92,18 @@ impl Page {
     }
 }
 
-async fn show(State((page, policy)): State<(Page, HeaderValue)>, Query(asked): Query<Asked>) -> Response {
+async fn show(
+    State((page, policy)): State<(Page, HeaderValue)>,
+    Query(asked): Query<Asked>,
+    asking: HeaderMap,
+) -> Response {
+    let host = asking.get(header::HOST).and_then(|host| host.to_str().ok());
+    if !host::admits(host, &page.0.hosts) {
+        // without the name: it may be anything
+        let refusal = "This page isn't served under this name. Ask for it by an address, by localhost or by the \
+                       Service's name, or start the operator with --status-page-host=NAME.\n";
+        return (StatusCode::MISDIRECTED_REQUEST, refusal).into_response();
+    }
     let Some(source) = page.0.source.get().cloned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the operator starts: nothing is known yet").into_response();
     };

@@ -6,7 +6,7 @@ mod stored;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub use fit::check;
+pub use fit::{LARGEST_ANNOTATIONS, check};
 pub use stored::contender;
 
 use super::facts::{HASHED, Seconds, SecretFacts};
@@ -216,6 +216,13 @@ fn content_hash<'a>(
 }
 
 impl Shape {
+    /// Bytes of what it holds.
+    pub fn size(&self) -> usize {
+        let data = self.data.iter().map(|(key, value)| key.len() + value.expose_secret().len());
+        let metadata = self.labels.iter().chain(&self.annotations).map(|(name, value)| name.len() + value.len());
+        data.chain(metadata).sum()
+    }
+
     /// Its keys and what they hold.
     pub fn data(&self) -> &BTreeMap<String, SecretString> {
         &self.data

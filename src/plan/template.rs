@@ -1,13 +1,19 @@
 //! Renders `spec.secret.template.data`: strict Jinja, bounded in time and size.
 //!
 //! A text may use `token`, `issued_at` and `expires_at` (RFC 3339, UTC), `name`, `namespace`, `secret_name`, and
-//! `previous_token` while there is one. Any other name is an error. Beside minijinja's own filters there are
-//! `b64encode`, `b64decode`, `tojson` (compact), `urlencode`, `date("%Y-%m-%d")` and `unix`.
+//! `previous_token` while there is one. Any other name is an error. Beside some of minijinja's filters there are
+//! `b64encode`, `b64decode`, `tojson` (compact), `urlencode`, `date("%Y-%m-%d")` and `unix`; [`grammar`] has the list.
+//!
+//! Three things bound what a template costs. [`grammar`] looks at the syntax tree before anything is computed and
+//! refuses what no budget sees: lists that are repeated without being built, chains that take time by the square. Fuel
+//! pays for each instruction and each byte, and every filter is charged for its work before it begins. What is
+//! rendered goes through a writer that ends at its bound.
 //!
 //! What goes wrong is told by its kind, its line and the expression as the template has it. minijinja's own message
 //! is used only where no value exists yet: a value may be the token.
 
 mod filters;
+mod grammar;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests;
@@ -16,10 +22,12 @@ use crate::api::request::FieldError;
 use crate::api::wire_time;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
+use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior, Value};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::LazyLock;
 use std::thread;
 
@@ -29,11 +37,14 @@ const FIELD: &str = "spec.secret.template.data";
 const LARGEST_KEY: usize = 256 * 1024;
 /// Bytes that all keys may render to: a Secret holds 1 MiB, with its other keys and its metadata.
 const LARGEST_SUM: usize = 900 * 1024;
-/// One fuel is an instruction, or 64 bytes that an expression makes or reads: some 13 MB for one key.
-const FUEL: u64 = 200_000;
-/// Bytes of one template (the schema has the same bound, in characters), and of all: compiling a chain of constants takes time by the square of its length.
-const LARGEST_TEMPLATE: usize = 16 * 1024;
-const LARGEST_TEMPLATES: usize = 64 * 1024;
+/// One fuel is an instruction, or 64 bytes that an expression makes or reads: some 2 MB for one key.
+const FUEL: u64 = 32_000;
+/// Fuel for all keys together.
+const FUEL_OF_ALL: u64 = 4 * FUEL;
+/// Bytes of one template, and of all. The schema has the same bounds.
+pub const LARGEST_TEMPLATE: usize = 16 * 1024;
+/// See [`LARGEST_TEMPLATE`].
+pub const LARGEST_TEMPLATES: usize = 64 * 1024;
 /// A template up to this length nests no deeper than any thread's stack allows; a longer one gets a stack of its own.
 const SHORT_TEMPLATE: usize = 2 * 1024;
 /// What nesting costs at worst (a chain of minus signs takes 300 bytes for each), with room to spare.
@@ -41,6 +52,8 @@ const STACK_PER_BYTE: usize = 512;
 const STACK: usize = 1024 * 1024;
 /// Of an expression that is quoted in an error.
 const LONGEST_QUOTE: usize = 80;
+/// Of a whole error: a name that isn't known may be as long as the template.
+const LONGEST_MESSAGE: usize = 512;
 
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];
 const PREVIOUS_TOKEN: &str = "previous_token";
@@ -74,22 +87,39 @@ pub fn render(
     if templates.is_empty() {
         return Ok(BTreeMap::new());
     }
-    if templates.values().map(String::len).sum::<usize>() > LARGEST_TEMPLATES {
-        return Err(FieldError::new(FIELD, "all templates together are longer than 64 KiB; shorten them"));
-    }
+    fits(templates.values().map(String::len).sum())?;
     let context = context(variables);
-    let mut sum = 0;
+    let (mut sum, mut fuel) = (0, 0);
     let mut data = BTreeMap::new();
     for (key, source) in templates {
-        let text =
-            render_key(source, &context).map_err(|message| FieldError::new(format!("{FIELD}[{key}]"), message))?;
-        sum += text.len();
+        let rendered =
+            render_key(source, &context).map_err(|message| FieldError::new(format!("{FIELD}[{key}]"), cut(message)))?;
+        sum += rendered.text.len();
+        fuel += rendered.fuel;
         if sum > LARGEST_SUM {
             return Err(FieldError::new(FIELD, "all keys together render to more than 900 KiB; shorten them"));
         }
-        data.insert(key.clone(), SecretString::from(text));
+        if fuel > FUEL_OF_ALL {
+            return Err(FieldError::new(FIELD, "all keys together make more than templates may; shorten them"));
+        }
+        data.insert(key.clone(), SecretString::from(rendered.text));
     }
     Ok(data)
+}
+
+/// Whether templates of so many bytes together are rendered at all.
+pub fn fits(bytes: usize) -> Result<(), FieldError> {
+    if bytes > LARGEST_TEMPLATES {
+        return Err(FieldError::new(FIELD, "all templates together are longer than 64 KiB; shorten them"));
+    }
+    Ok(())
+}
+
+fn cut(message: String) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
 }
 
 /// Renders every key with sample values, so that a mistake costs no token. Returns what came of it: without a previous
@@ -120,9 +150,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
-    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
-        environment.set_syntax(syntax);
-    }
+    environment.set_syntax(SYNTAX.clone());
     // `debug` would print all variables; the others make what a Secret has no use for.
     for function in ["debug", "dict", "namespace", "range"] {
         environment.remove_global(function);
@@ -130,6 +158,9 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     filters::add_to(&mut environment);
     environment
 });
+
+static SYNTAX: LazyLock<SyntaxConfig> =
+    LazyLock::new(|| SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
 
 fn context(variables: &Variables<'_>) -> Value {
     let time = |at: Timestamp| Value::from(wire_time::text(at));
@@ -146,11 +177,17 @@ fn context(variables: &Variables<'_>) -> Value {
     Value::from(always.into_iter().chain(previous).collect::<BTreeMap<_, _>>())
 }
 
+/// What one key's template came to.
+struct Rendered {
+    text: String,
+    fuel: u64,
+}
+
 /// The text, or what is wrong with its template.
 ///
-/// The engine recurses over expressions, and a chain of operators nests as deep as it is long: what is long is rendered
+/// The engine recurses over expressions, and a chain of operators nests as deep as it is long: what is long is parsed
 /// on a stack that fits its length.
-fn render_key(source: &str, context: &Value) -> Result<String, String> {
+fn render_key(source: &str, context: &Value) -> Result<Rendered, String> {
     if source.len() > LARGEST_TEMPLATE {
         return Err("is longer than 16 KiB; shorten it".into());
     }
@@ -164,19 +201,48 @@ fn render_key(source: &str, context: &Value) -> Result<String, String> {
     })
 }
 
-fn render_here(source: &str, context: &Value) -> Result<String, String> {
+fn render_here(source: &str, context: &Value) -> Result<Rendered, String> {
     if let Some(message) = other_statement(source) {
         return Err(message);
     }
+    let tree = parse(source, "", SYNTAX.clone()).map_err(|error| syntax_message(&error))?;
+    grammar::check(&tree)?;
+    drop(tree);
     let template = compile(&ENVIRONMENT, source).map_err(|error| syntax_message(&error))?;
     if let Some(message) = unknown_name(source, &template) {
         return Err(message);
     }
-    let text = template.render(context.clone()).map_err(|error| message(source, &error))?;
-    if text.len() > LARGEST_KEY {
+    let mut text = Bounded::default();
+    let rendered = template.render_captured_to(context.clone(), &mut text);
+    if text.full {
         return Err("renders to more than 256 KiB; shorten it".into());
     }
-    Ok(text)
+    let rendered = rendered.map_err(|error| message(source, &error))?;
+    let fuel = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
+    let text = String::from_utf8(text.bytes).map_err(|_| "renders to what is no text".to_owned())?;
+    Ok(Rendered { text, fuel })
+}
+
+/// Takes what is rendered, up to [`LARGEST_KEY`].
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > LARGEST_KEY {
+            self.full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Only `if` and `raw` are statements here. Variables are plain texts, so there is nothing to loop over; and without

@@ -14,7 +14,7 @@ use crate::plan::facts::{Seconds, Uid};
 use crate::plan::renewal;
 use crate::plan::secret::{Material, Previous, Subject};
 use crate::plan::view::Wanted;
-use crate::plan::want::want;
+use crate::plan::want::{Fit, want};
 use chrono::TimeDelta;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ impl Order {
         if let Some(admission) = &provider.admission {
             admit(admission, &key, &spec, options, objects).map_err(|error| at(&error))?;
         }
-        let (request, wanted) = want(&spec, &provider.spec).map_err(|error| at(&error))?;
+        let (request, wanted) = want(&spec, &provider.spec, Fit::of(&spec.secret)).map_err(|error| at(&error))?;
         provider.spec.account_limits().map_err(|error| Stop::Refused(blame(&objects[provider_number], &error)))?;
         let home = match owner {
             Owner::Cluster => options.cluster_resource_namespace.clone(),

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 
 /// Bytes of all annotations that Kubernetes allows: 256 KiB, less room for ours.
-const LARGEST_ANNOTATIONS: usize = 252 * 1024;
+pub const LARGEST_ANNOTATIONS: usize = 252 * 1024;
 
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 

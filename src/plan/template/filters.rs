@@ -1,4 +1,5 @@
-//! The filters that tokens need. All are strict: what is undefined is an error, and no error holds a value.
+//! The filters that tokens need, and those of the engine's whose work its fuel doesn't bound. All are strict: what is
+//! undefined is an error, and no error holds a value. Each is charged for its work before it begins.
 
 // The engine hands every filter its arguments by value.
 #![allow(clippy::needless_pass_by_value)]
@@ -9,9 +10,18 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Utc};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Rest, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io;
+
+/// Bytes that one fuel pays for, as the engine counts.
+const BYTES_PER_FUEL: usize = 64;
+/// A piece of a text that is split costs a fuel: it has a place in the list and its own bytes.
+const BYTES_PER_PIECE: usize = BYTES_PER_FUEL;
+/// Characters of a date's format. The longest item writes some thirty of them.
+const LONGEST_FORMAT: usize = 64;
 
 /// Why a filter of ours failed. A constant, so it can't hold a value.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +35,40 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("urlencode", urlencode);
     environment.add_filter("date", date);
     environment.add_filter("unix", unix);
+    environment.add_filter("escape", escape);
+    environment.add_filter("e", escape);
+    environment.add_filter("format", format);
+    environment.add_filter("lines", lines);
+    environment.add_filter("split", split);
+    // each can hold one text many times over, or works before it is charged; a token's Secret has no use for them
+    for filter in [
+        "attr",
+        "batch",
+        "chain",
+        "dictsort",
+        "groupby",
+        "items",
+        "map",
+        "max",
+        "min",
+        "pprint",
+        "reject",
+        "rejectattr",
+        "select",
+        "selectattr",
+        "slice",
+        "sort",
+        "sum",
+        "unique",
+        "zip",
+    ] {
+        environment.remove_filter(filter);
+    }
+}
+
+/// Pays for so many bytes.
+fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel((bytes / BYTES_PER_FUEL) as u64 + 1)
 }
 
 /// What a filter of ours said, if it was one.
@@ -36,35 +80,77 @@ fn failed(reason: &'static str) -> Error {
     Error::from(ErrorKind::InvalidOperation).with_source(Reason(reason))
 }
 
-fn b64encode(text: Cow<'_, str>) -> String {
-    STANDARD.encode(text.as_bytes())
+fn b64encode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
+    charge(state, text.len().div_ceil(3) * 4)?;
+    Ok(STANDARD.encode(text.as_bytes()))
 }
 
 /// Takes the standard and the URL alphabet, padded or not, so that it reads a part of a JWT.
-fn b64decode(text: Cow<'_, str>) -> Result<String, Error> {
+fn b64decode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
     const ANY_PADDING: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
+    charge(state, text.len() * 3)?;
     let standard = text.trim().replace('-', "+").replace('_', "/");
     let bytes = LENIENT.decode(standard).map_err(|_| failed("is not base64"))?;
     String::from_utf8(bytes).map_err(|_| failed("is base64 of bytes that are no text"))
 }
 
 /// Compact JSON.
-fn tojson(value: &Value) -> Result<String, Error> {
+fn tojson(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
-    serde_json::to_string(value).map_err(|_| failed("has no form in JSON"))
+    let mut json = Charged { state, text: Vec::new(), paid: 0, out_of_fuel: None };
+    let written = serde_json::to_writer(&mut json, value);
+    if let Some(error) = json.out_of_fuel {
+        return Err(error);
+    }
+    written.map_err(|_| failed("has no form in JSON"))?;
+    String::from_utf8(json.text).map_err(|_| failed("has no form in JSON"))
+}
+
+/// Takes what is written as far as the fuel pays for it.
+struct Charged<'a> {
+    state: &'a State<'a, 'a>,
+    text: Vec<u8>,
+    paid: usize,
+    out_of_fuel: Option<Error>,
+}
+
+impl io::Write for Charged<'_> {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        /// Walking a value takes longer than copying a text.
+        const BYTES: usize = BYTES_PER_FUEL / 4;
+        while self.paid < self.text.len() + more.len() {
+            let missing = (self.text.len() + more.len() - self.paid).div_ceil(BYTES);
+            self.paid += missing * BYTES;
+            if let Err(error) = self.state.consume_fuel(missing as u64) {
+                self.out_of_fuel = Some(error);
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+        }
+        self.text.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// For a part of a URL: all but letters, digits and `/ . - _` is escaped.
-fn urlencode(text: Cow<'_, str>) -> Result<String, Error> {
+fn urlencode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
+    charge(state, text.len() * 4)?;
     minijinja::filters::urlencode(&Value::from(text.as_ref())).map_err(|_| failed("can't be escaped"))
 }
 
 /// A timestamp in another form, by `strftime`'s letters; UTC.
-fn date(text: Cow<'_, str>, format: Cow<'_, str>) -> Result<String, Error> {
+fn date(state: &State<'_, '_>, text: Cow<'_, str>, format: Cow<'_, str>) -> Result<String, Error> {
+    if format.len() > LONGEST_FORMAT {
+        return Err(failed("has a format that is longer than 64 bytes"));
+    }
+    charge(state, format.len() * 32)?;
     let at = timestamp(&text)?;
     let items: Vec<_> = StrftimeItems::new(&format).collect();
     if items.contains(&Item::Error) {
@@ -82,4 +168,42 @@ fn unix(text: Cow<'_, str>) -> Result<i64, Error> {
 
 fn timestamp(text: &str) -> Result<DateTime<Utc>, Error> {
     DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| failed("is no RFC 3339 timestamp"))
+}
+
+/// For HTML and XML. The engine's own, paid for: a character becomes up to six.
+fn escape(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    charge(state, text.len() * 6)?;
+    minijinja::filters::escape(state, value)
+}
+
+/// As `printf` has it, the values in their order: by name one value could be put in many times.
+fn format(state: &mut State<'_, '_>, format: &Value, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let Some(text) = format.as_str() else { return Err(failed("is no text")) };
+    if text.contains("%(") {
+        return Err(failed("takes its values in their order, not by name"));
+    }
+    charge(state, text.len())?;
+    minijinja::filters::format(state, format, values)
+}
+
+fn lines(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    charge(state, (text.matches('\n').count() + 1) * BYTES_PER_PIECE + text.len())?;
+    minijinja::filters::lines(value)
+}
+
+fn split(
+    state: &State<'_, '_>,
+    value: &Value,
+    separator: Option<Cow<'_, str>>,
+    most: Option<i64>,
+) -> Result<Value, Error> {
+    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    let pieces = match separator.as_deref() {
+        None => text.split_whitespace().count(),
+        Some(separator) => text.matches(separator).count() + 1,
+    };
+    charge(state, pieces * BYTES_PER_PIECE + text.len())?;
+    minijinja::filters::split(value, separator.map(|separator| separator.as_ref().into()), most)
 }

@@ -43,6 +43,11 @@ fn templates_render_their_variables_and_filters() {
         ("{% if previous_token is defined %}old{% else %}none{% endif %}", "none"),
         ("{{ previous_token | default('none') }}", "none"),
         ("{% raw %}{{ kept }}{% endraw %}", "{{ kept }}"),
+        ("{{ (expires_at | unix) * 1000 + 5 }}", "1795347005005"),
+        ("{{ '-' * 3 }}{{ (name | upper)[:2] * 2 }}", "---LOLO"),
+        ("{{ '%s:%05d' | format(name, 7) }}", "lobby:00007"),
+        ("{{ 'a,b' | split(',') | join('+') }}{{ ('a\nb' | lines)[1] }}", "a+bb"),
+        ("{{ '<&>' | e }}", "&lt;&amp;&gt;"),
     ];
     for (source, expected) in cases {
         assert_eq!(render_one(source, None).as_deref(), Ok(expected), "{source}");
@@ -70,6 +75,11 @@ fn errors_name_the_key_the_line_and_the_expression() {
         ("{{ expires_at | date('%Q') }}", "has a format that strftime doesn't know"),
         ("{{ name | unix }}", "` is no RFC 3339 timestamp"),
         ("{{ expires_at | date }}", "lacks an argument"),
+        ("{{ expires_at | date('%d' * 33) }}", "has a format that is longer than 64 bytes"),
+        ("{{ [1] * 2 }}", "line 1: only texts and numbers can be multiplied, no lists"),
+        ("{{ [1] | map('upper') | list }}", "line 1: `map` is an unknown filter"),
+        ("{{ 1 is sameas(1) }}", "line 1: `sameas` is an unknown test"),
+        ("{{ '%(a)s' | format(a=1) }}", "takes its values in their order, not by name"),
         ("{{ token | b64decode }}", "` is not base64"),
         ("{{ 'gA==' | b64decode }}", "is base64 of bytes that are no text"),
         ("{{ debug() }}", "`debug` is not known"),
@@ -129,10 +139,28 @@ fn no_template_takes_much_time_or_room() {
     let replace = format!("{{{{ 'a'{} | length }}}}", " | replace('a', 'aaaaaaaaaa')".repeat(30));
     let parts = "{{ token ~ ".to_owned() + &"token ~ ".repeat(2_000) + "token }}";
     let listed = format!("{{{{ [token]{} | length }}}}", " * 1000".repeat(30));
+    let constants = format!("{{{{ 'a' ~ {}'a' }}}}", "'a' ~ ".repeat(2_000));
+    let compared = format!("{{{{ {}1 }}}}", "1 < 2 == ".repeat(1_700));
     let sources = [
         replace.as_str(),
         parts.as_str(),
         listed.as_str(),
+        constants.as_str(),
+        compared.as_str(),
+        "{{ expires_at | date('%c' * 3000000) | length }}",
+        "{{ expires_at | date('%c' * 32) | length }}",
+        "{{ ([1] * 100000000) | tojson | length }}",
+        "{{ ([1] * 100000000) ~ 'x' }}",
+        "{{ ([1] * 100000000) | string | length }}",
+        "{{ ([1] * 100000000) | upper | length }}",
+        "{{ ([1] * 100000000) | b64encode | length }}",
+        "{{ ([1] * 100000000) | urlencode | length }}",
+        "{{ [[1] * 100000000] == [[1] * 100000000] }}",
+        "{{ 1 in ([2] * 100000000) }}",
+        "{{ {'a': 1} | tojson | replace('', 'x' * 100000) | tojson | length }}",
+        "{{ ('a' * 1900000) | split('') | length }}",
+        "{{ ('a' * 1900000) | list | tojson | length }}",
+        "{{ ('%(a)s' * 10000) | format(a='x' * 100000) | length }}",
         "{{ ('x' * 100000000) | length }}",
         "{{ ([1] * 100000000) | length }}",
         "{{ ('x' * 90000000 * 1000) | length }}",
@@ -193,6 +221,19 @@ fn no_template_nests_deeper_than_the_stack() {
             let _ = render_one(&format!("{{% if 0 %}}{}{{% endif %}}", statement.repeat(times)), None);
         }
     }
+}
+
+#[test]
+fn p21_all_keys_together_have_a_budget() {
+    // each of them has room by itself
+    let heavy = "{{ ('x' * 150000) | b64encode | length }}".repeat(2);
+    let templates: BTreeMap<_, _> = (0..32).map(|n| (format!("k{n}"), heavy.clone())).collect();
+    let one = BTreeMap::from([("k".to_owned(), heavy)]);
+    assert_eq!(check(&one).err(), None);
+    let began = Instant::now();
+    let error = check(&templates).unwrap_err();
+    assert!(error.message.contains("make more than templates may"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]

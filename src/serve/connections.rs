@@ -1,0 +1,198 @@
+//! Connections of the metrics port, as many as anybody opens: what each may take, and who has to go.
+//!
+//! The port has no login. So that a crowd that connects and says nothing, or asks and never reads, takes bounded memory
+//! and keeps nobody out, there are so many connections and so many large answers at once, and when they are all taken,
+//! who comes pushes out who has been there longest. A probe asks at once and reads its few bytes at once: it needs a
+//! connection for a moment, no place among the large answers, and is never kept waiting.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinSet};
+use tower::ServiceExt;
+
+/// Connections at once. Each takes some 20 kB.
+pub const MOST_CONNECTIONS: usize = 128;
+/// Large answers at once, from when they are made until their last byte is sent.
+pub const MOST_ANSWERS: usize = 8;
+/// How long a client may take to ask.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection lasts, whatever happens on it: one question and its answer.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How long a client waits for a place among the large answers before the eldest has to go.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After a failed accept (no file descriptors are left).
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is connected, the eldest first.
+#[derive(Default)]
+struct Connected(Mutex<BTreeMap<u64, AbortHandle>>);
+
+impl Connected {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends this connection. What it was being sent is let go.
+    fn end(&self, number: u64) {
+        if let Some(task) = self.lock().remove(&number) {
+            task.abort();
+        }
+    }
+
+    /// Lets the eldest go if there are more than may be.
+    fn make_room(&self) {
+        let mut all = self.lock();
+        while all.len() >= MOST_CONNECTIONS {
+            if let Some((_, task)) = all.pop_first() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// Serves until `stop` resolves; then finishes what is under way, for `grace` at most.
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    stop: impl Future<Output = ()> + Send,
+    grace: Duration,
+) {
+    let connected = Arc::new(Connected::default());
+    let mut tasks = JoinSet::new();
+    let mut numbers = 0u64..;
+    let accept = async {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            while tasks.try_join_next().is_some() {}
+            connected.make_room();
+            let number = numbers.next().unwrap_or_default();
+            let task = tasks.spawn(converse(stream, routes.clone(), number, connected.clone()));
+            connected.lock().insert(number, task);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop => {}
+        _ = accept => {}
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+    // dropped with it: all that is still connected
+}
+
+/// One question and its answer.
+async fn converse(stream: TcpStream, routes: Router, number: u64, connected: Arc<Connected>) {
+    let asker = Asker { number, connected: connected.clone() };
+    let service = routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(asker.clone());
+        request.map(Body::new)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(ASK_WITHIN).keep_alive(false);
+    let conversation = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    // whoever breaks off needs no answer
+    let _ = tokio::time::timeout(LONGEST, conversation).await;
+    connected.lock().remove(&number);
+}
+
+/// Whose request it is.
+#[derive(Clone)]
+struct Asker {
+    number: u64,
+    connected: Arc<Connected>,
+}
+
+/// Places for large answers.
+#[derive(Clone)]
+pub(super) struct Places(Arc<Inner>);
+
+struct Inner {
+    free: Arc<Semaphore>,
+    /// Who has one, the eldest first: which connection it is.
+    taken: Mutex<BTreeMap<u64, Asker>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Inner { free: Arc::new(Semaphore::new(MOST_ANSWERS)), taken: Mutex::default() }))
+    }
+}
+
+/// One of them; free again when it is dropped, which is when the answer's last byte is sent.
+struct Place {
+    inner: Arc<Inner>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.inner.lock().remove(&self.number);
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Asker>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place, and after a while for no longer than the eldest takes to go.
+    async fn take(self: Arc<Self>, asker: Asker) -> Option<Place> {
+        // as often as there may be others who wait
+        for _ in 0..=MOST_ANSWERS {
+            let Ok(permit) = tokio::time::timeout(PATIENCE, self.free.clone().acquire_owned()).await else {
+                let eldest = self.lock().pop_first();
+                if let Some((number, eldest)) = eldest {
+                    eldest.connected.end(number);
+                }
+                continue;
+            };
+            let number = asker.number;
+            self.lock().insert(number, asker);
+            return Some(Place { inner: self.clone(), number, _permit: permit.ok()? });
+        }
+        None
+    }
+}
+
+/// A large answer keeps its place until its last byte is sent: the connection holds the bytes, and the bytes the place.
+struct Placed {
+    bytes: Bytes,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Around a route whose answers are large.
+pub(super) async fn placed(State(places): State<Places>, request: Request, next: Next) -> Response {
+    let Some(asker) = request.extensions().get::<Asker>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let Some(place) = places.0.take(asker).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many ask at once: ask again").into_response();
+    };
+    let (head, body) = next.run(request).await.into_parts();
+    match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(head, Body::from(Bytes::from_owner(Placed { bytes, _place: place }))),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
