@@ -6,8 +6,9 @@ use crate::issuer::hosts::{HostPattern, NetworkGuard};
 use crate::metrics::Metrics;
 use crate::serve::{Exposition, Scrape};
 use crate::{controller, lease};
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The lease of this process.
 pub fn lease(config: &Config, identity: String) -> lease::Settings {
@@ -58,6 +59,22 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     })
 }
 
+/// Guards the addresses too that the API server itself says it is at: behind its Service or a load balancer these are its
+/// nodes'. What it doesn't say within a moment stays unguarded.
+pub async fn guard(settings: &mut controller::Settings, client: &kube::Client) {
+    const MOMENT: Duration = Duration::from_secs(2);
+    let Ok(Ok(versions)) = tokio::time::timeout(MOMENT, client.list_core_api_versions()).await else { return };
+    let told = versions.server_address_by_client_cidrs;
+    let told = told.iter().filter_map(|address| address_of(&address.server_address));
+    Arc::make_mut(&mut settings.reach.network).api_server.extend(told);
+}
+
+/// The address in `address` or `address:port`.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
+    with_port.ok().or_else(|| text.trim_matches(['[', ']']).parse().ok())
+}
+
 /// Where the API server is; none if its name doesn't resolve now.
 fn addresses(url: &http::Uri) -> Vec<IpAddr> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -69,6 +86,20 @@ fn addresses(url: &http::Uri) -> Vec<IpAddr> {
 mod tests {
     use super::*;
     use crate::cli::Command;
+
+    #[test]
+    fn an_api_servers_own_address_is_read_with_and_without_a_port() {
+        for (text, address) in [
+            ("192.0.2.7:6443", Some("192.0.2.7")),
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("[2001:db8::1]:6443", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("", None),
+            ("api.example:6443", None),
+        ] {
+            assert_eq!(address_of(text), address.map(|address| address.parse().unwrap()), "{text}");
+        }
+    }
 
     #[test]
     fn a_lease_that_leaves_no_time_for_a_call_is_refused_by_the_name_of_its_flag() {

@@ -1,8 +1,9 @@
 //! From a provider's spec to its issuer: the one place that knows which type needs which credential.
 
+use super::allowed_hosts::{Guarded, shown};
 use super::references::References;
 use super::spec::Owner;
-use crate::api::azure::Auth;
+use crate::api::azure::{Auth, Cloud};
 use crate::api::provider::ProviderSpec;
 use crate::api::request::FieldError;
 use crate::api::token_api::Account;
@@ -98,9 +99,12 @@ async fn keyed(
     let endpoint = Url::parse(text).map_err(|_| unfit(&FieldError::new(field, "must be an absolute URL")))?;
     let http = via.http(account.public_hosts(), references.ca(spec).await?)?;
     http.admits(&endpoint).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
-    let host = host(&endpoint);
-    let public = HostPolicy::guarded(account.public_hosts(), Arc::default()).admits(&endpoint, Route::Direct).is_ok();
-    let references = references.sent_to(if public { Vec::new() } else { vec![host.clone()] });
+    let host = shown(&endpoint);
+    let because = match public_host(account.public_hosts(), &endpoint) {
+        Err(because) => Some(because),
+        Ok(()) => has_own_ca(via.owner, spec).then_some(OWN_CA),
+    };
+    let references = references.sent_to(guarded(because, || vec![endpoint.clone()]));
     let mut secrets = Vec::new();
     for (field, reference) in account.credentials() {
         secrets.push(references.credential(field, reference).await?);
@@ -108,6 +112,28 @@ async fn keyed(
     let identity = Hash::of(secrets.iter().map(|secret| secret.expose_secret().as_bytes()));
     let issuer = account.issuer(endpoint, secrets, http).map_err(|error| unfit(&error))?;
     Ok(Built { issuer, identity, host })
+}
+
+/// A CA of a namespace's own makes no host public: who chooses whose certificates count chooses who reads what is sent.
+fn has_own_ca(owner: Owner, spec: &ProviderSpec) -> bool {
+    owner == Owner::Namespace && (spec.ca_bundle.is_some() || spec.ca_bundle_ref.is_some())
+}
+
+const OWN_CA: &str = ", and with spec.caBundle or spec.caBundleRef of a TokenProvider it must, whatever the host";
+const OTHER_PORT: &str = ", and the provider's public hosts count as such on port 443 only";
+const OTHER_CLOUD: &str = ", and in another cloud than Public it must";
+
+/// Whether the credential may go there unnamed; else why not.
+fn public_host(public: &[&str], url: &Url) -> Result<(), &'static str> {
+    if HostPolicy::guarded(public, Arc::default()).admits(url, Route::Direct).is_err() {
+        return Err("");
+    }
+    // without TLS nothing is sent at all
+    url.port().is_none().then_some(()).ok_or(OTHER_PORT)
+}
+
+fn guarded(because: Option<&'static str>, urls: impl FnOnce() -> Vec<Url>) -> Guarded {
+    because.map_or(Guarded::PUBLIC, |because| Guarded { urls: urls(), because })
 }
 
 fn unfit(error: &FieldError) -> Refusal {
@@ -134,9 +160,18 @@ async fn video_indexer(
             Refusal::new("HostNotAllowed", format!("spec.videoIndexer.endpoints.{member}: {refusal}"))
         })?;
     }
-    let hosts =
-        if account.endpoints.is_some() { [&resource_manager, &authority].map(host).to_vec() } else { Vec::new() };
-    let references = references.sent_to(hosts);
+    let because = match &account.cloud {
+        _ if account.endpoints.is_some() => Some(""),
+        _ if has_own_ca(via.owner, spec) => Some(OWN_CA),
+        Some(cloud) if via.owner == Owner::Namespace && *cloud != Cloud::Public => Some(OTHER_CLOUD),
+        _ => None,
+    };
+    let references = references.sent_to(guarded(because, || {
+        // the authority's own path is ignored: the tenant's stands there
+        let mut asked = authority.clone();
+        asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(account).unwrap_or_default()));
+        vec![resource_manager.clone(), asked]
+    }));
     let (credential, identity) = azure_credential(account, &references, endpoints.assertion_audience).await?;
     let settings = video_indexer::VideoIndexerAccount {
         api_version: endpoints.api_version.to_owned(),
@@ -152,15 +187,19 @@ async fn video_indexer(
         metadata_endpoint: via.reach.metadata_endpoint.clone(),
     };
     let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
-    let host = host(&settings.resource_manager);
+    let host = shown(&settings.resource_manager);
     let issuer = VideoIndexer::new(settings, Arc::new(auth), http).map_err(|error| unfit(&error))?;
     Ok(Built { issuer: Arc::new(issuer), identity, host })
 }
 
-/// `host` or `host:port` as an `allowed-hosts` annotation names it.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+/// The tenant that is asked.
+fn tenant(account: &VideoIndexerAccount) -> Option<&str> {
+    match account.auth.of_cluster().ok()? {
+        Auth::ClientSecret(app) => Some(&app.tenant_id),
+        Auth::ClientCertificate(app) => Some(&app.tenant_id),
+        Auth::WorkloadIdentity(federated) => federated.tenant_id.as_deref(),
+        Auth::ManagedIdentity(_) => None,
+    }
 }
 
 /// The identity that asks Entra, and a hash of all that makes it another.
@@ -208,7 +247,8 @@ async fn azure_credential(
                 }
                 Some(name) => {
                     let namespace = references.namespace();
-                    let source = references.assertions(name, audience)?;
+                    let field = format!("{FIELD}.workloadIdentity.serviceAccountName");
+                    let source = references.assertions(&field, name, audience).await?;
                     let from = |variable: &str| std::env::var(variable).unwrap_or_default();
                     let tenant_id = tenant.clone().unwrap_or_else(|| from("AZURE_TENANT_ID"));
                     let client_id = client.clone().unwrap_or_else(|| from("AZURE_CLIENT_ID"));

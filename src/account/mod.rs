@@ -5,17 +5,21 @@
 //! |---|---|
 //! | `spec` | a provider object's spec, and whom it admits |
 //! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
+//! | `allowed_hosts` | what `videotoken.dev/allowed-hosts` admits |
 //! | `build` | the issuer of each type |
 //! | `destinations` | where an issuer goes, for whoever looks from outside |
 //!
 //! What a spec refers to is read through [`Source`]: the API server for the operator, files for a command without a
 //! cluster. May not enter: a Kubernetes client, files, calls of a provider.
 
+mod allowed_hosts;
 mod build;
 pub mod destinations;
 mod references;
 mod spec;
 
+pub use allowed_hosts::{Guarded, Missing};
 pub use build::{Built, Reach, issuer};
+pub(crate) use references::not_allowed;
 pub use references::{References, Source, Unreadable};
 pub use spec::{Admission, Owner, ProviderObject};

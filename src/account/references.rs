@@ -1,5 +1,6 @@
 //! What a provider object refers to: credentials, which must be meant for us, and CA bundles.
 
+use super::allowed_hosts::Guarded;
 use super::spec::Owner;
 use crate::api::key::ObjectKey;
 use crate::api::names;
@@ -23,8 +24,16 @@ pub trait Source: Send + Sync {
     /// A whole `ConfigMap`. `None`: there is none.
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable>;
 
-    /// Who makes assertions of this `ServiceAccount` for this audience.
-    fn assertions(&self, account: &ObjectKey, audience: &str) -> Result<Arc<dyn AssertionSource>, Refusal>;
+    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable>;
+
+    /// Who makes assertions of this `ServiceAccount` for this audience, as long as it allows them to be sent there.
+    fn assertions(
+        &self,
+        account: &ObjectKey,
+        audience: &str,
+        sent_to: &Guarded,
+    ) -> Result<Arc<dyn AssertionSource>, Refusal>;
 
     /// What whoever runs the process hands over himself, in place of that key of that Secret or `ConfigMap`. It needs no
     /// label: nobody else can have put it there.
@@ -43,15 +52,15 @@ pub struct References<'a> {
     source: &'a dyn Source,
     owner: Owner,
     namespace: &'a str,
-    /// The hosts that a credential must allow, where the provider has no fixed public ones.
-    hosts: Vec<String>,
+    /// What a credential must allow.
+    sent_to: Guarded,
     seen: Arc<Mutex<BTreeMap<ObjectKey, u64>>>,
 }
 
 impl<'a> References<'a> {
     /// References of a provider resolve in `namespace` and nowhere else.
     pub fn new(source: &'a dyn Source, owner: Owner, namespace: &'a str) -> Self {
-        Self { source, owner, namespace, hosts: Vec::new(), seen: Arc::default() }
+        Self { source, owner, namespace, sent_to: Guarded::PUBLIC, seen: Arc::default() }
     }
 
     /// Whose the provider object is.
@@ -64,15 +73,39 @@ impl<'a> References<'a> {
         self.namespace
     }
 
-    /// Who makes assertions of the `ServiceAccount` of this name for this audience.
-    pub fn assertions(&self, name: &str, audience: &str) -> Result<Arc<dyn AssertionSource>, Refusal> {
-        self.source.assertions(&ObjectKey::new(self.namespace, name), audience)
+    /// Who makes assertions of the `ServiceAccount` of this name for this audience. In a namespace the account must allow
+    /// where they are sent, as a credential must: whoever may write a provider need not be its owner.
+    pub async fn assertions(
+        &self,
+        field: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<Arc<dyn AssertionSource>, Refusal> {
+        let account = ObjectKey::new(self.namespace, name);
+        let sent_to = if self.owner == Owner::Namespace { &self.sent_to } else { &Guarded::PUBLIC };
+        let source = self.source.assertions(&account, audience, sent_to)?;
+        if sent_to.urls.is_empty() {
+            return Ok(source);
+        }
+        let read = self.source.service_account(&account).await.map_err(|error| unreadable(field, &error))?;
+        let annotations = read.ok_or_else(|| {
+            let message =
+                format!("{field}: there is no ServiceAccount {name} in namespace {}: create it", self.namespace);
+            Refusal::new("ServiceAccountMissing", message).again(ACCOUNTS_ARE_NOT_WATCHED)
+        })?;
+        match not_allowed(sent_to, annotations.get(names::ALLOWED_HOSTS), "serviceaccount", &account) {
+            None => Ok(source),
+            Some(why) => {
+                Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))
+                    .again(ACCOUNTS_ARE_NOT_WATCHED))
+            }
+        }
     }
 
-    /// The same for credentials that are sent to these hosts, which are no public ones of their provider.
+    /// The same for credentials that are sent to these URLs, which are no public ones of their provider.
     #[must_use]
-    pub fn sent_to(&self, hosts: Vec<String>) -> Self {
-        Self { source: self.source, owner: self.owner, namespace: self.namespace, hosts, seen: self.seen.clone() }
+    pub fn sent_to(&self, sent_to: Guarded) -> Self {
+        Self { source: self.source, owner: self.owner, namespace: self.namespace, sent_to, seen: self.seen.clone() }
     }
 
     /// The objects that were asked for, with the resourceVersion that each had (0: it wasn't there).
@@ -127,8 +160,7 @@ impl<'a> References<'a> {
 
     fn meant_for_us(&self, field: &str, name: &str, secret: &Secret) -> Result<(), Refusal> {
         let namespace = self.namespace;
-        let labels = secret.metadata.labels.as_ref();
-        if labels.and_then(|labels| labels.get(names::CREDENTIALS)).map(String::as_str) != Some("true") {
+        if !is_labelled(secret) {
             return Err(Refusal::new(
                 "CredentialsUnlabelled",
                 format!(
@@ -139,19 +171,18 @@ impl<'a> References<'a> {
             ));
         }
         let allowed = secret.metadata.annotations.as_ref().and_then(|all| all.get(names::ALLOWED_HOSTS));
-        let allowed: Vec<_> = allowed.map(|list| list.split(',').map(str::trim).collect()).unwrap_or_default();
-        match self.hosts.iter().find(|host| !allowed.contains(&host.as_str())) {
-            None => Ok(()),
-            Some(host) => Err(Refusal::new(
-                "CredentialsHostNotAllowed",
-                format!(
-                    "{field}: the Secret {name} doesn't allow the host {host}: kubectl annotate secret -n {namespace} \
-                     {name} --overwrite {}={}",
-                    names::ALLOWED_HOSTS,
-                    self.hosts.join(",")
-                ),
-            )),
-        }
+        let object = ObjectKey::new(namespace, name);
+        not_allowed(&self.sent_to, allowed, "secret", &object)
+            .map_or(Ok(()), |why| Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))))
+    }
+
+    fn no_ca_secret(&self, field: &str, name: &str) -> Refusal {
+        let (namespace, label) = (self.namespace, names::CREDENTIALS);
+        let message = format!(
+            "{field}: there is no Secret {name} in namespace {namespace} that is labelled for this operator: create it, \
+             kubectl label secret -n {namespace} {name} {label}=true, or keep the CAs in a ConfigMap"
+        );
+        Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
     }
 
     /// The provider's CAs in PEM, if it names any.
@@ -174,7 +205,13 @@ impl<'a> References<'a> {
             }
             CaBundleKind::Secret => {
                 let read = self.source.secret(&object).await.map_err(|error| unreadable(FIELD, &error))?;
+                // one that isn't labelled is as if it weren't there: else its name and keys could be asked about
+                let read = read.filter(is_labelled);
                 let version = read.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
+                if read.is_none() {
+                    self.noted().insert(object, 0);
+                    return Err(self.no_ca_secret(FIELD, name));
+                }
                 let bytes = read.and_then(|secret| secret.data?.remove(key));
                 (version, bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()))
             }
@@ -204,6 +241,34 @@ fn short_enough(field: &str, pem: String, most: usize) -> Result<String, Refusal
     }
     let message = format!("{field}: is longer than {} KiB; name only the CAs of this provider", most / 1024);
     Err(Refusal::new("InvalidSpec", message))
+}
+
+/// How soon a `ServiceAccount` that doesn't fit is looked at again: nothing tells of its changes.
+const ACCOUNTS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(10);
+
+/// It is meant for this operator.
+fn is_labelled(secret: &Secret) -> bool {
+    let labels = secret.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(names::CREDENTIALS)).is_some_and(|value| value == "true")
+}
+
+/// Why the object's annotation doesn't let something of it be sent there, and the way out. `kind` as kubectl names it.
+pub(crate) fn not_allowed(
+    sent_to: &Guarded,
+    annotation: Option<&String>,
+    kind: &str,
+    object: &ObjectKey,
+) -> Option<String> {
+    let missing = sent_to.missing(annotation.map(String::as_str))?;
+    let ObjectKey { namespace, name } = object;
+    let shown = if kind == "secret" { "Secret" } else { "ServiceAccount" };
+    Some(format!(
+        "the {shown} {name} doesn't allow the host {}{}: kubectl annotate {kind} -n {namespace} {name} --overwrite {}={}",
+        missing.host,
+        sent_to.because,
+        names::ALLOWED_HOSTS,
+        missing.annotation
+    ))
 }
 
 fn unreadable(field: &str, error: &Unreadable) -> Refusal {

@@ -1,6 +1,6 @@
 //! A provider object's spec, read once, and whom it admits.
 
-use crate::api::allowed::{AllowedNamespaces, AllowedScopes};
+use crate::api::allowed::{AllowedNamespaces, AllowedScopes, AllowedSecrets};
 use crate::api::cluster_token_provider::ClusterTokenProviderSpec;
 use crate::api::provider::ProviderSpec;
 use crate::api::request::FieldError;
@@ -37,8 +37,12 @@ impl ProviderObject {
             return Ok(Self { spec, admission: None });
         }
         let spec: ClusterTokenProviderSpec = serde_path_to_error::deserialize(spec).map_err(|error| refused(&error))?;
-        let scopes = spec.allowed_scopes.unwrap_or_default();
-        Ok(Self { spec: spec.provider, admission: Some(Admission { namespaces: spec.allowed_namespaces, scopes }) })
+        let admission = Admission {
+            namespaces: spec.allowed_namespaces,
+            scopes: spec.allowed_scopes.unwrap_or_default(),
+            secrets: spec.allowed_secrets.unwrap_or_default(),
+        };
+        Ok(Self { spec: spec.provider, admission: Some(admission) })
     }
 }
 
@@ -49,6 +53,8 @@ pub struct Admission {
     pub namespaces: AllowedNamespaces,
     /// What they may ask for.
     pub scopes: AllowedScopes,
+    /// What their Secrets may carry.
+    pub secrets: AllowedSecrets,
 }
 
 impl Admission {

@@ -65,6 +65,27 @@ pub struct AllowedScopes {
     pub arcgis_video_server: Option<ArcgisVideoServerAllowed>,
 }
 
+/// What of the Secrets that tokens are written to would otherwise be refused, since other controllers trust it. Default:
+/// nothing. Names of Kubernetes and of this operator can't be freed.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedSecrets {
+    /// Prefixes of labels, such as argocd.argoproj.io.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(transform = super::reserved::not_own)]
+    pub label_prefixes: Option<Vec<String>>,
+    /// Prefixes of annotations, such as replicator.v1.mittwald.de.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(transform = super::reserved::not_own)]
+    pub annotation_prefixes: Option<Vec<String>>,
+    /// Types, such as cluster.x-k8s.io/secret. With a type its controller's names are free too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub types: Option<Vec<String>>,
+}
+
 /// What `permissions` is by default: reading.
 const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
 

@@ -1,6 +1,6 @@
 //! The kind ClusterTokenProvider.
 
-use super::allowed::{AllowedNamespaces, AllowedScopes};
+use super::allowed::{AllowedNamespaces, AllowedScopes, AllowedSecrets};
 use super::provider::ProviderSpec;
 use super::provider_status::ProviderStatus;
 use super::request::FieldError;
@@ -45,6 +45,9 @@ pub struct ClusterTokenProviderSpec {
     /// The scopes that they may ask for. Default: read-only access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_scopes: Option<AllowedScopes>,
+    /// What their Secrets may carry that other controllers trust. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_secrets: Option<AllowedSecrets>,
 }
 
 impl ClusterTokenProviderSpec {

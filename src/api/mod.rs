@@ -22,6 +22,7 @@ pub mod limits;
 pub mod provider;
 pub mod provider_status;
 pub mod request;
+pub mod reserved;
 mod schema;
 pub mod scope;
 pub mod secret;

@@ -75,7 +75,7 @@ fn one_login(schema: &mut Schema) {
         .transform(schema);
 }
 
-/// A key of a ConfigMap or Secret that holds PEM certificates.
+/// A key of a ConfigMap that holds PEM certificates, or of a Secret labelled `videotoken.dev/credentials: "true"`.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaBundleRef {
     /// ConfigMap or `Secret`.

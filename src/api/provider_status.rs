@@ -47,10 +47,15 @@ pub struct ProviderStatus {
     #[schemars(schema_with = "date_time")]
     pub throttled_until: Option<Timestamp>,
     /// Where failed logins lock a user at the provider: when logins were tried with a credential that had not worked
-    /// yet. Each is written before it is made, and 3 are made in 15 min at most.
+    /// yet. Each is written before it is made. In 15 min 3 are made at most, and a fourth for a provider whose login has
+    /// worked before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     pub login_attempts: Vec<String>,
+    /// Where failed logins lock a user at the provider: which user of which host this provider has logged in, as a hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub proven_login: Option<String>,
 }
 
 /// What the provider said of a credential.

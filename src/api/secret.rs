@@ -1,6 +1,7 @@
 //! The Secret that a VideoAccessToken is written to.
 
 use super::cel::cel;
+use super::reserved::{secret_type, unreserved};
 use super::schema::{data_key, data_keys, object_name, strings};
 use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
 use serde::{Deserialize, Serialize};
@@ -162,38 +163,6 @@ fn data(_: &mut SchemaGenerator) -> Schema {
     )
     .transform(&mut schema);
     schema
-}
-
-/// Whether a label or annotation of this name belongs to the operator or to Kubernetes.
-pub fn is_reserved(name: &str) -> bool {
-    let Some((prefix, _)) = name.split_once('/') else { return false };
-    let prefix = prefix.to_ascii_lowercase();
-    let below = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
-    prefix == "videotoken.dev" || below("kubernetes.io") || below("k8s.io")
-}
-
-/// A map's transform: names of labels and annotations that belong to nobody else. [`is_reserved`] is its Rust side.
-fn unreserved(schema: &mut Schema) {
-    cel(
-        "self.all(key, !format.qualifiedName().validate(key).hasValue())",
-        "each name must be a label's or annotation's, such as example.com/team",
-    )
-    .transform(schema);
-    cel(
-        "self.all(key, !key.matches('^(videotoken[.]dev|([^/]+[.])?(kubernetes|k8s)[.]io)/'))",
-        "names under videotoken.dev/, kubernetes.io/ and k8s.io/ are reserved: use a prefix of your own",
-    )
-    .transform(schema);
-}
-
-/// A field's transform: the types of Kubernetes that can hold a token, and any other.
-fn secret_type(schema: &mut Schema) {
-    cel(
-        "!self.matches('(^|[.])kubernetes[.]io/') || self in ['kubernetes.io/basic-auth', 'kubernetes.io/dockerconfigjson', 'kubernetes.io/tls']",
-        "of Kubernetes' own types only kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson and kubernetes.io/tls \
-         can be written: use one of these, Opaque, or a type of your own",
-    )
-    .transform(schema);
 }
 
 /// A transform: a template's key is not also a plain one.

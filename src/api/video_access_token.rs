@@ -5,6 +5,7 @@ use super::condition::Condition;
 use super::duration::{GoDuration, is_duration};
 use super::provider::ProviderSpec;
 use super::request::{FieldError, TokenRequest};
+use super::reserved::untrusted;
 use super::schema::{conditions, date_time, object_name};
 use super::scope::Scope;
 use super::secret::SecretSpec;
@@ -44,7 +45,7 @@ use std::time::Duration;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = token_api::rules, transform = renewal)]
+#[schemars(transform = token_api::rules, transform = renewal, transform = untrusted)]
 pub struct VideoAccessTokenSpec {
     /// The provider that issues.
     pub provider_ref: ProviderRef,

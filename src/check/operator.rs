@@ -5,6 +5,7 @@
 use super::{Complaint, Verdict};
 use crate::account::{Owner, ProviderObject};
 use crate::api::request::FieldError;
+use crate::api::reserved;
 use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use crate::manifest::{Object, Path};
 use crate::plan::secret;
@@ -62,7 +63,12 @@ impl Scene<'_> {
         let spec: VideoAccessTokenSpec = serde_path_to_error::deserialize(&value["spec"])
             .map_err(|error| FieldError::new(format!("spec.{}", error.path()), error.inner().to_string()))?;
         let namespace = self.objects[number].namespace();
+        let name = spec.secret.name.as_deref().unwrap_or(self.objects[number].name());
         let Some(provider) = self.provider(&spec, namespace) else {
+            // what a ClusterTokenProvider frees only the cluster knows
+            if spec.provider_ref.kind == ProviderKind::TokenProvider {
+                reserved::check(name, &spec.secret, None)?;
+            }
             spec.workloads()?;
             secret::check(&spec.secret)?;
             return spec.renew_before().map(drop);
@@ -76,6 +82,7 @@ impl Scene<'_> {
             };
             admission.admits(namespace, admitted, &spec)?;
         }
+        reserved::check(name, &spec.secret, provider.admission.as_ref().map(|admission| &admission.secrets))?;
         want(&spec, &provider.spec, Fit::of(&spec.secret)).map(drop)
     }
 

@@ -17,7 +17,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
     let kubernetes = kube::Config::infer().await?;
-    let settings = assemble::controller(config, &kubernetes.cluster_url)?;
+    let mut settings = assemble::controller(config, &kubernetes.cluster_url)?;
     let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
     let health = Health::new(&["caches"]);
     let (stopping, stop) = watch::channel(false);
@@ -33,6 +33,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
     tokio::spawn(async move { stopping.send(signal::stopped().await) });
+    assemble::guard(&mut settings, &client).await;
     let observers = controller::Observers { metrics, traces: traces.clone(), page };
     let ended = controller::run(client, settings, lease, observers, health, stop).await;
     traces.stop().await;

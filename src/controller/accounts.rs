@@ -84,7 +84,30 @@ pub(super) struct History {
     /// When a token was last issued.
     pub(super) last_issued: Option<Timestamp>,
     /// What the provider said when it last refused the credential or throttled.
-    pub(super) refusal: Option<String>,
+    pub(super) refusal: Option<Said>,
+}
+
+/// What a provider said to a request.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// Whose request it was.
+    pub(super) namespace: Box<str>,
+    /// One word of ours.
+    pub(super) reason: &'static str,
+    /// The provider's own words; they may be about that request.
+    pub(super) message: String,
+}
+
+impl Said {
+    /// All of it.
+    pub(super) fn whole(&self) -> String {
+        format!("{}: {}", self.reason, self.message)
+    }
+
+    /// As much as those of this namespace may read: what was said to another's request is that one's.
+    pub(super) fn to(&self, namespace: &str) -> String {
+        if *self.namespace == *namespace { self.whole() } else { self.reason.to_owned() }
+    }
 }
 
 impl Account {

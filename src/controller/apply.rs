@@ -8,16 +8,19 @@ use super::write_health::Extent;
 use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::api::workload::Workload;
+use crate::issuer::redact::Redactor;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
 use futures::AsyncBufReadExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::json;
 use std::pin::pin;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a
@@ -64,25 +67,49 @@ pub(super) enum ApplyError {
     Unavailable(String),
 }
 
-impl ApplyError {
-    /// Sorts an error of the kube client.
-    fn of(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = error else {
-            return Self::Unavailable(outermost(&error));
-        };
-        let message = status.message.clone();
-        match status.code {
-            409 => Self::Conflict,
-            404 => Self::Gone(message),
-            403 if message.contains("being terminated") => Self::Gone(message),
-            500 if message.contains("typed live object") => Self::Unfit(message),
-            422 if message.contains("`immutable` is set") => Self::Immutable,
-            code @ 400..=499 if code != 429 && code != 408 => Self::Refused(message),
-            408 | 429 | 503 | 504 => Self::Unavailable(format!("{} {message}", status.code)),
-            code => Self::Failing(format!("{code} {message}")),
-        }
+/// The most that is quoted of what the API server says, in bytes.
+const MAX_SAID: usize = 512;
+
+/// A request that failed, with what was said of it: not to be shown as it is. An admission webhook may quote the object.
+enum Failed {
+    Kube(kube::Error),
+    /// No answer within this.
+    Late(Duration),
+}
+
+impl Failed {
+    /// Whether somebody's text would be told.
+    fn is_told(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if ![404, 409, 429, 503, 504].contains(&status.code))
     }
 
+    /// Sorts it, and quotes what was said without what is known to be secret.
+    fn told(self, redactor: &Redactor) -> ApplyError {
+        let error = match self {
+            Self::Kube(error) => error,
+            Self::Late(limit) => {
+                return ApplyError::Unanswered(format!("no answer within {} s", limit.as_secs()));
+            }
+        };
+        let kube::Error::Api(status) = error else {
+            return ApplyError::Unavailable(redactor.quote(outermost(&error)));
+        };
+        let said = &status.message;
+        let message = redactor.quote_within(MAX_SAID, said);
+        match status.code {
+            409 => ApplyError::Conflict,
+            404 => ApplyError::Gone(message),
+            403 if said.contains("being terminated") => ApplyError::Gone(message),
+            500 if said.contains("typed live object") => ApplyError::Unfit(message),
+            422 if said.contains("`immutable` is set") => ApplyError::Immutable,
+            code @ 400..=499 if code != 429 && code != 408 => ApplyError::Refused(message),
+            408 | 429 | 503 | 504 => ApplyError::Unavailable(format!("{} {message}", status.code)),
+            code => ApplyError::Failing(format!("{code} {message}")),
+        }
+    }
+}
+
+impl ApplyError {
     /// Where writes fail, if this says so.
     pub(super) fn extent(&self) -> Option<Extent> {
         match self {
@@ -126,8 +153,22 @@ impl Applier {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
-        let call = async { api.patch(&key.name, &params, &manifest).await };
-        written(call).await
+        let error = match within(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
+            Ok(secret) => return Ok(secret),
+            Err(error) => error,
+        };
+        let mut secrets = shape.secrets();
+        if error.is_told() && matches!(guard, Guard::Replace { .. }) {
+            secrets.extend(self.held_at(key).await);
+        }
+        Err(error.told(&Redactor::of_object(secrets)))
+    }
+
+    /// What the Secret of this name holds: who refuses a change of it may quote what it was.
+    async fn held_at(&self, key: &ObjectKey) -> Vec<SecretString> {
+        let Ok(Some(secret)) = self.credential(key).await else { return Vec::new() };
+        let values = secret.data.unwrap_or_default().into_values();
+        values.filter_map(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from).collect()
     }
 
     /// Deletes a Secret as it was seen.
@@ -138,9 +179,13 @@ impl Applier {
             resource_version: Some(seen.resource_version.to_string()),
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match written(async { api.delete(&key.name, &params).await }).await {
-            Ok(_) | Err(ApplyError::Gone(_)) => Ok(()),
-            Err(error) => Err(error),
+        let Err(error) = within(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
+            return Ok(());
+        };
+        let secrets = if error.is_told() { self.held_at(key).await } else { Vec::new() };
+        match error.told(&Redactor::of_object(secrets)) {
+            ApplyError::Gone(_) => Ok(()),
+            error => Err(error),
         }
     }
 
@@ -200,6 +245,16 @@ impl Applier {
     pub(super) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApplyError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    pub(super) async fn service_account(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<BTreeMap<String, String>>, ApplyError> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
+        let meta = read(async { api.get_metadata_opt(&key.name).await }).await?;
+        Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
     }
 
     /// A workload's metadata. `None`: it isn't there.
@@ -349,16 +404,16 @@ const METADATA_ONLY: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
-    within(WRITE_WITHIN, call).await
+    within(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
 async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
-    within(READ_WITHIN, call).await
+    within(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {
     match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(ApplyError::of),
-        Err(_) => Err(ApplyError::Unanswered(format!("no answer within {} s", limit.as_secs()))),
+        Ok(result) => result.map_err(Failed::Kube),
+        Err(_) => Err(Failed::Late(limit)),
     }
 }

@@ -7,6 +7,7 @@ use super::token::Token;
 use super::turns::Standing;
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
+use crate::api::reserved;
 use crate::api::secret::SecretSpec;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
@@ -136,11 +137,17 @@ impl Seen {
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
         };
         let fit = context.renders.verdict(render_hash(&whole.secret), &whole.secret);
+        self.workloads = whole.workloads().unwrap_or_default();
+        let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, &whole);
+        self.provider = Some(name);
+        let account = match &lookup {
+            Lookup::Found(account) => Some(account),
+            Lookup::Unresolved | Lookup::Refused(_) => None,
+        };
+        let freed = account.and_then(|account| account.admission.as_ref()).map(|admission| &admission.secrets);
+        let unreserved = reserved::check(&self.secret_key.name, &whole.secret, freed);
         whole.secret.template = None;
         let spec = self.spec.insert(whole);
-        self.workloads = spec.workloads().unwrap_or_default();
-        let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, spec);
-        self.provider = Some(name);
         let account = match lookup {
             Lookup::Unresolved => return None,
             Lookup::Refused(refusal) => return Some(Err(refusal)),
@@ -151,6 +158,7 @@ impl Seen {
             return None;
         };
         let wanted = admitted(context, &self.token, spec, &account)
+            .and_then(|()| unreserved.map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
             .and_then(|()| {
                 want(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
             })
@@ -228,7 +236,9 @@ impl Seen {
             Standing::None => Turn::None,
         };
         if let Turn::Waiting(_) = self.turn {
-            let said = self.account.as_ref().and_then(|account| account.history().refusal.clone());
+            let namespace = &*self.token.key.namespace;
+            let said =
+                self.account.as_ref().and_then(|account| Some(account.history().refusal.as_ref()?.to(namespace)));
             self.hindrance = context.turns.hindrance(queue, said.as_deref(), now);
             if self.hindrance.is_none() && context.turns.lacks_share(&self.token.key, now) {
                 self.hindrance = Some(Hindrance { reason: "WaitingForBudget", message: NO_SHARE.to_owned() });

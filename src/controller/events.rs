@@ -12,6 +12,7 @@ use crate::api::workload::Workload;
 use crate::plan::contest::{CONTESTED, OVERRIDDEN};
 use crate::plan::decide::TOO_OFTEN;
 use crate::plan::reason::Reason;
+use crate::issuer::redact::quoted;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::Resource;
@@ -57,7 +58,7 @@ pub(super) async fn publish_all(queue: Queue, recorder: Recorder) {
     .await
     {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%key, %error, "the event is not published"),
+        Ok(Err(error)) => tracing::debug!(%key, error = quoted(&error), "the event is not published"),
         Err(_) => tracing::debug!(%key, "the API server does not take the event: it is dropped"),
     };
     told.for_each_concurrent(AT_ONCE, publish).await;

@@ -3,25 +3,37 @@
 //! forgets one.
 
 use super::Context;
-use super::accounts::Account;
+use super::accounts::{Account, ProviderKey};
 use super::apply::ApplyError;
 use super::lock;
 use super::provider_status;
+use crate::api::provider_status::CredentialsStatus;
 use crate::api::wire_time;
 use crate::clock::{self, Timestamp};
-use crate::plan::login;
+use crate::plan::login::{self, Attempt, Standing};
 use chrono::SecondsFormat;
 use kube::core::DynamicObject;
 use serde_json::json;
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 /// The attempts that this process knows of, by who logs in. They outlive their provider objects.
 #[derive(Default)]
 pub(super) struct Logins {
-    known: Mutex<HashMap<String, Vec<Timestamp>>>,
-    /// One login is begun at a time, so that two provider objects don't both take the last.
-    beginning: tokio::sync::Mutex<()>,
+    known: Mutex<HashMap<String, Vec<Attempt<ProviderKey>>>>,
+    /// The provider objects whose logins have worked, by who logs in.
+    worked: Mutex<BTreeMap<String, BTreeSet<ProviderKey>>>,
+    /// One login of a user is begun at a time, so that two provider objects don't both take the last.
+    beginning: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Logins {
+    /// Whose turn it is to begin a login of this user.
+    fn turn(&self, login: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = lock(&self.beginning);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(login.to_owned()).or_default().clone()
+    }
 }
 
 /// Why no login may be made now.
@@ -36,13 +48,21 @@ pub(super) enum Held {
 /// the credential has worked.
 pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, Held> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
-    if context.turns.state(&account.key, clock::now()).proven {
+    let works = context.turns.state(&account.key, clock::now()).proven;
+    if works && !login::is_last(&counting(context, &login, clock::now().wall)) {
         return Ok(None);
     }
-    let _beginning = context.logins.beginning.lock().await;
+    let turn = context.logins.turn(&login);
+    let _beginning = turn.lock().await;
     let now = clock::now().wall;
     let counting = counting(context, &login, now);
-    if let Some(next) = login::next(&counting) {
+    let worked = all_that_worked(context, &login);
+    let standing = match worked.contains(&account.of) {
+        _ if works => Standing::Works,
+        true => Standing::Worked,
+        false => Standing::New,
+    };
+    if let Some(next) = login::next(&counting, &account.of, standing, &worked) {
         return Err(Held::UsedUp(next));
     }
     let attempt = login::attempt(&counting, now);
@@ -50,7 +70,7 @@ pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option
         tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
         return Err(Held::Unwritten);
     }
-    lock(&context.logins.known).entry(login).or_default().push(attempt);
+    remember(context, login, account, attempt);
     Ok(Some(attempt))
 }
 
@@ -59,21 +79,56 @@ pub(super) async fn note(context: &Context, account: &Account) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
     let attempt = login::attempt(&counting(context, &login, now), now);
-    lock(&context.logins.known).entry(login).or_default().push(attempt);
+    remember(context, login, account, attempt);
     if let Err(error) = write(context, account, now, |attempts| attempts.push(attempt)).await {
         tracing::warn!(provider = %account.of, %error, "a failed login isn't written down");
     }
 }
 
+fn remember(context: &Context, login: String, account: &Account, at: Timestamp) {
+    let attempt = Attempt { at, by: account.of.clone() };
+    lock(&context.logins.known).entry(login).or_default().push(attempt);
+}
+
+/// A login of this account has worked: one attempt is kept for it from now on, whatever its credential is.
+pub(super) fn worked(context: &Context, account: &Account) {
+    if let Some(login) = account.issuer.login() {
+        lock(&context.logins.worked).entry(login).or_default().insert(account.of.clone());
+    }
+}
+
+/// Who logs in with this account, if that has ever worked; for its provider object's status.
+pub(super) fn proven(context: &Context, account: &Account) -> Option<String> {
+    account.issuer.login().filter(|login| has_worked(context, login, account))
+}
+
+fn has_worked(context: &Context, login: &str, account: &Account) -> bool {
+    if lock(&context.logins.worked).get(login).is_some_and(|objects| objects.contains(&account.of)) {
+        return true;
+    }
+    let Some(object) = context.providers.get(&account.of) else { return false };
+    let status = provider_status::written(&object);
+    let accepted = |told: &CredentialsStatus| told.accepted && told.version == account.credentials.to_string();
+    status.proven_login.as_deref() == Some(login) || status.credentials.as_ref().is_some_and(accepted)
+}
+
+/// The provider objects whose logins of this user have worked.
+fn all_that_worked(context: &Context, login: &str) -> Vec<ProviderKey> {
+    let accounts = context.accounts.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok());
+    let same = accounts.filter(|account| account.issuer.login().as_deref() == Some(login));
+    same.filter(|account| has_worked(context, login, account)).map(|account| account.of.clone()).collect()
+}
+
 /// Strikes out a login that reached nobody, or that succeeded.
 pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Timestamp) {
     let Some(login) = account.issuer.login() else { return };
-    let _beginning = context.logins.beginning.lock().await;
+    let turn = context.logins.turn(&login);
+    let _beginning = turn.lock().await;
     let struck = write(context, account, clock::now().wall, |attempts| attempts.retain(|at| *at != attempt)).await;
     match struck {
         Ok(()) => {
             if let Some(known) = lock(&context.logins.known).get_mut(&login) {
-                known.retain(|at| *at != attempt);
+                known.retain(|known| known.at != attempt);
             }
         }
         // it goes on to count
@@ -82,14 +137,14 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
 }
 
 /// All attempts of this login that count: those of this process, and those in the statuses of the provider objects.
-fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Timestamp> {
+fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let same = |account: &Account| account.issuer.login().as_deref() == Some(login);
     let mut all = Vec::new();
     for account in context.accounts.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok()) {
         if same(&account)
             && let Some(object) = context.providers.get(&account.of)
         {
-            all.extend(written(&object));
+            all.extend(written(&object).map(|at| Attempt { at, by: account.of.clone() }));
         }
     }
     let mut known = lock(&context.logins.known);
@@ -102,9 +157,9 @@ fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Timestamp> {
 }
 
 /// The attempts in an object's status.
-fn written(object: &DynamicObject) -> Vec<Timestamp> {
+fn written(object: &DynamicObject) -> impl Iterator<Item = Timestamp> {
     let status = provider_status::written(object);
-    status.login_attempts.iter().filter_map(|text| wire_time::parse(text)).collect()
+    status.login_attempts.into_iter().filter_map(|text| wire_time::parse(&text))
 }
 
 /// Changes the attempts in the status of the account's object, on the object as it was seen.
@@ -118,7 +173,8 @@ async fn write(
     let Some(object) = context.providers.get(&account.of) else {
         return Err(ApplyError::Gone("the provider object is gone".to_owned()));
     };
-    let mut attempts = login::counting(written(&object), now);
+    let counting = login::counting(written(&object).map(|at| Attempt { at, by: () }), now);
+    let mut attempts = counting.into_iter().map(|attempt| attempt.at).collect();
     change(&mut attempts);
     let attempts: Vec<_> = attempts.iter().map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).collect();
     let changed = json!({"loginAttempts": attempts});

@@ -2,8 +2,9 @@
 //! has the provider said of its credential; and, after a restart or a change of leaders, what an earlier status says.
 
 use super::Context;
-use super::accounts::{Account, ProviderKey, Resolved};
+use super::accounts::{Account, ProviderKey, Resolved, Said};
 use super::lock;
+use super::logins;
 use super::token::Token;
 use super::turns::hindrance;
 use crate::api::condition::{Condition, ConditionStatus};
@@ -174,11 +175,13 @@ fn compose(
             let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
             // what was known of it is kept for when it can be used again
             (status.credentials, status.last_issued_at) = (before.credentials.clone(), before.last_issued_at);
+            status.proven_login.clone_from(&before.proven_login);
             vec![("Ready", false, reason.clone(), message.clone()), ("Stalled", true, reason, message)]
         }
         Ok(account) => {
             let state = context.turns.state(&account.key, now);
             remember(&mut status, account, state, before, now.wall);
+            status.proven_login = logins::proven(context, account);
             conditions(context, account, state, now.wall)
         }
     };
@@ -236,7 +239,7 @@ fn remember(
 }
 
 fn conditions(context: &Context, account: &Account, state: AccountState, now: Timestamp) -> Vec<Says> {
-    let said = account.history().refusal.clone();
+    let said = account.history().refusal.as_ref().map(Said::whole);
     let ready = match hindrance(state, said.as_deref()).filter(|_| state.lock.is_some()) {
         Some(hindrance) => ("Ready", false, hindrance.reason.to_owned(), hindrance.message),
         None => ("Ready", true, "Configured".to_owned(), "ready to issue".to_owned()),

@@ -1,6 +1,7 @@
 //! One object, one step after the other: gather, decide, act; and in the end, record.
 
 use super::Context;
+use super::accounts::Said;
 use super::apply::ApplyError;
 use super::contests;
 use super::dereference::Seen;
@@ -384,7 +385,7 @@ async fn write(
 ) -> bool {
     let Some(spec) = seen.secret_spec() else { return false };
     let key = &seen.token.key;
-    let shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
+    let mut shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
         Ok(shaped) => shaped,
         Err(error) => {
             let trouble = ApplyError::Misshapen(error.to_string());
@@ -392,8 +393,9 @@ async fn write(
             return false;
         }
     };
-    let controlled = there.is_some_and(|facts| facts.controlled);
-    let shape = if controlled { shape.beside_another_controller() } else { shape };
+    if there.is_some_and(|facts| facts.controlled) {
+        shaped.shape = shaped.shape.beside_another_controller();
+    }
     let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
@@ -540,6 +542,7 @@ async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
         Ok(issued) => {
             let was_proven = context.turns.state(&account.key, now).proven;
             call.end(budget::Outcome::Issued, now);
+            logins::worked(context, account);
             account.history().last_issued = Some(now.wall);
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
@@ -638,7 +641,8 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
     let attempts = seen.attempts + 1;
     let of_account = matches!(class, Class::Throttled | Class::Credential);
     if of_account {
-        account.history().refusal = Some(format!("{}: {}", error.reason, error.message));
+        let namespace = (&*key.namespace).into();
+        account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
     }
     call.end(outcome, now);
     let state = context.turns.state(&account.key, now);

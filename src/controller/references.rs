@@ -2,12 +2,13 @@
 
 use super::apply::{Applier, ApplyError};
 use super::assertion::ServiceAccountAssertion;
-use crate::account::{Source, Unreadable};
+use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;
 use crate::issuer::azure_auth::AssertionSource;
 use crate::plan::view::Refusal;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[async_trait]
@@ -20,9 +21,24 @@ impl Source for Applier {
         Applier::config_map(self, key).await.map_err(|error| unreadable(&error))
     }
 
-    fn assertions(&self, account: &ObjectKey, audience: &str) -> Result<Arc<dyn AssertionSource>, Refusal> {
-        let ObjectKey { namespace, name } = account;
-        Ok(Arc::new(ServiceAccountAssertion::new(self.client(), namespace, name, audience)))
+    async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
+        Applier::service_account(self, key).await.map_err(|error| match error {
+            ApplyError::Refused(why) => Unreadable(format!(
+                "the operator may not read the ServiceAccount {}, which must say where its tokens may be sent: {why}: \
+                 give the operator the chart's Roles",
+                key.name
+            )),
+            other => unreadable(&other),
+        })
+    }
+
+    fn assertions(
+        &self,
+        account: &ObjectKey,
+        audience: &str,
+        sent_to: &Guarded,
+    ) -> Result<Arc<dyn AssertionSource>, Refusal> {
+        Ok(Arc::new(ServiceAccountAssertion::new(self.clone(), account, audience, sent_to.clone())))
     }
 }
 

@@ -162,7 +162,11 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
             restarts.failures
         });
         if failures >= TOLD_AFTER {
-            let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}");
+            let hint = match error {
+                ApplyError::Refused(_) => ": is the chart's rbac.rolloutRestart set?",
+                _ => "",
+            };
+            let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}{hint}");
             tell(context, seen, issued_at, workload, "RestartFailed", &note);
         }
     }

@@ -4,7 +4,6 @@ use super::lock;
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
 use crate::clock::{self, Now, Timestamp};
-use crate::plan::login;
 use crate::plan::view::Hindrance;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -197,9 +196,9 @@ pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindr
         (Some(Lock::LoginsUsedUp), _) => (
             "LoginsUsedUp",
             format!(
-                "{} logins of this user were tried within 15 min with credentials that haven't worked yet{said}, and \
-                 failed logins lock the user at the provider: the next is made when the oldest is 15 min ago",
-                login::MOST
+                "as many logins of this user as may fail were tried within 15 min with credentials that haven't worked \
+                 yet{said}, and one more may lock the user at the provider: the next is made when the oldest is 15 min \
+                 ago"
             ),
         ),
         (None, Some(_)) => {

@@ -8,6 +8,7 @@ use super::token::Token;
 use crate::api::key::ObjectKey;
 use crate::api::provider::LARGEST_CA_BUNDLE;
 use crate::api::{GROUP, VERSION, names};
+use crate::issuer::redact::quoted;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
@@ -92,7 +93,7 @@ fn feed<K: Send + 'static>(
                         let _ = listed.send(());
                     }
                 }
-                Err(error) => tracing::warn!(%error, "a watch broke and is taken up again"),
+                Err(error) => tracing::warn!(error = quoted(&error), "a watch broke and is taken up again"),
             }
         }
     });

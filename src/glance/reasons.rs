@@ -63,7 +63,7 @@ pub const STALLED: &[Reason] = &[
     ),
     reason(
         &["CredentialsHostNotAllowed"],
-        "with a host that isn't the product's own: the Secret doesn't name it",
+        "the Secret, or the ServiceAccount, doesn't name the host, and must",
         "annotate it videotoken.dev/allowed-hosts=HOST,HOST",
     ),
     reason(
@@ -81,7 +81,11 @@ pub const STALLED: &[Reason] = &[
         "what the provider refers to can't be read",
         "the message says why; tried again after 10 s",
     ),
-    reason(&["CaBundleMissing"], "caBundleRef names no text", "create it"),
+    reason(
+        &["CaBundleMissing"],
+        "caBundleRef names no text",
+        "create it; label a Secret videotoken.dev/credentials=true",
+    ),
     reason(
         &["ServiceAccountMissing", "TokenRequestForbidden"],
         "the operator gets no token of the namespace's ServiceAccount",

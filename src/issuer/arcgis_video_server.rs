@@ -4,6 +4,7 @@
 //! with a `token` is a success. A login that fails counts: the server locks a user after five. So whatever may be a
 //! login's failure is the credential's, and is not tried again soon.
 
+use super::hosts::canonical_host;
 use super::http::{Answer, Call, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::{Class, IssueError, Issued};
@@ -16,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
 /// Stands for the user's name in a value of `extraParameters`.
@@ -50,16 +51,30 @@ impl KeyedAccount for ArcgisVideoServerAccount {
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
         let mut secrets = secrets.into_iter();
         let (username, password) = (secrets.next().unwrap_or_default(), secrets.next().unwrap_or_default());
-        Ok(Box::new(ArcgisVideoServer::new(self, &endpoint, username, password)))
+        Ok(Box::new(ArcgisVideoServer::new(self, &endpoint, username, password)?))
     }
 }
 
 impl ArcgisVideoServer {
-    fn new(account: &ArcgisVideoServerAccount, endpoint: &Url, username: SecretString, password: SecretString) -> Self {
-        let given = |name: &&str| account.extra_parameters.get(*name).filter(|value| !value.is_empty());
-        let replaced = ["username", "user"].iter().find_map(given).map(|value| expanded(value, &username));
-        let login = login(endpoint, replaced.as_deref().unwrap_or(username.expose_secret()));
-        Self { url: below(endpoint, ["generateToken"]), username, password, login }
+    /// Fails where the form would name two users: which of them a failed login locks only the server knows.
+    fn new(
+        account: &ArcgisVideoServerAccount,
+        endpoint: &Url,
+        username: SecretString,
+        password: SecretString,
+    ) -> Result<Self, FieldError> {
+        let named: BTreeSet<String> = users(account, &username).iter().map(|user| canonical_user(user)).collect();
+        let user = match (named.first(), named.len()) {
+            (Some(user), 1) => user.clone(),
+            (None, _) => canonical_user(username.expose_secret()),
+            _ => {
+                let message = "names two users: give the user's name once, and where a server wants `user` set \
+                               {user: $(username), username: \"\"}";
+                return Err(FieldError::new("spec.arcgisVideoServer.extraParameters", message));
+            }
+        };
+        let login = login(endpoint, &user);
+        Ok(Self { url: below(endpoint, ["generateToken"]), username, password, login })
     }
 
     /// The form. What is empty stays out of it.
@@ -84,10 +99,25 @@ fn expanded<'a>(value: &'a str, username: &SecretString) -> Cow<'a, str> {
     if value.contains(USERNAME) { value.replace(USERNAME, username.expose_secret()).into() } else { value.into() }
 }
 
-/// Who logs in where, without saying who: the same for every port and path of the host, since they share their users.
-fn login(endpoint: &Url, username: &str) -> String {
-    let host = endpoint.host_str().unwrap_or_default().to_lowercase();
-    let hash = Sha256::digest(format!("{host}\n{}", username.trim().to_lowercase()));
+/// The users that the form names; a server may read the names of fields in any case.
+fn users(account: &ArcgisVideoServerAccount, username: &SecretString) -> Vec<String> {
+    let extra = &account.extra_parameters;
+    let named = |name: &String| ["username", "user"].iter().any(|field| name.trim().eq_ignore_ascii_case(field));
+    let given = extra.iter().filter(|(name, _)| named(name)).map(|(_, value)| expanded(value, username).into_owned());
+    let plain = (!extra.contains_key("username")).then(|| username.expose_secret().to_owned());
+    given.chain(plain).filter(|user| !user.trim().is_empty()).collect()
+}
+
+/// A user's name as the server tells users apart: whatever the case.
+fn canonical_user(user: &str) -> String {
+    user.trim().to_lowercase()
+}
+
+/// Who logs in where, without saying who: the same for every port and path of the host, since they share their users, and
+/// for every spelling of it.
+fn login(endpoint: &Url, user: &str) -> String {
+    let host = canonical_host(endpoint).unwrap_or_default();
+    let hash = Sha256::digest(format!("{host}\n{}", canonical_user(user)));
     hash.iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
@@ -240,7 +270,7 @@ mod tests {
         let extra_parameters = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let account = ArcgisVideoServerAccount { extra_parameters, ..ArcgisVideoServerAccount::default() };
         let endpoint = "https://Video.example:21443/arcgis/admin/".parse().unwrap();
-        ArcgisVideoServer::new(&account, &endpoint, "Video-Reader".into(), "open&sesame=".into())
+        ArcgisVideoServer::new(&account, &endpoint, "Video-Reader".into(), "open&sesame=".into()).unwrap()
     }
 
     fn request(fields: &Value) -> TokenRequest {
@@ -291,6 +321,42 @@ mod tests {
         assert!(one.len() == 32 && one.bytes().all(|b| b.is_ascii_hexdigit()), "{one}");
         assert_eq!(server(&[]).login, server(&[("user", USERNAME), ("username", "")]).login);
         assert_ne!(server(&[]).login, server(&[("username", "siteadmin")]).login);
+        assert_eq!(server(&[]).login, server(&[("user", USERNAME)]).login, "named twice, the same");
+    }
+
+    #[test]
+    fn p07_a_host_and_a_user_have_one_pot_however_they_are_spelt() {
+        let login = |url: &str, username: &str| login(&url.parse().unwrap(), username);
+        let one = login("https://video.corp:21443/arcgis/admin", "reader");
+        for (url, username) in [
+            ("https://video.corp./arcgis/admin", "reader"),
+            ("https://VIDEO.Corp.:6443/x", "READER"),
+            ("https://video.corp:443", " Reader\t"),
+            ("http://video.corp", "reader"),
+        ] {
+            assert_eq!(login(url, username), one, "{url} {username}");
+        }
+        assert_eq!(login("https://[::ffff:10.0.0.9]", "a"), login("https://0xa.0.0.9:6443", "a"));
+    }
+
+    #[test]
+    fn p07_a_form_names_one_user() {
+        let made = |extra: &[(&str, &str)]| {
+            let extra_parameters =
+                extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let account = ArcgisVideoServerAccount { extra_parameters, ..ArcgisVideoServerAccount::default() };
+            let endpoint = "https://video.example".parse().unwrap();
+            ArcgisVideoServer::new(&account, &endpoint, "reader".into(), "x".into()).map(|server| server.login)
+        };
+        let one = made(&[]).unwrap();
+        for extra in [&[("user", USERNAME)][..], &[("User", "READER"), ("username", "")], &[("USERNAME", "reader")]] {
+            assert_eq!(made(extra).unwrap(), one, "{extra:?}");
+        }
+        for extra in [&[("user", "victim")][..], &[("username", "me"), ("USER", "victim")], &[("UserName", "victim")]] {
+            let error = made(extra).unwrap_err();
+            assert_eq!(error.field, "spec.arcgisVideoServer.extraParameters", "{extra:?}");
+        }
+        assert_ne!(made(&[("username", ""), ("user", "victim")]).unwrap(), one);
     }
 
     #[test]

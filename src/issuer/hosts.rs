@@ -15,8 +15,13 @@ use url::{Host, Url};
 /// Azure's platform address (`WireServer`): reachable from every Azure VM, and trusted by it.
 const AZURE_PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
 
-/// The instance metadata address of AWS for IPv6; those for IPv4 are link-local.
-const AWS_METADATA: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
+/// Instance metadata outside the link-local range: of AWS and of Google Cloud for IPv6, of Alibaba Cloud, of Oracle's.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+];
 
 /// One `--allowed-endpoint`: `host`, `host:port`, `*.suffix` or `*.suffix:port`. Without a port it admits every port;
 /// a suffix admits names below it, and not itself.
@@ -224,13 +229,29 @@ impl NetworkGuard {
             ip if ip.is_unspecified() => Some("the unspecified address"),
             ip if ip.is_loopback() => Some("a loopback address"),
             ip if ip.is_multicast() => Some("a multicast address"),
-            ip if ip == AZURE_PLATFORM || ip == AWS_METADATA => Some("the cloud platform's"),
+            ip if ip == AZURE_PLATFORM || METADATA.contains(&ip) => Some("the cloud platform's"),
             IpAddr::V4(ip) if ip.octets()[0] == 0 || ip.is_broadcast() => Some("not a host's"),
             IpAddr::V4(ip) if ip.is_link_local() => Some("a link-local address"),
             IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("a link-local address"),
+            IpAddr::V6(ip) if leads_elsewhere(ip) => Some("translated or tunnelled to another"),
             _ => None,
         }
     }
+}
+
+/// Whether an IPv6 address stands for another one that isn't to be told from it alone: NAT64 of the network's own prefix
+/// (RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), and addresses for stateless translation (RFC 2765 §2.1).
+fn leads_elsewhere(ip: Ipv6Addr) -> bool {
+    matches!(ip.segments(), [0x64, 0xff9b, 1, ..] | [0x2002, ..] | [0x2001, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..])
+}
+
+/// The host of a URL in one spelling: small letters, no dot at its end, an IPv4 address that an IPv6 one wraps by itself.
+pub fn canonical_host(url: &Url) -> Option<String> {
+    Some(match url.host()? {
+        Host::Domain(name) => canonical(name).to_lowercase(),
+        Host::Ipv4(ip) => ip.to_string(),
+        Host::Ipv6(ip) => embedded(ip.into()).to_string(),
+    })
 }
 
 /// The IPv4 address inside an IPv6 one that only wraps it: mapped, compatible (RFC 4291 §2.5.5), translated by NAT64
@@ -382,6 +403,19 @@ mod tests {
             ("fe80::1", false),
             ("168.63.129.16", false),
             ("fd00:ec2::254", false),
+            ("fd20:ce::254", false),
+            ("100.100.100.200", false),
+            ("100.100.100.201", true),
+            ("::ffff:100.100.100.200", false),
+            ("192.0.0.192", false),
+            ("64:ff9b:1::a9fe:a9fe", false),
+            ("64:ff9b:1:ffff::1", false),
+            ("64:ff9b:2::1", true),
+            ("2002:a9fe:a9fe::1", false),
+            ("2002::", false),
+            ("2003::1", true),
+            ("2001:0:4136:e378::1", false),
+            ("::ffff:0:169.254.169.254", false),
             ("192.0.2.7", false),
             ("10.96.0.1", false),
             ("10.111.255.255", false),
@@ -400,6 +434,20 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             assert_eq!(policy.admits_address("eu.video.example", address).is_ok(), expected, "{address}");
             assert!(policy.admits_address("lab.example.", address).is_ok(), "named literally: {address}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_spelling() {
+        for (spelt, one) in [
+            ("https://Video.Corp", "video.corp"),
+            ("https://video.corp.:21443/x", "video.corp"),
+            ("https://10.0.0.9:1", "10.0.0.9"),
+            ("https://0xa.0.0.9", "10.0.0.9"),
+            ("https://[::ffff:10.0.0.9]", "10.0.0.9"),
+            ("https://[2001:DB8:0::9]", "2001:db8::9"),
+        ] {
+            assert_eq!(canonical_host(&url(spelt)).unwrap(), one, "{spelt}");
         }
     }
 

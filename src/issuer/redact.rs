@@ -6,9 +6,11 @@
 
 mod escape;
 mod lookalike;
+mod spelling;
 
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::ops::Range;
 
 /// The longest quotation, in bytes, its ellipsis included.
@@ -38,12 +40,23 @@ impl Redactor {
         Self { secrets }
     }
 
+    /// Knows these secrets in every spelling that a Kubernetes object gives them: also in base64, alone or within a
+    /// longer text, and in small or capital letters, as a policy's message may have them.
+    pub fn of_object(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self::new(secrets.into_iter().flat_map(|secret| spelling::all(&secret)).collect())
+    }
+
     /// Quotes `said`, which may be any bytes: at most [`MAX_QUOTE`] of them, and UTF-8.
     pub fn quote(&self, said: impl AsRef<[u8]>) -> String {
+        self.quote_within(MAX_QUOTE, said)
+    }
+
+    /// The same with at most `most` bytes.
+    pub fn quote_within(&self, most: usize, said: impl AsRef<[u8]>) -> String {
         let text = printable(said.as_ref());
         let mut hidden = self.known(&text);
         hidden.extend(lookalike::spans(text.as_bytes()));
-        cut(&without(&text, hidden))
+        cut(&without(&text, hidden), most)
     }
 
     /// Whether `text` could be quoted as it stands. For short values that are kept whole, such as request ids.
@@ -63,16 +76,28 @@ impl Redactor {
             return Vec::new();
         }
         let views = escape::views(text.as_bytes());
+        let readings: Vec<Vec<u8>> = views.iter().map(escape::View::bytes).collect();
+        // the text is short, a secret may be long: its pieces are looked up among those of the text
+        let mut said: HashMap<usize, HashSet<&[u8]>> = HashMap::new();
         let mut found = Vec::new();
         for secret in &secrets {
             let width = secret.len().min(WINDOW);
-            let pieces: HashSet<&[u8]> = secret.windows(width).collect();
+            let said = said.entry(width).or_insert_with(|| readings.iter().flat_map(|r| r.windows(width)).collect());
+            let pieces: HashSet<&[u8]> = secret.windows(width).filter(|piece| said.contains(piece)).collect();
+            if pieces.is_empty() {
+                continue;
+            }
             for view in &views {
                 found.extend(view.matches(width, |piece| pieces.contains(piece)));
             }
         }
         found
     }
+}
+
+/// An error of whom nothing is known, fit for a log.
+pub fn quoted(error: &dyn Display) -> String {
+    Redactor::default().quote(error.to_string())
 }
 
 impl std::fmt::Debug for Redactor {
@@ -129,13 +154,13 @@ fn ceil(text: &str, at: usize) -> usize {
     (at..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
-/// At most [`MAX_QUOTE`] bytes; what is cut shows as an ellipsis.
-fn cut(text: &str) -> String {
+/// At most `most` bytes; what is cut shows as an ellipsis.
+fn cut(text: &str, most: usize) -> String {
     const ELLIPSIS: char = '…';
-    if text.len() <= MAX_QUOTE {
+    if text.len() <= most {
         return text.to_owned();
     }
-    let mut short = text[..floor(text, MAX_QUOTE - ELLIPSIS.len_utf8())].to_owned();
+    let mut short = text[..floor(text, most.saturating_sub(ELLIPSIS.len_utf8()))].to_owned();
     short.push(ELLIPSIS);
     short
 }

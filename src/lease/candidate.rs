@@ -3,6 +3,7 @@
 use super::step::{Action, Observed, held, released, step};
 use super::{LeaseHandle, Settings};
 use crate::clock;
+use crate::issuer::redact::quoted;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -99,7 +100,7 @@ impl Candidate {
         if let Err(failure) = &result
             && !self.failing
         {
-            tracing::warn!(lease = self.settings.name, "the lease can't be read or written: {failure}");
+            tracing::warn!(lease = self.settings.name, "the lease can't be read or written: {}", quoted(failure));
         }
         self.failing = result.is_err();
         result.ok()

@@ -2,39 +2,84 @@
 //!
 //! Only logins with a credential that hasn't worked yet are counted, over all provider objects that log the same user
 //! in at the same host. The providers lock after five failures in 15 min; three leave room for a hand that is wrong
-//! once or twice too.
+//! once or twice too. A fourth is there for a credential of an object whose login has worked before: whoever guesses at a
+//! user keeps nobody from rotating that user's password.
 
 use crate::clock::Timestamp;
 use chrono::{SubsecRound, TimeDelta};
 
-/// So many may be made within [`WITHIN`].
+/// So many may be made within [`WITHIN`] with credentials of objects whose login never worked.
 pub const MOST: usize = 3;
+
+/// So many failures lock a user.
+pub const LOCKS: usize = 5;
 
 /// 15 min, and one for the time that a login takes and the clocks of two operators.
 pub const WITHIN: TimeDelta = TimeDelta::minutes(16);
 
+/// So many may be made within [`WITHIN`] by all together.
+const ALL: usize = LOCKS - 1;
+
+/// A login that was made, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt<W> {
+    /// When.
+    pub at: Timestamp,
+    /// Which provider object's.
+    pub by: W,
+}
+
+/// What is known of the credential of who wants to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It works, as far as is known.
+    Works,
+    /// It hasn't worked yet; an earlier one of the same object logged this user in.
+    Worked,
+    /// Nothing speaks for it.
+    New,
+}
+
 /// Those that still count, oldest first, each once. One that lies further ahead than it could count was written by a
 /// wrong clock.
-pub fn counting(attempts: impl IntoIterator<Item = Timestamp>, now: Timestamp) -> Vec<Timestamp> {
-    let mut counting: Vec<_> = attempts.into_iter().filter(|at| (*at - now).abs() < WITHIN).collect();
-    counting.sort_unstable();
-    counting.dedup();
+pub fn counting<W>(attempts: impl IntoIterator<Item = Attempt<W>>, now: Timestamp) -> Vec<Attempt<W>> {
+    let mut counting: Vec<_> = attempts.into_iter().filter(|attempt| (attempt.at - now).abs() < WITHIN).collect();
+    counting.sort_by_key(|attempt| attempt.at);
+    counting.dedup_by_key(|attempt| attempt.at);
     counting
 }
 
 /// What is written down of a login that is made now: in whole milliseconds, unlike any other that counts.
-pub fn attempt(counting: &[Timestamp], now: Timestamp) -> Timestamp {
+pub fn attempt<W>(counting: &[Attempt<W>], now: Timestamp) -> Timestamp {
     let mut at = now.trunc_subsecs(3) + TimeDelta::milliseconds(1);
-    while counting.contains(&at) {
+    while counting.iter().any(|attempt| attempt.at == at) {
         at += TimeDelta::milliseconds(1);
     }
     at
 }
 
-/// When the next may be made. `None`: now.
-pub fn next(counting: &[Timestamp]) -> Option<Timestamp> {
-    let oldest = counting.len().checked_sub(MOST)?;
-    counting.get(oldest).map(|at| *at + WITHIN)
+/// When `who` may make the next. `None`: now. `worked`: the objects whose logins of this user have worked.
+pub fn next<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> Option<Timestamp> {
+    let over =
+        (0..counting.len()).find(|over| may(&counting[*over..], who, standing, worked)).unwrap_or(counting.len());
+    over.checked_sub(1).map(|last| counting[last].at + WITHIN)
+}
+
+/// Whether a login that works must be written down too: it would be the last that may fail.
+pub fn is_last<W>(counting: &[Attempt<W>]) -> bool {
+    counting.len() + 1 >= ALL
+}
+
+fn may<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> bool {
+    let has_tried = |who: &W| counting.iter().any(|attempt| attempt.by == *who);
+    // one is kept for each that has worked; however many they are, somebody new has one too
+    let kept = worked.iter().filter(|other| *other != who && !has_tried(other)).count().min(ALL - 1);
+    let made = counting.len();
+    match standing {
+        Standing::Works => made < ALL,
+        Standing::Worked if !has_tried(who) => made < ALL,
+        Standing::Worked | Standing::New => made < MOST && made + kept < ALL,
+    }
 }
 
 #[cfg(test)]
@@ -62,8 +107,47 @@ mod tests {
             (&[9000, 9001, 9002], 0, None),
         ];
         for (attempts, now, expected) in cases {
-            let counting = counting(attempts.iter().map(|seconds| at(*seconds)), at(now));
-            assert_eq!(next(&counting), expected.map(at), "{attempts:?} at {now}");
+            let attempts = attempts.iter().map(|seconds| Attempt { at: at(*seconds), by: () });
+            let counting = counting(attempts, at(now));
+            assert_eq!(next(&counting, &(), Standing::New, &[]), expected.map(at), "{counting:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn p07_one_login_is_kept_for_each_object_whose_login_has_worked() {
+        use Standing::{New, Worked, Works};
+        // who made the attempts, one a second; who has worked; who asks; when it may
+        let cases: [(&str, &str, char, Standing, Option<i64>); 20] = [
+            ("xyz", "", 'n', New, Some(960)),
+            // one has worked: three for all others, and one for it
+            ("xy", "v", 'n', New, None),
+            ("xyz", "v", 'n', New, Some(960)),
+            ("xyz", "v", 'v', Worked, None),
+            ("xyz", "v", 'v', Works, None),
+            ("xyzv", "v", 'v', Worked, Some(961)),
+            ("xyzv", "v", 'v', Works, Some(960)),
+            ("xyzv", "v", 'n', New, Some(961)),
+            // it has had its own: it is as any other
+            ("v", "v", 'v', Worked, None),
+            ("vx", "v", 'v', Worked, None),
+            ("vxy", "v", 'v', Worked, Some(960)),
+            ("vxy", "v", 'n', New, Some(960)),
+            // two have
+            ("xy", "vw", 'n', New, Some(960)),
+            ("xyw", "vw", 'v', Worked, None),
+            ("xyw", "vw", 'n', New, Some(960)),
+            // whom nobody keeps one for
+            ("", "stuvw", 'n', New, None),
+            ("x", "stuvw", 'n', New, Some(960)),
+            ("x", "stuvw", 'v', Worked, None),
+            ("xstu", "stuvw", 'v', Worked, Some(960)),
+            ("xstu", "stuvw", 'v', Works, Some(960)),
+        ];
+        for (made, worked, who, standing, expected) in cases {
+            let counting: Vec<_> = (0..).zip(made.chars()).map(|(n, by)| Attempt { at: at(n), by }).collect();
+            let worked: Vec<char> = worked.chars().collect();
+            let next = next(&counting, &who, standing, &worked);
+            assert_eq!(next, expected.map(at), "{made} of {worked:?}: {who} {standing:?}");
         }
     }
 
@@ -74,13 +158,40 @@ mod tests {
             for step in steps {
                 now += TimeDelta::milliseconds(step);
                 written = counting(written, now);
-                if next(&written).is_none() {
-                    written.push(attempt(&written, now));
+                if next(&written, &(), Standing::New, &[]).is_none() {
+                    written.push(Attempt { at: attempt(&written, now), by: () });
                     made.push(now);
                 }
             }
             for four in made.windows(4) {
                 prop_assert!(four[3] - four[0] > TimeDelta::minutes(15));
+            }
+        }
+
+        #[test]
+        fn p07_no_span_of_15_min_sees_as_many_as_lock_whoever_has_worked(
+            steps in proptest::collection::vec((0i64..300_000, 0usize..8, any::<bool>()), 1..80),
+            worked in proptest::collection::vec(0usize..8, 0..8),
+        ) {
+            let (mut now, mut written, mut made) = (at(0), Vec::new(), Vec::new());
+            for (step, who, works) in steps {
+                now += TimeDelta::milliseconds(step);
+                written = counting(written, now);
+                let standing = match worked.contains(&who) {
+                    false => Standing::New,
+                    true if works => Standing::Works,
+                    true => Standing::Worked,
+                };
+                match next(&written, &who, standing, &worked) {
+                    None => {
+                        written.push(Attempt { at: attempt(&written, now), by: who });
+                        made.push(now);
+                    }
+                    Some(later) => prop_assert!(later > now),
+                }
+            }
+            for locking in made.windows(LOCKS) {
+                prop_assert!(locking[LOCKS - 1] - locking[0] > TimeDelta::minutes(15));
             }
         }
     }

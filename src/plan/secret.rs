@@ -17,7 +17,7 @@ use crate::api::request::FieldError;
 use crate::api::secret::{DeletionPolicy, SecretSpec};
 use crate::api::{GROUP, VERSION, names, wire_time};
 use crate::clock::Timestamp;
-use crate::issuer::Issued;
+use crate::issuer::{Issued, jwt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{SubsecRound, TimeDelta};
@@ -84,6 +84,9 @@ impl Subject<'_> {
         self.spec.name.as_deref().unwrap_or(&self.key.name)
     }
 }
+
+/// A rendered value that is shorter is a word, not a secret.
+const SHORTEST_SECRET: usize = 16;
 
 /// The parts of a Secret that are ours.
 #[derive(Clone, Debug)]
@@ -228,6 +231,16 @@ impl Shape {
         &self.data
     }
 
+    /// What of it nobody may be shown: the token, and whatever is long enough to hold one.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let [token, expires_at] = [names::TOKEN_KEY, names::EXPIRES_AT].map(|name| self.annotations.get(name));
+        let counts = |(key, value): &(&String, &SecretString)| {
+            let value = value.expose_secret();
+            Some(*key) == token || (value.len() >= SHORTEST_SECRET && Some(value) != expires_at.map(String::as_str))
+        };
+        self.data.iter().filter(counts).map(|(_, value)| value.clone()).collect()
+    }
+
     /// The object to apply. It holds the token: to be sent, never to be shown.
     pub fn manifest(&self, guard: Guard<'_>) -> Value {
         let data: BTreeMap<_, _> =
@@ -356,17 +369,31 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
     let text = |key: &str| Some(SecretString::from(std::str::from_utf8(&data.get(key)?.0).ok()?));
     let token_key = secret.metadata.annotations.as_ref()?.get(names::TOKEN_KEY)?;
     let (issued_at, expires_at) = facts.life()?;
+    let token = text(token_key)?;
+    if !is_believed(&token, expires_at) {
+        return None;
+    }
     let previous_key = subject.spec.keys.previous_token.as_deref();
     let previous = facts
         .previous_expires_at
         .time()
-        .and_then(|expires_at| Some(Previous { token: text(previous_key?)?, expires_at }));
+        .and_then(|expires_at| Some(Previous { token: text(previous_key?)?, expires_at }))
+        .filter(|previous| is_believed(&previous.token, previous.expires_at));
     Some(Material {
-        token: text(token_key)?,
+        token,
         issued_at,
         expires_at,
         request: facts.request?,
         renew_request: facts.renew_request.clone(),
         previous,
     })
+}
+
+/// A provider's clock may be so far behind ours: the life that counts here ends later than the token itself says.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(20);
+
+/// Whoever may write Secrets can plant one with every annotation computed: a token is believed to live no longer than it
+/// says of itself, where it does.
+fn is_believed(token: &SecretString, expires_at: Timestamp) -> bool {
+    jwt::exp(token.expose_secret()).is_none_or(|own| expires_at <= own + CLOCKS_DIFFER)
 }

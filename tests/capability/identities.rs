@@ -50,7 +50,10 @@ fn federate(scene: &Scene, service_account: &str) {
 }
 
 async fn make_service_account(scene: &Scene, name: &str) {
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    let hosts = testkit::scene::hosts(&scene.azure).join(",");
+    let annotations = json!({"videotoken.dev/allowed-hosts": hosts});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": name, "annotations": annotations}});
     scene.apply(&account).await.unwrap();
 }
 
@@ -127,9 +130,9 @@ async fn a_namespaces_own_service_account_issues_once_its_owner_grants_the_role(
     federate(&scene, "video");
     let auth = json!({"workloadIdentity": {"serviceAccountName": "video", "clientId": example::CLIENT_ID,
         "tenantId": example::TENANT_ID}});
+    make_service_account(&scene, "video").await;
     scene.apply(&scene.provider("indexer", &auth)).await.unwrap();
     let _operator = scene.operator().await.unwrap();
-    make_service_account(&scene, "video").await;
     scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
     let refused = scene.until("lobby", "Stalled", "True", "TokenRequestForbidden").await.unwrap();
     let message = condition(&refused, "Stalled")["message"].as_str().unwrap().to_owned();

@@ -58,7 +58,12 @@ async fn a_key_goes_to_its_products_own_hosts_and_where_admin_and_secret_let_it(
         ("plain", face("http://westus.api.cognitive.microsoft.com"), "Configured"),
     ];
     for (name, spec, _) in &cases {
-        scene.apply(&scene.provider_of(name, &serving.ca_pem(), spec)).await.unwrap();
+        let mut provider = scene.provider_of(name, &serving.ca_pem(), spec);
+        // with a CA of the namespace's own no host is its product's
+        if !spec.to_string().contains(&serving.host()) {
+            provider["spec"].as_object_mut().unwrap().remove("caBundle");
+        }
+        scene.apply(&provider).await.unwrap();
     }
     for (name, _, reason) in &cases {
         let ready = until_provider(&scene, name, reason).await;

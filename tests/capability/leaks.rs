@@ -194,7 +194,9 @@ async fn p11_no_assertion_shows_whatever_entra_says_of_it() {
             "tenantId": example::TENANT_ID}})
     };
     let stranger = scene.provider("indexer", &auth("00000000-0000-0000-0000-000000000000"));
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "video"}});
+    let hosts = testkit::scene::hosts(&scene.azure).join(",");
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "video", "annotations": {"videotoken.dev/allowed-hosts": hosts}}});
     for object in [role, binding, account, stranger, scene.token("lobby", &json!({}))] {
         scene.apply(&object).await.unwrap();
     }

@@ -75,10 +75,13 @@ impl Cluster {
         let database = secret(&scene.namespace, "database", json!({}), json!({}));
         let for_elsewhere = secret(&scene.namespace, "for-elsewhere", ours.clone(), elsewhere.clone());
         let neighbours = secret(&self.other_namespace, "neighbours", ours, elsewhere);
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "video"}});
+        let hosts = testkit::scene::hosts(&scene.azure).join(",");
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "video", "annotations": {"videotoken.dev/allowed-hosts": hosts}}});
+        let unnamed = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "unnamed"}});
         let keys = json!({"username": arcgis_example::USERNAME, "password": arcgis_example::PASSWORD});
         let own = scene.keys("own-login", &self.allowed.host(), &keys);
-        for object in [database, for_elsewhere, own, account] {
+        for object in [database, for_elsewhere, own, account, unnamed] {
             scene.apply(&object).await.unwrap();
         }
         yaml::apply(&scene.client, &self.other_namespace, &neighbours.to_string()).await.unwrap();
@@ -194,7 +197,14 @@ impl Cluster {
         let account_token = json!({"secret": {"type": "kubernetes.io/service-account-token"}});
         let federated = json!({"workloadIdentity": {"serviceAccountName": "video",
             "clientId": azure_example::CLIENT_ID, "tenantId": azure_example::TENANT_ID}});
+        let mut unnamed = federated.clone();
+        unnamed["workloadIdentity"]["serviceAccountName"] = "unnamed".into();
         vec![
+            Attack::new(
+                "unnamed: an assertion goes only where its ServiceAccount says",
+                vec![self.provider("unnamed", &self.scene.account(&unnamed))],
+                Provider("CredentialsHostNotAllowed", "the ServiceAccount unnamed doesn't allow the host"),
+            ),
             Attack::new(
                 "machine: the operator's own identity is the cluster's",
                 auth(json!({"managedIdentity": {}})),

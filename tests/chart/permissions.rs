@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::chart::template;
 use testkit::emulator::{ArcgisVideoServer, Serving, arcgis_example as gis, example};
-use testkit::scene::{Scene, client_secret};
+use testkit::scene::{Scene, client_secret, condition};
 use testkit::stand::{ApiProxy, eventually, yaml};
 
 const RELEASE: &str = "vto";
@@ -143,6 +143,7 @@ impl Installed {
         let auth = client_secret("azure-login");
         self.provide(scene.provider("indexer", &auth)).await;
         scene.ready_token("lobby", &json!({})).await.unwrap();
+        self.federated().await;
         // another name: the Secret is written there, and deleted where it was
         scene.patch("lobby", &json!({"spec": {"secret": {"name": "renamed"}}})).await.unwrap();
         eventually(testkit::scene::SOON, "the former Secret is gone", async || {
@@ -173,6 +174,19 @@ impl Installed {
             scene.until("hall", "Stalled", "True", "ClusterProvidersNotServed").await.unwrap();
         }
         self.until_all_is_used().await;
+    }
+
+    /// A provider whose `ServiceAccount` must say where its tokens may be sent.
+    async fn federated(&self) {
+        let scene = &self.scene;
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "video",
+            "annotations": {"videotoken.dev/allowed-hosts": testkit::scene::hosts(&scene.azure).join(",")}}});
+        scene.apply(&account).await.unwrap();
+        let auth = json!({"workloadIdentity": {"serviceAccountName": "video", "clientId": example::CLIENT_ID,
+            "tenantId": example::TENANT_ID}});
+        self.provide(scene.provider("federated", &auth)).await;
+        let ready = |object: &Value| condition(object, "Ready")["status"] == "True";
+        scene.until_provider("federated", "is ready", ready).await.unwrap();
     }
 
     /// A workload of each kind that asks to be restarted when the token changes.
@@ -246,8 +260,10 @@ impl Installed {
 async fn in_the_whole_cluster_the_operator_uses_what_it_has_and_no_more() {
     // a control plane of its own: it would serve the other tests' objects too
     let scene = Scene::private("whole", OPERATOR).await.unwrap();
-    let release =
-        Installed::new(scene, |_, credentials| json!({"clusterProviders": {"resourceNamespace": credentials}}));
+    let release = Installed::new(
+        scene,
+        |_, credentials| json!({"clusterProviders": {"resourceNamespace": credentials}, "rbac": {"rolloutRestart": true}}),
+    );
     release.await.uses_what_it_has().await;
 }
 
@@ -256,7 +272,7 @@ async fn in_one_namespace_the_operator_uses_what_it_has_and_no_more() {
     let scene = Scene::bare("one", OPERATOR).await.unwrap();
     let release = Installed::new(
         scene,
-        |namespace, credentials| json!({"watchNamespaces": [namespace], "clusterProviders": {"resourceNamespace": credentials}}),
+        |namespace, credentials| json!({"watchNamespaces": [namespace], "clusterProviders": {"resourceNamespace": credentials}, "rbac": {"rolloutRestart": true}}),
     );
     release.await.uses_what_it_has().await;
 }
@@ -266,7 +282,7 @@ async fn without_cluster_providers_the_operator_reads_nothing_outside_its_namesp
     let scene = Scene::bare("alone", OPERATOR).await.unwrap();
     let release = Installed::new(
         scene,
-        |namespace, _| json!({"watchNamespaces": [namespace], "clusterProviders": {"enabled": false}}),
+        |namespace, _| json!({"watchNamespaces": [namespace], "clusterProviders": {"enabled": false}, "rbac": {"rolloutRestart": true}}),
     )
     .await;
     release.uses_what_it_has().await;

@@ -115,3 +115,37 @@ hostAliases:
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Which namespaces an admission policy looks at: those that are served. */}}
+{{- define "vto.policyNamespaces" -}}
+{{- if .Values.watchNamespaces -}}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values:
+        {{- toYaml .Values.watchNamespaces | nindent 8 }}
+{{- else -}}
+namespaceSelector: {}
+{{- end -}}
+{{- end -}}
+
+{{/* A change of metadata alone (a finalizer, a renewal's annotation) asks for nothing new. */}}
+{{- define "vto.policySpecChanges" -}}
+- name: spec-changes
+  expression: oldObject == null || object.spec != oldObject.spec
+{{- end -}}
+
+{{/* A binding that refuses: (dict "root" . "name" …). */}}
+{{- define "vto.policyBinding" -}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "vto.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end -}}

@@ -18,6 +18,10 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
+# metadata only: where a ServiceAccount's tokens may be sent, by its annotation; the tokens themselves its owner grants
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

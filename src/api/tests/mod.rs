@@ -244,11 +244,14 @@ fn a_namespace_brings_its_own_identity() {
 
 #[test]
 fn names_of_the_operator_and_of_kubernetes_are_reserved() {
-    use super::secret::is_reserved;
+    use super::reserved::is_reserved;
     for (name, reserved) in [
         ("videotoken.dev/issued-at", true),
         ("app.kubernetes.io/managed-by", true),
+        ("app.kubernetes.io/part-of", false),
         ("kubernetes.io/x", true),
+        ("cluster.x-k8s.io/x", true),
+        ("helm.sh/x", true),
         ("meta.k8s.io/x", true),
         ("k8s.io/x", true),
         ("team", false),

@@ -7,7 +7,7 @@ use crate::account::{self, Built, Reach, References};
 use crate::clock::{self, Timestamp};
 use crate::issuer::http::HttpPool;
 use crate::issuer::{Class, IssueError, Issued};
-use crate::plan::login;
+use crate::plan::login::{self, Attempt, Standing};
 use crate::plan::view::Refusal;
 
 /// What an attempt came to.
@@ -32,7 +32,7 @@ pub(super) struct Attempts<'a> {
     /// The credential has worked.
     proven: bool,
     /// Those with a credential that hadn't worked.
-    logins: Vec<Timestamp>,
+    logins: Vec<Attempt<()>>,
 }
 
 impl<'a> Attempts<'a> {
@@ -66,10 +66,10 @@ impl<'a> Attempts<'a> {
         if login {
             let now = clock::now().wall;
             self.logins = login::counting(std::mem::take(&mut self.logins), now);
-            if let Some(next) = login::next(&self.logins) {
+            if let Some(next) = login::next(&self.logins, &(), Standing::New, &[]) {
                 return Outcome::LoginsUsedUp(next);
             }
-            self.logins.push(login::attempt(&self.logins, now));
+            self.logins.push(Attempt { at: login::attempt(&self.logins, now), by: () });
         }
         let limit = self.reach.timeout;
         let result = tokio::time::timeout(limit, who.issue(&self.order.request)).await;
@@ -94,7 +94,8 @@ impl<'a> Attempts<'a> {
                     self.logins.pop();
                 } else if error.class == Class::Credential {
                     if logs_in && !login {
-                        self.logins.push(login::attempt(&self.logins, clock::now().wall));
+                        let at = login::attempt(&self.logins, clock::now().wall);
+                        self.logins.push(Attempt { at, by: () });
                     }
                     self.proven = false;
                 }

@@ -4,6 +4,7 @@ use super::{Options, Stop};
 use crate::account::{Admission, Owner, ProviderObject};
 use crate::api::key::ObjectKey;
 use crate::api::request::{FieldError, TokenRequest};
+use crate::api::reserved;
 use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use crate::check::{Kinds, Refuser, Report, Verdict, check};
 use crate::cli::check::{fault_line, line};
@@ -69,6 +70,9 @@ impl Order {
         if let Some(admission) = &provider.admission {
             admit(admission, &key, &spec, options, objects).map_err(|error| at(&error))?;
         }
+        let freed = provider.admission.as_ref().map(|admission| &admission.secrets);
+        let secret_name = spec.secret.name.as_deref().unwrap_or(&key.name);
+        reserved::check(secret_name, &spec.secret, freed).map_err(|error| at(&error))?;
         let (request, wanted) = want(&spec, &provider.spec, Fit::of(&spec.secret)).map_err(|error| at(&error))?;
         provider.spec.account_limits().map_err(|error| Stop::Refused(blame(&objects[provider_number], &error)))?;
         let home = match owner {

@@ -1,7 +1,7 @@
 //! What provider objects refer to, read from the manifests and from what is handed over.
 
 use super::handed::{FromEnvironment, FromFile};
-use crate::account::{Source, Unreadable};
+use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;
 use crate::issuer::azure_auth::AssertionSource;
 use crate::manifest::Object;
@@ -11,7 +11,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The Secrets and `ConfigMap`s of the manifests.
@@ -70,7 +70,12 @@ impl Source for Manifests {
         Ok(self.config_maps.get(key).cloned())
     }
 
-    fn assertions(&self, account: &ObjectKey, _: &str) -> Result<Arc<dyn AssertionSource>, Refusal> {
+    /// None: without an API server nobody makes their tokens.
+    async fn service_account(&self, _: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
+        Ok(None)
+    }
+
+    fn assertions(&self, account: &ObjectKey, _: &str, _: &Guarded) -> Result<Arc<dyn AssertionSource>, Refusal> {
         let message = format!(
             "spec.videoIndexer.auth.workloadIdentity.serviceAccountName: only an API server makes tokens of the \
              ServiceAccount {account}: without a cluster use clientSecret or clientCertificate; or in a \

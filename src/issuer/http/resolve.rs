@@ -1,9 +1,13 @@
 //! Name resolution that drops the addresses which the host policy refuses. It runs at each connection, so that a name
 //! which changes its address between check and call gains nothing.
+//!
+//! A name is looked up as it stands: in a Pod the search list would make `api.videoindexer.ai` the Service `videoindexer`
+//! of whoever owns the namespace `ai`. Only a single label and a Service's `….svc` mean what the list makes of them.
 
 use super::super::hosts::{HostPolicy, HostRefusal};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 /// The system's resolver behind a host policy.
 pub(super) struct Screened {
@@ -24,14 +28,63 @@ pub(super) enum ResolveFault {
 impl Resolve for Screened {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
-        let hosts = if self.unscreened.contains(&name) { HostPolicy::Any } else { self.hosts.clone() };
+        let is_proxy = self.unscreened.contains(&name);
+        let hosts = if is_proxy { HostPolicy::Any } else { self.hosts.clone() };
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect);
-            let found = found.map_err(|error| ResolveFault::NotFound(name.clone(), error.to_string()))?;
+            let mut found = look_up(&name).await;
+            if found.is_err() && is_proxy {
+                // the operator's admin names it, as it is known in the Pod's own namespace perhaps
+                found = as_it_may_be(&name).await;
+            }
+            let found = found.map_err(|error| ResolveFault::NotFound(name.clone(), why(&name, &error)))?;
             let addresses: Addrs = Box::new(screen(&hosts, &name, found)?.into_iter());
             Ok(addresses)
         })
     }
+}
+
+async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let Some(absolute) = absolute(name) else { return as_it_may_be(name).await };
+    let own = machines_own(name).await;
+    if own.is_empty() { as_it_may_be(&absolute).await } else { Ok(own) }
+}
+
+async fn as_it_may_be(name: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+}
+
+/// The name with the dot that keeps a search list out. `None`: the list may have its say.
+fn absolute(name: &str) -> Option<String> {
+    let plain = name.strip_suffix('.').unwrap_or(name);
+    let of_cluster = !name.ends_with('.') && (!plain.contains('.') || plain.to_ascii_lowercase().ends_with(".svc"));
+    (!of_cluster).then(|| format!("{plain}."))
+}
+
+/// What the machine's own table says of the name: a resolver that is asked for an absolute one may leave it out.
+async fn machines_own(name: &str) -> Vec<SocketAddr> {
+    let Ok(table) = tokio::fs::read_to_string(TABLE).await else { return Vec::new() };
+    in_table(&table, name).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
+}
+
+const TABLE: &str = "/etc/hosts";
+
+/// The addresses of `name` in a table of hosts: an address and its names on each line.
+fn in_table(table: &str, name: &str) -> Vec<IpAddr> {
+    let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let name = plain(name);
+    let of_line = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(|word| plain(word) == name).then_some(address)
+    };
+    table.lines().filter_map(of_line).collect()
+}
+
+/// What the resolver says, and a way out where the search list would have helped.
+fn why(name: &str, error: &io::Error) -> String {
+    let two = name.trim_end_matches('.').split('.').count() == 2;
+    let hint = if two { "; a Service is called as NAME.NAMESPACE.svc" } else { "" };
+    format!("{error}{hint}")
 }
 
 /// The addresses that `name` may be called at, or why there is none.
@@ -58,6 +111,49 @@ mod tests {
     use super::super::super::hosts::NetworkGuard;
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn p22_a_public_name_is_looked_up_as_it_stands_and_a_clusters_by_the_search_list() {
+        for (name, asked) in [
+            ("api.videoindexer.ai", Some("api.videoindexer.ai.")),
+            ("API.VideoIndexer.ai.", Some("API.VideoIndexer.ai.")),
+            ("login.microsoftonline.com", Some("login.microsoftonline.com.")),
+            ("gw.corp", Some("gw.corp.")),
+            ("svc.corp", Some("svc.corp.")),
+            ("arcgis.gis.svc.cluster.local", Some("arcgis.gis.svc.cluster.local.")),
+            ("arcgis.gis.svc", None),
+            ("arcgis.gis.SVC", None),
+            ("arcgis.gis.svc.", Some("arcgis.gis.svc.")),
+            ("localhost", None),
+            ("localhost.", Some("localhost.")),
+            ("arcgis", None),
+        ] {
+            assert_eq!(absolute(name).as_deref(), asked, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_machines_own_table_names_addresses() {
+        let table = "127.0.0.1 localhost\n# 192.0.2.9 gis.example\n192.0.2.1\tgis.example gis # ours\n\
+                     fd00::1 Gis.Example.\nnonsense gis.example\n\n192.0.2.2 other.example\n";
+        for (name, expected) in [
+            ("gis.example", &["192.0.2.1", "fd00::1"][..]),
+            ("GIS.example.", &["192.0.2.1", "fd00::1"]),
+            ("gis", &["192.0.2.1"]),
+            ("ours", &[]),
+            ("192.0.2.1", &[]),
+            ("example", &[]),
+        ] {
+            let expected: Vec<IpAddr> = expected.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(in_table(table, name), expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_machines_own_table_is_found() {
+        assert!(look_up("localhost").await.unwrap().iter().all(|found| found.ip().is_loopback()));
+        assert!(look_up("no-such-host.invalid").await.is_err());
+    }
 
     #[test]
     fn refused_addresses_are_dropped_and_none_left_is_a_refusal() {

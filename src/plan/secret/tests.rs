@@ -189,3 +189,32 @@ fn a_secret_that_takes_no_write_is_told_apart() {
     assert_eq!(fixed(&own, &typed), Some(Fixed::OtherType));
     assert_eq!(fixed(&Secret { type_: None, ..own }, &templated()), None);
 }
+
+#[test]
+fn p22_a_token_is_believed_to_live_no_longer_than_it_says() {
+    let jwt = |exp: i64| {
+        let part = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.c2ln", part("{}".to_owned()), part(format!("{{\"exp\":{exp}}}")))
+    };
+    let spec = templated();
+    let says = at(3600).timestamp();
+    for (token, expires_at, believed) in [
+        (jwt(says), at(3600), true),
+        (jwt(says), at(1800), true),
+        // the provider's clock is behind ours
+        (jwt(says), at(3600 + 15 * 60), true),
+        (jwt(says), at(3600 + 21 * 60), false),
+        (jwt(says), wire_time::parse("9999-01-01T00:00:00Z").unwrap(), false),
+        (jwt(0), at(3600), false),
+        ("opaque".to_owned(), wire_time::parse("9999-01-01T00:00:00Z").unwrap(), true),
+    ] {
+        let material = Material { token: token.as_str().into(), expires_at, ..material() };
+        let found = look(&spec, &stored(&spec, &material));
+        assert_eq!(matches!(found, Verdict::Intact(_)), believed, "{token} until {expires_at}");
+        assert_eq!(matches!(found, Verdict::Lost), !believed, "{token} until {expires_at}");
+    }
+    let previous = Previous { token: jwt(says).as_str().into(), expires_at: at(90_000) };
+    let material = Material { previous: Some(previous), ..material() };
+    let secret = stored(&spec, &material);
+    assert!(!matches!(look(&spec, &secret), Verdict::Intact(_)), "nor the one before it");
+}

@@ -37,7 +37,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub struct ControlPlaneOptions {
     /// kube-controller-manager's controllers; none: it is not started.
     pub controllers: Vec<String>,
-    /// Apply deploy/{namespace,rbac}.yaml and crds/*.yaml.
+    /// Apply deploy/{namespace,rbac,rollout-restart}.yaml and crds/*.yaml.
     pub install: bool,
     /// kube-apiserver's --feature-gates.
     pub feature_gates: Vec<(String, bool)>,
@@ -413,7 +413,8 @@ pub fn repository() -> PathBuf {
 
 fn manifests() -> Result<Vec<PathBuf>> {
     let root = repository();
-    let mut found = vec![root.join("deploy/namespace.yaml"), root.join("deploy/rbac.yaml")];
+    let deploy = ["namespace.yaml", "rbac.yaml", "rollout-restart.yaml"];
+    let mut found: Vec<_> = deploy.iter().map(|file| root.join("deploy").join(file)).collect();
     if root.join("crds").is_dir() {
         let files = std::fs::read_dir(root.join("crds"))?.collect::<Result<Vec<_>, _>>()?;
         let mut crds: Vec<_> = files.into_iter().map(|file| file.path()).collect();

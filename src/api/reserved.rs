@@ -1,0 +1,299 @@
+//! Names, types and metadata of Secrets that are somebody else's: Kubernetes', this operator's, or another controller's
+//! that takes what it finds there for its own.
+//!
+//! Who may write a VideoAccessToken writes a Secret by it, and need not be allowed to write Secrets. So what others trust
+//! is refused, unless the admin of a ClusterTokenProvider frees it. The CRD's rules say so where they can; [`check`] says
+//! all of it, also of objects that an older CRD let in.
+
+use super::allowed::AllowedSecrets;
+use super::cel::cel;
+use super::request::FieldError;
+use super::secret::SecretSpec;
+use schemars::{Schema, transform::Transform};
+
+/// Other controllers' domains: names under each, and under what is below it, are trusted by one of them.
+const TRUSTED: [&str; 18] = [
+    "x-k8s.io",
+    "helm.sh",
+    "argoproj.io",
+    "sealedsecrets.bitnami.com",
+    "mittwald.de",
+    "emberstack.com",
+    "cert-manager.io",
+    "fluxcd.io",
+    "kubed.appscode.com",
+    "external-secrets.io",
+    "istio.io",
+    "istio",
+    "linkerd.io",
+    "cattle.io",
+    "openshift.io",
+    "jenkins.io",
+    "karmada.io",
+    "open-cluster-management.io",
+];
+
+/// Of Kubernetes' own types those that can hold a token.
+const TYPES: [&str; 3] = ["kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson", "kubernetes.io/tls"];
+
+/// Helm reads whatever Secret has this name, or the label `owner: helm`, whatever its type is.
+const HELM: &str = "helm.sh/release.v1";
+const HELM_NAME: &str = "sh.helm.release.v1.";
+
+/// Cluster API reads the key `value` of whatever Secret is named for a cluster and ends so.
+const CLUSTER_API: &str = "cluster.x-k8s.io/secret";
+const CLUSTER_API_NAME: &str = "-kubeconfig";
+
+const OWN: &str = "names under videotoken.dev/, kubernetes.io/ and k8s.io/ are reserved: use a prefix of your own, or \
+                   app.kubernetes.io/ without managed-by";
+const KUBERNETES_TYPE: &str = "of Kubernetes' own types only kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson and \
+                               kubernetes.io/tls can be written: use one of these, Opaque, or a type of your own";
+
+/// The part before the slash.
+fn prefix(name: &str) -> Option<String> {
+    Some(name.split_once('/')?.0.to_ascii_lowercase())
+}
+
+fn is_below(prefix: &str, domain: &str) -> bool {
+    prefix == domain || prefix.strip_suffix(domain).is_some_and(|before| before.ends_with('.'))
+}
+
+/// Whether a label or annotation of this name is the operator's or Kubernetes': nobody can free it.
+fn is_own(name: &str) -> bool {
+    let Some(prefix) = prefix(name) else { return false };
+    if prefix == "app.kubernetes.io" {
+        return name.to_ascii_lowercase() == super::names::MANAGED_BY;
+    }
+    prefix == "videotoken.dev" || is_below(&prefix, "kubernetes.io") || is_below(&prefix, "k8s.io")
+}
+
+/// Whether another controller trusts what has this name.
+fn is_trusted(name: &str) -> bool {
+    prefix(name).is_some_and(|prefix| TRUSTED.iter().any(|domain| is_below(&prefix, domain)))
+}
+
+/// Whether a label or annotation of this name is refused unless it is freed.
+pub fn is_reserved(name: &str) -> bool {
+    is_own(name) || is_trusted(name)
+}
+
+/// Whether the Secret of this name and spec is nobody else's. `freed`: by the admin of the ClusterTokenProvider; `None`
+/// for a TokenProvider, which frees nothing. The error names the field and the way out.
+pub fn check(secret_name: &str, spec: &SecretSpec, freed: Option<&AllowedSecrets>) -> Result<(), FieldError> {
+    let nothing = AllowedSecrets::default();
+    let allowed = freed.unwrap_or(&nothing);
+    let template = spec.template.clone().unwrap_or_default();
+    for (member, names, free) in [
+        ("labels", &template.labels, &allowed.label_prefixes),
+        ("annotations", &template.annotations, &allowed.annotation_prefixes),
+    ] {
+        for name in names.keys() {
+            let field = format!("spec.secret.template.{member}[{name}]");
+            if is_own(name) {
+                return Err(FieldError::new(field, OWN));
+            }
+            let is_free = || prefix(name).is_some_and(|prefix| free.iter().flatten().any(|free| *free == prefix));
+            if is_trusted(name) && !is_free() {
+                return Err(FieldError::new(
+                    field,
+                    trusted(freed, &format!("{}Prefixes", member.trim_end_matches('s'))),
+                ));
+            }
+        }
+    }
+    let has_type = |type_: &str| allowed.types.iter().flatten().any(|free| free == type_);
+    let type_ = spec.type_.as_str();
+    if is_kubernetes_type(type_) && !TYPES.contains(&type_) {
+        return Err(FieldError::new("spec.secret.type", KUBERNETES_TYPE));
+    }
+    if is_trusted(type_) && !has_type(type_) {
+        return Err(FieldError::new("spec.secret.type", trusted(freed, "types")));
+    }
+    if template.labels.get("owner").is_some_and(|owner| owner == "helm") && !has_type(HELM) {
+        return Err(FieldError::new("spec.secret.template.labels[owner]", trusted(freed, "types")));
+    }
+    let has_value = || template.data.contains_key("value") || spec.plain_keys().any(|key| key == "value");
+    let is_helms = secret_name.starts_with(HELM_NAME) && !has_type(HELM);
+    if is_helms || (secret_name.ends_with(CLUSTER_API_NAME) && has_value() && !has_type(CLUSTER_API)) {
+        return Err(FieldError::new("spec.secret.name", trusted(freed, "types")));
+    }
+    Ok(())
+}
+
+fn is_kubernetes_type(type_: &str) -> bool {
+    prefix(type_).is_some_and(|prefix| is_below(&prefix, "kubernetes.io"))
+}
+
+fn trusted(freed: Option<&AllowedSecrets>, member: &str) -> String {
+    let way_out = match freed {
+        None => format!("or a ClusterTokenProvider whose admin frees this one in spec.allowedSecrets.{member}"),
+        Some(_) => format!("or ask the ClusterTokenProvider's admin to free this one in spec.allowedSecrets.{member}"),
+    };
+    format!("another controller takes what is so marked for its own: use one of your own, {way_out}")
+}
+
+/// The prefixes of [`TRUSTED`] as a pattern of CEL.
+fn pattern() -> String {
+    format!("^([^/]+[.])?({})/", TRUSTED.map(|domain| domain.replace('.', "[.]")).join("|"))
+}
+
+/// A transform of a map: its names are labels' or annotations', and none is the operator's or Kubernetes'.
+pub(super) fn unreserved(schema: &mut Schema) {
+    cel(
+        "self.all(key, !format.qualifiedName().validate(key).hasValue())",
+        "each name must be a label's or annotation's, such as example.com/team",
+    )
+    .transform(schema);
+    cel(
+        "self.all(key, key.startsWith('app.kubernetes.io/') ? key != 'app.kubernetes.io/managed-by' : \
+         !key.matches('^(videotoken[.]dev|([^/]+[.])?(kubernetes|k8s)[.]io)/'))",
+        OWN,
+    )
+    .transform(schema);
+}
+
+/// A field's transform: the types of Kubernetes that can hold a token, and any other.
+pub(super) fn secret_type(schema: &mut Schema) {
+    cel(format!("!self.matches('(^|[.])kubernetes[.]io/') || self in {TYPES:?}").replace('"', "'"), KUBERNETES_TYPE)
+        .transform(schema);
+}
+
+/// A transform of a VideoAccessToken's spec: without a ClusterTokenProvider, whose admin may free it, nothing of what
+/// other controllers trust.
+pub(super) fn untrusted(schema: &mut Schema) {
+    let unless_freed = "self.providerRef.kind == 'ClusterTokenProvider'";
+    let pattern = pattern();
+    for (member, more) in
+        [("labels", " && !(key == 'owner' && self.secret.template.labels[key] == 'helm')"), ("annotations", "")]
+    {
+        let names = format!("self.secret.template.{member}");
+        let all = format!("{names}.all(key, !key.matches('{pattern}'){more})");
+        let rule = format!("{unless_freed} || !has(self.secret.template) || !has({names}) || {all}");
+        let message = trusted(None, &format!("{}Prefixes", member.trim_end_matches('s')));
+        cel(rule, message).at(&format!(".secret.template.{member}")).transform(schema);
+    }
+    cel(format!("{unless_freed} || !self.secret.type.matches('{pattern}')"), trusted(None, "types"))
+        .at(".secret.type")
+        .transform(schema);
+    cel(
+        format!("{unless_freed} || !has(self.secret.name) || !self.secret.name.startsWith('{HELM_NAME}')"),
+        trusted(None, "types"),
+    )
+    .at(".secret.name")
+    .transform(schema);
+}
+
+/// A transform of what an admin frees: nothing of Kubernetes' or the operator's.
+pub(super) fn not_own(schema: &mut Schema) {
+    cel(
+        "self.all(prefix, !prefix.matches('^(videotoken[.]dev|([^/]+[.])?(kubernetes|k8s)[.]io)$'))",
+        "names under videotoken.dev/, kubernetes.io/ and k8s.io/ can't be freed",
+    )
+    .transform(schema);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn p22_what_others_trust_is_refused_unless_it_is_freed() {
+        let labels = |name: &str| json!({"template": {"labels": {name: "x"}}});
+        let annotations = |name: &str| json!({"template": {"annotations": {name: "x"}}});
+        let types = |type_: &str| json!({"type": type_});
+        let cases: [(&str, Value, Option<&str>); 33] = [
+            ("a", json!({}), None),
+            ("a", labels("team"), None),
+            ("a", labels("app.kubernetes.io/part-of"), None),
+            ("a", labels("app.kubernetes.io/name"), None),
+            ("a", labels("app.kubernetes.io/managed-by"), Some("labels[app.kubernetes.io/managed-by]")),
+            ("a", labels("my.app.kubernetes.io/x"), Some("labels[my.app.kubernetes.io/x]")),
+            ("a", labels("videotoken.dev/credentials"), Some("labels[videotoken.dev/credentials]")),
+            ("a", labels("argocd.argoproj.io/secret-type"), Some("labels[argocd.argoproj.io/secret-type]")),
+            ("a", labels("cluster.x-k8s.io/cluster-name"), Some("labels[cluster.x-k8s.io/cluster-name]")),
+            ("a", labels("x-k8s.io/y"), Some("labels[x-k8s.io/y]")),
+            ("a", labels("my-x-k8s.io/y"), None),
+            ("a", labels("istio/multiCluster"), Some("labels[istio/multiCluster]")),
+            ("a", annotations("helm.sh/hook"), Some("annotations[helm.sh/hook]")),
+            ("a", annotations("meta.helm.sh/release-name"), Some("annotations[meta.helm.sh/release-name]")),
+            (
+                "a",
+                annotations("replicator.v1.mittwald.de/replicate-to"),
+                Some("annotations[replicator.v1.mittwald.de/replicate-to]"),
+            ),
+            (
+                "a",
+                annotations("reflector.v1.k8s.emberstack.com/reflects"),
+                Some("annotations[reflector.v1.k8s.emberstack.com/reflects]"),
+            ),
+            (
+                "a",
+                annotations("sealedsecrets.bitnami.com/managed"),
+                Some("annotations[sealedsecrets.bitnami.com/managed]"),
+            ),
+            ("a", annotations("cert-manager.io/issuer"), Some("annotations[cert-manager.io/issuer]")),
+            ("a", annotations("reloader.stakater.com/match"), None),
+            ("a", types("kubernetes.io/tls"), None),
+            ("a", types("example.com/token"), None),
+            ("a", types("kubernetes.io/service-account-token"), Some("type")),
+            ("a", types("bootstrap.kubernetes.io/token"), Some("type")),
+            ("a", types("helm.sh/release.v1"), Some("type")),
+            ("a", types("cluster.x-k8s.io/secret"), Some("type")),
+            ("a", json!({"template": {"labels": {"owner": "helm"}}}), Some("labels[owner]")),
+            ("a", json!({"template": {"labels": {"owner": "video"}}}), None),
+            ("sh.helm.release.v1.shop.v99", json!({}), Some("name")),
+            ("sh.helm.release.v2", json!({}), None),
+            ("prod-kubeconfig", json!({}), None),
+            ("prod-kubeconfig", json!({"keys": {"token": "value"}}), Some("name")),
+            ("prod-kubeconfig", json!({"template": {"data": {"value": "x"}}}), Some("name")),
+            ("kubeconfig", json!({"keys": {"token": "value"}}), None),
+        ];
+        let all = AllowedSecrets {
+            label_prefixes: Some(
+                ["argocd.argoproj.io", "cluster.x-k8s.io", "istio", "x-k8s.io"].map(str::to_owned).to_vec(),
+            ),
+            annotation_prefixes: Some(
+                [
+                    "helm.sh",
+                    "meta.helm.sh",
+                    "replicator.v1.mittwald.de",
+                    "reflector.v1.k8s.emberstack.com",
+                    "sealedsecrets.bitnami.com",
+                    "cert-manager.io",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            ),
+            types: Some([HELM, CLUSTER_API].map(str::to_owned).to_vec()),
+        };
+        let own = ["kubernetes.io", "videotoken.dev", "bootstrap"];
+        for (name, spec, field) in cases {
+            let spec: SecretSpec = serde_json::from_value(spec).unwrap();
+            for freed in [None, Some(&AllowedSecrets::default())] {
+                let refused = check(name, &spec, freed).err();
+                let found = refused
+                    .as_ref()
+                    .map(|error| error.field.trim_start_matches("spec.secret.").trim_start_matches("template."));
+                assert_eq!(found, field, "{name} {spec:?}");
+                if let Some(error) =
+                    refused.filter(|error| !error.message.contains("Kubernetes' own") && error.message != OWN)
+                {
+                    assert!(error.message.contains("spec.allowedSecrets."), "{error}");
+                }
+            }
+            let is_own = own.iter().any(|own| serde_json::to_string(&spec).unwrap().contains(own) && field.is_some());
+            assert_eq!(check(name, &spec, Some(&all)).is_err(), is_own, "{name} {spec:?} freed");
+        }
+    }
+
+    #[test]
+    fn what_is_freed_for_labels_is_not_for_annotations() {
+        let spec: SecretSpec =
+            serde_json::from_value(json!({"template": {"annotations": {"argocd.argoproj.io/x": "y"}}})).unwrap();
+        let freed =
+            AllowedSecrets { label_prefixes: Some(vec!["argocd.argoproj.io".into()]), ..AllowedSecrets::default() };
+        assert!(check("a", &spec, Some(&freed)).is_err());
+    }
+}
