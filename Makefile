@@ -3,7 +3,8 @@
 CARGO ?= cargo
 # KEEP=1 leaves the demo running.
 KEEP ?=
-# Arguments for the bench and the soak: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10'
+# Arguments for the programs that measure: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10',
+# make isolation ARGS='--short'
 ARGS ?=
 
 # Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
@@ -16,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz crds chart manifests plugin tools browser image image-check e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation fuzz crds chart manifests plugin tools browser image image-check e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -57,10 +58,15 @@ fuzz: needs-rust ## each response parser, the JWT reader and templates, 60 s eac
 	@$(call need,c++,a C++ compiler: the package g++ or clang)
 	@fuzz/run.sh
 
-soak: needs-control-plane needs-rust control-plane ## faults for ten minutes, and a verdict; into target/soak.json and soak.svg
+soak: needs-control-plane needs-rust control-plane tools ## faults and hostile neighbours for ten minutes, and a verdict; into target/soak.json and soak.svg
 	@echo 'Building the operator and the soak.'
 	@$(CARGO) build -p video-token-operator -p testkit --bins
-	@$(CARGO) run --quiet -p testkit --bin soak -- $(ARGS)
+	@"$$($(target_dir))/debug/soak" $(ARGS)
+
+isolation: needs-control-plane needs-rust control-plane ## a victim beside each of 25 attacks, one row each; into target/isolation.json; ARGS='--only NAME'
+	@echo 'Building the operator and the attacks.'
+	@$(CARGO) build -p video-token-operator -p testkit --bins
+	@"$$($(target_dir))/debug/isolation" $(ARGS)
 
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds

@@ -6,6 +6,7 @@ pub mod chart;
 pub mod collector;
 pub mod dashboard;
 pub mod emulator;
+pub mod isolation;
 pub mod leaks;
 pub mod node;
 pub mod offers;

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::chronicle::{Pages, Sample};
 use super::report::clock;
-use super::schedule::{CLUSTER, Kind, PROVIDERS};
+use super::schedule::{CLUSTER, HANDS, Kind, NEIGHBOURS, PROVIDERS};
 
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 50.0;
@@ -92,9 +92,11 @@ fn faults(pages: &Pages, end: DateTime<Utc>, scale: &Scale, lines: &mut Vec<Stri
             None => rows.push(reach),
         }
         let (y, colour) = (BARS + BAR * f64::from(u32::try_from(row).unwrap_or(0)), colour(*kind));
+        // neighbours are there all the time
+        let shade = if NEIGHBOURS.concat().contains(kind) { 0.0 } else { 0.12 };
         lines.push(format!(
             "<rect x=\"{from:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{}\" fill=\"{colour}\" \
-             fill-opacity=\"0.12\"/><rect x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"14\" \
+             fill-opacity=\"{shade}\"/><rect x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"14\" \
              fill=\"{colour}\" fill-opacity=\"0.45\"/><text x=\"{:.1}\" y=\"{}\" font-size=\"10\">{}</text>",
             BOTTOM - TOP,
             from + 2.0,
@@ -110,8 +112,10 @@ fn colour(kind: Kind) -> &'static str {
         "#1971c2"
     } else if PROVIDERS.contains(&kind) {
         "#e67700"
-    } else {
+    } else if HANDS.contains(&kind) {
         "#2b8a3e"
+    } else {
+        "#868e96"
     }
 }
 

@@ -1,11 +1,11 @@
 //! Brings together what the observer saw, what the emulators issued and what the harness knows, and judges it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ideal::{self, Cause, Issue, Story};
-use super::promise::{Life, chance};
+use super::promise::{self, Life, chance};
 use super::spans::Span;
 use super::stage::Stage;
 use super::types::object_of;
@@ -75,6 +75,49 @@ pub(super) fn expired(stage: &Stage, report: &Report) -> Vec<Judged> {
         judged.push(Judged { stretch: stretch.clone(), type_: stage.types[type_].name(), life, chance });
     }
     judged
+}
+
+/// A renewal that came later than P17 promises.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    pub(super) secret: String,
+    /// When it was due.
+    pub(super) due: DateTime<Utc>,
+    /// By how much it was too late.
+    pub(super) by: TimeDelta,
+}
+
+/// When a token was seen in its Secret first, and when it expires.
+type Stored = (DateTime<Utc>, DateTime<Utc>);
+
+/// Each renewal that came later than P17 promises, save in a namespace that was going.
+pub(super) fn late(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Late> {
+    let ledger = ledger(stage);
+    let objects = stage.estate().objects.clone();
+    let mut stored: HashMap<&str, Vec<Stored>> = HashMap::new();
+    for event in &report.timeline {
+        if let What::Token(Some(expires_at)) = event.what {
+            stored.entry(&event.secret).or_default().push((event.at, expires_at));
+        }
+    }
+    let mut all = Vec::new();
+    for (object, tokens) in objects.iter().zip(ledger) {
+        let secret = object.secret();
+        let seen = stored.get(secret.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let pages = stage.chronicle.pages();
+        let went = pages.ended.iter().find(|(_, name)| *name == object.namespace).map_or(ended, |(at, _)| *at);
+        let type_ = stage.estate().accounts[object.account].type_;
+        let well = pages.well(type_, object.account, ended);
+        drop(pages);
+        let queue = stage.queue(object.account);
+        for (life, _) in tokens.into_iter().filter(|(life, _)| seen.iter().any(|(_, end)| *end == life.expires_at)) {
+            let renewed = seen.iter().find(|(_, end)| *end > life.expires_at).map_or(went, |(at, _)| *at);
+            if let Some(by) = promise::late(life, renewed.min(went), &well, queue) {
+                all.push(Late { secret: secret.clone(), due: life.due(), by });
+            }
+        }
+    }
+    all
 }
 
 /// Why each token was issued.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`schedule`] | which faults come when: a pure function of seed and length |
 //! | `types`, `stage`, `operators` | the provider types; control plane, accounts and objects; two operators behind proxies |
+//! | `neighbours` | a hostile namespace beside the others, which never rests |
 //! | `play`, `watch` | plays the faults; looks each second at who leads and how the tokens are |
 //! | `chronicle`, [`spans`] | what the harness knows of the run; stretches of time |
 //! | [`promise`], [`ideal`] | the judgement, pure: was an expired token one that P01 promises never to be held; which tokens had to be issued |
@@ -17,6 +18,7 @@ mod chart;
 mod chronicle;
 pub mod ideal;
 mod judge;
+mod neighbours;
 mod operators;
 mod play;
 pub mod promise;
@@ -44,7 +46,7 @@ use crate::stand::{Observer, ObserverOptions, operator};
 use chronicle::Sample;
 use judge::Judged;
 use report::{Figures, Outcome};
-use schedule::{Fault, schedule};
+use schedule::{Fault, neighbours, schedule};
 use stage::{Object, Stage};
 use watch::States;
 
@@ -81,7 +83,10 @@ const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Runs and judges.
 pub async fn run(options: &Options) -> Result<Outcome> {
-    let faults = schedule(options.seed, Duration::from_secs(options.minutes * 60));
+    let length = Duration::from_secs(options.minutes * 60);
+    let mut faults = schedule(options.seed, length);
+    faults.extend(neighbours(options.seed, length));
+    faults.sort_by_key(|fault| fault.at);
     for fault in &faults {
         say(&format!("to come at {:>3} s, for {:>2} s: {}", fault.at.as_secs(), fault.lasts.as_secs(), fault.kind));
     }
@@ -101,11 +106,12 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     for (number, seat) in stage.operators.seats.iter().enumerate() {
         seat.start(number).await?;
     }
-    let length = Duration::from_secs(options.minutes * 60);
     let scraping = tokio::spawn(scraped::every_two_seconds(stage.clone(), length));
     through(&stage, &observer, &faults, length).await?;
-    let dashboard = scraped::picture(&scraping.await?, options)?;
-    conclude(options, &stage, observer, begun, dashboard).await
+    let mut outcome = conclude(options, &stage, observer, begun).await?;
+    // last: it may take minutes to build what evaluates the panels, which is no part of the run
+    outcome.dashboard = scraped::picture(&scraping.await?, options)?;
+    Ok(outcome)
 }
 
 /// Plays all faults and looks on, until the time is over.
@@ -145,21 +151,23 @@ async fn progress(stage: &Stage, begun: Instant) -> Result<()> {
 }
 
 /// Ends the run and judges it.
-async fn conclude(
-    options: &Options,
-    stage: &Stage,
-    observer: Observer,
-    begun: DateTime<Utc>,
-    dashboard: String,
-) -> Result<Outcome> {
+async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: DateTime<Utc>) -> Result<Outcome> {
     let States { not_ready, barred, stalled, .. } = watch::states(stage).await.context("the state in the end")?;
     let seen = observer.finish().await?;
     let length = Utc::now() - begun;
+    let mut unstopped = Vec::new();
     for (number, seat) in stage.operators.seats.iter().enumerate() {
-        seat.stop().await.context("stop the operators")?;
+        // P15: it is to stop within 20 s; the rest of the run is judged all the same
+        if let Err(error) = seat.stop().await {
+            let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+            unstopped.push(format!("an operator that was asked to stop did not: {first}"));
+            seat.kill().await;
+        }
         stage.operators.keep_log(number).await;
     }
     let (expired, issues) = (judge::expired(stage, &seen), judge::issues(stage, &seen));
+    let late = judge::late(stage, &seen, begun + length);
+    let late_by = late.iter().map(|one| one.by).sum::<TimeDelta>();
     let inside = |inside: bool| {
         let seconds = expired.iter().filter(|one| one.chance.is_some() == inside).map(|one| one.stretch.length());
         (seconds.sum::<TimeDelta>().as_seconds_f64() * 10.0).ceil() / 10.0
@@ -170,6 +178,7 @@ async fn conclude(
         seconds: length.num_seconds().unsigned_abs(),
         expired_seconds_inside_promise: inside(true),
         expired_seconds_outside: inside(false),
+        late_seconds_inside_promise: late_by.as_seconds_f64(),
         issuances: issues.tally.values().sum(),
         ideal_issuances: ideal::ideal(&issues.tally),
         secret_writes: stage.operators.count(&["create", "update", "patch", "delete"], Some("secrets")),
@@ -179,6 +188,7 @@ async fn conclude(
         stalled_at_end: count(stalled.len()),
     };
     let mut reasons = figures.reasons();
+    reasons.extend(unstopped);
     if !not_ready.is_empty() {
         reasons.push(format!("{} objects are not Ready in the end", not_ready.len()));
     }
@@ -190,6 +200,10 @@ async fn conclude(
     }
     lines.extend(expired.iter().map(|one| (one.stretch.from, told(one, begun))));
     lines.extend(issues.needless.iter().cloned());
+    lines.extend(late.iter().map(|one| {
+        let by = one.by.as_seconds_f64();
+        (one.due, format!("{}: due here, and renewed {by:.1} s LATER THAN P17 PROMISES", one.secret))
+    }));
     let over_budget: u64 = stage.types.iter().map(|one| one.control().counters().throttled).sum();
     let mut text = report::timeline(begun, lines);
     for (what, which) in [("Stalled", &stalled), ("not Ready", &not_ready), ("not Ready, as promised", &barred)] {
@@ -200,19 +214,21 @@ async fn conclude(
     let passed = if reasons.is_empty() { "PASSED".to_owned() } else { format!("FAILED: {}", reasons.join("; ")) };
     let _ = write!(
         text,
-        "\n{} tokens issued: {}; {over_budget} calls beyond an account's budget\n{} s with an expired token inside the \
-         promise, {} outside; {} Secret writes, {} status writes, {} reads\n{passed}\n",
+        "\n{} tokens issued: {}; {over_budget} calls beyond an account's budget; {} calls for the neighbours\n{} s with an expired token inside the \
+         promise, {} outside; renewals {:.1} s later than promised; {} Secret writes, {} status writes, {} reads\n{passed}\n",
         figures.issuances,
         report::causes(&issues.tally),
+        stage.neighbours.counters().requests,
         figures.expired_seconds_inside_promise,
         figures.expired_seconds_outside,
+        figures.late_seconds_inside_promise,
         figures.secret_writes,
         figures.status_writes,
         figures.api_reads,
     );
     let title = format!("seed {}, {} objects: {passed}", options.seed, options.objects);
     let chart = chart::draw(&pages, begun, length, &title);
-    Ok(Outcome { figures, text, chart, dashboard, reasons })
+    Ok(Outcome { figures, text, chart, dashboard: String::new(), reasons })
 }
 
 /// An expired token, in words.

@@ -50,6 +50,16 @@ pub(super) async fn play(stage: &Stage, fault: Fault) -> Result<()> {
         Kind::CredentialRevoked => credential(stage, fault, &mut dice, number).await,
         Kind::SecretsDeleted | Kind::SecretsAltered => secrets(stage, fault.kind, &mut dice).await,
         Kind::NamespaceDeleted => namespace(stage, &mut dice).await,
+        Kind::Fights
+        | Kind::SlowWebhook
+        | Kind::LargeObjects
+        | Kind::Churn
+        | Kind::ForcedRenewals
+        | Kind::ProviderEdits
+        | Kind::HostileTemplates => {
+            stage.neighbours.play(fault, &mut dice).await;
+            Ok(())
+        }
         Kind::ThrottledWithWait
         | Kind::ThrottledWithoutWait
         | Kind::ServerErrors

@@ -1,8 +1,11 @@
-//! Whether an expired token was one that P01 promises never to be held.
+//! Whether an expired token was one that P01 promises never to be held, and whether a renewal was later than P17 promises.
 //!
 //! "A Secret never holds an expired token while an operator held the lease, the API server took writes, and the provider
 //! would have issued within the account's budget at some time between `renewAt` and 30 s (or a tenth of its life, if
 //! that is less) before `expiresAt`."
+//!
+//! P17: "Whatever happens in one namespace or at one provider, a healthy token of another namespace and account is renewed
+//! within 10 s of its due time."
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -50,10 +53,43 @@ pub fn chance(token: Life, well: &Spans, queue: TimeDelta) -> Option<DateTime<Ut
     })
 }
 
+/// P17: so long after it is due a renewal may come.
+const LATEST: TimeDelta = TimeDelta::seconds(10);
+
+/// So long nothing else has been wrong: no retry waits any more, and a new leader knows what there is.
+const SETTLED: TimeDelta = TimeDelta::seconds(20);
+
+/// By how much the renewal was later than P17 promises. `None`: it was in time, or not all was well from long before it
+/// was due until it should have been made. `renewed` is when another token was there, or the end of the run.
+pub fn late(token: Life, renewed: DateTime<Utc>, well: &Spans, queue: TimeDelta) -> Option<TimeDelta> {
+    let deadline = token.due() + LATEST + queue + SERVED;
+    let healthy = well.iter().any(|span| span.from + SETTLED <= token.due() && span.to >= deadline);
+    (healthy && renewed > deadline).then(|| renewed - deadline)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::spans::tests::{at, spans};
     use super::*;
+
+    #[test]
+    fn p17_is_broken_only_where_all_was_well() {
+        // due at 40; with a call and its write, by 52
+        type Case<'a> = (&'a str, i64, &'a [(i64, i64)], i64, Option<i64>);
+        let cases: [Case<'_>; 6] = [
+            ("in time", 52, &[(0, 100)], 0, None),
+            ("late", 55, &[(0, 100)], 0, Some(3)),
+            ("late, as the queue has it", 55, &[(0, 100)], 3, None),
+            ("something was wrong just before", 55, &[(0, 25), (26, 100)], 0, None),
+            ("something went wrong meanwhile", 55, &[(0, 50)], 0, None),
+            ("all was well for long enough", 55, &[(20, 52)], 0, Some(3)),
+        ];
+        for (what, renewed, well, queue, expected) in cases {
+            let token = Life { issued_at: at(0), expires_at: at(60) };
+            let found = late(token, at(renewed), &spans(well), TimeDelta::seconds(queue));
+            assert_eq!(found, expected.map(TimeDelta::seconds), "{what}");
+        }
+    }
 
     #[test]
     fn p01_is_broken_only_where_there_was_a_chance() {

@@ -22,6 +22,8 @@ pub struct Figures {
     pub expired_seconds_inside_promise: f64,
     /// The same of tokens that could not.
     pub expired_seconds_outside: f64,
+    /// Seconds by which renewals came later than P17 promises, whatever the neighbours did.
+    pub late_seconds_inside_promise: f64,
     /// Tokens issued.
     pub issuances: u64,
     /// Tokens that had to be issued.
@@ -49,6 +51,12 @@ impl Figures {
             let seconds = self.expired_seconds_inside_promise;
             reasons
                 .push(format!("Secrets held expired tokens for {seconds:.1} s in which P01 promises that none does"));
+        }
+        if self.late_seconds_inside_promise > 0.0 {
+            let seconds = self.late_seconds_inside_promise;
+            reasons.push(format!(
+                "renewals were {seconds:.1} s later than P17 promises, with nothing wrong but neighbours"
+            ));
         }
         if self.issuances * 100 > self.ideal_issuances * (100 + NEEDLESS_PERCENT) {
             let (issued, ideal) = (self.issuances, self.ideal_issuances);
@@ -126,6 +134,7 @@ mod tests {
             "seed",
             "seconds",
             "expired_seconds_inside_promise",
+            "late_seconds_inside_promise",
             "expired_seconds_outside",
             "issuances",
             "ideal_issuances",
@@ -147,6 +156,7 @@ mod tests {
             (good.clone(), 0),
             (Figures { issuances: 106, ..good.clone() }, 1),
             (Figures { expired_seconds_inside_promise: 0.1, ..good.clone() }, 1),
+            (Figures { late_seconds_inside_promise: 0.1, ..good.clone() }, 1),
             (Figures { stalled_at_end: 1, ..good.clone() }, 1),
             (Figures { issuances: 200, stalled_at_end: 2, ..good }, 2),
         ];

@@ -40,6 +40,20 @@ pub enum Kind {
     SecretsAltered,
     /// A namespace is deleted, and its objects are made anew in another.
     NamespaceDeleted,
+    /// Neighbours fight with the operator over their own Secrets.
+    Fights,
+    /// Their Secrets go through a webhook that hangs and is ignored.
+    SlowWebhook,
+    /// Their objects are as large as the API server takes them, or wrong.
+    LargeObjects,
+    /// Their objects come, and go during their call.
+    Churn,
+    /// They ask for renewals in a loop.
+    ForcedRenewals,
+    /// They edit providers, many times a second.
+    ProviderEdits,
+    /// Their templates cost time and memory.
+    HostileTemplates,
 }
 
 /// What concerns the operators and the API server.
@@ -67,6 +81,12 @@ pub const PROVIDERS: [Kind; 7] = [
 /// What another hand does.
 pub const HANDS: [Kind; 3] = [Kind::SecretsDeleted, Kind::SecretsAltered, Kind::NamespaceDeleted];
 
+/// What neighbours do in their own namespace, with their own accounts: of each list one at any time.
+pub const NEIGHBOURS: [&[Kind]; 2] = [
+    &[Kind::Fights, Kind::SlowWebhook, Kind::LargeObjects, Kind::HostileTemplates],
+    &[Kind::Churn, Kind::ForcedRenewals, Kind::ProviderEdits],
+];
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -87,6 +107,13 @@ impl fmt::Display for Kind {
             Self::SecretsDeleted => "Secrets deleted",
             Self::SecretsAltered => "Secrets altered",
             Self::NamespaceDeleted => "namespace deleted",
+            Self::Fights => "neighbours fight",
+            Self::SlowWebhook => "neighbours' slow webhook",
+            Self::LargeObjects => "neighbours' large objects",
+            Self::Churn => "neighbours' churn",
+            Self::ForcedRenewals => "neighbours' forced renewals",
+            Self::ProviderEdits => "neighbours' provider edits",
+            Self::HostileTemplates => "neighbours' hostile templates",
         })
     }
 }
@@ -145,6 +172,33 @@ pub fn schedule(seed: u64, length: Duration) -> Vec<Fault> {
     }
     faults.sort_by_key(|fault| fault.at);
     faults
+}
+
+/// Neighbours begin when the operators have.
+const MOVED_IN: u64 = 5;
+
+/// What the neighbours do, from the beginning to the end: the faults meet whatever they are at.
+pub fn neighbours(seed: u64, length: Duration) -> Vec<Fault> {
+    let end = length.as_secs().saturating_sub(MOVED_IN);
+    // of its own, so that a seed's faults are what they were
+    let mut dice = Dice::new(seed ^ 0x4e45_4947_4842_4f55);
+    let mut all = Vec::new();
+    for kinds in NEIGHBOURS {
+        let mut deck = Deck { kinds, left: Vec::new() };
+        let mut at = MOVED_IN;
+        while at + MOVED_IN < end {
+            let lasts = (15 + dice.below(16)).min(end - at);
+            all.push(Fault {
+                kind: deck.draw(&mut dice),
+                at: Duration::from_secs(at),
+                lasts: Duration::from_secs(lasts),
+                choice: dice.next(),
+            });
+            at += lasts;
+        }
+    }
+    all.sort_by_key(|fault| fault.at);
+    all
 }
 
 /// Kinds of faults, drawn until all have come.
@@ -220,6 +274,22 @@ mod tests {
             assert_eq!(kinds, all, "seed {seed}");
             assert_eq!(schedule(seed, Duration::from_mins(1)).len(), 3);
         }
+    }
+
+    #[test]
+    fn neighbours_never_rest_and_do_everything() {
+        for seed in 0..200 {
+            let all = neighbours(seed, TEN_MINUTES);
+            assert_eq!(all, neighbours(seed, TEN_MINUTES));
+            for kinds in NEIGHBOURS {
+                let own: Vec<_> = all.iter().filter(|fault| kinds.contains(&fault.kind)).collect();
+                let done: BTreeSet<_> = own.iter().map(|fault| fault.kind).collect();
+                assert_eq!(done, kinds.iter().copied().collect(), "seed {seed}");
+                assert!(own.windows(2).all(|two| two[0].end() == two[1].at), "seed {seed}: {own:?}");
+                assert!(own.iter().all(|fault| fault.end() <= TEN_MINUTES));
+            }
+        }
+        assert!(!neighbours(1, Duration::from_mins(1)).is_empty());
     }
 
     #[test]

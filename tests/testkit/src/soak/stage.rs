@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::chronicle::Chronicle;
+use super::neighbours::Neighbours;
 use super::operators::Operators;
 use super::types::{self, ProviderType};
 use crate::emulator::{Life, Limit};
@@ -78,6 +79,7 @@ pub(super) struct Stage {
     pub(super) admin: Client,
     pub(super) types: Vec<Box<dyn ProviderType>>,
     pub(super) operators: Operators,
+    pub(super) neighbours: Neighbours,
     pub(super) chronicle: Chronicle,
     estate: Mutex<Estate>,
     ca_pem: String,
@@ -94,7 +96,9 @@ impl Stage {
             control.set_limits([Limit::Window { requests: BUDGET, seconds: 1 }]);
             control.keep_requests(1_000_000);
         }
-        let hosts: Vec<_> = types.iter().flat_map(|one| one.hosts()).collect();
+        let neighbours = Neighbours::move_in(&plane).await?;
+        let hosts = types.iter().flat_map(|one| one.hosts()).chain([neighbours.host()]);
+        let hosts: Vec<_> = hosts.collect();
         let operators = Operators::new(&plane.operator_kubeconfig().await?, binary, &hosts, logs)?;
         let stage = Self {
             login: plane.admin().clone(),
@@ -102,6 +106,7 @@ impl Stage {
             plane: tokio::sync::Mutex::new(plane),
             types,
             operators,
+            neighbours,
             chronicle: Chronicle::default(),
             estate: Mutex::default(),
             ca_pem,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -94,10 +94,14 @@ pub(super) struct States {
     pub(super) stalled: Vec<String>,
 }
 
-/// How the objects are at this moment, save those that are going.
+/// How the objects are at this moment, save the neighbours' and those that are going.
 pub(super) async fn states(stage: &Stage) -> Result<States> {
     let mut states = States::default();
-    for object in stage.all_tokens().await?.into_iter().filter(|object| object.metadata.deletion_timestamp.is_none()) {
+    let counts = |object: &DynamicObject| {
+        object.metadata.deletion_timestamp.is_none()
+            && object.namespace().as_deref() != Some(stage.neighbours.namespace())
+    };
+    for object in stage.all_tokens().await?.into_iter().filter(counts) {
         let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
         if let Some(told) = condition(&object, "Stalled").filter(|told| told.status == "True") {
             states.stalled.push(format!("{name}: {}: {}", told.reason, told.message));

@@ -231,6 +231,35 @@ impl ControlPlane {
         self.apiserver_ready().await
     }
 
+    /// Copies etcd's data while etcd is stopped, as a backup would have them. API server and etcd run again afterwards.
+    pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        let directory = tempfile::Builder::new().prefix("snapshot-").tempdir_in(self.directory.path())?;
+        self.apiserver = None;
+        self.etcd.kill();
+        copy(&self.directory.file("etcd"), &directory.path().join("etcd"))?;
+        self.start_on_data().await?;
+        Ok(Snapshot(directory))
+    }
+
+    /// Puts etcd's data back as they were: what was written since is undone, and resourceVersions are given anew. Who
+    /// holds data of the API server's, such as kube-controller-manager, is started anew too; clients of the tests are
+    /// not.
+    pub async fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.controller_manager = None;
+        self.apiserver = None;
+        self.etcd.kill();
+        let data = self.directory.file("etcd");
+        std::fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
+        copy(&snapshot.0.path().join("etcd"), &data)?;
+        self.start_on_data().await?;
+        self.start_controller_manager()
+    }
+
+    async fn start_on_data(&mut self) -> Result<()> {
+        self.etcd = start_etcd(&self.binaries, &self.directory)?;
+        self.start_apiserver().await
+    }
+
     /// Stops the API server where it stands (SIGSTOP): connections stay open and nothing answers.
     pub fn pause_apiserver(&mut self) -> Result<()> {
         self.apiserver.as_mut().context("the API server is not running")?.signal("STOP")
@@ -333,6 +362,18 @@ impl ControlPlane {
         }
         Ok(())
     }
+}
+
+/// etcd's data at one moment.
+#[derive(Debug)]
+pub struct Snapshot(tempfile::TempDir);
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().context("start cp")?;
+    if !copied.success() {
+        bail!("copy {} to {}: cp ended with {copied}", from.display(), to.display());
+    }
+    Ok(())
 }
 
 async fn established(client: &Client, name: &str) -> Result<()> {

@@ -6,6 +6,7 @@
 //! | [`proxy`] | what the operator talks to instead of the API server: counts, holds, fails and cuts requests |
 //! | [`operator`], [`scrape`] | the operator as a process; its metrics |
 //! | [`observer`] | watches every Secret for tokens that have expired |
+//! | [`webhook`] | an admission webhook that hangs, breaks or denies |
 //! | [`wait`], [`yaml`] | conditions with a deadline; manifests |
 //! | [`terminal`] | a pseudo-terminal, and what it shows |
 //! | [`process`], [`kubeconfig`] | children that die with the test; who one is to an API server |
@@ -21,11 +22,13 @@ pub mod proxy;
 pub mod scrape;
 pub mod terminal;
 pub mod wait;
+pub mod webhook;
 pub mod yaml;
 
-pub use controlplane::{ControlPlane, ControlPlaneOptions, shared};
+pub use controlplane::{ControlPlane, ControlPlaneOptions, Snapshot, shared};
 pub use kubeconfig::Kubeconfig;
 pub use observer::{Observer, ObserverOptions};
 pub use operator::{Operator, OperatorOptions};
-pub use proxy::{ApiProxy, Failure, Held, Matcher, Traffic};
+pub use proxy::{ApiProxy, Failure, Frozen, Held, Matcher, Traffic};
 pub use wait::eventually;
+pub use webhook::{Manner, Webhook};

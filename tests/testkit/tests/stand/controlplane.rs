@@ -117,3 +117,17 @@ async fn two_stands_run_at_once_and_one_can_stop_pause_and_come_back() {
     }
     assert!(!directory.exists());
 }
+
+#[tokio::test]
+async fn a_restored_etcd_knows_nothing_of_what_came_after_the_snapshot() {
+    let options = ControlPlaneOptions { controllers: Vec::new(), install: false, ..ControlPlaneOptions::default() };
+    let mut plane = ControlPlane::start(options).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(plane.client().unwrap());
+    let before = plane.namespace("before").await.unwrap();
+    let uid = namespaces.get(&before).await.unwrap().metadata.uid;
+    let snapshot = plane.snapshot().await.unwrap();
+    let after = plane.namespace("after").await.unwrap();
+    plane.restore(&snapshot).await.unwrap();
+    assert_eq!(namespaces.get(&before).await.unwrap().metadata.uid, uid);
+    assert!(namespaces.get_opt(&after).await.unwrap().is_none());
+}

@@ -176,3 +176,38 @@ async fn traffic_can_be_slow_silent_or_closed_and_flows_again() {
     maps.get("a").await.unwrap();
     assert!(begun.elapsed() >= A_WHILE);
 }
+
+#[tokio::test]
+async fn a_body_stalls_half_way_and_its_connection_stays() {
+    let Through { proxy, maps, .. } = through().await;
+    apply(maps.clone(), "a").await.unwrap();
+    let rule = proxy.fail(Matcher::list("configmaps").first(1), Failure::StalledBody(20));
+    assert!(timeout(A_WHILE, maps.list(&ListParams::default())).await.is_err());
+    assert_eq!(rule.hits(), 1);
+    maps.list(&ListParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frozen_view_is_silent_or_old_and_then_tells_all() {
+    let Through { proxy, maps, direct } = through().await;
+    apply(maps.clone(), "a").await.unwrap();
+    let version = direct.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut open = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    let frozen = proxy.freeze_at(Matcher::any().resource("configmaps"), version.parse().unwrap());
+    let mut later = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    direct.create(&PostParams::default(), &map("b")).await.unwrap();
+    assert!(timeout(A_WHILE, open.try_next()).await.is_err());
+    assert!(timeout(A_WHILE, later.try_next()).await.is_err());
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 1);
+    maps.get("b").await.unwrap();
+    drop(frozen);
+    for events in [&mut open, &mut later] {
+        let event = timeout(SOON, events.try_next()).await.unwrap().unwrap();
+        assert!(matches!(event, Some(WatchEvent::Added(found)) if found.metadata.name.as_deref() == Some("b")));
+    }
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    let _frozen = proxy.freeze(Matcher::any().resource("configmaps"));
+    direct.create(&PostParams::default(), &map("c")).await.unwrap();
+    assert!(timeout(A_WHILE, open.try_next()).await.is_err());
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 3);
+}

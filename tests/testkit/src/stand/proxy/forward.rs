@@ -93,13 +93,14 @@ async fn exchange(head: http::request::Parts, body: Bytes, state: Arc<State>) ->
     }
 
     let rules = state.rules.meeting(&request);
-    let mut lose = false;
+    let (mut lose, mut stall) = (false, None);
     for rule in &rules {
         match &rule.action {
             Action::Delay(delay) => tokio::time::sleep(*delay).await,
             Action::Hold(Stage::Before, waiting) => go_on(waiting.stand(&request).await)?,
             Action::Hold(Stage::Answered, _) => {}
             Action::Fail(Failure::LostAnswer) => lose = true,
+            Action::Fail(Failure::StalledBody(bytes)) => stall = Some(*bytes),
             Action::Fail(Failure::Closed) => return Err(closed()),
             Action::Fail(Failure::Status(code)) => {
                 state.close(number, *code, begun.elapsed());
@@ -107,7 +108,7 @@ async fn exchange(head: http::request::Parts, body: Bytes, state: Arc<State>) ->
             }
         }
     }
-    let mut answer = forward(head, body, &state, request.verb == "watch").await?;
+    let mut answer = forward(head, body, &state, &request).await?;
     let answered = rules.iter().filter_map(|rule| match &rule.action {
         Action::Hold(Stage::Answered, waiting) => Some(waiting),
         _ => None,
@@ -125,7 +126,32 @@ async fn exchange(head: http::request::Parts, body: Bytes, state: Arc<State>) ->
         return Err(closed());
     }
     state.close(number, answer.status().as_u16(), begun.elapsed());
-    Ok(answer)
+    Ok(match stall {
+        Some(bytes) => answer.map(|body| stalled(body, bytes)),
+        None => answer,
+    })
+}
+
+/// The first bytes of a body, then nothing more and no end.
+fn stalled(body: Body, bytes: usize) -> Body {
+    let pieces = futures::stream::unfold((body, bytes), |(mut body, left)| async move {
+        if left == 0 {
+            return std::future::pending().await;
+        }
+        let piece = loop {
+            match body.frame().await? {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => break data,
+                    _ => {}
+                },
+                Err(error) => return Some((Err(error), (body, left))),
+            }
+        };
+        let sent = piece.slice(..left.min(piece.len()));
+        let left = left - sent.len();
+        Some((Ok(Frame::data(sent)), (body, left)))
+    });
+    BodyExt::boxed_unsync(StreamBody::new(pieces))
 }
 
 fn go_on(verdict: Verdict) -> io::Result<()> {
@@ -146,9 +172,22 @@ fn full(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-async fn forward(head: http::request::Parts, body: Bytes, state: &State, is_watch: bool) -> io::Result<Response<Body>> {
+async fn forward(
+    head: http::request::Parts,
+    body: Bytes,
+    state: &Arc<State>,
+    request: &Request,
+) -> io::Result<Response<Body>> {
+    let is_watch = request.verb == "watch";
     let cuts = state.cuts.subscribe();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    if request.verb == "list"
+        && !path.contains("continue=")
+        && let Some(version) = state.freezes.lists_at(request)
+    {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        path = format!("{path}{joint}resourceVersion={version}&resourceVersionMatch=Exact");
+    }
     let mut headers = head.headers;
     strip(&mut headers);
     headers.remove(header::HOST);
@@ -162,7 +201,8 @@ async fn forward(head: http::request::Parts, body: Bytes, state: &State, is_watc
     *response.status_mut() = answer.status();
     *response.headers_mut() = answer.headers().clone();
     strip(response.headers_mut());
-    let ends = Ends { cuts: is_watch.then_some(cuts), traffic: state.traffic.subscribe() };
+    let frozen = is_watch.then(|| (Arc::clone(state), request.clone()));
+    let ends = Ends { cuts: is_watch.then_some(cuts), traffic: state.traffic.subscribe(), frozen };
     let body = StreamBody::new(passed_on(answer.bytes_stream(), ends));
     Ok(response.map(|()| BodyExt::boxed_unsync(body)))
 }
@@ -179,6 +219,8 @@ fn strip(headers: &mut HeaderMap) {
 struct Ends {
     cuts: Option<watch::Receiver<u64>>,
     traffic: watch::Receiver<Traffic>,
+    /// What may silence it.
+    frozen: Option<(Arc<State>, Request)>,
 }
 
 impl Ends {
@@ -199,6 +241,9 @@ impl Ends {
     {
         let piece = async {
             let piece = body.next().await?;
+            if let Some((state, request)) = &self.frozen {
+                state.freezes.thawed(request).await;
+            }
             let flows = flowing(&mut self.traffic).await;
             Some(flows.and_then(|()| piece.map_err(io::Error::other)))
         };

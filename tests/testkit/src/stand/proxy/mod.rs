@@ -21,8 +21,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::kubeconfig::Kubeconfig;
 pub use request::{Matcher, Request};
-use rules::{Action, Rules, Stage, Waiting, lock};
-pub use rules::{Failure, Held, Rule};
+use rules::{Action, Freezes, Rules, Stage, Waiting, lock};
+pub use rules::{Failure, Frozen, Held, Rule};
 
 const LOG: usize = 20_000;
 
@@ -65,6 +65,7 @@ struct State {
     server: String,
     book: Mutex<Book>,
     rules: Arc<Rules>,
+    freezes: Arc<Freezes>,
     latency: Mutex<Duration>,
     traffic: watch::Sender<Traffic>,
     cuts: watch::Sender<u64>,
@@ -113,6 +114,7 @@ impl ApiProxy {
             server: upstream.server.clone(),
             book: Mutex::default(),
             rules: Arc::default(),
+            freezes: Arc::default(),
             latency: Mutex::default(),
             traffic: watch::Sender::default(),
             cuts: watch::Sender::default(),
@@ -161,6 +163,17 @@ impl ApiProxy {
     /// Delays matching requests until the rule is dropped.
     pub fn delay(&self, matcher: Matcher, delay: Duration) -> Rule {
         self.state.rules.add(matcher, Action::Delay(delay))
+    }
+
+    /// Silences matching watches, those that are open and those that will be: their connections stay and nothing comes,
+    /// until the answer is dropped. Lists show what there is.
+    pub fn freeze(&self, matcher: Matcher) -> Frozen {
+        self.state.freezes.add(matcher, None)
+    }
+
+    /// As [`Self::freeze`]; matching lists show what there was at this resourceVersion: a view that is stale for good.
+    pub fn freeze_at(&self, matcher: Matcher, version: u64) -> Frozen {
+        self.state.freezes.add(matcher, Some(version))
     }
 
     /// Delays every request by this much from now on.

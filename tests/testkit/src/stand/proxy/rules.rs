@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::request::{Matcher, Request};
@@ -21,6 +21,9 @@ pub enum Failure {
     Closed,
     /// It is forwarded and served; then the connection is closed without an answer.
     LostAnswer,
+    /// It is forwarded and served; of the answer's body this many bytes arrive. The rest never does, and the connection
+    /// stays open.
+    StalledBody(usize),
 }
 
 /// When a request is held.
@@ -104,6 +107,58 @@ impl Rule {
 impl Drop for Rule {
     fn drop(&mut self) {
         self.rules.remove(&self.entry);
+    }
+}
+
+/// Which watches are silent, and from which version lists are answered meanwhile.
+#[derive(Debug)]
+struct Stale {
+    matcher: Matcher,
+    lists_at: Option<u64>,
+}
+
+/// The stale views in force.
+#[derive(Debug, Default)]
+pub(super) struct Freezes {
+    all: Mutex<Vec<Arc<Stale>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Freezes {
+    pub(super) fn add(self: &Arc<Self>, matcher: Matcher, lists_at: Option<u64>) -> Frozen {
+        let stale = Arc::new(Stale { matcher, lists_at });
+        lock(&self.all).push(Arc::clone(&stale));
+        Frozen { freezes: Arc::clone(self), stale }
+    }
+
+    /// The version from which a list of this kind is to be answered, if it isn't the newest.
+    pub(super) fn lists_at(&self, request: &Request) -> Option<u64> {
+        lock(&self.all).iter().filter(|stale| stale.matcher.matches(request)).find_map(|stale| stale.lists_at)
+    }
+
+    /// Waits while the watch is silent.
+    pub(super) async fn thawed(&self, request: &Request) {
+        let mut changes = self.changes.subscribe();
+        while lock(&self.all).iter().any(|stale| stale.matcher.matches(request)) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A stale view: it lasts until this is dropped, and then the watches tell all that they held back.
+#[derive(Debug)]
+#[must_use = "the view is fresh again when this is dropped"]
+pub struct Frozen {
+    freezes: Arc<Freezes>,
+    stale: Arc<Stale>,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        lock(&self.freezes.all).retain(|other| !Arc::ptr_eq(other, &self.stale));
+        self.freezes.changes.send_modify(|changes| *changes += 1);
     }
 }
 
