@@ -1,6 +1,8 @@
 //! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
 
-use super::secrets::lock;
+use super::lock;
+use super::relist::Relist;
+use super::secrets::SecretMeta;
 use crate::account::{Admission, Owner};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
@@ -8,9 +10,11 @@ use crate::api::video_access_token::{ProviderKind, ProviderRef, VideoAccessToken
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
 use crate::issuer::Issuer;
+use crate::plan::facts::Uid;
 use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
-use std::collections::{BTreeMap, HashMap};
+use kube::runtime::watcher::Event;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -136,28 +140,173 @@ pub(super) enum Lookup {
     Found(Arc<Account>),
 }
 
-/// All provider objects. One that is there but isn't resolved yet stands as `None`.
+/// All provider objects, and who refers to which credential and uses which budget.
 pub(super) struct Accounts {
-    known: Mutex<HashMap<ProviderKey, Option<Resolved>>>,
+    registry: Mutex<Registry>,
     serves_cluster: bool,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// One that is there but isn't resolved yet stands as `None`.
+    known: HashMap<ProviderKey, Option<Resolved>>,
+    referring: HashMap<ObjectKey, BTreeSet<ProviderKey>>,
+    sharing: HashMap<AccountKey, BTreeSet<ProviderKey>>,
+    /// The labelled credentials as their watches show them: UID and resourceVersion.
+    credentials: HashMap<ObjectKey, (Uid, u64)>,
+    /// Reads under way, and the credentials that have changed since each began.
+    readings: BTreeMap<u64, BTreeSet<ObjectKey>>,
+    next_reading: u64,
+}
+
+impl Registry {
+    fn put(&mut self, key: &ProviderKey, resolved: Option<Resolved>) -> Option<Resolved> {
+        if let Some(resolved) = &resolved {
+            for object in resolved.refers.keys() {
+                self.referring.entry(object.clone()).or_default().insert(key.clone());
+            }
+            if let Ok(account) = &resolved.state {
+                self.sharing.entry(account.key.clone()).or_default().insert(key.clone());
+            }
+        }
+        let before = self.known.insert(key.clone(), resolved).flatten();
+        self.unlink(key, before.as_ref());
+        before
+    }
+
+    fn remove(&mut self, key: &ProviderKey) -> Option<Resolved> {
+        let before = self.known.remove(key).flatten();
+        self.unlink(key, before.as_ref());
+        before
+    }
+
+    /// Takes what was known before out of the indexes, save what still holds.
+    fn unlink(&mut self, key: &ProviderKey, before: Option<&Resolved>) {
+        fn drop_from<K: Eq + std::hash::Hash>(
+            index: &mut HashMap<K, BTreeSet<ProviderKey>>,
+            of: &K,
+            key: &ProviderKey,
+        ) {
+            if let Some(all) = index.get_mut(of) {
+                all.remove(key);
+                if all.is_empty() {
+                    index.remove(of);
+                }
+            }
+        }
+        let Some(before) = before else { return };
+        let now = self.known.get(key).and_then(Option::as_ref);
+        for object in before.refers.keys().filter(|object| now.is_none_or(|now| !now.refers.contains_key(object))) {
+            drop_from(&mut self.referring, object, key);
+        }
+        if let Ok(account) = &before.state
+            && now.and_then(|now| now.state.as_ref().ok()).is_none_or(|now| now.key != account.key)
+        {
+            drop_from(&mut self.sharing, &account.key, key);
+        }
+    }
+
+    /// Takes a credential as its watch shows it and returns who refers to it.
+    fn credential(&mut self, key: &ObjectKey, is: Option<(Uid, u64)>) -> Vec<ProviderKey> {
+        let before = match is {
+            Some(is) => self.credentials.insert(key.clone(), is),
+            None => self.credentials.remove(key),
+        };
+        if before == is {
+            return Vec::new();
+        }
+        for changed in self.readings.values_mut() {
+            changed.insert(key.clone());
+        }
+        self.referring.get(key).map(|all| all.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// A read of a provider's references under way: a credential that changes before its outcome is installed has nobody
+/// yet who is known to refer to it.
+#[must_use = "what changed meanwhile is to be asked"]
+pub(super) struct Reading<'a> {
+    accounts: &'a Accounts,
+    number: u64,
+}
+
+impl Reading<'_> {
+    /// After the outcome was installed: has anything that was read changed since the read began?
+    pub(super) fn is_outdated(&self, key: &ProviderKey) -> bool {
+        let registry = lock(&self.accounts.registry);
+        let Some(changed) = registry.readings.get(&self.number) else { return false };
+        let resolved = registry.known.get(key).and_then(Option::as_ref);
+        resolved.is_some_and(|resolved| changed.iter().any(|object| resolved.refers.contains_key(object)))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        lock(&self.accounts.registry).readings.remove(&self.number);
+    }
 }
 
 impl Accounts {
     /// None yet. `serves_cluster`: `ClusterTokenProvider`s are watched.
     pub(super) fn new(serves_cluster: bool) -> Self {
-        Self { known: Mutex::default(), serves_cluster }
+        Self { registry: Mutex::default(), serves_cluster }
     }
 
-    /// Follows a token's reference; tells the provider as "Kind/name" too.
-    pub(super) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec) -> (String, Lookup) {
+    /// To be taken before what a provider refers to is read.
+    pub(super) fn reading(&self) -> Reading<'_> {
+        let mut registry = lock(&self.registry);
+        let number = registry.next_reading;
+        registry.next_reading += 1;
+        registry.readings.insert(number, BTreeSet::new());
+        Reading { accounts: self, number }
+    }
+
+    /// Takes an event of the watch over the labelled credentials of `namespace` (`None`: all) and returns the providers
+    /// that are to be resolved anew.
+    pub(super) fn credential(
+        &self,
+        relist: &mut Relist,
+        namespace: Option<&str>,
+        event: &Event<SecretMeta>,
+    ) -> Vec<ProviderKey> {
+        let mut registry = lock(&self.registry);
+        match event {
+            Event::Init => {
+                relist.begin();
+                Vec::new()
+            }
+            Event::Apply(secret) | Event::InitApply(secret) => {
+                let (key, facts) = (secret.key(), secret.facts());
+                relist.name(&key);
+                registry.credential(&key, Some((facts.uid, facts.resource_version)))
+            }
+            Event::Delete(secret) => registry.credential(&secret.key(), None),
+            Event::InitDone => {
+                let Some(listed) = relist.end() else { return Vec::new() };
+                let gone: Vec<_> = registry
+                    .credentials
+                    .keys()
+                    .filter(|key| namespace.is_none_or(|namespace| *key.namespace == *namespace))
+                    .filter(|key| !listed.contains(*key))
+                    .cloned()
+                    .collect();
+                gone.iter().flat_map(|key| registry.credential(key, None)).collect()
+            }
+        }
+    }
+
+    /// Follows a token's reference; tells the provider as "Kind/name" too. `knows_cluster`: what a
+    /// `ClusterTokenProvider` needs is listed.
+    pub(super) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec, knows_cluster: bool) -> (String, Lookup) {
         let reference = &spec.provider_ref;
         let Some(key) = ProviderKey::named(reference, namespace) else {
             let kind = reference.kind.as_str();
             let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
             return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
         };
-        let found = match lock(&self.known).get(&key) {
+        let found = match lock(&self.registry).known.get(&key) {
             None if key.namespace.is_none() && !self.serves_cluster => Lookup::Refused(not_served(&key)),
+            _ if key.is_cluster() && !knows_cluster => Lookup::Unresolved,
             None => Lookup::Refused(missing(&key)),
             Some(None) => Lookup::Unresolved,
             Some(Some(Resolved { state: Ok(account), .. })) => Lookup::Found(account.clone()),
@@ -172,47 +321,42 @@ impl Accounts {
 
     /// The object is there; its tokens wait until it is resolved.
     pub(super) fn announce(&self, key: &ProviderKey) {
-        lock(&self.known).entry(key.clone()).or_default();
+        lock(&self.registry).known.entry(key.clone()).or_default();
     }
 
     /// Takes what it was resolved to and gives what it was before.
     pub(super) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
-        lock(&self.known).insert(key.clone(), Some(resolved)).flatten()
+        lock(&self.registry).put(key, Some(resolved))
     }
 
     /// The object is gone.
     pub(super) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.known).remove(key).flatten()
+        lock(&self.registry).remove(key)
     }
 
     /// What it was resolved to.
     pub(super) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.known).get(key).cloned().flatten()
+        lock(&self.registry).known.get(key).cloned().flatten()
     }
 
     /// All that are resolved.
     pub(super) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
-        let all = lock(&self.known);
-        all.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
-    }
-
-    /// Who refers to this object.
-    pub(super) fn referring_to(&self, object: &ObjectKey) -> Vec<ProviderKey> {
-        let refers = |(_, resolved): &(&ProviderKey, &Option<Resolved>)| {
-            resolved.as_ref().is_some_and(|resolved| resolved.refers.contains_key(object))
-        };
-        lock(&self.known).iter().filter(refers).map(|(key, _)| key.clone()).collect()
+        let registry = lock(&self.registry);
+        registry.known.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
     }
 
     /// The type of the providers that use this budget.
     pub(super) fn type_of(&self, account: &AccountKey) -> Option<&'static str> {
-        self.sharing(account).first().map(|used| used.type_name)
+        let registry = lock(&self.registry);
+        let first = registry.sharing.get(account)?.first()?;
+        Some(registry.known.get(first)?.as_ref()?.state.as_ref().ok()?.type_name)
     }
 
     /// The accounts of all provider objects that use this budget.
     pub(super) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
-        let state = |resolved: &Option<Resolved>| resolved.as_ref().and_then(|r| r.state.as_ref().ok()).cloned();
-        lock(&self.known).values().filter_map(state).filter(|used| used.key == *account).collect()
+        let registry = lock(&self.registry);
+        let state = |key| registry.known.get(key)?.as_ref()?.state.as_ref().ok().cloned();
+        registry.sharing.get(account).map(|all| all.iter().filter_map(state).collect()).unwrap_or_default()
     }
 }
 
@@ -234,4 +378,47 @@ fn missing(key: &ProviderKey) -> Refusal {
             .to_owned(),
     };
     Refusal::new("ProviderNotFound", format!("spec.providerRef: {key}: {way_out}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn secret(version: u64) -> SecretMeta {
+        let metadata = json!({"name": "s", "namespace": "n", "uid": "u", "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn p17_a_credential_that_changes_while_it_is_read_is_read_again() {
+        let accounts = Accounts::new(false);
+        let key = ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() };
+        let event = |event| accounts.credential(&mut Relist::default(), None, &event);
+        let refers = |name: &str, version| {
+            let refers = BTreeMap::from([(ObjectKey::new("n", name), version)]);
+            Resolved { state: Err(Refusal::new("CredentialsMissing", "none")), refers }
+        };
+        accounts.announce(&key);
+        let reading = accounts.reading();
+        assert!(event(Event::Apply(secret(5))).is_empty(), "nobody is known to refer to it");
+        accounts.resolve(&key, refers("s", 0));
+        assert!(reading.is_outdated(&key));
+        drop(reading);
+        let reading = accounts.reading();
+        accounts.resolve(&key, refers("s", 5));
+        assert!(!reading.is_outdated(&key));
+        drop(reading);
+        assert!(event(Event::InitApply(secret(5))).is_empty(), "a list that says nothing new");
+        assert_eq!(event(Event::Apply(secret(6))), std::slice::from_ref(&key));
+        // a list that doesn't name it any more
+        let mut relist = Relist::default();
+        accounts.credential(&mut relist, None, &Event::Init);
+        assert_eq!(accounts.credential(&mut relist, Some("n"), &Event::InitDone), std::slice::from_ref(&key));
+        accounts.resolve(&key, refers("t", 1));
+        assert!(event(Event::Apply(secret(7))).is_empty());
+        accounts.remove(&key);
+        assert!(lock(&accounts.registry).referring.is_empty());
+    }
 }

@@ -14,10 +14,11 @@ use crate::plan::secret::{Guard, Shape};
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use secrecy::SecretString;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::pin::pin;
 use std::collections::BTreeMap;
@@ -239,6 +240,19 @@ impl Applier {
     pub(super) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// The metadata of the object that was seen, as they are now. `None`: it is gone, or being deleted. One GET.
+    pub(super) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let meta = seen.meta();
+        let api: Api<K> = Api::namespaced(self.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+        let name = meta.name.as_deref().unwrap_or_default();
+        let found = read(async { api.get_metadata_opt(name).await }).await?;
+        let found = found.map(|found| found.metadata);
+        Ok(found.filter(|found| found.uid == meta.uid && found.deletion_timestamp.is_none()))
     }
 
     /// A whole `ConfigMap`. `None`: there is none.

@@ -4,7 +4,7 @@ use super::Context;
 use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::reconcile::note_found;
-use crate::api::key::ObjectKey;
+use super::secrets::Look;
 use crate::clock;
 use crate::plan::contest::Contender;
 use crate::plan::decide::Cause;
@@ -23,17 +23,17 @@ pub(super) fn is_repair(seen: &Seen, cause: Option<Cause>) -> bool {
 
 /// What a GET or an answer said of a Secret. The watch shows those with our label alone: what is known of another ends
 /// by itself.
-pub(super) fn learnt(context: &Context, seen: &Seen, key: &ObjectKey, found: Option<SecretFacts>) {
-    let is_named = *key == seen.secret_key;
+pub(super) fn learnt(context: &Context, seen: &Seen, look: Look<'_>, found: Option<SecretFacts>) {
+    let is_named = *look.key() == seen.secret_key;
     match found {
         Some(facts) if facts.labelled => {
-            context.secrets.learn(key, facts);
+            look.found(facts);
             if is_named {
                 context.memos.change(&seen.token.key, |memo| memo.probe = None);
             }
         }
         found => {
-            context.secrets.forget(key);
+            look.gone();
             if is_named {
                 context.memos.change(&seen.token.key, |memo| note_found(memo, seen, found));
             }
@@ -63,12 +63,12 @@ pub(super) fn wrote(context: &Context, seen: &Seen, written: &Result<Secret, App
 }
 
 /// Learns what the API server stored, and tells whether the token stands there as it was sent.
-pub(super) fn stored(context: &Context, seen: &Seen, shape: &Shape, stored: &Secret) -> bool {
+pub(super) fn stored(context: &Context, seen: &Seen, request: Look<'_>, shape: &Shape, stored: &Secret) -> bool {
     let facts = secret_facts(&stored.metadata);
     let (data, difference) = shape.compare(stored);
     let version = facts.version();
     let (now, generation) = (clock::now().wall, seen.token.generation());
-    learnt(context, seen, &seen.secret_key, Some(facts));
+    learnt(context, seen, request, Some(facts));
     let is_told = seen.token.status.other_secret.is_none() && seen.token.status.secret_version != 0;
     context.memos.change(&seen.token.key, |memo| {
         memo.data = Some((version.1, data));

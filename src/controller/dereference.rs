@@ -138,7 +138,7 @@ impl Seen {
         };
         let fit = context.renders.verdict(render_hash(&whole.secret), &whole.secret);
         self.workloads = whole.workloads().unwrap_or_default();
-        let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, &whole);
+        let (name, lookup) = context.accounts.lookup(&self.token.key.namespace, &whole, context.scopes.knows_cluster());
         self.provider = Some(name);
         let account = match &lookup {
             Lookup::Found(account) => Some(account),
@@ -170,8 +170,9 @@ impl Seen {
                 let holder = self.secret.as_ref().and_then(|facts| facts.owner);
                 let Some(rival) = context.tokens.rival(&self.token, holder) else { return Ok(wanted) };
                 let (rival, secret) = (&rival.key.name, &self.secret_key.name);
+                // true whoever holds it later: those who go on waiting aren't told each time
                 let message = format!(
-                    "spec.secret.name: the VideoAccessToken {rival} has the Secret {secret}: choose another name"
+                    "spec.secret.name: the VideoAccessToken {rival} came first to the Secret {secret}: choose another name"
                 );
                 Err(Refusal::new("SecretClaimed", message))
             });

@@ -3,6 +3,7 @@
 //! | File | What lives there |
 //! |---|---|
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
+//! | `scopes` | which namespaces are listed, and so served |
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
 //! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `recall` | what a new leader takes in of calls made before |
@@ -37,6 +38,7 @@ mod relist;
 mod renders;
 mod restarts;
 mod run;
+mod scopes;
 mod secrets;
 mod shown;
 mod slots;
@@ -74,16 +76,16 @@ use namespaces::Namespaces;
 use providers::Providers;
 use renders::Renders;
 use restarts::UnderWay;
-use secrets::{Secrets, lock};
+use scopes::Scopes;
+use secrets::{Look, Secrets, lock};
 use slots::{Slot, Slots};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tasks::Tasks;
 use timetable::Timetable;
 use token::Token;
-use tokens::Tokens;
+use tokens::{Changes, Tokens};
 use tokio::time::Instant;
 use turns::Turns;
 use work::Work;
@@ -142,7 +144,6 @@ pub struct Context {
     namespaces: Namespaces,
     providers: Providers,
     provider_status: provider_status::Written,
-    users: provider_status::Users,
     accounts: Accounts,
     turns: Turns,
     memos: Memos,
@@ -162,7 +163,7 @@ pub struct Context {
     in_flight: Arc<Slots>,
     granted: Mutex<HashMap<ObjectKey, Slot>>,
     renders: Renders,
-    awake: AtomicBool,
+    scopes: Scopes,
     waker: UnboundedSender<ObjectRef<Token>>,
     logins: Logins,
     recalled: recall::Recalled,
@@ -172,8 +173,8 @@ pub struct Context {
 impl Context {
     /// Reconciles the object soon.
     fn wake(&self, key: &ObjectKey) {
-        // before the caches are filled nothing could be decided: then all are woken
-        if self.awake.load(Ordering::Acquire) {
+        // before its namespace is listed nothing could be decided: then all are woken
+        if self.scopes.is_awake(&key.namespace) {
             if self.lease.is_leader() {
                 self.traces.woken(key);
             }
@@ -204,19 +205,28 @@ impl Context {
         });
     }
 
-    /// A provider changed: its tokens, or for a cluster's, all.
+    /// A provider changed: its tokens.
     fn wake_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
-        match &provider.namespace {
-            Some(namespace) => self.wake_namespace(namespace),
-            None => self.wake_all(),
+        self.wake_paced(self.tokens.using(provider));
+    }
+
+    /// Objects came, changed or went.
+    fn take(&self, changes: &Changes) {
+        for key in &changes.gone {
+            // what is remembered must not pass to another object of the same name
+            self.forget(key);
+        }
+        for key in &changes.wake {
+            self.wake(key);
         }
     }
 
-    /// The API server said that the Secret is gone. The watch will tell nothing new then, so whoever waits for the name
-    /// is woken here.
-    fn secret_gone(&self, secret: &ObjectKey) {
-        self.secrets.forget(secret);
-        for key in self.tokens.claimants(secret) {
+    /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is
+    /// woken here.
+    fn secret_gone(&self, look: Look<'_>) {
+        let secret = look.key().clone();
+        look.gone();
+        for key in self.tokens.concerned(&secret, None) {
             self.wake(&key);
         }
     }

@@ -1,7 +1,7 @@
 //! The namespaces and their labels, for what a `ClusterTokenProvider` allows.
 
+use super::lock;
 use super::relist::Relist;
-use super::secrets::lock;
 use crate::api::allowed::AllowedNamespaces;
 use crate::api::key::ObjectKey;
 use k8s_openapi::api::core::v1::Namespace;

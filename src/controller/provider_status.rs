@@ -5,7 +5,6 @@ use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved, Said};
 use super::lock;
 use super::logins;
-use super::token::Token;
 use super::turns::hindrance;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::provider_status::{CredentialsStatus, ProviderStatus};
@@ -167,7 +166,7 @@ fn compose(
     let mut status = ProviderStatus {
         observed_generation: generation,
         type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
-        tokens: context.users.of(key).or(before.tokens),
+        tokens: users(context, key).or(before.tokens),
         ..ProviderStatus::default()
     };
     let says = match &resolved.state {
@@ -277,27 +276,17 @@ fn conditions(context: &Context, account: &Account, state: AccountState, now: Ti
     says
 }
 
-/// How many objects name each provider.
-#[derive(Default)]
-pub(super) struct Users(Mutex<Option<HashMap<ProviderKey, i64>>>);
-
-impl Users {
-    fn of(&self, key: &ProviderKey) -> Option<i64> {
-        lock(&self.0).as_ref().map(|of| of.get(key).copied().unwrap_or_default())
-    }
-
-    fn count(&self, tokens: &[Arc<Token>]) {
-        let mut of = HashMap::new();
-        for provider in tokens.iter().filter_map(|token| token.provider()) {
-            *of.entry(provider).or_default() += 1;
-        }
-        *lock(&self.0) = Some(of);
-    }
+/// How many objects name the provider, once all are listed that might.
+fn users(context: &Context, key: &ProviderKey) -> Option<i64> {
+    let known = match &key.namespace {
+        Some(namespace) => context.scopes.is_awake(namespace),
+        None => context.scopes.is_settled(),
+    };
+    known.then(|| i64::try_from(context.tokens.users(key)).unwrap_or(i64::MAX))
 }
 
 /// Has the status of every provider object looked at.
 pub(super) fn report_all(context: &Context) {
-    context.users.count(&context.tokens.all());
     for (key, _) in context.accounts.all() {
         context.report_soon(&key);
     }

@@ -5,6 +5,9 @@ use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
 use super::lock;
 use super::{provider_status, recall};
+use super::provider_status;
+use super::relist::Meanwhile;
+use super::watches::as_object;
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
@@ -30,7 +33,7 @@ const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
 
 /// The provider objects as their watches show them.
 #[derive(Default)]
-pub(super) struct Providers(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>);
+pub(super) struct Providers(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mutex<Meanwhile>);
 
 impl Providers {
     /// The object, as last seen.
@@ -38,15 +41,28 @@ impl Providers {
         lock(&self.0).get(key).cloned()
     }
 
-    /// Takes a new version; one that is older than our own last write is none. Tells whether its spec is another.
-    pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject) -> bool {
+    /// A list begins.
+    pub(super) fn relist_begins(&self) {
+        lock(&self.1).begin();
+    }
+
+    /// A list is complete.
+    pub(super) fn relist_ends(&self) {
+        lock(&self.1).end();
+    }
+
+    /// Takes a new version; one that is older than our own last write is none, unless a list names it and we wrote
+    /// nothing meanwhile. Tells whether its spec is another.
+    pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
-        let version = |object: &DynamicObject| resource_version(object.metadata.resource_version.as_deref());
         let mut all = lock(&self.0);
+        let weighed = !listed || lock(&self.1).has(&as_object(key));
         match all.get(key) {
-            Some(old) if old.metadata.uid == object.metadata.uid && version(&object) < version(old) => false,
+            Some(old) if weighed && version_of(&object) < version_of(old) => false,
             old => {
-                let other = old.is_none_or(|old| identity(old) != identity(&object));
+                // a restored etcd counts generations anew
+                let other =
+                    old.is_none_or(|old| identity(old) != identity(&object) || old.data["spec"] != object.data["spec"]);
                 all.insert(key.clone(), Arc::new(object));
                 other
             }
@@ -62,7 +78,17 @@ impl Providers {
         } else {
             object.data["status"] = members.clone();
         }
-        self.put(key, object);
+        lock(&self.1).wrote(&as_object(key));
+        let mut all = lock(&self.0);
+        // newer than what it was written over, whatever the versions say
+        let newer = |current: &DynamicObject| {
+            current.metadata.uid == object.metadata.uid
+                && (current.metadata.resource_version == seen.metadata.resource_version
+                    || version_of(current) < version_of(&object))
+        };
+        if all.get(key).is_some_and(|current| newer(current)) {
+            all.insert(key.clone(), Arc::new(object));
+        }
     }
 
     /// The object is gone.
@@ -74,6 +100,10 @@ impl Providers {
     pub(super) fn keys(&self) -> Vec<ProviderKey> {
         lock(&self.0).keys().cloned().collect()
     }
+}
+
+fn version_of(object: &DynamicObject) -> u64 {
+    resource_version(object.metadata.resource_version.as_deref())
 }
 
 /// Resolves each provider object that is asked for.
@@ -140,6 +170,7 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     };
     let namespace = key.namespace.as_deref().unwrap_or(&context.settings.cluster_resource_namespace);
     let references = References::new(&context.applier, key.owner(), namespace);
+    let reading = context.accounts.reading();
     let (state, refers) = account(context, key, &object, references).await;
     if let Err(refusal) = &state {
         tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
@@ -151,7 +182,11 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     if let Some(again) = again {
         context.provider_timetable.set(key, clock::now().wall + again);
     }
-    if install(context, key, Resolved { state, refers }) {
+    let changed = install(context, key, Resolved { state, refers });
+    if reading.is_outdated(key) {
+        context.resolve_soon(key.clone());
+    }
+    if changed {
         context.wake_tokens_of(key);
     }
     context.report_soon(key);

@@ -7,6 +7,7 @@
 
 use super::accounts::ProviderKey;
 use super::lock;
+use super::scopes::Scope;
 use super::{Context, provider_status};
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now, Timestamp};
@@ -35,7 +36,7 @@ pub(super) struct Recalled(Mutex<HashMap<ProviderKey, Told>>);
 pub(super) fn follow_leadership(context: &Context, leads: bool) -> bool {
     match (leads, context.turns.open_since()) {
         (true, None) => {
-            take_in(context);
+            take_in(context, |_| true);
             context.turns.open(clock::now().wall);
             true
         }
@@ -47,11 +48,18 @@ pub(super) fn follow_leadership(context: &Context, leads: bool) -> bool {
     }
 }
 
-/// One pass over all objects.
-fn take_in(context: &Context) {
+/// Objects of further namespaces can be decided: a leader takes in what they tell before it does so.
+pub(super) fn scope_begins(context: &Context, scope: &Scope) {
+    if context.turns.open_since().is_some() {
+        take_in(context, |namespace| scope.holds(namespace));
+    }
+}
+
+/// One pass over the objects of these namespaces. Calls that are known already count once.
+fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
     let mut told: HashMap<ProviderKey, Told> = HashMap::new();
     context.tokens.each(|token| {
-        let Some(provider) = token.provider() else { return };
+        let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
         let status = &token.status;
         let former = status.other_secret.as_deref();
         let former = former.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });

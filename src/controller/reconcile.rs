@@ -16,6 +16,7 @@ use super::traced;
 use super::write_health::{Extent, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
+use crate::api::secret::DeletionPolicy;
 use crate::api::wire_time;
 use crate::budget::{self, Ask, Lock};
 use crate::clock;
@@ -251,11 +252,12 @@ impl Read {
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
 async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
     let spec = seen.secret_spec()?;
+    let look = context.secrets.look(key);
     match context.applier.read(key, &context.renders).await {
         Ok(Some((secret, _room))) => {
             let facts = secret_facts(&secret.metadata);
             let contender = contender(&secret, &spec);
-            contests::learnt(context, seen, key, Some(facts.clone()));
+            contests::learnt(context, seen, look, Some(facts.clone()));
             let (of, uid) = (&seen.token.key, seen.token.uid_text());
             match context.renders.inspect(of, uid, spec, secret, &facts).await {
                 Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
@@ -266,7 +268,7 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
             }
         }
         Ok(None) => {
-            context.secret_gone(key);
+            context.secret_gone(look);
             context.memos.change(&seen.token.key, |memo| memo.probe = None);
             None
         }
@@ -317,17 +319,21 @@ async fn move_here(context: &Context, seen: &Seen) {
 
 async fn remove_former(context: &Context, seen: &Seen) {
     let Some((key, facts)) = &seen.former else { return };
+    let look = context.secrets.look(key);
     match context.applier.delete_secret(key, facts).await {
         Ok(()) => {
-            context.secret_gone(key);
             context.memos.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
+            context.secret_gone(look);
         }
         // another hand changed it: its watch event or the next look decides again
-        Err(ApplyError::Conflict) => match context.applier.probe(key).await {
-            Ok(found @ Some(_)) => contests::learnt(context, seen, key, found),
-            Ok(None) => context.secret_gone(key),
-            Err(error) => trouble(context, seen, &error),
-        },
+        Err(ApplyError::Conflict) => {
+            let look = context.secrets.look(key);
+            match context.applier.probe(key).await {
+                Ok(found @ Some(_)) => contests::learnt(context, seen, look, found),
+                Ok(None) => context.secret_gone(look),
+                Err(error) => trouble(context, seen, &error),
+            }
+        }
         Err(error) => trouble(context, seen, &error),
     }
 }
@@ -404,21 +410,26 @@ async fn write(
         // the last write's answer didn't come: it may have been served
         return look(context, seen, cause).await;
     }
+    if there.is_none() && !still_there(context, seen).await {
+        return false;
+    }
     let _slot = context.writes.take(&key.namespace).await;
     if !context.lease.is_leader() {
         return false;
     }
     let begun = clock::now().wall;
+    let request = context.secrets.look(&seen.secret_key);
     let written = context.applier.secret(&seen.secret_key, &shaped.shape, guard).await;
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
     contests::wrote(context, seen, &written, cause);
     match written {
         Ok(stored) => {
             context.write_succeeded(&key.namespace);
-            contests::stored(context, seen, &shaped.shape, &stored)
+            contests::stored(context, seen, request, &shaped.shape, &stored)
         }
         Err(ApplyError::Conflict) => {
             // not as it was seen: look at it afresh, with the same token in hand
+            drop(request);
             look(context, seen, cause).await;
             if contests::conflicts_again(context, seen) {
                 trouble(context, seen, &ApplyError::Conflict);
@@ -440,6 +451,7 @@ async fn write(
 
 /// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
 async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
+    let request = context.secrets.look(&seen.secret_key);
     match context.applier.probe(&seen.secret_key).await {
         Ok(found) => {
             // a write whose answer was lost may have stored the token at hand
@@ -447,11 +459,43 @@ async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
             if let Some(held) = held {
                 stored(context, seen, held, cause);
             }
-            contests::learnt(context, seen, &seen.secret_key, found);
+            contests::learnt(context, seen, request, found);
         }
         Err(error) => trouble(context, seen, &error),
     }
     false
+}
+
+/// Before a Secret is created: does the object still exist, and as it was seen? The view of it may be stale while that of the Secrets is
+/// fresh, and what is created for an object that is gone stays for ever where `deletionPolicy` is Retain. Elsewhere the
+/// garbage collector removes it, so a first Secret costs no read; a repair asks all the same, since it would be made
+/// again and again.
+async fn still_there(context: &Context, seen: &Seen) -> bool {
+    let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
+    let status = &seen.token.status;
+    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.memo.issued == 0;
+    if is_first && !retained {
+        return true;
+    }
+    match context.applier.live(&*seen.token).await {
+        // who may not ask goes on as before
+        Err(ApplyError::Refused(_)) => true,
+        Ok(Some(live)) if live.generation.unwrap_or_default() == seen.token.generation() => true,
+        Ok(Some(_)) => {
+            // it may name another Secret by now: its watch will tell
+            trouble(context, seen, &ApplyError::Conflict);
+            false
+        }
+        Ok(None) => {
+            tracing::info!(key = %seen.token.key, "the token is dropped: its object is gone");
+            context.take(&context.tokens.gone(&seen.token));
+            false
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            false
+        }
+    }
 }
 
 /// Notes a failed request to the API server; until the next try nothing is written for this object.

@@ -87,7 +87,13 @@ pub(super) async fn record(
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
         Err(ApplyError::Conflict) => tell_later(context, seen),
-        Err(ApplyError::Gone(_)) => return true,
+        Err(ApplyError::Gone(_)) => {
+            // said by the API server before the watch does
+            if matches!(context.applier.live(&*seen.token).await, Ok(None)) {
+                context.take(&context.tokens.gone(&seen.token));
+            }
+            return true;
+        }
         // an older CRD let it in, and this one's rules can't even read it: only an event can tell
         Err(error @ ApplyError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");

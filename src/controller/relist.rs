@@ -1,4 +1,8 @@
-//! One watch's progress through a relist: what the list named so far, so that its end tells what is gone.
+//! One watch's progress through a relist: what the list named so far, so that its end tells what is gone; and what we
+//! wrote meanwhile, which the list may not know.
+//!
+//! resourceVersions are compared within one list and the watch that follows it, never across: a restored etcd gives
+//! them anew. So what a list names replaces what was known, whatever the versions say.
 
 use crate::api::key::ObjectKey;
 use std::collections::HashSet;
@@ -23,5 +27,39 @@ impl Relist {
     /// The list is complete: what it named.
     pub(super) fn end(&mut self) -> Option<HashSet<ObjectKey>> {
         self.0.take()
+    }
+}
+
+/// Own writes while a relist runs, which may miss them.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    relists: usize,
+    written: HashSet<ObjectKey>,
+}
+
+impl Meanwhile {
+    /// A relist begins.
+    pub(super) fn begin(&mut self) {
+        self.relists += 1;
+    }
+
+    /// A relist has ended.
+    pub(super) fn end(&mut self) {
+        self.relists = self.relists.saturating_sub(1);
+        if self.relists == 0 {
+            self.written = HashSet::new();
+        }
+    }
+
+    /// We wrote or read this object.
+    pub(super) fn wrote(&mut self, key: &ObjectKey) {
+        if self.relists > 0 {
+            self.written.insert(key.clone());
+        }
+    }
+
+    /// The object was written while a relist ran: the higher version is the newer, since both are of now.
+    pub(super) fn has(&self, key: &ObjectKey) -> bool {
+        self.written.contains(key)
     }
 }

@@ -17,7 +17,6 @@ use kube::Client;
 use kube::runtime::controller::{Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -67,7 +66,6 @@ pub async fn run(
         namespaces: super::Namespaces::default(),
         providers: super::Providers::default(),
         provider_status: provider_status::Written::default(),
-        users: provider_status::Users::default(),
         turns: super::Turns::default(),
         memos: super::Memos::default(),
         timetable: super::Timetable::default(),
@@ -82,7 +80,7 @@ pub async fn run(
         writes: Slots::new(max_in_flight, max_in_flight.div_ceil(2).max(AT_ONCE_OF_A_NAMESPACE)),
         in_flight: Slots::new(max_in_flight, max_in_flight),
         granted: std::sync::Mutex::default(),
-        awake: false.into(),
+        scopes: super::Scopes::default(),
         waker,
         logins: super::Logins::default(),
         recalled: recall::Recalled::default(),
@@ -117,10 +115,7 @@ pub async fn run(
     // what changes from here on is seen by the tick
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
     recall::follow_leadership(&context, led);
-    health.set_ready("caches", true);
-    context.awake.store(true, Ordering::Release);
-    context.wake_all();
-    tracing::info!(tokens = context.tokens.all().len(), secrets = context.secrets.len(), "the caches are filled");
+    tasks.passing("readiness", settle(context.clone(), health.clone()));
 
     let pump = context.clone();
     tasks.lasting("pump", async move {
@@ -146,6 +141,13 @@ pub async fn run(
     let _ = tokio::time::timeout(LAST_WRITES, store_unsaved(&context)).await;
     context.tasks.abort();
     Ok(())
+}
+
+/// Says that the caches are filled, of all namespaces that can be listed.
+async fn settle(context: Arc<Context>, health: Arc<Health>) {
+    context.scopes.settled().await;
+    health.set_ready("caches", true);
+    tracing::info!(tokens = context.tokens.all().len(), secrets = context.secrets.len(), "the caches are filled");
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

@@ -1,9 +1,9 @@
 //! What is known of the Secrets of ours: facts from a metadata watch, and from our own writes by the same door.
 //!
-//! An own write enters at once and outranks the watch until the watch has caught up, since it has the higher
-//! resourceVersion: its echo then changes nothing.
+//! An own write enters at once, as newer than whatever was known when it was sent, and outranks the watch until the
+//! watch has caught up: its echo then changes nothing. A GET enters in the same way.
 
-use super::relist::Relist;
+use super::relist::{Meanwhile, Relist};
 use super::token::WireMeta;
 use crate::api::key::ObjectKey;
 use crate::plan::facts::{SecretFacts, Uid, secret_facts};
@@ -84,22 +84,87 @@ impl Resource for SecretMeta {
 
 /// The facts of all Secrets that carry our label, and of those that we just wrote.
 #[derive(Debug, Default)]
-pub(super) struct Secrets {
-    known: Mutex<HashMap<ObjectKey, Arc<SecretFacts>>>,
-    meanwhile: Mutex<Meanwhile>,
+pub(super) struct Secrets(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: HashMap<ObjectKey, Arc<SecretFacts>>,
+    meanwhile: Meanwhile,
+    looks: HashMap<ObjectKey, Flight>,
 }
 
-/// Our own writes while a relist runs, which may miss them.
+/// Requests about one Secret that are under way, and what the watch told of it meanwhile.
 #[derive(Debug, Default)]
-struct Meanwhile {
-    relists: usize,
-    written: HashSet<ObjectKey>,
+struct Flight {
+    requests: usize,
+    events: u64,
+    /// The version of the last deletion.
+    deleted: Option<u64>,
+}
+
+/// One request about a Secret, from before it is sent: what it brings is as new as anything that was known before, and
+/// is weighed by its version against what the watch told since.
+#[derive(Debug)]
+#[must_use = "what the request brought is to be told"]
+pub(super) struct Look<'a> {
+    secrets: &'a Secrets,
+    key: ObjectKey,
+    events: u64,
+}
+
+impl Look<'_> {
+    /// The Secret that is looked at.
+    pub(super) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Our own write, or a GET, brought this.
+    pub(super) fn found(self, facts: SecretFacts) {
+        let mut inner = self.secrets.lock();
+        inner.meanwhile.wrote(&self.key);
+        let (touched, deleted) = self.meanwhile(&inner);
+        let version = facts.resource_version;
+        let outdone = match inner.known.get(&self.key) {
+            Some(old) => touched && old.resource_version >= version,
+            None => deleted.is_some_and(|deleted| deleted > version),
+        };
+        if !outdone {
+            inner.known.insert(self.key.clone(), Arc::new(facts));
+        }
+    }
+
+    /// The API server said that there is none.
+    pub(super) fn gone(self) {
+        let mut inner = self.secrets.lock();
+        let (touched, _) = self.meanwhile(&inner);
+        // what the watch showed after the question was asked may have come after the answer
+        if !touched {
+            inner.known.remove(&self.key);
+        }
+    }
+
+    fn meanwhile(&self, inner: &Inner) -> (bool, Option<u64>) {
+        let flight = inner.looks.get(&self.key);
+        flight.map_or((false, None), |flight| (flight.events != self.events, flight.deleted))
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.secrets.lock();
+        if let Some(flight) = inner.looks.get_mut(&self.key) {
+            flight.requests -= 1;
+            if flight.requests == 0 {
+                inner.looks.remove(&self.key);
+            }
+        }
+    }
 }
 
 impl Secrets {
     /// The facts of a Secret, if it is one of ours.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<SecretFacts>> {
-        self.lock().get(key).cloned()
+        self.lock().known.get(key).cloned()
     }
 
     /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
@@ -112,104 +177,188 @@ impl Secrets {
 
     /// How many are known.
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().known.len()
     }
 
-    /// What our own write or GET brought. Outranks the watch until that has caught up.
-    pub(super) fn learn(&self, key: &ObjectKey, facts: SecretFacts) {
-        let mut meanwhile = lock(&self.meanwhile);
-        if meanwhile.relists > 0 {
-            meanwhile.written.insert(key.clone());
-        }
-        drop(meanwhile);
-        self.put(key, facts);
+    /// To be taken before a request about the Secret is sent.
+    pub(super) fn look(&self, key: &ObjectKey) -> Look<'_> {
+        let mut inner = self.lock();
+        let flight = inner.looks.entry(key.clone()).or_default();
+        flight.requests += 1;
+        Look { secrets: self, key: key.clone(), events: flight.events }
     }
 
-    /// The API server said that it is gone.
+    /// It is of no use.
     pub(super) fn forget(&self, key: &ObjectKey) {
-        self.lock().remove(key);
+        self.lock().known.remove(key);
     }
 
-    /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed.
+    /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed, and for whom each
+    /// was written.
     pub(super) fn apply(
         &self,
         relist: &mut Relist,
         namespace: Option<&str>,
         event: &Event<SecretMeta>,
-    ) -> Vec<ObjectKey> {
+    ) -> Vec<(ObjectKey, Option<Uid>)> {
+        let mut inner = self.lock();
         match event {
             Event::Init => {
                 if relist.begin() {
-                    lock(&self.meanwhile).relists += 1;
+                    inner.meanwhile.begin();
                 }
                 Vec::new()
             }
             Event::InitApply(secret) => {
-                let key = secret.key();
-                relist.name(&key);
-                self.put(&key, secret.facts()).then_some(key).into_iter().collect()
+                relist.name(&secret.key());
+                inner.put(secret, true).into_iter().collect()
             }
-            Event::Apply(secret) => {
-                let key = secret.key();
-                self.put(&key, secret.facts()).then_some(key).into_iter().collect()
+            Event::Apply(secret) => inner.put(secret, false).into_iter().collect(),
+            Event::Delete(secret) => inner.delete(secret).into_iter().collect(),
+            Event::InitDone => {
+                let Some(listed) = relist.end() else { return Vec::new() };
+                let gone = inner.sweep(&listed, namespace);
+                inner.meanwhile.end();
+                gone
             }
-            Event::Delete(secret) => {
-                let key = secret.key();
-                self.delete(&key, secret.facts().resource_version).then_some(key).into_iter().collect()
-            }
-            Event::InitDone => self.sweep(relist, namespace),
         }
     }
 
-    /// Newer facts replace older ones, also those of a Secret before this one. Tells whether anything changed.
-    fn put(&self, key: &ObjectKey, facts: SecretFacts) -> bool {
-        let mut known = self.lock();
-        match known.get(key) {
-            Some(old) if old.resource_version >= facts.resource_version => false,
-            _ => {
-                known.insert(key.clone(), Arc::new(facts));
-                true
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.0)
+    }
+}
+
+impl Inner {
+    /// Within a watch newer facts replace older ones; what a list names replaces, unless we wrote meanwhile.
+    fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
+        let (key, facts) = (secret.key(), secret.facts());
+        if let Some(flight) = self.looks.get_mut(&key) {
+            flight.events += 1;
+        }
+        if let Some(old) = self.known.get(&key) {
+            let same = old.uid == facts.uid && old.resource_version == facts.resource_version;
+            let weighed = !listed || self.meanwhile.has(&key);
+            if same || weighed && old.resource_version >= facts.resource_version {
+                return None;
             }
         }
+        let owner = facts.owner;
+        self.known.insert(key.clone(), Arc::new(facts));
+        Some((key, owner))
     }
 
     /// A deletion older than what we know is an echo of a Secret before this one.
-    fn delete(&self, key: &ObjectKey, resource_version: u64) -> bool {
-        let mut known = self.lock();
-        if known.get(key).is_none_or(|old| old.resource_version > resource_version) {
-            return false;
+    fn delete(&mut self, secret: &SecretMeta) -> Option<(ObjectKey, Option<Uid>)> {
+        let (key, version) = (secret.key(), secret.facts().resource_version);
+        if let Some(flight) = self.looks.get_mut(&key) {
+            flight.events += 1;
+            flight.deleted = flight.deleted.max(Some(version));
         }
-        known.remove(key);
-        true
+        if self.known.get(&key).is_none_or(|old| old.resource_version > version) {
+            return None;
+        }
+        let owner = self.known.remove(&key).and_then(|old| old.owner);
+        Some((key, owner))
     }
 
     /// What a relist didn't name is gone, save what we wrote while it ran.
-    fn sweep(&self, relist: &mut Relist, namespace: Option<&str>) -> Vec<ObjectKey> {
-        let Some(listed) = relist.end() else { return Vec::new() };
-        let mut meanwhile = lock(&self.meanwhile);
-        let mut known = self.lock();
-        let gone: Vec<_> = known
-            .keys()
-            .filter(|key| namespace.is_none_or(|namespace| *key.namespace == *namespace))
-            .filter(|key| !listed.contains(*key) && !meanwhile.written.contains(*key))
-            .cloned()
+    fn sweep(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
+        let gone: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|namespace| *key.namespace == *namespace))
+            .filter(|(key, _)| !listed.contains(*key) && !self.meanwhile.has(key))
+            .map(|(key, facts)| (key.clone(), facts.owner))
             .collect();
-        for key in &gone {
-            known.remove(key);
-        }
-        meanwhile.relists -= 1;
-        if meanwhile.relists == 0 {
-            meanwhile.written = HashSet::new();
+        for (key, _) in &gone {
+            self.known.remove(key);
         }
         gone
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<SecretFacts>>> {
-        lock(&self.known)
     }
 }
 
 /// A lock that outlives a panic of its holder: the maps are whole after each statement.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn meta(uid: u8, version: u64) -> SecretMeta {
+        let uid = format!("00000000-0000-0000-0000-0000000000{uid:02}");
+        let metadata = json!({"name": "s", "namespace": "n", "uid": uid, "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    fn known(secrets: &Secrets) -> Option<u64> {
+        secrets.get(&ObjectKey::new("n", "s")).map(|facts| facts.resource_version)
+    }
+
+    fn relist(secrets: &Secrets, listed: &[SecretMeta], meanwhile: impl FnOnce()) {
+        let mut relist = Relist::default();
+        secrets.apply(&mut relist, None, &Event::Init);
+        meanwhile();
+        for secret in listed {
+            secrets.apply(&mut relist, None, &Event::InitApply(secret.clone()));
+        }
+        secrets.apply(&mut relist, None, &Event::InitDone);
+    }
+
+    #[test]
+    fn p18_a_list_and_a_request_replace_what_a_restored_etcd_never_knew() {
+        let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
+        relist(&secrets, &[meta(1, 900)], || {});
+        secrets.look(&key).found(meta(1, 890).facts());
+        assert_eq!(known(&secrets), Some(890), "a GET");
+        relist(&secrets, &[meta(1, 700)], || {});
+        assert_eq!(known(&secrets), Some(700), "a list");
+        relist(&secrets, &[meta(1, 700)], || secrets.look(&key).found(meta(1, 705).facts()));
+        assert_eq!(known(&secrets), Some(705), "a list from before our write");
+        relist(&secrets, &[], || secrets.look(&key).found(meta(1, 706).facts()));
+        assert_eq!(known(&secrets), Some(706), "a list from before our create");
+        relist(&secrets, &[meta(1, 900)], || {});
+        relist(&secrets, &[meta(1, 910)], || secrets.look(&key).found(meta(1, 905).facts()));
+        assert_eq!(known(&secrets), Some(910), "a list from after our write");
+        relist(&secrets, &[], || {});
+        assert_eq!(known(&secrets), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_watch_told_more_is_old() {
+        let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
+        let event = |event| drop(secrets.apply(&mut Relist::default(), None, &event));
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(1, 5)));
+        event(Event::Apply(meta(1, 7)));
+        look.found(meta(1, 5).facts());
+        assert_eq!(known(&secrets), Some(7), "changed");
+        let look = secrets.look(&key);
+        event(Event::Delete(meta(1, 8)));
+        look.found(meta(1, 7).facts());
+        assert_eq!(known(&secrets), None, "deleted");
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(2, 9)));
+        event(Event::Delete(meta(2, 10)));
+        look.found(meta(2, 9).facts());
+        assert_eq!(known(&secrets), None, "created by us and deleted");
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(3, 11)));
+        look.gone();
+        assert_eq!(known(&secrets), Some(11), "created after the answer");
+        let look = secrets.look(&key);
+        event(Event::Delete(meta(2, 10)));
+        look.found(meta(3, 12).facts());
+        assert_eq!(known(&secrets), Some(12), "the deletion of one before");
+        event(Event::Apply(meta(3, 11)));
+        event(Event::Delete(meta(2, 10)));
+        assert_eq!(known(&secrets), Some(12), "echoes");
+        secrets.look(&key).gone();
+        assert_eq!(known(&secrets), None);
+        assert!(secrets.lock().looks.is_empty());
+    }
 }

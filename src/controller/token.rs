@@ -117,7 +117,8 @@ impl Token {
 
     /// Would a reconcile see something new in the other? Status writes, ours above all, don't count.
     pub(super) fn wakes(&self, other: &Token) -> bool {
-        self.wake != other.wake
+        // the generation is in it; but a restored etcd counts generations anew
+        self.wake != other.wake || self.spec != other.spec
     }
 
     /// The same object after our own status write.

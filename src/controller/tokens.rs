@@ -1,37 +1,61 @@
-//! All `VideoAccessToken`s, slim, and who names which Secret and which workload.
+//! All `VideoAccessToken`s, slim, and who names which Secret, which provider and which workload.
 //!
 //! The store is kube's, since its Controller reads from it; it is filled in place, so that a relist holds no second
 //! copy of everything, and our own status writes enter it by the same door as the watch.
 
+use super::accounts::ProviderKey;
 use super::index::Index;
-use super::relist::Relist;
-use super::secrets::lock;
+use super::lock;
+use super::relist::{Meanwhile, Relist};
 use super::token::Token;
 use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
 use crate::plan::facts::{StatusFacts, Uid};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// The store of all objects.
 pub(super) struct Tokens {
     writer: Mutex<Writer<Token>>,
     reader: Store<Token>,
+    meanwhile: Mutex<Meanwhile>,
+    named: Mutex<Named>,
+}
+
+/// An object that names a Secret, in the order in which they may have it.
+type Claim = ((i64, u128), ObjectKey);
+
+/// Who names what.
+#[derive(Default)]
+struct Named {
     /// Who names a Secret that isn't called like the object itself.
-    claims: Mutex<Index<ObjectKey>>,
+    secrets: Index<ObjectKey, Claim>,
+    /// Who names a provider.
+    providers: Index<ProviderKey>,
     /// Who names a workload to be restarted, by namespace.
-    workloads: Mutex<Index<(Arc<str>, Workload)>>,
+    workloads: Index<(Arc<str>, Workload)>,
+    uids: HashMap<Uid, ObjectKey>,
+}
+
+/// What an event changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// These objects are gone, or others of their names stand in their place: nothing that is remembered passes on.
+    pub(super) gone: Vec<ObjectKey>,
+    /// These are to be reconciled.
+    pub(super) wake: Vec<ObjectKey>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
         let mut writer = Writer::<Token>::default();
-        // kube's Controller waits for this; what may wake an object is held back until the caches are filled
+        // kube's Controller waits for this; what may wake an object is held back until its namespace is listed
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
-        Self { writer: Mutex::new(writer), reader, claims: Mutex::default(), workloads: Mutex::default() }
+        Self { writer: Mutex::new(writer), reader, meanwhile: Mutex::default(), named: Mutex::default() }
     }
 }
 
@@ -66,134 +90,275 @@ impl Tokens {
         self.reader.state()
     }
 
-    /// Is an object of this UID in the namespace? A scan: asked only about a Secret that another object wrote.
+    /// Is an object of this UID in the namespace?
     pub(super) fn has_uid(&self, namespace: &str, uid: Uid) -> bool {
-        self.reader.find(|token| *token.key.namespace == *namespace && token.uid == uid).is_some()
+        lock(&self.named).uids.get(&uid).is_some_and(|key| *key.namespace == *namespace)
     }
 
-    /// Takes an event of the watch over `namespace` (`None`: all) and returns the objects to reconcile.
-    pub(super) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: Event<Token>) -> Vec<ObjectKey> {
+    /// Takes an event of the watch over `namespace` (`None`: all).
+    pub(super) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: Event<Token>) -> Changes {
+        let mut changes = Changes::default();
         match event {
             Event::Init => {
-                relist.begin();
-                Vec::new()
+                if relist.begin() {
+                    lock(&self.meanwhile).begin();
+                }
             }
             Event::InitApply(token) => {
                 relist.name(&token.key);
-                self.put(token)
+                self.put(token, true, &mut changes);
             }
-            Event::Apply(token) => self.put(token),
-            Event::Delete(token) => self.remove(&token.key),
+            Event::Apply(token) => self.put(token, false, &mut changes),
+            Event::Delete(token) => self.remove(&token.key, &mut changes),
             Event::InitDone => {
-                let listed = relist.end().unwrap_or_default();
+                let Some(listed) = relist.end() else { return changes };
                 let gone = self.reader.state().into_iter().filter(|token| {
                     namespace.is_none_or(|namespace| *token.key.namespace == *namespace) && !listed.contains(&token.key)
                 });
-                gone.flat_map(|token| self.remove(&token.key)).collect()
+                for token in gone {
+                    self.remove(&token.key, &mut changes);
+                }
+                lock(&self.meanwhile).end();
             }
         }
+        changes
     }
 
-    /// What our own status write brought. It was guarded by `written`'s resourceVersion, so the rest is as it was.
+    /// The API server said that the object as it was seen isn't there any more, before the watch did.
+    pub(super) fn gone(&self, seen: &Token) -> Changes {
+        let mut changes = Changes::default();
+        if self.get(&seen.key).is_some_and(|current| current.uid == seen.uid) {
+            self.remove(&seen.key, &mut changes);
+        }
+        changes
+    }
+
+    /// What our own status write brought. It was guarded by `written`'s resourceVersion, so the rest is as it was, and
+    /// it is newer than that one, whatever the versions say.
     pub(super) fn learn_status(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
         let mut writer = lock(&self.writer);
-        let current = self.get(&token.key);
-        if current.is_some_and(|current| current.uid == token.uid && current.version < token.version) {
+        lock(&self.meanwhile).wrote(&token.key);
+        let newer = |current: &Token| current.version == written.version || current.version < token.version;
+        if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
             writer.apply_watcher_event(&Event::Apply(token));
         }
     }
 
-    fn put(&self, token: Token) -> Vec<ObjectKey> {
+    /// Within a watch newer versions replace older ones; what a list names replaces, unless we wrote meanwhile.
+    fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
         let mut writer = lock(&self.writer);
         let old = self.get(&token.key);
-        if let Some(old) = &old
-            && old.uid == token.uid
-            && old.version >= token.version
-        {
-            return Vec::new();
+        let mut restored = false;
+        if let Some(old) = &old {
+            let weighed = !listed || lock(&self.meanwhile).has(&token.key);
+            let same = old.uid == token.uid && old.version == token.version;
+            if same || weighed && old.version >= token.version {
+                return;
+            }
+            restored = listed && (old.version > token.version || old.status.hash != token.status.hash);
+            if old.uid != token.uid {
+                changes.gone.push(token.key.clone());
+            }
         }
-        let mut wake = self.reclaim(old.as_deref(), Some(&token));
-        self.rename(old.as_deref(), Some(&token));
-        if old.is_none_or(|old| old.wakes(&token)) {
-            wake.push(token.key.clone());
+        changes.wake.extend(self.rename(old.as_deref(), Some(&token)));
+        if restored || old.is_none_or(|old| old.wakes(&token)) {
+            changes.wake.push(token.key.clone());
         }
         writer.apply_watcher_event(&Event::Apply(token));
-        wake
     }
 
-    fn remove(&self, key: &ObjectKey) -> Vec<ObjectKey> {
+    fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
         let mut writer = lock(&self.writer);
-        let Some(old) = self.get(key) else { return Vec::new() };
-        let mut wake = self.reclaim(Some(&old), None);
-        self.rename(Some(&old), None);
-        wake.push(key.clone());
+        let Some(old) = self.get(key) else { return };
         writer.apply_watcher_event(&Event::Delete((*old).clone()));
-        wake
+        changes.gone.push(key.clone());
+        changes.wake.extend(self.rename(Some(&old), None));
+        changes.wake.push(key.clone());
     }
 
-    /// Keeps the index of claims and returns those who claim a Secret that was let go.
-    fn reclaim(&self, old: Option<&Token>, new: Option<&Token>) -> Vec<ObjectKey> {
-        let (before, after) = (old.map(Token::secret_key), new.map(Token::secret_key));
-        if before == after {
-            return Vec::new();
-        }
-        let mut claims = lock(&self.claims);
-        if let (Some(old), Some(secret)) = (old, &before) {
-            claims.remove(secret, &old.key);
-        }
-        if let (Some(new), Some(secret)) = (new, after)
-            && secret != new.key
+    /// Keeps the indexes, and returns who is next to have a Secret that was let go.
+    fn rename(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
+        if let (Some(old), Some(new)) = (old, new)
+            && old.uid == new.uid
+            && !old.wakes(new)
         {
-            claims.add(secret, &new.key);
+            return None;
         }
-        drop(claims);
-        before.map(|secret| self.claimants(&secret)).unwrap_or_default()
-    }
-
-    /// Keeps the index of workloads.
-    fn rename(&self, old: Option<&Token>, new: Option<&Token>) {
-        let named = |token: Option<&Token>| token.map(Token::workloads).unwrap_or_default();
-        let (before, after) = (named(old), named(new));
-        if before == after {
-            return;
-        }
-        let mut workloads = lock(&self.workloads);
+        let mut named = lock(&self.named);
         if let Some(old) = old {
-            for workload in before {
-                workloads.remove(&(old.key.namespace.clone(), workload), &old.key);
+            named.uids.remove(&old.uid);
+            named.secrets.remove(&old.secret_key(), &claim(old));
+            if let Some(provider) = old.provider() {
+                named.providers.remove(&provider, &old.key);
+            }
+            for workload in old.workloads() {
+                named.workloads.remove(&(old.key.namespace.clone(), workload), &old.key);
             }
         }
         if let Some(new) = new {
-            for workload in after {
-                workloads.add((new.key.namespace.clone(), workload), &new.key);
+            named.uids.insert(new.uid, new.key.clone());
+            let secret = new.secret_key();
+            if secret != new.key {
+                named.secrets.add(secret, claim(new));
+            }
+            if let Some(provider) = new.provider() {
+                named.providers.add(provider, new.key.clone());
+            }
+            for workload in new.workloads() {
+                named.workloads.add((new.key.namespace.clone(), workload), new.key.clone());
             }
         }
+        drop(named);
+        let left = old.map(Token::secret_key).filter(|left| new.is_none_or(|new| new.secret_key() != *left))?;
+        // the store may still show the old object under its own name
+        self.first_but(&left, old.map(|old| old.uid)).map(|next| next.key.clone())
     }
 
     /// All objects that name this workload of their namespace.
     pub(super) fn naming(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
-        let keys = lock(&self.workloads).of(&(namespace.clone(), workload.clone())).to_vec();
+        let keys = lock(&self.named).workloads.of(&(namespace.clone(), workload.clone()));
         keys.iter().filter_map(|key| self.get(key)).collect()
     }
 
-    /// All objects that name this Secret.
-    pub(super) fn claimants(&self, secret: &ObjectKey) -> Vec<ObjectKey> {
-        let namesake = self.get(secret).filter(|token| token.secret_key() == *secret).map(|token| token.key.clone());
-        let mut all: Vec<_> = namesake.into_iter().collect();
-        all.extend_from_slice(lock(&self.claims).of(secret));
+    /// All objects that name this provider.
+    pub(super) fn using(&self, provider: &ProviderKey) -> Vec<ObjectKey> {
+        lock(&self.named).providers.of(provider)
+    }
+
+    /// How many objects name this provider.
+    pub(super) fn users(&self, provider: &ProviderKey) -> usize {
+        lock(&self.named).providers.count(provider)
+    }
+
+    /// Whom a change of this Secret concerns: the object that it was written for, and of those that name it the first.
+    /// The others wait for these, however many they are.
+    pub(super) fn concerned(&self, secret: &ObjectKey, owner: Option<Uid>) -> Vec<ObjectKey> {
+        let owner = owner.and_then(|owner| lock(&self.named).uids.get(&owner).cloned());
+        let mut all: Vec<_> = owner.filter(|owner| owner.namespace == secret.namespace).into_iter().collect();
+        if let Some(first) = self.first_but(secret, None).filter(|first| !all.contains(&first.key)) {
+            all.push(first.key.clone());
+        }
         all
+    }
+
+    /// The oldest object that names the Secret, this one left out.
+    fn first_but(&self, secret: &ObjectKey, left_out: Option<Uid>) -> Option<Arc<Token>> {
+        let namesake = self.get(secret).filter(|token| token.secret_key() == *secret && Some(token.uid) != left_out);
+        let other = lock(&self.named).secrets.first(secret).cloned();
+        let other = other.and_then(|(_, key)| self.get(&key));
+        match (namesake, other) {
+            (Some(one), Some(other)) => Some(if claim(&one) < claim(&other) { one } else { other }),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Another object that names the same Secret and goes before this one, if there is one: the one that the Secret
     /// was written for (`holder`), or while there is none, the oldest. By age alone, two of the same second could take
     /// the Secret from each other.
     pub(super) fn rival(&self, token: &Token, holder: Option<Uid>) -> Option<Arc<Token>> {
-        let claimants = self.claimants(&token.secret_key());
-        let first = claimants
-            .iter()
-            .filter_map(|key| self.get(key))
-            .min_by_key(|claimant| (Some(claimant.uid) != holder, claimant.seniority()))?;
+        let secret = token.secret_key();
+        let holder = holder.and_then(|holder| lock(&self.named).uids.get(&holder).cloned());
+        let holder = holder.and_then(|holder| self.get(&holder)).filter(|holder| holder.secret_key() == secret);
+        let first = holder.or_else(|| self.first_but(&secret, None))?;
         (first.key != token.key).then_some(first)
+    }
+}
+
+fn claim(token: &Token) -> Claim {
+    (token.seniority(), token.key.clone())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn token(name: &str, uid: u64, version: u64, spec: &serde_json::Value) -> Token {
+        let uid = format!("00000000-0000-0000-0000-{uid:012}");
+        let metadata = json!({"name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
+            "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn naming(secret: &str) -> serde_json::Value {
+        json!({"providerRef": {"name": "p"}, "secret": {"name": secret}})
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("n", name)
+    }
+
+    fn apply(tokens: &Tokens, token: Token) -> Changes {
+        tokens.apply(&mut Relist::default(), None, Event::Apply(token))
+    }
+
+    fn relist(tokens: &Tokens, listed: Vec<Token>, meanwhile: impl FnOnce()) -> Changes {
+        let (mut relist, mut all) = (Relist::default(), Changes::default());
+        tokens.apply(&mut relist, None, Event::Init);
+        meanwhile();
+        let events = listed.into_iter().map(Event::InitApply).chain([Event::InitDone]);
+        for changes in events.map(|event| tokens.apply(&mut relist, None, event)).collect::<Vec<_>>() {
+            all.gone.extend(changes.gone);
+            all.wake.extend(changes.wake);
+        }
+        all
+    }
+
+    #[test]
+    fn p18_a_list_replaces_what_a_restored_etcd_never_knew() {
+        let tokens = Tokens::default();
+        relist(&tokens, vec![token("a", 1, 900, &naming("s"))], || {});
+        let changes = relist(&tokens, vec![token("a", 1, 700, &naming("t"))], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![], vec![key("a")]));
+        let seen = tokens.get(&key("a")).unwrap();
+        assert_eq!((seen.version, seen.secret_key()), (700, key("t")));
+        tokens.learn_status(&seen, StatusFacts::default(), "650");
+        assert_eq!(tokens.get(&key("a")).unwrap().version, 650, "newer than what it was written over");
+        let seen = tokens.get(&key("a")).unwrap();
+        relist(&tokens, vec![token("a", 1, 650, &naming("t"))], || {
+            tokens.learn_status(&seen, StatusFacts::default(), "651");
+        });
+        assert_eq!(tokens.get(&key("a")).unwrap().version, 651, "a list from before our write");
+    }
+
+    #[test]
+    fn p15_another_object_of_the_name_inherits_nothing() {
+        let tokens = Tokens::default();
+        relist(&tokens, vec![token("a", 1, 5, &naming("s"))], || {});
+        let changes = relist(&tokens, vec![token("a", 2, 9, &naming("s"))], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert!(tokens.has_uid("n", Uid(2)) && !tokens.has_uid("n", Uid(1)) && !tokens.has_uid("m", Uid(2)));
+        let changes = apply(&tokens, token("a", 3, 10, &naming("s")));
+        assert_eq!(changes.gone, [key("a")]);
+        let changes = relist(&tokens, vec![], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert!(!tokens.has_uid("n", Uid(3)) && tokens.using(&provider()).is_empty());
+    }
+
+    fn provider() -> ProviderKey {
+        ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() }
+    }
+
+    #[test]
+    fn p17_of_many_that_name_one_secret_only_the_next_is_woken() {
+        let tokens = Tokens::default();
+        for n in 0..2000 {
+            apply(&tokens, token(&format!("t{n}"), 5000 - n, n + 1, &naming("s")));
+        }
+        let holder = tokens.get(&key("t7")).unwrap();
+        let oldest = tokens.get(&key("t1999")).unwrap();
+        assert_eq!(tokens.rival(&oldest, Some(holder.uid)).unwrap().key, holder.key);
+        assert!(tokens.rival(&holder, Some(holder.uid)).is_none() && tokens.rival(&oldest, None).is_none());
+        assert_eq!(tokens.concerned(&key("s"), Some(holder.uid)), [holder.key.clone(), oldest.key.clone()]);
+        let changes = apply(&tokens, token("t7", 4993, 9000, &naming("own")));
+        assert_eq!(changes.wake, [oldest.key.clone(), holder.key.clone()]);
+        assert_eq!(tokens.users(&provider()), 2000);
+        // one that is called like the Secret waits in the same line
+        apply(&tokens, token("s", 1, 9001, &naming("s")));
+        assert_eq!(tokens.rival(&oldest, None).unwrap().key, key("s"));
+        let changes = tokens.apply(&mut Relist::default(), None, Event::Delete(token("s", 1, 9002, &naming("s"))));
+        assert_eq!(changes.wake, [oldest.key.clone(), key("s")]);
     }
 }

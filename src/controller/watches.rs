@@ -2,61 +2,80 @@
 
 use super::Context;
 use super::accounts::ProviderKey;
+use super::recall;
 use super::relist::Relist;
+use super::scopes::{Scope, Watched};
 use super::secrets::SecretMeta;
 use super::token::Token;
 use crate::api::key::ObjectKey;
 use crate::api::provider::LARGEST_CA_BUNDLE;
 use crate::api::{GROUP, VERSION, names};
 use crate::issuer::redact::quoted;
+use crate::metrics::SILENCE;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
+use kube::runtime::watcher::Config;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, watcher::Config};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// A watch that isn't answered for longer than this is taken for dead; seconds.
+/// The API server is asked to end a watch after this; seconds.
 const WATCH_SECONDS: u32 = 240;
 
 /// Objects of one page of a list. A page that is too large in bytes is asked for anew with fewer
 /// ([`crate::metrics::client`]).
 const PAGE: u32 = 250;
 
-/// Starts all watches; they run as long as the process. Resolves when each has its first list.
+/// The first wait before a watch is taken up again; each further one is twice as long.
+const SHORTEST_WAIT: Duration = Duration::from_millis(800);
+
+/// The longest wait, and for what isn't allowed.
+const LONGEST_WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
+
+/// After this long without a fault the waits begin anew.
+const FORGIVEN: Duration = Duration::from_mins(2);
+
+/// A watch that is silent is followed by a new list at most once in this time: some API servers send no bookmarks.
+const SILENT_LISTS: Duration = Duration::from_mins(10);
+
+/// Starts all watches; they run as long as the process. Resolves when the first scope has all its lists.
 pub(super) async fn start(client: &Client, context: &Arc<Context>) {
-    let scopes: Vec<Option<String>> = match context.settings.watch_namespaces.as_slice() {
+    let served: Vec<Option<String>> = match context.settings.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let mut ready = Vec::new();
-    let mut credential_scopes = scopes.clone();
     if context.settings.cluster_providers {
-        ready.push(namespaces(client, context));
-        ready.push(providers(client, context, None, "ClusterTokenProvider"));
-        let cluster = &context.settings.cluster_resource_namespace;
-        if !scopes.contains(&None) && !scopes.contains(&Some(cluster.clone())) {
-            credential_scopes.push(Some(cluster.clone()));
+        for kind in ["Namespace", "ClusterTokenProvider"] {
+            context.scopes.expect(&(Scope::Cluster, kind));
         }
     }
-    for scope in credential_scopes {
-        ready.push(credentials(client, context, scope.as_deref()));
+    for scope in &served {
+        for kind in ["TokenProvider", "Secret", "VideoAccessToken"] {
+            context.scopes.expect(&(Scope::Served(scope.clone()), kind));
+        }
     }
-    for scope in &scopes {
-        ready.push(providers(client, context, scope.clone(), "TokenProvider"));
-        ready.push(secrets(client, context, scope.clone()));
-        ready.push(tokens(client, context, scope.clone()));
+    if context.settings.cluster_providers {
+        namespaces(client, context);
+        providers(client, context, None, "ClusterTokenProvider");
+        let cluster = Some(context.settings.cluster_resource_namespace.clone());
+        if !served.contains(&None) && !served.contains(&cluster) {
+            credentials(client, context, Scope::Cluster, cluster);
+        }
     }
-    for listed in ready {
-        // a sender is dropped only when its watch ends, and none does
-        let _ = listed.await;
+    for scope in served {
+        credentials(client, context, Scope::Served(scope.clone()), scope.clone());
+        providers(client, context, scope.clone(), "TokenProvider");
+        secrets(client, context, scope.clone());
+        tokens(client, context, scope);
     }
+    context.scopes.first().await;
 }
 
 fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
@@ -73,31 +92,155 @@ fn config() -> Config {
     Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
-/// Feeds each event to `take`. Resolves at the end of the first list.
-fn feed<K: Send + 'static>(
-    context: &Context,
-    name: &'static str,
-    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+/// Feeds each event of a watch to `take`.
+fn feed<K, S>(
+    context: &Arc<Context>,
+    watched: Watched,
+    watch: impl Fn() -> S + Send + 'static,
+    take: impl FnMut(Event<K>) + Send + 'static,
+) where
+    K: Send + 'static,
+    S: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+{
+    context.tasks.lasting(watched.1, follow(context.clone(), watched, watch, take));
+}
+
+async fn follow<K, S>(
+    context: Arc<Context>,
+    watched: Watched,
+    watch: impl Fn() -> S + Send + 'static,
     mut take: impl FnMut(Event<K>) + Send + 'static,
-) -> oneshot::Receiver<()> {
-    let (listed, ready) = oneshot::channel();
-    context.tasks.lasting(name, async move {
-        let mut listed = Some(listed);
-        let mut events = pin!(events.default_backoff());
+) where
+    S: Stream<Item = watcher::Result<Event<K>>> + Send,
+{
+    let mut patience = Patience::new(Instant::now());
+    loop {
+        let mut events = pin!(watch());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     let done = matches!(event, Event::InitDone);
                     take(event);
-                    if done && let Some(listed) = listed.take() {
-                        let _ = listed.send(());
+                    if done {
+                        listed(&context, &watched);
                     }
                 }
-                Err(error) => tracing::warn!(error = quoted(&error), "a watch broke and is taken up again"),
+                Err(error) => {
+                    let anew = patience.lists_anew(&error, Instant::now());
+                    tell(&context, &watched, &error, anew);
+                    let wait = patience.wait(forbidden(&error), Instant::now());
+                    patience.pass(wait, context.scopes.healed()).await;
+                    if anew {
+                        break;
+                    }
+                }
             }
         }
-    });
-    ready
+    }
+}
+
+/// How a watch is taken up again after a fault.
+struct Patience {
+    failures: u32,
+    last_failure: Instant,
+    last_silence: Option<Instant>,
+    last_early: Option<Instant>,
+}
+
+impl Patience {
+    fn new(now: Instant) -> Self {
+        Self { failures: 0, last_failure: now, last_silence: None, last_early: None }
+    }
+
+    /// Does it begin with a list? A watch that can't even begin, as while the API server is down, may find another etcd
+    /// than it left: one restored from a backup counts its versions anew, and a watch from a version that isn't reached
+    /// yet is silent. One that broke off goes on where it was.
+    fn lists_anew(&mut self, error: &watcher::Error, now: Instant) -> bool {
+        match error {
+            watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != 429,
+            watcher::Error::InitialListFailed(_)
+            | watcher::Error::WatchStartFailed(_)
+            | watcher::Error::NoResourceVersion => true,
+            watcher::Error::WatchFailed(error) => {
+                let silent = error.to_string().contains(SILENCE);
+                let anew = silent && self.last_silence.is_none_or(|last| now - last >= SILENT_LISTS);
+                if anew {
+                    self.last_silence = Some(now);
+                }
+                anew
+            }
+            watcher::Error::WatchError(_) => false,
+        }
+    }
+
+    /// Waits. When another list is in after it couldn't be had, this one is asked for at once, that all show one moment;
+    /// but seldom, or two that can be listed and not watched would drive each other.
+    async fn pass(&mut self, wait: Duration, healed: impl Future<Output = ()>) {
+        if self.last_early.is_some_and(|last| last.elapsed() < LONGEST_WAITS.0) {
+            tokio::time::sleep(wait).await;
+        } else if tokio::time::timeout(wait, healed).await.is_ok() {
+            self.last_early = Some(Instant::now());
+        }
+    }
+
+    fn wait(&mut self, forbidden: bool, now: Instant) -> Duration {
+        if now - self.last_failure > FORGIVEN {
+            self.failures = 0;
+        }
+        self.last_failure = now;
+        let longest = if forbidden { LONGEST_WAITS.1 } else { LONGEST_WAITS.0 };
+        let wait = SHORTEST_WAIT.saturating_mul(1 << self.failures.min(10)).min(longest);
+        self.failures += 1;
+        wait.mul_f64(0.75 + 0.25 * fastrand::f64())
+    }
+}
+
+fn forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => (400..429).contains(&status.code),
+        _ => false,
+    }
+}
+
+fn place((scope, _): &Watched) -> &str {
+    match scope {
+        Scope::Served(Some(namespace)) => namespace,
+        Scope::Served(None) | Scope::Cluster => "",
+    }
+}
+
+fn tell(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool) {
+    let (kind, namespace) = (watched.1, place(watched));
+    let said = quoted(error);
+    match error {
+        watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) if anew => {
+            let news = context.scopes.failed(watched, &said);
+            context.metrics.set_unlisted(context.scopes.failing());
+            if news {
+                tracing::warn!(kind, namespace, error = said, "objects can't be listed or watched: tried again until they can");
+            } else {
+                tracing::debug!(kind, namespace, error = said, "objects still can't be listed or watched");
+            }
+        }
+        _ => tracing::warn!(kind, namespace, error = said, "a watch broke and is taken up again"),
+    }
+}
+
+/// A list is in: whom it was the last for begins.
+fn listed(context: &Arc<Context>, watched: &Watched) {
+    let (begins, healed) = context.scopes.listed(watched);
+    if healed {
+        context.metrics.set_unlisted(context.scopes.failing());
+        tracing::info!(kind = watched.1, namespace = place(watched), "objects can be listed again");
+    }
+    if begins {
+        recall::scope_begins(context, &watched.0);
+        match &watched.0 {
+            Scope::Served(Some(namespace)) => context.wake_namespace(namespace),
+            Scope::Served(None) | Scope::Cluster => context.wake_all(),
+        }
+    }
 }
 
 fn watch<K>(api: Api<K>, config: Config) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
@@ -107,56 +250,68 @@ where
     watcher(api, config)
 }
 
-fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) -> oneshot::Receiver<()> {
-    let events = watch(api::<Token>(client, scope.as_deref()), config());
-    let (watching, mut relist) = (context.clone(), Relist::default());
-    let context = context.clone();
-    feed(&watching, "watch of tokens", events, move |event| {
-        if let Event::Delete(token) = &event {
-            // what is remembered must not pass to another object of the same name
-            context.forget(&token.key);
-        }
-        for key in context.tokens.apply(&mut relist, scope.as_deref(), event) {
-            context.wake(&key);
-        }
-    })
+fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) {
+    let watched = (Scope::Served(scope.clone()), "VideoAccessToken");
+    let api = api::<Token>(client, scope.as_deref());
+    let (to, mut relist) = (context.clone(), Relist::default());
+    feed(
+        context,
+        watched,
+        move || watch(api.clone(), config()),
+        move |event| {
+            to.take(&to.tokens.apply(&mut relist, scope.as_deref(), event));
+        },
+    );
 }
 
-fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) -> oneshot::Receiver<()> {
+fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) {
     let ours = format!("{}={}", names::MANAGED_BY, names::OPERATOR);
-    let events = watch(api::<SecretMeta>(client, scope.as_deref()), config().labels(&ours));
-    let (watching, mut relist) = (context.clone(), Relist::default());
-    let context = context.clone();
-    feed(&watching, "watch of secrets", events, move |event| {
-        for secret in context.secrets.apply(&mut relist, scope.as_deref(), &event) {
-            for key in context.tokens.claimants(&secret) {
-                context.wake(&key);
+    let watched = (Scope::Served(scope.clone()), "Secret");
+    let api = api::<SecretMeta>(client, scope.as_deref());
+    let (to, mut relist) = (context.clone(), Relist::default());
+    feed(
+        context,
+        watched,
+        move || watch(api.clone(), config().labels(&ours)),
+        move |event| {
+            for (secret, owner) in to.secrets.apply(&mut relist, scope.as_deref(), &event) {
+                for key in to.tokens.concerned(&secret, owner) {
+                    to.wake(&key);
+                }
             }
-        }
-    })
+        },
+    );
 }
 
-fn credentials(client: &Client, context: &Arc<Context>, scope: Option<&str>) -> oneshot::Receiver<()> {
+fn credentials(client: &Client, context: &Arc<Context>, scope: Scope, namespace: Option<String>) {
     let labelled = format!("{}=true", names::CREDENTIALS);
-    let events = watch(api::<SecretMeta>(client, scope), config().labels(&labelled));
-    let (watching, context) = (context.clone(), context.clone());
-    feed(&watching, "watch of credentials", events, move |event| {
-        let (Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) = event else { return };
-        for key in context.accounts.referring_to(&secret.key()) {
-            context.resolve_soon(key);
-        }
-    })
+    let api = api::<SecretMeta>(client, namespace.as_deref());
+    let (to, mut relist) = (context.clone(), Relist::default());
+    feed(
+        context,
+        (scope, "credential Secret"),
+        move || watch(api.clone(), config().labels(&labelled)),
+        move |event| {
+            for key in to.accounts.credential(&mut relist, namespace.as_deref(), &event) {
+                to.resolve_soon(key);
+            }
+        },
+    );
 }
 
-fn namespaces(client: &Client, context: &Arc<Context>) -> oneshot::Receiver<()> {
-    let events = watch(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config());
-    let (watching, mut relist) = (context.clone(), Relist::default());
-    let context = context.clone();
-    feed(&watching, "watch of namespaces", events, move |event| {
-        for namespace in context.namespaces.apply(&mut relist, event) {
-            context.wake_namespace(&namespace);
-        }
-    })
+fn namespaces(client: &Client, context: &Arc<Context>) {
+    let api = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+    let (to, mut relist) = (context.clone(), Relist::default());
+    feed(
+        context,
+        (Scope::Cluster, "Namespace"),
+        move || watch(api.clone(), config()),
+        move |event| {
+            for namespace in to.namespaces.apply(&mut relist, event) {
+                to.wake_namespace(&namespace);
+            }
+        },
+    );
 }
 
 /// How kube names a provider kind.
@@ -164,51 +319,57 @@ pub(super) fn provider_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
-fn providers(
-    client: &Client,
-    context: &Arc<Context>,
-    scope: Option<String>,
-    kind: &'static str,
-) -> oneshot::Receiver<()> {
+fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kind: &'static str) {
     let resource = provider_resource(kind);
     let api: Api<DynamicObject> = match &scope {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let (watching, mut relist) = (context.clone(), Relist::default());
-    let context = context.clone();
     let is_cluster = kind == "ClusterTokenProvider";
+    let watched = (if is_cluster { Scope::Cluster } else { Scope::Served(scope.clone()) }, kind);
+    let (to, mut relist) = (context.clone(), Relist::default());
     let key_of = |object: &DynamicObject| ProviderKey {
         namespace: object.metadata.namespace.clone(),
         name: object.metadata.name.clone().unwrap_or_default(),
     };
-    feed(&watching, "watch of providers", watcher(api, config()), move |event| match event {
-        Event::Init => {
-            relist.begin();
-        }
-        Event::Apply(mut object) | Event::InitApply(mut object) => {
-            slim(&mut object);
-            let key = key_of(&object);
-            relist.name(&as_object(&key));
-            if context.providers.put(&key, object) {
-                context.accounts.announce(&key);
-                context.resolve_soon(key);
-            }
-        }
-        Event::Delete(object) => gone(&context, key_of(&object)),
-        Event::InitDone => {
-            let listed = relist.end().unwrap_or_default();
-            let mine = |key: &ProviderKey| match &key.namespace {
-                None => is_cluster,
-                Some(namespace) => !is_cluster && scope.as_ref().is_none_or(|scope| scope == namespace),
-            };
-            for key in context.providers.keys() {
-                if mine(&key) && !listed.contains(&as_object(&key)) {
-                    gone(&context, key);
+    feed(
+        context,
+        watched,
+        move || watcher(api.clone(), config()),
+        move |event| {
+            let listed = matches!(event, Event::InitApply(_));
+            match event {
+                Event::Init => {
+                    if relist.begin() {
+                        to.providers.relist_begins();
+                    }
+                }
+                Event::Apply(mut object) | Event::InitApply(mut object) => {
+                    slim(&mut object);
+                    let key = key_of(&object);
+                    relist.name(&as_object(&key));
+                    if to.providers.put(&key, object, listed) {
+                        to.accounts.announce(&key);
+                        to.resolve_soon(key);
+                    }
+                }
+                Event::Delete(object) => gone(&to, key_of(&object)),
+                Event::InitDone => {
+                    let Some(listed) = relist.end() else { return };
+                    let mine = |key: &ProviderKey| match &key.namespace {
+                        None => is_cluster,
+                        Some(namespace) => !is_cluster && scope.as_ref().is_none_or(|scope| scope == namespace),
+                    };
+                    for key in to.providers.keys() {
+                        if mine(&key) && !listed.contains(&as_object(&key)) {
+                            gone(&to, key);
+                        }
+                    }
+                    to.providers.relist_ends();
                 }
             }
-        }
-    })
+        },
+    );
 }
 
 /// Leaves out what nobody reads, and of a CA bundle that is refused for its length all but enough to refuse it.
@@ -224,12 +385,75 @@ fn slim(object: &mut DynamicObject) {
     }
 }
 
-fn as_object(key: &ProviderKey) -> ObjectKey {
+/// How a store of objects names a provider.
+pub(super) fn as_object(key: &ProviderKey) -> ObjectKey {
     ObjectKey::new(key.namespace.as_deref().unwrap_or_default(), &key.name)
 }
 
 fn gone(context: &Context, key: ProviderKey) {
     if context.providers.remove(&key) {
         context.resolve_soon(key);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn answered(code: u16) -> kube::Error {
+        kube::Error::Api(Box::new(Status { code, ..Status::default() }))
+    }
+
+    fn silent() -> watcher::Error {
+        watcher::Error::WatchFailed(kube::Error::ReadEvents(std::io::Error::other(format!("{SILENCE} 90 s"))))
+    }
+
+    #[test]
+    fn p18_a_watch_that_may_have_missed_a_restore_begins_with_a_list() {
+        use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+        let now = Instant::now();
+        let broken = || kube::Error::ReadEvents(std::io::Error::other("reset"));
+        let mut patience = Patience::new(now);
+        for (error, expected) in [
+            (WatchStartFailed(answered(403)), true),
+            (WatchStartFailed(answered(503)), true),
+            (WatchStartFailed(answered(429)), false),
+            (WatchStartFailed(broken()), true),
+            (InitialListFailed(broken()), true),
+            (WatchFailed(broken()), false),
+            (WatchError(Box::new(Status { code: 410, ..Status::default() })), false),
+        ] {
+            assert_eq!(patience.lists_anew(&error, now), expected, "{error}");
+        }
+        for (after, expected) in [(0, true), (90, false), (590, false), (600, true), (690, false)] {
+            assert_eq!(patience.lists_anew(&silent(), now + Duration::from_secs(after)), expected, "{after} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p18_one_that_is_answered_again_brings_another_on_once() {
+        let mut patience = Patience::new(Instant::now());
+        let begun = Instant::now();
+        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        assert_eq!(begun.elapsed().as_secs(), 0);
+        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        assert_eq!(begun.elapsed().as_secs(), 20);
+        patience.pass(Duration::from_secs(20), std::future::pending()).await;
+        assert_eq!(begun.elapsed().as_secs(), 40);
+        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        assert_eq!(begun.elapsed().as_secs(), 40);
+    }
+
+    #[test]
+    fn p18_each_wait_is_longer_up_to_a_minute() {
+        let now = Instant::now();
+        let mut patience = Patience::new(now);
+        let waits: Vec<_> = (0..40).map(|_| patience.wait(true, now)).collect();
+        assert!(waits[0] <= SHORTEST_WAIT && waits[0] >= SHORTEST_WAIT / 2, "{waits:?}");
+        assert!(waits[39] <= Duration::from_mins(1) && waits[39] >= Duration::from_secs(45), "{waits:?}");
+        assert!(patience.wait(false, now) <= Duration::from_secs(30));
+        assert!(patience.wait(false, now + Duration::from_secs(121)) <= SHORTEST_WAIT);
     }
 }

@@ -1,31 +1,75 @@
 //! The Kubernetes client and the layer that counts what it asks.
 
+use super::silence::EndSilence;
 use super::{API_SERVER, Metrics, OfRequest, pages};
 use crate::clock;
+use axum::body::Bytes;
 use chrono::DateTime;
 use futures::future::BoxFuture;
 use http::header::{DATE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use kube::client::ClientBuilder;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::timeout::TimeoutLayer;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 /// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
+/// A connection that is idle is tried after this long, so that one whose other end is gone isn't used again.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long after a try the next is made, and how many in vain end the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
 /// A client that counts each request in `layer`'s metrics.
 ///
 /// kube's own retries (up to 15, for minutes, on 429, 503 and 504) are off: whoever asks knows better whether the
-/// question still stands, and what is counted is what was sent. Bodies have no timeout, since a watch is one; kube's
-/// watcher ends a silent one itself. A page of a list that grows too large is asked for with fewer objects.
+/// question still stands, and what is counted is what was sent. A body may take long, as a watch does, but not be
+/// silent for long. A page of a list that grows too large is asked for with fewer
+/// objects.
 pub fn client(mut config: kube::Config, layer: &CountRequests) -> Result<kube::Client, kube::Error> {
     let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     config.default_retry = false;
+    if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
+        // what kube does for these it doesn't lend; nor do they occur in a cluster
+        return Ok(layered(ClientBuilder::try_from(config)?, layer));
+    }
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // an error is a provider that somebody else has just set
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    let https = config.rustls_https_connector_with_connector(tcp)?;
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(https);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(layered(ClientBuilder::new(service, config.default_namespace.clone()), layer))
+}
+
+fn layered<S, B>(builder: ClientBuilder<S>, layer: &CountRequests) -> kube::Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError> + Send + Sync + 'static,
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let timeout = TimeoutLayer::new(ANSWER_WITHIN);
-    Ok(pages::bounded(ClientBuilder::try_from(config)?.with_layer(&timeout).with_layer(layer).build()))
+    pages::bounded(builder.with_layer(&EndSilence).with_layer(&timeout).with_layer(layer).build())
 }
 
 /// A layer that counts requests to the API server by verb, resource and class of answer, and notes its clock.
@@ -122,7 +166,7 @@ const RESOURCES: [&str; 18] = [
 /// The API server's own verb and resource for a request, as its RBAC and audit log name them.
 ///
 /// Paths are `/api/v1` or `/apis/GROUP/VERSION`, then `[/namespaces/NAMESPACE]/RESOURCE[/NAME[/SUBRESOURCE]]`.
-fn kind(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
+pub(super) fn kind(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
     let mut path = uri.path().split('/').filter(|part| !part.is_empty());
     let skipped = match path.next() {
         Some("api") => 1,

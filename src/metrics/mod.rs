@@ -10,10 +10,12 @@ mod first;
 mod kubernetes;
 mod pages;
 mod providers;
+mod silence;
 mod tokens;
 
 pub use kubernetes::{CountRequests, Counted, client, count_requests};
 pub use providers::{ProviderGauge, ProviderSource};
+pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};
 
 use crate::clock;
@@ -85,6 +87,7 @@ struct Inner {
     queued: Gauge,
     in_flight: Gauge,
     leader: Gauge,
+    unlisted: Gauge,
     clock_skew: Family<OfSource, Gauge>,
     tokens: tokens::Tokens,
     providers: providers::Providers,
@@ -111,6 +114,7 @@ impl Metrics {
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             leader: Gauge::default(),
+            unlisted: Gauge::default(),
             clock_skew: Family::default(),
             tokens: tokens::Tokens::default(),
             providers: providers::Providers::default(),
@@ -160,6 +164,11 @@ impl Metrics {
     /// Whether this process holds the lease.
     pub fn set_leader(&self, leader: bool) {
         self.0.leader.set(leader.into());
+    }
+
+    /// How many namespaces of `--watch-namespaces` (and the cluster) have objects that can't be listed or watched.
+    pub fn set_unlisted(&self, namespaces: usize) {
+        self.0.unlisted.set(i64::try_from(namespaces).unwrap_or(i64::MAX));
     }
 
     /// How many seconds the clock of `source` is ahead of ours: [`API_SERVER`], or a provider's type.
@@ -224,6 +233,8 @@ impl Inner {
         ours.register("in_flight", "Tokens between their grant and their Secret", self.in_flight.clone());
         ours.register("kubernetes_requests", "Requests to the API server", self.requests.clone());
         ours.register("leader", "1 while this process holds the lease", self.leader.clone());
+        let help = "Namespaces whose objects can't be listed or watched now; the cluster counts as one";
+        ours.register("unlisted_namespaces", help, self.unlisted.clone());
         let help = "How far another clock is ahead of ours";
         ours.register_with_unit("clock_skew", help, Unit::Seconds, self.clock_skew.clone());
         ours.register_collector(Box::new(self.tokens.clone()));
@@ -257,6 +268,7 @@ mod tests {
         metrics.set_queued(3);
         metrics.set_in_flight(2);
         metrics.set_leader(true);
+        metrics.set_unlisted(1);
         metrics.set_clock_skew("blendVision", -301);
         metrics.requested(&OfRequest { verb: "get", resource: "secrets", code_class: "4xx" });
 
@@ -275,6 +287,7 @@ mod tests {
             "videotoken_budget_queue_depth 3",
             "videotoken_in_flight 2",
             "videotoken_leader 1",
+            "videotoken_unlisted_namespaces 1",
             r#"videotoken_clock_skew_seconds{source="blendVision"} -301"#,
             r#"videotoken_kubernetes_requests_total{verb="get",resource="secrets",code_class="4xx"} 1"#,
             concat!(r#"videotoken_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

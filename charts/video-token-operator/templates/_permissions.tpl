@@ -8,6 +8,10 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens, tokenproviders]
   verbs: [list, watch]
+# get: before a Secret is created anew, or one that is retained: does the object still exist?
+- apiGroups: [videotoken.dev]
+  resources: [videoaccesstokens]
+  verbs: [get]
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens/status, tokenproviders/status]
   verbs: [patch]
