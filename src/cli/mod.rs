@@ -157,7 +157,7 @@ mod tests {
             assert!(matches!(run, Command::Run(_)), "{run:?}");
             assert_eq!(parse(flags).unwrap(), run);
         }
-        assert!(parse(&["--lease-duration=20s"]).unwrap_err().to_string().contains("--lease-renew-deadline (20s)"));
+        assert!(parse(&["--lease-duration=10s"]).unwrap_err().to_string().contains("--lease-renew-deadline (10s)"));
     }
 
     #[test]

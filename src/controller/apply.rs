@@ -20,8 +20,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::pin::pin;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 /// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a

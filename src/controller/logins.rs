@@ -49,7 +49,7 @@ pub(super) enum Held {
 pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, Held> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
     let works = context.turns.state(&account.key, clock::now()).proven;
-    if works && !login::is_last(&counting(context, &login, clock::now().wall)) {
+    if works && !login::would_lock(&counting(context, &login, clock::now().wall)) {
         return Ok(None);
     }
     let turn = context.logins.turn(&login);

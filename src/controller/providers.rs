@@ -4,10 +4,9 @@
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
 use super::lock;
-use super::{provider_status, recall};
-use super::provider_status;
 use super::relist::Meanwhile;
 use super::watches::as_object;
+use super::{provider_status, recall};
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;

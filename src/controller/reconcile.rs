@@ -24,7 +24,7 @@ use crate::issuer::{Class, IssueError, Issued};
 use crate::plan::backoff;
 use crate::plan::contest::Contender;
 use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
-use crate::plan::facts::{Failure, SecretFacts, secret_facts};
+use crate::plan::facts::{Failure, SecretFacts, resource_version, secret_facts};
 use crate::plan::hash::request_hash;
 use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
 use crate::plan::view::{Before, DataView, WriteTrouble};
@@ -480,7 +480,13 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
     match context.applier.live(&*seen.token).await {
         // who may not ask goes on as before
         Err(ApplyError::Refused(_)) => true,
-        Ok(Some(live)) if live.generation.unwrap_or_default() == seen.token.generation() => true,
+        // a restored etcd counts generations anew, too
+        Ok(Some(live))
+            if live.generation.unwrap_or_default() == seen.token.generation()
+                && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
+        {
+            true
+        }
         Ok(Some(_)) => {
             // it may name another Secret by now: its watch will tell
             trouble(context, seen, &ApplyError::Conflict);

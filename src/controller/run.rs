@@ -129,6 +129,8 @@ pub async fn run(
     });
     tasks.lasting("tick", tick(context.clone(), health.clone(), led, leadership));
     tokio::select! {
+        // the Controller ends with the signal, too: that is no failure
+        biased;
         _ = stop.wait_for(|stop| *stop) => {}
         failed = tasks.failed() => return Err(failed),
         _ = &mut work => return Err(TaskEnded::of("controller")),

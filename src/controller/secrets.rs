@@ -170,8 +170,9 @@ impl Secrets {
     /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
     /// Secret is gone.
     pub(super) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
-        let known = self.lock();
-        let mut all = known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
+        let inner = self.lock();
+        let mut all =
+            inner.known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
         all.next().map(|(key, _)| key.clone())
     }
 

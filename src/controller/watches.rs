@@ -218,7 +218,12 @@ fn tell(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool
             let news = context.scopes.failed(watched, &said);
             context.metrics.set_unlisted(context.scopes.failing());
             if news {
-                tracing::warn!(kind, namespace, error = said, "objects can't be listed or watched: tried again until they can");
+                tracing::warn!(
+                    kind,
+                    namespace,
+                    error = said,
+                    "objects can't be listed or watched: tried again until they can"
+                );
             } else {
                 tracing::debug!(kind, namespace, error = said, "objects still can't be listed or watched");
             }

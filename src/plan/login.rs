@@ -65,9 +65,9 @@ pub fn next<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, 
     over.checked_sub(1).map(|last| counting[last].at + WITHIN)
 }
 
-/// Whether a login that works must be written down too: it would be the last that may fail.
-pub fn is_last<W>(counting: &[Attempt<W>]) -> bool {
-    counting.len() + 1 >= ALL
+/// Whether one more failure would lock the user: then even a login that works is held back.
+pub fn would_lock<W>(counting: &[Attempt<W>]) -> bool {
+    counting.len() >= ALL
 }
 
 fn may<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> bool {

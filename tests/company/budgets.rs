@@ -123,8 +123,7 @@ async fn p20_what_the_answer_says_of_the_account_outlives_the_object() {
         let scene = scene("answer", 1000).await;
         let _operator = scene.operator().await.unwrap();
         let control = scene.azure.video_indexer.control();
-        control.play(Rule::new(Fault::Throttle { retry_after: Some(3000) }).times(1));
-        let held = control.hold(HoldPoint::Answer, None);
+        let held = control.hold(HoldPoint::Request, None);
         scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
         held.reached().await;
         scene.delete_token("lobby").await.unwrap();
@@ -132,6 +131,8 @@ async fn p20_what_the_answer_says_of_the_account_outlives_the_object() {
             scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
         }
         fence(&scene, 0).await;
+        // the next request that goes on is the one that is held
+        control.play(Rule::new(Fault::Throttle { retry_after: Some(3000) }).times(1));
         held.release();
         let throttled = |object: &Value| object["status"]["throttledUntil"].is_string();
         scene.until_provider("indexer", "is throttled", throttled).await.unwrap();

@@ -62,6 +62,7 @@ fn failure(class: Class, next: i64) -> Failure {
 
 /// What a case changes; the rest is a settled token.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each a column of a table
 struct Case {
     now: i64,
     wanted: Option<Result<Wanted, Refusal>>,
@@ -384,6 +385,7 @@ fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
 }
 
 /// Three repairs at 90, 91 and 92.
+#[allow(clippy::unnecessary_wraps)] // as a case has it
 fn fought() -> Option<Contest> {
     let mut contest = Contest::new(1);
     (90..93).for_each(|second| contest.wrote(true, at(second)));
@@ -391,6 +393,7 @@ fn fought() -> Option<Contest> {
 }
 
 /// The Secret's label was stored otherwise at 90, or it was made immutable.
+#[allow(clippy::unnecessary_wraps)] // as a case has it
 fn overridden(fixed: Option<Fixed>) -> Option<Contest> {
     let stored = Stored::Text("theirs".into());
     let difference = Difference { field: "metadata.labels[app]".into(), sent: None, stored, fixed };
@@ -400,7 +403,7 @@ fn overridden(fixed: Option<Fixed>) -> Option<Contest> {
 }
 
 #[test]
-#[allow(clippy::too_many_lines)] // a table
+#[allow(clippy::too_many_lines, clippy::type_complexity)] // a table
 fn p18_a_repair_in_a_fight_waits_and_nothing_else_does() {
     let held = Some((hash("request"), 90));
     let unlabelled = || with_secret(|s| s.labelled = false);
@@ -664,7 +667,15 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
 #[test]
 fn b11_times_ahead_are_not_believed() {
     let trouble = |next| {
-        Some(WriteTrouble { reason: "SecretWriteFailed", message: String::new(), next: at(next), stalled: false })
+        let next = at(next);
+        Some(WriteTrouble {
+            reason: "SecretWriteFailed",
+            message: String::new(),
+            next,
+            stalled: false,
+            met: None,
+            soonest: next,
+        })
     };
     let far = |class| Failure { time: at(86_000), ..failure(class, 86_400) };
     let recalled = Before { recalled: true, ..Before::default() };

@@ -173,7 +173,7 @@ fn is_there(secret: &Secret, [_, map, name]: &[String; 3]) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::type_complexity)] // tables
 mod tests {
     use super::*;
     use crate::api::key::ObjectKey;
