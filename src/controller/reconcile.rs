@@ -159,7 +159,11 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
         Act::Move => move_here(context, seen).await,
         Act::RemoveFormer => remove_former(context, seen).await,
         Act::Store => store(context, seen, decision.cause).await,
-        Act::Discard => context.memos.change(key, |memo| (memo.held, memo.spare) = (None, None)),
+        Act::Discard => match (&seen.memo.held, seen.secret_facts()) {
+            // a write whose answer was lost has stored it
+            (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
+            _ => context.memos.change(key, |memo| (memo.held, memo.spare) = (None, None)),
+        },
         Act::Withdraw => {
             context.turns.leave(key, clock::now());
             context.memos.change(key, |memo| memo.queued = None);

@@ -436,6 +436,8 @@ async fn a_restart_that_fails_is_tried_again_and_delays_no_renewal() {
         (&look, Failure::Closed, 1),
     ] {
         let rule = scene.proxy.fail(at.clone().first(often), failure);
+        // an edit ends the wait that many forced renewals in a row have
+        scene.touch("lobby").await.unwrap();
         scene.force_renewal("lobby").await.unwrap();
         issuances += 1;
         restarted += 1;
@@ -448,6 +450,7 @@ async fn a_restart_that_fails_is_tried_again_and_delays_no_renewal() {
     // as long as it lasts
     let rule = scene.proxy.fail(patch.clone(), Failure::Status(403));
     for _ in 0..2 {
+        scene.touch("lobby").await.unwrap();
         scene.force_renewal("lobby").await.unwrap();
         issuances += 1;
         let renewed = |object: &Value| object["status"]["issuances"] == issuances;

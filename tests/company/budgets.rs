@@ -184,7 +184,7 @@ async fn p18_a_fight_over_the_token_costs_three_calls() {
     let _operator = scene.operator().await.unwrap();
     scene.ready_token("lobby", &json!({})).await.unwrap();
     scene.settled("lobby").await.unwrap();
-    let often = |object: &Value| condition(object, "Issuing")["reason"] == "IssuedTooOften";
+    let fights = |object: &Value| condition(object, "Stalled")["reason"] == "SecretContested";
     // another writer puts its own token there whenever it is gone
     let waits = eventually(SOON, "it waits", async || {
         let token = scene.key_of("lobby", "token").await.map_err(|error| error.to_string())?;
@@ -194,13 +194,13 @@ async fn p18_a_fight_over_the_token_costs_three_calls() {
         }
         let object = scene.tokens().get("lobby").await.map_err(|error| error.to_string())?;
         let object = serde_json::to_value(object).unwrap_or_default();
-        if often(&object) { Ok(object) } else { Err(object["status"].to_string()) }
+        if fights(&object) { Ok(object) } else { Err(object["status"].to_string()) }
     })
     .await;
     assert_eq!(scene.issued(), 1 + 3);
-    let message = condition(&waits, "Issuing")["message"].as_str().unwrap_or_default().to_owned();
-    assert!(message.contains("managedFields") && message.contains(" before 20"), "{message}");
-    let expected = ("Warning".to_owned(), "IssuedTooOften".to_owned(), 1);
+    let message = condition(&waits, "Stalled")["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("field manager") && message.contains("data[token]"), "{message}");
+    let expected = ("Warning".to_owned(), "SecretContested".to_owned(), 1);
     eventually(SOON, "the event", async || {
         let told = scene.events("lobby").await.map_err(|error| error.to_string())?;
         if told.contains(&expected) { Ok(()) } else { Err(format!("{told:?}")) }

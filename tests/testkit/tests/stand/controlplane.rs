@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::config::KubeConfigOptions;
-use testkit::stand::{ControlPlane, ControlPlaneOptions, shared, wait, yaml};
+use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, shared, wait, yaml};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -100,7 +100,14 @@ async fn two_stands_run_at_once_and_one_can_stop_pause_and_come_back() {
 
     let namespaces: Api<Namespace> = Api::all(one.client().unwrap());
     one.pause_apiserver().unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(500), namespaces.get(&kept)).await.is_err());
+    // the signal takes a moment to reach each of its threads
+    eventually(Duration::from_secs(10), "the API server is silent", async || {
+        match tokio::time::timeout(Duration::from_millis(500), namespaces.get(&kept)).await {
+            Ok(_) => Err("it answers"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
     one.resume_apiserver().unwrap();
     namespaces.get(&kept).await.unwrap();
 
