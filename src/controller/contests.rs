@@ -3,7 +3,7 @@
 use super::Context;
 use super::apply::ApplyError;
 use super::dereference::Seen;
-use super::reconcile::note_found;
+use super::secret_io::note_found;
 use super::secrets::Look;
 use crate::clock;
 use crate::plan::contest::Contender;

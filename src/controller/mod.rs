@@ -7,7 +7,7 @@
 //! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
 //! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `recall` | what a new leader takes in of calls made before |
-//! | `reconcile` | gather (`dereference`), decide, act, `record` |
+//! | `reconcile` | gather (`dereference`), decide, act (`secret_io`, `call`), `record` |
 //! | `restarts` | workloads after a renewal |
 //! | `contests` | what others and admission do to the Secrets |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
@@ -21,6 +21,7 @@
 mod accounts;
 mod apply;
 mod assertion;
+mod call;
 mod contests;
 mod dereference;
 mod events;
@@ -39,6 +40,7 @@ mod renders;
 mod restarts;
 mod run;
 mod scopes;
+mod secret_io;
 mod secrets;
 mod shown;
 mod slots;

@@ -1,0 +1,205 @@
+//! One call of the provider, from the granted turn to the token at hand or the failure.
+
+use super::Context;
+use super::accounts::Said;
+use super::dereference::Seen;
+use super::logins;
+use super::memo::{Held, Outcome};
+use super::reconcile::SHORTEST_CALL;
+use super::traced;
+use super::write_health::{Extent, Passage};
+use crate::api::key::ObjectKey;
+use crate::api::request::TokenRequest;
+use crate::api::wire_time;
+use crate::budget::{self, Lock};
+use crate::clock;
+use crate::issuer::{Class, IssueError, Issued};
+use crate::plan::backoff;
+use crate::plan::decide::Decision;
+use crate::plan::facts::Failure;
+use crate::plan::hash::request_hash;
+use crate::plan::secret::Material;
+use crate::plan::view::Before;
+use chrono::{SubsecRound, TimeDelta};
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Our turn: one call of the provider, then the token is at hand.
+pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
+    let (key, uid) = (&seen.token.key, seen.token.uid);
+    let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
+    let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
+    if queued_for != Some(&account.key) || !may_pass(context, seen).await {
+        return give_back(context, key).await;
+    }
+    let login = match logins::begin(context, account).await {
+        Ok(login) => login,
+        Err(logins::Held::UsedUp(next)) => {
+            let now = clock::now();
+            context.turns.lock(&account.key, Lock::LoginsUsedUp, (next - now.wall).to_std().unwrap_or_default(), now);
+            context.report_soon(&account.of);
+            return give_back(context, key).await;
+        }
+        Err(logins::Held::Unwritten) => return give_back(context, key).await,
+    };
+    if !context.lease.valid_for(SHORTEST_CALL) {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return give_back(context, key).await;
+    }
+    let begun = clock::now();
+    // from here on the call counts, whatever becomes of the object
+    let Some(call) = context.turns.begin(key, &account.key, begun) else {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return give_back(context, key).await;
+    };
+    if let Some(kind) = decision.unplanned {
+        let Before { spells, generation, .. } = seen.before;
+        context.memos.note_call((key, uid), kind, generation, spells, begun.wall);
+    }
+    let mut call = Call { context, begun: call, ended: false };
+    let limit = context.settings.reach.timeout;
+    let result = tokio::time::timeout(limit, account.issuer.issue(request))
+        .await
+        .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
+    let took = begun.mono.elapsed();
+    let now = clock::now();
+    context.traces.called(key, || traced::call(account.type_name, (begun.wall, now.wall), &result));
+    context.note_skew(account);
+    context.memos.change_of(key, uid, |memo| memo.queued = None);
+    match result {
+        Ok(issued) => {
+            let was_proven = context.turns.state(&account.key, now).proven;
+            call.end(budget::Outcome::Issued, now);
+            logins::worked(context, account);
+            account.history().last_issued = Some(now.wall);
+            context.metrics.issued(account.type_name, took);
+            tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
+                request_id = issued.request_id, "issued");
+            let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, request, issued) };
+            context.memos.change_of(key, uid, |memo| {
+                memo.held = Some(Arc::new(held));
+                memo.outcome = Some(Outcome::Success);
+            });
+            // only now: what stops this write must not cost the token
+            if let Some(attempt) = login {
+                logins::withdraw(context, account, attempt).await;
+            }
+            // after it: two writes of one status at once, and one is lost
+            if !was_proven {
+                context.report_soon(&account.of);
+            }
+        }
+        Err(error) => {
+            match login {
+                Some(attempt) if error.reached_nobody() => logins::withdraw(context, account, attempt).await,
+                None if error.class == Class::Credential => logins::note(context, account).await,
+                _ => {}
+            }
+            failed(context, seen, call, &error, now, took);
+        }
+    }
+}
+
+/// A call that is under way. One that nobody ends, since its reconcile panicked, failed.
+struct Call<'a> {
+    context: &'a Context,
+    begun: budget::Begun,
+    ended: bool,
+}
+
+impl Call<'_> {
+    fn end(&mut self, outcome: budget::Outcome, now: clock::Now) {
+        self.ended = true;
+        self.context.turns.end(&self.begun, outcome, now);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(budget::Outcome::Failed, clock::now());
+        }
+    }
+}
+
+/// Gives the turn back unused, and pauses: what held it back tells nobody when it ends.
+async fn give_back(context: &Context, key: &ObjectKey) {
+    context.turns.leave(key, clock::now());
+    context.memos.change(key, |memo| memo.queued = None);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+/// Could a token be stored now, as far as is known? After failures everywhere one metadata GET tells: a provider's call
+/// costs more.
+async fn may_pass(context: &Context, seen: &Seen) -> bool {
+    let namespace = &seen.token.key.namespace;
+    match context.passage(namespace) {
+        Passage::Free => true,
+        Passage::Blocked(_) => false,
+        Passage::Trial => {
+            let extent = context.applier.probe(&seen.secret_key).await.err().and_then(|error| error.extent());
+            if let Some(extent) = extent {
+                context.write_failed(namespace, extent);
+            }
+            extent != Some(Extent::Everywhere)
+        }
+    }
+}
+
+/// The token and its record.
+fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
+    debug_assert!(!issued.token.expose_secret().is_empty());
+    let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
+    Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
+}
+
+fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError, now: clock::Now, took: Duration) {
+    let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
+    // a credential that works for others is refused for this object alone, as far as can be told
+    let sure = account.issuer.login().is_some() || error.refuses_identity();
+    let (class, outcome) = match error.class {
+        Class::Credential if sure || context.turns.blames_credential(&account.key, key) => {
+            (Class::Credential, budget::Outcome::CredentialRejected)
+        }
+        Class::Credential => (Class::Denied, budget::Outcome::CredentialDoubted),
+        Class::Throttled => (Class::Throttled, budget::Outcome::Throttled { retry_after: error.retry_after }),
+        class => (class, budget::Outcome::Failed),
+    };
+    context.metrics.issue_failed(account.type_name, class, error.reason, took);
+    let attempts = seen.attempts + 1;
+    let of_account = matches!(class, Class::Throttled | Class::Credential);
+    if of_account {
+        let namespace = (&*key.namespace).into();
+        account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
+    }
+    call.end(outcome, now);
+    let state = context.turns.state(&account.key, now);
+    let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
+    let next = match state.locked_for.max(state.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok()) {
+        // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
+        Some(wait) if of_account => {
+            context.report_soon(&account.of);
+            let longest = backoff::longest(expires_at, now.wall).filter(|_| error.retry_after.is_none());
+            now.wall + longest.filter(|_| class == Class::Throttled).map_or(wait, |longest| wait.min(longest))
+        }
+        _ => backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0),
+    };
+    tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
+        request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
+    let failure = Failure {
+        time: now.wall.trunc_subsecs(0),
+        class,
+        reason: error.reason.to_owned(),
+        message: error.message.clone(),
+        request_id: error.request_id.clone(),
+        next_attempt_at: Some(next),
+    };
+    context.memos.change_of(key, seen.token.uid, |memo| {
+        memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
+    });
+}

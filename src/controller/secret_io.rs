@@ -1,0 +1,376 @@
+//! Reads and writes of one object's Secret, and what is noted of them for the next decision.
+
+use super::Context;
+use super::apply::ApplyError;
+use super::contests;
+use super::dereference::Seen;
+use super::memo::{Found, Held, Memo, Probe};
+use super::traced;
+use crate::api::key::ObjectKey;
+use crate::api::secret::DeletionPolicy;
+use crate::clock;
+use crate::plan::backoff;
+use crate::plan::contest::Contender;
+use crate::plan::decide::Cause;
+use crate::plan::facts::{SecretFacts, resource_version, secret_facts};
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
+use crate::plan::view::{DataView, WriteTrouble};
+use crate::telemetry::journey::Written;
+use chrono::TimeDelta;
+use std::sync::Arc;
+
+/// One metadata GET of what stands at the Secret's name.
+pub(super) async fn probe(context: &Context, seen: &Seen) {
+    match context.applier.probe(&seen.secret_key).await {
+        Ok(found) => {
+            context.memos.change(&seen.token.key, |memo| {
+                // what lies in the Secret as it stands is no less true for this look
+                memo.trouble.take_if(|(trouble, _)| trouble.met.is_none());
+                note_found(memo, seen, found);
+                if let Some(Probe { found: Found::Nothing, .. }) = &memo.probe
+                    && memo.elsewhere.is_none()
+                    && (seen.token.status.issuances > 0 || memo.issued > 0)
+                {
+                    // it was renamed and renamed back: its token may stand at the name between
+                    memo.elsewhere = context.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
+                }
+            });
+        }
+        Err(error) => trouble(context, seen, &error),
+    }
+}
+
+/// Notes what stands at the Secret's name. Nothing, where the status knows a live token: another hand deleted it.
+pub(super) fn note_found(memo: &mut Memo, seen: &Seen, found: Option<SecretFacts>) {
+    let (now, status) = (clock::now().wall, &seen.token.status);
+    let expected = status.expires_at.time().is_some_and(|expires| expires > now) && status.other_secret.is_none();
+    memo.repaired |= found.is_none() && expected;
+    memo.probe = Some(Probe { at: now, of: seen.token.wake, found: found.into() });
+}
+
+/// One GET: did another hand change the data?
+pub(super) async fn look_inside(context: &Context, seen: &Seen) {
+    let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
+    let data = match (fixed, &verdict) {
+        (Some(fixed), _) => DataView::Fixed(fixed),
+        (None, Verdict::Intact(_)) => DataView::Verified,
+        (None, Verdict::Altered(_) | Verdict::Outdated(_)) => DataView::Altered,
+        (None, Verdict::Lost) => DataView::Lost,
+    };
+    let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
+    contests::looked(context, seen, contender.filter(|_| repaired));
+    context.memos.change(&seen.token.key, |memo| {
+        memo.data = Some((facts.resource_version, data));
+        memo.repaired |= repaired;
+    });
+}
+
+/// A Secret that was read whole.
+struct Read {
+    facts: SecretFacts,
+    verdict: Verdict,
+    fixed: Option<Fixed>,
+    /// Who changed what of ours.
+    contender: Option<Contender>,
+}
+
+impl Read {
+    /// It is as the decision saw it: what was decided may be written over it. Else the next decision is made of what
+    /// was learnt.
+    fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
+        seen.is_some_and(|seen| seen.version() == self.facts.version())
+    }
+}
+
+/// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
+async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
+    let spec = seen.secret_spec()?;
+    let look = context.secrets.look(key);
+    match context.applier.read(key, &context.renders).await {
+        Ok(Some((secret, _room))) => {
+            let facts = secret_facts(&secret.metadata);
+            let contender = contender(&secret, &spec);
+            contests::learnt(context, seen, look, Some(facts.clone()));
+            let (of, uid) = (&seen.token.key, seen.token.uid_text());
+            match context.renders.inspect(of, uid, spec, secret, &facts).await {
+                Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
+                Err(error) => {
+                    trouble(context, seen, &ApplyError::Misshapen(error.to_string()));
+                    None
+                }
+            }
+        }
+        Ok(None) => {
+            context.secret_gone(look);
+            context.memos.change(&seen.token.key, |memo| memo.probe = None);
+            None
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            None
+        }
+    }
+}
+
+/// Writes the Secret anew from the token that it holds.
+pub(super) async fn render(context: &Context, seen: &Seen) {
+    let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+    if !read.is(seen.secret_facts()) {
+        return;
+    }
+    let Read { facts, verdict, .. } = read;
+    match verdict {
+        Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
+            let now = clock::now().wall;
+            material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
+            write(context, seen, &material, Some(&facts), None).await;
+        }
+        Verdict::Lost => {
+            let lost = Some((facts.resource_version, DataView::Lost));
+            context.memos.change(&seen.token.key, |memo| memo.data = lost);
+        }
+    }
+}
+
+/// Writes the Secret of the new name from the token in the former one.
+pub(super) async fn move_here(context: &Context, seen: &Seen) {
+    let Some((former, facts)) = &seen.former else { return };
+    let Some(read) = read(context, seen, former).await else { return };
+    if !read.is(Some(facts)) {
+        return;
+    }
+    match read.verdict {
+        Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material) => {
+            if write(context, seen, &material, None, None).await {
+                context.memos.change(&seen.token.key, |memo| memo.elsewhere = Some(former.clone()));
+            }
+        }
+        // nothing to move: without its facts the next decision issues
+        Verdict::Lost => context.secrets.forget(former),
+    }
+}
+
+pub(super) async fn remove_former(context: &Context, seen: &Seen) {
+    let Some((key, facts)) = &seen.former else { return };
+    let look = context.secrets.look(key);
+    match context.applier.delete_secret(key, facts).await {
+        Ok(()) => {
+            context.memos.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
+            context.secret_gone(look);
+        }
+        // another hand changed it: its watch event or the next look decides again
+        Err(ApplyError::Conflict) => {
+            let look = context.secrets.look(key);
+            match context.applier.probe(key).await {
+                Ok(found @ Some(_)) => contests::learnt(context, seen, look, found),
+                Ok(None) => context.secret_gone(look),
+                Err(error) => trouble(context, seen, &error),
+            }
+        }
+        Err(error) => trouble(context, seen, &error),
+    }
+}
+
+/// Stores the token at hand; over a plain renewal the one before is kept, if it is asked for.
+pub(super) async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
+    let Some(held) = seen.memo.held.clone() else { return };
+    let there = seen.secret_facts();
+    let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
+    let mut material = held.material.clone();
+    if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
+        let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+        if !read.is(there) {
+            return;
+        }
+        let Read { facts, verdict, .. } = read;
+        if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
+            material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
+                .then_some(Previous { token: before.token, expires_at: before.expires_at });
+        }
+        if write(context, seen, &material, Some(&facts), cause).await {
+            stored(context, seen, &held, cause);
+        }
+    } else if write(context, seen, &material, there.map(|facts| &**facts), cause).await {
+        stored(context, seen, &held, cause);
+    }
+}
+
+/// The Secret records the issue of the token at hand, for this object.
+pub(super) fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
+    facts.owner == Some(seen.token.uid)
+        && facts.issued_at == held.material.issued_at.into()
+        && facts.expires_at == held.material.expires_at.into()
+        && facts.request == Some(held.material.request)
+}
+
+pub(super) fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Option<Cause>) {
+    context.memos.change_of(&seen.token.key, seen.token.uid, |memo| {
+        // a spare one was counted when it was issued
+        memo.issued += u32::from(memo.held.take().is_some());
+        let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
+        memo.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
+        memo.expiry_assumed = Some(held.expiry_assumed);
+    });
+}
+
+/// The only place that writes a Secret: on the one that the decision saw, or on none. Tells whether the token stands
+/// there.
+async fn write(
+    context: &Context,
+    seen: &Seen,
+    material: &Material,
+    there: Option<&SecretFacts>,
+    cause: Option<Cause>,
+) -> bool {
+    let Some(spec) = seen.secret_spec() else { return false };
+    let key = &seen.token.key;
+    let mut shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
+        Ok(shaped) => shaped,
+        Err(error) => {
+            let trouble = ApplyError::Misshapen(error.to_string());
+            self::trouble(context, seen, &trouble);
+            return false;
+        }
+    };
+    if there.is_some_and(|facts| facts.controlled) {
+        shaped.shape = shaped.shape.beside_another_controller();
+    }
+    let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
+        uid: &facts.uid_text,
+        resource_version: facts.resource_version,
+    });
+    if context.memos.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
+        // the last write's answer didn't come: it may have been served
+        return look(context, seen, cause).await;
+    }
+    if there.is_none() && !still_there(context, seen).await {
+        return false;
+    }
+    let _slot = context.writes.take(&key.namespace).await;
+    if !context.lease.is_leader() {
+        return false;
+    }
+    let begun = clock::now().wall;
+    let request = context.secrets.look(&seen.secret_key);
+    let written = context.applier.secret(&seen.secret_key, &shaped.shape, guard).await;
+    context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
+    contests::wrote(context, seen, &written, cause);
+    match written {
+        Ok(stored) => {
+            context.write_succeeded(&key.namespace);
+            contests::stored(context, seen, request, &shaped.shape, &stored)
+        }
+        Err(ApplyError::Conflict) => {
+            // not as it was seen: look at it afresh, with the same token in hand
+            drop(request);
+            look(context, seen, cause).await;
+            if contests::conflicts_again(context, seen) {
+                trouble(context, seen, &ApplyError::Conflict);
+            }
+            false
+        }
+        Err(ApplyError::Gone(why)) => {
+            tracing::info!(%key, why, "the token is dropped: what it was for is going");
+            context.memos.change(key, |memo| memo.held = None);
+            trouble(context, seen, &ApplyError::Gone(why));
+            false
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            false
+        }
+    }
+}
+
+/// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
+async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
+    let request = context.secrets.look(&seen.secret_key);
+    match context.applier.probe(&seen.secret_key).await {
+        Ok(found) => {
+            // a write whose answer was lost may have stored the token at hand
+            let held = seen.memo.held.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
+            if let Some(held) = held {
+                stored(context, seen, held, cause);
+            }
+            contests::learnt(context, seen, request, found);
+        }
+        Err(error) => trouble(context, seen, &error),
+    }
+    false
+}
+
+/// Before a Secret is created: does the object still exist, and as it was seen? The view of it may be stale while that of the Secrets is
+/// fresh, and what is created for an object that is gone stays for ever where `deletionPolicy` is Retain. Elsewhere the
+/// garbage collector removes it, so a first Secret costs no read; a repair asks all the same, since it would be made
+/// again and again.
+async fn still_there(context: &Context, seen: &Seen) -> bool {
+    let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
+    let status = &seen.token.status;
+    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.memo.issued == 0;
+    if is_first && !retained {
+        return true;
+    }
+    match context.applier.live(&*seen.token).await {
+        // who may not ask goes on as before
+        Err(ApplyError::Refused(_)) => true,
+        // a restored etcd counts generations anew, too
+        Ok(Some(live))
+            if live.generation.unwrap_or_default() == seen.token.generation()
+                && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
+        {
+            true
+        }
+        Ok(Some(_)) => {
+            // it may name another Secret by now: its watch will tell
+            trouble(context, seen, &ApplyError::Conflict);
+            false
+        }
+        Ok(None) => {
+            tracing::info!(key = %seen.token.key, "the token is dropped: its object is gone");
+            context.take(&context.tokens.gone(&seen.token));
+            false
+        }
+        Err(error) => {
+            trouble(context, seen, &error);
+            false
+        }
+    }
+}
+
+/// Notes a failed request to the API server; until the next try nothing is written for this object.
+pub(super) fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
+    let now = clock::now().wall;
+    let (reason, stalled, again) = match error {
+        ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
+        ApplyError::Misshapen(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
+        ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
+        ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
+        ApplyError::Conflict
+        | ApplyError::Unfit(_)
+        | ApplyError::Failing(_)
+        | ApplyError::Unanswered(_)
+        | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
+    };
+    let message = match error {
+        ApplyError::Immutable => {
+            "spec.secret.name: that Secret was made immutable: delete it, or choose another name".to_owned()
+        }
+        other => other.to_string(),
+    };
+    if let Some(extent) = error.extent() {
+        context.write_failed(&seen.token.key.namespace, extent);
+    }
+    tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
+    let lies_in_the_secret = matches!(error, ApplyError::Immutable | ApplyError::Refused(_) | ApplyError::Conflict);
+    context.memos.change(&seen.token.key, |memo| {
+        memo.write_failures += 1;
+        memo.unanswered |= error.may_be_served();
+        let soonest = backoff::next_write(memo.write_failures, now, seen.token.uid.0);
+        let next = again.map_or(soonest, |again| now + again);
+        let met = lies_in_the_secret.then(|| seen.version());
+        memo.trouble = Some((WriteTrouble { reason, message, next, stalled, met, soonest }, seen.trying));
+        if let (ApplyError::Immutable, Some((_, version))) = (error, seen.version()) {
+            memo.data = Some((version, DataView::Fixed(Fixed::Immutable)));
+        }
+    });
+}
