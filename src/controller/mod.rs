@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `watches` | each watch feeds a store in place and wakes whom its event concerns |
 //! | `scopes` | which namespaces are listed, and so served |
-//! | `token`, `tokens`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
+//! | `token`, `tokens`, `weights`, `secrets`, `namespaces` | the stores, slim; own writes enter by the same door as the watch |
 //! | `providers`, `work`, `accounts`, `references`, `assertion`, `provider_status`, `logins` | provider objects, and what `account` makes of them |
 //! | `recall` | what a new leader takes in of calls made before |
 //! | `reconcile` | gather (`dereference`), decide, act (`secret_io`, `call`), `record` |
@@ -51,6 +51,7 @@ mod tokens;
 mod traced;
 mod turns;
 mod watches;
+mod weights;
 mod work;
 mod write_health;
 

@@ -4,6 +4,7 @@
 //! as none. So one bad object holds up no other.
 
 use super::accounts::ProviderKey;
+use super::weights;
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use crate::api::workload::Workload;
@@ -121,6 +122,20 @@ impl Token {
         self.wake != other.wake || self.spec != other.spec
     }
 
+    /// Bytes of its spec.
+    pub(super) fn spec_length(&self) -> usize {
+        self.spec.len()
+    }
+
+    /// The same object without its template: there is no room for it, and it is refused for that.
+    #[must_use]
+    pub(super) fn shed(mut self) -> Self {
+        let mut spec: Value = serde_json::from_slice(&self.spec).unwrap_or_default();
+        self.spec = without_template(&mut spec);
+        self.oversized = Some(Oversized::Together);
+        self
+    }
+
     /// The same object after our own status write.
     #[must_use]
     pub(super) fn with_status(&self, status: StatusFacts, resource_version_text: &str) -> Self {
@@ -141,6 +156,8 @@ enum Oversized {
     Annotations,
     /// All of it.
     Spec,
+    /// It and the large ones beside it: see [`super::weights`].
+    Together,
 }
 
 impl fmt::Display for Oversized {
@@ -155,12 +172,22 @@ impl fmt::Display for Oversized {
                  object can have; shorten them",
             ),
             Self::Spec => write!(f, "spec: is longer than {} KiB; shorten it", LARGEST_SPEC / 1024),
+            Self::Together => write!(
+                f,
+                "spec.secret.template: the VideoAccessTokens of this namespace, or of all, have more large templates than \
+                 the operator keeps; shorten this one's so that its spec is below {} KiB, or shorten others' and then \
+                 edit this one",
+                weights::LIGHT / 1024
+            ),
         }
     }
 }
 
 /// Bytes of a spec as JSON: the largest templates and annotations, each character escaped at worst, and the rest.
 const LARGEST_SPEC: usize = 512 * 1024;
+
+/// Bytes that are kept of a spec that is refused, without its template.
+const LARGEST_REFUSED: usize = 4 * 1024;
 
 /// Takes the template out of a spec that is too large to be served.
 fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
@@ -178,20 +205,23 @@ fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
     } else {
         None
     };
-    let mut json = serde_json::to_vec(spec).unwrap_or_default();
+    let json = serde_json::to_vec(spec).unwrap_or_default();
     if oversized.is_none() && json.len() > LARGEST_SPEC {
         oversized = Some(Oversized::Spec);
     }
-    if oversized.is_some() {
-        if let Some(secret) = spec["secret"].as_object_mut() {
-            secret.remove("template");
-        }
-        json = serde_json::to_vec(spec).unwrap_or_default();
-        if json.len() > LARGEST_SPEC {
-            json = serde_json::to_vec(&json!({"providerRef": spec["providerRef"]})).unwrap_or_default();
-        }
+    if oversized.is_some() { (without_template(spec), oversized) } else { (json.into_boxed_slice(), None) }
+}
+
+/// What is kept of a spec that is refused for its size.
+fn without_template(spec: &mut Value) -> Box<[u8]> {
+    if let Some(secret) = spec["secret"].as_object_mut() {
+        secret.remove("template");
     }
-    (json.into_boxed_slice(), oversized)
+    let mut json = serde_json::to_vec(spec).unwrap_or_default();
+    if json.len() > LARGEST_REFUSED {
+        json = serde_json::to_vec(&json!({"providerRef": spec["providerRef"]})).unwrap_or_default();
+    }
+    json.into_boxed_slice()
 }
 
 impl Resource for Token {

@@ -8,6 +8,7 @@ use super::index::Index;
 use super::lock;
 use super::relist::{Meanwhile, Relist};
 use super::token::Token;
+use super::weights::Weights;
 use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
 use crate::plan::facts::{StatusFacts, Uid};
@@ -22,6 +23,7 @@ pub(super) struct Tokens {
     reader: Store<Token>,
     meanwhile: Mutex<Meanwhile>,
     named: Mutex<Named>,
+    weights: Mutex<Weights>,
 }
 
 /// An object that names a Secret, in the order in which they may have it.
@@ -55,7 +57,8 @@ impl Default for Tokens {
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
-        Self { writer: Mutex::new(writer), reader, meanwhile: Mutex::default(), named: Mutex::default() }
+        let (meanwhile, named, weights) = Default::default();
+        Self { writer: Mutex::new(writer), reader, meanwhile, named, weights }
     }
 }
 
@@ -161,6 +164,9 @@ impl Tokens {
                 changes.gone.push(token.key.clone());
             }
         }
+        let before = old.as_ref().map_or(0, |old| old.spec_length());
+        let fits = lock(&self.weights).replace(&token.key.namespace, before, token.spec_length());
+        let token = if fits { token } else { token.shed() };
         changes.wake.extend(self.rename(old.as_deref(), Some(&token)));
         if restored || old.is_none_or(|old| old.wakes(&token)) {
             changes.wake.push(token.key.clone());
@@ -171,6 +177,7 @@ impl Tokens {
     fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
         let mut writer = lock(&self.writer);
         let Some(old) = self.get(key) else { return };
+        lock(&self.weights).remove(&key.namespace, old.spec_length());
         writer.apply_watcher_event(&Event::Delete((*old).clone()));
         changes.gone.push(key.clone());
         changes.wake.extend(self.rename(Some(&old), None));
