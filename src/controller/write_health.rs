@@ -88,16 +88,18 @@ pub(super) struct WriteHealth {
 impl WriteHealth {
     /// A write in this namespace failed.
     pub(super) fn failed(&mut self, namespace: &Arc<str>, extent: Extent, now: Instant) {
+        let others_succeed =
+            self.last_success.as_ref().is_some_and(|(other, at)| other != namespace && now.duration_since(*at) < PAUSE);
+        if extent == Extent::Everywhere && !others_succeed {
+            // it says nothing of this namespace: when the API server is back, each goes on at once
+            self.everywhere.fail(now);
+            return;
+        }
         let new = Trouble { since: now, failures: 0, circuit: Circuit::default() };
         let trouble = self.namespaces.entry(namespace.clone()).or_insert(new);
         trouble.failures = trouble.failures.saturating_add(1);
         if trouble.failures >= FAILURES {
             trouble.circuit.fail(now);
-        }
-        let others_succeed =
-            self.last_success.as_ref().is_some_and(|(other, at)| other != namespace && now.duration_since(*at) < PAUSE);
-        if extent == Extent::Everywhere && !others_succeed {
-            self.everywhere.fail(now);
         }
     }
 
@@ -166,6 +168,24 @@ mod tests {
         assert_eq!(health.everywhere(now + SECOND), Passage::Free);
         health.failed(&good, Extent::Everywhere, now + SECOND * 2);
         assert_eq!(health.everywhere(now + SECOND * 2), Passage::Blocked(now + SECOND * 2 + PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p01_an_api_server_that_was_away_leaves_no_namespace_blocked() {
+        let [one, other]: [Arc<str>; 2] = ["one".into(), "other".into()];
+        let mut health = WriteHealth::default();
+        let start = Instant::now();
+        for n in 0..20 {
+            health.failed(&one, Extent::Everywhere, start + SECOND * n);
+            health.failed(&other, Extent::Everywhere, start + SECOND * n);
+        }
+        let back = start + SECOND * 20;
+        assert!(health.succeeded(&one, back));
+        assert_eq!(health.everywhere(back), Passage::Free);
+        for namespace in [&one, &other] {
+            assert_eq!(health.admit(namespace, back), Ok(()));
+            assert_eq!(health.admit(namespace, back), Ok(()), "not one at a time");
+        }
     }
 
     #[tokio::test(start_paused = true)]
