@@ -340,10 +340,13 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
 /// Notes a failed request to the API server; until the next try nothing is written for this object.
 pub(super) fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
     let now = clock::now().wall;
+    let refused_before = seen.memo.trouble.as_ref().is_some_and(|(trouble, _)| trouble.reason == "SecretRefused");
     let (reason, stalled, again) = match error {
         ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
         ApplyError::Misshapen(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
         ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
+        // an API server that has just started refuses until its authorizer is filled: once more soon
+        ApplyError::Refused(_) if !refused_before => ("SecretRefused", true, Some(TimeDelta::seconds(3))),
         ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
         ApplyError::Conflict
         | ApplyError::Unfit(_)
