@@ -289,7 +289,14 @@ impl Context {
         lock(&self.write_health).failed(namespace, extent, Instant::now());
     }
 
-    /// A write of this namespace succeeded.
+    /// The API server took a write of this namespace that is no Secret's.
+    fn api_server_reached(&self, namespace: &Arc<str>) {
+        if lock(&self.write_health).reached(namespace, Instant::now()) {
+            self.turns.room_again();
+        }
+    }
+
+    /// A Secret of this namespace was written.
     fn write_succeeded(&self, namespace: &Arc<str>) {
         if lock(&self.write_health).succeeded(namespace, Instant::now()) {
             self.turns.room_again();

@@ -79,7 +79,7 @@ pub(super) async fn record(
     context.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(traced::fault));
     match written {
         Ok(version) => {
-            context.write_succeeded(&key.namespace);
+            context.api_server_reached(&key.namespace);
             context.tokens.learn_status(&seen.token, facts, &version);
             context.memos.change(key, settled(seen, decision, is_ready, restarted_for));
             events::transitions(context, seen, &status);
@@ -88,7 +88,7 @@ pub(super) async fn record(
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
         Err(ApplyError::Conflict) => tell_later(context, seen),
         Err(ApplyError::Gone(_)) => {
-            // said by the API server before the watch does
+            // the watch may tell of the deletion later than this answer
             if matches!(context.applier.live(&*seen.token).await, Ok(None)) {
                 context.take(&context.tokens.gone(&seen.token));
             }

@@ -222,8 +222,12 @@ async fn write(
     there: Option<&SecretFacts>,
     cause: Option<Cause>,
 ) -> bool {
-    let Some(spec) = seen.secret_spec() else { return false };
     let key = &seen.token.key;
+    if context.memos.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
+        // the last write's answer didn't come: it may have been served
+        return look(context, seen, cause).await;
+    }
+    let Some(spec) = seen.secret_spec() else { return false };
     let mut shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
         Ok(shaped) => shaped,
         Err(error) => {
@@ -239,10 +243,6 @@ async fn write(
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
     });
-    if context.memos.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
-        // the last write's answer didn't come: it may have been served
-        return look(context, seen, cause).await;
-    }
     if there.is_none() && !still_there(context, seen).await {
         return false;
     }
@@ -299,10 +299,10 @@ async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
     false
 }
 
-/// Before a Secret is created: does the object still exist, and as it was seen? The view of it may be stale while that of the Secrets is
-/// fresh, and what is created for an object that is gone stays for ever where `deletionPolicy` is Retain. Elsewhere the
-/// garbage collector removes it, so a first Secret costs no read; a repair asks all the same, since it would be made
-/// again and again.
+/// Tells whether the object still exists as it was seen. It is asked before a Secret is created: the view of the objects
+/// may be stale while that of the Secrets is fresh. A Secret with `deletionPolicy: Retain` that is created for an object
+/// that is gone stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read; a repair
+/// asks all the same, since it would be made again and again.
 async fn still_there(context: &Context, seen: &Seen) -> bool {
     let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
     let status = &seen.token.status;

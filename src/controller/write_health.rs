@@ -103,14 +103,20 @@ impl WriteHealth {
         }
     }
 
-    /// A write in this namespace succeeded. Tells whether that opened the way for anyone.
-    pub(super) fn succeeded(&mut self, namespace: &Arc<str>, now: Instant) -> bool {
+    /// The API server took another write of this namespace than a Secret's, such as a status: it can be reached, which says
+    /// nothing of the Secrets. Tells whether that opened the way for anyone.
+    pub(super) fn reached(&mut self, namespace: &Arc<str>, now: Instant) -> bool {
         match &mut self.last_success {
             Some((last, at)) if last == namespace => *at = now,
             last => *last = Some((namespace.clone(), now)),
         }
+        self.everywhere.open_until.take().is_some()
+    }
+
+    /// A Secret of this namespace was written. Tells whether that opened the way for anyone.
+    pub(super) fn succeeded(&mut self, namespace: &Arc<str>, now: Instant) -> bool {
         let here = self.namespaces.remove(namespace).is_some_and(|trouble| trouble.circuit.open_until.is_some());
-        self.everywhere.open_until.take().is_some() || here
+        self.reached(namespace, now) || here
     }
 
     /// Whether writes pass at all.
@@ -201,6 +207,20 @@ mod tests {
         assert!(health.succeeded(&all, start + PAUSE));
         assert_eq!(health.everywhere(start + PAUSE), Passage::Free);
         assert!(!health.succeeded(&all, start + PAUSE), "it was open before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p17_a_status_that_is_written_says_nothing_of_the_secrets() {
+        let all: Arc<str> = "a".into();
+        let mut health = WriteHealth::default();
+        let now = Instant::now();
+        for _ in 0..FAILURES {
+            health.failed(&all, Extent::Namespace, now);
+            assert!(!health.reached(&all, now));
+        }
+        assert_eq!(health.namespace(&all, now), Passage::Blocked(now + PAUSE));
+        assert!(health.succeeded(&all, now));
+        assert_eq!(health.namespace(&all, now), Passage::Free);
     }
 
     #[tokio::test(start_paused = true)]
