@@ -56,7 +56,7 @@ impl Tasks {
             let ended = poll_fn(|cx| {
                 let mut running = lock(&self.0);
                 match running.set.poll_join_next_with_id(cx) {
-                    // a task that is spawned later wakes nobody here: the first ones last as long as the process
+                    // an empty set registers no waker; this one is never empty, since its first tasks last
                     Poll::Pending | Poll::Ready(None) => Poll::Pending,
                     Poll::Ready(Some(ended)) => {
                         let id = match &ended {

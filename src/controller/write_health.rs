@@ -2,7 +2,8 @@
 //!
 //! Two kinds of circuit decide, both pure over `now`. The one for everything opens when the API server can't be reached or
 //! says that it is overloaded. Each namespace has one of its own, for a webhook that fails or hangs there: it opens after
-//! [`FAILURES`] in a row. A write that succeeds closes both. An open circuit lets one trial through after [`PAUSE`].
+//! [`FAILURES`] in a row, and a Secret that is written there closes it. A failure everywhere counts for no namespace, and any
+//! write that succeeds ends it. An open circuit lets one trial through after [`PAUSE`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -100,16 +100,6 @@ impl LeaseHandle {
         }
     }
 
-    /// For how long the lease holds from now on, even if it is never renewed again.
-    pub fn remaining(&self) -> Duration {
-        match self.0.until.load(Ordering::Acquire) {
-            NOT_HELD => Duration::ZERO,
-            FOREVER => Duration::MAX,
-            _ if self.overslept() => Duration::ZERO,
-            until => Duration::from_nanos(until).saturating_sub(self.0.start.elapsed()),
-        }
-    }
-
     /// Leadership as the election last saw it: its value changes when the lease is won or lost. Where a late task could
     /// do harm, ask [`valid_for`](Self::valid_for).
     pub fn changes(&self) -> watch::Receiver<bool> {
@@ -186,7 +176,7 @@ mod tests {
         assert!(handle.is_leader());
         // the monotonic clock stood still while an hour went by
         handle.hold_until(in_10_s(), wall(10 - 3600));
-        assert!(!handle.is_leader() && handle.remaining().is_zero());
+        assert!(!handle.is_leader());
     }
 
     #[tokio::test(start_paused = true)]
