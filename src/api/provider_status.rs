@@ -47,8 +47,8 @@ pub struct ProviderStatus {
     #[schemars(schema_with = "date_time")]
     pub throttled_until: Option<Timestamp>,
     /// Where failed logins lock a user at the provider: when logins were tried with a credential that had not worked
-    /// yet. Each is written before it is made. In 15 min 3 are made at most, and a fourth for a provider whose login has
-    /// worked before.
+    /// yet, and who logged in, as a hash. Each is written before it is made. In 15 min 3 are made at most, and a fourth
+    /// for a provider whose login has worked before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     pub login_attempts: Vec<String>,

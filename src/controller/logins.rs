@@ -66,7 +66,7 @@ pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option
         return Err(Held::UsedUp(next));
     }
     let attempt = login::attempt(&counting, now);
-    if let Err(error) = write(context, account, now, |attempts| attempts.push(attempt)).await {
+    if let Err(error) = write(context, account, now, |attempts| attempts.push(Written { at: attempt, login: login.clone() })).await {
         tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
         return Err(Held::Unwritten);
     }
@@ -79,8 +79,8 @@ pub(super) async fn note(context: &Context, account: &Account) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
     let attempt = login::attempt(&counting(context, &login, now), now);
-    remember(context, login, account, attempt);
-    if let Err(error) = write(context, account, now, |attempts| attempts.push(attempt)).await {
+    remember(context, login.clone(), account, attempt);
+    if let Err(error) = write(context, account, now, |attempts| attempts.push(Written { at: attempt, login })).await {
         tracing::warn!(provider = %account.of, %error, "a failed login isn't written down");
     }
 }
@@ -124,7 +124,7 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
     let Some(login) = account.issuer.login() else { return };
     let turn = context.logins.turn(&login);
     let _beginning = turn.lock().await;
-    let struck = write(context, account, clock::now().wall, |attempts| attempts.retain(|at| *at != attempt)).await;
+    let struck = write(context, account, clock::now().wall, |attempts| attempts.retain(|written| written.at != attempt)).await;
     match struck {
         Ok(()) => {
             if let Some(known) = lock(&context.logins.known).get_mut(&login) {
@@ -136,16 +136,13 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
     }
 }
 
-/// All attempts of this login that count: those of this process, and those in the statuses of the provider objects.
+/// All attempts of this login that count: those of this process, and those in the statuses of the provider objects,
+/// also of objects that aren't resolved yet or can't be.
 fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
-    let same = |account: &Account| account.issuer.login().as_deref() == Some(login);
     let mut all = Vec::new();
-    for account in context.accounts.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok()) {
-        if same(&account)
-            && let Some(object) = context.providers.get(&account.of)
-        {
-            all.extend(written(&object).map(|at| Attempt { at, by: account.of.clone() }));
-        }
+    for (of, object) in context.providers.all() {
+        let of_login = written(&object).into_iter().filter(|written| written.login == login);
+        all.extend(of_login.map(|written| Attempt { at: written.at, by: of.clone() }));
     }
     let mut known = lock(&context.logins.known);
     let of_login = known.entry(login.to_owned()).or_default();
@@ -156,10 +153,27 @@ fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<Provi
     counting
 }
 
-/// The attempts in an object's status.
-fn written(object: &DynamicObject) -> impl Iterator<Item = Timestamp> {
-    let status = provider_status::written(object);
-    status.login_attempts.into_iter().filter_map(|text| wire_time::parse(&text))
+/// An attempt in an object's status.
+struct Written {
+    at: Timestamp,
+    login: String,
+}
+
+impl Written {
+    fn parse(text: &str) -> Option<Self> {
+        let (at, login) = text.split_once(' ')?;
+        Some(Self { at: wire_time::parse(at)?, login: login.to_owned() })
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.login)
+    }
+}
+
+/// The attempts in an object's status. A text that is none isn't counted.
+fn written(object: &DynamicObject) -> Vec<Written> {
+    let attempts = object.data.pointer("/status/loginAttempts").and_then(|all| all.as_array());
+    attempts.into_iter().flatten().filter_map(|attempt| Written::parse(attempt.as_str()?)).collect()
 }
 
 /// Changes the attempts in the status of the account's object, on the object as it was seen.
@@ -167,18 +181,35 @@ async fn write(
     context: &Context,
     account: &Account,
     now: Timestamp,
-    change: impl FnOnce(&mut Vec<Timestamp>),
+    change: impl FnOnce(&mut Vec<Written>),
 ) -> Result<(), ApplyError> {
     let _alone = context.provider_status.alone(&account.of).await;
     let Some(object) = context.providers.get(&account.of) else {
         return Err(ApplyError::Gone("the provider object is gone".to_owned()));
     };
-    let counting = login::counting(written(&object).map(|at| Attempt { at, by: () }), now);
-    let mut attempts = counting.into_iter().map(|attempt| attempt.at).collect();
+    let mut attempts = written(&object);
+    attempts.retain(|written| login::counts(written.at, now));
     change(&mut attempts);
-    let attempts: Vec<_> = attempts.iter().map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).collect();
-    let changed = json!({"loginAttempts": attempts});
+    let changed = json!({"loginAttempts": attempts.iter().map(Written::text).collect::<Vec<_>>()});
     let version = context.applier.merge_provider_status(&object, account.of.is_cluster(), &changed).await?;
     context.providers.learn_status(&account.of, &object, &changed, &version);
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p07_an_attempt_tells_who_logged_in() {
+        let text = "2026-11-27T01:02:03.004Z 00112233445566778899aabbccddeeff";
+        let written = Written::parse(text).unwrap();
+        assert_eq!(written.login, "00112233445566778899aabbccddeeff");
+        assert_eq!(written.text(), text);
+        assert!(text.len() <= 64, "the CRD's bound");
+        for none in ["", "2026-11-27T01:02:03.004Z", "yesterday someone"] {
+            assert!(Written::parse(none).is_none(), "{none}");
+        }
+    }
 }

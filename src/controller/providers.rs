@@ -95,6 +95,11 @@ impl Providers {
         lock(&self.0).remove(key).is_some()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(ProviderKey, Arc<DynamicObject>)> {
+        lock(&self.0).iter().map(|(key, object)| (key.clone(), object.clone())).collect()
+    }
+
     /// The names of all.
     pub(super) fn keys(&self) -> Vec<ProviderKey> {
         lock(&self.0).keys().cloned().collect()

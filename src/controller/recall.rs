@@ -36,7 +36,10 @@ pub(super) struct Recalled(Mutex<HashMap<ProviderKey, Told>>);
 pub(super) fn follow_leadership(context: &Context, leads: bool) -> bool {
     match (leads, context.turns.open_since()) {
         (true, None) => {
-            take_in(context, |_| true);
+            lock(&context.recalled.0).clear();
+            context.turns.begin_recall();
+            // the others are passed over when they begin
+            take_in(context, |namespace| context.scopes.is_awake(namespace));
             context.turns.open(clock::now().wall);
             true
         }
@@ -55,9 +58,10 @@ pub(super) fn scope_begins(context: &Context, scope: &Scope) {
     }
 }
 
-/// One pass over the objects of these namespaces. Calls that are known already count once.
+/// One pass over the objects of these namespaces, each of which is passed over once in a round of recalls. What is told of
+/// providers that aren't resolved yet is added to what was told before.
 fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
-    let mut told: HashMap<ProviderKey, Told> = HashMap::new();
+    let mut recalled = lock(&context.recalled.0);
     context.tokens.each(|token| {
         let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
         let status = &token.status;
@@ -70,12 +74,11 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
         issued.sort_unstable();
         issued.dedup();
         let failed = status.last_failure.as_ref().map(|failure| failure.time);
-        let told = told.entry(provider).or_default();
+        let told = recalled.entry(provider).or_default();
         told.calls.extend(issued.into_iter().filter_map(Seconds::time).chain(failed));
         told.namespaces.insert(token.key.namespace.clone());
     });
-    *lock(&context.recalled.0) = told;
-    context.turns.begin_recall();
+    drop(recalled);
     for (key, _) in context.accounts.all() {
         of_provider(context, &key);
     }

@@ -40,10 +40,15 @@ pub enum Standing {
     New,
 }
 
-/// Those that still count, oldest first, each once. One that lies further ahead than it could count was written by a
-/// wrong clock.
+/// Whether an attempt of that time still counts. One that lies further ahead than it could count was written by a wrong
+/// clock.
+pub fn counts(at: Timestamp, now: Timestamp) -> bool {
+    (at - now).abs() < WITHIN
+}
+
+/// Those that still count, oldest first, each once.
 pub fn counting<W>(attempts: impl IntoIterator<Item = Attempt<W>>, now: Timestamp) -> Vec<Attempt<W>> {
-    let mut counting: Vec<_> = attempts.into_iter().filter(|attempt| (attempt.at - now).abs() < WITHIN).collect();
+    let mut counting: Vec<_> = attempts.into_iter().filter(|attempt| counts(attempt.at, now)).collect();
     counting.sort_by_key(|attempt| attempt.at);
     counting.dedup_by_key(|attempt| attempt.at);
     counting
