@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
         operation: "generateAccessToken",
         fields: serde_json::Map::new(),
         promised_life: Duration::from_hours(1),
+        ends_at: None,
     };
     let (answer, now) = (fuzz::answer(data), clock::now().wall);
     fuzz::check(if answer.is_success() { video_indexer::issued(&answer, &request, now) } else { Err(answer.refusal()) }, now);

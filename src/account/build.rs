@@ -174,7 +174,7 @@ async fn video_indexer(
     }));
     let (credential, identity) = azure_credential(account, &references, endpoints.assertion_audience).await?;
     let settings = video_indexer::VideoIndexerAccount {
-        api_version: endpoints.api_version.to_owned(),
+        api_version: endpoints.api_version,
         subscription_id: account.subscription_id.clone(),
         resource_group: account.resource_group.clone(),
         account_name: account.account_name.clone(),

@@ -9,7 +9,7 @@ use super::life::Life;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{site, strings, url};
+use super::schema::{root, site, strings, url};
 use super::token_api::{TokenApi, one};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,13 @@ pub struct ArcgisVideoServerAccount {
     pub username_ref: SecretKeyRef,
     /// The user's password.
     pub password_ref: SecretKeyRef,
+    /// A token of the server's that is sent along, for a server that asks programs for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ref: Option<SecretKeyRef>,
+    /// Refuses a token that may do all that the site's administrator may (`loginAsPSA`). Default: false, and such a
+    /// token is warned of.
+    #[serde(default)]
+    pub refuse_site_administrator: bool,
     /// Form fields to add or replace, where a server wants other names. In a value, `$(username)` stands for the user's
     /// name; an empty value leaves the field out. A server that wants `user`: `{user: $(username), username: ""}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -41,6 +48,13 @@ pub struct ArcgisVideoServerAccount {
 
 /// Form fields that are not for `extraParameters`.
 const RESERVED: &[&str] = &["password", "expiration", "f"];
+
+impl ArcgisVideoServerAccount {
+    /// The admin root, without the operation's path.
+    pub fn root(&self) -> &str {
+        root(&self.url, &["generateToken"])
+    }
+}
 
 fn parameters(_: &mut SchemaGenerator) -> Schema {
     strings(16, 1024)
@@ -119,7 +133,7 @@ impl TokenApi for ArcgisVideoServerAccount {
 
     /// The admin root: the server numbers its users itself.
     fn identity(&self) -> Result<String, FieldError> {
-        let site = site(&self.url).ok_or_else(|| {
+        let site = site(self.root()).ok_or_else(|| {
             let message = "must be an absolute URL such as https://host.example:21443/arcgis/admin";
             FieldError::new("spec.arcgisVideoServer.url", message)
         })?;
@@ -131,7 +145,7 @@ impl TokenApi for ArcgisVideoServerAccount {
     }
 
     fn shown(&self) -> String {
-        site(&self.url).unwrap_or_default()
+        site(self.root()).unwrap_or_default()
     }
 
     /// `fields` are the form's, without username, password and `f`. A lifetime is rounded up to minutes.
@@ -154,6 +168,7 @@ impl TokenApi for ArcgisVideoServerAccount {
             operation: "generateToken",
             fields,
             promised_life: Duration::from_secs(minutes * 60),
+            ends_at: None,
         })
     }
 

@@ -35,6 +35,14 @@ pub struct AzureEndpoints {
     /// Entra, such as <https://login.microsoftonline.com>.
     #[schemars(transform = url)]
     pub authority: String,
+    /// The api-version of Video Indexer's operations there. Default: 2025-04-01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[schemars(transform = cel(
+        "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}(-[a-z]+)?$')",
+        "must be an api-version such as 2025-04-01"
+    ))]
+    pub api_version: Option<String>,
 }
 
 /// Where to call in one cloud, and how.
@@ -45,7 +53,7 @@ pub struct CloudEndpoints {
     /// Entra; without a slash at the end.
     pub authority: String,
     /// The api-version of Video Indexer's operations.
-    pub api_version: &'static str,
+    pub api_version: String,
     /// The audience of a federated assertion.
     pub assertion_audience: &'static str,
 }
@@ -76,8 +84,12 @@ impl Cloud {
             ),
             Self::Other(_) => return None,
         };
-        let (resource_manager, authority) = (resource_manager.into(), authority.into());
-        Some(CloudEndpoints { resource_manager, authority, api_version, assertion_audience })
+        Some(CloudEndpoints {
+            resource_manager: resource_manager.into(),
+            authority: authority.into(),
+            api_version: api_version.into(),
+            assertion_audience,
+        })
     }
 }
 
@@ -86,7 +98,7 @@ impl From<AzureEndpoints> for CloudEndpoints {
         Self {
             resource_manager: endpoints.resource_manager.trim_end_matches('/').into(),
             authority: endpoints.authority.trim_end_matches('/').into(),
-            api_version: API_VERSION,
+            api_version: endpoints.api_version.unwrap_or_else(|| API_VERSION.into()),
             assertion_audience: "api://AzureADTokenExchange",
         }
     }

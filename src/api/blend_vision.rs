@@ -8,9 +8,10 @@ use super::duration::GoDuration;
 use super::life::Life;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
-use super::request::{FieldError, TokenRequest};
-use super::schema::url;
+use super::request::{End, FieldError, TokenRequest};
+use super::schema::{root, url};
 use super::token_api::{TokenApi, one};
+use super::wire_time;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -30,6 +31,13 @@ pub struct BlendVisionAccount {
     pub organization: String,
     /// The API token.
     pub api_token_ref: SecretKeyRef,
+}
+
+impl BlendVisionAccount {
+    /// The endpoint, without an operation's path.
+    pub fn root(&self) -> &str {
+        root(&self.endpoint, &["bv", "cms", "v1"])
+    }
 }
 
 fn endpoint() -> String {
@@ -55,6 +63,9 @@ pub struct BlendVisionScope {
 /// One resource.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = cel(
+    "!has(self.expiredAt) || !has(self.neverExpires) || !self.neverExpires", BOTH_ENDS
+).at(".expiredAt").forbidden())]
 pub struct ResourceToken {
     /// The resource.
     #[schemars(length(min = 1, max = 128))]
@@ -73,7 +84,13 @@ pub struct ResourceToken {
     /// Asks for a token that never expires, in place of a lifetime. Default: false.
     #[serde(default)]
     pub never_expires: bool,
+    /// When the access ends, in place of a lifetime. No token is asked for after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = end)]
+    pub expired_at: Option<String>,
 }
+
+const BOTH_ENDS: &str = "a token that never expires has no end: remove expiredAt or neverExpires";
 
 /// One resource for one viewer.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +105,22 @@ pub struct PlaybackToken {
     /// The viewer.
     #[schemars(length(min = 1, max = 256))]
     pub customer_id: String,
+    /// When the access ends, in place of a lifetime. No token is asked for after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = end)]
+    pub expired_at: Option<String>,
+}
+
+const NO_END: &str = "must be a time in UTC such as 2027-01-31T00:00:00Z";
+
+/// A field's transform: RFC 3339 in UTC with whole seconds, as the reference writes `expired_at`.
+fn end(schema: &mut Schema) {
+    schema.insert("maxLength".into(), 20.into());
+    cel(
+        "self.matches('^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}Z$')",
+        NO_END,
+    )
+    .transform(schema);
 }
 
 /// An open list: `LIVE`, `VOD`, `LIVE_EVENT`, `LIVE_EVENT_RECORDING`, `VOD_EVENT`, `AUDIO_EVENT` and `VOD_ENCODING` are
@@ -124,6 +157,8 @@ const ASKED: Life =
 const ENDLESS: Life =
     Life::Endless { because: "a token that never expires has no lifetime: remove lifetime or neverExpires" };
 
+const UNTIL: Life = Life::Endless { because: "expiredAt says when the access ends: remove lifetime or expiredAt" };
+
 const SCOPE: &str = "spec.scope.blendVision";
 
 /// The one kind that a scope names: its member and what goes on the wire.
@@ -131,9 +166,11 @@ struct Kind {
     member: &'static str,
     /// The path below `/bv/cms/v1/`.
     operation: &'static str,
-    /// All but `expires_in`.
+    /// All but `expires_in` and `expired_at`.
     fields: Map<String, Value>,
     life: Life,
+    never_expires: bool,
+    expired_at: Option<String>,
 }
 
 impl Kind {
@@ -141,13 +178,21 @@ impl Kind {
         let optional = [("customer_id", &token.customer_id), ("customer_name", &token.customer_name)];
         let mut fields = resource(&token.resource_id, &token.resource_type);
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))));
-        Self { member, operation, fields, life: if token.never_expires { ENDLESS } else { ASKED } }
+        let life = match (token.never_expires, &token.expired_at) {
+            (true, _) => ENDLESS,
+            (false, Some(_)) => UNTIL,
+            (false, None) => ASKED,
+        };
+        let (never_expires, expired_at) = (token.never_expires, token.expired_at.clone());
+        Self { member, operation, fields, life, never_expires, expired_at }
     }
 
     fn of_playback(token: &PlaybackToken) -> Self {
         let mut fields = resource(&token.resource_id, &token.resource_type);
         fields.insert("customer_id".into(), token.customer_id.as_str().into());
-        Self { member: "playback", operation: "tokens", fields, life: ASKED }
+        let life = if token.expired_at.is_some() { UNTIL } else { ASKED };
+        let (never_expires, expired_at) = (false, token.expired_at.clone());
+        Self { member: "playback", operation: "tokens", fields, life, never_expires, expired_at }
     }
 }
 
@@ -181,9 +226,19 @@ impl TokenApi for BlendVisionAccount {
             let kind = format!("self.scope.blendVision.{kind}");
             format!("has({kind}) && has({kind}.neverExpires) && {kind}.neverExpires")
         };
+        let until = |kind: &str| {
+            let kind = format!("self.scope.blendVision.{kind}");
+            format!("has({kind}) && has({kind}.expiredAt)")
+        };
         let endless = format!("{} || {}", endless("resource"), endless("resourceAdmin"));
+        let until = format!("{} || {} || {}", until("resource"), until("playback"), until("resourceAdmin"));
         let is = "has(self.scope.blendVision)";
-        [ENDLESS.rules(&format!("{is} && ({endless})")), ASKED.rules(&format!("{is} && !({endless})"))].concat()
+        [
+            ENDLESS.rules(&format!("{is} && ({endless})")),
+            UNTIL.rules(&format!("{is} && ({until})")),
+            ASKED.rules(&format!("{is} && !({endless}) && !({until})")),
+        ]
+        .concat()
     }
 
     fn identity(&self) -> Result<String, FieldError> {
@@ -204,19 +259,33 @@ impl TokenApi for BlendVisionAccount {
         scope: &BlendVisionScope,
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
-        let Kind { operation, mut fields, life, .. } = scope.kind()?;
+        let Kind { member, operation, mut fields, life, never_expires, expired_at } = scope.kind()?;
         let promised_life = life.choose(lifetime)?;
         if matches!(life, Life::Asked { .. }) {
             fields.insert("expires_in".into(), format!("{}s", promised_life.as_secs()).into());
         }
-        Ok(TokenRequest { account, operation, fields, promised_life })
+        let mut ends_at = None;
+        if let Some(text) = expired_at {
+            let field = match member {
+                "resource" => "spec.scope.blendVision.resource.expiredAt",
+                "playback" => "spec.scope.blendVision.playback.expiredAt",
+                _ => "spec.scope.blendVision.resourceAdmin.expiredAt",
+            };
+            if never_expires {
+                return Err(FieldError::new(field, BOTH_ENDS));
+            }
+            let at = wire_time::parse(&text).ok_or_else(|| FieldError::new(field, NO_END))?;
+            fields.insert("expired_at".into(), wire_time::text(at).into());
+            ends_at = Some(End { field, at });
+        }
+        Ok(TokenRequest { account, operation, fields, promised_life, ends_at })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &BlendVisionScope) -> Result<(), FieldError> {
         let kind = scope.kind()?;
         let allowed = allowed.blend_vision.as_ref();
         among(SCOPE, kind.member, allowed.and_then(|a| a.kinds.as_deref()), READ_ONLY)?;
-        if matches!(kind.life, Life::Endless { .. }) && !allowed.is_some_and(|a| a.never_expires) {
+        if kind.never_expires && !allowed.is_some_and(|a| a.never_expires) {
             let message = "the ClusterTokenProvider's allowedScopes admit no token that never expires";
             return Err(FieldError::new(format!("{SCOPE}.{}.neverExpires", kind.member), message));
         }

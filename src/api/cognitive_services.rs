@@ -9,8 +9,8 @@ use super::life::Life;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{site, url};
-use super::token_api::{TokenApi, one};
+use super::schema::{root, site, url};
+use super::token_api::{TokenApi, blame_provider, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,6 +35,33 @@ pub struct CognitiveServicesAccount {
         "must be the name of a JSON field, such as resourceId"
     ))]
     pub target_resource_field: Option<String>,
+    /// How featureFlags stands on the wire: List (default), or `String` for a service that takes one feature as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_flags_format: Option<FeatureFlagsFormat>,
+}
+
+/// How `featureFlags` stands on the wire: the reference's table calls it a string, its sample has a list.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(transform = super::cel::known)]
+pub enum FeatureFlagsFormat {
+    /// A JSON list.
+    #[default]
+    List,
+    /// The one feature's name.
+    String,
+    /// A word of another version of this API.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What a portal shows below the endpoint: `/sts/v1.0/issuetoken`.
+const OPERATIONS: [&str; 2] = ["sts", "v1.0"];
+
+impl CognitiveServicesAccount {
+    /// The endpoint, without an operation's path.
+    pub fn root(&self) -> &str {
+        root(&self.endpoint, &OPERATIONS)
+    }
 }
 
 /// What a token of Cognitive Services may do: exactly one member.
@@ -77,9 +104,10 @@ pub struct CognitiveServicesAllowed {
 
 const LIMITED: &[&str] = &["limitedAccess"];
 
-/// The reference gives a default of 3600 s and a most of 86400 s; the least is seen, not documented.
+/// The reference gives a default of 3600 s and a most of 86400 s, and no least. Services that refuse less than 60 s are
+/// seen: their answer tells.
 const ASKED: Life = Life::Asked {
-    least: Duration::from_mins(1),
+    least: Duration::from_secs(1),
     most: Some(Duration::from_hours(24)),
     default: Duration::from_hours(1),
     issuer: "Cognitive Services",
@@ -120,14 +148,14 @@ impl TokenApi for CognitiveServicesAccount {
 
     /// The endpoint: a key alone tells which resource issues, and a key is no identity.
     fn identity(&self) -> Result<String, FieldError> {
-        let site = site(&self.endpoint).ok_or_else(|| {
+        let site = site(self.root()).ok_or_else(|| {
             FieldError::new("spec.cognitiveServices.endpoint", "must be an absolute URL such as https://host.example")
         })?;
         Ok(format!("cognitiveServices/{site}"))
     }
 
     fn shown(&self) -> String {
-        site(&self.endpoint).unwrap_or_default()
+        site(self.root()).unwrap_or_default()
     }
 
     /// `expiredTime` stands in `fields` beside the body's fields, and goes into the query.
@@ -140,7 +168,7 @@ impl TokenApi for CognitiveServicesAccount {
         match scope.kind()? {
             Kind::Service => {
                 let promised_life = FIXED.choose(lifetime)?;
-                Ok(TokenRequest { account, operation: "issueToken", fields: Map::new(), promised_life })
+                Ok(TokenRequest { account, operation: "issueToken", fields: Map::new(), promised_life, ends_at: None })
             }
             Kind::LimitedAccess(access) => {
                 let promised_life = ASKED.choose(lifetime)?;
@@ -149,13 +177,27 @@ impl TokenApi for CognitiveServicesAccount {
                     let field = format!("{SCOPE}.limitedAccess.featureFlags");
                     return Err(FieldError::new(field, "name at least one feature, such as Face.Identification"));
                 }
+                let flags: Value = match self.feature_flags_format.as_ref().unwrap_or(&FeatureFlagsFormat::List) {
+                    FeatureFlagsFormat::List => flags.into_iter().map(Value::from).collect(),
+                    FeatureFlagsFormat::String if flags.len() == 1 => flags.first().copied().into(),
+                    FeatureFlagsFormat::String => {
+                        let field = format!("{SCOPE}.limitedAccess.featureFlags");
+                        let message = "the provider's featureFlagsFormat is String: name exactly one feature";
+                        return Err(FieldError::new(field, message));
+                    }
+                    FeatureFlagsFormat::Other(word) => {
+                        let field = "spec.cognitiveServices.featureFlagsFormat";
+                        let error = FieldError::new(field, format!("must be List or String, not {word}"));
+                        return Err(blame_provider(&error));
+                    }
+                };
                 let target = self.target_resource_field.as_deref().unwrap_or("targetAzureResourceId");
                 let fields = Map::from_iter([
                     (target.to_owned(), access.target_azure_resource_id.as_str().into()),
-                    ("featureFlags".into(), flags.into_iter().map(Value::from).collect()),
+                    ("featureFlags".into(), flags),
                     ("expiredTime".into(), promised_life.as_secs().into()),
                 ]);
-                Ok(TokenRequest { account, operation: "issueLimitedAccessToken", fields, promised_life })
+                Ok(TokenRequest { account, operation: "issueLimitedAccessToken", fields, promised_life, ends_at: None })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What a spec asks of its provider, parsed once.
 
+use crate::clock::Timestamp;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -42,4 +43,23 @@ pub struct TokenRequest {
     pub fields: Map<String, Value>,
     /// The life that the operation promises for this request, where the answer doesn't tell.
     pub promised_life: Duration,
+    /// A fixed end that the spec asks for: no token is asked for after it.
+    pub ends_at: Option<End>,
+}
+
+/// A fixed end of what a spec asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The field that says so, as a path from the object's root.
+    pub field: &'static str,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl End {
+    /// What to tell once it has passed.
+    pub fn passed(self) -> FieldError {
+        let message = "has passed: no further token is asked for; write a later time, or delete the object";
+        FieldError::new(self.field, message)
+    }
 }

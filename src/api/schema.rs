@@ -137,6 +137,20 @@ pub(super) fn data_keys(schema: &mut Schema) {
     .transform(schema);
 }
 
+/// The part of a URL that stands before `operation`, a run of path segments compared without case; without a slash at its
+/// end. Portals show endpoints with an operation's path, such as `…/sts/v1.0/issuetoken`.
+pub(super) fn root<'a>(url: &'a str, operation: &[&str]) -> &'a str {
+    let path = url.find("://").and_then(|scheme| Some(scheme + 3 + url[scheme + 3..].find('/')?));
+    let Some(path) = path else { return url };
+    let starts = url[path..].match_indices('/').map(|(at, _)| path + at);
+    let is_operation = |at: &usize| {
+        let mut segments = url[at + 1..].split('/');
+        operation.iter().all(|wanted| segments.next().is_some_and(|segment| segment.eq_ignore_ascii_case(wanted)))
+    };
+    let end = starts.into_iter().find(is_operation).unwrap_or(url.len());
+    url[..end].trim_end_matches('/')
+}
+
 /// What a URL names, as an identity: host in lower case, port unless it is the scheme's, path without a slash at its
 /// end. `None` where [`url`] would refuse it.
 pub(super) fn site(text: &str) -> Option<String> {

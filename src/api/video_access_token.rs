@@ -209,7 +209,7 @@ pub struct VideoAccessTokenStatus {
     /// The `metadata.generation` that this status is about; -1 until the operator has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Issuing and Stalled.
+    /// Ready, Issuing and Stalled; Overprivileged while the token may do more than was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,

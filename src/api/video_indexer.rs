@@ -9,7 +9,7 @@ use super::duration::GoDuration;
 use super::life::Life;
 use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{NOT_A_SEGMENT, guid, is_segment, segment};
+use super::schema::{NOT_A_SEGMENT, is_segment, segment};
 use super::token_api::TokenApi;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,8 @@ use std::time::Duration;
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel("!(has(self.cloud) && has(self.endpoints))", "set cloud or endpoints, not both").at(".endpoints"))]
 pub struct VideoIndexerAccount {
-    /// The subscription's GUID.
-    #[schemars(transform = guid)]
+    /// The subscription's id, a GUID as a rule.
+    #[schemars(length(min = 1, max = 64), transform = segment)]
     pub subscription_id: String,
     /// The resource group's name.
     #[schemars(length(min = 1, max = 90), transform = segment)]
@@ -63,13 +63,10 @@ impl VideoIndexerAccount {
     "self.mediaScope == 'Video' ? 'mediaScope Video needs a videoId' : 'videoId goes with mediaScope Video, not ' + self.mediaScope + ': remove it'"
 ).at(".videoId"))]
 #[schemars(transform = cel_saying(
-    "(self.mediaScope == 'Project') == has(self.projectId)",
+    "(self.mediaScope == 'Project' && !has(self.extensionId)) == has(self.projectId) || (has(self.projectId) && has(self.extensionId))",
     "self.mediaScope == 'Project' ? 'mediaScope Project needs a projectId' : 'projectId goes with mediaScope Project, not ' + self.mediaScope + ': remove it'"
 ).at(".projectId"))]
-#[schemars(transform = cel(
-    "!(has(self.extensionId) && (has(self.projectId) || self.mediaScope == 'Project'))",
-    NO_PROJECT
-).at(".extensionId").forbidden())]
+#[schemars(transform = cel("!(has(self.extensionId) && has(self.projectId))", NO_PROJECT).at(".projectId").forbidden())]
 pub struct VideoIndexerScope {
     /// What it allows: RestrictedViewer, Reader or Contributor.
     pub permission: Permission,
@@ -89,21 +86,28 @@ pub struct VideoIndexerScope {
     pub extension_id: Option<String>,
 }
 
-const NO_PROJECT: &str = "the extension operations know no projects: remove projectId or extensionId";
-const EXTENSION_ID: &str = "must be /subscriptions/…/resourceGroups/…/providers/Microsoft.Kubernetes/ConnectedClusters/…/providers/Microsoft.KubernetesConfiguration/extensions/…";
+const NO_PROJECT: &str = "the extension operations take no projectId: remove projectId or extensionId";
+const EXTENSION_ID: &str = "must be /subscriptions/…/resourceGroups/…/providers/Microsoft.Kubernetes/ConnectedClusters/…/providers/Microsoft.KubernetesConfiguration/extensions/…, or of another type of cluster";
 
 fn extension_id(schema: &mut schemars::Schema) {
     use schemars::transform::Transform;
-    let rule = "self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft[.]Kubernetes\
-                /ConnectedClusters/[^/]+/providers/Microsoft[.]KubernetesConfiguration/extensions/[^/]+$')";
+    let rule = "self.matches('(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[a-z0-9]+([.][a-z0-9]+)+/[a-z0-9]+/[^/]+\
+                /providers/Microsoft[.]KubernetesConfiguration/extensions/[^/]+$')";
     cel(rule, EXTENSION_ID).transform(schema);
 }
 
-/// The Rust side of [`extension_id`]. The subscription need not be a GUID: the reference's own example isn't.
+/// The Rust side of [`extension_id`]. The subscription need not be a GUID: the reference's own example isn't. The cluster
+/// is an Arc-enabled one (`Microsoft.Kubernetes/ConnectedClusters`) or of another type that takes extensions, such as
+/// `Microsoft.ContainerService/managedClusters` or `Microsoft.HybridContainerService/provisionedClusters`.
 fn is_extension_id(id: &str) -> bool {
-    const FORM: &str = "/subscriptions/*/resourceGroups/*/providers/Microsoft.Kubernetes/ConnectedClusters/*/providers/Microsoft.KubernetesConfiguration/extensions/*";
-    let fits =
-        |(given, form): (&str, &str)| if form == "*" { !given.is_empty() } else { given.eq_ignore_ascii_case(form) };
+    const FORM: &str = "/subscriptions/*/resourceGroups/*/providers/NAMESPACE/TYPE/*/providers/Microsoft.KubernetesConfiguration/extensions/*";
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let fits = |(given, form): (&str, &str)| match form {
+        "*" => !given.is_empty(),
+        "NAMESPACE" => given.contains('.') && given.split('.').all(is_word),
+        "TYPE" => is_word(given),
+        _ => given.eq_ignore_ascii_case(form),
+    };
     id.split('/').count() == FORM.split('/').count() && id.split('/').zip(FORM.split('/')).all(fits)
 }
 
@@ -201,13 +205,14 @@ impl VideoIndexerScope {
     fn check(&self) -> Result<(), FieldError> {
         let refused =
             |member: &str, message: String| Err(FieldError::new(format!("spec.scope.videoIndexer.{member}"), message));
-        if self.extension_id.is_some() && (self.project_id.is_some() || self.media_scope == MediaScope::Project) {
-            return refused("extensionId", NO_PROJECT.into());
+        if self.extension_id.is_some() && self.project_id.is_some() {
+            return refused("projectId", NO_PROJECT.into());
         }
         for (member, scope, id) in
             [("videoId", MediaScope::Video, &self.video_id), ("projectId", MediaScope::Project, &self.project_id)]
         {
             match (id.as_deref(), self.media_scope == scope) {
+                (None, true) if scope == MediaScope::Project && self.extension_id.is_some() => {}
                 (None | Some(""), true) => return refused(member, format!("mediaScope {scope} needs a {member}")),
                 (Some(_), false) => {
                     let message = format!("{member} goes with mediaScope {scope}, not {}: remove it", self.media_scope);
@@ -292,7 +297,13 @@ impl TokenApi for VideoIndexerAccount {
             return Err(FieldError::new("spec.scope.videoIndexer.extensionId", message));
         }
         let promised_life = if scope.takes_lifetime() { ASKED } else { FIXED }.choose(lifetime)?;
-        Ok(TokenRequest { account, operation: scope.operation(), fields: scope.body(promised_life), promised_life })
+        Ok(TokenRequest {
+            account,
+            operation: scope.operation(),
+            fields: scope.body(promised_life),
+            promised_life,
+            ends_at: None,
+        })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &VideoIndexerScope) -> Result<(), FieldError> {

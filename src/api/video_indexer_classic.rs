@@ -9,7 +9,7 @@ use super::life::Life;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
-use super::schema::{NOT_A_SEGMENT, guid, is_segment, segment, url};
+use super::schema::{NOT_A_SEGMENT, guid, is_segment, root, segment, url};
 use super::token_api::{TokenApi, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,13 @@ pub struct VideoIndexerClassicAccount {
     pub account_id: String,
     /// The API's subscription key.
     pub subscription_key_ref: SecretKeyRef,
+}
+
+impl VideoIndexerClassicAccount {
+    /// The endpoint, without an operation's path.
+    pub fn root(&self) -> &str {
+        root(&self.endpoint, &["Auth", &self.location])
+    }
 }
 
 fn endpoint() -> String {
@@ -229,7 +236,7 @@ impl TokenApi for VideoIndexerClassicAccount {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
         let Kind { operation, fields, .. } = scope.kind()?;
-        Ok(TokenRequest { account, operation, fields, promised_life: LIFE.choose(lifetime)? })
+        Ok(TokenRequest { account, operation, fields, promised_life: LIFE.choose(lifetime)?, ends_at: None })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {

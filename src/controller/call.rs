@@ -4,7 +4,7 @@ use super::Context;
 use super::accounts::Said;
 use super::dereference::Seen;
 use super::logins;
-use super::memo::{Held, Outcome};
+use super::memo::{Held, Notes, Outcome};
 use super::reconcile::SHORTEST_CALL;
 use super::traced;
 use super::write_health::{Extent, Passage};
@@ -80,7 +80,8 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
-            let held = Held { expiry_assumed: issued.expiry_assumed, material: material(seen, request, issued) };
+            let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
+            let held = Held { notes, material: material(seen, request, issued) };
             context.memos.change_of(key, uid, |memo| {
                 memo.held = Some(Arc::new(held));
                 memo.outcome = Some(Outcome::Success);

@@ -11,8 +11,9 @@ use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::workload::Workload;
 use crate::issuer::redact::quoted;
 use crate::plan::contest::{CONTESTED, OVERRIDDEN};
-use crate::plan::decide::TOO_OFTEN;
+use crate::plan::decide::{ENDED, TOO_OFTEN};
 use crate::plan::reason::Reason;
+use crate::plan::status::OVERPRIVILEGED;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::Resource;
@@ -80,7 +81,8 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
         if [CONTESTED, OVERRIDDEN].contains(&reason.as_str()) {
             tracing::warn!(key = %seen.token.key, reason, message = note("Stalled"), "the Secret isn't as it was written");
         }
-        publish(context, seen, EventType::Warning, &reason, "Refuse", &note("Stalled"));
+        let type_ = if reason == ENDED { EventType::Normal } else { EventType::Warning };
+        publish(context, seen, type_, &reason, "Refuse", &note("Stalled"));
     } else if failing && !was_failing {
         let failure = status.last_failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message)).unwrap_or_default();
         publish(context, seen, EventType::Warning, "IssueFailed", "Issue", &failure);
@@ -88,6 +90,10 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     let often = condition("Issuing").filter(|issuing| issuing.reason == TOO_OFTEN);
     if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
         publish(context, seen, EventType::Warning, TOO_OFTEN, "Issue", &often.message);
+    }
+    if holds(OVERPRIVILEGED) && before.excess.is_none() {
+        let reason = condition(OVERPRIVILEGED).map(|it| it.reason.clone()).unwrap_or_default();
+        publish(context, seen, EventType::Warning, &reason, "Issue", &note(OVERPRIVILEGED));
     }
     if expired && was_ready == Some(true) {
         publish(context, seen, EventType::Warning, "Expired", "Renew", &note("Ready"));

@@ -5,6 +5,7 @@
 use crate::api::key::ObjectKey;
 use crate::budget::AccountKey;
 use crate::clock::Timestamp;
+use crate::issuer::Excess;
 use crate::plan::contest::{Contest, Version};
 use crate::plan::facts::{Failure, SecretFacts, Uid};
 use crate::plan::floor::{Spells, Unplanned};
@@ -41,8 +42,8 @@ pub(super) struct Memo {
     pub(super) queued: Option<(AccountKey, Timestamp)>,
     /// Tokens stored since the last status.
     pub(super) issued: u32,
-    /// The last token's provider didn't tell its expiry.
-    pub(super) expiry_assumed: Option<bool>,
+    /// What the last token's answer told beside it.
+    pub(super) notes: Option<Arc<Notes>>,
     /// Workloads that are to be restarted, or couldn't be.
     pub(super) restarts: Option<Box<Restarts>>,
     /// Something of this object was put right since the last status, or is to be: told as an event.
@@ -87,8 +88,17 @@ impl From<Option<SecretFacts>> for Found {
 pub(super) struct Held {
     /// The token and its record.
     pub(super) material: Material,
-    /// The provider didn't tell its expiry.
+    /// What the answer told beside the token.
+    pub(super) notes: Notes,
+}
+
+/// What a provider's answer told beside the token; the status keeps it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// The answer didn't tell when the token expires.
     pub(super) expiry_assumed: bool,
+    /// What the token may do beyond what was asked.
+    pub(super) excess: Option<Excess>,
 }
 
 /// What the last attempt came to.
@@ -119,7 +129,7 @@ impl Memo {
             && self.status_failures == 0
             && self.queued.is_none()
             && self.issued == 0
-            && self.expiry_assumed.is_none()
+            && self.notes.is_none()
             && self.restarts.is_none()
             && !self.repaired
             && self.contest.is_none()

@@ -35,6 +35,7 @@ pub(super) async fn record(
         return true;
     }
     let (failure, failed_attempts) = seen.told_failure();
+    let notes = seen.memo.notes.as_deref();
     let told = Told {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
@@ -42,7 +43,8 @@ pub(super) async fn record(
         issued: seen.memo.issued,
         failed_attempts,
         failure,
-        expiry_assumed: seen.memo.expiry_assumed.unwrap_or(seen.token.status.expiry_assumed),
+        expiry_assumed: notes.map_or(seen.token.status.expiry_assumed, |notes| notes.expiry_assumed),
+        excess: notes.map_or(seen.token.status.excess.as_deref(), |notes| notes.excess.as_ref()),
         restarted_for,
     };
     let status = compose(&seen.view(), decision, &told, clock::now().wall);
@@ -140,7 +142,7 @@ fn settled(
         if matches!(memo.outcome, Some(Outcome::Success)) {
             memo.outcome = None;
         }
-        memo.expiry_assumed = None;
+        memo.notes = None;
         // told when the token is there again
         memo.repaired &= !put_right;
         memo.forget_contest(at, clock::now().wall);

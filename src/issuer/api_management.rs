@@ -118,6 +118,7 @@ mod tests {
             operation: "issueToken",
             fields: Map::new(),
             promised_life: Duration::from_mins(10),
+            ends_at: None,
         };
         issued(&answer(200, media_type, body), &request, clock::now().wall)
     }

@@ -7,7 +7,7 @@
 use super::hosts::canonical_host;
 use super::http::{Answer, Call, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
-use super::{Class, IssueError, Issued};
+use super::{Class, Excess, IssueError, Issued};
 use crate::api::arcgis_video_server::ArcgisVideoServerAccount;
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
@@ -28,6 +28,10 @@ pub struct ArcgisVideoServer {
     url: Url,
     username: SecretString,
     password: SecretString,
+    /// A token that is sent along.
+    token: Option<SecretString>,
+    /// A token of an administrator is refused.
+    refuse_site_administrator: bool,
     login: String,
 }
 
@@ -38,24 +42,39 @@ impl KeyedAccount for ArcgisVideoServerAccount {
     }
 
     fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.arcgisVideoServer.url", &self.url)
+        ("spec.arcgisVideoServer.url", self.root())
     }
 
     fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
-        vec![
+        let login = [
             ("spec.arcgisVideoServer.usernameRef", &self.username_ref),
             ("spec.arcgisVideoServer.passwordRef", &self.password_ref),
-        ]
+        ];
+        login.into_iter().chain(self.token_ref.as_ref().map(|key| ("spec.arcgisVideoServer.tokenRef", key))).collect()
     }
 
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
         let mut secrets = secrets.into_iter();
         let (username, password) = (secrets.next().unwrap_or_default(), secrets.next().unwrap_or_default());
-        Ok(Box::new(ArcgisVideoServer::new(self, &endpoint, username, password)?))
+        let server = ArcgisVideoServer::new(self, &endpoint, username, password)?;
+        Ok(Box::new(ArcgisVideoServer { token: secrets.next(), ..server }))
     }
 }
 
 impl ArcgisVideoServer {
+    /// A token that may do all that the site's administrator may is warned of, or refused.
+    fn bounded(&self, answer: &Answer, issued: Issued, site_administrator: bool) -> Result<Issued, IssueError> {
+        if !site_administrator {
+            return Ok(issued);
+        }
+        if self.refuse_site_administrator {
+            let message = "the server logs this user in as the primary site administrator (loginAsPSA), and \
+                           spec.arcgisVideoServer.refuseSiteAdministrator is true: use a user with fewer rights";
+            return Err(answer.failure(Class::Denied, "SiteAdministrator", message.to_owned()));
+        }
+        Ok(Issued { excess: Some(SITE_ADMINISTRATOR), ..issued })
+    }
+
     /// Fails where the form would name two users: which of them a failed login locks only the server knows.
     fn new(
         account: &ArcgisVideoServerAccount,
@@ -74,7 +93,9 @@ impl ArcgisVideoServer {
             }
         };
         let login = login(endpoint, &user);
-        Ok(Self { url: below(endpoint, ["generateToken"]), username, password, login })
+        let refuse_site_administrator = account.refuse_site_administrator;
+        let url = below(endpoint, ["generateToken"]);
+        Ok(Self { url, username, password, token: None, refuse_site_administrator, login })
     }
 
     /// The form. What is empty stays out of it.
@@ -89,9 +110,17 @@ impl ArcgisVideoServer {
         }
         form.insert("password", self.password.expose_secret().into());
         form.insert("f", "json".into());
+        if let Some(token) = &self.token {
+            form.insert("token", token.expose_secret().into());
+        }
         form.retain(|_, value| !value.is_empty());
         form
     }
+}
+
+/// The reference's `loginAsPSA`, a boolean or a text that spells one.
+fn is_true(value: &Value) -> bool {
+    value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("true")))
 }
 
 /// `value` with the user's name in its place.
@@ -125,14 +154,19 @@ impl Exchange for ArcgisVideoServer {
     fn call(&self, request: &TokenRequest) -> Result<Call, IssueError> {
         let form = self.form(request);
         let call = Call::post(self.url.clone()).form(form.iter().map(|(name, value)| (*name, value.as_ref())));
-        Ok(call.knows(&self.username).knows(&self.password))
+        let call = call.knows(&self.username).knows(&self.password);
+        Ok(match &self.token {
+            Some(token) => call.knows(token),
+            None => call,
+        })
     }
 
     fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
         let body = serde_json::from_slice::<Value>(&answer.body).ok();
         let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
         if let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) {
-            return issued(answer, token, body.get("expires").and_then(milliseconds), request, now);
+            let issued = issued(answer, token, body.get("expires").and_then(milliseconds), request, now)?;
+            return self.bounded(answer, issued, body.get("loginAsPSA").is_some_and(is_true));
         }
         Err(match (body.as_ref().and_then(|body| Complaint::read(body, request)), answer.is_success()) {
             (Some(complaint), _) => complaint.failure(answer),
@@ -147,6 +181,12 @@ impl Exchange for ArcgisVideoServer {
         Some(self.login.clone())
     }
 }
+
+const SITE_ADMINISTRATOR: Excess = Excess::new(
+    "SiteAdministrator",
+    "the server logged the user in as the primary site administrator (loginAsPSA): whoever holds the token may administer \
+     the site; use a user with fewer rights, or set spec.arcgisVideoServer.refuseSiteAdministrator of the provider",
+);
 
 const WAY_OUT: &str =
     "spec.arcgisVideoServer.url must be the server's admin root, such as https://host.example:21443/arcgis/admin";
@@ -279,6 +319,7 @@ mod tests {
             operation: "generateToken",
             fields: fields.as_object().cloned().unwrap_or_default(),
             promised_life: Duration::from_hours(1),
+            ends_at: None,
         }
     }
 
@@ -374,6 +415,39 @@ mod tests {
         let assumed = read(200, r#"{"token":"t0ken"}"#).unwrap();
         assert_eq!((assumed.expires_at - assumed.issued_at).num_seconds(), 3600);
         assert_eq!(read(200, r#"{"token":"t0ken","expires":1763392544183}"#).unwrap_err().reason, "ExpiredToken");
+    }
+
+    #[test]
+    fn a_token_of_the_sites_administrator_is_warned_of_or_refused() {
+        let with = |refuse_site_administrator: bool, told: &str| {
+            let server = ArcgisVideoServer { refuse_site_administrator, ..server(&[]) };
+            let body = format!(r#"{{"token":"t0ken-of-sixteen-bytes","loginAsPSA":{told}}}"#);
+            server.read(&answer(200, body.as_bytes()), &referer(), clock::now().wall)
+        };
+        for told in ["true", r#""true""#, r#"" True ""#] {
+            assert_eq!(with(false, told).unwrap().excess, Some(SITE_ADMINISTRATOR), "{told}");
+            let refused = with(true, told).unwrap_err();
+            assert_eq!((refused.class, refused.reason), (Class::Denied, "SiteAdministrator"), "{told}");
+            assert!(!refused.message.contains("t0ken"), "{refused}");
+        }
+        for told in ["false", r#""false""#, "null", "0", "{}"] {
+            assert_eq!(with(true, told).unwrap().excess, None, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_servers_is_sent_along() {
+        let server = ArcgisVideoServer { token: Some("sent-along".into()), ..server(&[]) };
+        let request = referer();
+        assert_eq!(server.form(&request)["token"], "sent-along");
+        let account = |token: bool| {
+            let key = |name: &str| SecretKeyRef { name: name.to_owned(), key: "k".to_owned() };
+            let token_ref = token.then(|| key("t"));
+            let account = ArcgisVideoServerAccount { token_ref, ..ArcgisVideoServerAccount::default() };
+            account.credentials().into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+        };
+        assert_eq!(account(false).len(), 2);
+        assert_eq!(account(true)[2], "spec.arcgisVideoServer.tokenRef");
     }
 
     #[test]

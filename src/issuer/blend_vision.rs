@@ -33,7 +33,7 @@ impl KeyedAccount for BlendVisionAccount {
     }
 
     fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.blendVision.endpoint", &self.endpoint)
+        ("spec.blendVision.endpoint", self.root())
     }
 
     fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
@@ -85,8 +85,12 @@ impl Exchange for BlendVision {
         let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) else {
             return Err(self.refusal(answer, body.as_ref(), now));
         };
+        // a token with a fixed end lives until then
+        let until = request.ends_at.as_ref().map(|end| (end.at - answer.sent_at).to_std().unwrap_or_default());
+        let promised_life = until.unwrap_or(request.promised_life);
+        let request = &TokenRequest { promised_life, ..request.clone() };
         let issued = issued(answer, token, body.get("expired_at").and_then(time), request, now)?;
-        // where no end was asked for, none told is no assumption
+        // where no life was asked for, no end told is no assumption
         let expiry_assumed = issued.expiry_assumed && request.fields.contains_key("expires_in");
         Ok(Issued { expiry_assumed, ..issued })
     }
@@ -149,6 +153,7 @@ mod tests {
             operation: "resources/tokens",
             fields: fields.as_object().cloned().unwrap(),
             promised_life: if expires_in.is_some() { Duration::from_hours(1) } else { ENDLESS },
+            ends_at: None,
         }
     }
 

@@ -37,7 +37,7 @@ impl KeyedAccount for CognitiveServicesAccount {
     }
 
     fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.cognitiveServices.endpoint", &self.endpoint)
+        ("spec.cognitiveServices.endpoint", self.root())
     }
 
     fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
@@ -114,6 +114,7 @@ mod tests {
             operation: "issueToken",
             fields: Map::new(),
             promised_life: Duration::from_mins(10),
+            ends_at: None,
         };
         let endpoint = "https://westus.api.cognitive.microsoft.com".parse().unwrap();
         CognitiveServices { endpoint, key: "0123456789abcdef".into() }.read(&answer, &request, now)

@@ -102,6 +102,7 @@ pub fn issued(
         issued_at: answer.sent_at,
         expires_at,
         expiry_assumed,
+        excess: None,
         request_id: answer.request_id.clone(),
     })
 }

@@ -19,6 +19,7 @@ use crate::api::request::TokenRequest;
 use crate::clock::Timestamp;
 use async_trait::async_trait;
 use secrecy::SecretString;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A token that a provider issued.
@@ -32,8 +33,26 @@ pub struct Issued {
     pub expires_at: Timestamp,
     /// The answer didn't tell the expiry: `expires_at` is `issued_at` and the promised life.
     pub expiry_assumed: bool,
+    /// What the token may do beyond what was asked.
+    pub excess: Option<Excess>,
     /// The provider's id of this request, for its support.
     pub request_id: Option<String>,
+}
+
+/// Rights of a token beyond what was asked, as its provider tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// One CamelCase word for conditions.
+    pub reason: Cow<'static, str>,
+    /// What the token may do, and the way out.
+    pub message: Cow<'static, str>,
+}
+
+impl Excess {
+    /// From a provider's own words for it.
+    pub const fn new(reason: &'static str, message: &'static str) -> Self {
+        Self { reason: Cow::Borrowed(reason), message: Cow::Borrowed(message) }
+    }
 }
 
 /// What a failure means for the next attempt.

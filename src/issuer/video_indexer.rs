@@ -209,6 +209,7 @@ mod tests {
             operation: "generateAccessToken",
             fields: Map::new(),
             promised_life: Duration::from_hours(1),
+            ends_at: None,
         }
     }
 

@@ -32,7 +32,7 @@ impl KeyedAccount for VideoIndexerClassicAccount {
     }
 
     fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.videoIndexerClassic.endpoint", &self.endpoint)
+        ("spec.videoIndexerClassic.endpoint", self.root())
     }
 
     fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {

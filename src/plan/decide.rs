@@ -6,7 +6,7 @@ use super::backoff;
 use super::contest;
 use super::facts::{Failure, SecretFacts};
 use super::floor::{AHEAD, Unplanned};
-use super::renewal::{self, Renewal};
+use super::renewal::Renewal;
 use super::secret::Fixed;
 use super::view::{DataView, HeldView, Refusal, SecretView, Turn, View, Wanted, WriteTrouble};
 use crate::api::wire_time;
@@ -99,6 +99,9 @@ const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// The reason of a token that is issued again and again.
 pub const TOO_OFTEN: &str = "IssuedTooOften";
 
+/// The reason of an object whose fixed end has passed.
+pub const ENDED: &str = "Ended";
+
 /// `previousToken` leaves the Secret this long before it expires.
 const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
@@ -128,6 +131,9 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         Some(Ok(wanted)) => wanted,
         Some(Err(refusal)) => return refuse(view, decision, refusal.clone(), now),
     };
+    if let Some(end) = wanted.ends_at.as_ref().filter(|end| now >= end.at) {
+        return refuse(view, decision, Refusal::new(ENDED, end.passed().to_string()), now);
+    }
     let own = match own_secret(view, wanted) {
         Ok(own) => own,
         Err(Obstacle::Refused(refusal)) => return refuse(view, decision, refusal, now),
@@ -138,8 +144,11 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         }
     };
     let life = own.as_ref().and_then(|own| life(own.facts, wanted));
-    decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
+    decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
     decision.wake = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
+    if let Some(end) = &wanted.ends_at {
+        soonest(&mut decision.wake, end.at);
+    }
     if wanted.suspend {
         return leave_queue(view, decision);
     }
@@ -298,8 +307,7 @@ fn forced<'a>(view: &View<'a>, facts: &SecretFacts) -> Option<&'a str> {
 
 fn former_serves(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
     view.former.is_some_and(|former| {
-        let due = life(former, wanted)
-            .map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0).due);
+        let due = life(former, wanted).map(|(issued, expires)| wanted.renewal(issued, expires, view.uid).due);
         former.owner == Some(view.uid)
             && former.request == Some(wanted.request)
             && !former.deleting
@@ -333,7 +341,7 @@ fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act: Act, now:
     };
     let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, act, now) };
     let life = facts.life();
-    decision.renewal = life.map(|(issued, expires)| renewal::plan(issued, expires, wanted.renew_before, view.uid.0));
+    decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
     let own = Own { facts, data: DataView::Verified, adopted: false };
     if !matches!(cause(view, wanted, Some(&own), &decision, now), None | Some(Cause::Lost)) {
         return attempt(view, decision, act, now);
@@ -362,7 +370,7 @@ fn fixed(view: &View<'_>) -> Option<Fixed> {
 fn serves(view: &View<'_>, wanted: &Wanted, held: &HeldView<'_>, cause: Option<Cause>, now: Timestamp) -> bool {
     held.request == wanted.request
         && (cause != Some(Cause::Forced) || held.renew_request == view.renew_requested_at)
-        && now < renewal::plan(held.issued_at, held.expires_at, wanted.renew_before, view.uid.0).due
+        && now < wanted.renewal(held.issued_at, held.expires_at, view.uid).due
 }
 
 /// A token must be issued: store the one at hand, wait, ask for a turn, or call.

@@ -1,6 +1,6 @@
 //! What the status says: from the decision and the facts to the object on the wire, and back to facts.
 
-use super::decide::{Decision, Delay};
+use super::decide::{Decision, Delay, ENDED};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
 use super::reason::Reason;
@@ -11,10 +11,13 @@ use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
 use crate::api::wire_time;
 use crate::clock::Timestamp;
-use crate::issuer::Class;
+use crate::issuer::{Class, Excess};
 
 /// The conditions, in the order of [`StatusFacts::conditions`].
 pub const CONDITIONS: [&str; 3] = ["Ready", "Issuing", "Stalled"];
+
+/// The condition of a token that may do more than was asked. It stands only while it holds.
+pub const OVERPRIVILEGED: &str = "Overprivileged";
 
 /// `Ready`'s reason for a token whose expiry its provider didn't tell.
 const EXPIRY_ASSUMED: &str = "ExpiryAssumed";
@@ -36,6 +39,8 @@ pub struct Told<'a> {
     pub failure: Option<&'a Failure>,
     /// The provider didn't tell when the token expires.
     pub expiry_assumed: bool,
+    /// What the token may do beyond what was asked.
+    pub excess: Option<&'a Excess>,
     /// The token's issue that its workloads were restarted for.
     pub restarted_for: Option<Timestamp>,
 }
@@ -60,26 +65,33 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
         _ => None,
     };
     let says = [ready(view, decision, told, now), issuing(view, decision), stalled(decision)];
-    let conditions = CONDITIONS.iter().zip(says).zip(view.status.conditions).map(|((type_, says), before)| {
+    let condition = |type_: &str, says: Says, since: Option<Timestamp>| Condition {
+        type_: type_.to_owned(),
+        status: if says.holds { ConditionStatus::True } else { ConditionStatus::False },
+        observed_generation: Some(told.generation),
+        last_transition_time: since.unwrap_or(now),
+        reason: says.reason,
+        message: says.message,
+    };
+    let lasting = CONDITIONS.iter().zip(says).zip(view.status.conditions).map(|((type_, says), before)| {
         let since = before.since.time().filter(|_| before.status == Some(says.holds));
-        Condition {
-            type_: (*type_).to_owned(),
-            status: if says.holds { ConditionStatus::True } else { ConditionStatus::False },
-            observed_generation: Some(told.generation),
-            last_transition_time: since.unwrap_or(now),
-            reason: says.reason,
-            message: says.message,
-        }
+        condition(type_, says, since)
     });
+    let mut conditions: Vec<_> = lasting.collect();
+    let facts = facts.filter(|_| !has_ended(decision));
+    if let Some(excess) = told.excess.filter(|_| facts.is_some()) {
+        let since = facts.and_then(|facts| facts.issued_at.time());
+        conditions.push(condition(OVERPRIVILEGED, Says::new(true, &*excess.reason, &*excess.message), since));
+    }
     VideoAccessTokenStatus {
         observed_generation: Some(told.generation),
-        conditions: conditions.collect(),
+        conditions,
         provider: told.provider.clone(),
         secret_name: Some(told.secret_name.to_owned()),
         secret_resource_version: seen_whole(view).map(|version| version.to_string()),
         issued_at: facts.and_then(|facts| facts.issued_at.time()),
         expires_at: facts.and_then(|facts| facts.expires_at.time()),
-        renew_at: decision.renewal.map(|renewal| renewal.due),
+        renew_at: decision.renewal.filter(|_| !has_ended(decision)).map(|renewal| renewal.due),
         issuances: i64::from(view.status.issuances.saturating_add(told.issued)),
         failed_attempts: i64::from(told.failed_attempts),
         restarted_for: told.restarted_for,
@@ -94,8 +106,17 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
     }
 }
 
+/// The fixed end of what the spec asks for has passed. The times of its last token are told no more: nothing waits for
+/// another.
+fn has_ended(decision: &Decision) -> bool {
+    decision.refusal.as_ref().is_some_and(|refusal| refusal.reason == ENDED)
+}
+
 /// True while the Secret holds a token that was asked for like this and lives.
 fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) -> Says {
+    if let Some(refusal) = decision.refusal.as_ref().filter(|_| has_ended(decision)) {
+        return Says::new(false, ENDED, refusal.message.clone());
+    }
     let (live, lost) = match view.secret {
         SecretView::Known { facts, data, .. } if facts.owner == Some(view.uid) => {
             (facts.life(), data == DataView::Lost)
@@ -204,6 +225,10 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
             })
         }),
         expiry_assumed: condition("Ready").is_some_and(|ready| ready.reason == EXPIRY_ASSUMED),
+        excess: condition(OVERPRIVILEGED).filter(|it| it.status == ConditionStatus::True).map(|condition| {
+            let (reason, message) = (condition.reason.clone().into(), condition.message.clone().into());
+            Box::new(Excess { reason, message })
+        }),
         expires_at: Seconds::from(status.expires_at),
         renew_at: Seconds::from(status.renew_at),
         restarted_for: Seconds::from(status.restarted_for.or(status.issued_at)).into(),

@@ -4,7 +4,9 @@ use super::contest::{Contest, Version};
 use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
 use super::floor::Spells;
 use super::hash::Hash;
+use super::renewal::{self, Renewal};
 use super::secret::Fixed;
+use crate::api::request::End;
 use crate::api::video_access_token::RenewBefore;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
@@ -48,6 +50,22 @@ pub struct Wanted {
     pub suspend: bool,
     /// A token of this request can't live longer, whatever the Secret says.
     pub longest_life: TimeDelta,
+    /// No token is asked for after this.
+    pub ends_at: Option<End>,
+}
+
+/// A token that ends this close to a fixed end is the last: another would end with it.
+const LAST: TimeDelta = TimeDelta::seconds(10);
+
+impl Wanted {
+    /// When a token with this life is renewed. The last one before a fixed end isn't: its renewal is due at that end.
+    pub fn renewal(&self, issued_at: Timestamp, expires_at: Timestamp, uid: Uid) -> Renewal {
+        let plan = renewal::plan(issued_at, expires_at, self.renew_before, uid.0);
+        match &self.ends_at {
+            Some(end) if expires_at + LAST >= end.at => Renewal { due: end.at, urgent: end.at, ..plan },
+            _ => plan,
+        }
+    }
 }
 
 /// What stands at the Secret's name.

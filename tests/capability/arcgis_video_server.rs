@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use testkit::emulator::{ArcgisManners, ArcgisVideoServer, Emulator as _, Life, Serving, arcgis_example as example};
 use testkit::scene::{SOON, Scene, condition};
-use testkit::stand::Matcher;
+use testkit::stand::{Matcher, eventually};
 
 const REFERER: &str = "https://lobby.contoso.example/player";
 
@@ -70,7 +70,7 @@ async fn an_arcgis_token_is_kept_fresh_by_one_login_each() {
 async fn a_server_that_differs_in_every_way_is_served_too() {
     let extra = json!({"extraParameters": {"user": "$(username)", "username": ""}});
     let (scene, serving) = scene("arcgis-user", example::PASSWORD, &extra).await;
-    serving.speak(ArcgisManners { wants_user: true, flat_errors: true, texts: true });
+    serving.speak(ArcgisManners { wants_user: true, flat_errors: true, texts: true, ..ArcgisManners::default() });
     let _operator = scene.operator().await.unwrap();
     let mut token = token(&scene, "lobby");
     token["spec"]["scope"] = json!({"arcgisVideoServer": {"requestIp": {}}});
@@ -111,4 +111,54 @@ async fn a_refused_password_is_tried_once_and_heals_when_it_changes() {
     assert_eq!(serving.failed_logins(example::USERNAME).len(), 1);
     assert_eq!(serving.control().counters().requests, 3);
     assert!(!serving.is_locked(example::USERNAME));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_sites_administrator_is_told_and_can_be_refused() {
+    let (scene, serving) = scene("arcgis-psa", example::PASSWORD, &json!({})).await;
+    serving.speak(ArcgisManners { administrator: true, ..ArcgisManners::default() });
+    let mut operator = scene.operator().await.unwrap();
+    scene.ready(&token(&scene, "lobby")).await.unwrap();
+    let told = |object: &Value| condition(object, "Overprivileged")["reason"] == "SiteAdministrator";
+    let object = scene.until_that("lobby", "tells of its rights", told).await.unwrap();
+    assert_eq!(condition(&object, "Overprivileged")["status"], "True");
+    let event = ("Warning".to_owned(), "SiteAdministrator".to_owned(), 1);
+    eventually(SOON, "the event", async || {
+        let events = scene.events("lobby").await.map_err(|error| error.to_string())?;
+        if events.contains(&event) { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    // a restart forgets nothing
+    operator.terminate().await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.touch("lobby").await.unwrap();
+    scene.settled_at(serving.control(), "lobby").await.unwrap();
+    scene.until_that("lobby", "still tells", told).await.unwrap();
+
+    let refuse = json!({"spec": {"arcgisVideoServer": {"refuseSiteAdministrator": true}}});
+    scene.patch_provider("cameras", &refuse).await.unwrap();
+    scene.apply(&token(&scene, "garage")).await.unwrap();
+    let refused = |object: &Value| condition(object, "Stalled")["reason"] == "SiteAdministrator";
+    scene.until_that("garage", "is refused", refused).await.unwrap();
+
+    // another user's rights end the warning with the next token
+    serving.speak(ArcgisManners::default());
+    scene.force_renewal("lobby").await.unwrap();
+    let plain = |object: &Value| object["status"]["issuances"] == 2 && condition(object, "Overprivileged").is_null();
+    scene.until_that("lobby", "has no such rights", plain).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_with_its_operation_and_a_token_that_is_sent_along_are_served() {
+    let (scene, serving) = scene("arcgis-portal", example::PASSWORD, &json!({})).await;
+    let keys = scene.keys("along", &serving.host(), &json!({"token": "a-token-of-the-servers"}));
+    scene.apply(&keys).await.unwrap();
+    let url = format!("{}{}/generateToken", serving.url(), example::ADMIN_ROOT);
+    let token_ref = json!({"name": "along", "key": "token"});
+    let change = json!({"spec": {"arcgisVideoServer": {"url": url, "tokenRef": token_ref}}});
+    scene.patch_provider("cameras", &change).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.ready(&token(&scene, "lobby")).await.unwrap();
+    let requests = serving.control().requests();
+    assert_eq!(requests[0].call.form("token").as_deref(), Some("a-token-of-the-servers"));
 }

@@ -125,7 +125,7 @@ async fn p07_a_throttled_organization_is_left_alone_for_as_long_as_it_asks() {
     scene.force_renewal(&name(0)).await.unwrap();
     let throttled = |object: &Value| object["status"]["lastFailure"]["class"] == "Throttled";
     let object = scene.until_that(&name(0), "throttled", throttled).await.unwrap();
-    let message = "HTTP 429: 8: Too many requests. Try again later.";
+    let message = "HTTP 429: 8: Too many requests. Try again later.; OTHER (domain blendvision.com)";
     assert_eq!(object["status"]["lastFailure"]["message"], message);
     for n in 1..OBJECTS {
         scene.apply(&resource(&scene, &name(n))).await.unwrap();
@@ -170,4 +170,30 @@ async fn an_api_token_that_ends_is_told_of_refused_once_and_heals_when_it_is_rep
     let provider = scene.until_provider("studio", "tells when its API token ends", told).await.unwrap();
     let told: DateTime<Utc> = provider["status"]["credentialsExpireAt"].as_str().unwrap().parse().unwrap();
     assert_eq!(Some(told), end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_a_fixed_end_is_issued_once_and_is_done_at_its_end() {
+    let (scene, serving) = scene("blend-until").await;
+    let _operator = scene.operator().await.unwrap();
+    let end = Utc::now() + TimeDelta::seconds(20);
+    let until = |end: DateTime<Utc>| json!({"expiredAt": end.format("%FT%TZ").to_string()});
+    let object = scene.ready(&token(&scene, "premiere", "resource", &until(end), &json!({}))).await.unwrap();
+    assert_eq!(object["status"]["expiresAt"].as_str().unwrap(), end.format("%FT%TZ").to_string());
+    let asked = serving.control().requests()[0].call.json().unwrap();
+    assert_eq!((&asked["expired_at"], &asked["expires_in"]), (&until(end)["expiredAt"], &Value::Null));
+    let done = |object: &Value| condition(object, "Ready")["reason"] == "Ended";
+    let object = scene.until_within(SOON * 2, "premiere", "is done", done).await.unwrap();
+    assert!(Utc::now() >= end - TimeDelta::seconds(1));
+    let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("spec.scope.blendVision.resource.expiredAt: has passed"), "{message}");
+    assert_eq!(object["status"]["expiresAt"], Value::Null, "nothing waits for its end");
+    assert!(scene.events("premiere").await.unwrap().contains(&("Normal".to_owned(), "Ended".to_owned(), 1)));
+    assert_eq!(serving.control().counters().requests, 1, "one for its whole life");
+
+    // a later end asks for another
+    let later = Utc::now() + TimeDelta::hours(1);
+    scene.apply(&token(&scene, "premiere", "resource", &until(later), &json!({}))).await.unwrap();
+    scene.until_that("premiere", "goes on", |object| object["status"]["issuances"] == 2).await.unwrap();
+    scene.settled_at(serving.control(), "premiere").await.unwrap();
 }

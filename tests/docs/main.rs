@@ -5,6 +5,7 @@
 mod commands;
 mod manifests;
 mod pages;
+mod parameters;
 
 use pages::{blocks, pages, repository, title};
 use std::fs;

@@ -23,7 +23,8 @@ async fn start_with(extra: &str) -> Keyed<ArcgisVideoServer> {
     Keyed::start(ArcgisVideoServer::furnished(), &provider, &[example::USERNAME, example::PASSWORD]).await
 }
 
-const WANTS_USER: ArcgisManners = ArcgisManners { wants_user: true, flat_errors: false, texts: false };
+const WANTS_USER: ArcgisManners =
+    ArcgisManners { wants_user: true, flat_errors: false, texts: false, administrator: false };
 
 #[tokio::test]
 async fn each_binding_is_asked_as_the_reference_says() {

@@ -113,7 +113,13 @@ fn account(azure: &Azure) -> VideoIndexerAccount {
 
 fn request(operation: &'static str, fields: Value, life: Duration) -> TokenRequest {
     let Value::Object(fields) = fields else { panic!("no object") };
-    TokenRequest { account: example::account_id().to_lowercase(), operation, fields, promised_life: life }
+    TokenRequest {
+        account: example::account_id().to_lowercase(),
+        operation,
+        fields,
+        promised_life: life,
+        ends_at: None,
+    }
 }
 
 fn simplest() -> TokenRequest {

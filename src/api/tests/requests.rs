@@ -1,5 +1,7 @@
 //! Each operation of each token API, and each refusal.
 
+use super::super::cognitive_services::FeatureFlagsFormat;
+use super::super::schema::root;
 use super::{provider, token, yaml};
 use crate::api::provider::ProviderSpec;
 use crate::api::request::{ENDLESS, FieldError, TokenRequest};
@@ -60,6 +62,13 @@ fn video_indexer_has_four_operations() {
                 "",
                 "generateExtensionAccessToken",
                 json!({"permissionType": "Contributor", "scope": "Account", "extensionId": EXTENSION}),
+                HOUR,
+            ),
+            (
+                &on_edge("permission: Reader, mediaScope: Project"),
+                "",
+                "generateExtensionAccessToken",
+                json!({"permissionType": "Reader", "scope": "Project", "extensionId": EXTENSION}),
                 HOUR,
             ),
             (
@@ -141,6 +150,13 @@ fn blend_vision_has_three_operations_and_asks_for_an_hour() {
                 fields(json!({"customer_id": "c", "expires_in": "3600s"})),
                 HOUR,
             ),
+            (
+                &of("playback", "customerId: c, expiredAt: '2099-01-31T00:00:00Z'"),
+                "",
+                "tokens",
+                fields(json!({"customer_id": "c", "expired_at": "2099-01-31T00:00:00Z"})),
+                ENDLESS.as_secs(),
+            ),
             (&of("resourceAdmin", ""), "", "resources/tokens:admin", fields(json!({"expires_in": "3600s"})), HOUR),
         ],
     );
@@ -155,12 +171,20 @@ fn cognitive_services_has_two_operations() {
         &[
             (limited, "", "issueLimitedAccessToken", fields(3600), HOUR),
             (limited, "lifetime: 24h", "issueLimitedAccessToken", fields(86400), 24 * HOUR),
+            (limited, "lifetime: 30s", "issueLimitedAccessToken", fields(30), 30),
             ("cognitiveServices: {service: {}}", "", "issueToken", json!({}), 600),
         ],
     );
     let mut renamed = provider("cognitiveServices");
     renamed.cognitive_services.as_mut().unwrap().target_resource_field = Some("resourceId".into());
     assert_eq!(token(limited, "").request(&renamed).unwrap().fields["resourceId"], "/r");
+
+    let mut lone = provider("cognitiveServices");
+    lone.cognitive_services.as_mut().unwrap().feature_flags_format = Some(FeatureFlagsFormat::String);
+    let one = "cognitiveServices: {limitedAccess: {targetAzureResourceId: /r, featureFlags: [a]}}";
+    assert_eq!(token(one, "").request(&lone).unwrap().fields["featureFlags"], "a");
+    let refused = token(limited, "").request(&lone).unwrap_err();
+    assert_eq!(refused.field, "spec.scope.cognitiveServices.limitedAccess.featureFlags");
 }
 
 #[test]
@@ -232,7 +256,7 @@ fn what_cant_be_asked_is_refused_by_field() {
         (
             &format!("videoIndexer: {{{vi}: Project, projectId: p, extensionId: {EXTENSION}}}"),
             "",
-            "spec.scope.videoIndexer.extensionId: the extension operations know no projects",
+            "spec.scope.videoIndexer.projectId: the extension operations take no projectId",
         ),
         (
             &format!("videoIndexer: {{{vi}: Video}}"),
@@ -286,6 +310,21 @@ fn what_cant_be_asked_is_refused_by_field() {
             "spec.lifetime: a token that never expires has no lifetime",
         ),
         (
+            "blendVision: {resource: {resourceId: r, resourceType: T, expiredAt: '2099-01-31T00:00:00Z'}}",
+            "lifetime: 1h",
+            "spec.lifetime: expiredAt says when the access ends: remove lifetime or expiredAt",
+        ),
+        (
+            "blendVision: {resource: {resourceId: r, resourceType: T, expiredAt: '2099-02-30T00:00:00Z'}}",
+            "",
+            "spec.scope.blendVision.resource.expiredAt: must be a time in UTC such as 2027-01-31T00:00:00Z",
+        ),
+        (
+            "blendVision: {resource: {resourceId: r, resourceType: T, neverExpires: true, expiredAt: '2099-01-31T00:00:00Z'}}",
+            "",
+            "spec.scope.blendVision.resource.expiredAt: a token that never expires has no end",
+        ),
+        (
             "cognitiveServices: {service: {}}",
             "lifetime: 10m",
             "spec.lifetime: Cognitive Services always issues a service token for 10m: remove lifetime",
@@ -293,7 +332,7 @@ fn what_cant_be_asked_is_refused_by_field() {
         (
             "cognitiveServices: {limitedAccess: {targetAzureResourceId: r, featureFlags: [f]}}",
             "lifetime: 25h",
-            "spec.lifetime: Cognitive Services issues for 1m to 24h",
+            "spec.lifetime: Cognitive Services issues for 1s to 24h",
         ),
         (
             "cognitiveServices: {limitedAccess: {targetAzureResourceId: r, featureFlags: []}}",
@@ -381,9 +420,76 @@ fn the_account_is_the_same_however_it_is_written() {
             yaml::<ProviderSpec>(&format!("{{cognitiveServices: {{endpoint: '{url}', keyRef: {{name: s, key: k}}}}}}"));
         spec.account().unwrap().identity().unwrap()
     };
-    for url in ["https://A.example", "https://a.example/", "https://a.example:443", "HTTPS://a.EXAMPLE:443/"] {
+    for url in [
+        "https://A.example",
+        "https://a.example/",
+        "https://a.example:443",
+        "HTTPS://a.EXAMPLE:443/",
+        // as the portal shows it
+        "https://a.example/sts/v1.0/issuetoken",
+        "https://a.example/sts/v1.0/",
+    ] {
         assert_eq!(account(url), "cognitiveServices/a.example", "{url}");
     }
+    assert_eq!(account("https://a.example/sts"), "cognitiveServices/a.example/sts", "a path of its own");
+}
+
+#[test]
+fn an_endpoint_as_a_portal_shows_it_is_taken_as_its_root() {
+    let cases = [
+        ("https://a.example/sts/v1.0/issueToken", &["sts", "v1.0"][..], "https://a.example"),
+        ("https://a.example/gateway/STS/V1.0/issueLimitedAccessToken/", &["sts", "v1.0"], "https://a.example/gateway"),
+        (
+            "https://v.example:21443/arcgis/admin/generateToken",
+            &["generateToken"],
+            "https://v.example:21443/arcgis/admin",
+        ),
+        ("https://v.example:21443/arcgis/admin/", &["generateToken"], "https://v.example:21443/arcgis/admin"),
+        ("https://b.example/bv/cms/v1/resources/tokens", &["bv", "cms", "v1"], "https://b.example"),
+        ("https://c.example/Auth/trial/Accounts/x/AccessToken", &["Auth", "Trial"], "https://c.example"),
+        ("https://c.example/auth", &["Auth", "Trial"], "https://c.example/auth"),
+        ("https://generatetoken", &["generateToken"], "https://generatetoken"),
+        ("no URL", &["generateToken"], "no URL"),
+    ];
+    for (url, operation, expected) in cases {
+        assert_eq!(root(url, operation), expected, "{url}");
+    }
+}
+
+#[test]
+fn an_extension_may_be_of_any_type_of_cluster() {
+    let extension = |cluster: &str| {
+        let id = format!(
+            "/subscriptions/any/resourceGroups/rg/providers/{cluster}/c/providers/Microsoft.KubernetesConfiguration/extensions/e"
+        );
+        request(&format!("videoIndexer: {{permission: Reader, mediaScope: Account, extensionId: '{id}'}}"), "")
+    };
+    for cluster in [
+        "Microsoft.Kubernetes/ConnectedClusters",
+        "microsoft.kubernetes/connectedclusters",
+        "Microsoft.ContainerService/managedClusters",
+        "Microsoft.HybridContainerService/provisionedClusters",
+        "Microsoft.ResourceConnector/appliances",
+    ] {
+        assert!(extension(cluster).is_ok(), "{cluster}");
+    }
+    for cluster in
+        ["ConnectedClusters", "Microsoft/ConnectedClusters", "Microsoft.Kubernetes/a/b", "Microsoft.Kubernetes/"]
+    {
+        assert_eq!(extension(cluster).unwrap_err().field, "spec.scope.videoIndexer.extensionId", "{cluster}");
+    }
+}
+
+#[test]
+fn own_endpoints_may_have_an_api_version_of_their_own() {
+    let endpoints = |rest: &str| {
+        let urls = "resourceManager: 'https://arm.example/', authority: 'https://login.example'";
+        let auth = "subscriptionId: s, resourceGroup: g, accountName: a, auth: {}";
+        let spec = yaml::<ProviderSpec>(&format!("{{videoIndexer: {{{auth}, endpoints: {{{urls}{rest}}}}}}}"));
+        spec.video_indexer.unwrap().cloud_endpoints().unwrap().api_version
+    };
+    assert_eq!(endpoints(""), "2025-04-01");
+    assert_eq!(endpoints(", apiVersion: 2024-01-01"), "2024-01-01");
 }
 
 /// The hash stands in every Secret: where it changes for what is asked today, an upgrade issues every token anew (P03).

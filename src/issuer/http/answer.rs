@@ -28,7 +28,7 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// `x-ms-correlation-request-id`, Azure's id of what this request belongs to.
     pub correlation_id: Option<String>,
-    /// `Retry-After`, from seconds or a date, at most [`MAX_RETRY_AFTER`].
+    /// `Retry-After`, from seconds or a date, or a gRPC gateway's `RetryInfo`; at most [`MAX_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
     /// How far the provider's clock is ahead of ours, from `Date`; seconds.
     pub clock_skew: Option<i64>,
@@ -59,7 +59,9 @@ impl Answer {
                 .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()),
             request_id: id("x-ms-request-id").or_else(|| id("apim-request-id")),
             correlation_id: id("x-ms-correlation-request-id"),
-            retry_after: text(RETRY_AFTER.as_str()).and_then(|value| wait(value, date.unwrap_or(arrived_at))),
+            retry_after: text(RETRY_AFTER.as_str())
+                .and_then(|value| wait(value, date.unwrap_or(arrived_at)))
+                .or_else(|| said::retry_delay(&body).filter(|_| status >= 400).map(|wait| wait.min(MAX_RETRY_AFTER))),
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
             location: text(LOCATION.as_str()).map(str::to_owned),
             body,

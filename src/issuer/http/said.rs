@@ -1,14 +1,37 @@
 //! The error inside a body, whichever of the providers' shapes it has. For people: nothing is decided by it.
 
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// How deep one error may be nested in another before the rest is left unread.
 const MAX_NESTING: usize = 4;
 
-const CODES: [&str; 6] = ["code", "Code", "ErrorType", "errorType", "statusCode", "field"];
+const CODES: [&str; 8] = ["code", "Code", "ErrorType", "errorType", "statusCode", "messageCode", "field", "reason"];
 const MESSAGES: [&str; 5] = ["message", "Message", "error_description", "title", "description"];
-const NESTED: [&str; 7] =
-    ["error", "details", "innererror", "innerError", "messages", "fieldViolations", "field_violations"];
+const NESTED: [&str; 10] = [
+    "error",
+    "details",
+    "innererror",
+    "innerError",
+    "additionalInfo",
+    "info",
+    "messages",
+    "fieldViolations",
+    "field_violations",
+    "violations",
+];
+
+/// What an error is about: Azure's `target`, and the names of the policy that `additionalInfo` holds; the `subject` of
+/// google.rpc's `PreconditionFailure.Violation` and the `domain` of its `ErrorInfo`.
+const ABOUT: [&str; 7] = [
+    "target",
+    "policyDefinitionDisplayName",
+    "policyAssignmentDisplayName",
+    "policyDefinitionName",
+    "policyAssignmentName",
+    "subject",
+    "domain",
+];
 
 /// `code: message` of each error in `body`, outermost first, unquoted: it may hold a secret. A page in HTML is only
 /// called one.
@@ -60,11 +83,35 @@ fn line(fields: &Map<String, Value>) -> Option<String> {
         _ => None,
     });
     let message = MESSAGES.iter().find_map(|name| fields.get(*name)?.as_str());
-    match (code, message) {
+    let code = match (code, fields.get("messageCode").and_then(Value::as_str)) {
+        (Some(code), Some(word)) if code != word => Some(format!("{code} {word}")),
+        (code, _) => code,
+    };
+    let about: Vec<_> =
+        ABOUT.iter().filter_map(|name| Some(format!("{name} {}", fields.get(*name)?.as_str()?))).collect();
+    let about = (!about.is_empty()).then(|| format!("({})", about.join(", ")));
+    let said = match (code, message) {
         (Some(code), Some(message)) => Some(format!("{code}: {message}")),
         (Some(code), None) => Some(code),
         (None, message) => message.map(str::to_owned),
+    };
+    match (said, about) {
+        (Some(said), Some(about)) => Some(format!("{said} {about}")),
+        (said, about) => said.or(about),
     }
+}
+
+/// The wait that google.rpc's `RetryInfo` asks for, in whole seconds rounded up: `{"@type": …, "retryDelay": "3.5s"}`
+/// among the details of a gRPC gateway's error.
+pub(super) fn retry_delay(body: &[u8]) -> Option<Duration> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let details = [body.get("details"), body.pointer("/error/details")].into_iter().flatten();
+    let mut delays = details.filter_map(Value::as_array).flatten().filter_map(|detail| {
+        let text = detail.get("retryDelay").or_else(|| detail.get("retry_delay"))?.as_str()?;
+        let seconds: f64 = text.trim().strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds.ceil()).ok()
+    });
+    delays.next().filter(|delay| !delay.is_zero())
 }
 
 #[cfg(test)]
@@ -90,6 +137,15 @@ mod tests {
                 r#"{"code":3,"message":"m","details":[{"@type":"x","fieldViolations":[{"field":"f","description":"d"}]}]}"#,
                 "3: m; f: d",
             ),
+            (
+                r#"{"code":9,"message":"m","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_QUOTA","domain":"one.example"},{"@type":"x","violations":[{"type":"LIVE","subject":"live/7","description":"not started"}]}]}"#,
+                "9: m; TOKEN_QUOTA (domain one.example); not started (subject live/7)",
+            ),
+            (
+                r#"{"error":{"code":"RequestDisallowedByPolicy","target":"vi","message":"m","additionalInfo":[{"type":"PolicyViolation","info":{"policyDefinitionDisplayName":"No tokens","policyAssignmentName":"pa1"}}]}}"#,
+                "RequestDisallowedByPolicy: m (target vi); (policyDefinitionDisplayName No tokens, policyAssignmentName pa1)",
+            ),
+            (r#"{"error":{"code":403,"messageCode":"GWM_0003","message":"m"}}"#, "403 GWM_0003: m"),
             (r#"{"error":{"code":400,"message":"m","details":["d",""]}}"#, "400: m; d"),
             (r#"{"status":"error","messages":["Invalid credentials"]}"#, "Invalid credentials"),
             (r#"{"error":"throttled"}"#, "throttled"),
@@ -102,6 +158,21 @@ mod tests {
             assert_eq!(read(body.as_bytes(), None), expected, "{body}");
         }
         assert_eq!(read(b"x", Some("text/html")), "a page in HTML");
+    }
+
+    #[test]
+    fn a_grpc_gateway_tells_when_to_come_back() {
+        let delay = |detail: &str| {
+            let body = format!(r#"{{"code":8,"message":"m","details":[{{"@type":"x"}},{detail}]}}"#);
+            retry_delay(body.as_bytes()).map(|delay| delay.as_secs())
+        };
+        assert_eq!(delay(r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"30s"}"#), Some(30));
+        assert_eq!(delay(r#"{"retryDelay":"3.2s"}"#), Some(4));
+        for none in
+            [r#"{"retryDelay":"0s"}"#, r#"{"retryDelay":"-1s"}"#, r#"{"retryDelay":7}"#, r#"{"retryDelay":"1e400s"}"#]
+        {
+            assert_eq!(delay(none), None, "{none}");
+        }
     }
 
     proptest! {

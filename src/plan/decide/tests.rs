@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::request::End;
 use crate::api::video_access_token::RenewBefore;
 use crate::plan::contest::{Contest, Difference, Stored};
 use crate::plan::facts::{ConditionFacts, Seconds, StatusFacts, Uid};
@@ -26,6 +27,7 @@ fn wanted() -> Wanted {
         renew_before: RenewBefore::Default,
         suspend: false,
         longest_life: TimeDelta::seconds(LIFE),
+        ends_at: None,
     }
 }
 
@@ -778,4 +780,29 @@ proptest! {
         prop_assert!(decision.act != Act::Issue || case.held.is_none());
         prop_assert!(decision.act != Act::Wait || !matches!(case.turn, Turn::Granted | Turn::Elsewhere));
     }
+}
+
+#[test]
+fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
+    let until = |end: i64, case: Case| {
+        let end = End { field: "spec.scope.x.expiredAt", at: at(end) };
+        let wanted = Wanted { ends_at: Some(end), ..wanted() };
+        Case { wanted: Some(Ok(wanted)), ..case }.decide()
+    };
+    // a token that lives until the end is the last
+    let kept = until(LIFE, Case { now: LIFE - 1, ..Case::default() });
+    assert_eq!((kept.act, kept.cause, kept.wake), (Act::Wait, None, Some(at(LIFE))));
+    // one that ends sooner is renewed as any other
+    let due = until(10 * LIFE, Case { now: LIFE - 1, ..Case::default() });
+    assert_eq!(due.cause, Some(Cause::Due));
+    // the end has passed: with a token, without one, and with one that was lost
+    for case in [Case::default(), absent(), Case { data: DataView::Lost, ..Case::default() }] {
+        let ended = until(LIFE, Case { now: LIFE, ..case });
+        assert_eq!((ended.act, ended.cause, ended.wake), (Act::Wait, None, None));
+        let refusal = ended.refusal.unwrap();
+        assert_eq!(refusal.reason, ENDED);
+        assert!(refusal.message.starts_with("spec.scope.x.expiredAt: has passed"), "{}", refusal.message);
+    }
+    // a token on its way at the end is dropped with its turn
+    assert_eq!(until(LIFE, Case { now: LIFE, turn: Turn::Granted, ..absent() }).act, Act::Withdraw);
 }

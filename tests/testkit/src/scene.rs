@@ -251,6 +251,14 @@ impl Scene {
         Ok(())
     }
 
+    /// Merges into a `TokenProvider`.
+    pub async fn patch_provider(&self, name: &str, patch: &Value) -> Result<()> {
+        let kind = crate::stand::wait::own_kind("TokenProvider");
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
     /// Deletes a token's object.
     pub async fn delete_token(&self, name: &str) -> Result<()> {
         self.tokens().delete(name, &DeleteParams::default()).await?;

@@ -47,6 +47,7 @@ pub mod example {
 
 /// What is told of as unconfirmed: how one server may differ from another. By default as the reference says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // each a quirk of its own
 pub struct ArcgisManners {
     /// The user's name comes as `user`, and not as `username`.
     pub wants_user: bool,
@@ -54,6 +55,8 @@ pub struct ArcgisManners {
     pub flat_errors: bool,
     /// `expires` and `loginAsPSA` are texts.
     pub texts: bool,
+    /// Whoever logs in is the site's administrator: `loginAsPSA` is true.
+    pub administrator: bool,
 }
 
 /// One server with any number of users.
@@ -140,9 +143,9 @@ impl ArcgisVideoServer {
         }
         let expires = expires.map(|seconds| seconds * 1000 + 183);
         let (expires, psa) = if manners.texts {
-            (expires.map(|expires| json!(expires.to_string())), json!("false"))
+            (expires.map(|expires| json!(expires.to_string())), json!(manners.administrator.to_string()))
         } else {
-            (expires.map(|expires| json!(expires)), json!(false))
+            (expires.map(|expires| json!(expires)), json!(manners.administrator))
         };
         let mut body = json!({"loginAsPSA": psa});
         for (name, value) in [("token", token.map(Value::from)), ("expires", expires)] {
