@@ -125,7 +125,7 @@ async fn p07_a_throttled_organization_is_left_alone_for_as_long_as_it_asks() {
     scene.force_renewal(&name(0)).await.unwrap();
     let throttled = |object: &Value| object["status"]["lastFailure"]["class"] == "Throttled";
     let object = scene.until_that(&name(0), "throttled", throttled).await.unwrap();
-    let message = "HTTP 429: 8: Too many requests. Try again later.; OTHER (domain blendvision.com)";
+    let message = "HTTP 429: 8: Too many requests. Try again later.; OTHER";
     assert_eq!(object["status"]["lastFailure"]["message"], message);
     for n in 1..OBJECTS {
         scene.apply(&resource(&scene, &name(n))).await.unwrap();

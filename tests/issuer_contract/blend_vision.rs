@@ -165,7 +165,7 @@ async fn what_is_missing_is_named() {
 
     let error = stand.fail(&scope("resource", example::VOD_ID, "LIVE", "")).await;
     assert_eq!((error.class, error.reason), (Class::Configuration, "NotFound"));
-    assert_eq!(error.message, format!("HTTP 404: 5: resource {} not found", example::VOD_ID));
+    assert_eq!(error.message, format!("HTTP 404: 5: resource {} not found; RESOURCE_NOT_FOUND", example::VOD_ID));
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn an_api_token_is_refused_for_what_it_is() {
             add(ApiToken { expires_at: expired_at, ..own() }),
             vod(),
             Class::Credential,
-            "HTTP 401: 16: the token is missing, unknown or expired; the API token expired at 2025-11-17T15:15:44Z: \
+            "HTTP 401: 16: the token is missing, unknown or expired; UNAUTHENTICATED; the API token expired at 2025-11-17T15:15:44Z: \
              create another",
         ),
         ("no-jwt".to_owned(), vod(), Class::Credential, "HTTP 401: 16: the token is missing, unknown or expired"),

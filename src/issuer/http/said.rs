@@ -22,15 +22,14 @@ const NESTED: [&str; 10] = [
 ];
 
 /// What an error is about: Azure's `target`, and the names of the policy that `additionalInfo` holds; the `subject` of
-/// google.rpc's `PreconditionFailure.Violation` and the `domain` of its `ErrorInfo`.
-const ABOUT: [&str; 7] = [
+/// google.rpc's `PreconditionFailure.Violation`.
+const ABOUT: [&str; 6] = [
     "target",
     "policyDefinitionDisplayName",
     "policyAssignmentDisplayName",
     "policyDefinitionName",
     "policyAssignmentName",
     "subject",
-    "domain",
 ];
 
 /// `code: message` of each error in `body`, outermost first, unquoted: it may hold a secret. A page in HTML is only
@@ -139,7 +138,7 @@ mod tests {
             ),
             (
                 r#"{"code":9,"message":"m","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_QUOTA","domain":"one.example"},{"@type":"x","violations":[{"type":"LIVE","subject":"live/7","description":"not started"}]}]}"#,
-                "9: m; TOKEN_QUOTA (domain one.example); not started (subject live/7)",
+                "9: m; TOKEN_QUOTA; not started (subject live/7)",
             ),
             (
                 r#"{"error":{"code":"RequestDisallowedByPolicy","target":"vi","message":"m","additionalInfo":[{"type":"PolicyViolation","info":{"policyDefinitionDisplayName":"No tokens","policyAssignmentName":"pa1"}}]}}"#,
