@@ -189,7 +189,7 @@ async fn an_api_token_is_refused_for_what_it_is() {
             add(ApiToken { may_administer: false, ..own() }),
             admin,
             Class::Denied,
-            "HTTP 403: 7: the API token may not administer resources",
+            "HTTP 403: 7: the API token may not administer resources; PERMISSION_DENIED",
         ),
     ];
     for (api_token, scope, class, message) in cases {
