@@ -3,6 +3,7 @@
 use super::Context;
 use super::accounts::Said;
 use super::dereference::Seen;
+use super::fail_point;
 use super::logins;
 use super::memo::{Held, Notes, Outcome};
 use super::reconcile::SHORTEST_CALL;
@@ -62,6 +63,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
         context.memos.note_call((key, uid), kind, generation, spells, begun.wall);
     }
     let mut call = Call { context, begun: call, ended: false };
+    fail_point::reach("call", key);
     let limit = context.settings.reach.timeout;
     let result = tokio::time::timeout(limit, account.issuer.issue(request))
         .await

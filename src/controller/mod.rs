@@ -13,7 +13,7 @@
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `renders` | templates are rendered off the reconcile, each verdict once, what is large within a budget |
 //! | `apply`, `slots`, `write_health`, `events` | the requests to the API server; how many at once; whether writes pass |
-//! | `tasks` | the tasks of the process; none ends unnoticed |
+//! | `tasks`, `fail_point` | the tasks of the process, none of which ends unnoticed; faults on purpose, in tests |
 //! | `shown`, `traced` | what of all this the status page and a trace are told |
 //!
 //! May not enter: HTTP to providers.
@@ -25,6 +25,7 @@ mod call;
 mod contests;
 mod dereference;
 mod events;
+mod fail_point;
 mod index;
 mod logins;
 mod memo;

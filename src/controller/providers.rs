@@ -6,7 +6,7 @@ use super::accounts::{Account, ProviderKey, Resolved};
 use super::lock;
 use super::relist::Meanwhile;
 use super::watches::as_object;
-use super::{provider_status, recall};
+use super::{fail_point, provider_status, recall};
 use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
@@ -163,6 +163,7 @@ fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
 /// Reads one provider object and what it refers to; its tokens are woken if anything changed.
 pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     context.provider_timetable.clear(key);
+    fail_point::reach("resolve", key);
     let Some(object) = context.providers.get(key) else {
         let gone = context.accounts.remove(key);
         if let Some(Resolved { state: Ok(account), .. }) = gone {

@@ -3,6 +3,7 @@
 use super::Context;
 use super::call::issue;
 use super::dereference::Seen;
+use super::fail_point;
 use super::record::record;
 use super::renders::ASK_AGAIN;
 use super::restarts;
@@ -37,6 +38,7 @@ pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     let (all, mine) = (context.clone(), key.clone());
     let mut work = Work(tokio::spawn(async move { run(&all, &mine).await }));
     if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
+        tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
         drop(context.take_grant(&key));
         context.turns.leave(&key, clock::now());
         context.memos.change(&key, |memo| memo.queued = None);
@@ -63,6 +65,7 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
             context.look_again(key, TimeDelta::seconds(1));
             return;
         }
+        fail_point::reach("reconcile", key);
         let now = clock::now();
         let Some(seen) = Seen::gather(context, key, now) else {
             context.forget(key);

@@ -5,6 +5,7 @@
 mod bounds;
 mod budgets;
 mod fights;
+mod panics;
 mod reach;
 mod slow;
 mod stores;

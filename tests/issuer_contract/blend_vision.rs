@@ -183,8 +183,18 @@ async fn an_api_token_is_refused_for_what_it_is() {
             "HTTP 401: 16: the token is missing, unknown or expired; UNAUTHENTICATED; the API token expired at 2025-11-17T15:15:44Z: \
              create another",
         ),
-        ("no-jwt".to_owned(), vod(), Class::Credential, "HTTP 401: 16: the token is missing, unknown or expired; UNAUTHENTICATED"),
-        (add(ApiToken::of("another")), vod(), Class::Denied, "HTTP 403: 7: the API token is of another organization; PERMISSION_DENIED"),
+        (
+            "no-jwt".to_owned(),
+            vod(),
+            Class::Credential,
+            "HTTP 401: 16: the token is missing, unknown or expired; UNAUTHENTICATED",
+        ),
+        (
+            add(ApiToken::of("another")),
+            vod(),
+            Class::Denied,
+            "HTTP 403: 7: the API token is of another organization; PERMISSION_DENIED",
+        ),
         (
             add(ApiToken { may_administer: false, ..own() }),
             admin,

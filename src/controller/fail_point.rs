@@ -1,0 +1,18 @@
+//! Places where a test makes the operator fail on purpose. A build without debug assertions has none of them.
+
+use std::fmt::Display;
+
+/// Panics where the environment variable `VIDEO_TOKEN_OPERATOR_PANIC` names this place and object, such as
+/// `reconcile NAMESPACE/NAME`.
+#[cfg(debug_assertions)]
+#[allow(clippy::panic)] // on purpose
+pub(super) fn reach(place: &str, object: &dyn Display) {
+    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let named = NAMED.get_or_init(|| std::env::var("VIDEO_TOKEN_OPERATOR_PANIC").ok());
+    if named.as_ref().is_some_and(|named| *named == format!("{place} {object}")) {
+        panic!("the fail point {place} of {object}");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(super) fn reach(_: &str, _: &dyn Display) {}
