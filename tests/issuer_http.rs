@@ -316,14 +316,103 @@ async fn behind_a_proxy_the_proxy_resolves_and_only_exact_names_count() {
     assert_eq!(asked.lock().unwrap().len(), 2);
 }
 
+/// A proxy that answers every CONNECT with this status line, and notes how often.
+async fn refusing_proxy(status: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut head = vec![0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_a_tunnel_is_told_with_its_status_and_a_way_out() {
+    let stand = Stand::serving(Router::new()).await;
+    for (status, way_out) in [
+        ("403 Forbidden", "with HTTP 403 (Forbidden): let its rules allow vi.example:443"),
+        ("502 Bad Gateway", "with HTTP 502 (Bad Gateway): it doesn't reach vi.example:443"),
+        ("503 sesame", "with HTTP 503 (Service Unavailable): it doesn't reach vi.example:443"),
+        ("302 Found", "with HTTP 302 (Found): it wants a login"),
+        ("407 Proxy Authentication Required", "it wants a user and a password (HTTP 407)"),
+        ("nonsense", "tunnel error: unsuccessful"),
+    ] {
+        let (url, asked) = refusing_proxy(status).await;
+        let proxy = url.trim_start_matches("http://").to_owned();
+        let options =
+            HttpOptions { proxies: Proxies::Through { proxy: url, except: String::new() }, ..stand.options() };
+        let error = failed(stand.get(&options, "https://vi.example/").await);
+        assert_eq!((error.class, error.reason), (Class::Transient, "ConnectFailed"), "{error}");
+        let begins = format!("no connection to vi.example through the proxy {proxy}: ");
+        assert!(error.message.starts_with(&begins) && error.message.contains(way_out), "{status}: {error}");
+        assert!(asked.load(Ordering::SeqCst) <= 2, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_got_another_key_under_its_name_is_told() {
+    let stand = Stand::serving(Router::new().route("/", get(async || "ok"))).await;
+    let former = CertificateAuthority::generate().unwrap();
+    let options = HttpOptions { ca_pem: Some(former.ca_pem()), ..stand.options() };
+    let error = failed(stand.get(&options, &stand.server.url()).await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "TlsFailed"), "{error}");
+    assert!(
+        error.message.contains("new certificate in spec.caBundle") && error.message.contains("127.0.0.1"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_dropped_and_the_next_call_has_another() {
+    let hung = Arc::new(AtomicUsize::new(0));
+    let first = hung.clone();
+    let router = Router::new().route("/", get(async || "ok")).route(
+        "/hang",
+        get(async move |axum::Extension(connection): axum::Extension<testkit::tls::Connection>| {
+            first.fetch_add(1, Ordering::SeqCst);
+            connection.hang();
+            std::future::pending::<Response>().await
+        }),
+    );
+    let stand = Stand::serving(router).await;
+    let http = Http::new(&HttpOptions { timeout: Duration::from_secs(30), ..stand.options() }).unwrap();
+    let call = |path: &str| Call::get(format!("{}{path}", stand.server.url()).parse().unwrap());
+    http.send(call("/")).await.unwrap();
+    let started = Instant::now();
+    let error = failed(http.send(call("/hang")).await);
+    assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{error}");
+    assert!(error.message.contains("stopped answering: the next call opens another connection"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    http.send(call("/")).await.unwrap();
+
+    // calls that are shorter than the pings: the connection goes all the same
+    let hasty = Http::new(&HttpOptions { timeout: Duration::from_secs(1), ..stand.options() }).unwrap();
+    hasty.send(call("/")).await.unwrap();
+    let started = Instant::now();
+    let error = failed(hasty.send(call("/hang")).await);
+    assert_eq!(error.message, format!("no answer from {} within 1 s", stand.server.addr()));
+    while let Err(error) = hasty.send(call("/")).await {
+        assert!(started.elapsed() < Duration::from_secs(12), "{error}");
+    }
+    assert_eq!(hung.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn a_proxy_that_refuses_is_named() {
     let stand = Stand::serving(Router::new()).await;
     let (url, _) = proxy(None).await;
+    let named = format!("no connection to vi.example through the proxy {}: ", url.trim_start_matches("http://"));
     let options = HttpOptions { proxies: Proxies::Through { proxy: url, except: String::new() }, ..stand.options() };
     let error = failed(stand.get(&options, "https://vi.example/").await);
     assert_eq!((error.class, error.reason), (Class::Transient, "ConnectFailed"), "{error}");
-    assert!(error.message.starts_with("no connection to vi.example through the proxy: "), "{error}");
+    assert!(error.message.starts_with(&named), "{error}");
 }
 
 #[tokio::test]

@@ -330,8 +330,11 @@ impl Context {
     }
 
     fn note_skew(&self, account: &Account) {
-        if let Some(skew) = account.issuer.clock_skew() {
-            self.metrics.set_clock_skew(account.type_name, skew);
+        let Some(skew) = account.issuer.clock_skew() else { return };
+        let before = self.metrics.clock_skew(account.type_name);
+        self.metrics.set_clock_skew(account.type_name, skew);
+        if [Some(skew), before].into_iter().flatten().any(|skew| skew.abs() > provider_status::SKEW) {
+            self.report_soon(&account.of);
         }
     }
 }

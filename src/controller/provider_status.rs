@@ -270,10 +270,19 @@ fn conditions(context: &Context, account: &Account, state: AccountState, now: Ti
     let clocks = [("provider", account.issuer.clock_skew()), ("API server", context.metrics.clock_skew(API_SERVER))];
     let skewed = clocks.into_iter().find_map(|(whose, skew)| Some((whose, skew.filter(|skew| skew.abs() > SKEW)?)));
     if let Some((whose, skew)) = skewed {
-        let message = format!("the {whose}'s clock differs from the operator's by {} min: check both", skew / 60);
-        says.push(("ClockSkewed", true, "ClockSkewed".to_owned(), message));
+        says.push(("ClockSkewed", true, "ClockSkewed".to_owned(), skewed_by(whose, skew)));
     }
     says
+}
+
+/// `skew` in seconds, told in minutes: it differs by a second from one answer to the next.
+fn skewed_by(whose: &str, skew: i64) -> String {
+    let minutes = (skew.abs() + 30) / 60;
+    let side = if skew > 0 { "ahead of" } else { "behind" };
+    format!(
+        "the {whose}'s clock is {minutes} min {side} the operator's: set the one that is wrong; a token's life is counted \
+         by its provider's clock, and its times are told by the operator's"
+    )
 }
 
 /// How many objects name the provider, once all are listed that might.

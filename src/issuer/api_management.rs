@@ -4,7 +4,7 @@
 //! Source: API Management's policies `rate-limit` (429) and `quota` (403), and what Azure's services say in them.
 
 use super::http::{Answer, MAX_RETRY_AFTER};
-use super::{Class, IssueError, Issued, keyed};
+use super::{Class, IssueError, Issued, jwt, keyed};
 use crate::api::request::TokenRequest;
 use crate::clock::Timestamp;
 use reqwest::header::HeaderName;
@@ -14,32 +14,19 @@ use std::time::Duration;
 /// Carries the subscription's or resource's key.
 pub const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
-/// What is shorter is a word such as `OK`, and no token.
-const SHORTEST: usize = 16;
-
-/// The token that is the whole of a success: a JSON string or bare text. It may be a JWT or not.
+/// The token that is the whole of a success, a JWT: as a JSON string or as bare text, which doesn't tell where it ends.
 pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
     let token = whole(answer).ok_or_else(|| answer.not_understood("no token in it"))?;
     keyed::issued(answer, &token, None, request, now)
 }
 
 fn whole(answer: &Answer) -> Option<String> {
-    let is_html = answer.content_type.as_deref().is_some_and(|media_type| media_type.contains("html"));
     let text = std::str::from_utf8(&answer.body).ok()?.trim();
     let token = match serde_json::from_str(text) {
         Ok(Value::String(token)) => token,
-        Ok(_) => return None,
-        // the beginning of JSON, or a page
-        Err(_) if text.starts_with(['{', '[', '"', '<']) => return None,
-        Err(_) => text.to_owned(),
+        _ => text.to_owned(),
     };
-    (!is_html && token.len() >= SHORTEST && !is_cut(&token)).then_some(token)
-}
-
-/// Bare text doesn't tell where it ends, but a JWT has three parts (RFC 7515) or five (RFC 7516); it begins with the
-/// Base64 of `{"`.
-fn is_cut(token: &str) -> bool {
-    token.starts_with("eyJ") && !matches!(token.split('.').count(), 3 | 5)
+    jwt::is_jwt(&token).then_some(token)
 }
 
 /// The failure that an answer is. A quota that is used up comes as a 403, but only time helps: a throttle. Without
@@ -102,6 +89,8 @@ mod tests {
     use super::super::redact::Redactor;
     use super::*;
     use crate::clock;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use reqwest::header::{HeaderMap, HeaderValue};
     use secrecy::ExposeSecret;
     use serde_json::{Map, json};
@@ -125,7 +114,9 @@ mod tests {
 
     #[test]
     fn a_token_comes_quoted_or_bare() {
-        let token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln";
+        let payload = URL_SAFE_NO_PAD.encode(json!({"exp": clock::now().wall.timestamp() + 600}).to_string());
+        let token = format!("eyJhbGciOiJIUzI1NiJ9.{payload}.c2ln");
+        let token = token.as_str();
         let bodies = [
             ("application/json", format!("\"{token}\"")),
             ("application/json; charset=utf-8", format!(" \"{token}\"\r\n")),
@@ -136,7 +127,8 @@ mod tests {
             let issued = read(media_type, &body).unwrap();
             assert_eq!((issued.token.expose_secret(), issued.expiry_assumed), (token, false), "{body}");
         }
-        let opaque = read("text/plain", "0123456789abcdef-opaque").unwrap();
+        // its payload is none of our business
+        let opaque = read("text/plain", "eyJhbGciOiJIUzI1NiJ9.0123456789abcdef.c2ln").unwrap();
         assert!(opaque.expiry_assumed);
         assert_eq!((opaque.expires_at - opaque.issued_at).num_minutes(), 10);
     }
@@ -157,11 +149,18 @@ mod tests {
             ("application/json", r#"["0123456789abcdef"]"#),
             ("application/jwt", "eyJhbGciOiJIUzI1NiJ9"),
             ("application/jwt", "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4"),
+            ("text/plain", "0123456789abcdef-opaque"),
+            ("text/plain", "maintenance_until_2026-11-28T08:00"),
+            ("application/jwt", r#"/*c*/"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln""#),
+            ("application/jwt", "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lneyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2ln"),
         ];
         for (media_type, body) in bodies {
             let error = read(media_type, body).unwrap_err();
             assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"), "{body}");
-            assert_eq!(error.message, "HTTP 200: no token in it", "{body}");
+            let is_page = media_type == "text/html" || body.starts_with('<');
+            let expected = if is_page { "HTTP 200: a page in HTML" } else { "HTTP 200: no token in it" };
+            assert!(error.message.starts_with(expected), "{body}: {error}");
+            assert!(!error.message.contains("0123456789abcdef") && !error.message.contains("eyJ"), "{error}");
         }
     }
 

@@ -171,7 +171,7 @@ impl Exchange for ArcgisVideoServer {
         Err(match (body.as_ref().and_then(|body| Complaint::read(body, request)), answer.is_success()) {
             (Some(complaint), _) => complaint.failure(answer),
             (None, true) if body.is_some() => answer.not_understood("neither a token nor an error in it"),
-            (None, true) => answer.not_understood(&format!("no JSON; {WAY_OUT}")),
+            (None, true) => with(answer.not_understood("no JSON"), WAY_OUT),
             (None, false) if answer.status == 404 => with(answer.refusal(), WAY_OUT),
             (None, false) => answer.refusal(),
         })
@@ -404,17 +404,26 @@ mod tests {
     fn the_expiry_is_read_in_every_spelling() {
         let second = clock::now().wall.timestamp() + 600;
         let life = |expires: String| {
-            let issued = read(200, &format!(r#"{{"token":"t0ken","loginAsPSA":"true","expires":{expires}}}"#)).unwrap();
+            let issued =
+                read(200, &format!(r#"{{"token":"t0ken-0123456789","loginAsPSA":"true","expires":{expires}}}"#))
+                    .unwrap();
             (!issued.expiry_assumed).then(|| issued.expires_at.timestamp())
         };
         assert_eq!(life(format!("{second}183")), Some(second));
         assert_eq!(life(format!("\"{second}183\"")), Some(second));
+        // microseconds, and .NET's last moment: longer than was asked for
+        for later in [format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()] {
+            assert_eq!(life(later.clone()), None, "{later}");
+        }
         for unreadable in ["null", "true", "\"tomorrow\"", "0", "-1", "1e300", "\"\"", "9223372036854775807"] {
             assert_eq!(life(unreadable.to_owned()), None, "{unreadable}");
         }
-        let assumed = read(200, r#"{"token":"t0ken"}"#).unwrap();
+        let assumed = read(200, r#"{"token":"t0ken-0123456789"}"#).unwrap();
         assert_eq!((assumed.expires_at - assumed.issued_at).num_seconds(), 3600);
-        assert_eq!(read(200, r#"{"token":"t0ken","expires":1763392544183}"#).unwrap_err().reason, "ExpiredToken");
+        assert_eq!(
+            read(200, r#"{"token":"t0ken-0123456789","expires":1763392544183}"#).unwrap_err().reason,
+            "ExpiredToken"
+        );
     }
 
     #[test]
@@ -510,7 +519,7 @@ mod tests {
             (404, "<html>", Configuration, "NotFound"),
             (429, "", Throttled, "Throttled"),
             (502, r#"{"error":{"message":"bad gateway"}}"#, Transient, "ServerError"),
-            (500, r#"{"token":"t0ken"}"#, Transient, "ServerError"),
+            (500, r#"{"token":"t0ken-0123456789"}"#, Transient, "ServerError"),
         ] {
             let error = read(status, body).unwrap_err();
             assert_eq!((error.class, error.reason), (class, reason), "{status} {body}");

@@ -12,7 +12,7 @@ mod transport;
 
 pub use credential::{AssertionSource, AzureCredential, ProjectedToken};
 
-use super::http::Http;
+use super::http::{Http, length};
 use super::{Class, IssueError};
 use crate::api::request::FieldError;
 use crate::clock::{self, Now, Timestamp};
@@ -60,6 +60,8 @@ pub struct EntraToken {
 /// One identity's tokens for one scope.
 pub struct AzureAuth {
     entra: Entra,
+    /// Whom a token comes from, for messages.
+    host: String,
     credential_expires_at: Option<Timestamp>,
     deadline: Duration,
     flight: tokio::sync::Mutex<()>,
@@ -104,13 +106,23 @@ impl AzureAuth {
     pub fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
         let deadline = options.http.timeout() / 2;
         let credential_expires_at = credential.expires_at();
+        let host = match credential {
+            AzureCredential::ManagedIdentity { .. } => "the machine's metadata service".to_owned(),
+            _ => options.authority.authority().to_owned(),
+        };
         Ok(Self {
+            host,
             credential_expires_at,
             entra: Entra::new(credential, options)?,
             deadline,
             flight: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// Whom its tokens come from: Entra's host, or the machine's metadata service.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// When the credential itself expires, where it tells: a certificate.
@@ -139,7 +151,7 @@ impl AzureAuth {
             return outcome;
         }
         let fetched = tokio::time::timeout(self.deadline, self.entra.fetch()).await.unwrap_or_else(|_| {
-            let message = format!("Entra: no token within {} ms", self.deadline.as_millis());
+            let message = format!("Entra: no answer from {} within {}", self.host, length(self.deadline));
             Err(IssueError::new(Class::Transient, "Timeout", message))
         });
         self.state().settle(fetched, clock::now())

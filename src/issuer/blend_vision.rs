@@ -138,6 +138,8 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
+    const OPAQUE: &str = "opaque-token-0123";
+
     fn organization(api_token: &str) -> BlendVision {
         BlendVision::new("https://api.one.blendvision.com".parse().unwrap(), "org-1".to_owned(), api_token.into())
     }
@@ -177,16 +179,19 @@ mod tests {
         let at = |seconds: i64| DateTime::from_timestamp(now + seconds, 0).unwrap();
         let said = |seconds: i64| json!(at(seconds).to_rfc3339());
         let cases = [
-            ("opaque".to_owned(), said(600), Some(600)),
+            (OPAQUE.to_owned(), said(600), Some(600)),
             (jwt(now + 600), said(900), Some(600)),
             (jwt(now + 900), said(600), Some(600)),
             (jwt(now + 900), Value::Null, Some(900)),
-            ("opaque".to_owned(), json!(at(600).format("%FT%T.987Z").to_string()), Some(600)),
-            ("opaque".to_owned(), json!("2026-13-40"), None),
-            ("opaque".to_owned(), json!("0001-01-01T00:00:00Z"), None),
-            ("opaque".to_owned(), json!("1970-01-01T00:00:00Z"), None),
-            ("opaque".to_owned(), json!(""), None),
-            ("opaque".to_owned(), json!(7), None),
+            (OPAQUE.to_owned(), json!(at(600).format("%FT%T.987Z").to_string()), Some(600)),
+            (OPAQUE.to_owned(), json!("2026-13-40"), None),
+            (OPAQUE.to_owned(), json!("0001-01-01T00:00:00Z"), None),
+            (OPAQUE.to_owned(), json!("1970-01-01T00:00:00Z"), None),
+            (OPAQUE.to_owned(), json!(""), None),
+            (OPAQUE.to_owned(), json!(7), None),
+            // later than was asked for
+            (OPAQUE.to_owned(), json!("9999-12-31T23:59:59Z"), None),
+            (OPAQUE.to_owned(), json!("+57000-01-01T00:00:00Z"), None),
         ];
         for (token, expired_at, expected) in cases {
             let body = json!({"token": token, "expired_at": expired_at});
@@ -195,15 +200,19 @@ mod tests {
             assert_eq!((!issued.expiry_assumed).then_some(expires), expected, "{body}");
             assert!(expected.is_some() || (expires - 3600).abs() <= 2, "{body}");
         }
-        let passed = json!({"token": "opaque", "expired_at": said(-5)});
+        let passed = json!({"token": OPAQUE, "expired_at": said(-5)});
         assert_eq!(read(200, &passed.to_string(), Some("3600s")).unwrap_err().reason, "ExpiredToken");
     }
 
     #[test]
     fn a_token_that_never_expires_is_no_assumption() {
-        let issued = read(200, r#"{"token":"opaque"}"#, None).unwrap();
+        let issued = read(200, &json!({"token": OPAQUE}).to_string(), None).unwrap();
         assert!(!issued.expiry_assumed);
         assert_eq!((issued.expires_at - issued.issued_at).num_days(), 36_500);
+        let max = json!({"token": OPAQUE, "expired_at": "9999-12-31T23:59:59Z"}).to_string();
+        let issued = read(200, &max, None).unwrap();
+        assert!(!issued.expiry_assumed);
+        assert_eq!((issued.expires_at - issued.issued_at).num_days(), 36_500, "what the documentation tells");
     }
 
     #[test]

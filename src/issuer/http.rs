@@ -13,7 +13,8 @@ mod said;
 
 pub use answer::{Answer, ClockSkew, MAX_RETRY_AFTER, class_of};
 pub use call::Call;
-pub use proxy::Proxies;
+pub use fault::length;
+pub use proxy::{Proxies, environment_fault};
 
 use super::hosts::{HostPolicy, HostRefusal, Route};
 use super::redact::Redactor;
@@ -36,6 +37,10 @@ use url::Url;
 pub const MAX_BODY: usize = 64 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often an HTTP/2 connection is pinged while nothing comes, and how long the answer may take. One that a firewall
+/// forgot, or whose server hangs, would else be used for every retry.
+const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 const CA_FIELD: &str = "spec.caBundle";
 
 /// What one provider object asks of its client.
@@ -141,7 +146,9 @@ impl Http {
     /// off).
     pub async fn send(&self, call: Call) -> Result<Answer, IssueError> {
         self.permit(&call.url)?;
-        let origin = Origin { host: display_host(&call.url), proxied: self.shared.proxies.intercept(&call.url) };
+        let url = call.url.clone();
+        let proxy = self.shared.proxies.through(&url);
+        let origin = Origin { host: display_host(&url), proxy, limit: self.timeout };
         let (request, redactor) = call.into_request(self.timeout)?;
         let sent_at = clock::now().wall;
         let client = self.shared.built().map_err(|error| {
@@ -150,7 +157,11 @@ impl Http {
         })?;
         let response = match client.execute(request).await {
             Ok(response) => response,
-            Err(error) => return Err(fault::of(&error, &origin, &redactor)),
+            Err(error) => {
+                let refused = fault::is_refused_tunnel(&error);
+                let why = if refused { self.shared.proxies.refusal(&url).await } else { None };
+                return Err(fault::of(&error, &origin, &redactor, why));
+            }
         };
         let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
         let answer = read(response, &head, &origin, redactor).await?;
@@ -228,6 +239,9 @@ impl Shared {
     }
 
     fn build(options: &HttpOptions, proxies: &ProxyRules) -> Result<reqwest::Client, FieldError> {
+        if let Some(fault) = environment_fault().filter(|_| options.proxies == Proxies::Environment) {
+            return Err(fault);
+        }
         let build = |trust: Option<Vec<Certificate>>| {
             let client = Self::builder(options, proxies)?;
             let client = match trust {
@@ -255,6 +269,9 @@ impl Shared {
             .https_only(!options.allow_insecure)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(4)
+            .http2_keep_alive_interval(PING.0)
+            .http2_keep_alive_timeout(PING.1)
+            .http2_keep_alive_while_idle(true)
             .dns_resolver(Arc::new(resolver)))
     }
 }
@@ -277,7 +294,10 @@ fn certificates(pem: &str) -> Result<Vec<Certificate>, FieldError> {
 /// Where a call goes, for messages.
 struct Origin {
     host: String,
-    proxied: bool,
+    /// `host:port` of the proxy that the call goes through.
+    proxy: Option<String>,
+    /// How long the call may take.
+    limit: Duration,
 }
 
 /// What is known of an answer before its body.
@@ -311,10 +331,11 @@ async fn read(
                 break Some(IssueError::new(Class::Transient, "BodyTooLarge", message));
             }
             Ok(None) => break None,
-            Err(error) => break Some(fault::of(&error, origin, &redactor)),
+            Err(error) => break Some(fault::of(&error, origin, &redactor, None)),
         }
     };
     let answer = Answer::new(status.as_u16(), &head.headers, body, head.sent_at, head.arrived_at, redactor);
+    let answer = answer.of(&origin.host);
     match fault {
         Some(fault) if status.is_success() => Err(answer.with_ids(fault)),
         _ => Ok(answer),

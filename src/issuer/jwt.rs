@@ -1,33 +1,54 @@
-//! When a token expires: what its payload says, or else what the operation promises.
+//! What a token says of itself: RFC 7519's claims, in RFC 7515's three parts.
 //!
-//! Only the payload decides. The signature is not ours to check, and the header's `alg` none of our business: a token
-//! is good when its provider honours it.
+//! The signature is not ours to check, and the header's `alg` none of our business: a token is good when its provider
+//! honours it.
 
-use super::{Class, IssueError};
+use super::life::END_OF_TIME;
 use crate::clock::Timestamp;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::DateTime;
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// The longest payload that is read, in base64 characters. Tokens of the five APIs have about 1,000.
 const MAX_PAYLOAD: usize = 48 * 1024;
 
-/// The last second of the year 9999: the last that RFC 3339 can write. A later `exp` is no date (milliseconds, most
-/// likely), and no expiry is ever computed beyond it.
-const END_OF_TIME: i64 = 253_402_300_799;
-
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
+const BASE64URL_BYTES: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// When `token` expires by its own account (`exp`, RFC 7519 §4.1.4); nothing where it can't be read: an opaque or
 /// encrypted token, no `exp`, or one that is no date.
 pub fn exp(token: &str) -> Option<Timestamp> {
     date(part(token, 1)?.get("exp")?)
+}
+
+/// When `token` was issued by its own account (`iat`, RFC 7519 §4.1.6).
+pub fn iat(token: &str) -> Option<Timestamp> {
+    date(part(token, 1)?.get("iat")?)
+}
+
+/// Whether `token` can be a whole JWT: three parts (RFC 7515) or, where its header names an `enc`, five (RFC 7516), all
+/// of base64url, of which the first is a header in JSON.
+pub fn is_jwt(token: &str) -> bool {
+    let parts: Vec<&str> = token.trim().split('.').collect();
+    let is_base64url = |part: &&str| part.trim_end_matches('=').bytes().all(|b| BASE64URL_BYTES.contains(&b));
+    let header = parts.first().filter(|part| part.len() <= MAX_PAYLOAD).and_then(|part| json(part));
+    let parts_are = match header {
+        Some(Value::Object(header)) => {
+            if header.contains_key("enc") {
+                5
+            } else {
+                3
+            }
+        }
+        _ => return false,
+    };
+    // an unsigned one ends in a dot, and a JWE may have no key of its own
+    parts.len() == parts_are && parts.iter().all(is_base64url) && !parts[parts_are / 2].is_empty()
 }
 
 /// What `token` says of itself: its header and its claims. Nothing of an opaque or encrypted one, and never the signature.
@@ -48,7 +69,10 @@ pub fn date(claim: &Value) -> Option<Timestamp> {
 fn part(token: &str, n: usize) -> Option<Value> {
     let parts: Vec<&str> = token.trim().split('.').collect();
     let [header, payload, _] = parts.try_into().ok()?;
-    let part = [header, payload].get(n).copied().filter(|part| part.len() <= MAX_PAYLOAD)?;
+    json([header, payload].get(n).copied().filter(|part| part.len() <= MAX_PAYLOAD)?)
+}
+
+fn json(part: &str) -> Option<Value> {
     serde_json::from_slice(&BASE64URL.decode(part.trim_end_matches('=')).ok()?).ok()
 }
 
@@ -69,48 +93,11 @@ fn whole(n: f64) -> Option<i64> {
     (0.0..=1e12).contains(&n).then_some(n as i64)
 }
 
-/// When `token` expires, and whether that had to be assumed from `promised_life`, counted from `issued_at`.
-///
-/// `said` is what the answer tells beside the token; of two tellings the earlier counts.
-///
-/// A token that has expired already is an error, `ExpiredToken`: storing it would break the Secret's promise.
-pub fn expiry(
-    token: &str,
-    said: Option<Timestamp>,
-    issued_at: Timestamp,
-    promised_life: Duration,
-    now: Timestamp,
-) -> Result<(Timestamp, bool), IssueError> {
-    let Some(expires_at) = [exp(token), said].into_iter().flatten().min() else {
-        return Ok((later(issued_at, promised_life), true));
-    };
-    if expires_at <= now {
-        return Err(IssueError::new(
-            Class::Transient,
-            "ExpiredToken",
-            format!(
-                "the provider issued a token that expired at {}; this clock reads {}",
-                expires_at.format("%FT%TZ"),
-                now.format("%FT%TZ")
-            ),
-        ));
-    }
-    Ok((expires_at, false))
-}
-
-/// `from` and `life`, the year 9999 at the latest.
-pub fn later(from: Timestamp, life: Duration) -> Timestamp {
-    let end = DateTime::from_timestamp(END_OF_TIME, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    TimeDelta::from_std(life).ok().and_then(|life| from.checked_add_signed(life)).map_or(end, |at| at.min(end))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    const HOUR: Duration = Duration::from_hours(1);
 
     fn at(seconds: i64) -> Timestamp {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -178,54 +165,40 @@ mod tests {
     }
 
     #[test]
-    fn p13_an_unreadable_expiry_is_the_promised_one() {
-        assert_eq!(expiry("opaque", None, at(1000), HOUR, at(1001)).unwrap(), (at(4600), true));
-        assert_eq!(expiry(&jwt(r#"{"exp":9000}"#), None, at(1000), HOUR, at(1001)).unwrap(), (at(9000), false));
-    }
-
-    #[test]
-    fn p13_an_expired_token_is_an_error() {
-        for exp in [0, 999, 1001] {
-            let error = expiry(&jwt(&format!(r#"{{"exp":{exp}}}"#)), None, at(1000), HOUR, at(1001)).unwrap_err();
-            assert_eq!((error.class, error.reason), (Class::Transient, "ExpiredToken"));
-        }
-    }
-
-    #[test]
-    fn of_two_tellings_the_earlier_counts() {
+    fn a_jwt_has_three_parts_or_five() {
+        let header = BASE64URL.encode(r#"{"alg":"RS256"}"#);
+        let encrypted = BASE64URL.encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#);
         let token = jwt(r#"{"exp":9000}"#);
-        for (token, said, expected) in [(&*token, 8000, 8000), (&*token, 9500, 9000), ("opaque", 8000, 8000)] {
-            assert_eq!(expiry(token, Some(at(said)), at(1000), HOUR, at(1001)).unwrap(), (at(expected), false));
-        }
-        assert_eq!(expiry("opaque", Some(at(1001)), at(1000), HOUR, at(1001)).unwrap_err().reason, "ExpiredToken");
-    }
-
-    #[test]
-    fn no_promise_overflows() {
-        for life in [Duration::MAX, Duration::from_secs(u64::from(u32::MAX) * 1000)] {
-            assert_eq!(expiry("opaque", None, at(1000), life, at(1001)).unwrap(), (at(END_OF_TIME), true));
+        for (token, whole) in [
+            (token.clone(), true),
+            (format!(" {token}\n"), true),
+            (format!("{header}.cGF5bG9hZA."), true),
+            (format!("{header}.!.c2ln"), false),
+            (format!("{header}..c2ln"), false),
+            (format!("{encrypted}.a2V5.aXY.dGV4dA.dGFn"), true),
+            (format!("{encrypted}..aXY.dGV4dA.dGFn"), true),
+            (format!("{encrypted}.cGF5bG9hZA.c2ln"), false),
+            (format!("{token}{token}"), false),
+            (format!("{token}.{token}"), false),
+            (format!("{token},{token}"), false),
+            (format!("/*c*/\"{token}\""), false),
+            (token[..token.len() - 9].to_owned(), false),
+            ("www.example.com".to_owned(), false),
+            ("a.b.c".to_owned(), false),
+            ("opaque".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_jwt(&token), whole, "{token}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_has_an_expiry_or_an_error(
-            token in prop_oneof!["\\PC{0,200}", "[A-Za-z0-9_=.-]{0,200}"],
-            issued in 0..END_OF_TIME,
-            life in any::<u64>(),
-            now in 0..END_OF_TIME,
-        ) {
-            if let Ok((expires_at, assumed)) = expiry(&token, None, at(issued), Duration::from_secs(life), at(now)) {
-                prop_assert!(expires_at.timestamp() <= END_OF_TIME);
-                prop_assert!(assumed || expires_at > at(now));
-            }
-        }
-
-        #[test]
         fn any_payload_is_read_without_a_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
             let payload = BASE64URL.encode(payload);
             exp(&format!("h.{payload}.s"));
             claims(&format!("{payload}.{payload}.s"));
+            is_jwt(&format!("{payload}.{payload}.s"));
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! clock and the failures of the transport are the same for all.
 
 use super::http::{Answer, Call, ClockSkew, Http};
+use super::life::Told;
 use super::{IssueError, Issued, Issuer, jwt};
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
@@ -92,11 +93,18 @@ pub fn issued(
     now: Timestamp,
 ) -> Result<Issued, IssueError> {
     let token = token.trim();
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_token(token) {
         return Err(answer.not_understood("no token in it"));
     }
-    let (expires_at, expiry_assumed) = jwt::expiry(token, said, answer.sent_at, request.promised_life, now)
-        .map_err(|error| answer.failure(error.class, error.reason, error.message))?;
+    let told = Told {
+        ends: [jwt::exp(token), said].into_iter().flatten().min(),
+        issued: jwt::iat(token),
+        date: answer.date,
+        sent_at: answer.sent_at,
+        arrived_at: now,
+    };
+    let (expires_at, expiry_assumed) =
+        told.expiry(request.promised_life).map_err(|error| answer.failure(error.class, error.reason, error.message))?;
     Ok(Issued {
         token: token.into(),
         issued_at: answer.sent_at,
@@ -105,6 +113,19 @@ pub fn issued(
         excess: None,
         request_id: answer.request_id.clone(),
     })
+}
+
+/// What is shorter is a word such as `OK`, and no token.
+const SHORTEST: usize = 16;
+
+/// Whether a text can be a token: no word, no markup, no two tokens in one. What chance makes of sixteen letters and
+/// digits is neither without digits nor all in one case.
+fn is_token(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"<>\"'`\\{}".contains(&b);
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
+    let is_mixed = has(u8::is_ascii_digit) || (has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase));
+    let is_one = !text.starts_with("eyJ") || text.split('.').count() <= 3 || jwt::is_jwt(text);
+    text.len() >= SHORTEST && text.bytes().all(plain) && is_mixed && is_one
 }
 
 /// `endpoint` with these segments below its path, each encoded; and no query.
@@ -116,4 +137,36 @@ pub fn below<'a>(endpoint: &Url, segments: impl IntoIterator<Item = &'a str>) ->
     url.set_query(None);
     url.set_fragment(None);
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_token_is_none() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3NjMzOTI1NDR9.c2lnbmF0dXJl";
+        for (text, expected) in [
+            (jwt, true),
+            ("0123456789abcdef0123456789abcdef", true),
+            ("kX81_pQ-vR20+aBc/", true),
+            ("3f0c8a4e9b1d4f6a_3f0c8a4e9b1d4f6a..", true),
+            ("eyJpdiI6IjEyMzQ1Njc4OTAifQ==", true),
+            ("uKsl2-mZxQprTbWd|7", true),
+            ("", false),
+            ("OK", false),
+            ("unauthorized", false),
+            ("authentication_required", false),
+            ("ACCESS-DENIED-BY-POLICY", false),
+            ("<html>login1</html>", false),
+            (&format!("{jwt}.{jwt}"), false),
+            (&format!("{jwt}{jwt}"), false),
+            (&format!("/*c*/\"{jwt}\""), false),
+            ("0123456789 abcdef", false),
+            ("0123456789äabcdef", false),
+            ("{token:0123456789abcdef}", false),
+        ] {
+            assert_eq!(is_token(text), expected, "{text}");
+        }
+    }
 }

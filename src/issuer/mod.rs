@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod http;
 pub mod jwt;
 pub mod keyed;
+pub mod life;
 pub mod redact;
 pub mod video_indexer;
 pub mod video_indexer_classic;

@@ -5,7 +5,7 @@
 //! Video Indexer, api-version 2025-04-01.
 
 use super::azure_auth::{AzureAuth, EntraToken};
-use super::http::{Answer, Call, ClockSkew, Http};
+use super::http::{Answer, Call, ClockSkew, Http, length};
 use super::{Class, IssueError, Issued, Issuer, keyed};
 use crate::api::request::{FieldError, TokenRequest};
 use crate::clock::{self, Timestamp};
@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use reqwest::header::HeaderName;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use url::Url;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
@@ -110,7 +112,22 @@ impl VideoIndexer {
     }
 
     async fn call(&self, request: &TokenRequest) -> Result<Issued, IssueError> {
-        let entra = self.auth.token().await?;
+        let limit = self.http.timeout();
+        let (begun, end) = (Instant::now(), Instant::now() + limit);
+        let late = |what: String| IssueError::new(Class::Transient, "Timeout", what);
+        let entra = tokio::time::timeout_at(end, self.auth.token())
+            .await
+            .map_err(|_| late(format!("no Entra token from {} within {}", self.auth.host(), length(limit))))??;
+        let took = begun.elapsed();
+        tokio::time::timeout_at(end, self.ask(request, entra)).await.unwrap_or_else(|_| {
+            let host = self.account.resource_manager.authority();
+            let entras = format!("{} of them for the Entra token from {}", length(whole(took)), self.auth.host());
+            let entras = if took < Duration::from_secs(1) { String::new() } else { format!(", {entras}") };
+            Err(late(format!("no answer from {host} within {}{entras}", length(limit))))
+        })
+    }
+
+    async fn ask(&self, request: &TokenRequest, entra: EntraToken) -> Result<Issued, IssueError> {
         let url = self
             .account
             .url(request.operation)
@@ -137,7 +154,7 @@ impl VideoIndexer {
             _ => {}
         }
         let mut error = answer.refusal();
-        if answer.status == 403 {
+        if answer.status == 403 && lacks_role(&answer.body) {
             error.message = format!(
                 "{}; the identity needs a role with {PROVIDER}/accounts/{}/action on {}",
                 error.message,
@@ -147,6 +164,33 @@ impl VideoIndexer {
         }
         error
     }
+}
+
+/// In whole seconds.
+fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+/// Whether a 403 is a missing role: Azure Resource Manager's codes for it, at any depth. A policy, a lock or a firewall
+/// refuses with 403, too. Source: Azure's "Troubleshoot common Azure deployment errors".
+fn lacks_role(body: &[u8]) -> bool {
+    const CODES: [&str; 4] = [
+        "AuthorizationFailed",
+        "LinkedAuthorizationFailed",
+        "AuthorizationPermissionMismatch",
+        "DoesNotHaveAuthorization",
+    ];
+    fn says(value: &Value, depth: usize) -> bool {
+        match value {
+            Value::Object(fields) => fields.iter().any(|(name, value)| match value {
+                Value::String(code) => name.eq_ignore_ascii_case("code") && CODES.contains(&code.as_str()),
+                inner => depth > 0 && says(inner, depth - 1),
+            }),
+            Value::Array(values) => depth > 0 && values.iter().any(|value| says(value, depth - 1)),
+            _ => false,
+        }
+    }
+    serde_json::from_slice(body).is_ok_and(|body: Value| says(&body, 6))
 }
 
 /// The token in a success. `accessToken` is all that the reference promises; the expiry is the token's own.
@@ -164,11 +208,7 @@ pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result
 #[async_trait]
 impl Issuer for VideoIndexer {
     async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError> {
-        let timeout = self.http.timeout();
-        tokio::time::timeout(timeout, self.call(request)).await.unwrap_or_else(|_| {
-            let message = format!("no token within {} ms", timeout.as_millis());
-            Err(IssueError::new(Class::Transient, "Timeout", message))
-        })
+        self.call(request).await
     }
 
     fn clock_skew(&self) -> Option<i64> {
@@ -191,7 +231,6 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderValue};
     use secrecy::ExposeSecret;
     use serde_json::Map;
-    use std::time::Duration;
 
     fn account() -> VideoIndexerAccount {
         VideoIndexerAccount {
@@ -271,15 +310,19 @@ mod tests {
 
     #[test]
     fn p13_an_opaque_token_has_the_promised_life() {
-        let issued = issued(&answer(br#"{"accessToken":"opaque","other":1}"#), &request(), clock::now().wall).unwrap();
+        let issued =
+            issued(&answer(br#"{"accessToken":"opaque-token-0123","other":1}"#), &request(), clock::now().wall)
+                .unwrap();
         assert!(issued.expiry_assumed);
         assert_eq!((issued.expires_at - issued.issued_at).num_seconds(), 3600);
     }
 
     #[test]
     fn what_holds_no_token_is_a_bad_answer() {
-        let bodies: [&[u8]; 8] = [
+        let bodies: [&[u8]; 10] = [
             b"",
+            br#"{"accessToken":"OK"}"#,
+            br#"{"accessToken":"<html>login</html>"}"#,
             b"{}",
             b"{\"accessToken\":",
             b"<html>",
@@ -298,6 +341,20 @@ mod tests {
             issued(&answer(expired.as_bytes()), &request(), clock::now().wall).unwrap_err().reason,
             "ExpiredToken"
         );
+    }
+
+    #[test]
+    fn a_403_is_a_missing_role_only_where_azure_says_so() {
+        for (body, expected) in [
+            (r#"{"error":{"code":"AuthorizationFailed","message":"m"}}"#, true),
+            (r#"{"error":{"code":"A","details":[{"code":"LinkedAuthorizationFailed"}]}}"#, true),
+            (r#"{"error":{"code":"RequestDisallowedByPolicy","message":"m"}}"#, false),
+            (r#"{"error":{"code":"ScopeLocked","message":"AuthorizationFailed"}}"#, false),
+            ("<html>AuthorizationFailed</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(lacks_role(body.as_bytes()), expected, "{body}");
+        }
     }
 
     proptest! {

@@ -389,8 +389,9 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
     })
 }
 
-/// A provider's clock may be so far behind ours: the life that counts here ends later than the token itself says.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(20);
+/// A provider's clock may be so far behind ours, a time zone and more: the life that counts here ends later than the
+/// token itself says (P19).
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
 /// Whoever may write Secrets can plant one with every annotation computed: a token is believed to live no longer than it
 /// says of itself, where it does.

@@ -19,7 +19,7 @@ pub const CONDITIONS: [&str; 3] = ["Ready", "Issuing", "Stalled"];
 /// The condition of a token that may do more than was asked. It stands only while it holds.
 pub const OVERPRIVILEGED: &str = "Overprivileged";
 
-/// `Ready`'s reason for a token whose expiry its provider didn't tell.
+/// `Ready`'s reason for a token whose expiry its provider didn't tell, or told later than was promised.
 const EXPIRY_ASSUMED: &str = "ExpiryAssumed";
 
 /// What the status tells beside the decision.
@@ -156,7 +156,8 @@ fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) 
         });
     }
     if told.expiry_assumed {
-        message.push_str("; its provider didn't tell when it expires: the life that the operation promises is assumed");
+        message.push_str("; its provider didn't tell when it expires, or told more than the operation promises: the promised life is \
+             assumed");
         return Says::new(true, EXPIRY_ASSUMED, message);
     }
     Says::new(true, "TokenIssued", message)

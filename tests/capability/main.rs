@@ -5,6 +5,7 @@ mod api_server;
 mod arcgis_video_server;
 mod bad_objects;
 mod blend_vision;
+mod clocks;
 mod cognitive_services;
 mod crash;
 mod crowd;

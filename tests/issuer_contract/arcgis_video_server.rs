@@ -216,10 +216,15 @@ async fn who_logs_in_is_told_without_a_name() {
 #[tokio::test]
 async fn p13_a_token_without_expires_has_the_life_that_was_asked_for() {
     let stand = start().await;
-    stand.serving.control().play_once(Fault::NoExpiry);
-    let issued = stand.issue(REFERER, "lifetime: 2h").await.unwrap();
-    assert!(issued.expiry_assumed);
-    assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(2));
+    // none, microseconds, and .NET's last moment
+    for fault in [Fault::NoExpiry, Fault::TellsExpiry(1_790_000_000_000), Fault::TellsExpiry(253_402_300_799)] {
+        stand.serving.control().play_once(fault.clone());
+        let issued = stand.issue(REFERER, "lifetime: 2h").await.unwrap();
+        assert!(issued.expiry_assumed, "{fault:?}");
+        assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(2), "{fault:?}");
+    }
+    stand.serving.control().play_once(Fault::ByteOrderMark);
+    assert!(!stand.issue(REFERER, "lifetime: 2h").await.unwrap().expiry_assumed);
     stand.serving.control().set_life(Life::Seconds(600));
     let issued = stand.issue(REFERER, "lifetime: 2h").await.unwrap();
     assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));

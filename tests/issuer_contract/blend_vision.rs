@@ -222,12 +222,14 @@ async fn an_api_token_that_is_a_jwt_tells_when_it_expires() {
 #[tokio::test]
 async fn p13_a_token_without_a_readable_expiry_has_the_life_that_was_asked_for() {
     let stand = start().await;
-    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry] {
+    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
         stand.serving.control().play_once(fault.clone());
         let issued = stand.issue(&vod(), "lifetime: 2h").await.unwrap();
         assert!(issued.expiry_assumed, "{fault:?}");
         assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(2));
     }
+    stand.serving.control().play_once(Fault::ByteOrderMark);
+    assert!(!stand.issue(&vod(), "lifetime: 2h").await.unwrap().expiry_assumed);
     stand.serving.control().set_life(Life::Seconds(600));
     let issued = stand.issue(&vod(), "lifetime: 2h").await.unwrap();
     assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));

@@ -61,20 +61,24 @@ async fn each_refusal_has_its_class_reason_and_message() {
     };
     let nested =
         r#"{"error":{"code":"Outer","message":"went wrong","details":[{"code":"Inner","message":"the reason"}]}}"#;
+    const ROLE: &str = r#"{"error":{"code":"AuthorizationFailed","message":"no"}}"#;
+    const POLICY: &str = r#"{"error":{"code":"Disallowed","message":"no"}}"#;
     let wait = Some(Duration::from_secs(7));
     let cases = [
         (play(400, nested, &[]), Configuration, "BadRequest", None, "HTTP 400: Outer: went wrong; Inner: the reason"),
         (play(404, "", &[]), Configuration, "NotFound", None, "HTTP 404"),
         (play(422, "{}", &[]), Configuration, "Unprocessable", None, "HTTP 422: {}"),
+        (play(403, nested, &[]), Denied, "Forbidden", None, "HTTP 403: Outer: went wrong; Inner: the reason"),
         (
-            play(403, nested, &[]),
+            play(403, ROLE, &[]),
             Denied,
             "Forbidden",
             None,
-            "HTTP 403: Outer: went wrong; Inner: the reason; the identity",
+            "HTTP 403: AuthorizationFailed: no; the identity needs a role",
         ),
+        (play(403, "<html><title>Blocked</title>", &[]), Denied, "Forbidden", None, "HTTP 403: 127.0.0.1:"),
         (play(409, nested, &[]), Transient, "Conflict", None, "HTTP 409: Outer"),
-        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: a page in HTML"),
+        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: 127.0.0.1:"),
         (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
         (play(418, "", &[]), Transient, "UnexpectedStatus", None, "HTTP 418"),
         (
@@ -86,7 +90,14 @@ async fn each_refusal_has_its_class_reason_and_message() {
         ),
         (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: TooManyRequests: Too many"),
         (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429"),
-        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
+        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: 127.0.0.1:"),
+        (
+            play(200, POLICY, &[]),
+            Transient,
+            "BadAnswer",
+            None,
+            "HTTP 200: no token in it, but an error: Disallowed: no",
+        ),
         (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
         (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
         (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),
@@ -102,6 +113,7 @@ async fn each_refusal_has_its_class_reason_and_message() {
         assert_eq!(error.retry_after, retry_after, "{fault:?}");
         assert!(error.message.starts_with(message), "{fault:?}: {error}");
         assert!(error.message.len() < 600, "{error}");
+        assert!(!error.message.contains("needs a role") || message.contains("needs a role"), "{error}");
         if !matches!(fault, Fault::ConnectionReset) {
             assert_eq!(error.request_id, Some(stand.last().request_id.to_string()), "{fault:?}");
         }
@@ -136,7 +148,7 @@ async fn what_is_missing_is_named() {
 #[tokio::test]
 async fn p13_a_token_without_a_readable_expiry_has_the_promised_life() {
     let stand = Stand::start().await;
-    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry] {
+    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
         stand.azure.video_indexer.control().play_once(fault.clone());
         let issued = stand.issue().await.unwrap();
         assert!(issued.expiry_assumed, "{fault:?}");
@@ -156,9 +168,30 @@ async fn p13_a_stalled_call_ends_in_time() {
         let started = Instant::now();
         let error = hasty.issue(&simplest()).await.unwrap_err();
         assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{}: {error}", stalled.name());
+        let asked =
+            if stalled.name() == "entra" { stand.azure.authority_url() } else { stand.azure.resource_manager_url() };
+        let host = asked.trim_start_matches("https://").trim_end_matches('/').to_owned();
+        assert!(error.message.contains(&format!("from {host} within ")), "{host}: {error}");
         assert!(started.elapsed() < Duration::from_millis(1500), "{}", stalled.name());
         // Entra's back-off.
         tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+}
+
+#[tokio::test]
+async fn p19_a_life_is_counted_by_the_providers_clock() {
+    let stand = Stand::start().await;
+    let control = stand.azure.video_indexer.control();
+    for ahead in [7200, 900, -900, -7200] {
+        control.play_once(Fault::ClockAhead(ahead));
+        let issued = stand.issue().await.unwrap();
+        let right = control.knows(issued.token.expose_secret()).unwrap().expires_at;
+        assert!((issued.expires_at - right).num_seconds().abs() <= 2, "{ahead}: {} for {right}", issued.expires_at);
+        assert!(!issued.expiry_assumed);
+        // a proxy's clock: the token is right, its `nbf` isn't looked at
+        control.play_once(Fault::DateAhead(ahead));
+        let issued = stand.issue().await.unwrap();
+        assert!((issued.expires_at - issued.issued_at).num_seconds() <= 3660, "{ahead}: {issued:?}");
     }
 }
 

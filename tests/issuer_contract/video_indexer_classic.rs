@@ -237,7 +237,7 @@ async fn a_throttle_lasts_as_long_as_the_gateway_says_however_it_says_it() {
 #[tokio::test]
 async fn p13_a_token_without_a_readable_expiry_has_the_promised_life() {
     let stand = start().await;
-    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry] {
+    for fault in [Fault::NotJwt, Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
         for bare in [false, true] {
             stand.serving.set_bare(bare);
             stand.serving.control().play_once(fault.clone());
@@ -246,6 +246,10 @@ async fn p13_a_token_without_a_readable_expiry_has_the_promised_life() {
             assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(1));
         }
     }
+    stand.serving.control().play_once(Fault::OpaqueToken);
+    assert_eq!(stand.fail(ACCOUNT).await.reason, "BadAnswer");
+    stand.serving.control().play_once(Fault::ByteOrderMark);
+    stand.issue(ACCOUNT, "").await.unwrap();
     stand.serving.control().set_life(Life::Seconds(600));
     let issued = stand.issue(ACCOUNT, "").await.unwrap();
     assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));

@@ -153,14 +153,16 @@ fn claim(name: &str, value: &Value, now: Timestamp) -> String {
     }
 }
 
-/// The Secret tells another end than its token: another hand was there, or the provider tells a shorter life.
+/// The Secret tells another end than its token: the provider's clock is another, its promise is shorter, or another hand
+/// was there.
 fn differs(inspection: &Inspection) -> Option<String> {
     let told = wire_time::parse(inspection.annotations.get(names::EXPIRES_AT)?)?;
     let own = jwt::date(inspection.claims.as_ref()?.get("exp")?)?;
     let same = told.timestamp() == own.timestamp();
     (!same).then(|| {
         format!(
-            "The Secret says that its token expires at {}, the token itself says {}.",
+            "The Secret says that its token expires at {}, the token itself says {}: by its provider's clock, if that \
+             differs from the operator's.",
             wire_time::text(told),
             wire_time::text(own)
         )

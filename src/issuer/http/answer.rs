@@ -5,8 +5,8 @@ use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
 use super::said;
 use crate::clock::Timestamp;
-use chrono::DateTime;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use chrono::{DateTime, TimeDelta};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use url::Url;
@@ -30,18 +30,26 @@ pub struct Answer {
     pub correlation_id: Option<String>,
     /// `Retry-After`, from seconds or a date, or a gRPC gateway's `RetryInfo`; at most [`MAX_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
-    /// How far the provider's clock is ahead of ours, from `Date`; seconds.
+    /// The provider's now: `Date`, and `Age` where a cache kept the answer.
+    pub date: Option<Timestamp>,
+    /// How far the provider's clock is ahead of ours, by its `Date`; seconds.
     pub clock_skew: Option<i64>,
     /// The moment before the request was sent.
     pub sent_at: Timestamp,
     /// When the answer's head arrived.
     pub arrived_at: Timestamp,
+    /// Who answered: `host` or `host:port`; empty where nobody tells.
+    host: String,
     location: Option<String>,
     redactor: Redactor,
 }
 
+/// What .NET writes before JSON, and no parser of JSON takes (RFC 8259 §8.1 lets it be ignored).
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 impl Answer {
-    /// The answer with these headers. Pure, so that parsers can be tried with any bytes.
+    /// The answer with these headers. Pure, so that parsers can be tried with any bytes. A byte order mark before the
+    /// body is left out.
     pub fn new(
         status: u16,
         headers: &HeaderMap,
@@ -52,7 +60,9 @@ impl Answer {
     ) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let id = |name| text(name).filter(|id| is_id(id) && redactor.is_clean(id)).map(str::to_owned);
+        let age = text(AGE.as_str()).and_then(|age| TimeDelta::try_seconds(age.parse().ok().filter(|age| *age >= 0)?));
         let date = text(DATE.as_str()).and_then(http_date);
+        let date = date.and_then(|date| date.checked_add_signed(age.unwrap_or_default()));
         Self {
             status,
             content_type: text(CONTENT_TYPE.as_str())
@@ -62,13 +72,23 @@ impl Answer {
             retry_after: text(RETRY_AFTER.as_str())
                 .and_then(|value| wait(value, date.unwrap_or(arrived_at)))
                 .or_else(|| said::retry_delay(&body).filter(|_| status >= 400).map(|wait| wait.min(MAX_RETRY_AFTER))),
+            date,
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
+            host: String::new(),
             location: text(LOCATION.as_str()).map(str::to_owned),
-            body,
+            body: match body.strip_prefix(BOM) {
+                Some(rest) => rest.to_vec(),
+                None => body,
+            },
             sent_at,
             arrived_at,
             redactor,
         }
+    }
+
+    /// The same answer, from `host`.
+    pub(super) fn of(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
     }
 
     /// Whether the status is one of success.
@@ -91,18 +111,37 @@ impl Answer {
         self.quote(said::read(&self.body, self.content_type.as_deref()))
     }
 
+    /// The page that the body is, quoted: `vi.example answers with a page in HTML, "Sign in"`. None: it is no page.
+    pub fn page(&self) -> Option<String> {
+        let page = self.quote(said::page(&self.body, self.content_type.as_deref())?);
+        Some(if self.host.is_empty() { page } else { format!("{} answers with {page}", self.host) })
+    }
+
     /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`. A code that only
     /// repeats the status is left out.
     pub fn refusal(&self) -> IssueError {
         let (class, reason) = class_of(self.status);
+        if let Some(page) = self.page() {
+            let whose = if self.status == 403 { ": a firewall or a proxy refuses, not the API" } else { "" };
+            return self.failure(class, reason, format!("HTTP {}: {page}{whose}", self.status));
+        }
         let said = self.said();
         let said = said.strip_prefix(&format!("{}: ", self.status)).unwrap_or(&said);
         self.failure(class, reason, format!("HTTP {}: {said}", self.status).trim_end_matches(": "))
     }
 
-    /// A success that can't be understood: `BadAnswer`, transient.
+    /// A success that can't be understood: `BadAnswer`, transient. A page says where to look, an error in a success is
+    /// quoted.
     pub fn not_understood(&self, what: &str) -> IssueError {
-        self.failure(Class::Transient, "BadAnswer", format!("HTTP {}: {what}", self.status))
+        let message = match (self.page(), said::error(&self.body)) {
+            (Some(page), _) => format!(
+                "{page}, not with a token: look at the URL, and for a login page, a captive portal or a proxy before it"
+            ),
+            (None, Some(error)) => format!("{what}, but an error: {}", self.quote(error)),
+            (None, None) if self.body.is_empty() => format!("{what}: the body is empty"),
+            (None, None) => what.to_owned(),
+        };
+        self.failure(Class::Transient, "BadAnswer", format!("HTTP {}: {message}", self.status))
     }
 
     /// `error` with this answer's ids and Retry-After.
@@ -304,6 +343,50 @@ mod tests {
         assert_eq!(answer(404, &[]).refusal().message, "HTTP 404");
         let repeated = r#"{"statusCode": 401, "message": "Access denied"}"#;
         assert_eq!(saying(401, &[], repeated).refusal().message, "HTTP 401: Access denied");
+    }
+
+    #[test]
+    fn p19_the_providers_now_is_its_date_and_age() {
+        let now = |headers: &[(&'static str, &str)]| answer(200, headers).date.map(|date| date.to_rfc2822());
+        let expected = |text: &str| http_date(text).map(|date| date.to_rfc2822());
+        assert_eq!(now(&[("date", NOW)]), expected(NOW));
+        assert_eq!(now(&[("date", NOW), ("age", "90")]), expected("Sun, 22 Nov 2026 12:01:30 GMT"));
+        for age in ["-1", "x", ""] {
+            assert_eq!(now(&[("date", NOW), ("age", age)]), expected(NOW), "{age}");
+        }
+        assert_eq!(now(&[("date", NOW), ("age", "9223372036854775807")]), expected(NOW));
+        assert_eq!(now(&[("age", "90")]), None);
+    }
+
+    #[test]
+    fn a_page_is_called_one_with_its_title_and_host_and_an_error_in_a_success_is_quoted() {
+        let of = |status: u16, body: &str| saying(status, &[], body).of("vi.example:8443");
+        let portal = "\u{feff}<!DOCTYPE html><html><head><TITLE lang=en> Sign\n in </TITLE>";
+        for (body, message) in [
+            (
+                portal,
+                "HTTP 200: vi.example:8443 answers with a page in HTML, \"Sign in\", not with a token: look at the URL, \
+                 and for a login page, a captive portal or a proxy before it",
+            ),
+            (
+                r#"{"error":{"code":"QuotaReached","message":"secret-subscription-key"}}"#,
+                "HTTP 200: no token in it, but an error: QuotaReached: [redacted]",
+            ),
+            ("", "HTTP 200: no token in it: the body is empty"),
+            (r#"{"accessToken":7}"#, "HTTP 200: no token in it"),
+        ] {
+            let error = of(200, body).not_understood("no token in it");
+            assert_eq!((error.class, error.reason, error.message.as_str()), (Class::Transient, "BadAnswer", message));
+        }
+        let blocked =
+            "HTTP 403: vi.example:8443 answers with a page in HTML: a firewall or a proxy refuses, not the API";
+        assert_eq!(of(403, "<html>blocked").refusal().message, blocked);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        assert_eq!(saying(200, &[], "\u{feff}{}").body, b"{}");
+        assert_eq!(saying(200, &[], "{}").body, b"{}");
     }
 
     #[test]

@@ -4,14 +4,15 @@ use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
 use super::Origin;
 use super::resolve::ResolveFault;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
-/// The class and reason of a call that failed on its way.
-pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor) -> IssueError {
-    let Origin { host, proxied } = origin;
-    let via = if *proxied { " through the proxy" } else { "" };
+/// The class and reason of a call that failed on its way. `refusal`: why a proxy opened no tunnel, where it says so.
+pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, refusal: Option<String>) -> IssueError {
+    let Origin { host, proxy, limit } = origin;
+    let via = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let transient = |reason, message: String| IssueError::new(Class::Transient, reason, message);
     if let Some(fault) = find::<ResolveFault>(error) {
         return match fault {
@@ -27,9 +28,19 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor) -
         return transient("TlsFailed", format!("no TLS with {host}{via}: {}", redactor.quote(tls(fault))));
     }
     if error.is_timeout() {
-        return transient("Timeout", format!("no answer from {host}{via} in time"));
+        return transient("Timeout", format!("no answer from {host}{via} within {}", length(*limit)));
     }
-    let why = redactor.quote(innermost(error).to_string());
+    let said = innermost(error).to_string();
+    if said == KEEP_ALIVE {
+        let message = format!("{host}{via} stopped answering: the next call opens another connection");
+        return transient("Timeout", message);
+    }
+    let why = refusal.unwrap_or_else(|| match said.as_str() {
+        "tunnel error: proxy authorization required" => {
+            "it wants a user and a password (HTTP 407): give them in the proxy's URL".to_owned()
+        }
+        said => redactor.quote(said),
+    });
     if error.is_body() || error.is_decode() {
         return transient("BadAnswer", format!("the answer of {host}{via} broke off: {why}"));
     }
@@ -37,16 +48,64 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor) -
     transient("ConnectFailed", format!("{what} {host}{via}: {why}"))
 }
 
+/// What hyper says where no answer comes to a ping.
+const KEEP_ALIVE: &str = "keep-alive timed out";
+
+/// Whether a proxy opened no tunnel, for a reason that the client doesn't tell.
+pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
+    error.is_connect() && innermost(error).to_string() == "tunnel error: unsuccessful"
+}
+
+/// A time as it is set: `15 s`, `300 ms`.
+pub fn length(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
+}
+
+/// Speaking TLS 1.1 or older only.
+const TOO_OLD: &str = "it offers no TLS 1.2 or 1.3, and older ones aren't safe: enable TLS 1.2 there";
+
 /// What is wrong, in words, with a way out where there is one.
 fn tls(error: &rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(why) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => "it doesn't speak TLS there".to_owned(),
-            rustls::Error::AlertReceived(alert) => format!("it refused the handshake ({alert:?})"),
-            other => other.to_string(),
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => TOO_OLD.to_owned(),
+            rustls::Error::AlertReceived(
+                AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+            ) => {
+                "it takes none of the ciphers of TLS 1.2 and 1.3 that are safe, or wants a client certificate: its log \
+                  says which"
+                    .to_owned()
+            }
+            rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+                "it has no certificate for that name: compare the URL with the names that it serves".to_owned()
+            }
+            rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::BadCertificate) => {
+                "it wants a client certificate, and none is ever sent".to_owned()
+            }
+            rustls::Error::AlertReceived(alert) => format!("it refused the handshake ({alert:?}): its log says why"),
+            rustls::Error::PeerIncompatible(why) => {
+                format!("its TLS doesn't fit ({}): enable TLS 1.2 or 1.3 with usual ciphers there", name(why))
+            }
+            rustls::Error::PeerMisbehaved(why) => format!("it breaks the rules of TLS ({})", name(why)),
+            rustls::Error::NoCertificatesPresented => "it shows no certificate".to_owned(),
+            other => name(other),
         };
     };
     match why {
+        CertificateError::BadSignature => {
+            "its certificate isn't signed by the key of the CA that is trusted under that \
+                                           name, or by one of less than 2048 bits: if the CA has a new key, give its \
+                                           new certificate in spec.caBundle, else give the server a certificate of RSA \
+                                           2048 or ECDSA"
+                .to_owned()
+        }
+        _ if is_old_algorithm(why) => {
+            "its certificate, or one that vouches for it, is signed in a way that isn't safe \
+                                       any more, such as SHA-1: give the server one that is signed with SHA-256"
+                .to_owned()
+        }
         CertificateError::UnknownIssuer => {
             "its certificate's issuer is unknown: give the issuing CA in spec.caBundle".to_owned()
         }
@@ -61,8 +120,23 @@ fn tls(error: &rustls::Error) -> String {
         other if other.to_string().contains("CaUsedAsEndEntity") => {
             "its certificate calls itself a CA: give the server one with basicConstraints=CA:FALSE".to_owned()
         }
-        other => format!("its certificate is refused: {other}"),
+        other => format!("its certificate is refused: {}", name(other)),
     }
+}
+
+/// Whether a certificate is signed by an algorithm that isn't supported: old, or of another key than its CA's.
+fn is_old_algorithm(why: &CertificateError) -> bool {
+    let name = name(why);
+    name.starts_with("UnsupportedSignatureAlgorithm") || name.starts_with("UnsupportedCertSignatureAlgorithm")
+}
+
+/// The name of an error, in letters and digits: what else a Debug shows are bytes of certificates. The name of what it
+/// wraps where it only wraps.
+fn name(error: &dyn std::fmt::Debug) -> String {
+    let text = format!("{error:?}");
+    let names = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|name| !name.is_empty());
+    let wrapping = ["Other", "OtherError", "General"];
+    names.into_iter().find(|name| !wrapping.contains(name)).unwrap_or("unknown").to_owned()
 }
 
 /// The first cause of type `T`. An `io::Error` hides what it wraps from `source`.
@@ -110,11 +184,45 @@ mod tests {
             (CertificateError::Expired, "expired"),
             (CertificateError::NotValidYet, "clocks"),
             (CertificateError::NotValidForName, "another name"),
-            (CertificateError::BadSignature, "refused"),
+            (CertificateError::BadSignature, "new certificate in spec.caBundle"),
+            (CertificateError::BadSignature, "RSA 2048"),
+            (sha1(), "SHA-256"),
+            (CertificateError::BadEncoding, "refused: BadEncoding"),
+            (CertificateError::InvalidPurpose, "refused: InvalidPurpose"),
         ];
         for (error, word) in cases {
             let said = tls(&rustls::Error::InvalidCertificate(error));
             assert!(said.contains(word), "{said}");
+            assert!(!said.contains(['{', '[', '(']) && said.len() < 256, "no dump: {said}");
         }
+    }
+
+    /// As webpki refuses sha1WithRSAEncryption.
+    fn sha1() -> CertificateError {
+        CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],
+            supported_algorithms: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_fails_says_what_to_do() {
+        let alert = rustls::Error::AlertReceived;
+        for (error, word) in [
+            (alert(AlertDescription::ProtocolVersion), "enable TLS 1.2"),
+            (rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13), "enable TLS 1.2"),
+            (alert(AlertDescription::HandshakeFailure), "ciphers"),
+            (alert(AlertDescription::UnrecognisedName), "no certificate for that name"),
+            (alert(AlertDescription::CertificateRequired), "client certificate"),
+            (alert(AlertDescription::InternalError), "(InternalError)"),
+            (rustls::Error::NoCertificatesPresented, "no certificate"),
+        ] {
+            let said = tls(&error);
+            assert!(said.contains(word), "{said}");
+        }
+        assert_eq!(
+            (length(Duration::from_secs(10)), length(Duration::from_millis(1500))),
+            ("10 s".into(), "1500 ms".into())
+        );
     }
 }

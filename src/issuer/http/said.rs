@@ -42,9 +42,49 @@ pub(super) fn read(body: &[u8], content_type: Option<&str>) -> String {
     if !found.is_empty() {
         return found.join("; ");
     }
+    page(body, content_type).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+}
+
+/// The error in a success, where its JSON has one by name; unquoted.
+pub(super) fn error(body: &[u8]) -> Option<String> {
+    const NAMES: [&str; 6] = ["error", "errors", "code", "message", "Message", "messages"];
+    let value = serde_json::from_slice::<Value>(body).ok()?;
+    let names = value.as_object()?;
+    let mut found = Vec::new();
+    if NAMES.iter().any(|name| names.get(*name).is_some_and(|error| !error.is_null())) {
+        collect(&value, MAX_NESTING, &mut found);
+    }
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// What to call a body that is markup: `a page in HTML, "Sign in"`; unquoted.
+pub(super) fn page(body: &[u8], content_type: Option<&str>) -> Option<String> {
     let start = body.trim_ascii_start();
     let is_html = content_type.is_some_and(|t| t.contains("html")) || start.starts_with(b"<");
-    if is_html { "a page in HTML".to_owned() } else { String::from_utf8_lossy(body).into_owned() }
+    if !is_html {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&start[..start.len().min(LONGEST_HEAD)]);
+    if text.starts_with("<?xml") && !text.to_ascii_lowercase().contains("<html") {
+        return Some("a document in XML".to_owned());
+    }
+    let title = title(&text).map(|title| format!(", \"{title}\"")).unwrap_or_default();
+    Some(format!("a page in HTML{title}"))
+}
+
+/// A page's title stands near its beginning.
+const LONGEST_HEAD: usize = 4096;
+
+/// The text of the first `<title>`, its white space made plain, cut at 80 characters.
+fn title(page: &str) -> Option<String> {
+    // the same length, so that places in one are places in the other
+    let lower = page.to_ascii_lowercase();
+    let open = lower.find("<title")?;
+    let begin = open + lower[open..].find('>')? + 1;
+    let end = begin + lower[begin..].find('<')?;
+    let words = page[begin..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    let title: String = words.chars().take(80).collect();
+    (!title.is_empty()).then_some(title)
 }
 
 fn collect(value: &Value, depth: usize, found: &mut Vec<String>) {
@@ -152,6 +192,10 @@ mod tests {
             ("{}", "{}"),
             ("plain words", "plain words"),
             (" <!DOCTYPE html><p>x", "a page in HTML"),
+            ("<html><title>Sign in to the network</title>", "a page in HTML, \"Sign in to the network\""),
+            ("<html><title>", "a page in HTML"),
+            ("<html><title></title>", "a page in HTML"),
+            ("<?xml version=\"1.0\"?><Error/>", "a document in XML"),
         ];
         for (body, expected) in shapes {
             assert_eq!(read(body.as_bytes(), None), expected, "{body}");
@@ -174,10 +218,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_an_error_by_name_is_told_of_a_success() {
+        for (body, expected) in [
+            (r#"{"error":{"code":"A","message":"m"}}"#, Some("A: m")),
+            (r#"{"code":7,"message":"m"}"#, Some("7: m")),
+            (r#"{"error":null,"title":"t"}"#, None),
+            (r#"{"token":"half","title":"t"}"#, None),
+            (r#"["message"]"#, None),
+            (r#""message""#, None),
+            ("message", None),
+        ] {
+            assert_eq!(error(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_body_is_read(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_body_is_read(body in proptest::collection::vec(any::<u8>(), 0..200), page in "<\\PC{0,60}<TITLE>\\PC{0,60}") {
             read(&body, None);
+            error(&body);
+            read(page.as_bytes(), None);
         }
     }
 }

@@ -278,10 +278,7 @@ impl Control {
         grant: Grant<'_>,
         encode: impl FnOnce(Validity) -> String,
     ) -> (Option<String>, i64) {
-        let (life, ahead) = {
-            let knobs = locked(&self.knobs);
-            (knobs.life.of(grant.life, grant.request), knobs.clock_ahead)
-        };
+        let (life, ahead) = (locked(&self.knobs).life.of(grant.life, grant.request), self.ahead(call));
         let now = Utc::now().trunc_subsecs(0);
         let fault = call.fault();
         let expires_at = match fault {
@@ -291,13 +288,15 @@ impl Control {
         };
         let token = match fault {
             Some(Fault::OpaqueToken) => format!("vi{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
-            Some(Fault::NotJwt) => format!("{0}.{0}.{0}", Uuid::new_v4().simple()),
+            // the header is {"alg":"HS256"}
+            Some(Fault::NotJwt) => format!("eyJhbGciOiJIUzI1NiJ9.{0}.{0}", Uuid::new_v4().simple()),
             _ => {
-                let says_expiry = fault != Some(&Fault::NoExpiry);
-                encode(Validity {
-                    issued_at: (now + ahead).timestamp(),
-                    expires_at: says_expiry.then(|| (expires_at + ahead).timestamp()),
-                })
+                let expires_at = match fault {
+                    Some(Fault::NoExpiry) => None,
+                    Some(Fault::TellsExpiry(seconds)) => Some(*seconds),
+                    _ => Some((expires_at + ahead).timestamp()),
+                };
+                encode(Validity { issued_at: (now + ahead).timestamp(), expires_at })
             }
         };
         self.ledger.remember(&token, (now, expires_at), [grant.account, grant.request], call.number);

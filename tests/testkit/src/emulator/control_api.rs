@@ -8,6 +8,7 @@
 //! | `PUT /{emulator}/life` | `"promised"`, `{"seconds": 60}` or `{"scaled": 0.1}` | the life of tokens issued from now on |
 //! | `PUT /{emulator}/limits` | `[{"window": {"requests": 10, "seconds": 1}}]` | rate limits |
 //! | `PUT /{emulator}/latency` | milliseconds | each request takes that much longer |
+//! | `PUT /{emulator}/clock` | seconds | how far the provider's clock is ahead; behind if negative |
 //! | `POST /{emulator}/faults` | `{"fault": "cutBody", "times": 3}`, also `every`, `account`, `operation` | adds a rule |
 //! | `DELETE /{emulator}/faults` | | ends all faults |
 //! | `PUT /issuers` | `{"issuer": "…", "jwks": {…}}` | the keys of an issuer of assertions |
@@ -20,7 +21,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post, put},
 };
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ pub fn control_router(controls: impl IntoIterator<Item = Arc<Control>>, entra: A
         .route("/{emulator}/life", put(set_life))
         .route("/{emulator}/limits", put(set_limits))
         .route("/{emulator}/latency", put(set_latency))
+        .route("/{emulator}/clock", put(set_clock))
         .route("/{emulator}/faults", post(add_fault).delete(clear_faults))
         .with_state(Arc::new(controls))
         .merge(directory)
@@ -105,6 +107,16 @@ async fn set_latency(
     Json(milliseconds): Json<u64>,
 ) -> Result<(), StatusCode> {
     named(&controls, &name)?.set_latency(Duration::from_millis(milliseconds));
+    Ok(())
+}
+
+async fn set_clock(
+    State(controls): State<Controls>,
+    Path(name): Path<String>,
+    Json(seconds): Json<i64>,
+) -> Result<(), StatusCode> {
+    let ahead = TimeDelta::try_seconds(seconds).ok_or(StatusCode::BAD_REQUEST)?;
+    named(&controls, &name)?.set_clock_ahead(ahead);
     Ok(())
 }
 

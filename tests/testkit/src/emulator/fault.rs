@@ -47,16 +47,24 @@ pub enum Fault {
     ExpiredToken,
     /// A good token that isn't a JWT.
     OpaqueToken,
-    /// A good token that looks like a JWT and can't be decoded.
+    /// A good JWT whose payload can't be decoded.
     NotJwt,
     /// A good JWT without `exp`.
     NoExpiry,
+    /// A good token that is told to expire so many seconds after the epoch, by the provider's clock.
+    TellsExpiry(i64),
     /// 200 without a token.
     NoToken,
+    /// Does what was asked, with a byte order mark before the body, as .NET sends it.
+    ByteOrderMark,
     /// Tears the connection down, with all requests on it.
     ConnectionReset,
-    /// The answer's Date header is ahead by so many seconds; behind if negative.
+    /// Neither reads nor writes on the connection any more, and keeps it open: all requests on it hang, pings too.
+    ConnectionHang,
+    /// The provider's clock is ahead by so many seconds, of the Date header and of the token; behind if negative.
     ClockAhead(i64),
+    /// The Date header alone is ahead by so many seconds, as that of a proxy with a clock of its own.
+    DateAhead(i64),
 }
 
 /// A fault, and the requests that it is for. By default: each one until the rules are cleared.
@@ -203,6 +211,13 @@ pub(super) async fn cut(response: Response) -> Response {
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
     });
     Response::from_parts(parts, Body::from_stream(half.chain(end)))
+}
+
+/// [`Fault::ByteOrderMark`].
+pub(super) async fn marked(response: Response) -> Response {
+    let (mut parts, whole) = buffered(response).await;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from([b"\xef\xbb\xbf", &whole[..]].concat()))
 }
 
 /// [`Fault::HalfJson`].

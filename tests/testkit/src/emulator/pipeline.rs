@@ -99,6 +99,12 @@ impl Control {
                 }
                 return None;
             }
+            Fault::ConnectionHang => {
+                if let Some(connection) = request.extensions().get::<Connection>() {
+                    connection.hang();
+                }
+                return None;
+            }
             _ => {
                 if let Fault::Stall(duration) = fault {
                     tokio::time::sleep(*duration).await;
@@ -108,6 +114,7 @@ impl Control {
                 match fault {
                     Fault::CutBody => fault::cut(response).await,
                     Fault::HalfJson => fault::halve(response).await,
+                    Fault::ByteOrderMark => fault::marked(response).await,
                     _ => response,
                 }
             }
@@ -119,12 +126,20 @@ impl Control {
     fn stamp(&self, call: &Call, headers: &mut HeaderMap) {
         self.dialect.stamp(call, headers);
         let ahead = match call.fault() {
-            Some(Fault::ClockAhead(seconds)) => TimeDelta::try_seconds(*seconds).unwrap_or_default(),
-            _ => self.clock_ahead(),
+            Some(Fault::DateAhead(seconds)) => TimeDelta::try_seconds(*seconds).unwrap_or_default(),
+            _ => self.ahead(call),
         };
         let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         if let Ok(date) = HeaderValue::try_from(date) {
             headers.insert(header::DATE, date);
+        }
+    }
+
+    /// How far the provider's clock is ahead as it answers this call.
+    pub(super) fn ahead(&self, call: &Call) -> TimeDelta {
+        match call.fault() {
+            Some(Fault::ClockAhead(seconds)) => TimeDelta::try_seconds(*seconds).unwrap_or_default(),
+            _ => self.clock_ahead(),
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Connection(Arc<State>);
 struct State {
     peer: Option<IpAddr>,
     reset: AtomicBool,
+    hung: AtomicBool,
     changed: Notify,
 }
 
@@ -44,6 +45,15 @@ impl Connection {
         self.0.changed.notify_one();
     }
 
+    /// Stops reading and writing for good, and keeps the connection open, as a firewall does that forgot it.
+    pub fn hang(&self) {
+        self.0.hung.store(true, Ordering::SeqCst);
+    }
+
+    fn hangs(&self) -> bool {
+        self.0.hung.load(Ordering::SeqCst)
+    }
+
     pub(super) async fn was_reset(&self) {
         self.0.changed.notified().await;
     }
@@ -53,7 +63,7 @@ impl Connection {
     }
 }
 
-/// A stream that ends in a reset instead of an orderly close when its [`Connection`] says so.
+/// A stream that ends in a reset instead of an orderly close, or in silence, when its [`Connection`] says so.
 pub(super) struct Guarded {
     stream: TcpStream,
     connection: Connection,
@@ -69,12 +79,18 @@ impl Drop for Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.connection.hangs() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Guarded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.connection.hangs() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
@@ -91,6 +107,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.connection.hangs() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
     }
 
