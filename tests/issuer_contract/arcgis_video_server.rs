@@ -153,12 +153,18 @@ async fn each_refusal_has_its_class_reason_and_message() {
         (flat(r#""Oh.","No.""#), Transient, "ServerError", None, "HTTP 200: Oh.; No.".into()),
         (play(401, "", &[]), Credential, "Unauthorized", None, "HTTP 401".into()),
         (play(403, "<html>", &[page]), Denied, "Forbidden", None, "HTTP 403: a page in HTML".into()),
-        (play(404, "<html>", &[page]), Configuration, "NotFound", None, format!("HTTP 404: a page in HTML{root}")),
+        (
+            play(404, "<html>", &[page]),
+            Configuration,
+            "NotFound",
+            None,
+            "HTTP 404: a page in HTML from 127.0.0.1:".into(),
+        ),
         (play(502, "<html>", &[page]), Transient, "ServerError", None, "HTTP 502: a page in HTML".into()),
         (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy".into()),
         (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: ".into()),
         (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429: ".into()),
-        (Fault::Html, Transient, "BadAnswer", None, format!("HTTP 200: no JSON{root}")),
+        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:".into()),
         (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON".into()),
         (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1".into()),
         (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1".into()),
@@ -175,6 +181,8 @@ async fn each_refusal_has_its_class_reason_and_message() {
         assert_eq!((error.retry_after, &error.request_id), (retry_after, &None), "{fault:?}");
         assert!(error.message.starts_with(&message), "{fault:?}: {error}");
         assert!(error.message.len() < 600, "{error}");
+        let is_page = error.message.contains("a page in HTML") && matches!(error.reason, "NotFound" | "BadAnswer");
+        assert!(!is_page || error.message.contains(root), "{error}");
         stand.issue(REFERER, "").await.expect("the next one succeeds");
     }
 }

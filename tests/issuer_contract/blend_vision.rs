@@ -136,7 +136,7 @@ async fn each_refusal_has_its_class_reason_and_message() {
         (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
         (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: 8: Too many"),
         (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429: 8: Too many"),
-        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
+        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:"),
         (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
         (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
         (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),

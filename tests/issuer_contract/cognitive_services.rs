@@ -146,7 +146,7 @@ async fn each_refusal_has_its_class_reason_and_message() {
             "HTTP 500: Internal",
         ),
         (status(503, "", &[("retry-after", "7")]), (Transient, "ServerError", seconds(7)), "HTTP 503"),
-        (Fault::Html, (Transient, "BadAnswer", None), "HTTP 200: no token in it"),
+        (Fault::Html, (Transient, "BadAnswer", None), "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:"),
         (Fault::HalfJson, (Transient, "BadAnswer", None), "HTTP 200: no token in it"),
         (Fault::NoToken, (Transient, "BadAnswer", None), "HTTP 200: no token in it"),
         (Fault::CutBody, (Transient, "BadAnswer", None), "the answer of 127.0.0.1"),

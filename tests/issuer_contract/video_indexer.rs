@@ -76,9 +76,15 @@ async fn each_refusal_has_its_class_reason_and_message() {
             None,
             "HTTP 403: AuthorizationFailed: no; the identity needs a role",
         ),
-        (play(403, "<html><title>Blocked</title>", &[]), Denied, "Forbidden", None, "HTTP 403: 127.0.0.1:"),
+        (
+            play(403, "<html><title>Blocked</title>", &[]),
+            Denied,
+            "Forbidden",
+            None,
+            "HTTP 403: a page in HTML, \"Blocked\", from 127.0.0.1:",
+        ),
         (play(409, nested, &[]), Transient, "Conflict", None, "HTTP 409: Outer"),
-        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: 127.0.0.1:"),
+        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: a page in HTML from 127.0.0.1:"),
         (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
         (play(418, "", &[]), Transient, "UnexpectedStatus", None, "HTTP 418"),
         (
@@ -90,7 +96,7 @@ async fn each_refusal_has_its_class_reason_and_message() {
         ),
         (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: TooManyRequests: Too many"),
         (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429"),
-        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: 127.0.0.1:"),
+        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:"),
         (
             play(200, POLICY, &[]),
             Transient,

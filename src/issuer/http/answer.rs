@@ -111,10 +111,11 @@ impl Answer {
         self.quote(said::read(&self.body, self.content_type.as_deref()))
     }
 
-    /// The page that the body is, quoted: `vi.example answers with a page in HTML, "Sign in"`. None: it is no page.
+    /// The page that the body is, quoted: `a page in HTML, "Sign in", from vi.example`. None: it is no page.
     pub fn page(&self) -> Option<String> {
         let page = self.quote(said::page(&self.body, self.content_type.as_deref())?);
-        Some(if self.host.is_empty() { page } else { format!("{} answers with {page}", self.host) })
+        let comma = if page.ends_with('"') { "," } else { "" };
+        Some(if self.host.is_empty() { page } else { format!("{page}{comma} from {}", self.host) })
     }
 
     /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`. A code that only
@@ -135,7 +136,7 @@ impl Answer {
     pub fn not_understood(&self, what: &str) -> IssueError {
         let message = match (self.page(), said::error(&self.body)) {
             (Some(page), _) => format!(
-                "{page}, not with a token: look at the URL, and for a login page, a captive portal or a proxy before it"
+                "{page}, and no token: look at the URL, and for a login page, a captive portal or a proxy before it"
             ),
             (None, Some(error)) => format!("{what}, but an error: {}", self.quote(error)),
             (None, None) if self.body.is_empty() => format!("{what}: the body is empty"),
@@ -365,8 +366,8 @@ mod tests {
         for (body, message) in [
             (
                 portal,
-                "HTTP 200: vi.example:8443 answers with a page in HTML, \"Sign in\", not with a token: look at the URL, \
-                 and for a login page, a captive portal or a proxy before it",
+                "HTTP 200: a page in HTML, \"Sign in\", from vi.example:8443, and no token: look at the URL, and for a \
+                 login page, a captive portal or a proxy before it",
             ),
             (
                 r#"{"error":{"code":"QuotaReached","message":"secret-subscription-key"}}"#,
@@ -378,8 +379,7 @@ mod tests {
             let error = of(200, body).not_understood("no token in it");
             assert_eq!((error.class, error.reason, error.message.as_str()), (Class::Transient, "BadAnswer", message));
         }
-        let blocked =
-            "HTTP 403: vi.example:8443 answers with a page in HTML: a firewall or a proxy refuses, not the API";
+        let blocked = "HTTP 403: a page in HTML from vi.example:8443: a firewall or a proxy refuses, not the API";
         assert_eq!(of(403, "<html>blocked").refusal().message, blocked);
     }
 

@@ -27,13 +27,13 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, r
     if let Some(fault) = find::<rustls::Error>(error) {
         return transient("TlsFailed", format!("no TLS with {host}{via}: {}", redactor.quote(tls(fault))));
     }
-    if error.is_timeout() {
-        return transient("Timeout", format!("no answer from {host}{via} within {}", length(*limit)));
-    }
     let said = innermost(error).to_string();
     if said == KEEP_ALIVE {
         let message = format!("{host}{via} stopped answering: the next call opens another connection");
         return transient("Timeout", message);
+    }
+    if error.is_timeout() {
+        return transient("Timeout", format!("no answer from {host}{via} within {}", length(*limit)));
     }
     let why = refusal.unwrap_or_else(|| match said.as_str() {
         "tunnel error: proxy authorization required" => {

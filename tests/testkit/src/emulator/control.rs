@@ -278,7 +278,8 @@ impl Control {
         grant: Grant<'_>,
         encode: impl FnOnce(Validity) -> String,
     ) -> (Option<String>, i64) {
-        let (life, ahead) = (locked(&self.knobs).life.of(grant.life, grant.request), self.ahead(call));
+        let life = locked(&self.knobs).life.of(grant.life, grant.request);
+        let ahead = self.ahead(call);
         let now = Utc::now().trunc_subsecs(0);
         let fault = call.fault();
         let expires_at = match fault {
