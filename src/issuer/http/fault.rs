@@ -28,7 +28,7 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, r
         return transient("TlsFailed", format!("no TLS with {host}{via}: {}", redactor.quote(tls(fault))));
     }
     let said = innermost(error).to_string();
-    if said == KEEP_ALIVE {
+    if causes(error).any(|cause| cause.to_string() == KEEP_ALIVE) {
         let message = format!("{host}{via} stopped answering: the next call opens another connection");
         return transient("Timeout", message);
     }
@@ -155,13 +155,14 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
+/// An error and what it wraps, the outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| (*cause).source())
+}
+
 /// The cause at the bottom: the operating system's word rather than the libraries' wrappings.
 fn innermost(error: &reqwest::Error) -> &(dyn StdError + 'static) {
-    let mut cause: &(dyn StdError + 'static) = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
+    causes(error).last().unwrap_or(error)
 }
 
 #[cfg(test)]
