@@ -19,6 +19,7 @@
 //! | [`assemble`] | from flags to what each room is told |
 //! | [`page`] | the status page |
 //! | [`config`], [`lease`], [`serve`], [`metrics`], [`telemetry`] | what a process needs around it |
+//! | [`cluster`] | the way to an API server: kubeconfig, proxies, exec plugins |
 //! | [`manifest`] | YAML read as kubectl reads it, with the place of every field |
 //! | [`check`] | what the API server and the operator would refuse of a manifest |
 //! | [`cli`] | the subcommands, from arguments to what is printed |
@@ -30,6 +31,7 @@ pub mod budget;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod glance;

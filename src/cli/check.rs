@@ -1,5 +1,6 @@
 //! `video-token-operator check -f FILE…`: what the API server and the operator would refuse, told without either.
 
+use super::print;
 use crate::check::{Finding, Kinds, Refuser, Report, Verdict, check};
 use crate::manifest::{Fault, Manifest, Object, read, read_files};
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 /// What to check.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Exit codes: 0 nothing would be refused; 1 something would; 2 the arguments make no sense, or a file can't be read."
+    after_help = "Exit codes: 0 nothing would be refused; 1 something would; 2 the arguments make no sense, a file can't be read, or the output can't be written."
 )]
 pub struct Options {
     /// A file, a folder, or - for the standard input; repeatable
@@ -56,11 +57,11 @@ pub fn run(options: &Options) -> ExitCode {
         Format::Json => format!("{:#}\n", as_json(&all.objects, &faults, &report)),
     };
     let good = faults.is_empty() && report.findings.is_empty();
-    match io::stdout().write_all(written.as_bytes()) {
-        Ok(()) if good => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
-        Err(_) => ExitCode::from(2),
+    if let Err(error) = print(&written) {
+        let _ = writeln!(io::stderr(), "error: {error}");
+        return ExitCode::from(2);
     }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A finding as a line for people and editors.

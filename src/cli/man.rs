@@ -26,10 +26,10 @@ enum Page {
 /// Prints one page, or writes all.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(dir) = &options.dir {
-        std::fs::create_dir_all(dir)?;
-        clap_mangen::generate_to(Cli::command(), dir)?;
-        clap_mangen::generate_to(Program::command(), dir)?;
-        return Ok(());
+        let written = std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+            .and_then(|()| clap_mangen::generate_to(Program::command(), dir));
+        return written.map_err(|error| format!("--dir {}: {error}", dir.display()).into());
     }
     let command = match options.page {
         Page::VideoTokenOperator => Cli::command(),

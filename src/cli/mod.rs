@@ -23,6 +23,7 @@ mod signal;
 pub mod verify;
 
 use crate::api;
+use crate::clock;
 use crate::config::{Config, NAME};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -116,7 +117,12 @@ impl Command {
 /// Does what the process's own arguments and environment ask for; answers `--help`, and explains what is wrong with
 /// them, by exiting.
 pub fn main() -> ExitCode {
-    let result = match Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
+    let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Err(wrong) = clock::check(std::time::SystemTime::now()) {
+        tell(&wrong);
+        return ExitCode::FAILURE;
+    }
+    let result = match command {
         Command::Crds => print(&api::crds::yaml()),
         Command::Verify(options) => verify::run(&options),
         Command::Check(options) => return check::run(&options),
@@ -128,16 +134,32 @@ pub fn main() -> ExitCode {
     };
     result.map_or_else(
         |error| {
-            tracing::error!("{error}");
+            tell(&error.to_string());
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,
     )
 }
 
-/// To stdout, whole.
+/// Why the process ends: into its log, where it has one, else in plain words.
+fn tell(error: &str) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{error}");
+    } else {
+        // nobody is left to be told if this fails
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+    }
+}
+
+/// To stdout, whole and at once. Whoever reads may have enough, as `head` has: no fault.
 fn print(text: &str) -> Result<(), Failure> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("the output can't be written: {error}").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The operator's process: from flags to rooms, and from a signal to a clean end.
 
 use super::{Failure, signal};
+use crate::cluster::{Cluster, LOG_IN_WITHIN, Place};
 use crate::config::{Config, LogFormat, identity};
 use crate::page::Page;
 use crate::serve::{Health, Server};
@@ -16,8 +17,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
-    let kubernetes = kube::Config::infer().await?;
-    let mut settings = assemble::controller(config, &kubernetes.cluster_url)?;
+    let kubernetes = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?;
+    let mut settings = assemble::controller(config, &kubernetes.config.cluster_url)?;
     let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
     let health = Health::new(&["caches"]);
     let (stopping, stop) = watch::channel(false);

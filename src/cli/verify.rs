@@ -4,6 +4,7 @@
 
 use super::{Failure, print};
 use crate::api::{GROUP, VERSION};
+use crate::cluster::{Cluster, LOG_IN_WITHIN, Place};
 use crate::config::duration;
 use crate::telemetry;
 use clap::Args;
@@ -30,7 +31,7 @@ pub struct Options {
 pub(super) async fn run(options: &Options) -> Result<(), Failure> {
     telemetry::init(false)?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = Client::try_default().await?;
+    let client = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?.client()?;
     verify(&client, options.readyz.as_ref(), options.within).await?;
     print("the API server serves the kinds, and the operator is ready\n")
 }

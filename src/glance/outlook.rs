@@ -52,7 +52,7 @@ pub fn outlook(row: &Row, status: &VideoAccessTokenStatus, generation: i64, now:
     let unseen = status.observed_generation.unwrap_or(-1) < generation;
     let unseen = if unseen { "the operator takes up the newest spec; then " } else { "" };
     let next = format!("{unseen}{}", next(row, state, trouble, now));
-    Outlook { why, next, hint: reasons::of(&row.reason) }
+    Outlook { why, next, hint: reasons::of(&row.reason).filter(|_| state != State::Ready) }
 }
 
 fn next(row: &Row, state: State, trouble: Option<&Condition>, now: Timestamp) -> String {

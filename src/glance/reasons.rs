@@ -103,6 +103,22 @@ pub const STALLED: &[Reason] = &[
         "the provider refuses this request: no such extension, no role",
         "mend it there; tried again after 1 min, then ever more rarely, up to 30 min",
     ),
+    reason(
+        &["Unprocessable"],
+        "the provider understands the request, and won't serve it",
+        "correct what the message names; tried again after 1 min, then ever more rarely, up to 30 min",
+    ),
+    reason(
+        &["Unauthorized", "BadCredential"],
+        "the provider refuses the credential that this token was asked for with, or it can't be sent: it has a line end or \
+         the like",
+        "put the right one into the Secret: it is tried at once",
+    ),
+    reason(
+        &["InsecureEndpoint"],
+        "the provider object names an endpoint that isn't https",
+        "write https, or start the operator with --allow-insecure-endpoints",
+    ),
 ];
 
 /// Of `Issuing`: the operator is at it.
@@ -148,15 +164,80 @@ pub const ISSUING: &[Reason] = &[
         "tried again after 1 s, then ever more rarely, up to 5 min; a private CA goes into caBundle",
     ),
     reason(
+        &["RequestTimeout", "Conflict", "UnexpectedStatus"],
+        "the provider answers with a status that says nothing of the request: the message has its number and words",
+        "tried again after 1 s, then ever more rarely, up to 5 min; is the host the token API, and not a proxy before it?",
+    ),
+    reason(
+        &["Redirected"],
+        "the provider answers that it is elsewhere, and no redirect is followed",
+        "name the final endpoint in the provider object; tried again, up to every 5 min",
+    ),
+    reason(
+        &["BodyTooLarge"],
+        "the answer is larger than any that holds a token",
+        "is the host the token API, and not a web page? Tried again, up to every 5 min",
+    ),
+    reason(
+        &["ExpiredToken"],
+        "the provider issued a token that had expired when it came",
+        "the clock of the provider or of the operator's node is wrong: set it by NTP; tried again, up to every 5 min",
+    ),
+    reason(
+        &["QuotaExceeded"],
+        "the calls of the account's tier are used up",
+        "a higher tier, or wait until the time that the message names; looked at again after an hour at most",
+    ),
+    reason(
+        &["AccountLocked"],
+        "ArcGIS: failed logins locked the user",
+        "wait 15 min; see who else logs in as that user",
+    ),
+    reason(
+        &["AssertionFailed"],
+        "the operator's own proof for Entra can't be made: the token file or the certificate's key",
+        "the message names the file; is AZURE_FEDERATED_TOKEN_FILE there, and does the key belong to the certificate?",
+    ),
+    reason(
+        &["EntraTokenRefused"],
+        "Azure Resource Manager refuses the token that Entra issued",
+        "tried again with a new one; if it lasts: tenantId and endpoints belong to different clouds or tenants",
+    ),
+    reason(
         &["SecretWriteFailed"],
         "the API server didn't take the Secret",
         "the token is kept and written later, not issued again",
     ),
 ];
 
+/// Of `Ready`, where neither `Stalled` nor `Issuing` says more.
+pub const READY: &[Reason] = &[
+    reason(
+        &["ExpiryAssumed"],
+        "the Secret holds a token whose end its provider didn't tell",
+        "nothing is to be done: it is taken to live as long as the operation promises",
+    ),
+    reason(&["Suspended"], "spec.suspend is true: nothing is issued", "set it to false"),
+    reason(
+        &["Expired"],
+        "the token in the Secret expired before another could be issued",
+        "the message and status.lastFailure say what kept it",
+    ),
+    reason(
+        &["TokenLost"],
+        "another hand changed or removed the token in the Secret",
+        "the next is being issued; find who else writes the Secret",
+    ),
+    reason(
+        &["Deleting"],
+        "the object is being deleted: no token is asked for",
+        "a finalizer that holds it is another's",
+    ),
+];
+
 /// What a reason means, if it is one of ours; a provider's own words have only their message.
 pub fn of(word: &str) -> Option<&'static Reason> {
-    [STALLED, ISSUING].into_iter().flatten().find(|reason| reason.words.contains(&word))
+    [STALLED, ISSUING, READY].into_iter().flatten().find(|reason| reason.words.contains(&word))
 }
 
 #[cfg(test)]
@@ -182,6 +263,7 @@ mod tests {
         for (head, reasons) in [
             ("| Reason | What it means | The way out |", STALLED),
             ("| Reason | What it means | What happens |", ISSUING),
+            ("| Reason of `Ready` | What it means | The way out |", READY),
         ] {
             let ours: Vec<_> = reasons
                 .iter()
@@ -196,8 +278,87 @@ mod tests {
         assert_eq!(of("SecretClaimed").unwrap().means, "an older object writes that Secret");
         assert_eq!(of("TlsFailed"), of("Timeout"));
         assert_eq!(of("UserBlocked"), None);
-        let mut words: Vec<_> = [STALLED, ISSUING].into_iter().flatten().flat_map(|reason| reason.words).collect();
+        let all = [STALLED, ISSUING, READY].into_iter().flatten();
+        let mut words: Vec<_> = all.flat_map(|reason| reason.words).collect();
         words.sort();
         assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
+    }
+
+    /// Words in capitals in the rooms that make reasons, which are none of a token's.
+    #[rustfmt::skip]
+    const NO_REASONS: &[&str] = &[
+        // kinds, and parts of URLs and of objects
+        "AccessToken", "AccessTokenWithPermission", "Accounts", "Auth", "Bearer", "ClusterTokenProvider", "Code",
+        "ErrorType", "Message", "Namespace", "Opaque", "Projects", "Secret", "ServiceAccount", "TokenProvider", "True",
+        "Users", "VideoAccessToken", "Videos", "ConfigMap",
+        // conditions, and their reasons where all is well
+        "AsExpected", "Issuing", "Pending", "Ready", "Stalled", "TokenIssued", "UpToDate",
+        // classes of failures
+        "Configuration", "Credential", "Denied", "Transient",
+        // conditions of provider objects and their reasons: docs/operations.md
+        "ClockSkewed", "Configured", "CredentialsExpireSoon", "CredentialsExpired", "CredentialsExpiring",
+        "DemandOverBudget", "InternalError", "Oversubscribed", "WithinBudget",
+        // events, and their actions
+        "Issue", "IssueFailed", "Recovered", "Refuse", "Renew", "Repair", "Repaired", "Restart", "RestartFailed",
+        "RestartNotAllowed", "RestartTargetMissing",
+        // words of logs and traces, names in Debug
+        "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First",
+        "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "Redactor", "Refused", "RequestChanged",
+        "Unanswered", "Unavailable", "Unfit", "Wire",
+    ];
+
+    /// Reasons are made in these rooms, as literals.
+    const ROOMS: [&str; 6] = ["account", "budget", "controller", "issuer", "lease", "plan"];
+
+    fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if !path.to_string_lossy().contains("tests") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text =
+                    text.split("#[cfg(test)]\nmod ").next().unwrap().split("#[cfg(test)]\n#[allow").next().unwrap();
+                let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                found.push((path.display().to_string(), lines.collect::<Vec<_>>().join("\n")));
+            }
+        }
+    }
+
+    fn is_camel_case(word: &str) -> bool {
+        word.len() > 2
+            && word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.chars().all(|c| c.is_ascii_alphanumeric())
+            && word.chars().any(|c| c.is_ascii_lowercase())
+    }
+
+    #[test]
+    fn each_reason_that_the_sources_make_has_words() {
+        let mut files = Vec::new();
+        for room in ROOMS {
+            sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut files);
+        }
+        let mut made = std::collections::BTreeMap::new();
+        for (file, text) in &files {
+            // what stands between two quotes; an odd one out only offers more words
+            for word in text.split('"').filter(|word| is_camel_case(word)) {
+                made.entry(word).or_insert(file);
+            }
+        }
+        assert!(made.len() > 60 && made.contains_key("ServerError") && made.contains_key("SecretContested"));
+        let untold: Vec<_> = made.iter().filter(|(word, _)| of(word).is_none() && !NO_REASONS.contains(word)).collect();
+        assert!(
+            untold.is_empty(),
+            "{untold:#?}\nEach reason needs what it means and the way out: a line in STALLED, ISSUING or READY of \
+             src/glance/reasons.rs and the same row in the README's table. A word that is no reason of a token: \
+             NO_REASONS, here."
+        );
+        let unmade: Vec<_> = [STALLED, ISSUING, READY]
+            .into_iter()
+            .flatten()
+            .flat_map(|reason| reason.words)
+            .filter(|word| !made.contains_key(*word))
+            .collect();
+        assert!(unmade.is_empty(), "nothing makes {unmade:?}: take their rows away, here and in the README");
     }
 }

@@ -3,18 +3,18 @@
 use super::silence::EndSilence;
 use super::{API_SERVER, Metrics, OfRequest, pages};
 use crate::clock;
+use crate::cluster::{Cluster, Unusable};
 use axum::body::Bytes;
 use chrono::DateTime;
 use futures::future::BoxFuture;
 use http::header::{DATE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::client::{Body, ClientBuilder};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::timeout::TimeoutLayer;
-use tower::{BoxError, Layer, Service, ServiceBuilder};
+use tower::{BoxError, Layer, Service};
 
 /// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
@@ -32,14 +32,10 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// question still stands, and what is counted is what was sent. A body may take long, as a watch does, but not be
 /// silent for long. A page of a list that grows too large is asked for with fewer
 /// objects.
-pub fn client(mut config: kube::Config, layer: &CountRequests) -> Result<kube::Client, kube::Error> {
+pub fn client(cluster: impl Into<Cluster>, layer: &CountRequests) -> Result<kube::Client, Unusable> {
+    let mut cluster: Cluster = cluster.into();
     let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((USER_AGENT, agent));
-    config.default_retry = false;
-    if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
-        // what kube does for these it doesn't lend; nor do they occur in a cluster
-        return Ok(layered(ClientBuilder::try_from(config)?, layer));
-    }
+    cluster.config.headers.push((USER_AGENT, agent));
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // an error is a provider that somebody else has just set
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -49,15 +45,8 @@ pub fn client(mut config: kube::Config, layer: &CountRequests) -> Result<kube::C
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-    let https = config.rustls_https_connector_with_connector(tcp)?;
-    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(https);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(layered(ClientBuilder::new(service, config.default_namespace.clone()), layer))
+    let builder = ClientBuilder::new(cluster.service(tcp)?, cluster.config.default_namespace.clone());
+    Ok(layered(builder, layer))
 }
 
 fn layered<S, B>(builder: ClientBuilder<S>, layer: &CountRequests) -> kube::Client

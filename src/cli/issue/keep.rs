@@ -2,9 +2,10 @@
 
 use super::attempt::{Attempts, Outcome};
 use super::command::AfterRenewal;
+use super::exclusive::Exclusive;
 use super::order::{Order, PREVIOUS_MARGIN};
 use super::store::Store;
-use super::{Stop, describe};
+use super::{OTHERS, Stop, describe};
 use crate::api::wire_time;
 use crate::cli::signal;
 use crate::clock::{self, Timestamp};
@@ -79,7 +80,7 @@ impl<'a> Keeper<'a> {
                 // a call that has begun is brought to its end: the token isn't to be lost
                 match step {
                     Step::Issue => self.issue().await?,
-                    Step::Write => self.write(),
+                    Step::Write => self.write().await,
                 }
                 continue;
             }
@@ -100,7 +101,7 @@ impl<'a> Keeper<'a> {
             }
         }
         if self.unsaved {
-            self.write();
+            self.write().await;
         }
         self.command.finish().await;
         Ok(())
@@ -132,8 +133,19 @@ impl<'a> Keeper<'a> {
     }
 
     async fn issue(&mut self) -> Result<(), Stop> {
+        // held until it is written: no other run comes between
+        let exclusive = match self.store.exclusive(OTHERS).await {
+            Ok(exclusive) => exclusive,
+            Err(error) => {
+                self.write_failures += 1;
+                let next = backoff::next_write(self.write_failures, clock::now().wall, 0);
+                self.attempt_at = Some(next);
+                tracing::warn!(%error, next_attempt_at = %next, "no token is asked for: it couldn't be stored");
+                return Ok(());
+            }
+        };
         match self.attempts.make().await {
-            Outcome::Issued(issued) => self.issued(issued),
+            Outcome::Issued(issued) => self.issued(issued, &exclusive),
             Outcome::Refused(refusal) if self.token.is_none() && self.failures == 0 => {
                 return Err(Stop::Refused(refusal.message));
             }
@@ -163,21 +175,27 @@ impl<'a> Keeper<'a> {
         next
     }
 
-    fn issued(&mut self, issued: Issued) {
+    fn issued(&mut self, issued: Issued, exclusive: &Exclusive) {
         (self.failures, self.attempt_at) = (0, None);
         let before = self.token.take();
         self.token = Some(self.order.record(issued, before));
         self.unsaved = true;
-        self.write();
+        self.write_into(Ok(exclusive));
     }
 
     /// Writes the token at hand. What can't be written is tried again, not issued again.
-    fn write(&mut self) {
+    async fn write(&mut self) {
+        let exclusive = self.store.exclusive(OTHERS).await;
+        self.write_into(exclusive.as_ref().map_err(ToString::to_string));
+    }
+
+    fn write_into(&mut self, exclusive: Result<&Exclusive, String>) {
         let now = clock::now().wall;
         let Some(material) = &mut self.token else { return };
         material.previous = material.previous.take().filter(|previous| now + PREVIOUS_MARGIN < previous.expires_at);
         let expires_at = material.expires_at;
-        let written = shape(self.order.subject(), material).map_err(|error| error.to_string()).and_then(|shape| {
+        let written = exclusive.and_then(|_| shape(self.order.subject(), material).map_err(|error| error.to_string()));
+        let written = written.and_then(|shape| {
             let announced = if self.unsaved { self.command.announce() } else { Ok(()) };
             announced.and_then(|()| self.store.write(&shape)).map_err(|error| error.to_string())
         });

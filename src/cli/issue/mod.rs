@@ -7,10 +7,12 @@
 //! | `source`, `handed` | credentials: from the manifests, from files and variables |
 //! | `attempt` | one call, and what is remembered to the next |
 //! | `store` | the files that hold the token |
+//! | `exclusive` | one run at a time writes them |
 //! | `keep`, `command` | `--watch` and `--exec` |
 
 mod attempt;
 mod command;
+mod exclusive;
 mod handed;
 mod keep;
 mod order;
@@ -165,12 +167,20 @@ async fn started(options: &Options) -> Result<(), Stop> {
     }
     let store = Store { folder: options.into.clone(), file: options.output_file.clone() };
     let command = AfterRenewal::new(options, &store, &order.key);
-    let held = store.held(order.subject()).filter(|held| held.request == order.wanted.request);
     if options.watch {
+        let held = held(&store, &order);
         return Keeper::new(&order, &store, attempts, command, held).run(options.renew).await;
     }
-    once(&order, &store, attempts, command, held, options.renew).await
+    once(&order, &store, attempts, command, options.renew).await
 }
+
+/// What an earlier run left in the files, if it answers what is asked for now.
+fn held(store: &Store, order: &Order) -> Option<Material> {
+    store.held(order.subject()).filter(|held| held.request == order.wanted.request)
+}
+
+/// How long another run may be at the same files: it calls a provider once, or writes.
+const OTHERS: Duration = Duration::from_mins(1);
 
 fn manifest(options: &Options) -> Result<(Manifest, Vec<String>), Stop> {
     let texts = read_files(&options.files).map_err(|unread| Stop::Usage(unread.to_string()))?;
@@ -214,16 +224,28 @@ async fn once(
     store: &Store,
     attempts: Attempts<'_>,
     mut command: AfterRenewal<'_>,
-    held: Option<Material>,
     renew: bool,
 ) -> Result<(), Stop> {
-    if let Some(held) = held.as_ref().filter(|held| !renew && clock::now().wall < order.due(held)) {
+    let serves = |held: &Material| !renew && clock::now().wall < order.due(held);
+    let still = async |command: &mut AfterRenewal<'_>, held: &Material| {
         tracing::info!(expires_at = %wire_time::text(held.expires_at), "the files hold a token that still serves");
-        return if command.is_pending() { execute(&mut command, held.expires_at).await } else { Ok(()) };
+        if command.is_pending() { execute(command, held.expires_at).await } else { Ok(()) }
+    };
+    // one who may only read the files needs no more than that
+    if let Some(held) = held(store, order).filter(serves) {
+        return still(&mut command, &held).await;
+    }
+    let exclusive = store.exclusive(OTHERS).await;
+    let exclusive = exclusive.map_err(|error| Stop::Refused(format!("no token is asked for: {error}")))?;
+    let held = held(store, order);
+    if let Some(held) = held.as_ref().filter(|held| serves(held)) {
+        drop(exclusive);
+        return still(&mut command, held).await;
     }
     let (shape, material) = issue(order, attempts, held).await?;
     let written = command.announce().and_then(|()| store.write(&shape));
     written.map_err(|error| Stop::Refused(format!("the token isn't stored: {error}")))?;
+    drop(exclusive);
     tracing::info!(expires_at = %wire_time::text(material.expires_at), "issued");
     execute(&mut command, material.expires_at).await
 }

@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -104,18 +104,18 @@ fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
     replace(&folder.join(RECORD), &record.to_string().into())
 }
 
-fn make(folder: &Path) -> io::Result<()> {
+pub(super) fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A name beside the file's that no key of a Secret can have.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("..{name}.{suffix}"))
 }
 
 /// Removes a file, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -123,13 +123,14 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Writes beside the file and renames: who reads sees the old one or the new one, whole.
-fn replace(path: &Path, content: &SecretString) -> io::Result<()> {
+pub(super) fn replace(path: &Path, content: &SecretString) -> io::Result<()> {
     let beside = beside(path, "new");
     remove(&beside)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(content.expose_secret().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    let written = file.write_all(content.expose_secret().as_bytes()).and_then(|()| file.sync_all());
+    let placed = written.and_then(|()| fs::rename(&beside, path));
+    // on a full disk what was begun would take the room that is left
+    if placed.is_err() { remove(&beside).and(placed) } else { placed }
 }
 
 fn read_record(folder: &Path) -> Option<Value> {

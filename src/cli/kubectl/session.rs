@@ -1,17 +1,17 @@
 //! From kubeconfig and flags to a client and a namespace, as kubectl users expect it.
 
-use super::fault::{Fault, reason};
+use super::fault::Fault;
+use crate::cluster::{Cluster, Place, Unusable};
 use crate::config::duration;
 use clap::Args;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which cluster and namespace.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Cluster")]
-pub(super) struct Cluster {
+pub(super) struct Options {
     /// The kubeconfig to use; default: $KUBECONFIG, else ~/.kube/config, else the Pod's own login
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -47,16 +47,20 @@ pub(super) struct Session {
 
 impl Session {
     /// Reads the kubeconfig. No request is made yet.
-    pub(super) async fn open(cluster: &Cluster) -> Result<Self, Fault> {
-        let mut config = cluster.config().await?;
-        config.connect_timeout = Some(config.connect_timeout.unwrap_or(Duration::MAX).min(cluster.request_timeout));
+    pub(super) async fn open(options: &Options) -> Result<Self, Fault> {
+        let place = Place {
+            kubeconfig: options.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty()),
+            context: set(options.context.as_ref()),
+        };
+        let unusable = |error: Unusable| Fault::Unasked(error.to_string());
+        let mut cluster = Cluster::open(&place, options.request_timeout).await.map_err(unusable)?;
+        let config = &mut cluster.config;
+        config.connect_timeout = Some(config.connect_timeout.unwrap_or(Duration::MAX).min(options.request_timeout));
         let url = config.cluster_url.to_string();
-        let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| {
-            Fault::Unasked(format!("the login of the kubeconfig can't be used: {}", reason(&error)))
-        })?;
-        let namespace = (!cluster.all_namespaces).then_some(namespace);
-        Ok(Self { client, url, namespace, patience: cluster.request_timeout })
+        let namespace = set(options.namespace.as_ref()).unwrap_or_else(|| config.default_namespace.clone());
+        let client = cluster.client().map_err(unusable)?;
+        let namespace = (!options.all_namespaces).then_some(namespace);
+        Ok(Self { client, url, namespace, patience: options.request_timeout })
     }
 
     /// The one namespace of an object that is named.
@@ -89,22 +93,7 @@ impl Session {
     }
 }
 
-impl Cluster {
-    async fn config(&self) -> Result<Config, Fault> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let unread = |error: &(dyn std::error::Error + 'static)| {
-            Fault::Unasked(format!(
-                "the kubeconfig can't be used: {}; name one by --kubeconfig or $KUBECONFIG, and its context by --context",
-                reason(error)
-            ))
-        };
-        match (&self.kubeconfig, &self.context) {
-            (Some(path), _) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| unread(&error))?;
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unread(&error))
-            }
-            (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|error| unread(&error)),
-            (None, None) => Config::infer().await.map_err(|error| unread(&error)),
-        }
-    }
+/// As with kubectl a flag without a value is as good as none: `-n "$UNSET"` is the context's namespace.
+fn set(value: Option<&String>) -> Option<String> {
+    value.filter(|value| !value.is_empty()).cloned()
 }

@@ -19,6 +19,7 @@ use crate::config::duration;
 use crate::glance::text;
 use chrono::{SecondsFormat, TimeDelta};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -35,7 +36,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// VideoAccessTokens
-    #[arg(value_name = "NAME", required_unless_present_any = ["all", "selector"])]
+    #[arg(value_name = "NAME", required_unless_present_any = ["all", "selector"], value_parser = NonEmptyStringValueParser::new())]
     names: Vec<String>,
 
     /// All of the namespace; with -A all there are
@@ -43,7 +44,8 @@ pub(super) struct Options {
     all: bool,
 
     /// All with these labels, as kubectl's -l
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
+    // an empty one selects all there are: that is asked for by --all
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names", value_parser = NonEmptyStringValueParser::new())]
     selector: Option<String>,
 
     /// Wait until each is renewed, or has failed for good

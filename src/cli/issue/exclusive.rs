@@ -1,0 +1,77 @@
+//! The files belong to one run at a time, and can be written: both are known before a token is asked for.
+
+use super::store::{Store, beside, make, named, replace};
+use secrecy::SecretString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Between two looks at what another run holds.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// As much as a Secret has in most cases. A disk that has less room left is full.
+const ROOM: usize = 64 * 1024;
+
+/// While it lives no other run writes these files.
+pub(super) struct Exclusive {
+    /// Dropped, they are unlocked.
+    _files: Vec<File>,
+}
+
+impl Store {
+    /// Waits until no other run writes these files, `within` at most, and tries whether they can be written. The error
+    /// names the file.
+    pub(super) async fn exclusive(&self, within: Duration) -> io::Result<Exclusive> {
+        let end = Instant::now() + within;
+        if let Some(folder) = &self.folder {
+            make(folder).map_err(|error| named(folder, &error))?;
+        }
+        let mut files = Vec::new();
+        for path in self.locks() {
+            let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = options.map_err(|error| named(&path, &error))?;
+            while let Err(refused) = file.try_lock() {
+                match refused {
+                    TryLockError::WouldBlock if Instant::now() < end => sleep(PAUSE).await,
+                    TryLockError::WouldBlock => {
+                        let message = format!("another run has been at it for {} s", within.as_secs_f32());
+                        return Err(named(&path, &io::Error::new(io::ErrorKind::WouldBlock, message)));
+                    }
+                    // a file system without locks: as good as it gets
+                    TryLockError::Error(error) if error.kind() == io::ErrorKind::Unsupported => break,
+                    TryLockError::Error(error) => return Err(named(&path, &error)),
+                }
+            }
+            files.push(file);
+        }
+        self.try_write()?;
+        Ok(Exclusive { _files: files })
+    }
+
+    /// A file beside what is written, always in this order, so that two runs never wait for each other.
+    fn locks(&self) -> Vec<PathBuf> {
+        let folder = self.folder.iter().map(|folder| folder.join("..lock"));
+        folder.chain(self.file.iter().map(|file| beside(file, "lock"))).collect()
+    }
+
+    fn try_write(&self) -> io::Result<()> {
+        let tried = self.folder.iter().map(|folder| folder.join("..try"));
+        for path in tried.chain(self.file.iter().map(|file| beside(file, "try"))) {
+            tried_at(&path).map_err(|error| named(&path, &error))?;
+        }
+        match &self.file {
+            Some(file) if file.is_dir() => {
+                Err(named(file, &io::Error::new(io::ErrorKind::IsADirectory, "it is a folder: name a file in it")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn tried_at(path: &Path) -> io::Result<()> {
+    let written = replace(path, &SecretString::from("\n".repeat(ROOM)));
+    super::store::remove(path).and(written)
+}

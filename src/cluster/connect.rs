@@ -1,0 +1,133 @@
+//! A connection to the API server, straight or through a proxy.
+
+use super::proxy::{Kind, Proxy};
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use kube::Config;
+use kube::client::ConfigExt;
+use kube::config::AuthInfo;
+use secrecy::ExposeSecret as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt as _};
+
+/// Opens connections.
+pub(super) type Way = BoxCloneSyncService<Uri, Stream, BoxError>;
+
+/// What TLS, or plain HTTP, is spoken over.
+trait Io: Read + Write + Connection + Send + Unpin {}
+
+impl<T: Read + Write + Connection + Send + Unpin> Io for T {}
+
+/// A connection whose way is forgotten.
+pub(super) struct Stream(Box<dyn Io>);
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_read(cx, into)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write_vectored(cx, bytes)
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        self.0.connected()
+    }
+}
+
+/// The proxy is named where it is at fault: its error alone would pass for the API server's.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy {proxy}: {said}")]
+struct ProxyFault {
+    proxy: String,
+    said: String,
+}
+
+/// The way that the proxy, if there is one, is for.
+pub(super) fn way(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) -> Result<Way, kube::Error> {
+    let Some(proxy) = proxy else { return Ok(boxed(tcp, None)) };
+    let name = Some(proxy.authority.clone());
+    let scheme = if proxy.kind == Kind::Https { "https" } else { "http" };
+    let at = Uri::builder().scheme(scheme).authority(&*proxy.authority).path_and_query("/").build();
+    let at = at.map_err(kube::Error::HttpError)?;
+    Ok(match proxy.kind {
+        Kind::Http => boxed(tunnel(at, tcp, proxy), name),
+        Kind::Https => {
+            // the API server's own name and the user's certificate aren't for the proxy
+            let mut of_proxy = config.clone();
+            (of_proxy.tls_server_name, of_proxy.auth_info) = (None, AuthInfo::default());
+            boxed(tunnel(at, of_proxy.rustls_https_connector_with_connector(tcp)?, proxy), name)
+        }
+        Kind::Socks5 => {
+            let socks = SocksV5::new(at, tcp);
+            match &proxy.user {
+                Some((user, password)) => {
+                    boxed(socks.with_auth(user.clone(), password.expose_secret().to_owned()), name)
+                }
+                None => boxed(socks, name),
+            }
+        }
+    })
+}
+
+fn tunnel<C>(at: Uri, connector: C, proxy: &Proxy) -> Tunnel<C> {
+    let tunnel = Tunnel::new(at, connector);
+    match &proxy.basic {
+        Some(login) => tunnel.with_auth(login.clone()),
+        None => tunnel,
+    }
+}
+
+fn boxed<C>(connector: C, proxy: Option<String>) -> Way
+where
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: Read + Write + Connection + Send + Unpin + 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+{
+    let named = move |error: C::Error| -> BoxError {
+        let error: BoxError = error.into();
+        match &proxy {
+            Some(proxy) => {
+                let mut cause: &dyn std::error::Error = &*error;
+                while let Some(next) = cause.source() {
+                    cause = next;
+                }
+                Box::new(ProxyFault { proxy: proxy.clone(), said: cause.to_string() })
+            }
+            None => error,
+        }
+    };
+    let connector = connector.map_err(named).map_response(|stream| Stream(Box::new(stream)));
+    BoxCloneSyncService::new(connector.map_future(|opening| -> BoxFuture<'static, _> { Box::pin(opening) }))
+}
