@@ -9,6 +9,7 @@ use crate::api::condition::ConditionStatus;
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::workload::Workload;
+use crate::clock;
 use crate::issuer::redact::quoted;
 use crate::plan::contest::{CONTESTED, OVERRIDDEN};
 use crate::plan::decide::{ENDED, TOO_OFTEN};
@@ -16,8 +17,13 @@ use crate::plan::reason::Reason;
 use crate::plan::status::OVERPRIVILEGED;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::core::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
+use k8s_openapi::api::events;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::core::{ObjectMeta, Resource};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -29,6 +35,16 @@ const AT_ONCE: usize = 8;
 
 /// The API server takes an event within this, or it is dropped.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who tells.
+const REPORTER: &str = "videotoken.dev/video-token-operator";
+
+/// A name has at most so many bytes, and so many hexadecimal digits make an event's unlike others.
+const MOST_NAME: usize = 253;
+const DIGITS: usize = 16;
+
+/// A note has at most so many bytes.
+const MOST_NOTE: usize = 1024;
 
 /// An event on its way.
 struct Told {
@@ -50,11 +66,16 @@ pub(super) fn queue() -> (Events, Queue) {
 }
 
 /// Publishes what is told, as long as the process lives.
-pub(super) async fn publish_all(queue: Queue, recorder: Recorder) {
+pub(super) async fn publish_all(queue: Queue, client: Client) {
+    let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.to_owned(), instance: None });
     let told = futures::stream::unfold(queue.0, async |mut queue| Some((queue.recv().await?, queue)));
+    let publish_one = async |regarding: &ObjectReference, event: &Event| match name_of(regarding) {
+        None => recorder.publish(event, regarding).await,
+        Some(name) => create(&client, name, regarding, event).await,
+    };
     let publish = async |Told { key, regarding, event }: Told| match tokio::time::timeout(
         PUBLISH_WITHIN,
-        recorder.publish(&event, &regarding),
+        publish_one(&regarding, &event),
     )
     .await
     {
@@ -63,6 +84,37 @@ pub(super) async fn publish_all(queue: Queue, recorder: Recorder) {
         Err(_) => tracing::debug!(%key, "the API server does not take the event: it is dropped"),
     };
     told.for_each_concurrent(AT_ONCE, publish).await;
+}
+
+/// Where the recorder's own name, the object's with a dot and 16 digits, would be longer than a name may be: a shorter one.
+fn name_of(regarding: &ObjectReference) -> Option<String> {
+    let name = regarding.name.as_deref().filter(|name| name.len() + 1 + DIGITS > MOST_NAME)?;
+    let short = name.get(..MOST_NAME - 1 - DIGITS)?.trim_end_matches(['-', '.']);
+    let nanoseconds = clock::now().wall.timestamp_nanos_opt().unwrap_or_default();
+    Some(format!("{short}.{nanoseconds:0DIGITS$x}"))
+}
+
+/// Creates an event under this name; without counting its repeats.
+async fn create(client: &Client, name: String, regarding: &ObjectReference, event: &Event) -> Result<(), kube::Error> {
+    let namespace = regarding.namespace.clone().unwrap_or_default();
+    let type_ = match event.type_ {
+        EventType::Normal => "Normal",
+        EventType::Warning => "Warning",
+    };
+    let object = events::v1::Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.clone()), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(Timestamp::now())),
+        action: Some(event.action.clone()),
+        reason: Some(event.reason.clone()),
+        note: event.note.clone(),
+        type_: Some(type_.to_owned()),
+        regarding: Some(regarding.clone()),
+        related: event.secondary.clone(),
+        reporting_controller: Some(REPORTER.to_owned()),
+        reporting_instance: Some(REPORTER.to_owned()),
+        ..events::v1::Event::default()
+    };
+    Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &object).await.map(drop)
 }
 
 /// Tells what changed between the status before and this one.
@@ -132,7 +184,7 @@ fn publish(context: &Context, seen: &Seen, type_: EventType, reason: &str, actio
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
-    let note = note.chars().take(1000).collect();
+    let note = note[..note.floor_char_boundary(MOST_NOTE)].to_owned();
     Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
 }
 
@@ -141,5 +193,33 @@ fn send(context: &Context, seen: &Seen, event: Event) {
     let told = Told { key, regarding: seen.token.object_ref(&()), event };
     if let Err(mpsc::error::TrySendError::Full(Told { key, event, .. })) = context.events.0.try_send(told) {
         tracing::warn!(%key, reason = event.reason, "too many events wait to be published: this one is dropped");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_long_name_has_a_name_that_fits() {
+        let of = |name: &str| name_of(&ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() });
+        assert_eq!(of("lobby"), None);
+        assert_eq!(of(&"x".repeat(MOST_NAME - 1 - DIGITS)), None);
+        let dashed = format!("{}-.-b{}", "a".repeat(233), "c".repeat(16));
+        for name in ["x".repeat(237), "x".repeat(253), dashed] {
+            let event = of(&name).unwrap();
+            let (object, digits) = event.rsplit_once('.').unwrap();
+            assert!(event.len() <= MOST_NAME && name.starts_with(object) && digits.len() == DIGITS, "{event}");
+            assert!(object.ends_with(|c: char| c.is_ascii_alphanumeric()), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_note_has_at_most_1024_bytes_and_whole_characters() {
+        for (note, length) in [("a".repeat(3000), 1024), ("ü".repeat(3000), 1024), ("字".repeat(3000), 1023)] {
+            let event = event(EventType::Normal, "Recovered", "Issue", &note);
+            assert_eq!(event.note.unwrap().len(), length);
+        }
     }
 }

@@ -15,7 +15,6 @@ use crate::serve::Health;
 use futures::StreamExt;
 use kube::Client;
 use kube::runtime::controller::{Controller, Error as ControllerError};
-use kube::runtime::events::{Recorder, Reporter};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -50,7 +49,6 @@ pub async fn run(
     let (resolves, to_resolve) = Work::new();
     let (reports, to_report) = Work::new();
     let (told, to_publish) = events::queue();
-    let reporter = Reporter { controller: "videotoken.dev/video-token-operator".into(), instance: None };
     let max_in_flight = settings.max_in_flight;
     let context = Arc::new(Context {
         events: told,
@@ -94,7 +92,7 @@ pub async fn run(
     let tasks = &context.tasks;
     tasks.lasting("resolves", providers::resolve_all(context.clone(), to_resolve));
     tasks.lasting("reports", providers::report_all(context.clone(), to_report));
-    tasks.lasting("events", events::publish_all(to_publish, Recorder::new(client.clone(), reporter)));
+    tasks.lasting("events", events::publish_all(to_publish, client.clone()));
     let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
         .reconcile_on(woken)
         .graceful_shutdown_on(stopped(stop.clone()));

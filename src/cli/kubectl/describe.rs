@@ -38,8 +38,9 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     let spec = serde_yaml_ng::to_string(&object.data["spec"]).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let token = serde_json::to_value(&object).and_then(serde_json::from_value::<Token>);
-    let token = token.map_err(|error| Fault::unwell(error.to_string()))?;
+    let mut token = token.map_err(|error| Fault::unwell(error.to_string()))?;
     let now = clock::now().wall;
+    session.tell_waits([&mut token.row], now).await;
     let mut page = Page::new(*paint);
     state(&mut page, &token, generation, now);
     conditions(&mut page, "Conditions", &token.status.conditions, now);

@@ -6,10 +6,11 @@ use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::{GROUP, VERSION, names};
 use crate::clock::Timestamp;
 use crate::glance::Row;
+use crate::glance::waits::{self, Waits};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
-use kube::core::{NamespaceResourceScope, ObjectMeta};
-use kube::{Api, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, ObjectMeta};
+use kube::{Api, Resource, ResourceExt as _};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -131,6 +132,31 @@ impl Session {
     pub(super) async fn token(&self, name: &str) -> Result<Token, Fault> {
         self.one_namespace()?;
         self.ask("get", RESOURCE, self.tokens().get(name)).await
+    }
+
+    /// Lets rows say when they are tried again, where only their provider objects know. What may not be seen is left out.
+    pub(super) async fn tell_waits<'a>(&self, rows: impl IntoIterator<Item = &'a mut Row>, now: Timestamp) {
+        let mut untold: Vec<_> = rows.into_iter().filter(|row| waits::is_told_elsewhere(row, now)).collect();
+        if untold.is_empty() {
+            return;
+        }
+        let mut waits = Waits::default();
+        for kind in ["TokenProvider", "ClusterTokenProvider"] {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
+            let api: Api<DynamicObject> = match &self.namespace {
+                Some(namespace) if kind == "TokenProvider" => {
+                    Api::namespaced_with(self.client.clone(), namespace, &resource)
+                }
+                _ => Api::all_with(self.client.clone(), &resource),
+            };
+            let Ok(list) = self.ask("list", &resource.plural, api.list(&ListParams::default())).await else { continue };
+            for object in list {
+                let status = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+                let name = format!("{kind}/{}", object.name_any());
+                waits.note(&object.namespace().unwrap_or_default(), name, status);
+            }
+        }
+        untold.iter_mut().for_each(|row| waits.tell(row, now));
     }
 
     /// All that the selector selects, page by page.

@@ -24,6 +24,9 @@ const FRAME: Duration = Duration::from_millis(100);
 /// Times go on, so the table is drawn at least this often, and states are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Provider objects aren't watched: what they know of tokens that wait is asked for at most this often.
+const WAITS: Duration = Duration::from_secs(15);
+
 type Key = (String, String);
 
 /// What the watch has shown so far.
@@ -91,6 +94,7 @@ pub(super) async fn run(session: &Session, options: &Options, view: View) -> Res
         script => Box::new(Lines { view, script, before: BTreeMap::new(), headed: false }),
     };
     let mut due = Instant::now() + TICK;
+    let mut asked_waits: Option<Instant> = None;
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -104,6 +108,11 @@ pub(super) async fn run(session: &Session, options: &Options, view: View) -> Res
             },
             () = sleep_until(due) => {
                 if seen.listed {
+                    if asked_waits.is_none_or(|at| at.elapsed() > WAITS) {
+                        let now = clock::now().wall;
+                        session.tell_waits(seen.rows.values_mut(), now).await;
+                        asked_waits = Some(Instant::now());
+                    }
                     shown.show(&seen, clock::now().wall)?;
                 }
                 due = Instant::now() + TICK;

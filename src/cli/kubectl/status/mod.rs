@@ -74,6 +74,7 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     }
     let mut rows = read(session, options).await?;
     let now = clock::now().wall;
+    session.tell_waits(&mut rows, now).await;
     sort(&mut rows, now);
     if let Some(script) = options.output.script() {
         let items = rows.iter().map(|row| row.at(now)).collect();

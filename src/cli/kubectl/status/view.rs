@@ -4,7 +4,7 @@ use super::super::paint::{Paint, Tone};
 use super::super::table::{Cell, Column, layout};
 use crate::api::wire_time;
 use crate::clock::Timestamp;
-use crate::glance::{Row, State, text};
+use crate::glance::{Row, State, text, waits};
 
 /// How the table is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,8 @@ fn next(row: &Row, now: Timestamp) -> String {
         (State::Ready, _, Some(_)) => "renew now".to_owned(),
         (_, Some(at), _) => format!("retry {}", text::span(at - now)),
         (State::Stalled, None, _) | (State::Ready | State::Pending, None, None) => "-".to_owned(),
+        // its account may not be called, and who asks may not see until when
+        (_, None, _) if waits::is_told_elsewhere(row, now) => "waits".to_owned(),
         (_, None, _) => "retry now".to_owned(),
     }
 }
@@ -160,6 +162,8 @@ mod tests {
         let retried = Row { next_attempt_at: Some(at(12)), ..row(State::Failing, "Timeout", Some(1800)) };
         let tried = Row { next_attempt_at: Some(at(-1)), ..retried.clone() };
         let suspended = Row { suspended: true, ..row(State::Ready, "Suspended", Some(1800)) };
+        let locked = row(State::Failing, "LoginsUsedUp", Some(1800));
+        let unlocked = Row { next_attempt_at: Some(at(720)), ..locked.clone() };
         let refused = Row { next_attempt_at: Some(at(600)), ..row(State::Stalled, "Forbidden", None) };
         for (row, state, life, next) in [
             (row(State::Ready, "TokenIssued", Some(1800)), "Ready", "30m", "renew 10m"),
@@ -169,6 +173,8 @@ mod tests {
             (row(State::Stalled, "CredentialsMissing", Some(600)), "Stalled", "10m", "-"),
             (retried, "Failing", "30m", "retry 12s"),
             (tried, "Failing", "30m", "retry now"),
+            (locked, "Failing", "30m", "waits"),
+            (unlocked, "Failing", "30m", "retry 12m"),
             (suspended, "Ready", "30m", "-"),
             (refused, "Stalled", "-", "retry 10m"),
         ] {
