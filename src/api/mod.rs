@@ -23,7 +23,7 @@ pub mod provider;
 pub mod provider_status;
 pub mod request;
 pub mod reserved;
-mod schema;
+pub(crate) mod schema;
 pub mod scope;
 pub mod secret;
 #[cfg(test)]

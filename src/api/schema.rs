@@ -65,15 +65,18 @@ pub(super) fn strings(max_properties: u32, max_length: u32) -> Schema {
     })
 }
 
+/// What each field with a URL asks for; [`crate::check`] asks it without CEL.
+pub(crate) const URL_RULE: &str = "isURL(self) && url(self).getScheme() in ['https', 'http'] \
+    && url(self).getHost() != '' && !self.matches('[@?#]')";
+
+/// What is said of one that isn't.
+pub(crate) const NO_URL: &str =
+    "must be an absolute URL without user, query and fragment, such as https://host.example";
+
 /// A field's transform: an absolute URL without user, query and fragment.
 pub(super) fn url(schema: &mut Schema) {
     schema.insert("maxLength".into(), 2048.into());
-    cel(
-        "isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHost() != '' \
-         && !self.matches('[@?#]')",
-        "must be an absolute URL without user, query and fragment, such as https://host.example",
-    )
-    .transform(schema);
+    cel(URL_RULE, NO_URL).transform(schema);
 }
 
 /// A field's transform: a GUID.

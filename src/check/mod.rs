@@ -6,6 +6,7 @@
 //! | `structure` | unknown fields, defaults, types and limits: what a structural schema asks |
 //! | `metadata` | names, labels and annotations |
 //! | `rules` | the CEL rules |
+//! | `url` | the one rule that CEL's library judges otherwise than the API server |
 //! | `operator` | what the operator refuses later, and what only two objects together show |
 //!
 //! Pure over the objects. May not enter: files, clusters.
@@ -18,6 +19,7 @@ mod structure;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
+mod url;
 
 pub use kinds::Kinds;
 
@@ -121,10 +123,26 @@ fn order(finding: &Finding) -> (usize, bool, Place, &str) {
     (finding.object, finding.field.is_empty(), finding.place, &finding.field)
 }
 
+/// An object that isn't of the group. One that is of a kind of ours all the same is meant for it: no API server takes it.
+fn of_no_group(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Complaint>) {
+    let given = object.api_version();
+    let is_ours = match object.kind() {
+        // others have a kind of this name, too: in a group of their own, which is a domain
+        "TokenProvider" => !given.split_once('/').is_some_and(|(group, _)| group.contains('.')),
+        kind => kinds.get(kind).is_some(),
+    };
+    if !is_ours {
+        return (Verdict::Skipped, Vec::new());
+    }
+    let found = if given.is_empty() { "Required value".to_owned() } else { format!("no such kind: {given}") };
+    let message = format!("{found}: a {} has apiVersion: {GROUP}/{VERSION}", object.kind());
+    (Verdict::Refused, vec![Complaint::new(&Path::default().field("apiVersion"), message)])
+}
+
 /// What the API server would say to the creation of this object.
 fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Complaint>) {
     let Some((group, version)) = object.api_version().split_once('/').filter(|(group, _)| *group == GROUP) else {
-        return (Verdict::Skipped, Vec::new());
+        return of_no_group(kinds, object);
     };
     let Some(kind) = kinds.get(object.kind()).filter(|_| version == VERSION) else {
         let field = if version == VERSION { "kind" } else { "apiVersion" };

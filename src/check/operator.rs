@@ -4,12 +4,15 @@
 
 use super::{Complaint, Verdict};
 use crate::account::{Owner, ProviderObject};
+use crate::api::names;
 use crate::api::request::FieldError;
 use crate::api::reserved;
 use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
-use crate::manifest::{Object, Path};
+use crate::manifest::{Object, Path, Step, encrypted_value};
 use crate::plan::secret;
 use crate::plan::want::{Fit, want};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +20,12 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) fn refusals(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, Complaint)> {
     let scene = Scene { objects, verdicts };
     let mut refusals = scene.twice();
+    refusals.extend(
+        objects
+            .iter()
+            .enumerate()
+            .flat_map(|(number, object)| encrypted(object).into_iter().map(move |complaint| (number, complaint))),
+    );
     refusals.extend(scene.claimed_twice());
     for number in 0..objects.len() {
         let error = match scene.good(number) {
@@ -29,6 +38,26 @@ pub(super) fn refusals(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, 
         }
     }
     refusals
+}
+
+/// What is still encrypted of a Secret that is meant for the operator: it would be sent as the credential.
+fn encrypted(object: &Object) -> Vec<Complaint> {
+    let meant = object.value["metadata"]["labels"][names::CREDENTIALS] == "true";
+    if !object.is("v1", "Secret") || !meant {
+        return Vec::new();
+    }
+    let mut complaints = Vec::new();
+    for member in ["data", "stringData"] {
+        for (key, value) in object.value[member].as_object().into_iter().flatten() {
+            let Some(text) = value.as_str() else { continue };
+            let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            if let Some(how) = encrypted_value(text).or_else(|| decoded.as_deref().and_then(encrypted_value)) {
+                let path = Path::default().field(member).with(Step::Key(key.clone()));
+                complaints.push(Complaint::new(&path, format!("no credential: {how}")));
+            }
+        }
+    }
+    complaints
 }
 
 fn complaint(error: &FieldError) -> Complaint {

@@ -220,3 +220,32 @@ fn every_rule_of_the_schemas_compiles() {
     assert_eq!(failed, [""; 0]);
     assert!(rules > 100, "{rules} rules");
 }
+
+#[test]
+fn no_other_rule_asks_what_the_cel_library_judges_otherwise() {
+    let uses = Kinds::default().use_urls();
+    assert!(!uses, "a CEL rule calls url() or isURL(): src/check/url.rs must judge it as Go's net/url does");
+}
+
+#[test]
+fn a_kind_of_ours_without_our_group_is_found() {
+    for (text, expected) in [
+        ("kind: VideoAccessToken\nmetadata: {name: a}\n", "1:1 apiVersion: Required value: a VideoAccessToken has"),
+        (
+            "apiVersion: videotoken.io/v1alpha1\nkind: VideoAccessToken\n",
+            "1:13 apiVersion: no such kind: videotoken.io/v1alpha1",
+        ),
+        ("apiVersion: v1\nkind: TokenProvider\n", "1:13 apiVersion: no such kind: v1: a TokenProvider has"),
+        ("kind: ClusterTokenProvider\n", "a ClusterTokenProvider has apiVersion: videotoken.dev/v1alpha1"),
+    ] {
+        let found = found(text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+    for other in [
+        "apiVersion: auth.example/v1\nkind: TokenProvider\n",
+        "apiVersion: v1\nkind: ConfigMap\n",
+        "kind: Kustomization\n",
+    ] {
+        assert_eq!(found(other), [""; 0], "{other}");
+    }
+}

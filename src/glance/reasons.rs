@@ -299,8 +299,8 @@ mod tests {
         "ClockSkewed", "Configured", "CredentialsExpireSoon", "CredentialsExpired", "CredentialsExpiring",
         "DemandOverBudget", "InternalError", "Oversubscribed", "WithinBudget",
         // events, and their actions
-        "Issue", "IssueFailed", "Recovered", "Refuse", "Renew", "Repair", "Repaired", "Restart", "RestartFailed",
-        "RestartNotAllowed", "RestartTargetMissing",
+        "Issue", "IssueFailed", "Normal", "Recovered", "Refuse", "Renew", "Repair", "Repaired", "Restart", "RestartFailed",
+        "RestartNotAllowed", "RestartTargetMissing", "Warning",
         // words of logs and traces, names in Debug
         "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First",
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "Redactor", "Refused", "RequestChanged",

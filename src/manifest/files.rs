@@ -72,10 +72,50 @@ fn read_file(path: &Path) -> Result<Text, Unread> {
 }
 
 fn bounded(from: impl io::Read) -> io::Result<String> {
-    let mut text = String::new();
-    from.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB: not a manifest"));
     }
-    Ok(text)
+    Ok(decoded(&bytes))
+}
+
+/// As kubectl decodes a file: UTF-8 or UTF-16 by its byte order mark, and without one UTF-8 in which what isn't becomes
+/// U+FFFD. In a comment that harms nothing.
+fn decoded(bytes: &[u8]) -> String {
+    let units = |of: fn([u8; 2]) -> u16, rest: &[u8]| {
+        let (pairs, odd) = rest.as_chunks::<2>();
+        let units = pairs.iter().map(|pair| of(*pair));
+        let text = char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER));
+        text.chain((!odd.is_empty()).then_some(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => units(u16::from_le_bytes, rest),
+        [0xfe, 0xff, rest @ ..] => units(u16::from_be_bytes, rest),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        rest => String::from_utf8_lossy(rest).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_decoded_by_its_byte_order_mark() {
+        let utf16 = |bytes: fn(u16) -> [u8; 2], text: &str| text.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+        let text = "a: \u{1f3a5} \u{fc}\n";
+        let marked = format!("\u{feff}{text}");
+        for (bytes, expected) in [
+            (utf16(u16::to_le_bytes, &marked), text),
+            (utf16(u16::to_be_bytes, &marked), text),
+            (marked.as_bytes().to_vec(), text),
+            (text.as_bytes().to_vec(), text),
+            (b"a: b # caf\xe9\n".to_vec(), "a: b # caf\u{fffd}\n"),
+            (b"\xff\xfea\0b".to_vec(), "a\u{fffd}"),
+            (Vec::new(), ""),
+        ] {
+            assert_eq!(decoded(&bytes), expected, "{bytes:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! From text to objects, with the place of each field.
 
 use super::files::Text;
+use super::json;
 use super::path::{Path, Step};
 use super::scalar;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
@@ -125,25 +126,103 @@ impl Places {
 /// Reads all objects of a text. Empty documents are none.
 pub fn read(text: &Text) -> Manifest {
     let file: Arc<str> = text.name.as_str().into();
-    let mut reader =
-        Reader { events: Parser::new_from_str(&text.text), anchors: HashMap::new(), nodes: 0, faults: Vec::new() };
     let mut manifest = Manifest::default();
-    loop {
-        match reader.document() {
-            Ok(Some(Node { value: Value::Null, .. })) => {}
-            Ok(Some(node)) => manifest.take(&file, node),
-            Ok(None) => break,
-            Err(fault) => {
-                reader.faults.push(fault);
-                break;
+    match json::objects(&text.text) {
+        Err((at, message)) => manifest.faults.push(Fault { place: place_of(&text.text, at), message }),
+        Ok(objects) if objects.is_empty() => manifest.take_yaml(&file, &text.text),
+        Ok(objects) => {
+            for (range, value) in objects {
+                let origin = place_of(&text.text, range.start);
+                let mut reader = Reader::new(&text.text[range], origin);
+                // all that is JSON is YAML, but for some escapes in texts: then only the places are lost
+                let places = match reader.document() {
+                    Ok(Some(node)) => node.places,
+                    _ => Places { key: origin, value: origin, ..Places::default() },
+                };
+                manifest.take(&file, Node { value, places });
+                manifest.faults.append(&mut reader.faults);
             }
         }
     }
-    manifest.faults.append(&mut reader.faults);
+    for object in &manifest.objects {
+        if let Some(place) = object.places.first_replaced(&object.value) {
+            let message = "this isn't UTF-8: kubectl stores U+FFFD in its place; save the file as UTF-8".to_owned();
+            manifest.faults.push(Fault { place, message });
+        }
+    }
     manifest
 }
 
+/// The place of a byte.
+fn place_of(text: &str, at: usize) -> Place {
+    let before = &text[..at];
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+}
+
+/// kubectl takes a tab after a colon, where this parser wants a space: it is made one, which moves nothing.
+fn spaced(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    // each turn of this mends one tab
+    for _ in 0..text.matches(":\t").count().min(MOST_TABS) {
+        let wrong = Parser::new_from_str(&text).find_map(|event| event.err().map(|error| *error.marker()));
+        let Some(at) = wrong.and_then(|marker| byte_of(&text, marker.into())) else { break };
+        let tabs = text[..at].len() - text[..at].trim_end_matches('\t').len();
+        if tabs == 0 || !text[..at - tabs].ends_with(':') {
+            break;
+        }
+        text.to_mut().replace_range(at - tabs..at, &" ".repeat(tabs));
+    }
+    text
+}
+
+/// More tabs after colons than any manifest has: each is looked for from the beginning.
+const MOST_TABS: usize = 2000;
+
+/// The byte at a place.
+fn byte_of(text: &str, place: Place) -> Option<usize> {
+    let mut start = 0;
+    for _ in 1..place.line {
+        start += text[start..].find('\n')? + 1;
+    }
+    let line = &text[start..];
+    line.char_indices().map(|(at, _)| at).chain([line.len()]).nth(place.column - 1).map(|at| start + at)
+}
+
+impl Places {
+    /// Where the first text stands in which bytes were replaced.
+    fn first_replaced(&self, value: &Value) -> Option<Place> {
+        let replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        match value {
+            Value::String(text) => replaced(text).then_some(self.value),
+            Value::Array(items) => items.iter().zip(&self.items).find_map(|(item, places)| places.first_replaced(item)),
+            Value::Object(members) => members.iter().find_map(|(name, member)| {
+                let places = self.names.get(name)?;
+                if replaced(name) { Some(places.key) } else { places.first_replaced(member) }
+            }),
+            _ => None,
+        }
+    }
+}
+
 impl Manifest {
+    fn take_yaml(&mut self, file: &Arc<str>, text: &str) {
+        let text = spaced(text);
+        let mut reader = Reader::new(&text, Place { line: 1, column: 1 });
+        loop {
+            match reader.document() {
+                Ok(Some(Node { value: Value::Null, .. })) => {}
+                Ok(Some(node)) => self.take(file, node),
+                Ok(None) => break,
+                Err(fault) => {
+                    reader.faults.push(fault);
+                    break;
+                }
+            }
+        }
+        self.faults.append(&mut reader.faults);
+    }
+
     fn take(&mut self, file: &Arc<str>, node: Node) {
         let Node { mut value, mut places } = node;
         if !value.is_object() {
@@ -177,6 +256,8 @@ struct Node {
 }
 
 struct Reader<'a> {
+    /// Where the text begins in its file.
+    origin: Place,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -192,11 +273,22 @@ const DEEPEST: usize = 100;
 type Next<'a> = (Event<'a>, Span);
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a str, origin: Place) -> Self {
+        let events = Parser::new_from_str(text);
+        Self { origin, events, anchors: HashMap::new(), nodes: 0, faults: Vec::new() }
+    }
+
+    fn place(&self, marker: Marker) -> Place {
+        let at = Place::from(marker);
+        let column = if at.line == 1 { at.column + self.origin.column - 1 } else { at.column };
+        Place { line: at.line + self.origin.line - 1, column }
+    }
+
     fn next(&mut self) -> Result<Next<'a>, Fault> {
         match self.events.next_event() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => {
-                Err(Fault { place: (*error.marker()).into(), message: format!("not YAML: {}", error.info()) })
+                Err(Fault { place: self.place(*error.marker()), message: format!("not YAML: {}", error.info()) })
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -217,7 +309,7 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&mut self, (event, span): Next<'a>, depth: usize) -> Result<Node, Fault> {
-        let place = Place::from(span.start);
+        let place = self.place(span.start);
         let fault = |message: &str| Fault { place, message: message.to_owned() };
         self.count(1, place)?;
         if depth > DEEPEST {
@@ -274,7 +366,7 @@ impl<'a> Reader<'a> {
             if matches!(next.0, Event::MappingEnd) {
                 break;
             }
-            let at = Place::from(next.1.start);
+            let at = self.place(next.1.start);
             let is_merge = matches!(&next.0, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key = self.node(next, depth + 1)?;
             let next = self.next()?;

@@ -76,7 +76,7 @@ fn is_decimal(text: &str) -> bool {
 }
 
 /// On its way through JSON a fraction without a fractional part becomes a whole number.
-fn fraction(number: f64) -> Option<Value> {
+pub(super) fn fraction(number: f64) -> Option<Value> {
     if number.fract() == 0.0 && number.abs() < 1e18 {
         return format!("{number:.0}").parse::<i64>().ok().map(Value::from);
     }

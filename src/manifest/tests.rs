@@ -136,3 +136,42 @@ fn any_json() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+#[test]
+fn probe_tabs() {
+    for text in [
+        "a:\tb\n",
+        "a: \tb\n",
+        "a:\n  b:\tc\t# tab\n",
+        "{a:\tb}\n",
+        "- a:\tb\n",
+        "-\ta\n",
+        "a: b\t\n",
+        "a: [b,\tc]\n",
+        "a:\t\n  b: c\n",
+        "a:\t|\n  x\ty\n",
+        "a: b # x\ty\n",
+        "\t\na: b\n",
+        "a: b\n\t\n",
+        "a: b\n\t# x\nc: d\n",
+        "a\t: b\n",
+        "? a\n:\tb\n",
+        "a: \"x\ty\"\n",
+        "a: {\n\tb: c}\n",
+        "{\n\t\"a\": \"b\"\n}\n",
+        "a: x\ty\n",
+        "a: &x\tb\n",
+        "a: !!str\tb\n",
+        "a:\tb\n  c\n",
+        "---\ta\n",
+        "a:\n\t- b\n",
+        "a:\n -\tb: c\n   d: e\n",
+    ] {
+        let m = manifest(text);
+        println!(
+            "{text:?} -> {:?} {:?}",
+            m.objects.iter().map(|o| o.value.to_string()).collect::<Vec<_>>(),
+            m.faults.iter().map(|f| &f.message).collect::<Vec<_>>()
+        );
+    }
+}

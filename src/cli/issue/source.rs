@@ -4,19 +4,21 @@ use super::handed::{FromEnvironment, FromFile};
 use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;
 use crate::issuer::azure_auth::AssertionSource;
-use crate::manifest::Object;
+use crate::manifest::{Object, encrypted_value};
 use crate::plan::view::Refusal;
 use async_trait::async_trait;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The Secrets and `ConfigMap`s of the manifests.
 pub(super) struct Manifests {
     secrets: HashMap<ObjectKey, Secret>,
+    /// The names of Secrets that only a controller can make.
+    sealed: HashSet<ObjectKey>,
     config_maps: HashMap<ObjectKey, ConfigMap>,
     from_files: Vec<FromFile>,
     from_variables: Vec<FromEnvironment>,
@@ -31,11 +33,19 @@ impl Manifests {
         from_files: Vec<FromFile>,
         from_variables: Vec<FromEnvironment>,
     ) -> Result<Self, String> {
-        let mut all = Self { secrets: HashMap::new(), config_maps: HashMap::new(), from_files, from_variables };
+        let mut all = Self {
+            secrets: HashMap::new(),
+            sealed: HashSet::new(),
+            config_maps: HashMap::new(),
+            from_files,
+            from_variables,
+        };
         for object in objects {
             let key = ObjectKey::new(object.namespace().unwrap_or(namespace), object.name());
             if object.is("v1", "Secret") {
                 all.secrets.insert(key, as_stored(typed(object)?));
+            } else if object.kind() == "SealedSecret" {
+                all.sealed.insert(key);
             } else if object.is("v1", "ConfigMap") {
                 all.config_maps.insert(key, typed(object)?);
             }
@@ -62,8 +72,25 @@ fn as_stored(mut secret: Secret) -> Secret {
 
 #[async_trait]
 impl Source for Manifests {
+    /// One that is still encrypted, in its object or a key, can't be read.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
-        Ok(self.secrets.get(key).cloned())
+        let Some(secret) = self.secrets.get(key) else {
+            let sealed = self.sealed.contains(key).then(|| {
+                Unreadable(format!(
+                    "the SealedSecret {} is decrypted in a cluster only: hand its keys over by --secret-file or \
+                     --secret-env",
+                    key.name
+                ))
+            });
+            return sealed.map_or(Ok(None), Err);
+        };
+        for (name, bytes) in secret.data.iter().flatten() {
+            let encrypted = std::str::from_utf8(&bytes.0).ok().and_then(encrypted_value);
+            if let Some(how) = encrypted {
+                return Err(Unreadable(format!("the Secret {}, key {name}: {how}", key.name)));
+            }
+        }
+        Ok(Some(secret.clone()))
     }
 
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable> {
@@ -87,6 +114,10 @@ impl Source for Manifests {
     fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretString>, Unreadable> {
         let files = self.from_files.iter().filter_map(|file| file.read(&object.name, key));
         let variables = self.from_variables.iter().filter_map(|variable| variable.read(&object.name, key));
-        variables.chain(files).next().transpose()
+        let handed = variables.chain(files).next().transpose()?;
+        match handed.as_ref().and_then(|text| encrypted_value(text.expose_secret())) {
+            Some(how) => Err(Unreadable(format!("what is handed over for {}/{key}: {how}", object.name))),
+            None => Ok(handed),
+        }
     }
 }

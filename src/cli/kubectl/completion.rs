@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::output::show;
-use super::session::{self, Session};
+use super::session::{Cluster, Session};
 use super::{PROGRAM, Program};
 use clap::{ArgAction, Args, Command, CommandFactory as _, Parser as _, ValueEnum};
 use clap_complete::Shell;
@@ -122,11 +122,11 @@ fn option<'a>(command: &'a Command, word: &str) -> Option<&'a clap::Arg> {
 #[command(disable_help_flag = true)]
 struct Place {
     #[command(flatten)]
-    cluster: session::Options,
+    cluster: Cluster,
 }
 
 /// The flags of [`Place`] among the words.
-fn place(words: &[String]) -> Option<session::Options> {
+fn place(words: &[String]) -> Option<Cluster> {
     const FLAGS: [&str; 4] = ["-n", "--namespace", "--context", "--kubeconfig"];
     let mut flags = vec![PROGRAM.to_owned()];
     let mut words = words.iter();

@@ -31,7 +31,7 @@ use clap::{Args, Parser, Subcommand};
 pub(super) use completion::complete;
 use fault::Fault;
 use paint::{Paint, When};
-use session::Session;
+use session::{Cluster, Session};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -58,7 +58,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, and well; 1 not well: no such obje
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     #[command(flatten)]
-    cluster: session::Options,
+    cluster: Cluster,
 
     /// Colours: auto is for a terminal, and unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]

@@ -1,7 +1,7 @@
 //! From kubeconfig and flags to a client and a namespace, as kubectl users expect it.
 
 use super::fault::Fault;
-use crate::cluster::{Cluster, Place, Unusable};
+use crate::cluster::{self, Place, Unusable};
 use crate::config::duration;
 use clap::Args;
 use kube::Client;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Which cluster and namespace.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Cluster")]
-pub(super) struct Options {
+pub(super) struct Cluster {
     /// The kubeconfig to use; default: $KUBECONFIG, else ~/.kube/config, else the Pod's own login
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -47,13 +47,13 @@ pub(super) struct Session {
 
 impl Session {
     /// Reads the kubeconfig. No request is made yet.
-    pub(super) async fn open(options: &Options) -> Result<Self, Fault> {
+    pub(super) async fn open(options: &Cluster) -> Result<Self, Fault> {
         let place = Place {
             kubeconfig: options.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty()),
             context: set(options.context.as_ref()),
         };
         let unusable = |error: Unusable| Fault::Unasked(error.to_string());
-        let mut cluster = Cluster::open(&place, options.request_timeout).await.map_err(unusable)?;
+        let mut cluster = cluster::Cluster::open(&place, options.request_timeout).await.map_err(unusable)?;
         let config = &mut cluster.config;
         config.connect_timeout = Some(config.connect_timeout.unwrap_or(Duration::MAX).min(options.request_timeout));
         let url = config.cluster_url.to_string();
