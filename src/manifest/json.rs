@@ -5,29 +5,42 @@
 use serde_json::{Deserializer, Number, Value};
 use std::ops::Range;
 
-/// The objects of a text that is JSON to its end, and where each stands; none for any other text. Where it stops being
-/// JSON after more than one object, the error is at that byte.
-pub(super) fn objects(text: &str) -> Result<Vec<(Range<usize>, Value)>, (usize, String)> {
+/// The objects that a text begins with as JSON, and where the rest begins, which is YAML. Where more than one object is
+/// followed by what isn't JSON, the error is at that byte.
+pub(super) fn objects(text: &str) -> Result<(Vec<(Range<usize>, Value)>, usize), (usize, String)> {
     let mut found = Vec::new();
     if !text.trim_start().starts_with('{') {
-        return Ok(found);
+        return Ok((found, 0));
     }
     let mut stream = Deserializer::from_str(text).into_iter::<Value>();
     loop {
-        let from = stream.byte_offset();
+        let end = stream.byte_offset();
+        let at = end + text[end..].len() - text[end..].trim_start().len();
         match stream.next() {
-            None => return Ok(found),
-            Some(Ok(value)) => {
-                let from = from + text[from..].len() - text[from..].trim_start().len();
-                found.push((from..stream.byte_offset(), as_yaml(value)));
-            }
+            None => return Ok((found, text.len())),
+            Some(Ok(value)) => found.push((at..stream.byte_offset(), as_yaml(value))),
             Some(Err(error)) if found.len() > 1 => {
-                let at = from + text[from..].len() - text[from..].trim_start().len();
                 return Err((at, format!("not JSON, as what is before it: {error}")));
             }
-            Some(Err(_)) => return Ok(Vec::new()),
+            Some(Err(_)) => return Ok((found, end)),
         }
     }
+}
+
+/// Half of a character in UTF-16 may be escaped in JSON, and not in YAML: another letter of the same length takes its
+/// place.
+pub(super) fn without_halves(text: &str) -> String {
+    let mut text = text.to_owned();
+    let halves: Vec<_> = text.match_indices("\\u").map(|(at, _)| at).collect();
+    for at in halves {
+        let is_half = text.as_bytes().get(at + 2..at + 4).is_some_and(|digits| {
+            digits[0].eq_ignore_ascii_case(&b'd') && matches!(digits[1], b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+        });
+        if is_half {
+            text.replace_range(at..at + 6, "\\u0041");
+        }
+    }
+    text
 }
 
 /// Numbers as they are read in YAML: none beyond 64 bits, and a fraction without a fractional part is a whole number.

@@ -129,19 +129,19 @@ pub fn read(text: &Text) -> Manifest {
     let mut manifest = Manifest::default();
     match json::objects(&text.text) {
         Err((at, message)) => manifest.faults.push(Fault { place: place_of(&text.text, at), message }),
-        Ok(objects) if objects.is_empty() => manifest.take_yaml(&file, &text.text),
-        Ok(objects) => {
+        Ok((objects, rest)) => {
             for (range, value) in objects {
                 let origin = place_of(&text.text, range.start);
-                let mut reader = Reader::new(&text.text[range], origin);
-                // all that is JSON is YAML, but for some escapes in texts: then only the places are lost
-                let places = match reader.document() {
-                    Ok(Some(node)) => node.places,
-                    _ => Places { key: origin, value: origin, ..Places::default() },
-                };
-                manifest.take(&file, Node { value, places });
+                let same_places = json::without_halves(&text.text[range]);
+                let mut reader = Reader::new(&same_places, origin);
+                match reader.document() {
+                    Ok(Some(node)) => manifest.take(&file, Node { value, places: node.places }),
+                    Ok(None) => {}
+                    Err(fault) => manifest.faults.push(fault),
+                }
                 manifest.faults.append(&mut reader.faults);
             }
+            manifest.take_yaml(&file, &text.text[rest..], place_of(&text.text, rest));
         }
     }
     for object in &manifest.objects {
@@ -160,6 +160,36 @@ fn place_of(text: &str, at: usize) -> Place {
     Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
 }
 
+/// What this parser takes and kubectl refuses.
+fn refused_by_kubectl(text: &str, origin: Place) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let from = if number == 0 { origin.column - 1 } else { 0 };
+        let mut fault = |column: usize, message: &str| {
+            let place = Place { line: origin.line + number, column: from + column };
+            faults.push(Fault { place, message: message.to_owned() });
+        };
+        if let Some(rest) = line.strip_prefix("---").map(str::trim)
+            && !rest.is_empty()
+            && !rest.starts_with('#')
+        {
+            fault(4, "kubectl takes nothing but a comment behind ---: begin a new line");
+        }
+        if line.starts_with('%') {
+            fault(1, "kubectl takes no directives: remove this line");
+        }
+        if let Some(at) = line.chars().position(is_control) {
+            fault(at + 1, "a control character: kubectl takes none, not even in a comment");
+        }
+    }
+    faults
+}
+
+/// What YAML calls not printable.
+fn is_control(c: char) -> bool {
+    (c.is_control() && !['\t', '\r', '\u{85}'].contains(&c)) || c == '\u{feff}'
+}
+
 /// kubectl takes a tab after a colon, where this parser wants a space: it is made one, which moves nothing.
 fn spaced(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
@@ -168,7 +198,9 @@ fn spaced(text: &str) -> Cow<'_, str> {
         let wrong = Parser::new_from_str(&text).find_map(|event| event.err().map(|error| *error.marker()));
         let Some(at) = wrong.and_then(|marker| byte_of(&text, marker.into())) else { break };
         let tabs = text[..at].len() - text[..at].trim_end_matches('\t').len();
-        if tabs == 0 || !text[..at - tabs].ends_with(':') {
+        let before = &text[..at - tabs];
+        let is_first = before.rsplit('\n').next().is_some_and(|line| line.trim() == ":");
+        if tabs == 0 || is_first || !before.ends_with(':') {
             break;
         }
         text.to_mut().replace_range(at - tabs..at, &" ".repeat(tabs));
@@ -206,9 +238,10 @@ impl Places {
 }
 
 impl Manifest {
-    fn take_yaml(&mut self, file: &Arc<str>, text: &str) {
+    fn take_yaml(&mut self, file: &Arc<str>, text: &str, origin: Place) {
         let text = spaced(text);
-        let mut reader = Reader::new(&text, Place { line: 1, column: 1 });
+        let mut reader = Reader::new(&text, origin);
+        reader.faults.extend(refused_by_kubectl(&text, origin));
         loop {
             match reader.document() {
                 Ok(Some(Node { value: Value::Null, .. })) => {}

@@ -138,40 +138,31 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn probe_tabs() {
-    for text in [
-        "a:\tb\n",
-        "a: \tb\n",
-        "a:\n  b:\tc\t# tab\n",
-        "{a:\tb}\n",
-        "- a:\tb\n",
-        "-\ta\n",
-        "a: b\t\n",
-        "a: [b,\tc]\n",
-        "a:\t\n  b: c\n",
-        "a:\t|\n  x\ty\n",
-        "a: b # x\ty\n",
-        "\t\na: b\n",
-        "a: b\n\t\n",
-        "a: b\n\t# x\nc: d\n",
-        "a\t: b\n",
-        "? a\n:\tb\n",
-        "a: \"x\ty\"\n",
-        "a: {\n\tb: c}\n",
-        "{\n\t\"a\": \"b\"\n}\n",
-        "a: x\ty\n",
-        "a: &x\tb\n",
-        "a: !!str\tb\n",
-        "a:\tb\n  c\n",
-        "---\ta\n",
-        "a:\n\t- b\n",
-        "a:\n -\tb: c\n   d: e\n",
-    ] {
-        let m = manifest(text);
-        println!(
-            "{text:?} -> {:?} {:?}",
-            m.objects.iter().map(|o| o.value.to_string()).collect::<Vec<_>>(),
-            m.faults.iter().map(|f| &f.message).collect::<Vec<_>>()
-        );
-    }
+fn a_tab_after_a_colon_separates_and_moves_nothing() {
+    let manifest = manifest("a:\tb\nc:\t\td # x:\ty\ne: \"f:\tg\"\nh: {i:\tj}\nk: |\n  l:\tm\n");
+    assert_eq!(manifest.faults, []);
+    let expected = json!({"a": "b", "c": "d", "e": "f:\tg", "h": {"i": "j"}, "k": "l:\tm\n"});
+    assert_eq!(manifest.objects[0].value, expected);
+    assert_eq!(manifest.objects[0].place(&Path::parse("c")), place(2, 5));
+}
+
+#[test]
+fn json_objects_may_follow_each_other_and_keep_their_places() {
+    let text = "{\"kind\": \"A\"}\n {\"kind\": \"B\",\n  \"n\": 33.0}{\"kind\": \"C\", \"t\": \"\\ud83c\\udfa5\"}";
+    let manifest = manifest(text);
+    assert_eq!(manifest.faults, []);
+    let starts: Vec<_> = manifest.objects.iter().map(|object| (object.kind(), object.start())).collect();
+    assert_eq!(starts, [("A", place(1, 1)), ("B", place(2, 2)), ("C", place(3, 13))]);
+    let second = &manifest.objects[1];
+    assert_eq!((second.place(&Path::parse("n")), &second.value["n"]), (place(3, 8), &json!(33)));
+    assert_eq!(manifest.objects[2].value["t"], "\u{1f3a5}");
+}
+
+#[test]
+fn what_is_no_utf8_is_a_fault_in_a_value_and_none_in_a_comment() {
+    let text = |value: &str| format!("a: {value} # caf\u{fffd}\n");
+    assert_eq!(manifest(&text("x")).faults, []);
+    let faults = manifest(&text("caf\u{fffd}")).faults;
+    assert!(faults.len() == 1 && faults[0].message.contains("this isn't UTF-8"), "{faults:?}");
+    assert_eq!(faults[0].place, place(1, 4));
 }

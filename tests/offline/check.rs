@@ -1,7 +1,7 @@
 //! `check` against the real API server: it accepts what that accepts, and refuses what that refuses, at the same fields
 //! and with the same words.
 
-use crate::mutation::mutation;
+use crate::mutation::{mutation, url};
 use crate::{OPERATOR, cases};
 use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -72,6 +72,8 @@ fn without_value(message: &str) -> String {
         if let Some(rest) = message.strip_prefix(kind) {
             let words = rest.rsplit_once("\": ").filter(|_| rest.starts_with(": \"")).map_or(rest, |(_, words)| words);
             let words = words.trim_start_matches(':').trim();
+            // a rule that ended in an error of its own: with the error before the rule's message
+            let words = words.rsplit_once(" evaluating rule: ").map_or(words, |(_, message)| message);
             return if words.is_empty() { kind.to_owned() } else { format!("{kind}: {words}") };
         }
     }
@@ -227,6 +229,41 @@ async fn check_says_what_the_api_server_says_to_objects_that_chance_has_changed(
         value
     });
     let differences = differences(mutated.collect()).await;
+    let first: String = differences.iter().take(20).cloned().collect();
+    assert!(differences.is_empty(), "{} differences of {count}{first}", differences.len());
+}
+
+/// `CHECK_MUTATIONS` sets how many.
+#[tokio::test]
+async fn check_says_what_the_api_server_says_to_every_url() {
+    const FIELDS: [&str; 5] = ["endpoint", "url", "authority", "resourceManager", "managementEndpoint"];
+    fn replace(value: &mut Value, url: &str) -> usize {
+        match value {
+            Value::Object(members) => members
+                .iter_mut()
+                .map(|(name, member)| {
+                    if FIELDS.contains(&name.as_str()) && member.is_string() {
+                        *member = url.into();
+                        return 1;
+                    }
+                    replace(member, url)
+                })
+                .sum(),
+            Value::Array(items) => items.iter_mut().map(|item| replace(item, url)).sum(),
+            _ => 0,
+        }
+    }
+    let count = std::env::var("CHECK_MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(1500);
+    let mut runner = TestRunner::deterministic();
+    let good: Vec<_> = good().into_iter().filter(|value| replace(&mut value.clone(), "x") > 0).collect();
+    assert!(good.len() > 5, "{} with a URL", good.len());
+    let strategy = (prop::sample::select(good), url());
+    let changed = (0..count).map(|_| {
+        let (mut value, url) = strategy.new_tree(&mut runner).unwrap().current();
+        replace(&mut value, &url);
+        value
+    });
+    let differences = differences(changed.collect()).await;
     let first: String = differences.iter().take(20).cloned().collect();
     assert!(differences.is_empty(), "{} differences of {count}{first}", differences.len());
 }

@@ -10,6 +10,7 @@ mod issue;
 mod leaks;
 mod mutation;
 mod refusals;
+mod shapes;
 mod stand;
 mod watch;
 

@@ -101,8 +101,47 @@ const MEMBERS: [&str; 36] = [
     "kubernetes.io/x",
 ];
 
+/// URLs, right and wrong, from parts that mean something to some parser.
+pub(crate) fn url() -> impl Strategy<Value = String> {
+    const SCHEMES: [&str; 9] =
+        ["https://", "http://", "HTTPS://", "https:", "https:/", "https:///", "ftp://", "//", ""];
+    const HOSTS: [&str; 24] = [
+        "a.example",
+        "localhost",
+        "a",
+        "xn--a.example",
+        "b\u{fc}cher.example",
+        "127.0.0.1",
+        "[::1]",
+        "[fe80::1%25eth0]",
+        "[fe80::1%eth0]",
+        "[::ffff:1.2.3.4]",
+        "[1.2.3.4]",
+        "[::1",
+        "::1",
+        "a%41.example",
+        "a%c3%bc.example",
+        "a%25b",
+        "a b",
+        "a\\b",
+        "a_b",
+        "a..b",
+        "a.",
+        "u@a",
+        "",
+        "a^b",
+    ];
+    const PORTS: [&str; 7] = ["", "", "", ":8443", ":", ":99999", ":x"];
+    const PATHS: [&str; 14] =
+        ["", "", "/", "/x", "/x y", "/%20", "/%zz", "/%", "\\x", "?q", "#f", "/\u{e9}", "/a%2fb", "/x\u{7f}"];
+    let of = |parts: &'static [&'static str]| prop::sample::select(parts);
+    (of(&SCHEMES), of(&HOSTS), of(&PORTS), of(&PATHS))
+        .prop_map(|(scheme, host, port, path)| format!("{scheme}{host}{port}{path}"))
+}
+
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
+        3 => url(),
         8 => prop::sample::select(WORDS.as_slice()).prop_map(str::to_owned),
         1 => "[a-zA-Z0-9./:_-]{1,12}",
         1 => "[a-z]{60,66}",
