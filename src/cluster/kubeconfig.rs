@@ -60,7 +60,7 @@ pub(super) fn choose(place: &Place) -> Result<Chosen, Unusable> {
         let read = Kubeconfig::read_from(file).and_then(|next| std::mem::take(&mut merged).merge(next));
         merged = read.map_err(|error| unusable(format!("{}: {}", file.display(), kubeconfig_error(&error))))?;
     }
-    match of(merged, place.context.clone()) {
+    match of(merged, place.context.as_ref()) {
         Ok(chosen) => Ok(chosen),
         Err(KubeconfigError::CurrentContextNotSet) if !asked_for => match in_cluster() {
             Some(chosen) => Ok(chosen),
@@ -86,8 +86,8 @@ fn in_cluster() -> Option<Chosen> {
 }
 
 /// kube reads this without `tokio`'s help: the future is ready at once.
-fn of(mut file: Kubeconfig, context: Option<String>) -> Result<Chosen, KubeconfigError> {
-    let name = context.as_ref().or(file.current_context.as_ref()).cloned().unwrap_or_default();
+fn of(mut file: Kubeconfig, context: Option<&String>) -> Result<Chosen, KubeconfigError> {
+    let name = context.or(file.current_context.as_ref()).cloned().unwrap_or_default();
     let cluster = file.contexts.iter().find(|named| named.name == name).and_then(|named| named.context.as_ref());
     let cluster = cluster.map(|context| context.cluster.clone()).unwrap_or_default();
     let mut proxies = HashMap::new();

@@ -33,9 +33,10 @@ pub(super) enum Kind {
 /// The variables, as they are set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
-    pub(super) https_proxy: String,
-    pub(super) http_proxy: String,
-    pub(super) no_proxy: String,
+    pub(super) https: String,
+    pub(super) http: String,
+    /// Servers that are reached straight.
+    pub(super) except: String,
 }
 
 /// `proxy-url` of a kubeconfig's cluster.
@@ -55,17 +56,17 @@ impl Environment {
             names.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty())).unwrap_or_default()
         };
         Self {
-            https_proxy: first(["HTTPS_PROXY", "https_proxy"]),
-            http_proxy: first(["HTTP_PROXY", "http_proxy"]),
-            no_proxy: first(["NO_PROXY", "no_proxy"]),
+            https: first(["HTTPS_PROXY", "https_proxy"]),
+            http: first(["HTTP_PROXY", "http_proxy"]),
+            except: first(["NO_PROXY", "no_proxy"]),
         }
     }
 
     /// The proxy for this server. An error names the variable that is no URL.
     pub(super) fn proxy_for(&self, server: &Uri) -> Result<Option<Proxy>, Unusable> {
         let (variable, text, port) = match server.scheme_str() {
-            Some("https") => ("HTTPS_PROXY", &self.https_proxy, 443),
-            Some("http") => ("HTTP_PROXY", &self.http_proxy, 80),
+            Some("https") => ("HTTPS_PROXY", &self.https, 443),
+            Some("http") => ("HTTP_PROXY", &self.http, 80),
             _ => return Ok(None),
         };
         let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -81,7 +82,7 @@ impl Environment {
         if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
             return true;
         }
-        self.no_proxy.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
+        self.except.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
             if entry == "*" {
                 return true;
             }
@@ -184,8 +185,8 @@ mod tests {
             ("nonsense/99,:80,.", "https://api.example", false),
         ] {
             let environment = Environment {
-                https_proxy: "http://squid:3128".to_owned(),
-                no_proxy: no_proxy.to_owned(),
+                https: "http://squid:3128".to_owned(),
+                except: no_proxy.to_owned(),
                 ..Environment::default()
             };
             let proxy = environment.proxy_for(&server.parse().unwrap()).unwrap();
@@ -196,8 +197,7 @@ mod tests {
     #[test]
     fn each_scheme_has_its_variable_and_each_proxy_its_form() {
         let of = |https: &str, http: &str, server: &str| {
-            let environment =
-                Environment { https_proxy: https.into(), http_proxy: http.into(), no_proxy: String::new() };
+            let environment = Environment { https: https.into(), http: http.into(), except: String::new() };
             let found = environment.proxy_for(&server.parse().unwrap());
             found.map(|found| found.map(|proxy| (proxy.kind, proxy.authority))).map_err(|error| error.to_string())
         };

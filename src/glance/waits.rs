@@ -46,12 +46,20 @@ impl Waits {
         }
     }
 
-    /// Logins are counted over all provider objects that log the same user in.
+    /// Logins are counted over all provider objects that log the same user in. One that never got to log in doesn't say
+    /// whom: then it is the only user whose logins are used up, if there is only one.
     fn next_login(&self, status: &ProviderStatus, now: Timestamp) -> Option<Timestamp> {
-        let users: Vec<_> = attempts(status).map(|(_, user)| user).chain(status.proven_login.as_deref()).collect();
-        let made = self.0.values().flat_map(attempts).filter(|(_, user)| users.contains(user));
-        let counting = login::counting(made.map(|(at, _)| Attempt { at, by: () }), now);
-        login::next(&counting, &(), Standing::New, &[])
+        let own = attempts(status).map(|(_, user)| user).chain(status.proven_login.as_deref()).next();
+        let mut made: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (at, user) in self.0.values().flat_map(attempts) {
+            made.entry(user).or_default().push(Attempt { at, by: () });
+        }
+        let of = |made: Vec<_>| login::next(&login::counting(made, now), &(), Standing::New, &[]);
+        if let Some(user) = own {
+            return made.remove(user).and_then(of);
+        }
+        let mut used_up = made.into_values().filter_map(of);
+        used_up.next().filter(|_| used_up.next().is_none())
     }
 }
 
@@ -109,6 +117,13 @@ mod tests {
                     ("other", mine, logins(&[(300, "u"), (290, "u"), (280, "v")])),
                 ],
                 Some(660),
+            ),
+            // it never got to log in
+            (
+                "LoginsUsedUp",
+                mine,
+                vec![("cinema", mine, json!({})), ("other", mine, logins(&[(30, "u"), (20, "u"), (10, "u")]))],
+                Some(930),
             ),
             ("LoginsUsedUp", mine, vec![("cinema", mine, logins(&[(60, "u")]))], None),
             ("LoginsUsedUp", mine, vec![("elsewhere", mine, logins(&[(60, "u"), (50, "u"), (40, "u")]))], None),

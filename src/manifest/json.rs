@@ -5,9 +5,12 @@
 use serde_json::{Deserializer, Number, Value};
 use std::ops::Range;
 
+/// An object, and where it stands.
+pub(super) type Found = (Range<usize>, Value);
+
 /// The objects that a text begins with as JSON, and where the rest begins, which is YAML. Where more than one object is
 /// followed by what isn't JSON, the error is at that byte.
-pub(super) fn objects(text: &str) -> Result<(Vec<(Range<usize>, Value)>, usize), (usize, String)> {
+pub(super) fn objects(text: &str) -> Result<(Vec<Found>, usize), (usize, String)> {
     let mut found = Vec::new();
     if !text.trim_start().starts_with('{') {
         return Ok((found, 0));

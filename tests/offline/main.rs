@@ -6,10 +6,12 @@
 mod cases;
 mod check;
 mod docs;
+mod files;
 mod issue;
 mod leaks;
 mod mutation;
 mod refusals;
+mod sentences;
 mod shapes;
 mod stand;
 mod watch;

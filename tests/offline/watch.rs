@@ -259,13 +259,30 @@ async fn the_previous_token_leaves_the_folder_before_it_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cant_be_written_is_written_again_and_not_issued_again() {
     let kept = Kept::new(3600, &json!({})).await;
-    // a file where the folder is to be
-    fs::write(&kept.into, "").unwrap();
+    // a folder where the file is to be
+    fs::create_dir_all(kept.into.join("token")).unwrap();
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(SOON, "two writes failed", async || {
         if watch.said().matches("the token isn't stored").count() >= 2 { Ok(()) } else { Err(watch.said()) }
     })
     .await;
+    fs::remove_dir(kept.into.join("token")).unwrap();
+    kept.another(None).await;
+    assert_eq!(kept.control.tokens().len(), 1);
+    assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_asked_for_while_its_folder_cant_be_written() {
+    let kept = Kept::new(3600, &json!({})).await;
+    // a file where the folder is to be
+    fs::write(&kept.into, "").unwrap();
+    let mut watch = Watch::start(kept.command(), &kept.path("log"));
+    eventually(SOON, "it was tried twice", async || {
+        if watch.said().matches("no token is asked for").count() >= 2 { Ok(()) } else { Err(watch.said()) }
+    })
+    .await;
+    assert_eq!(kept.control.requests().len(), 0);
     fs::remove_file(&kept.into).unwrap();
     kept.another(None).await;
     assert_eq!(kept.control.tokens().len(), 1);

@@ -6,6 +6,8 @@ mod completion;
 mod describe;
 mod doctor;
 mod inspect;
+mod login;
+mod proxies;
 mod renew;
 mod silence;
 mod stage;

@@ -26,6 +26,13 @@ impl Store {
     /// names the file.
     pub(super) async fn exclusive(&self, within: Duration) -> io::Result<Exclusive> {
         let end = Instant::now() + within;
+        if let Some(file) = self.file.as_ref().filter(|file| file.exists() && !file.is_file()) {
+            // it would be replaced, as a device would be
+            return Err(named(
+                file,
+                &io::Error::new(io::ErrorKind::InvalidInput, "it is no file: name one, in a folder"),
+            ));
+        }
         if let Some(folder) = &self.folder {
             make(folder).map_err(|error| named(folder, &error))?;
         }
@@ -59,15 +66,8 @@ impl Store {
 
     fn try_write(&self) -> io::Result<()> {
         let tried = self.folder.iter().map(|folder| folder.join("..try"));
-        for path in tried.chain(self.file.iter().map(|file| beside(file, "try"))) {
-            tried_at(&path).map_err(|error| named(&path, &error))?;
-        }
-        match &self.file {
-            Some(file) if file.is_dir() => {
-                Err(named(file, &io::Error::new(io::ErrorKind::IsADirectory, "it is a folder: name a file in it")))
-            }
-            _ => Ok(()),
-        }
+        let mut tried = tried.chain(self.file.iter().map(|file| beside(file, "try")));
+        tried.try_for_each(|path| tried_at(&path).map_err(|error| named(&path, &error)))
     }
 }
 

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use crate::cluster::{self, Place, Unusable};
 use crate::config::duration;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use kube::Client;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Cluster")]
 pub(super) struct Cluster {
     /// The kubeconfig to use; default: $KUBECONFIG, else ~/.kube/config, else the Pod's own login
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     kubeconfig: Option<PathBuf>,
 
     /// Its context to use

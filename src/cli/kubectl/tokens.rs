@@ -143,20 +143,26 @@ impl Session {
         let mut waits = Waits::default();
         for kind in ["TokenProvider", "ClusterTokenProvider"] {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
-            let api: Api<DynamicObject> = match &self.namespace {
-                Some(namespace) if kind == "TokenProvider" => {
-                    Api::namespaced_with(self.client.clone(), namespace, &resource)
-                }
-                _ => Api::all_with(self.client.clone(), &resource),
+            let list = async |api: Api<DynamicObject>| {
+                self.ask("list", &resource.plural, api.list(&ListParams::default())).await.ok()
             };
-            let Ok(list) = self.ask("list", &resource.plural, api.list(&ListParams::default())).await else { continue };
-            for object in list {
+            // logins of a user count in all namespaces
+            let all = list(Api::all_with(self.client.clone(), &resource)).await;
+            let found = match (all, &self.namespace) {
+                (None, Some(namespace)) if kind == "TokenProvider" => {
+                    list(Api::namespaced_with(self.client.clone(), namespace, &resource)).await
+                }
+                (all, _) => all,
+            };
+            for object in found.into_iter().flatten() {
                 let status = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
                 let name = format!("{kind}/{}", object.name_any());
                 waits.note(&object.namespace().unwrap_or_default(), name, status);
             }
         }
-        untold.iter_mut().for_each(|row| waits.tell(row, now));
+        for row in &mut untold {
+            waits.tell(row, now);
+        }
     }
 
     /// All that the selector selects, page by page.

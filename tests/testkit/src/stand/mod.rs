@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`controlplane`] | etcd, kube-apiserver and kube-controller-manager on loopback |
 //! | [`proxy`] | what the operator talks to instead of the API server: counts, holds, fails and cuts requests |
+//! | [`forward`] | proxies between a person's machine and the API server |
 //! | [`operator`], [`scrape`] | the operator as a process; its metrics |
 //! | [`observer`] | watches every Secret for tokens that have expired |
 //! | [`webhook`] | an admission webhook that hangs, breaks or denies |
@@ -14,6 +15,7 @@
 //! Nothing here knows the operator's code: it is seen from outside, as a user sees it.
 
 pub mod controlplane;
+pub mod forward;
 pub mod kubeconfig;
 pub mod observer;
 pub mod operator;
@@ -26,6 +28,7 @@ pub mod webhook;
 pub mod yaml;
 
 pub use controlplane::{ControlPlane, ControlPlaneOptions, Snapshot, shared};
+pub use forward::ForwardProxy;
 pub use kubeconfig::Kubeconfig;
 pub use observer::{Observer, ObserverOptions};
 pub use operator::{Operator, OperatorOptions};
