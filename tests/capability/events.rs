@@ -215,3 +215,15 @@ async fn p16_a_refusal_that_turns_into_a_failure_is_not_recovered_until_it_has_a
     scene.settled("lobby").await.unwrap();
     tells(&scene, "lobby", &[(&reason, 1), ("Recovered", 1)]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_an_object_of_the_longest_name_is_told_too() {
+    let scene = Scene::new("long-name", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    let name = format!("{}.{}", "a".repeat(235), "b".repeat(17));
+    assert_eq!(name.len(), 253);
+    let spec = json!({"providerRef": {"name": "no-such-provider"}, "secret": {"name": "short"}});
+    scene.apply(&scene.token(&name, &spec)).await.unwrap();
+    scene.until(&name, "Stalled", "True", "ProviderNotFound").await.unwrap();
+    tells(&scene, &name, &[("ProviderNotFound", 1)]).await;
+}

@@ -64,7 +64,6 @@ fn shapes() -> Vec<String> {
         block(a).replace("k: v", "k: a\tb"),
         block(a).replace("k: v", "k: \"\\x41\""),
         block(a).replace("k: v", "k: \"\\u00e9\""),
-        block(a).replace("k: v", "k: \"\\/\""),
         block(a).replace("k: v", "k: \"\\e\""),
         block(a).replace("k: v", "k: \"\\U0001f3a5\""),
         block(a).replace("k: v", "k: \"a\\\n    b\""),

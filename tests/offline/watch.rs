@@ -148,7 +148,7 @@ async fn files_are_renewed_and_the_command_runs_after_each_renewal() {
         })
         .collect();
     names.sort();
-    assert_eq!(names, ["..secret", "expires-at", "player.json", "token"]);
+    assert_eq!(names, ["..lock", "..secret", "expires-at", "player.json", "token"]);
     assert_eq!(fs::metadata(&whole).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(kept.read("player.json").unwrap().contains(&kept.read("token").unwrap()));
     assert_eq!(watch.stop(Duration::from_secs(5)), Some(0), "{}", watch.said());

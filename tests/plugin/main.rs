@@ -6,6 +6,7 @@ mod completion;
 mod describe;
 mod doctor;
 mod inspect;
+mod locked;
 mod login;
 mod proxies;
 mod renew;
