@@ -1,5 +1,7 @@
 use super::*;
 use crate::manifest::{Text, read};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -247,4 +249,23 @@ fn a_kind_of_ours_without_our_group_is_found() {
     ] {
         assert_eq!(found(other), [""; 0], "{other}");
     }
+}
+
+#[test]
+fn an_encrypted_credential_is_found_and_other_secrets_are_not_looked_at() {
+    let secret = |label: &str, value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: entra, labels: {{{label}: \"true\"}}}}\nstringData:\n  key: {value}\n"
+        )
+    };
+    let encrypted = "ENC[AES256_GCM,data:ViY4ihyiyg==,iv:abc=,tag:def=,type:str]";
+    let ours = found(&secret("videotoken.dev/credentials", encrypted));
+    assert!(
+        ours.len() == 1 && ours[0].starts_with("5:8 stringData[key]: no credential: it is encrypted by SOPS"),
+        "{ours:?}"
+    );
+    assert_eq!(found(&secret("app", encrypted)), [""; 0]);
+    assert_eq!(found(&secret("videotoken.dev/credentials", "plain")), [""; 0]);
+    let data = secret("videotoken.dev/credentials", &STANDARD.encode(encrypted)).replace("stringData", "data");
+    assert!(found(&data)[0].starts_with("5:8 data[key]: no credential"), "{:?}", found(&data));
 }

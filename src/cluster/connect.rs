@@ -100,6 +100,18 @@ pub(super) fn way(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) ->
     })
 }
 
+/// What a tunnel says of a refusal, in words that help.
+fn refusal(said: &str) -> String {
+    match said {
+        "tunnel error: unsuccessful" => "it refuses CONNECT to the API server, or isn't an HTTP proxy".to_owned(),
+        "tunnel error: proxy authorization required" => {
+            "it wants a login, as in http://USER:PASSWORD@HOST:PORT".to_owned()
+        }
+        "tunnel error: unexpected end of file" => "it closes the connection: is it an HTTP proxy?".to_owned(),
+        said => said.to_owned(),
+    }
+}
+
 fn tunnel<C>(at: Uri, connector: C, proxy: &Proxy) -> Tunnel<C> {
     let tunnel = Tunnel::new(at, connector);
     match &proxy.basic {
@@ -123,7 +135,7 @@ where
                 while let Some(next) = cause.source() {
                     cause = next;
                 }
-                Box::new(ProxyFault { proxy: proxy.clone(), said: cause.to_string() })
+                Box::new(ProxyFault { proxy: proxy.clone(), said: refusal(&cause.to_string()) })
             }
             None => error,
         }

@@ -34,6 +34,7 @@ use std::time::Duration;
 use tower::filter::AsyncFilterLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
+use tower::timeout::error::Elapsed;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -107,8 +108,10 @@ impl Cluster {
         let way = connect::way(tcp, self.proxy.as_ref(), &self.config).map_err(unusable)?;
         let https = self.config.rustls_https_connector_with_connector(way).map_err(unusable)?;
         let patience = self.config.connect_timeout.unwrap_or(Duration::MAX);
+        let late = format!("no connection to {} within {} s", self.config.cluster_url, patience.as_secs_f32());
         let connector = ServiceBuilder::new()
             .layer(MapFutureLayer::new(Box::pin))
+            .map_err(move |error: BoxError| if error.is::<Elapsed>() { late.clone().into() } else { error })
             .layer(TimeoutLayer::new(patience))
             .service(https);
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);

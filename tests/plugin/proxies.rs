@@ -106,8 +106,14 @@ async fn a_proxy_that_is_wrong_is_named_without_its_password() {
     let named = json!({"server": "https://api.corp.example:6443"});
     let named = kubeconfig(&stage, "named", &named);
     let by_url = kubeconfig(&stage, "by-url", &json!({"proxy-url": "ftp://us:p4ssw0rd@squid"}));
+    let forbidden = kubeconfig(&stage, "forbidden", &json!({"server": "https://forbidden.example:6443"}));
+    let server: SocketAddr = stage.plane.api_url().trim_start_matches("https://").parse().unwrap();
+    let proxy = ForwardProxy::http(server).await.unwrap();
+    let (url, refused) = (proxy.url(), proxy.url().replace("http://", "http://refused@"));
     for (kubeconfig, proxy, expected) in [
-        (&named, "http://us:p4ssw0rd@127.0.0.1:1", "the proxy 127.0.0.1:1: Connection refused"),
+        (&named, "http://us:p4ssw0rd@127.0.0.1:1" as &str, "the proxy 127.0.0.1:1: Connection refused"),
+        (&named, &refused, "it wants a login, as in http://USER:PASSWORD@HOST:PORT"),
+        (&forbidden, &url, "it refuses CONNECT to the API server"),
         (&named, "ftp://us:p4ssw0rd@squid", "HTTPS_PROXY is no URL of a proxy: write http://HOST:PORT"),
         (&by_url, "", "proxy-url of the kubeconfig's cluster is no URL of a proxy"),
     ] {

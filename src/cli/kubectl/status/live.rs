@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// The table is drawn at most this often.
 const FRAME: Duration = Duration::from_millis(100);
@@ -26,6 +26,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Provider objects aren't watched: what they know of tokens that wait is asked for at most this often.
 const WAITS: Duration = Duration::from_secs(15);
+
+/// And they may take this long.
+const FEW: Duration = Duration::from_secs(2);
 
 type Key = (String, String);
 
@@ -110,7 +113,8 @@ pub(super) async fn run(session: &Session, options: &Options, view: View) -> Res
                 if seen.listed {
                     if asked_waits.is_none_or(|at| at.elapsed() > WAITS) {
                         let now = clock::now().wall;
-                        session.tell_waits(seen.rows.values_mut(), now).await;
+                        // a signal mustn't wait for an API server that is slow
+                        let _ = timeout(FEW, session.tell_waits(seen.rows.values_mut(), now)).await;
                         asked_waits = Some(Instant::now());
                     }
                     shown.show(&seen, clock::now().wall)?;
