@@ -97,7 +97,17 @@ pub const STALLED: &[Reason] = &[
         "mend it there; tried again every minute",
     ),
     reason(&["NamespaceTerminating"], "the namespace is being deleted", "nothing is to be done"),
+    reason(
+        &["Ended"],
+        "the fixed end that the spec asks for (BlendVision's expiredAt) has passed",
+        "nothing is to be done; or write a later one",
+    ),
     reason(&["InvalidSpec"], "the message names the field", "as it says"),
+    reason(
+        &["SiteAdministrator"],
+        "ArcGIS logs the user in as the primary site administrator, and the provider refuses such tokens",
+        "a user with fewer rights, or take refuseSiteAdministrator from the provider",
+    ),
     reason(
         &["BadRequest", "NotFound", "Forbidden"],
         "the provider refuses this request: no such extension, no role",
@@ -292,7 +302,7 @@ mod tests {
         "ErrorType", "Message", "Namespace", "Opaque", "Projects", "Secret", "ServiceAccount", "TokenProvider", "True",
         "Users", "VideoAccessToken", "Videos", "ConfigMap",
         // conditions, and their reasons where all is well
-        "AsExpected", "Issuing", "Pending", "Ready", "Stalled", "TokenIssued", "UpToDate",
+        "AsExpected", "Issuing", "Overprivileged", "Pending", "Ready", "Stalled", "TokenIssued", "UpToDate",
         // classes of failures
         "Configuration", "Credential", "Denied", "Transient",
         // conditions of provider objects and their reasons: docs/operations.md
