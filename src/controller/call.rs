@@ -14,7 +14,7 @@ use crate::api::request::TokenRequest;
 use crate::api::wire_time;
 use crate::budget::{self, Lock};
 use crate::clock;
-use crate::issuer::{Class, IssueError, Issued};
+use crate::issuer::{Class, GRACE, IssueError, Issued};
 use crate::plan::backoff;
 use crate::plan::decide::Decision;
 use crate::plan::facts::Failure;
@@ -65,7 +65,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
     let mut call = Call { context, begun: call, ended: false };
     fail_point::reach("call", key);
     let limit = context.settings.reach.timeout;
-    let result = tokio::time::timeout(limit, account.issuer.issue(request))
+    let result = tokio::time::timeout(limit + GRACE, account.issuer.issue(request))
         .await
         .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
     let took = begun.mono.elapsed();

@@ -87,6 +87,10 @@ pub struct IssueError {
     pub retry_after: Option<Duration>,
 }
 
+/// How much longer than its timeout an issue may take before its caller gives it up: what ends in time says itself who
+/// didn't answer.
+pub const GRACE: Duration = Duration::from_millis(500);
+
 impl IssueError {
     /// A failure without an answer: no request id, no wish of the provider's.
     pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {

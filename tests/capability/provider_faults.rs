@@ -44,11 +44,16 @@ fn cases() -> Vec<Case> {
     vec![
         Case::transient("huge", Fault::HugeBody, "BodyTooLarge", &["more than 64 KiB"]),
         Case::transient("half-json", Fault::HalfJson, "BadAnswer", &["HTTP 200", "no JSON"]),
-        Case::transient("html", Fault::Html, "BadAnswer", &["HTTP 200", "no JSON"]),
+        Case::transient(
+            "html",
+            Fault::Html,
+            "BadAnswer",
+            &["HTTP 200", "a page in HTML, \"Sign in\", from 127.0.0.1:"],
+        ),
         Case::transient("expired-token", Fault::ExpiredToken, "ExpiredToken", &["expired at"]),
         Case::transient("no-token", Fault::NoToken, "BadAnswer", &["no token in it"]),
         Case::transient("cut-body", Fault::CutBody, "BadAnswer", &["broke off"]),
-        without_id(Case::transient("stall", stall, "Timeout", &["in time"])),
+        without_id(Case::transient("stall", stall, "Timeout", &["no answer from 127.0.0.1:", " within "])),
         Case::arm("bad-request", 400, "Configuration", "BadRequest"),
         Case::arm("forbidden", 403, "Denied", "Forbidden"),
         Case::arm("not-found", 404, "Configuration", "NotFound"),

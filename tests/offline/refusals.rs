@@ -61,6 +61,29 @@ async fn each_refusal_names_the_place_and_the_way_out() {
     assert_eq!(azure.video_indexer.control().requests().len() + azure.entra.control().requests().len(), 0);
 }
 
+/// Else every call would go direct, in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_names_no_proxy_is_refused_at_the_start() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let file = providers.file("proxy.yaml", &providers.example("own-account"));
+    let kubeconfig = providers.folder.path().join("kubeconfig");
+    let nowhere = json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}], "users": [{"name": "a", "user": {}}]});
+    std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
+    let mut operator = crate::stand::command("run");
+    operator.env("KUBECONFIG", &kubeconfig).arg("--metrics-addr=127.0.0.1:0");
+    for (what, mut command) in [("issue", providers.issue(&file)), ("the operator", operator)] {
+        command.env("HTTPS_PROXY", "http://user:sesame@squid.example:3128 # the house's");
+        let ran = run(command).await;
+        let said = format!("{} {}", ran.stdout, ran.stderr);
+        assert!(ran.code == 1 && said.contains("HTTPS_PROXY: is no URL of a proxy"), "{what}: {} {said}", ran.code);
+        assert!(!said.contains("sesame"), "{what}: {said}");
+    }
+    assert_eq!(azure.video_indexer.control().requests().len() + azure.entra.control().requests().len(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_yaml_is_told_with_its_line() {
     let mut command = crate::stand::command("issue");

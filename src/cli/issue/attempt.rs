@@ -6,7 +6,7 @@ use super::source::Manifests;
 use crate::account::{self, Built, Reach, References};
 use crate::clock::{self, Timestamp};
 use crate::issuer::http::HttpPool;
-use crate::issuer::{Class, IssueError, Issued};
+use crate::issuer::{Class, GRACE, IssueError, Issued};
 use crate::plan::login::{self, Attempt, Standing};
 use crate::plan::view::Refusal;
 
@@ -72,7 +72,7 @@ impl<'a> Attempts<'a> {
             self.logins.push(Attempt { at: login::attempt(&self.logins, now), by: () });
         }
         let limit = self.reach.timeout;
-        let result = tokio::time::timeout(limit, who.issue(&self.order.request)).await;
+        let result = tokio::time::timeout(limit + GRACE, who.issue(&self.order.request)).await;
         if let Some(skew) = who.clock_skew().filter(|skew| skew.abs() > LARGEST_SKEW) {
             tracing::warn!(seconds = skew, "the provider's clock differs from this machine's: one of them is wrong");
         }
