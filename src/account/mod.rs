@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | a provider object's spec, and whom it admits |
 //! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
+//! | `encrypted` | values that a tool has encrypted: no credentials |
 //! | `allowed_hosts` | what `videotoken.dev/allowed-hosts` admits |
 //! | `build` | the issuer of each type |
 //! | `destinations` | where an issuer goes, for whoever looks from outside |
@@ -15,11 +16,13 @@
 mod allowed_hosts;
 mod build;
 pub mod destinations;
+mod encrypted;
 mod references;
 mod spec;
 
 pub use allowed_hosts::{Guarded, Missing};
 pub use build::{Built, Reach, issuer};
+pub use encrypted::encrypted_value;
 pub(crate) use references::not_allowed;
 pub use references::{References, Source, Unreadable};
 pub use spec::{Admission, Owner, ProviderObject};

@@ -1,0 +1,91 @@
+//! Values that a tool for secrets in Git has encrypted, and that nobody has decrypted: no credentials.
+
+/// Why `value` is no credential but the encrypted form of one, and what to do; `None`: it isn't encrypted. To be put
+/// behind the name of the field: "is a value that SOPS has encrypted: …".
+///
+/// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with its
+/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt.
+pub fn encrypted_value(value: &str) -> Option<&'static str> {
+    const KINDS: [(fn(&str) -> bool, &str); 6] = [
+        (
+            is_sops,
+            "is a value that SOPS has encrypted: apply what `sops --decrypt` prints, or let the tool that applies it \
+             (Flux, helm-secrets, KSOPS) decrypt it",
+        ),
+        (
+            is_sealed,
+            "is a value that Sealed Secrets has encrypted: put it into spec.encryptedData of a SealedSecret, whose \
+             controller writes the Secret",
+        ),
+        (
+            |value| value.starts_with("$ANSIBLE_VAULT;"),
+            "is a value that Ansible Vault has encrypted: apply what `ansible-vault view` prints",
+        ),
+        (
+            |value| value.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"),
+            "is a file that age has encrypted: apply what `age --decrypt` prints",
+        ),
+        (
+            |value| value.starts_with("-----BEGIN PGP MESSAGE-----"),
+            "is a message that OpenPGP has encrypted: apply what `gpg --decrypt` prints",
+        ),
+        (
+            |value| value.starts_with("\0GITCRYPT"),
+            "is a file that git-crypt has encrypted: run `git-crypt unlock` where it is applied from",
+        ),
+    ];
+    // the byte order mark isn't white space
+    let value = value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    KINDS.iter().find(|(is, _)| is(value)).map(|(_, said)| *said)
+}
+
+fn is_sops(value: &str) -> bool {
+    value.strip_prefix("ENC[").is_some_and(|rest| rest.starts_with("AES256_GCM,") && rest.contains("data:"))
+}
+
+/// Base64 that begins with the bytes 2 and 0. A short one that merely begins so may be a key: those have 84 letters and
+/// digits at most.
+fn is_sealed(value: &str) -> bool {
+    const LONGEST_KEY: usize = 84;
+    // who quotes one cuts it
+    let value = value.trim_end_matches(['.', '…']);
+    let in_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+    let begins = ["AgA", "AgB", "AgC", "AgD"].iter().any(|start| value.starts_with(start));
+    let is_long = value.len() > LONGEST_KEY || (value.len() >= 32 && value.contains(['+', '/', '=']));
+    begins && is_long && value.bytes().all(in_base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tool_has_encrypted_is_told_from_keys() {
+        let sealed = format!("AgB{}==", "y3i4OJSWK+PiTySYZZA9rO43cGDEq".repeat(20));
+        let cases = [
+            ("ENC[AES256_GCM,data:ViY4ihyiyg==,iv:abc=,tag:def=,type:str]", Some("SOPS")),
+            ("\u{feff}ENC[AES256_GCM,data:ViY4ihyiyg==,iv:abc=,tag:def=,type:str]\r\n", Some("SOPS")),
+            (&sealed, Some("Sealed Secrets")),
+            ("AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq.....", Some("Sealed Secrets")),
+            ("$ANSIBLE_VAULT;1.1;AES256\n623133", Some("Ansible Vault")),
+            ("-----BEGIN AGE ENCRYPTED FILE-----\nYWdl", Some("age")),
+            ("-----BEGIN PGP MESSAGE-----\n\nhQEM", Some("OpenPGP")),
+            ("\0GITCRYPT\0abc", Some("git-crypt")),
+            // keys, passwords and tokens
+            ("0123456789abcdef0123456789abcdef", None),
+            ("AgB123456789abcdefABCDEF0123456789AgB123456789abcdefABCDEF0123456789abcdefABCDEF0123", None),
+            ("AgBy3i4OJSWK+PiTySYZ", None),
+            ("AgB8Q~abcdefghijklmnopqrstuvwxyz-._0123456789", None),
+            ("ENC[a password]", None),
+            ("my password is ENC[AES256_GCM,data:x]", None),
+            ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", None),
+            ("-----BEGIN PRIVATE KEY-----\nMIIE", None),
+            ("", None),
+        ];
+        for (value, expected) in cases {
+            let said = encrypted_value(value);
+            assert_eq!(said.is_some(), expected.is_some(), "{value}: {said:?}");
+            assert!(expected.is_none_or(|tool| said.is_some_and(|said| said.contains(tool))), "{value}: {said:?}");
+        }
+    }
+}
