@@ -1,7 +1,7 @@
 //! From a provider's spec to its issuer: the one place that knows which type needs which credential.
 
 use super::allowed_hosts::{Guarded, shown};
-use super::references::References;
+use super::references::{References, ca_source, unfit_ca};
 use super::spec::Owner;
 use crate::api::azure::{Auth, Cloud};
 use crate::api::provider::ProviderSpec;
@@ -72,19 +72,21 @@ struct Via<'a> {
 
 impl Via<'_> {
     /// The client of a provider object: any host for a `ClusterTokenProvider`, guarded for a namespaced one.
-    fn http(&self, public: &[&str], ca_pem: Option<String>) -> Result<Http, Refusal> {
+    async fn http(&self, public: &[&str], spec: &ProviderSpec, references: &References<'_>) -> Result<Http, Refusal> {
+        let ca_pem = references.ca(spec).await?;
         let hosts = match self.owner {
             Owner::Cluster => HostPolicy::Any,
             Owner::Namespace => HostPolicy::guarded(public, self.reach.network.clone()),
         };
         let options = HttpOptions {
             ca_pem,
+            ca_source: ca_source(spec),
             timeout: self.reach.timeout,
             hosts,
             allow_insecure: self.reach.allow_insecure,
             proxies: Proxies::Environment,
         };
-        self.pool.http(&options).map_err(|error| unfit(&error))
+        self.pool.http(&options).map_err(|error| unfit_ca(spec, &error))
     }
 }
 
@@ -97,7 +99,7 @@ async fn keyed(
 ) -> Result<Built, Refusal> {
     let (field, text) = account.endpoint();
     let endpoint = Url::parse(text).map_err(|_| unfit(&FieldError::new(field, "must be an absolute URL")))?;
-    let http = via.http(account.public_hosts(), references.ca(spec).await?)?;
+    let http = via.http(account.public_hosts(), spec, references).await?;
     http.admits(&endpoint).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
     let host = shown(&endpoint);
     let because = match public_host(account.public_hosts(), &endpoint) {
@@ -154,7 +156,7 @@ async fn video_indexer(
     };
     let resource_manager = url("resourceManager", &endpoints.resource_manager)?;
     let authority = url("authority", &endpoints.authority)?;
-    let http = via.http(&VideoIndexer::PUBLIC_HOSTS, references.ca(spec).await?)?;
+    let http = via.http(&VideoIndexer::PUBLIC_HOSTS, spec, references).await?;
     for (member, url) in [("resourceManager", &resource_manager), ("authority", &authority)] {
         http.admits(url).map_err(|refusal| {
             Refusal::new("HostNotAllowed", format!("spec.videoIndexer.endpoints.{member}: {refusal}"))

@@ -6,7 +6,8 @@
 /// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with its
 /// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt.
 pub fn encrypted_value(value: &str) -> Option<&'static str> {
-    const KINDS: [(fn(&str) -> bool, &str); 6] = [
+    type Kind = (fn(&str) -> bool, &'static str);
+    const KINDS: [Kind; 6] = [
         (
             is_sops,
             "is a value that SOPS has encrypted: apply what `sops --decrypt` prints, or let the tool that applies it \
@@ -43,15 +44,15 @@ fn is_sops(value: &str) -> bool {
     value.strip_prefix("ENC[").is_some_and(|rest| rest.starts_with("AES256_GCM,") && rest.contains("data:"))
 }
 
-/// Base64 that begins with the bytes 2 and 0. A short one that merely begins so may be a key: those have 84 letters and
-/// digits at most.
+/// Base64 that begins with the bytes 2 and 0. A short one that merely begins so may be a key, of 84 letters and digits at
+/// most, unless it was cut as one is quoted.
 fn is_sealed(value: &str) -> bool {
-    const LONGEST_KEY: usize = 84;
-    // who quotes one cuts it
+    const LONGEST_KEY: usize = 88;
+    let whole = value;
     let value = value.trim_end_matches(['.', '…']);
     let in_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
     let begins = ["AgA", "AgB", "AgC", "AgD"].iter().any(|start| value.starts_with(start));
-    let is_long = value.len() > LONGEST_KEY || (value.len() >= 32 && value.contains(['+', '/', '=']));
+    let is_long = value.len() > LONGEST_KEY || value.len() < whole.len();
     begins && is_long && value.bytes().all(in_base64)
 }
 
@@ -75,6 +76,7 @@ mod tests {
             ("0123456789abcdef0123456789abcdef", None),
             ("AgB123456789abcdefABCDEF0123456789AgB123456789abcdefABCDEF0123456789abcdefABCDEF0123", None),
             ("AgBy3i4OJSWK+PiTySYZ", None),
+            ("AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq0123456789=", None),
             ("AgB8Q~abcdefghijklmnopqrstuvwxyz-._0123456789", None),
             ("ENC[a password]", None),
             ("my password is ENC[AES256_GCM,data:x]", None),

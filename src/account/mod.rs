@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | a provider object's spec, and whom it admits |
 //! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
+//! | `text` | the text of a credential, and what is none |
 //! | `encrypted` | values that a tool has encrypted: no credentials |
 //! | `allowed_hosts` | what `videotoken.dev/allowed-hosts` admits |
 //! | `build` | the issuer of each type |
@@ -19,6 +20,7 @@ pub mod destinations;
 mod encrypted;
 mod references;
 mod spec;
+mod text;
 
 pub use allowed_hosts::{Guarded, Missing};
 pub use build::{Built, Reach, issuer};

@@ -2,16 +2,18 @@
 
 use super::allowed_hosts::Guarded;
 use super::spec::Owner;
+use super::text::{Blanks, text, without_mark};
 use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::api::provider::{CaBundleKind, LARGEST_CA_BUNDLE, ProviderSpec, SecretKeyRef};
+use crate::api::request::FieldError;
 use crate::issuer::azure_auth::AssertionSource;
 use crate::plan::facts::resource_version;
 use crate::plan::view::Refusal;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +39,7 @@ pub trait Source: Send + Sync {
 
     /// What whoever runs the process hands over himself, in place of that key of that Secret or `ConfigMap`. It needs no
     /// label: nobody else can have put it there.
-    fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretString>, Unreadable> {
+    fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         Ok(None)
     }
 }
@@ -125,22 +127,34 @@ impl<'a> References<'a> {
     /// One key of a credential Secret that carries the label, and allows the hosts that it would be sent to.
     pub async fn credential_key(&self, field: &str, name: &str, key: &str) -> Result<SecretString, Refusal> {
         if let Some(handed) = self.handed(field, name, key)? {
-            return Ok(handed);
+            return self.text(field, name, key, handed.expose_secret(), Blanks::Cut);
         }
         let secret = self.secret(field, name).await?;
         self.meant_for_us(field, name, &secret)?;
-        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-        let text = bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).map(str::trim_end);
-        match text {
-            Some(text) if !text.is_empty() => Ok(text.into()),
-            _ => Err(Refusal::new(
-                "CredentialsMissing",
-                format!("{field}: the Secret {name} in namespace {} has no text under the key {key}", self.namespace),
-            )),
-        }
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
+        let annotations = secret.metadata.annotations.as_ref();
+        let keeps = annotations.and_then(|all| all.get(names::KEEP_WHITESPACE)).is_some_and(|value| value == "true");
+        let blanks = if keeps { Blanks::Kept } else { Blanks::Cut };
+        self.text(field, name, key, bytes.unwrap_or_default(), blanks)
     }
 
-    fn handed(&self, field: &str, name: &str, key: &str) -> Result<Option<SecretString>, Refusal> {
+    /// The credential under a key.
+    fn text(&self, field: &str, name: &str, key: &str, bytes: &[u8], blanks: Blanks) -> Result<SecretString, Refusal> {
+        let namespace = self.namespace;
+        let missing = || {
+            let message =
+                format!("{field}: the Secret {name} in namespace {namespace} has no text under the key {key}");
+            Refusal::new("CredentialsMissing", message)
+        };
+        let text = text(bytes, blanks).map_err(|why| {
+            let message =
+                format!("{field}: what the Secret {name} in namespace {namespace} holds under the key {key} {why}");
+            Refusal::new("CredentialsUnusable", message)
+        })?;
+        text.ok_or_else(missing)
+    }
+
+    fn handed(&self, field: &str, name: &str, key: &str) -> Result<Option<SecretSlice<u8>>, Refusal> {
         let handed = self.source.handed(&ObjectKey::new(self.namespace, name), key);
         handed.map_err(|error| unreadable(field, &error))
     }
@@ -189,12 +203,15 @@ impl<'a> References<'a> {
     pub async fn ca(&self, spec: &ProviderSpec) -> Result<Option<String>, Refusal> {
         const FIELD: &str = "spec.caBundleRef";
         let Some(reference) = &spec.ca_bundle_ref else {
-            let bundle = spec.ca_bundle.clone();
+            let bundle = spec.ca_bundle.as_deref().map(without_mark);
             return bundle.map(|pem| short_enough("spec.caBundle", pem, LARGEST_CA_BUNDLE)).transpose();
         };
         let (name, key) = (&reference.name, &reference.key);
         if let Some(handed) = self.handed(FIELD, name, key)? {
-            return Ok(Some(handed.expose_secret().to_owned()));
+            let text = std::str::from_utf8(handed.expose_secret()).map_err(|_| {
+                Refusal::new("CaBundleMissing", format!("{FIELD}: what is handed over for {name} isn't PEM in UTF-8"))
+            })?;
+            return short_enough(FIELD, without_mark(text), LARGEST_CA_OBJECT).map(Some);
         }
         let object = ObjectKey::new(self.namespace, name);
         let (version, text) = match &reference.kind {
@@ -226,18 +243,42 @@ impl<'a> References<'a> {
         let text = text.ok_or_else(|| {
             let message =
                 format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
-            Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
+            Refusal::new("CaBundleMissing", message).again(CONFIG_MAPS_ARE_NOT_WATCHED)
         })?;
-        short_enough(FIELD, text, LARGEST_CA_OBJECT).map(Some)
+        short_enough(FIELD, without_mark(&text), LARGEST_CA_OBJECT).map(Some)
     }
 }
+
+/// Where a provider's own CAs stand, for messages.
+pub(super) fn ca_source(spec: &ProviderSpec) -> String {
+    match &spec.ca_bundle_ref {
+        None => "spec.caBundle".to_owned(),
+        Some(reference) => {
+            let kind = match &reference.kind {
+                CaBundleKind::ConfigMap => "ConfigMap",
+                CaBundleKind::Secret => "Secret",
+                CaBundleKind::Other(kind) => kind,
+            };
+            format!("spec.caBundleRef ({kind} {}, key {})", reference.name, reference.key)
+        }
+    }
+}
+
+/// CAs that can't be used, with what they are read from looked at again where nothing tells of its changes.
+pub(super) fn unfit_ca(spec: &ProviderSpec, error: &FieldError) -> Refusal {
+    let refusal = Refusal::new("InvalidSpec", error.to_string());
+    if spec.ca_bundle_ref.is_some() { refusal.again(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
+}
+
+/// How soon a `ConfigMap` that doesn't fit is looked at again: nothing tells of its changes.
+const CONFIG_MAPS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(10);
 
 /// Bytes of CAs that a provider refers to: a system's whole bundle.
 const LARGEST_CA_OBJECT: usize = 256 * 1024;
 
-fn short_enough(field: &str, pem: String, most: usize) -> Result<String, Refusal> {
+fn short_enough(field: &str, pem: &str, most: usize) -> Result<String, Refusal> {
     if pem.len() <= most {
-        return Ok(pem);
+        return Ok(pem.to_owned());
     }
     let message = format!("{field}: is longer than {} KiB; name only the CAs of this provider", most / 1024);
     Err(Refusal::new("InvalidSpec", message))

@@ -81,4 +81,6 @@ pub mod names {
     pub const CREDENTIALS: &str = "videotoken.dev/credentials";
     /// Annotation of a Secret that holds credentials: the hosts that they may be sent to.
     pub const ALLOWED_HOSTS: &str = "videotoken.dev/allowed-hosts";
+    /// Annotation of a Secret that holds credentials, with the value "true": blanks at their end belong to them.
+    pub const KEEP_WHITESPACE: &str = "videotoken.dev/keep-whitespace";
 }

@@ -250,6 +250,11 @@ pub struct VideoAccessTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub restarted_for: Option<Timestamp>,
+    /// While the whole account is held back, since its credential was refused or as many logins were made as may be: when
+    /// the next attempt with it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
+    #[schemars(schema_with = "date_time")]
+    pub held_until: Option<Timestamp>,
     /// The last failed attempt, while nothing has succeeded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,

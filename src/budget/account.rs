@@ -6,7 +6,8 @@ use super::throttle::Throttle;
 use super::window::{Limits, Opening, Spent, after};
 use super::{AccountState, Lock, Outcome};
 use crate::api::key::ObjectKey;
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
+use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,12 @@ use tokio::time::Instant;
 
 /// A refused credential is tried again after this.
 const LOCKED_FOR: Duration = Duration::from_mins(15);
+/// One that time heals is tried again after this, doubled with each refusal in a row.
+const FIRST_HEALING: Duration = Duration::from_secs(5);
+/// The longest of these waits.
+const LAST_HEALING: Duration = Duration::from_mins(5);
+/// However often somebody asks for it, a refused identity isn't tried again sooner after its last refusal.
+const LEAST_BETWEEN: Duration = Duration::from_secs(5);
 /// Demand is measured over this, or over the longest window.
 const DEMAND_OVER: Duration = Duration::from_mins(10);
 /// Promotions follow the wall clock, which may jump: who waits for one is looked at again after this.
@@ -46,9 +53,31 @@ struct Credential {
     /// Grows with each change: an answer to an older one tells nothing of this one.
     generation: u64,
     proven: bool,
+    /// It has worked, whatever was said of it since.
+    has_worked: bool,
     /// It had worked, and then was refused to this object. Others tell whether it is the credential or the object.
     doubted_by: Option<ObjectKey>,
-    locked_until: Option<(Instant, Lock)>,
+    locked: Option<Locked>,
+    /// Refusals in a row that time heals.
+    refusals: u32,
+}
+
+/// Why the credential isn't tried, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Locked {
+    since: Instant,
+    until: Instant,
+    /// The same by the wall clock, for people.
+    until_wall: Timestamp,
+    lock: Lock,
+}
+
+impl Locked {
+    fn new(lock: Lock, wait: Duration, now: Now) -> Self {
+        let until_wall = TimeDelta::from_std(wait).ok().and_then(|wait| now.wall.checked_add_signed(wait));
+        let (since, until) = (now.mono, after(now.mono, wait));
+        Self { since, until, until_wall: until_wall.unwrap_or(now.wall), lock }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +123,7 @@ impl Account {
             && self.calls.is_empty()
             && self.spent.is_empty()
             && self.throttle.until(now.mono, None).is_none()
-            && self.locked_until(now.mono).is_none()
+            && self.locked(now.mono).is_none()
     }
 
     pub(super) fn credential_changed(&mut self) {
@@ -108,16 +137,30 @@ impl Account {
 
     /// An earlier life of this process, or another operator, has used it well. What is known better stays.
     pub(super) fn accept_credential(&mut self) {
-        self.credential.proven |= self.credential.locked_until.is_none();
+        self.credential.has_worked = true;
+        self.credential.proven |= self.credential.locked.is_none();
     }
 
     /// Nothing is granted for so long.
-    pub(super) fn lock(&mut self, lock: Lock, wait: Duration, now: Instant) {
-        let until = after(now, wait.min(LONGEST_LOCK));
-        if self.credential.locked_until.is_none_or(|(known, _)| known < until) {
+    pub(super) fn lock(&mut self, lock: Lock, wait: Duration, now: Now) {
+        let locked = Locked::new(lock, wait.min(LONGEST_LOCK), now);
+        if self.credential.locked.is_none_or(|known| known.until < locked.until) {
             self.credential.proven = false;
-            self.credential.locked_until = Some((until, lock));
+            self.credential.locked = Some(locked);
         }
+    }
+
+    /// Somebody asks that a refused identity be tried again now.
+    pub(super) fn try_again(&mut self, now: Now) {
+        let Some(locked) = self.credential.locked.as_mut().filter(|locked| locked.lock == Lock::IdentityRefused) else {
+            return;
+        };
+        let soonest = after(locked.since, LEAST_BETWEEN).max(now.mono);
+        if soonest < locked.until {
+            let wait = soonest - now.mono;
+            *locked = Locked { since: locked.since, ..Locked::new(locked.lock, wait, now) };
+        }
+        self.credential.refusals = 0;
     }
 
     /// The provider asked an earlier life of this process, or another operator, to wait until then.
@@ -195,7 +238,7 @@ impl Account {
             };
         }
 
-        let stopped_until = self.throttled_until(now).max(self.locked_until(now.mono).map(|(until, _)| until));
+        let stopped_until = self.throttled_until(now).max(self.locked(now.mono).map(|locked| locked.until));
         let slot = if self.calls.len() < self.slots() { Opening::Now } else { Opening::Event };
         let window = |reserved| self.spent.opening(&self.limits, self.calls.len(), reserved);
         let window = if self.queue.nothing_is_urgent() {
@@ -258,7 +301,7 @@ impl Account {
     }
 
     /// The end of a grant that was taken up and given back in one.
-    pub(super) fn finish(&mut self, number: u64, outcome: Outcome, round: u32, now: Instant) {
+    pub(super) fn finish(&mut self, number: u64, outcome: Outcome, round: u32, now: Now) {
         let Some(call) = self.calls.get(&number).cloned() else { return };
         if matches!(outcome, Outcome::NotCalled) && !call.begun {
             self.close(number);
@@ -268,21 +311,20 @@ impl Account {
     }
 
     /// The end of a call. One that was given up meanwhile has been counted, and what its answer says counts all the same.
-    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: Outcome, round: u32, now: Instant) {
+    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: Outcome, round: u32, now: Now) {
         if self.close(number).is_some() {
-            self.record(call, round, now);
+            self.record(call, round, now.mono);
         }
-        self.call_time = (self.call_time * 7 + now.saturating_duration_since(call.since)) / 8;
+        self.call_time = (self.call_time * 7 + now.mono.saturating_duration_since(call.since)) / 8;
         let of_this_credential = call.credential == self.credential.generation;
         match outcome {
             Outcome::Throttled { retry_after } => {
-                self.throttle.said_stop(number, self.last_call, retry_after, now);
+                self.throttle.said_stop(number, self.last_call, retry_after, now.mono);
                 return;
             }
             Outcome::Issued if of_this_credential => {
-                self.credential.proven = true;
-                self.credential.doubted_by = None;
-                self.credential.locked_until = None;
+                let generation = self.credential.generation;
+                self.credential = Credential { generation, proven: true, has_worked: true, ..Credential::default() };
             }
             Outcome::CredentialDoubted if of_this_credential => {
                 self.credential.proven = false;
@@ -290,11 +332,24 @@ impl Account {
             }
             Outcome::CredentialRejected if of_this_credential => {
                 self.credential.proven = false;
-                self.credential.locked_until = Some((after(now, LOCKED_FOR), Lock::Rejected));
+                self.credential.locked = Some(Locked::new(Lock::Rejected, LOCKED_FOR, now));
             }
+            Outcome::IdentityRefused { heals } if of_this_credential => self.refuse_identity(heals, call, now),
             _ => {}
         }
-        self.throttle.answered(number, matches!(outcome, Outcome::Issued), now);
+        self.throttle.answered(number, matches!(outcome, Outcome::Issued), now.mono);
+    }
+
+    fn refuse_identity(&mut self, heals: bool, call: &Call, now: Now) {
+        let credential = &mut self.credential;
+        credential.proven = false;
+        // those that were under way together are refused together
+        if credential.locked.is_none_or(|locked| locked.since < call.since) {
+            credential.refusals = credential.refusals.saturating_add(1);
+        }
+        let healing = FIRST_HEALING * 2u32.pow(credential.refusals.saturating_sub(1).min(10));
+        let wait = if heals { healing.min(LAST_HEALING) } else { LOCKED_FOR };
+        credential.locked = Some(Locked::new(Lock::IdentityRefused, wait, now));
     }
 
     /// How long the provider's throttle stopped it since this was last asked.
@@ -307,11 +362,13 @@ impl Account {
         AccountState {
             throttled_for: left(self.throttled_until(now)),
             asked_to_wait: left(self.throttle.wished(now.mono)),
-            locked_for: left(self.locked_until(now.mono).map(|(until, _)| until)),
-            lock: self.locked_until(now.mono).map(|(_, lock)| lock),
+            locked_for: left(self.locked(now.mono).map(|locked| locked.until)),
+            lock: self.locked(now.mono).map(|locked| locked.lock),
+            locked_until: self.locked(now.mono).map(|locked| locked.until_wall),
             waiting: self.queue.len(),
             in_flight: self.calls.len(),
             proven: self.credential.proven,
+            has_worked: self.credential.has_worked,
             oversubscribed: self.is_oversubscribed(now.mono),
         }
     }
@@ -344,8 +401,8 @@ impl Account {
         self.throttle.until(now.mono, self.queue.shortest_life(now.wall))
     }
 
-    fn locked_until(&self, now: Instant) -> Option<(Instant, Lock)> {
-        self.credential.locked_until.filter(|(until, _)| *until > now)
+    fn locked(&self, now: Instant) -> Option<Locked> {
+        self.credential.locked.filter(|locked| locked.until > now)
     }
 
     fn oldest_call_ends(&self) -> Opening {

@@ -112,6 +112,12 @@ pub enum Outcome {
     },
     /// The credential was refused and is not proven: the account is locked for 15 min or until it changes.
     CredentialRejected,
+    /// The identity behind the credential was refused, where a further refusal harms nobody: the account is locked until
+    /// somebody asks for another try ([`Budgets::try_again`]), for 15 min at most.
+    IdentityRefused {
+        /// It may pass by itself: the lock is one of 5 s, doubling to 5 min with each refusal in a row.
+        heals: bool,
+    },
     /// The credential was refused though it has worked: it is to be proven again, by another object.
     CredentialDoubted,
     /// Any answer, or none, that says nothing about the account.
@@ -125,6 +131,8 @@ pub enum Outcome {
 pub enum Lock {
     /// The provider refused it.
     Rejected,
+    /// The identity behind it was refused; whoever asks for another try gets one.
+    IdentityRefused,
     /// As many logins have been tried as may be, where failed ones lock the user.
     LoginsUsedUp,
 }
@@ -138,6 +146,8 @@ pub struct AccountState {
     pub asked_to_wait: Option<Duration>,
     /// Time left until a refused credential is tried again.
     pub locked_for: Option<Duration>,
+    /// The same as a time, which stays the same while the lock does.
+    pub locked_until: Option<Timestamp>,
     /// Why it isn't tried now.
     pub lock: Option<Lock>,
     /// Objects that wait for a grant.
@@ -146,6 +156,8 @@ pub struct AccountState {
     pub in_flight: usize,
     /// A token was issued with the credential as it is now.
     pub proven: bool,
+    /// The same, whatever was said of it since.
+    pub has_worked: bool,
     /// More is wanted than the budget can be trusted to serve; see the module's text.
     pub oversubscribed: bool,
 }
@@ -297,7 +309,7 @@ impl Budgets {
     pub fn end(&mut self, begun: &Begun, outcome: Outcome, now: Now) {
         if let Some(known) = self.accounts.get_mut(&begun.account) {
             let outcome = if outcome == Outcome::NotCalled { Outcome::Failed } else { outcome };
-            known.end(begun.number, &begun.call, outcome, self.round, now.mono);
+            known.end(begun.number, &begun.call, outcome, self.round, now);
             self.look_again_at(&begun.account);
         }
     }
@@ -333,7 +345,7 @@ impl Budgets {
         let (account, call) = (account.clone(), *call);
         self.places.remove(key);
         if let Some(known) = self.accounts.get_mut(&account) {
-            known.finish(call, outcome, self.round, now.mono);
+            known.finish(call, outcome, self.round, now);
             self.look_again_at(&account);
         }
     }
@@ -365,7 +377,16 @@ impl Budgets {
     /// The account's credential isn't tried for so long, 16 min at most, unless it changes or is locked for longer.
     pub fn lock(&mut self, account: &AccountKey, lock: Lock, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
-            known.lock(lock, wait, now.mono);
+            known.lock(lock, wait, now);
+            self.look_again_at(account);
+        }
+    }
+
+    /// Somebody asks that an identity that was refused be tried again: 5 s after its last refusal at the earliest. Any
+    /// other lock stays.
+    pub fn try_again(&mut self, account: &AccountKey, now: Now) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.try_again(now);
             self.look_again_at(account);
         }
     }

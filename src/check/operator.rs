@@ -3,12 +3,12 @@
 //! Only what the manifests themselves show counts. A provider that isn't among them may be in the cluster.
 
 use super::{Complaint, Verdict};
-use crate::account::{Owner, ProviderObject};
+use crate::account::{Owner, ProviderObject, encrypted_value};
 use crate::api::names;
 use crate::api::request::FieldError;
 use crate::api::reserved;
 use crate::api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
-use crate::manifest::{Object, Path, Step, encrypted_value};
+use crate::manifest::{Object, Path, Step};
 use crate::plan::secret;
 use crate::plan::want::{Fit, want};
 use base64::Engine as _;
@@ -53,7 +53,7 @@ fn encrypted(object: &Object) -> Vec<Complaint> {
             let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             if let Some(how) = encrypted_value(text).or_else(|| decoded.as_deref().and_then(encrypted_value)) {
                 let path = Path::default().field(member).with(Step::Key(key.clone()));
-                complaints.push(Complaint::new(&path, format!("no credential: {how}")));
+                complaints.push(Complaint::new(&path, how));
             }
         }
     }

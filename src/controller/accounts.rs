@@ -89,6 +89,16 @@ pub(super) struct History {
     pub(super) last_issued: Option<Timestamp>,
     /// What the provider said when it last refused the credential or throttled.
     pub(super) refusal: Option<Said>,
+    /// Since when no TLS comes about with it, with the CAs as they are.
+    pub(super) untrusted_since: Option<Timestamp>,
+}
+
+impl History {
+    /// A token was issued.
+    pub(super) fn issued(&mut self, now: Timestamp) {
+        self.last_issued = Some(now);
+        self.untrusted_since = None;
+    }
 }
 
 /// What a provider said to a request.

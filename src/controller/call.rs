@@ -1,11 +1,12 @@
 //! One call of the provider, from the granted turn to the token at hand or the failure.
 
 use super::Context;
-use super::accounts::Said;
+use super::accounts::{Account, Said};
 use super::dereference::Seen;
 use super::fail_point;
 use super::logins;
 use super::memo::{Held, Notes, Outcome};
+use super::providers;
 use super::reconcile::SHORTEST_CALL;
 use super::traced;
 use super::write_health::{Extent, Passage};
@@ -15,7 +16,7 @@ use crate::api::wire_time;
 use crate::budget::{self, Lock};
 use crate::clock;
 use crate::issuer::{Class, GRACE, IssueError, Issued};
-use crate::plan::backoff;
+use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::Failure;
 use crate::plan::hash::request_hash;
@@ -78,7 +79,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
             let was_proven = context.turns.state(&account.key, now).proven;
             call.end(budget::Outcome::Issued, now);
             logins::worked(context, account);
-            account.history().last_issued = Some(now.wall);
+            account.history().issued(now.wall);
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
@@ -99,7 +100,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
         }
         Err(error) => {
             match login {
-                Some(attempt) if error.reached_nobody() => logins::withdraw(context, account, attempt).await,
+                Some(attempt) if error.unsent => logins::withdraw(context, account, attempt).await,
                 None if error.class == Class::Credential => logins::note(context, account).await,
                 _ => {}
             }
@@ -163,11 +164,9 @@ fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
 
 fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError, now: clock::Now, took: Duration) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
-    // a credential that works for others is refused for this object alone, as far as can be told
-    let sure = account.issuer.login().is_some() || error.refuses_identity();
     let (class, outcome) = match error.class {
-        Class::Credential if sure || context.turns.blames_credential(&account.key, key) => {
-            (Class::Credential, budget::Outcome::CredentialRejected)
+        Class::Credential if is_credentials(context, account, key, error) => {
+            (Class::Credential, refused(context, account, error, now))
         }
         Class::Credential => (Class::Denied, budget::Outcome::CredentialDoubted),
         Class::Throttled => (Class::Throttled, budget::Outcome::Throttled { retry_after: error.retry_after }),
@@ -176,6 +175,7 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
     context.metrics.issue_failed(account.type_name, class, error.reason, took);
     let attempts = seen.attempts + 1;
     let of_account = matches!(class, Class::Throttled | Class::Credential);
+    providers::note_trust(context, account, error, now.wall);
     if of_account {
         let namespace = (&*key.namespace).into();
         account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
@@ -190,7 +190,10 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
             let longest = backoff::longest(expires_at, now.wall).filter(|_| error.retry_after.is_none());
             now.wall + longest.filter(|_| class == Class::Throttled).map_or(wait, |longest| wait.min(longest))
         }
-        _ => backoff::next_attempt(class, attempts, error.retry_after, expires_at, now.wall, seen.token.uid.0),
+        _ => {
+            let tries = Tries { failed: attempts, waited: seen.waited() };
+            backoff::next_attempt(class, tries, error.retry_after, expires_at, now.wall, seen.token.uid.0)
+        }
     };
     tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
@@ -205,4 +208,22 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
     context.memos.change_of(key, seen.token.uid, |memo| {
         memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
     });
+}
+
+/// Is the credential at fault, rather than the object that it was refused to? It is where it is the identity that is
+/// refused, where nothing but a login can have failed, and where no other object could tell: then a credential that has
+/// worked may have been revoked. Else others tell.
+fn is_credentials(context: &Context, account: &Account, key: &ObjectKey, error: &IssueError) -> bool {
+    error.refuses_identity()
+        || account.issuer.login().is_some()
+        || context.users(&account.key) <= 1
+        || context.turns.blames_credential(&account.key, key)
+}
+
+/// What a refused credential means for the account.
+fn refused(context: &Context, account: &Account, error: &IssueError, now: clock::Now) -> budget::Outcome {
+    if !account.issuer.is_retried_on_demand() {
+        return budget::Outcome::CredentialRejected;
+    }
+    budget::Outcome::IdentityRefused { heals: error.heals.holds(context.turns.state(&account.key, now).has_worked) }
 }

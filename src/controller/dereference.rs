@@ -242,7 +242,8 @@ impl Seen {
                 self.account.as_ref().and_then(|account| Some(account.history().refusal.as_ref()?.to(namespace)));
             self.hindrance = context.turns.hindrance(queue, said.as_deref(), now);
             if self.hindrance.is_none() && context.turns.lacks_share(&self.token.key, now) {
-                self.hindrance = Some(Hindrance { reason: "WaitingForBudget", message: NO_SHARE.to_owned() });
+                self.hindrance =
+                    Some(Hindrance { reason: "WaitingForBudget", message: NO_SHARE.to_owned(), until: None });
             }
         }
     }
@@ -305,6 +306,12 @@ impl Seen {
             Some(Outcome::Failed { failure, attempts, .. }) => (Some(failure), *attempts),
             None => (self.token.status.last_failure.as_deref(), self.token.status.failed_attempts),
         }
+    }
+
+    /// How long the last failure that still counts waits for the next attempt.
+    pub(super) fn waited(&self) -> Option<TimeDelta> {
+        let failure = self.failure.as_ref()?;
+        Some(failure.next_attempt_at? - failure.time)
     }
 
     /// The Secret as the decision saw it; `None`: none stood there.

@@ -61,7 +61,7 @@ pub use tasks::TaskEnded;
 
 use crate::account::Reach;
 use crate::api::key::ObjectKey;
-use crate::budget::Grant;
+use crate::budget::{AccountKey, Grant};
 use crate::clock::{self, Timestamp};
 use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
@@ -220,9 +220,24 @@ impl Context {
             // what is remembered must not pass to another object of the same name
             self.forget(key);
         }
+        for key in &changes.demanded {
+            if let Some(account) = self.account_of(key) {
+                self.turns.try_again(&account.key, clock::now());
+            }
+        }
         for key in &changes.wake {
             self.wake(key);
         }
+    }
+
+    /// The account that the object's token is issued by, if its provider is resolved.
+    fn account_of(&self, key: &ObjectKey) -> Option<Arc<Account>> {
+        self.accounts.get(&self.tokens.get(key)?.provider()?)?.state.ok()
+    }
+
+    /// How many objects use this budget.
+    fn users(&self, account: &AccountKey) -> usize {
+        self.accounts.sharing(account).iter().map(|account| self.tokens.users(&account.of)).sum()
     }
 
     /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is

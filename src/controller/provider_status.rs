@@ -144,7 +144,8 @@ pub(super) fn recall(context: &Context, key: &ProviderKey) {
         Some(told) if told.accepted => context.turns.accept_credential(&account.key),
         Some(told) => {
             if let Some(wait) = ahead(told.next_attempt_at) {
-                context.turns.lock(&account.key, Lock::Rejected, wait, now);
+                let lock = if account.issuer.is_retried_on_demand() { Lock::IdentityRefused } else { Lock::Rejected };
+                context.turns.lock(&account.key, lock, wait, now);
             }
         }
         None => {}
@@ -222,7 +223,7 @@ fn remember(
     status.throttled_until = throttled.map(|at| steady(at, before.throttled_until)).or(lasting);
     status.credentials = match (state.proven, state.lock) {
         (true, _) => Some(CredentialsStatus { version, accepted: true, next_attempt_at: None }),
-        (false, Some(Lock::Rejected)) => {
+        (false, Some(Lock::Rejected | Lock::IdentityRefused)) => {
             let next = until(state.locked_for).map(|at| steady(at, told.and_then(|told| told.next_attempt_at)));
             Some(CredentialsStatus { version, accepted: false, next_attempt_at: next })
         }

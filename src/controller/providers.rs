@@ -11,7 +11,8 @@ use crate::account::{self, Built, ProviderObject, References};
 use crate::api::key::ObjectKey;
 use crate::api::provider::ProviderSpec;
 use crate::budget::{AccountKey, Limits, Window};
-use crate::clock;
+use crate::clock::{self, Timestamp};
+use crate::issuer::IssueError;
 use crate::plan::facts::resource_version;
 use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
@@ -24,8 +25,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
-/// What isn't watched (CA bundles) and what couldn't be read is looked at again after this.
+/// What isn't watched (CA bundles) is looked at again after this.
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+
+/// The same while no TLS comes about with the CAs that were read, at first.
+const LOOK_AGAIN_SOON: TimeDelta = TimeDelta::seconds(5);
+
+/// And the longest of these waits.
+const LOOK_AGAIN_LATER: TimeDelta = TimeDelta::minutes(1);
 
 /// After a panic the provider is left alone this long.
 const AFTER_PANIC: TimeDelta = TimeDelta::minutes(1);
@@ -182,7 +189,10 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     }
     let again = match &state {
         Err(refusal) => refusal.again,
-        Ok(account) => account.spec.ca_bundle_ref.is_some().then_some(LOOK_AGAIN),
+        Ok(account) => account.spec.ca_bundle_ref.is_some().then(|| {
+            let since = account.history().untrusted_since;
+            since.map_or(LOOK_AGAIN, |since| next_look(clock::now().wall - since))
+        }),
     };
     if let Some(again) = again {
         context.provider_timetable.set(key, clock::now().wall + again);
@@ -195,6 +205,21 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
         context.wake_tokens_of(key);
     }
     context.report_soon(key);
+}
+
+/// While no TLS comes about with CAs that nothing watches, they are looked at every few seconds: whoever mends them waits
+/// for it.
+pub(super) fn note_trust(context: &Context, account: &Account, error: &IssueError, now: Timestamp) {
+    if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
+        return;
+    }
+    let since = *account.history().untrusted_since.get_or_insert(now);
+    context.provider_timetable.set(&account.of, now + next_look(now - since));
+}
+
+/// A tenth of the time that it has lasted, within bounds.
+fn next_look(lasts: TimeDelta) -> TimeDelta {
+    (lasts / 10).clamp(LOOK_AGAIN_SOON, LOOK_AGAIN_LATER)
 }
 
 /// Puts the account into the registry and its limits into the budget. Tells whether anything changed.
@@ -212,13 +237,21 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     }
     let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
     let before = context.accounts.resolve(key, resolved);
-    if let Some(account) = now {
-        configure(context, &account);
+    let is_edited = before.is_some();
+    // whoever makes or edits a provider object, or what it refers to, may have mended it
+    let try_again = |account: &AccountKey| context.turns.try_again(account, clock::now());
+    if let Some(account) = &now {
+        configure(context, account);
+        try_again(account);
     }
     if let Some(Resolved { state: Ok(old), .. }) = before {
         retire(context, &old.key);
     }
     recall::of_provider(context, key);
+    if let Some(account) = now.filter(|_| is_edited) {
+        // what its status told of before the edit
+        try_again(&account);
+    }
     true
 }
 
@@ -272,7 +305,9 @@ async fn account(
         let read = refers.values().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let account = object.data.pointer(&format!("/spec/{type_name}")).map(ToString::to_string).unwrap_or_default();
         let credentials = Hash::of([account.as_bytes(), read.as_bytes()]);
-        let version = Hash::of([json.as_bytes(), read.as_bytes(), identity.to_string().as_bytes()]).short();
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        let version =
+            Hash::of([uid.as_bytes(), json.as_bytes(), read.as_bytes(), identity.to_string().as_bytes()]).short();
         let account_id = spec.account().and_then(|account| account.identity()).unwrap_or_default();
         let of = key.clone();
         let key = AccountKey(format!("{host}|{account_id}|{identity}").into());

@@ -9,7 +9,7 @@ use super::{Context, DECIDE_WITHIN};
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
 use crate::issuer::Class;
-use crate::plan::backoff;
+use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
@@ -115,7 +115,14 @@ fn tell_later(context: &Context, seen: &Seen) {
     let (key, now) = (&seen.token.key, clock::now().wall);
     let next = context.memos.change(key, |memo| {
         memo.status_failures += 1;
-        backoff::next_attempt(Class::Transient, memo.status_failures, None, None, now, seen.token.uid.0)
+        backoff::next_attempt(
+            Class::Transient,
+            Tries::in_a_row(memo.status_failures),
+            None,
+            None,
+            now,
+            seen.token.uid.0,
+        )
     });
     context.look_again(key, next - now);
 }

@@ -14,7 +14,7 @@ use crate::api::names;
 use crate::api::workload::Workload;
 use crate::clock::{self, Timestamp};
 use crate::issuer::Class;
-use crate::plan::backoff;
+use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::Seconds;
 use crate::plan::restart::{self, Naming, Restart};
@@ -156,7 +156,14 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
         let failures = context.memos.change(key, |memo| {
             let restarts = memo.restarts_of(issued_at);
             restarts.failures += 1;
-            let next = backoff::next_attempt(Class::Transient, restarts.failures, None, None, now, seen.token.uid.0);
+            let next = backoff::next_attempt(
+                Class::Transient,
+                Tries::in_a_row(restarts.failures),
+                None,
+                None,
+                now,
+                seen.token.uid.0,
+            );
             restarts.next = Some(next);
             context.timetable.set(key, next);
             restarts.failures

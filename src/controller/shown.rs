@@ -5,6 +5,7 @@ use super::token::Token;
 use super::{Context, provider_status};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
+use crate::clock::{self, Timestamp};
 use crate::glance::Row;
 use crate::page::{Provider, Source, Told};
 use crate::plan::status::{CONDITIONS, class_name};
@@ -49,6 +50,7 @@ fn told(context: &Context, token: &Token) -> Told {
         expires_at: facts.expires_at.time(),
         renew_at: facts.renew_at.time(),
         failed_attempts: facts.failed_attempts.into(),
+        held_until: held_until(context, token),
         last_failure: failure.map(|failure| LastFailure {
             time: Some(failure.time),
             class: class_name(failure.class).to_owned(),
@@ -70,6 +72,17 @@ fn told(context: &Context, token: &Token) -> Told {
         message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         request_id: failure.and_then(|failure| failure.request_id.clone()),
     }
+}
+
+/// Until when its account holds it back, if its status says that it does.
+fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
+    let [_, issuing, _] = token.status.conditions;
+    if issuing.status != Some(true) {
+        return None;
+    }
+    let account = context.account_of(&token.key)?;
+    let hindrance = context.turns.hindrance(&account.key, None, clock::now())?;
+    hindrance.until.filter(|_| issuing.reason.word() == hindrance.reason)
 }
 
 fn provider(context: &Context, key: ProviderKey, resolved: &Resolved) -> Provider {

@@ -48,6 +48,8 @@ pub(super) struct Changes {
     pub(super) gone: Vec<ObjectKey>,
     /// These are to be reconciled.
     pub(super) wake: Vec<ObjectKey>,
+    /// Of these a renewal is asked for that wasn't before.
+    pub(super) demanded: Vec<ObjectKey>,
 }
 
 impl Default for Tokens {
@@ -162,6 +164,8 @@ impl Tokens {
             restored = listed && (old.version > token.version || old.status.hash != token.status.hash);
             if old.uid != token.uid {
                 changes.gone.push(token.key.clone());
+            } else if token.renew_requested_at.is_some() && old.renew_requested_at != token.renew_requested_at {
+                changes.demanded.push(token.key.clone());
             }
         }
         let before = old.as_ref().map_or(0, |old| old.spec_length());
@@ -328,6 +332,22 @@ mod tests {
             tokens.learn_status(&seen, StatusFacts::default(), "651");
         });
         assert_eq!(tokens.get(&key("a")).unwrap().version, 651, "a list from before our write");
+    }
+
+    #[test]
+    fn p07_a_renewal_that_is_asked_for_is_told_once() {
+        let tokens = Tokens::default();
+        let demanded = |version: u64, asked: Option<&str>| {
+            let mut new = token("a", 1, version, &naming("s"));
+            new.renew_requested_at = asked.map(Into::into);
+            apply(&tokens, new).demanded
+        };
+        assert_eq!(demanded(1, Some("2026-01-01T00:00:00Z")), [], "it was there from the beginning");
+        assert_eq!(demanded(2, Some("2026-01-01T00:00:00Z")), []);
+        assert_eq!(demanded(3, Some("2026-01-02T00:00:00Z")), [key("a")]);
+        assert_eq!(demanded(4, None), []);
+        assert_eq!(demanded(5, Some("2026-01-02T00:00:00Z")), [key("a")]);
+        assert_eq!(demanded(4, Some("2026-01-03T00:00:00Z")), [], "an older version");
     }
 
     #[test]

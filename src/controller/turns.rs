@@ -2,6 +2,7 @@
 
 use super::lock;
 use crate::api::key::ObjectKey;
+use crate::api::wire_time;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
 use crate::clock::{self, Now, Timestamp};
 use crate::plan::view::Hindrance;
@@ -152,6 +153,12 @@ impl Turns {
         lock(&self.budgets).lock(account, why, wait, now);
     }
 
+    /// Somebody asks that an identity that was refused be tried again.
+    pub(super) fn try_again(&self, account: &AccountKey, now: Now) {
+        lock(&self.budgets).try_again(account, now);
+        self.changed.notify_one();
+    }
+
     /// The provider asked the account to wait for so long.
     pub(super) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
         lock(&self.budgets).throttle(account, wait, now);
@@ -186,6 +193,7 @@ impl Turns {
 /// What keeps an account from calling, if anything does.
 pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindrance> {
     let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+    let at = state.locked_until.map(wire_time::text).unwrap_or_default();
     let (reason, message) = match (state.lock, state.throttled_for) {
         (Some(Lock::Rejected), _) => (
             "CredentialRejected",
@@ -193,12 +201,19 @@ pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindr
                 "the provider refuses the account's credential{said}: tried again when it changes, else every 15 min"
             ),
         ),
+        (Some(Lock::IdentityRefused), _) => (
+            "CredentialRejected",
+            format!(
+                "the account's identity is refused{said}: tried again at once when the provider or its Secret changes or \
+                 a renewal is asked for, else when the provider's status.credentials.nextAttemptAt says"
+            ),
+        ),
         (Some(Lock::LoginsUsedUp), _) => (
             "LoginsUsedUp",
             format!(
-                "as many logins of this user as may fail were tried within 15 min with credentials that haven't worked \
-                 yet{said}, and one more may lock the user at the provider: the next is made when the oldest is 15 min \
-                 ago"
+                "as many logins of this user as are safe count within 15 min, which are those that failed{said} and those \
+                 that aren't known to have succeeded, since the answer was lost or couldn't be written down: one more may \
+                 lock the user at the provider; the next is made at {at}"
             ),
         ),
         (None, Some(_)) => {
@@ -206,7 +221,9 @@ pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindr
         }
         (None, None) => return None,
     };
-    Some(Hindrance { reason, message })
+    // what moves often isn't told of each token
+    let until = state.locked_until.filter(|_| matches!(state.lock, Some(Lock::Rejected | Lock::LoginsUsedUp)));
+    Some(Hindrance { reason, message, until })
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -57,6 +57,11 @@ pub const STALLED: &[Reason] = &[
     ),
     reason(&["CredentialsMissing"], "the credential's Secret or its key isn't there", "create it"),
     reason(
+        &["CredentialsUnusable"],
+        "what stands under the Secret's key is no credential: UTF-16, a PFX, an encrypted key, a value that SOPS encrypted",
+        "the message says what to write instead",
+    ),
+    reason(
         &["CredentialsUnlabelled"],
         "the Secret isn't meant for this operator",
         "label it videotoken.dev/credentials=true",
@@ -109,6 +114,11 @@ pub const STALLED: &[Reason] = &[
         "a user with fewer rights, or take refuseSiteAdministrator from the provider",
     ),
     reason(
+        &["WindowsAuthentication"],
+        "ArcGIS: a web server asks for Windows authentication before the login",
+        "let it pass generateToken without, or name the server's own port in url; no login is counted",
+    ),
+    reason(
         &["BadRequest", "NotFound", "Forbidden"],
         "the provider refuses this request: no such extension, no role",
         "mend it there; tried again after 1 min, then ever more rarely, up to 30 min",
@@ -136,12 +146,13 @@ pub const ISSUING: &[Reason] = &[
     reason(
         &["CredentialRejected", "EntraRefused"],
         "Entra or the provider refuses the account's credential",
-        "tried again when it changes, else every 15 min; status.lastFailure of one of its tokens says why",
+        "tried again when it changes, else every 15 min; of Entra's refusals what time heals after 5 s, then ever more \
+         rarely, up to every 5 min, and all when a renewal is asked for; status.lastFailure of one of its tokens says why",
     ),
     reason(
         &["LoginsUsedUp"],
-        "ArcGIS: three logins within 15 min didn't work, and five would lock the user",
-        "the next is made when the oldest is 15 min ago",
+        "ArcGIS: three logins within 15 min failed, or their answer was lost, and five failures would lock the user",
+        "the next is made when the oldest is 15 min ago; status.heldUntil says when",
     ),
     reason(
         &["Throttled", "EntraThrottled"],

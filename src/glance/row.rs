@@ -131,7 +131,9 @@ impl Row {
             issued_at: status.issued_at,
             expires_at: status.expires_at,
             renew_at: status.renew_at,
-            next_attempt_at: status.last_failure.as_ref().and_then(|failure| failure.next_attempt_at),
+            next_attempt_at: status
+                .held_until
+                .or_else(|| status.last_failure.as_ref().and_then(|failure| failure.next_attempt_at)),
             created_at: None,
         }
     }

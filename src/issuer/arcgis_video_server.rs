@@ -4,8 +4,10 @@
 //! with a `token` is a success. A login that fails counts: the server locks a user after five. So whatever may be a
 //! login's failure is the credential's, and is not tried again soon.
 
+mod complaint;
+
 use super::hosts::canonical_host;
-use super::http::{Answer, Call, class_of};
+use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::{Class, Excess, IssueError, Issued};
 use crate::api::arcgis_video_server::ArcgisVideoServerAccount;
@@ -13,6 +15,7 @@ use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
 use crate::clock::Timestamp;
 use chrono::DateTime;
+use complaint::Complaint;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -168,6 +171,9 @@ impl Exchange for ArcgisVideoServer {
             let issued = issued(answer, token, body.get("expires").and_then(milliseconds), request, now)?;
             return self.bounded(answer, issued, body.get("loginAsPSA").is_some_and(is_true));
         }
+        if answer.status == 401 && body.is_none() && answer.wants_windows_login {
+            return Err(self.behind_windows_login(answer));
+        }
         Err(match (body.as_ref().and_then(|body| Complaint::read(body, request)), answer.is_success()) {
             (Some(complaint), _) => complaint.failure(answer),
             (None, true) if body.is_some() => answer.not_understood("neither a token nor an error in it"),
@@ -179,6 +185,20 @@ impl Exchange for ArcgisVideoServer {
 
     fn login(&self) -> Option<String> {
         Some(self.login.clone())
+    }
+}
+
+impl ArcgisVideoServer {
+    /// The web server asked for a login of its own before it let anything through: the form has logged nobody in.
+    fn behind_windows_login(&self, answer: &Answer) -> IssueError {
+        let host = self.url.host_str().unwrap_or_default();
+        let message = format!(
+            "HTTP 401: the web server at {host} asks for Windows authentication (Negotiate or NTLM), before the form reaches \
+             ArcGIS: let it pass {} without, or set spec.arcgisVideoServer.url to the server's own port, such as \
+             https://{host}:21443/arcgis/admin",
+            self.url.path()
+        );
+        answer.failure(Class::Configuration, "WindowsAuthentication", message).unsent()
     }
 }
 
@@ -204,97 +224,6 @@ fn milliseconds(value: &Value) -> Option<Timestamp> {
     (milliseconds > 0).then(|| DateTime::from_timestamp(milliseconds / 1000, 0))?
 }
 
-/// What the server says against a request: `{"error": {code, message, details}}`, or `{"status": "error", "messages":
-/// […], "code"?}`.
-struct Complaint {
-    code: Option<i64>,
-    /// In lower case, one space before, between and after: a word's beginning is ` word`.
-    words: String,
-}
-
-impl Complaint {
-    fn read(body: &Value, request: &TokenRequest) -> Option<Self> {
-        let error = match body.get("error") {
-            Some(error) => error,
-            None if body.get("status").and_then(Value::as_str) == Some("error") => body,
-            None => return None,
-        };
-        let code = error.get("code").and_then(|code| code.as_i64().or_else(|| code.as_str()?.trim().parse().ok()));
-        let texts = [Some(error), error.get("message"), error.get("details"), error.get("messages")];
-        let texts = texts.into_iter().flatten().flat_map(|text| match text {
-            Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
-            text => Vec::from_iter(text.as_str()),
-        });
-        let mut said = texts.collect::<Vec<_>>().join(" ").to_lowercase();
-        // a referer such as https://login.example says nothing about a login
-        for own in ["referer", "referrer", "ip"].iter().filter_map(|name| request.fields.get(*name)?.as_str()) {
-            said = if own.is_empty() { said } else { said.replace(&own.to_lowercase(), " ") };
-        }
-        let words: Vec<_> = said.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        Some(Self { code, words: format!(" {} ", words.join(" ")) })
-    }
-
-    /// Whether one of these is said, or begins what is said.
-    fn says(&self, beginnings: &[&str]) -> bool {
-        beginnings.iter().any(|beginning| self.words.contains(&format!(" {beginning}")))
-    }
-
-    fn says_locked(&self) -> bool {
-        let user = self.says(&["account", "user", "login", "log in"]);
-        self.says(&["locked out", "lockout"])
-            || (user && self.says(&["locked"]))
-            || (self.says(&["too many"]) && self.says(&["attempt", "login", "log in", "sign in"]))
-    }
-
-    fn says_who(&self) -> bool {
-        self.says(&[
-            "username",
-            "user name",
-            "invalid user",
-            "password",
-            "credential",
-            "login",
-            "log in",
-            "logon",
-            "log on",
-            "sign in",
-            "signin",
-            "authentication failed",
-        ])
-    }
-
-    fn says_parameter(&self) -> bool {
-        self.says(&["parameter", "client", "referer", "referrer", "expiration", "ip "])
-    }
-
-    /// The class, where `status` stands for a code that isn't told. A bad request that names no parameter is a login
-    /// that failed, in whichever language the server speaks.
-    fn class(&self, status: u16) -> (Class, &'static str) {
-        const UNAUTHORIZED: (Class, &str) = (Class::Credential, "Unauthorized");
-        let status = if (200..300).contains(&status) { None } else { Some(status) };
-        let code = self.code.and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400).or(status);
-        match code {
-            _ if self.says_locked() => (Class::Credential, "AccountLocked"),
-            _ if self.says_who() => UNAUTHORIZED,
-            Some(401 | 498 | 499) => UNAUTHORIZED,
-            Some(code @ (403 | 404 | 408 | 409 | 422 | 429 | 500..=599)) => class_of(code),
-            _ if self.says_parameter() => class_of(400),
-            Some(400) => UNAUTHORIZED,
-            _ => (Class::Transient, "ServerError"),
-        }
-    }
-
-    fn failure(&self, answer: &Answer) -> IssueError {
-        let (class, reason) = self.class(answer.status);
-        let error = answer.failure(class, reason, format!("HTTP {}: {}", answer.status, answer.said()));
-        match reason {
-            "AccountLocked" => with(error, "five failed logins within 15 minutes lock a user for 15 minutes"),
-            "NotFound" => with(error, WAY_OUT),
-            _ => error,
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -302,7 +231,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use proptest::prelude::*;
-    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
     use serde_json::{Map, json};
     use std::time::Duration;
 
@@ -476,6 +405,7 @@ mod tests {
             (499, "Token required.", "", Credential, "Unauthorized"),
             (403, "The user account is locked.", "", Credential, "AccountLocked"),
             (403, "You do not have permissions.", "", Denied, "Forbidden"),
+            (499, "You do not have permissions to access this resource.", "", Denied, "Forbidden"),
             (404, "Not found.", "", Configuration, "NotFound"),
             (429, "Too many requests.", "", Throttled, "Throttled"),
             (500, "The site is blocked by an upgrade.", "", Transient, "ServerError"),
@@ -526,6 +456,48 @@ mod tests {
         }
         assert!(read(404, "").unwrap_err().message.ends_with(WAY_OUT));
         assert!(read(200, "<html>").unwrap_err().message.ends_with(WAY_OUT));
+    }
+
+    #[test]
+    fn p07_whoever_is_known_and_may_not_have_a_token_is_denied() {
+        for code in [400, 401, 403, 498, 499] {
+            let error =
+                json!({"code": code, "messageCode": "GWM_0003", "message": "Keine Berechtigung.", "details": []});
+            let error = read(200, &json!({"error": error}).to_string()).unwrap_err();
+            assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{code}");
+            assert_eq!(error.message, format!("HTTP 200: {code}: Keine Berechtigung. (GWM_0003)"));
+        }
+    }
+
+    #[test]
+    fn p07_windows_authentication_before_the_server_is_named_and_is_no_login() {
+        let asked = |schemes: &[&'static str], status: u16, body: &str| {
+            let headers = schemes.iter().map(|scheme| (WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
+            let now = clock::now().wall;
+            let answer = Answer::new(status, &headers.collect(), body.into(), now, now, Redactor::default());
+            server(&[]).read(&answer, &referer(), now).unwrap_err()
+        };
+        for schemes in [
+            &["Negotiate"][..],
+            &["NTLM"],
+            &["Negotiate", "NTLM"],
+            &["Basic realm=\"x\"", "negotiate"],
+            &["NTLM, Basic"],
+        ] {
+            let error = asked(schemes, 401, "<html>401 - Unauthorized</html>");
+            assert_eq!((error.class, error.reason), (Class::Configuration, "WindowsAuthentication"), "{schemes:?}");
+            assert!(error.unsent && error.message.contains("https://video.example:21443/arcgis/admin"), "{error}");
+        }
+        let complaint = r#"{"error":{"code":401,"message":"Invalid username or password."}}"#;
+        for (schemes, status, body) in [
+            (&["Basic realm=\"x\""][..], 401, "<html>"),
+            (&[][..], 401, "<html>"),
+            (&["Negotiate"][..], 401, complaint),
+            (&["Negotiate"][..], 403, "<html>"),
+        ] {
+            let error = asked(schemes, status, body);
+            assert!(!error.unsent && error.reason != "WindowsAuthentication", "{schemes:?} {status} {body}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod certificate;
 mod credential;
+mod refusal;
 mod transport;
 
 pub use credential::{AssertionSource, AzureCredential, ProjectedToken};
@@ -30,8 +31,9 @@ const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// While its renewal fails, a token is served until this long before its expiry.
 const USABLE: Duration = Duration::from_secs(30);
 
-/// A rejected credential is not tried again sooner: the provider controller builds a new `AzureAuth` once it changes.
-const AFTER_REJECTION: Duration = Duration::from_mins(1);
+/// A refused identity is not tried again sooner, so that all calls under way learn the same of one. When it is tried again
+/// is the budget's to say.
+const AFTER_REFUSAL: Duration = Duration::from_secs(2);
 
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
@@ -222,10 +224,11 @@ impl State {
             }
             Err(error) => error,
         };
-        let retry_at = now.mono + backoff(&error, self.failures);
+        let served = self.held.as_ref().filter(|held| held.left(now) > USABLE);
+        let retry_at = now.mono + backoff(&error, self.failures, served.is_some());
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(Failure { error: error.clone(), at: now.mono, retry_at });
-        let Some(held) = self.held.as_ref().filter(|held| held.left(now) > USABLE) else { return Err(error) };
+        let Some(held) = served else { return Err(error) };
         tracing::warn!(reason = error.reason, %error, "no new Entra token; the old one is still good");
         Ok(held.token.clone())
     }
@@ -253,10 +256,10 @@ impl Failure {
 }
 
 /// How long no new try is made after a failure that followed `failures` others: what Entra asks for, else 1 s
-/// doubling to 5 min.
-fn backoff(error: &IssueError, failures: u32) -> Duration {
+/// doubling to 5 min. `served`: nobody learns of it, since the old token is still good.
+fn backoff(error: &IssueError, failures: u32, served: bool) -> Duration {
     let own = match error.class {
-        Class::Credential => AFTER_REJECTION,
+        Class::Credential if !served => AFTER_REFUSAL,
         // said by the API server, of an assertion: Entra wasn't asked, and each object waits by itself
         Class::Configuration | Class::Denied => Duration::from_secs(1),
         _ => Duration::from_secs(1 << failures.min(9)).min(LONGEST_BACKOFF),
@@ -326,7 +329,8 @@ mod tests {
             (Class::Throttled, Some(17), 0, 17),
             (Class::Transient, Some(120), 5, 120),
             (Class::Throttled, Some(0), 0, 1),
-            (Class::Credential, None, 0, 60),
+            (Class::Credential, None, 0, 2),
+            (Class::Credential, None, 60, 2),
             (Class::Configuration, None, 9, 1),
         ];
         for (class, retry_after, failures, wait) in cases {
@@ -334,6 +338,18 @@ mod tests {
             state.settle(Err(failed(class, retry_after)), now).unwrap_err();
             assert_eq!(step(&mut state, after(now, wait - 1)), 'E', "{class:?} {retry_after:?}");
             assert_eq!(step(&mut state, after(now, wait)), 'F', "{class:?} {retry_after:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_nobody_learns_of_backs_off() {
+        let (mut state, now) = (State { failures: 6, ..State::default() }, clock::now());
+        state.settle(Ok(fetched(3600, now)), now).unwrap();
+        let mut at = after(now, 3300);
+        for wait in [1, 2, 4, 8] {
+            assert!(state.settle(Err(failed(Class::Credential, None)), at).is_ok());
+            assert_eq!((step(&mut state, at), step(&mut state, after(at, wait))), ('T', 'S'), "{wait}");
+            at = after(at, wait);
         }
     }
 

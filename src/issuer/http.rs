@@ -41,13 +41,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an HTTP/2 connection is pinged while nothing comes, and how long the answer may take. One that a firewall
 /// forgot, or whose server hangs, would else be used for every retry.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
-const CA_FIELD: &str = "spec.caBundle";
 
 /// What one provider object asks of its client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpOptions {
     /// CAs in PEM, trusted beside the system's.
     pub ca_pem: Option<String>,
+    /// The field that they come from, for messages.
+    pub ca_source: String,
     /// How long a call may take, from the name's lookup to the last byte.
     pub timeout: Duration,
     /// Which hosts may be called.
@@ -63,6 +64,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             ca_pem: None,
+            ca_source: "spec.caBundle".to_owned(),
             timeout: Duration::from_secs(15),
             hosts: HostPolicy::Any,
             allow_insecure: false,
@@ -76,6 +78,7 @@ impl Default for HttpOptions {
 pub struct Http {
     shared: Arc<Shared>,
     timeout: Duration,
+    ca_source: Arc<str>,
 }
 
 /// What clients with the same CAs, hosts and proxies share.
@@ -113,16 +116,21 @@ impl Recent {
 impl Http {
     /// A client of its own. The error names the field at fault.
     pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
-        Self::of(&Arc::new(options.clone()), options.timeout, Arc::default())
+        Self::of(&Arc::new(options.clone()), options, Arc::default())
     }
 
-    fn of(options: &Arc<HttpOptions>, timeout: Duration, recent: Arc<Recent>) -> Result<Self, FieldError> {
+    /// `shared` is what clients have in common, `own` what this one differs in.
+    fn of(shared: &Arc<HttpOptions>, own: &HttpOptions, recent: Arc<Recent>) -> Result<Self, FieldError> {
         let shared =
-            Shared { options: options.clone(), proxies: options.proxies.rules(), client: Mutex::new(None), recent };
+            Shared { options: shared.clone(), proxies: shared.proxies.rules(), client: Mutex::new(None), recent };
         let shared = Arc::new(shared);
         // now, so that a bundle at fault is told now
-        shared.built()?;
-        Ok(Self { shared, timeout })
+        shared.built(&own.ca_source)?;
+        Ok(Self::new_of(shared, own))
+    }
+
+    fn new_of(shared: Arc<Shared>, own: &HttpOptions) -> Self {
+        Self { shared, timeout: own.timeout, ca_source: own.ca_source.as_str().into() }
     }
 
     /// How long a call may take.
@@ -143,24 +151,30 @@ impl Http {
     /// # Errors
     /// `HostNotAllowed` and `InsecureEndpoint` (configuration) before anything is sent; else transient: `Timeout`,
     /// `DnsFailed`, `ConnectFailed`, `TlsFailed`, `Redirected`, `BodyTooLarge`, `BadAnswer` (a success that breaks
-    /// off).
+    /// off). [`IssueError::unsent`] tells whether anything was sent.
     pub async fn send(&self, call: Call) -> Result<Answer, IssueError> {
-        self.permit(&call.url)?;
+        self.permit(&call.url).map_err(IssueError::unsent)?;
         let url = call.url.clone();
-        let proxy = self.shared.proxies.through(&url);
-        let origin = Origin { host: display_host(&url), proxy, limit: self.timeout };
-        let (request, redactor) = call.into_request(self.timeout)?;
+        let origin = Origin {
+            host: display_host(&url),
+            proxy: self.shared.proxies.through(&url),
+            limit: self.timeout,
+            ca_source: self.ca_source.clone(),
+        };
+        let (request, redactor) = call.into_request(self.timeout).map_err(IssueError::unsent)?;
         let sent_at = clock::now().wall;
-        let client = self.shared.built().map_err(|error| {
+        let client = self.shared.built(&self.ca_source).map_err(|error| {
             // it was built before, from the same options
-            IssueError::new(Class::Configuration, "InvalidSpec", error.to_string())
+            IssueError::new(Class::Configuration, "InvalidSpec", error.to_string()).unsent()
         })?;
         let response = match client.execute(request).await {
             Ok(response) => response,
+            // names, connections, TLS and a proxy's CONNECT come before the first byte of the request
             Err(error) => {
+                let unsent = error.is_connect();
                 let refused = fault::is_refused_tunnel(&error);
                 let why = if refused { self.shared.proxies.refusal(&url).await } else { None };
-                return Err(fault::of(&error, &origin, &redactor, why));
+                return Err(IssueError { unsent, ..fault::of(&error, &origin, &redactor, why) });
             }
         };
         let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
@@ -206,15 +220,16 @@ pub struct HttpPool {
 }
 
 impl HttpPool {
-    /// The client for `options`, shared with whoever holds one that differs in its timeout only.
+    /// The client for `options`, shared with whoever holds one that differs in its timeout only, or in where its CAs stand.
     pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
-        let key = Arc::new(HttpOptions { timeout: Duration::ZERO, ..options.clone() });
+        let ca_source = String::new();
+        let key = Arc::new(HttpOptions { timeout: Duration::ZERO, ca_source, ..options.clone() });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, shared| shared.strong_count() > 0);
         if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
-            return Ok(Http { shared, timeout: options.timeout });
+            return Ok(Http::new_of(shared, options));
         }
-        let http = Http::of(&key, options.timeout, self.recent.clone())?;
+        let http = Http::of(&key, options, self.recent.clone())?;
         open.insert(key, Arc::downgrade(&http.shared));
         Ok(http)
     }
@@ -226,11 +241,11 @@ impl Shared {
     }
 
     /// The client, built if it isn't.
-    fn built(self: &Arc<Self>) -> Result<reqwest::Client, FieldError> {
+    fn built(self: &Arc<Self>, ca_source: &str) -> Result<reqwest::Client, FieldError> {
         let mut slot = self.client();
         let client = match slot.take() {
             Some(client) => client,
-            None => Self::build(&self.options, &self.proxies)?,
+            None => Self::build(&self.options, &self.proxies, ca_source)?,
         };
         *slot = Some(client.clone());
         drop(slot);
@@ -238,7 +253,7 @@ impl Shared {
         Ok(client)
     }
 
-    fn build(options: &HttpOptions, proxies: &ProxyRules) -> Result<reqwest::Client, FieldError> {
+    fn build(options: &HttpOptions, proxies: &ProxyRules, ca_source: &str) -> Result<reqwest::Client, FieldError> {
         if let Some(fault) = environment_fault().filter(|_| options.proxies == Proxies::Environment) {
             return Err(fault);
         }
@@ -249,10 +264,10 @@ impl Shared {
                 Some(cas) => client.tls_certs_merge(cas),
                 None => client,
             };
-            client.build().map_err(|_| FieldError::new(CA_FIELD, "the TLS library can't use these CAs"))
+            client.build().map_err(|_| FieldError::new(ca_source, "the TLS library can't use these CAs"))
         };
         match &options.ca_pem {
-            Some(pem) => build(Some(certificates(pem)?)),
+            Some(pem) => build(Some(certificates(pem, ca_source)?)),
             // A machine without CAs: each call fails by its unknown issuer, which says the way out.
             None => build(None).or_else(|_| build(Some(Vec::new()))),
         }
@@ -277,16 +292,16 @@ impl Shared {
 }
 
 /// The CAs of a PEM bundle, each checked: the TLS library would take a bundle without any in silence.
-fn certificates(pem: &str) -> Result<Vec<Certificate>, FieldError> {
+fn certificates(pem: &str, source: &str) -> Result<Vec<Certificate>, FieldError> {
     let mut found = Vec::new();
     for (number, section) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
-        let wrong = || FieldError::new(CA_FIELD, format!("certificate {number} can't be read: give CAs as PEM"));
+        let wrong = || FieldError::new(source, format!("certificate {number} can't be read: give CAs as PEM"));
         let der = section.map_err(|_| wrong())?;
         RootCertStore::empty().add(der.clone()).map_err(|_| wrong())?;
         found.push(Certificate::from_der(&der).map_err(|_| wrong())?);
     }
     if found.is_empty() {
-        return Err(FieldError::new(CA_FIELD, "no PEM certificate found"));
+        return Err(FieldError::new(source, "no PEM certificate found"));
     }
     Ok(found)
 }
@@ -298,6 +313,8 @@ struct Origin {
     proxy: Option<String>,
     /// How long the call may take.
     limit: Duration,
+    /// The field that the provider's CAs come from.
+    ca_source: Arc<str>,
 }
 
 /// What is known of an answer before its body.
@@ -388,7 +405,7 @@ mod tests {
         let built = || all.iter().filter(|http| http.shared.client().is_some()).count();
         assert_eq!(built(), MOST_CLIENTS);
         assert!(all[0].shared.client().is_none() && all[99].shared.client().is_some());
-        all[0].shared.built().unwrap();
+        all[0].shared.built("spec.caBundle").unwrap();
         assert_eq!(built(), MOST_CLIENTS);
         assert!(all[0].shared.client().is_some());
     }

@@ -85,6 +85,34 @@ pub struct IssueError {
     pub request_id: Option<String>,
     /// The provider's own wish, from Retry-After.
     pub retry_after: Option<Duration>,
+    /// Of a refused credential: whether the refusal may pass without anyone's doing.
+    pub heals: Heals,
+    /// The provider itself certainly never saw the request, so that nothing was counted there. Anything that may have
+    /// been sent, whatever became of its answer, isn't this.
+    pub unsent: bool,
+}
+
+/// Whether time heals the refusal of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Heals {
+    /// It doesn't, as far as is known.
+    #[default]
+    No,
+    /// It does for a credential that has never worked: it may be so new that the provider doesn't know it everywhere yet.
+    New,
+    /// It does.
+    Soon,
+}
+
+impl Heals {
+    /// Whether it does for a credential that has worked, or hasn't.
+    pub fn holds(self, has_worked: bool) -> bool {
+        match self {
+            Self::No => false,
+            Self::New => !has_worked,
+            Self::Soon => true,
+        }
+    }
 }
 
 /// How much longer than its timeout an issue may take before its caller gives it up: what ends in time says itself who
@@ -94,7 +122,8 @@ pub const GRACE: Duration = Duration::from_millis(500);
 impl IssueError {
     /// A failure without an answer: no request id, no wish of the provider's.
     pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class, reason, message: message.into(), request_id: None, retry_after: None }
+        let (request_id, retry_after) = (None, None);
+        Self { class, reason, message: message.into(), request_id, retry_after, heals: Heals::No, unsent: false }
     }
 
     /// No answer came within `limit`.
@@ -108,9 +137,10 @@ impl IssueError {
         self.reason == "EntraRefused"
     }
 
-    /// The request can't have reached the provider: nothing was counted there.
-    pub fn reached_nobody(&self) -> bool {
-        matches!(self.reason, "HostNotAllowed" | "InsecureEndpoint" | "DnsFailed" | "ConnectFailed" | "TlsFailed")
+    /// The same, of a request that was certainly never sent.
+    #[must_use]
+    pub fn unsent(self) -> Self {
+        Self { unsent: true, ..self }
     }
 }
 
@@ -126,6 +156,12 @@ pub trait Issuer: Send + Sync {
     /// When the credential itself ends, where it tells: a certificate, or an API token that is a JWT.
     fn credential_expires_at(&self) -> Option<Timestamp> {
         None
+    }
+
+    /// A refused credential may be tried again whenever somebody asks: the refusal is that of an identity's directory, which
+    /// counts none, and whose admins mend it there.
+    fn is_retried_on_demand(&self) -> bool {
+        false
     }
 
     /// Who logs in, where failed logins lock a user at the provider: no secret, and the same for the same user.

@@ -218,6 +218,10 @@ impl Issuer for VideoIndexer {
     fn credential_expires_at(&self) -> Option<Timestamp> {
         self.auth.credential_expires_at()
     }
+
+    fn is_retried_on_demand(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

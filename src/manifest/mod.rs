@@ -11,7 +11,6 @@
 //!
 //! May not enter: what a field means.
 
-mod encrypted;
 mod files;
 mod json;
 mod path;
@@ -21,7 +20,6 @@ mod scalar;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub use encrypted::encrypted_value;
 pub use files::{Text, Unread, read_files};
 pub use path::{Path, Step};
 pub use read::{Fault, Manifest, Object, Place, read};

@@ -10,21 +10,46 @@ use std::time::Duration;
 /// The longest time that a provider's own wish is honoured for.
 const LONGEST_WISH: Duration = Duration::from_hours(1);
 
-/// When to try again after the `attempts`-th failure in a row (1 for the first).
+/// What was tried before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// Failures in a row, this one among them.
+    pub failed: u32,
+    /// How long the last of them but this one waited for this one, if that is known: a wait that was cut short since the
+    /// token was about to end counts as what it was, or the tries of a token's last minutes would be paid for after it.
+    pub waited: Option<TimeDelta>,
+}
+
+impl Tries {
+    /// So many failures in a row, each of which waited as long as its class does.
+    pub fn in_a_row(failed: u32) -> Self {
+        Self { failed, waited: None }
+    }
+
+    /// How often the wait is doubled.
+    fn doublings(self, first: TimeDelta) -> u32 {
+        let of_count = self.failed.saturating_sub(1).min(12);
+        let Some(waited) = self.waited else { return of_count };
+        // jitter has taken a fifth of it at most
+        (0..of_count).find(|doublings| first * 4 / 5 * 2i32.pow(*doublings) > waited).unwrap_or(of_count)
+    }
+}
+
+/// When to try again after a failure.
 ///
 /// `retry_after` is the provider's own wish. While a token lives (`expires_at`), the next attempt is never later than a
 /// quarter of the time left, save where the provider asked for more. `uid` fixes the jitter.
 pub fn next_attempt(
     class: Class,
-    attempts: u32,
+    tries: Tries,
     retry_after: Option<Duration>,
     expires_at: Option<Timestamp>,
     now: Timestamp,
     uid: u128,
 ) -> Timestamp {
     let (first, last) = bounds(class);
-    let doubled = first * 2i32.pow(attempts.saturating_sub(1).min(12));
-    let mut wait = jitter(doubled.min(last), attempts, uid);
+    let doubled = first * 2i32.pow(tries.doublings(first));
+    let mut wait = jitter(doubled.min(last), tries.failed, uid);
     if let Some(longest) = longest(expires_at, now) {
         wait = wait.min(longest);
     }
@@ -107,9 +132,52 @@ mod tests {
             (Class::Transient, 40, None, Some(-50), 240.0, 300.0),
         ];
         for (class, attempts, wish, left, least, most) in cases {
-            let next = next_attempt(class, attempts, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
+            let tries = Tries::in_a_row(attempts);
+            let next = next_attempt(class, tries, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
             let wait = (next - at(0)).as_seconds_f64();
             assert!(wait >= least && wait <= most, "{class:?} {attempts} {wish:?} {left:?}: {wait}");
+        }
+    }
+
+    #[test]
+    fn p07_the_tries_of_a_tokens_last_minutes_dont_count_after_its_end() {
+        let first = |class| bounds(class).0.num_seconds();
+        for (class, uid) in [(Class::Denied, 7), (Class::Configuration, u128::MAX / 3), (Class::Transient, 1)] {
+            // fails from the renewal on, ten minutes before the end
+            let (mut now, end) = (at(0), at(600));
+            let (mut failed, mut waited, mut after_end) = (0, None, Vec::new());
+            while after_end.len() < 9 {
+                failed += 1;
+                let next = next_attempt(class, Tries { failed, waited }, None, Some(end), now, uid);
+                assert!(now >= end || next <= now + ((end - now) / 4).max(TimeDelta::seconds(1)), "{class:?} {failed}");
+                if now >= end {
+                    after_end.push((next - now).num_seconds());
+                }
+                waited = Some(next - now);
+                now = next;
+            }
+            let [least, most] = [first(class) * 4 / 5 - 1, first(class) * 4];
+            assert!((least..=most).contains(&after_end[0]), "{class:?}: {after_end:?} after {failed} tries");
+            assert!(after_end.windows(2).all(|two| two[1] >= two[0] * 4 / 5), "{class:?}: {after_end:?}");
+            let last = bounds(class).1.num_seconds();
+            assert!(after_end[8] >= (first(class) * 64).min(last) * 4 / 5 - 1, "{class:?}: {after_end:?}");
+        }
+    }
+
+    #[test]
+    fn p07_waits_that_were_not_cut_short_double_as_if_they_were_counted() {
+        for (class, uid) in [(Class::Denied, 3), (Class::Transient, 4), (Class::Configuration, 5)] {
+            let (mut now, mut waited) = (at(0), None);
+            for failed in 1..12 {
+                let next = next_attempt(class, Tries { failed, waited }, None, None, now, uid);
+                assert_eq!(
+                    next,
+                    next_attempt(class, Tries::in_a_row(failed), None, None, now, uid),
+                    "{class:?} {failed}"
+                );
+                waited = Some(next - now);
+                now = next;
+            }
         }
     }
 

@@ -95,6 +95,7 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
         issuances: i64::from(view.status.issuances.saturating_add(told.issued)),
         failed_attempts: i64::from(told.failed_attempts),
         restarted_for: told.restarted_for,
+        held_until: held_until(view, decision),
         last_failure: told.failure.map(|failure| LastFailure {
             time: Some(failure.time),
             class: class_name(failure.class).to_owned(),
@@ -110,6 +111,13 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
 /// another.
 fn has_ended(decision: &Decision) -> bool {
     decision.refusal.as_ref().is_some_and(|refusal| refusal.reason == ENDED)
+}
+
+/// Until when the account holds it back, where that is what the status says.
+fn held_until(view: &View<'_>, decision: &Decision) -> Option<Timestamp> {
+    let hindrance = view.hindrance.as_ref()?;
+    let is_told = decision.delay.as_ref().is_some_and(|delay| delay.reason == hindrance.reason);
+    hindrance.until.filter(|_| is_told)
 }
 
 /// True while the Secret holds a token that was asked for like this and lives.

@@ -146,6 +146,8 @@ pub struct Hindrance {
     pub reason: &'static str,
     /// What it waits for.
     pub message: String,
+    /// Until when, where that is known and stands for minutes.
+    pub until: Option<Timestamp>,
 }
 
 /// A write to the Secret that failed.

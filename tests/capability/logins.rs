@@ -1,10 +1,11 @@
 //! P07: where failed logins lock a user, no number of objects, provider objects, restarts and leaders locks it.
 
 use crate::OPERATOR;
+use chrono::{DateTime, TimeDelta, Utc};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
-use testkit::emulator::{ArcgisVideoServer, Emulator as _, Serving, arcgis_example as example};
+use testkit::emulator::{ArcgisVideoServer, Emulator as _, Fault, Serving, arcgis_example as example};
 use testkit::scene::{SOON, Scene, condition};
 use testkit::stand::wait::own_kind;
 use testkit::stand::{Failure, Matcher, Operator, eventually, yaml};
@@ -218,6 +219,59 @@ async fn p07_a_login_that_cant_be_written_down_isnt_made() {
     .await;
     assert_eq!(server.control().requests().len(), 0, "no login before it is written down");
     drop(refused);
+    scene.settled_at(server.control(), "lobby").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_logins_whose_answer_is_lost_count() {
+    let premises = Premises::new("lost-answers").await;
+    let Premises { scene, server } = &premises;
+    premises.apply(premises.provider("premises", example::PASSWORD)).await;
+    server.control().play(Fault::ConnectionReset);
+    let mut operator = scene.operator().await.unwrap();
+    scene.apply(&premises.token("lobby", "premises")).await.unwrap();
+    let told = premises.refused("premises", "LoginsUsedUp").await;
+    assert_eq!(told["status"]["loginAttempts"].as_array().map(Vec::len), Some(MOST), "{}", told["status"]);
+    let said = condition(&told, "Ready")["message"].as_str().unwrap().to_owned();
+    // the token tells when
+    let held = |object: &Value| object["status"]["heldUntil"].is_string();
+    let lobby = scene.until_that("lobby", "says when the next login is made", held).await.unwrap();
+    let until = lobby["status"]["heldUntil"].as_str().unwrap();
+    assert!(said.ends_with(&format!("the next is made at {until}")), "{said} {until}");
+    let wait = until.parse::<DateTime<Utc>>().unwrap() - Utc::now();
+    assert!((TimeDelta::minutes(14)..=TimeDelta::minutes(16)).contains(&wait), "{until}");
+    assert_eq!(condition(&lobby, "Issuing")["reason"], "LoginsUsedUp");
+
+    scene.force_renewal("lobby").await.unwrap();
+    operator = premises.replaced(operator).await;
+    assert_eq!(server.control().requests().len(), MOST, "whatever is asked for, and whoever restarts");
+    assert!(operator.exited().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_windows_authentication_before_the_server_costs_no_login() {
+    let premises = Premises::new("windows").await;
+    let Premises { scene, server } = &premises;
+    premises.apply(premises.provider("premises", example::PASSWORD)).await;
+    let headers = [("www-authenticate", "Negotiate"), ("content-type", "text/html")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    server.control().play(Fault::Status { code: 401, body: "<html>401 - Unauthorized</html>".to_owned(), headers });
+    let _operator = scene.operator().await.unwrap();
+    scene.apply(&premises.token("lobby", "premises")).await.unwrap();
+    let lobby = scene.until("lobby", "Stalled", "True", "WindowsAuthentication").await.unwrap();
+    let said = condition(&lobby, "Stalled")["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("asks for Windows authentication") && said.contains("spec.arcgisVideoServer.url"), "{said}");
+    for _ in 0..MOST {
+        let before = server.control().requests().len();
+        scene.touch("lobby").await.unwrap();
+        eventually(SOON, "another try", async || match server.control().requests().len() {
+            after if after > before => Ok(()),
+            after => Err(after.to_string()),
+        })
+        .await;
+    }
+    server.control().clear_faults();
+    scene.touch("lobby").await.unwrap();
     scene.settled_at(server.control(), "lobby").await.unwrap();
 }
 

@@ -39,7 +39,9 @@ async fn a_provider_tells_its_account_its_tokens_and_its_last_issue() {
 async fn p07_a_restart_remembers_that_the_credential_was_refused() {
     let scene = Scene::new("refused-once", OPERATOR).await.unwrap();
     let entra = &scene.azure.entra;
-    assert!(entra.revoke_secret(example::CLIENT_ID, example::CLIENT_SECRET));
+    // an expired secret: time doesn't heal it
+    let expired = json!({"error": "invalid_client", "error_codes": [7_000_222]}).to_string();
+    entra.control().play(Fault::Status { code: 401, body: expired, headers: Vec::new() });
     let mut operator = scene.operator().await.unwrap();
     scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
     let refused = |object: &Value| object["status"]["lastFailure"]["class"] == "Credential";
@@ -62,6 +64,7 @@ async fn p07_a_restart_remembers_that_the_credential_was_refused() {
     }
     assert_eq!(entra.control().requests().len(), 1, "tried once, whatever restarts");
 
+    entra.control().clear_faults();
     assert!(entra.add_secret(example::CLIENT_ID, "a-new-one"));
     scene.patch_secret("azure-login", &json!({"stringData": {"client-secret": "a-new-one"}})).await.unwrap();
     for name in ["lobby", "first", "second"] {

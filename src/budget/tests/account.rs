@@ -355,3 +355,60 @@ fn call_after(world: &mut World, outcome: Outcome) {
     world.at += secs(120);
     call(world, outcome);
 }
+
+#[test]
+fn p07_an_identity_whose_refusal_time_heals_is_tried_after_5_s_doubling_to_5_min() {
+    let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+    bulk(&mut world, 50);
+    for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
+        call(&mut world, Outcome::IdentityRefused { heals: true });
+        assert_eq!((state(&world).locked_for, state(&world).lock), (Some(secs(wait)), Some(Lock::IdentityRefused)));
+        let until = state(&world).locked_until;
+        world.at += secs(wait) - millis(1);
+        assert!(world.budgets.grant(world.now(), 9).is_empty());
+        assert_eq!(state(&world).locked_until, until, "the same time while it lasts");
+        world.at += millis(1);
+    }
+    call(&mut world, Outcome::Issued);
+    assert!(state(&world).has_worked && state(&world).proven);
+    // those that were under way together are one refusal
+    let granted = world.budgets.grant(world.now(), 3);
+    for grant in &granted {
+        world.budgets.finish(&grant.key, Outcome::IdentityRefused { heals: true }, world.now());
+    }
+    assert_eq!((granted.len(), state(&world).locked_for), (3, Some(secs(5))));
+    assert!(state(&world).has_worked && !state(&world).proven, "it has, whatever is said of it since");
+}
+
+#[test]
+fn p07_whoever_asks_for_another_try_of_an_identity_gets_it_5_s_after_its_refusal() {
+    for heals in [false, true] {
+        let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+        bulk(&mut world, 50);
+        for _ in 0..4 {
+            call(&mut world, Outcome::IdentityRefused { heals });
+            world.at += secs(1);
+            // however often it is asked for
+            for _ in 0..3 {
+                world.budgets.try_again(&account("a"), world.now());
+                assert_eq!(state(&world).locked_for, Some(secs(4)), "{heals}");
+                assert!(world.budgets.grant(world.now(), 9).is_empty());
+            }
+            world.at += secs(4);
+        }
+        call(&mut world, Outcome::IdentityRefused { heals });
+        let wait = if heals { 5 } else { 900 };
+        assert_eq!(state(&world).locked_for, Some(secs(wait)), "the back-off begins anew");
+        world.at += secs(6);
+        world.budgets.try_again(&account("a"), world.now());
+        assert_eq!(world.budgets.grant(world.now(), 9).len(), 1, "{heals}: at once");
+    }
+    for outcome in [Outcome::CredentialRejected, Outcome::Throttled { retry_after: Some(secs(900)) }] {
+        let mut world = World::with_accounts(&["a"], &limits(&[], 4));
+        bulk(&mut world, 9);
+        call(&mut world, outcome);
+        world.at += secs(60);
+        world.budgets.try_again(&account("a"), world.now());
+        assert!(world.budgets.grant(world.now(), 9).is_empty(), "{outcome:?} stays");
+    }
+}

@@ -29,15 +29,26 @@ pub(super) struct Attempts<'a> {
     reach: Reach,
     pool: HttpPool,
     built: Option<Built>,
-    /// The credential has worked.
+    /// The credential has worked, and wasn't refused since.
     proven: bool,
+    /// It has worked.
+    has_worked: bool,
     /// Those with a credential that hadn't worked.
     logins: Vec<Attempt<()>>,
 }
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(order: &'a Order, source: &'a Manifests, reach: Reach) -> Self {
-        Self { order, source, reach, pool: HttpPool::default(), built: None, proven: false, logins: Vec::new() }
+        Self {
+            order,
+            source,
+            reach,
+            pool: HttpPool::default(),
+            built: None,
+            proven: false,
+            has_worked: false,
+            logins: Vec::new(),
+        }
     }
 
     /// Reads the credentials anew. Tells whether they are others than before.
@@ -48,9 +59,14 @@ impl<'a> Attempts<'a> {
         if other {
             // the issuer at work keeps its Entra token
             self.built = Some(built);
-            self.proven = false;
+            (self.proven, self.has_worked) = (false, false);
         }
         Ok(other)
+    }
+
+    /// The refusal may pass without anyone's doing.
+    pub(super) fn heals(&self, error: &IssueError) -> bool {
+        error.heals.holds(self.has_worked)
     }
 
     /// One call of the provider at most.
@@ -78,7 +94,7 @@ impl<'a> Attempts<'a> {
         }
         match result.unwrap_or_else(|_| Err(IssueError::timed_out(limit))) {
             Ok(issued) => {
-                self.proven = true;
+                (self.proven, self.has_worked) = (true, true);
                 if issued.expiry_assumed {
                     tracing::debug!(
                         "the answer doesn't tell when the token expires: it is taken to live as long as promised"
@@ -90,7 +106,7 @@ impl<'a> Attempts<'a> {
                 Outcome::Issued(issued)
             }
             Err(error) => {
-                if login && error.reached_nobody() {
+                if login && error.unsent {
                     self.logins.pop();
                 } else if error.class == Class::Credential {
                     if logs_in && !login {

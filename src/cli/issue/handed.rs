@@ -1,7 +1,7 @@
 //! Credentials that are handed over on the command line: the names of files and variables, never the values.
 
 use crate::account::Unreadable;
-use secrecy::SecretString;
+use secrecy::SecretSlice;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -32,22 +32,22 @@ impl FromStr for FromFile {
 }
 
 impl FromFile {
-    /// The text of this key, if it is what was handed over. Read anew each time: a file may be renewed.
-    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretString, Unreadable>> {
+    /// The bytes of this key, if it is what was handed over. Read anew each time: a file may be renewed.
+    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
         if self.name != name || self.key.as_deref().is_some_and(|own| own != key) {
             return None;
         }
         let path = if self.key.is_some() { self.path.clone() } else { self.path.join(key) };
-        Some(text_of(&path))
+        Some(bytes_of(&path))
     }
 }
 
-fn text_of(path: &Path) -> Result<SecretString, Unreadable> {
+fn bytes_of(path: &Path) -> Result<SecretSlice<u8>, Unreadable> {
     let unreadable = |why: String| Unreadable(format!("--secret-file {}: {why}", path.display()));
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(LARGEST).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
-    not_empty(&text).ok_or_else(|| unreadable("it is empty".to_owned()))
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    not_empty(bytes).ok_or_else(|| unreadable("it is empty".to_owned()))
 }
 
 /// `NAME/KEY=VARIABLE`: one key of a Secret or ConfigMap, in an environment variable.
@@ -75,12 +75,12 @@ impl FromEnvironment {
         &self.variable
     }
 
-    /// The text of this key, if it is what was handed over.
-    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretString, Unreadable>> {
+    /// The bytes of this key, if it is what was handed over.
+    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
         if self.name != name || self.key != key {
             return None;
         }
-        let text = std::env::var(&self.variable).ok().and_then(|text| not_empty(&text));
+        let text = std::env::var_os(&self.variable).and_then(|text| not_empty(text.into_encoded_bytes()));
         let missing = || Unreadable(format!("--secret-env: the variable {} isn't set, or is empty", self.variable));
         Some(text.ok_or_else(missing))
     }
@@ -90,9 +90,9 @@ fn split<'a>(text: &'a str, at: char, form: &str) -> Result<(&'a str, &'a str), 
     text.split_once(at).filter(|(before, after)| !before.is_empty() && !after.is_empty()).ok_or_else(|| form.to_owned())
 }
 
-/// The line end of a file is no part of a credential, nor is one of a Secret's.
-fn not_empty(text: &str) -> Option<SecretString> {
-    Some(text.trim_end()).filter(|text| !text.is_empty()).map(SecretString::from)
+/// What is a text there, and where it ends, is told as it is of a Secret's.
+fn not_empty(bytes: Vec<u8>) -> Option<SecretSlice<u8>> {
+    (!bytes.trim_ascii().is_empty()).then(|| bytes.into())
 }
 
 #[cfg(test)]
@@ -108,17 +108,17 @@ mod tests {
         std::fs::write(folder.join("key"), "one\n").unwrap();
         std::fs::write(folder.join("empty"), "\n").unwrap();
         for (form, name, key, expected) in [
-            (format!("s/key={}/key", folder.display()), "s", "key", Some(Ok("one"))),
+            (format!("s/key={}/key", folder.display()), "s", "key", Some(Ok("one\n"))),
             (format!("s/key={}/key", folder.display()), "s", "other", None),
             (format!("s/key={}/key", folder.display()), "t", "key", None),
-            (format!("s={}", folder.display()), "s", "key", Some(Ok("one"))),
+            (format!("s={}", folder.display()), "s", "key", Some(Ok("one\n"))),
             (format!("s={}", folder.display()), "s", "none", Some(Err("No such file"))),
             (format!("s={}", folder.display()), "s", "empty", Some(Err("it is empty"))),
         ] {
             let read = form.parse::<FromFile>().unwrap().read(name, key);
             match (read, expected) {
                 (None, None) => {}
-                (Some(Ok(text)), Some(Ok(expected))) => assert_eq!(text.expose_secret(), expected, "{form}"),
+                (Some(Ok(text)), Some(Ok(expected))) => assert_eq!(text.expose_secret(), expected.as_bytes(), "{form}"),
                 (Some(Err(error)), Some(Err(expected))) => assert!(error.0.contains(expected), "{form}: {error}"),
                 (read, _) => assert!(read.is_none() && expected.is_none(), "{form} {name} {key}"),
             }

@@ -10,7 +10,7 @@ use crate::api::wire_time;
 use crate::cli::signal;
 use crate::clock::{self, Timestamp};
 use crate::issuer::{Class, Issued};
-use crate::plan::backoff;
+use crate::plan::backoff::{self, Tries};
 use crate::plan::secret::{Material, shape};
 use chrono::TimeDelta;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) struct Keeper<'a> {
     /// The last attempt failed: no other before this.
     attempt_at: Option<Timestamp>,
     failures: u32,
+    /// How long the last of them waited.
+    waited: Option<TimeDelta>,
     /// The last write failed: no other before this.
     write_at: Option<Timestamp>,
     write_failures: u32,
@@ -61,6 +63,7 @@ impl<'a> Keeper<'a> {
             unsaved: false,
             attempt_at: None,
             failures: 0,
+            waited: None,
             write_at: None,
             write_failures: 0,
         }
@@ -154,7 +157,8 @@ impl<'a> Keeper<'a> {
                 tracing::warn!(reason = %refusal.reason, message = refusal.message, next_attempt_at = %next, "not issued");
             }
             Outcome::Failed(error) => {
-                let next = self.failed(error.class, error.retry_after);
+                let class = if self.attempts.heals(&error) { Class::Transient } else { error.class };
+                let next = self.failed(class, error.retry_after);
                 tracing::warn!(class = ?error.class, message = describe(&error), attempts = self.failures,
                     next_attempt_at = %next, "the issue failed");
             }
@@ -170,13 +174,14 @@ impl<'a> Keeper<'a> {
         self.failures += 1;
         let expires_at = self.token.as_ref().map(|token| token.expires_at);
         let now = clock::now().wall;
-        let next = backoff::next_attempt(class, self.failures, retry_after, expires_at, now, self.order.uid.0);
-        self.attempt_at = Some(next);
+        let tries = Tries { failed: self.failures, waited: self.waited };
+        let next = backoff::next_attempt(class, tries, retry_after, expires_at, now, self.order.uid.0);
+        (self.attempt_at, self.waited) = (Some(next), Some(next - now));
         next
     }
 
     fn issued(&mut self, issued: Issued, exclusive: &Exclusive) {
-        (self.failures, self.attempt_at) = (0, None);
+        (self.failures, self.waited, self.attempt_at) = (0, None, None);
         let before = self.token.take();
         self.token = Some(self.order.record(issued, before));
         self.unsaved = true;

@@ -4,12 +4,12 @@ use super::handed::{FromEnvironment, FromFile};
 use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;
 use crate::issuer::azure_auth::AssertionSource;
-use crate::manifest::{Object, encrypted_value};
+use crate::manifest::Object;
 use crate::plan::view::Refusal;
 use async_trait::async_trait;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn as_stored(mut secret: Secret) -> Secret {
 
 #[async_trait]
 impl Source for Manifests {
-    /// One that is still encrypted, in its object or a key, can't be read.
+    /// One that is still encrypted as an object can't be read.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         let Some(secret) = self.secrets.get(key) else {
             let sealed = self.sealed.contains(key).then(|| {
@@ -84,12 +84,6 @@ impl Source for Manifests {
             });
             return sealed.map_or(Ok(None), Err);
         };
-        for (name, bytes) in secret.data.iter().flatten() {
-            let encrypted = std::str::from_utf8(&bytes.0).ok().and_then(encrypted_value);
-            if let Some(how) = encrypted {
-                return Err(Unreadable(format!("the Secret {}, key {name}: {how}", key.name)));
-            }
-        }
         Ok(Some(secret.clone()))
     }
 
@@ -111,13 +105,9 @@ impl Source for Manifests {
         Err(Refusal::new("NeedsCluster", message))
     }
 
-    fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretString>, Unreadable> {
+    fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         let files = self.from_files.iter().filter_map(|file| file.read(&object.name, key));
         let variables = self.from_variables.iter().filter_map(|variable| variable.read(&object.name, key));
-        let handed = variables.chain(files).next().transpose()?;
-        match handed.as_ref().and_then(|text| encrypted_value(text.expose_secret())) {
-            Some(how) => Err(Unreadable(format!("what is handed over for {}/{key}: {how}", object.name))),
-            None => Ok(handed),
-        }
+        variables.chain(files).next().transpose()
     }
 }

@@ -3,7 +3,8 @@
 //! that [`classed`] finds again.
 
 use super::super::http::{Answer, Call, Http};
-use super::super::{Class, IssueError};
+use super::super::{Class, Heals, IssueError};
+use super::refusal;
 use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -78,7 +79,7 @@ impl EntraTransport {
         if answer.status == 200 {
             return granted(&answer, clock::now().wall).map_err(named);
         }
-        Err(refused(&answer, &self.caller))
+        Err(refused(&answer, &self.caller, || presented(request)))
     }
 
     fn call(&self, request: &Request) -> Result<Call, IssueError> {
@@ -183,9 +184,18 @@ impl Refused {
     }
 }
 
-/// The class of a refusal, and only what is safe to show of it.
-fn refused(answer: &Answer, caller: &Caller) -> IssueError {
+/// What the request's assertion says of itself, if it has one that another issuer signed.
+fn presented(request: &Request) -> Option<String> {
+    let Body::Bytes(body) = request.body() else { return None };
+    let field = |name: &str| form_urlencoded::parse(body).find(|(field, _)| field == name).map(|(_, value)| value);
+    refusal::presented(&field("client_assertion")?, &field("client_id").unwrap_or_default())
+}
+
+/// The class of a refusal, and only what is safe to show of it: its numbers, what they mean, and of a federated credential
+/// what was presented.
+fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<String>) -> IssueError {
     let Refused { error, codes } = Refused::read(&answer.body);
+    let known = codes.iter().find_map(|code| refusal::of(*code));
     let codes = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");
     let said = match (error, codes.is_empty()) {
         (Some(error), true) => error.to_owned(),
@@ -207,7 +217,15 @@ fn refused(answer: &Answer, caller: &Caller) -> IssueError {
         (402..=499, _) if is_verdict => (Class::Credential, "EntraRefused", "refused"),
         _ => (Class::Transient, "BadAnswer", "answered"),
     };
-    answer.failure(class, reason, format!("{} {verb}: {said}", caller.name()))
+    let mut message = format!("{} {verb}: {said}", caller.name());
+    if let Some(known) = known {
+        message = format!("{message}: {}", known.says);
+        if let Some(presented) = Some(()).filter(|()| known.of_assertion).and_then(|()| presented()) {
+            message = format!("{message}; {presented}");
+        }
+    }
+    let heals = known.map_or(Heals::No, |known| known.heals);
+    IssueError { heals, ..answer.failure(class, reason, message) }
 }
 
 /// Our own error, from wherever the library wrapped it. Whatever else it says is not for showing.
@@ -282,6 +300,7 @@ mod tests {
                 "Entra unavailable: temporarily_unavailable",
             ),
             (403, r#"{"error_codes":[53003]}"#, Class::Credential, "Entra refused: AADSTS53003"),
+            (403, r#"{"error_codes":[12345]}"#, Class::Credential, "Entra refused: AADSTS12345"),
             (403, "<html>blocked</html>", Class::Transient, "Entra answered: HTTP 403"),
             (404, "", Class::Transient, "Entra answered: HTTP 404"),
             (429, secret, Class::Throttled, "Entra throttled: invalid_client (AADSTS7000215)"),
@@ -289,15 +308,29 @@ mod tests {
             (204, "", Class::Transient, "Entra answered: HTTP 204"),
         ];
         for (status, body, class, message) in cases {
-            let error = refused(&answer(status, body), &Caller::Entra);
-            assert_eq!((error.class, error.message.as_str()), (class, message), "{status} {body}");
+            let error = refused(&answer(status, body), &Caller::Entra, || None);
+            let known = [7_000_215, 53_003].into_iter().find(|number| message.contains(&format!("AADSTS{number}")));
+            let says = known.and_then(refusal::of).map(|known| format!(": {}", known.says)).unwrap_or_default();
+            assert_eq!((error.class, error.message), (class, format!("{message}{says}")), "{status} {body}");
         }
         let machine = Caller::Metadata { instead: None };
-        let error = refused(&answer(404, r#"{"error":"invalid_request"}"#), &machine);
+        let error = refused(&answer(404, r#"{"error":"invalid_request"}"#), &machine, || None);
         assert_eq!(
             (error.class, error.message.as_str()),
             (Class::Transient, "managed identity unavailable: invalid_request")
         );
+    }
+
+    #[test]
+    fn p07_each_known_number_has_its_sentence_and_a_federated_credential_what_was_presented() {
+        for known in refusal::ALL {
+            let body = json!({"error": "unauthorized_client", "error_codes": [known.number]}).to_string();
+            let error = refused(&answer(401, &body), &Caller::Entra, || Some("presented: issuer i".to_owned()));
+            let head = format!("Entra refused: unauthorized_client (AADSTS{}): {}", known.number, known.says);
+            let presented = if known.of_assertion { "; presented: issuer i" } else { "" };
+            assert_eq!((error.message, error.heals), (format!("{head}{presented}"), known.heals));
+            assert!(error.class == Class::Credential && !error.unsent, "{}", known.number);
+        }
     }
 
     #[test]
@@ -326,7 +359,7 @@ mod tests {
             if let Ok(granted) = granted(&answer, clock::now().wall) {
                 prop_assert!((1..=LONGEST_LIFE).contains(&granted["expires_in"].as_i64().unwrap()));
             }
-            refused(&answer, &Caller::Entra);
+            refused(&answer, &Caller::Entra, || None);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::super::{Class, IssueError};
 use super::said;
 use crate::clock::Timestamp;
 use chrono::{DateTime, TimeDelta};
-use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use url::Url;
@@ -34,6 +34,8 @@ pub struct Answer {
     pub date: Option<Timestamp>,
     /// How far the provider's clock is ahead of ours, by its `Date`; seconds.
     pub clock_skew: Option<i64>,
+    /// `WWW-Authenticate` asks for Negotiate or NTLM (RFC 4559): a web server's own login, before the API's.
+    pub wants_windows_login: bool,
     /// The moment before the request was sent.
     pub sent_at: Timestamp,
     /// When the answer's head arrived.
@@ -75,6 +77,7 @@ impl Answer {
             date,
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
             host: String::new(),
+            wants_windows_login: headers.get_all(WWW_AUTHENTICATE).iter().any(is_windows_login),
             location: text(LOCATION.as_str()).map(str::to_owned),
             body: match body.strip_prefix(BOM) {
                 Some(rest) => rest.to_vec(),
@@ -217,6 +220,12 @@ impl Default for ClockSkew {
     fn default() -> Self {
         Self(AtomicI64::new(Self::UNKNOWN))
     }
+}
+
+/// One of the challenges is Negotiate or NTLM.
+fn is_windows_login(challenges: &HeaderValue) -> bool {
+    let schemes = challenges.to_str().unwrap_or_default().split(',').filter_map(|one| one.split_whitespace().next());
+    schemes.into_iter().any(|scheme| ["negotiate", "ntlm"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
 }
 
 /// An IMF-fixdate (RFC 9110 §5.6.7), the only form that may be sent today.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The class and reason of a call that failed on its way. `refusal`: why a proxy opened no tunnel, where it says so.
 pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, refusal: Option<String>) -> IssueError {
-    let Origin { host, proxy, limit } = origin;
+    let Origin { host, proxy, limit, ca_source } = origin;
     let via = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let transient = |reason, message: String| IssueError::new(Class::Transient, reason, message);
     if let Some(fault) = find::<ResolveFault>(error) {
@@ -25,7 +25,7 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, r
         };
     }
     if let Some(fault) = find::<rustls::Error>(error) {
-        return transient("TlsFailed", format!("no TLS with {host}{via}: {}", redactor.quote(tls(fault))));
+        return transient("TlsFailed", format!("no TLS with {host}{via}: {}", redactor.quote(tls(fault, ca_source))));
     }
     let said = innermost(error).to_string();
     if causes(error).any(|cause| cause.to_string() == KEEP_ALIVE) {
@@ -65,7 +65,7 @@ pub fn length(time: Duration) -> String {
 const TOO_OLD: &str = "it offers no TLS 1.2 or 1.3, and older ones aren't safe: enable TLS 1.2 there";
 
 /// What is wrong, in words, with a way out where there is one.
-fn tls(error: &rustls::Error) -> String {
+fn tls(error: &rustls::Error, ca_source: &str) -> String {
     let rustls::Error::InvalidCertificate(why) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => "it doesn't speak TLS there".to_owned(),
@@ -95,19 +95,19 @@ fn tls(error: &rustls::Error) -> String {
     };
     match why {
         CertificateError::BadSignature => {
-            "its certificate isn't signed by the key of the CA that is trusted under that \
-                                           name, or by one of less than 2048 bits: if the CA has a new key, give its \
-                                           new certificate in spec.caBundle, else give the server a certificate of RSA \
-                                           2048 or ECDSA"
-                .to_owned()
+            format!(
+                "its certificate isn't signed by the key of the CA that is trusted under that name, or by one of less than \
+                 2048 bits: if the CA has a new key, give its new certificate in {ca_source}, else give the server a \
+                 certificate of RSA 2048 or ECDSA"
+            )
         }
         _ if is_old_algorithm(why) => {
-            "its certificate, or one that vouches for it, is signed in a way that isn't safe \
-                                       any more, such as SHA-1: give the server one that is signed with SHA-256"
+            "its certificate, or one that vouches for it, is signed in a way that isn't safe any more, such as SHA-1: give \
+             the server one that is signed with SHA-256"
                 .to_owned()
         }
         CertificateError::UnknownIssuer => {
-            "its certificate's issuer is unknown: give the issuing CA in spec.caBundle".to_owned()
+            format!("its certificate's issuer is unknown: give the issuing CA in {ca_source}")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
@@ -192,7 +192,7 @@ mod tests {
             (CertificateError::InvalidPurpose, "refused: InvalidPurpose"),
         ];
         for (error, word) in cases {
-            let said = tls(&rustls::Error::InvalidCertificate(error));
+            let said = tls(&rustls::Error::InvalidCertificate(error), "spec.caBundle");
             assert!(said.contains(word), "{said}");
             assert!(!said.contains(['{', '[', '(']) && said.len() < 256, "no dump: {said}");
         }
@@ -218,7 +218,7 @@ mod tests {
             (alert(AlertDescription::InternalError), "(InternalError)"),
             (rustls::Error::NoCertificatesPresented, "no certificate"),
         ] {
-            let said = tls(&error);
+            let said = tls(&error, "spec.caBundle");
             assert!(said.contains(word), "{said}");
         }
         assert_eq!(

@@ -30,8 +30,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 mod connection;
+mod raw;
 
 pub use connection::Connection;
+pub use raw::{Raw, serve_raw};
 
 /// The names that every server certificate holds.
 const SERVER_NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", crate::node::GATEWAY];
