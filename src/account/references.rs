@@ -264,14 +264,15 @@ pub(super) fn ca_source(spec: &ProviderSpec) -> String {
     }
 }
 
-/// CAs that can't be used, with what they are read from looked at again where nothing tells of its changes.
+/// CAs that can't be used; what they are read from is looked at again where nothing tells of its changes.
 pub(super) fn unfit_ca(spec: &ProviderSpec, error: &FieldError) -> Refusal {
     let refusal = Refusal::new("InvalidSpec", error.to_string());
-    if spec.ca_bundle_ref.is_some() { refusal.again(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
+    let unwatched = spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.kind == CaBundleKind::ConfigMap);
+    if unwatched { refusal.again(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
 }
 
-/// How soon a `ConfigMap` that doesn't fit is looked at again: nothing tells of its changes.
-const CONFIG_MAPS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(10);
+/// How soon a `ConfigMap` that doesn't fit is looked at again at first: nothing tells of its changes.
+const CONFIG_MAPS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(5);
 
 /// Bytes of CAs that a provider refers to: a system's whole bundle.
 const LARGEST_CA_OBJECT: usize = 256 * 1024;

@@ -211,12 +211,12 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
 }
 
 /// Is the credential at fault, rather than the object that it was refused to? It is where it is the identity that is
-/// refused, where nothing but a login can have failed, and where no other object could tell: then a credential that has
+/// refused, where nothing but a login can have failed, and where no other object can tell: then a credential that has
 /// worked may have been revoked. Else others tell.
 fn is_credentials(context: &Context, account: &Account, key: &ObjectKey, error: &IssueError) -> bool {
     error.refuses_identity()
         || account.issuer.login().is_some()
-        || context.users(&account.key) <= 1
+        || !context.has_peer(&account.key, key)
         || context.turns.blames_credential(&account.key, key)
 }
 

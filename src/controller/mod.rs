@@ -235,9 +235,16 @@ impl Context {
         self.accounts.get(&self.tokens.get(key)?.provider()?)?.state.ok()
     }
 
-    /// How many objects use this budget.
-    fn users(&self, account: &AccountKey) -> usize {
-        self.accounts.sharing(account).iter().map(|account| self.tokens.users(&account.of)).sum()
+    /// Does another object use this budget, of which the next renewal would tell whether the credential works? Not one
+    /// that is suspended, or that never had a token.
+    fn has_peer(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        let sharing = self.accounts.sharing(account);
+        let mut others = sharing.iter().flat_map(|account| self.tokens.using(&account.of)).filter(|other| other != key);
+        others.any(|other| {
+            let Some(token) = self.tokens.get(&other) else { return false };
+            let [ready, ..] = token.status.conditions;
+            ready.status == Some(true) && !token.deleting() && !token.provider_and_suspension().1
+        })
     }
 
     /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is

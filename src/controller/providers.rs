@@ -188,7 +188,11 @@ pub(super) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
         tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
     }
     let again = match &state {
-        Err(refusal) => refusal.again,
+        Err(refusal) => refusal.again.map(|again| match &*refusal.reason {
+            // CAs that nothing watches
+            "CaBundleMissing" | "InvalidSpec" => again.max(next_look(lasts(&object, &refusal.reason))),
+            _ => again,
+        }),
         Ok(account) => account.spec.ca_bundle_ref.is_some().then(|| {
             let since = account.history().untrusted_since;
             since.map_or(LOOK_AGAIN, |since| next_look(clock::now().wall - since))
@@ -217,6 +221,13 @@ pub(super) fn note_trust(context: &Context, account: &Account, error: &IssueErro
     context.provider_timetable.set(&account.of, now + next_look(now - since));
 }
 
+/// How long the object's status has said that it can't be used for this reason.
+fn lasts(object: &DynamicObject, reason: &str) -> TimeDelta {
+    let conditions = provider_status::written(object).conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.reason == reason);
+    stalled.map_or(TimeDelta::zero(), |stalled| clock::now().wall - stalled.last_transition_time)
+}
+
 /// A tenth of the time that it has lasted, within bounds.
 fn next_look(lasts: TimeDelta) -> TimeDelta {
     (lasts / 10).clamp(LOOK_AGAIN_SOON, LOOK_AGAIN_LATER)
@@ -236,6 +247,10 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
         return false;
     }
     let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
+    if let Ok(account) = &resolved.state {
+        // other CAs are another matter
+        account.history().untrusted_since = None;
+    }
     let before = context.accounts.resolve(key, resolved);
     let is_edited = before.is_some();
     // whoever makes or edits a provider object, or what it refers to, may have mended it

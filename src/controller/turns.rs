@@ -227,3 +227,28 @@ pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindr
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p07_what_holds_an_account_back_is_said_and_until_when() {
+        let at = wire_time::parse("2026-11-27T01:02:03.9Z").unwrap();
+        let held = |lock| AccountState { lock: Some(lock), locked_until: Some(at), ..AccountState::default() };
+        let used_up = hindrance(held(Lock::LoginsUsedUp), None).unwrap();
+        assert_eq!((used_up.reason, used_up.until), ("LoginsUsedUp", Some(at)));
+        // three may all have succeeded, and none been struck out
+        assert!(used_up.message.contains("aren't known to have succeeded"), "{}", used_up.message);
+        assert!(used_up.message.ends_with("the next is made at 2026-11-27T01:02:03Z"), "{}", used_up.message);
+        let rejected = hindrance(held(Lock::Rejected), Some("Unauthorized: no")).unwrap();
+        assert_eq!((rejected.reason, rejected.until), ("CredentialRejected", Some(at)));
+        assert!(rejected.message.contains("(Unauthorized: no)"), "{}", rejected.message);
+        let identity = hindrance(held(Lock::IdentityRefused), None).unwrap();
+        assert_eq!((identity.reason, identity.until), ("CredentialRejected", None), "it moves every few seconds");
+        let throttled = AccountState { throttled_for: Some(Duration::from_secs(9)), ..AccountState::default() };
+        assert_eq!(hindrance(throttled, None).map(|hindrance| hindrance.until), Some(None));
+        assert_eq!(hindrance(AccountState::default(), None), None);
+    }
+}

@@ -159,8 +159,8 @@ mod tests {
             let [least, most] = [first(class) * 4 / 5 - 1, first(class) * 4];
             assert!((least..=most).contains(&after_end[0]), "{class:?}: {after_end:?} after {failed} tries");
             assert!(after_end.windows(2).all(|two| two[1] >= two[0] * 4 / 5), "{class:?}: {after_end:?}");
-            let last = bounds(class).1.num_seconds();
-            assert!(after_end[8] >= (first(class) * 64).min(last) * 4 / 5 - 1, "{class:?}: {after_end:?}");
+            let longest = bounds(class).1.num_seconds();
+            assert!(after_end[8] >= (first(class) * 64).min(longest) * 4 / 5 - 1, "{class:?}: {after_end:?}");
         }
     }
 
