@@ -185,3 +185,38 @@ async fn credentials_come_from_files_folders_and_variables_without_a_label() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(object(&documents, "TokenProvider")["metadata"]["name"], "cinema-indexer");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_can_be_tried_at_a_plain_http_server_of_this_machine() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+    // an answer of Cognitive Services, whose token lives until 2033
+    let token = "eyJhbGciOiJub25lIn0.eyJleHAiOjE5OTk5OTk5OTl9.c2lnbmF0dXJl";
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let metadata = json!({"name": "k", "namespace": "c", "labels": {"videotoken.dev/credentials": "true"},
+        "annotations": {"videotoken.dev/allowed-hosts": host}});
+    let of = |kind: &str, name: &str, spec: Value| {
+        json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "c"},
+            "spec": spec})
+    };
+    let key =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"key": "0".repeat(32)}});
+    let account = json!({"endpoint": format!("http://{host}"), "keyRef": {"name": "k", "key": "key"}});
+    let provider = of("TokenProvider", "p", json!({"cognitiveServices": account}));
+    let scope = json!({"cognitiveServices": {"service": {}}});
+    let object = of("VideoAccessToken", "t", json!({"providerRef": {"name": "p"}, "scope": scope}));
+    let folder = testkit::stand::process::Scratch::new("vto-localhost-").unwrap();
+    // objects of JSON, one after the other
+    let file = folder.write("all.json", &format!("{key}\n{provider}{object}")).unwrap();
+    let mut command = crate::stand::command("issue");
+    command.arg("-f").arg(&file).args(["--allow-insecure-endpoints", "-o", "token"]);
+    command.arg(format!("--allowed-endpoint={host}"));
+    let ran = run(command).await;
+    assert_eq!((ran.code, ran.stdout.trim_end(), ran.stderr.as_str()), (0, token, ""));
+}

@@ -1,10 +1,10 @@
 //! Encodings and shapes of files: what kubectl reads is read alike, and what it refuses is a fault.
 
 use crate::mutation::url;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
+use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use serde_json::{Deserializer, Value};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use testkit::stand::process::Scratch;
@@ -147,13 +147,13 @@ async fn every_encoding_and_shape_is_read_as_kubectl_reads_it() {
         fs::write(&file, &bytes).unwrap();
         let (ours, theirs) = (bare(ours(&file)), bare(theirs(plane, &file)));
         if theirs.is_some() {
-            taken += 1
+            taken += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         if ours != theirs {
             let text = String::from_utf8_lossy(&bytes);
-            differences += &format!("\n{shape} {text:?}\n  kubectl: {theirs:?}\n  ours: {ours:?}");
+            let _ = write!(differences, "\n{shape} {text:?}\n  kubectl: {theirs:?}\n  ours: {ours:?}");
         }
     }
     assert!(differences.is_empty(), "{differences}");
@@ -167,5 +167,4 @@ fn a_generated_url_is_of_every_kind() {
     for part in ["http://localhost", "https:a", "https:///", "\\", "%zz", "[fe80::1%25", ":99999", "xn--"] {
         assert!(urls.iter().any(|url| url.contains(part)), "{part}");
     }
-    let _: Vec<BoxedStrategy<String>> = vec![url().boxed()];
 }
