@@ -3,7 +3,6 @@
 use crate::account::Reach;
 use crate::config::Config;
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
-use crate::issuer::http::environment_fault;
 use crate::metrics::Metrics;
 use crate::serve::{Exposition, Scrape};
 use crate::{controller, lease};
@@ -31,11 +30,8 @@ pub fn scrape(metrics: Metrics) -> Scrape {
     })
 }
 
-/// The controller's settings. `api_server` is the API server's URL. The error names the flag, or the variable.
+/// The controller's settings. `api_server` is the API server's URL. The error names the flag.
 pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller::Settings, String> {
-    if let Some(fault) = environment_fault() {
-        return Err(fault.to_string());
-    }
     let least = controller::LEAST_LEASE + config.lease_retry_period;
     if config.leader_elect && config.lease_renew_deadline < least {
         return Err(format!(

@@ -3,6 +3,7 @@
 use super::{Failure, signal};
 use crate::cluster::{Cluster, LOG_IN_WITHIN, Place};
 use crate::config::{Config, LogFormat, identity};
+use crate::issuer::http::environment_fault;
 use crate::page::Page;
 use crate::serve::{Health, Server};
 use crate::telemetry::traces::Traces;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 #[tokio::main]
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     telemetry::init(config.log_format == LogFormat::Json)?;
+    if let Some(fault) = environment_fault() {
+        return Err(fault.to_string().into());
+    }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
