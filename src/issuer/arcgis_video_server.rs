@@ -215,13 +215,16 @@ fn with(error: IssueError, way_out: &str) -> IssueError {
     IssueError { message: format!("{}; {way_out}", error.message), ..error }
 }
 
+/// An end before this, in milliseconds since the epoch, is none: seconds, most likely, which would be in 1970.
+const EARLIEST: i64 = 100_000_000_000;
+
 /// Milliseconds since the epoch, as a number or a text that spells one; rounded down to a second.
 fn milliseconds(value: &Value) -> Option<Timestamp> {
     let milliseconds = match value {
         Value::String(text) => text.trim().parse().ok()?,
         other => other.as_i64()?,
     };
-    (milliseconds > 0).then(|| DateTime::from_timestamp(milliseconds / 1000, 0))?
+    (milliseconds >= EARLIEST).then(|| DateTime::from_timestamp(milliseconds / 1000, 0))?
 }
 
 #[cfg(test)]
@@ -340,8 +343,10 @@ mod tests {
         };
         assert_eq!(life(format!("{second}183")), Some(second));
         assert_eq!(life(format!("\"{second}183\"")), Some(second));
-        // microseconds, and .NET's last moment: longer than was asked for
-        for later in [format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()] {
+        // microseconds, and .NET's last moment: longer than was asked for; and seconds
+        for later in
+            [second.to_string(), format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()]
+        {
             assert_eq!(life(later.clone()), None, "{later}");
         }
         for unreadable in ["null", "true", "\"tomorrow\"", "0", "-1", "1e300", "\"\"", "9223372036854775807"] {

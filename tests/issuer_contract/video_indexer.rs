@@ -54,6 +54,8 @@ async fn each_operation_is_asked_as_the_reference_says() {
 #[tokio::test]
 async fn each_refusal_has_its_class_reason_and_message() {
     use Class::{Configuration, Denied, Throttled, Transient};
+    const ROLE: &str = r#"{"error":{"code":"AuthorizationFailed","message":"no"}}"#;
+    const POLICY: &str = r#"{"error":{"code":"Disallowed","message":"no"}}"#;
     let stand = Stand::start().await;
     let play = |code: u16, body: &str, headers: &[(&str, &str)]| {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -61,8 +63,6 @@ async fn each_refusal_has_its_class_reason_and_message() {
     };
     let nested =
         r#"{"error":{"code":"Outer","message":"went wrong","details":[{"code":"Inner","message":"the reason"}]}}"#;
-    const ROLE: &str = r#"{"error":{"code":"AuthorizationFailed","message":"no"}}"#;
-    const POLICY: &str = r#"{"error":{"code":"Disallowed","message":"no"}}"#;
     let wait = Some(Duration::from_secs(7));
     let cases = [
         (play(400, nested, &[]), Configuration, "BadRequest", None, "HTTP 400: Outer: went wrong; Inner: the reason"),
@@ -182,6 +182,18 @@ async fn p13_a_stalled_call_ends_in_time() {
         // Entra's back-off.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_used_for_no_second_try() {
+    let stand = Stand::start().await;
+    stand.issue().await.unwrap();
+    stand.azure.video_indexer.control().play_once(Fault::ConnectionHang);
+    let error = stand.fail().await;
+    assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{error}");
+    let started = Instant::now();
+    stand.issue().await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
 use super::said;
 use crate::clock::Timestamp;
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -228,9 +228,12 @@ fn is_windows_login(challenges: &HeaderValue) -> bool {
     schemes.into_iter().any(|scheme| ["negotiate", "ntlm"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
 }
 
-/// An IMF-fixdate (RFC 9110 §5.6.7), the only form that may be sent today.
+/// An HTTP date (RFC 9110 §5.6.7): as it is sent today, or in one of the two forms that old servers send.
 fn http_date(text: &str) -> Option<Timestamp> {
-    DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc())
+    const OLD: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let today = DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc());
+    let old = || OLD.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    today.or_else(|| old().map(|date| date.and_utc()))
 }
 
 /// Retry-After as seconds (fractions rounded up) or as a date, compared with the provider's own clock where it gave one.
@@ -360,6 +363,9 @@ mod tests {
         let now = |headers: &[(&'static str, &str)]| answer(200, headers).date.map(|date| date.to_rfc2822());
         let expected = |text: &str| http_date(text).map(|date| date.to_rfc2822());
         assert_eq!(now(&[("date", NOW)]), expected(NOW));
+        for old in ["Sunday, 22-Nov-26 12:00:00 GMT", "Sun Nov 22 12:00:00 2026"] {
+            assert_eq!(now(&[("date", old)]), expected(NOW), "{old}");
+        }
         assert_eq!(now(&[("date", NOW), ("age", "90")]), expected("Sun, 22 Nov 2026 12:01:30 GMT"));
         for age in ["-1", "x", ""] {
             assert_eq!(now(&[("date", NOW), ("age", age)]), expected(NOW), "{age}");

@@ -161,7 +161,6 @@ fn p11_opaque_tokens_are_hidden_at_these_rates() {
             assert!(passed <= most, "{measured}");
         }
     }
-    println!("{measured}");
 }
 
 /// The words, names and paths of the documentation, the CRDs and the examples.

@@ -141,6 +141,8 @@ fn failure(kind: Kind, dice: &mut Dice) -> (Failure, TimeDelta) {
         Kind::ServerErrors => (status(if dice.below(2) == 0 { 500 } else { 503 }), TimeDelta::zero()),
         Kind::Stalls => (Failure::Stall(STALL), PROVIDER_TIMEOUT),
         Kind::CutBodies => (Failure::CutBody, TimeDelta::zero()),
+        // a hung connection is found by its pings
+        _ if dice.below(2) == 0 => (Failure::ConnectionHang, PROVIDER_TIMEOUT * 2),
         _ => (Failure::ConnectionReset, TimeDelta::zero()),
     }
 }
