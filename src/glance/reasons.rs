@@ -135,6 +135,11 @@ pub const STALLED: &[Reason] = &[
         "put the right one into the Secret: it is tried at once",
     ),
     reason(
+        &["InternalError"],
+        "the operator failed over the provider object: a fault of ours",
+        "its log says where: report it; tried again every minute",
+    ),
+    reason(
         &["InsecureEndpoint"],
         "the provider object names an endpoint that isn't https",
         "write https, or start the operator with --allow-insecure-endpoints",
@@ -256,9 +261,28 @@ pub const READY: &[Reason] = &[
     ),
 ];
 
+/// Of the conditions that only provider objects have.
+pub const PROVIDERS: &[Reason] = &[
+    reason(
+        &["CredentialsExpireSoon", "CredentialsExpired"],
+        "CredentialsExpiring: the credential ends within 14 days, or has ended",
+        "put a new one into its Secret: it counts at once",
+    ),
+    reason(
+        &["DemandOverBudget"],
+        "Oversubscribed: its tokens ask for more than 80 % of spec.limits",
+        "raise them if the provider allows more, or spread the tokens over accounts",
+    ),
+    reason(
+        &["ClockSkewed"],
+        "the provider's clock or the API server's is more than 5 min off the operator's",
+        "set the clocks by NTP; the message says whose differs",
+    ),
+];
+
 /// What a reason means, if it is one of ours; a provider's own words have only their message.
 pub fn of(word: &str) -> Option<&'static Reason> {
-    [STALLED, ISSUING, READY].into_iter().flatten().find(|reason| reason.words.contains(&word))
+    [STALLED, ISSUING, READY, PROVIDERS].into_iter().flatten().find(|reason| reason.words.contains(&word))
 }
 
 #[cfg(test)]
@@ -285,6 +309,7 @@ mod tests {
             ("| Reason | What it means | The way out |", STALLED),
             ("| Reason | What it means | What happens |", ISSUING),
             ("| Reason of `Ready` | What it means | The way out |", READY),
+            ("| Reason of a provider object | What it means | The way out |", PROVIDERS),
         ] {
             let ours: Vec<_> = reasons
                 .iter()
@@ -299,7 +324,7 @@ mod tests {
         assert_eq!(of("SecretClaimed").unwrap().means, "an older object writes that Secret");
         assert_eq!(of("TlsFailed"), of("Timeout"));
         assert_eq!(of("UserBlocked"), None);
-        let all = [STALLED, ISSUING, READY].into_iter().flatten();
+        let all = [STALLED, ISSUING, READY, PROVIDERS].into_iter().flatten();
         let mut words: Vec<_> = all.flat_map(|reason| reason.words).collect();
         words.sort();
         assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
@@ -316,17 +341,19 @@ mod tests {
         "AsExpected", "Issuing", "Overprivileged", "Pending", "Ready", "Stalled", "TokenIssued", "UpToDate",
         // classes of failures
         "Configuration", "Credential", "Denied", "Transient",
-        // conditions of provider objects and their reasons: docs/operations.md
-        "ClockSkewed", "Configured", "CredentialsExpireSoon", "CredentialsExpired", "CredentialsExpiring",
-        "DemandOverBudget", "InternalError", "Oversubscribed", "WithinBudget",
-        // events, and their actions
-        "Issue", "IssueFailed", "Normal", "Recovered", "Refuse", "Renew", "Repair", "Repaired", "Restart", "RestartFailed",
-        "RestartNotAllowed", "RestartTargetMissing", "Warning",
+        // conditions of provider objects, and their reasons where all is well
+        "Configured", "CredentialsExpiring", "Oversubscribed", "WithinBudget",
+        // types and actions of events
+        "Issue", "Normal", "Refuse", "Renew", "Repair", "Restart", "Warning",
         // words of logs and traces, names in Debug
         "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First",
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
     ];
+
+    /// Reasons of events: the README has a table of them.
+    const EVENTS: &[&str] =
+        &["IssueFailed", "Recovered", "Repaired", "RestartFailed", "RestartNotAllowed", "RestartTargetMissing"];
 
     /// Reasons are made in these rooms, as literals.
     const ROOMS: [&str; 6] = ["account", "budget", "controller", "issuer", "lease", "plan"];
@@ -367,14 +394,19 @@ mod tests {
             }
         }
         assert!(made.len() > 60 && made.contains_key("ServerError") && made.contains_key("SecretContested"));
-        let untold: Vec<_> = made.iter().filter(|(word, _)| of(word).is_none() && !NO_REASONS.contains(word)).collect();
+        let is_told = |word: &str| of(word).is_some() || NO_REASONS.contains(&word) || EVENTS.contains(&word);
+        let untold: Vec<_> = made.iter().filter(|(word, _)| !is_told(word)).collect();
         assert!(
             untold.is_empty(),
             "{untold:#?}\nEach reason needs what it means and the way out: a line in STALLED, ISSUING or READY of \
-             src/glance/reasons.rs and the same row in the README's table. A word that is no reason of a token: \
+             src/glance/reasons.rs (PROVIDERS: of provider objects) and the same row in the README's table; of an event: \
+             EVENTS, here, and a row in the README's. A word that is no reason of a token: \
              NO_REASONS, here."
         );
-        let unmade: Vec<_> = [STALLED, ISSUING, READY]
+        let events = rows("| Event | What it means | The way out |");
+        let told: Vec<_> = events.iter().map(|[word, ..]| word.as_str()).collect();
+        assert_eq!(told, EVENTS, "the README's table of events");
+        let unmade: Vec<_> = [STALLED, ISSUING, READY, PROVIDERS]
             .into_iter()
             .flatten()
             .flat_map(|reason| reason.words)

@@ -194,7 +194,7 @@ fn is_control(c: char) -> bool {
 fn spaced(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     // each turn of this mends one tab
-    for _ in 0..text.matches(":\t").count().min(MOST_TABS) {
+    for _ in 0..text.matches(":\t").count().min(MOST_READ / text.len().max(1)) {
         let wrong = Parser::new_from_str(&text).find_map(|event| event.err().map(|error| *error.marker()));
         let Some(at) = wrong.and_then(|marker| byte_of(&text, marker.into())) else { break };
         let tabs = text[..at].len() - text[..at].trim_end_matches('\t').len();
@@ -208,8 +208,8 @@ fn spaced(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// More tabs after colons than any manifest has: each is looked for from the beginning.
-const MOST_TABS: usize = 2000;
+/// Each tab is looked for from the beginning: so many bytes are read at most. In 100 kB a thousand tabs are mended.
+const MOST_READ: usize = 100_000_000;
 
 /// The byte at a place.
 fn byte_of(text: &str, place: Place) -> Option<usize> {

@@ -12,6 +12,7 @@ use crate::api::{GROUP, VERSION, wire_time};
 use crate::clock::{self, Timestamp};
 use crate::glance::State;
 use crate::glance::outlook::outlook;
+use crate::glance::reasons;
 use crate::glance::text::{span, when};
 use clap::Args;
 use k8s_openapi::api::core::v1::Event;
@@ -43,7 +44,7 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     session.tell_waits([&mut token.row], now).await;
     let mut page = Page::new(*paint);
     state(&mut page, &token, generation, now);
-    conditions(&mut page, "Conditions", &token.status.conditions, now);
+    conditions(&mut page, "Conditions", &token.status.conditions, false, now);
     provider(&mut page, session, &token.row.provider, now).await;
     page.title("Spec");
     spec.lines().for_each(|line| page.raw(line));
@@ -170,7 +171,8 @@ fn failed(page: &mut Page, failure: &LastFailure, attempts: i64, now: Timestamp)
     told("Next try", failure.next_attempt_at.map(|at| time(at, now)));
 }
 
-fn conditions(page: &mut Page, title: &str, conditions: &[Condition], now: Timestamp) {
+/// `hints`: below each that isn't as it is to be, what its reason means.
+fn conditions(page: &mut Page, title: &str, conditions: &[Condition], hints: bool, now: Timestamp) {
     page.title(title);
     for says in conditions {
         let holds = match says.status {
@@ -183,10 +185,18 @@ fn conditions(page: &mut Page, title: &str, conditions: &[Condition], now: Times
             condition_tone(says),
             &format!("{}={holds} {} for {since}: {}", says.type_, says.reason, says.message),
         );
+        let hint = reasons::of(&says.reason).filter(|_| hints && is_trouble(says));
+        if let Some(hint) = hint {
+            page.text(Tone::Dim, &format!("  {}: {}", hint.means, hint.way_out));
+        }
     }
     if conditions.is_empty() {
         page.raw("none yet");
     }
+}
+
+fn is_trouble(says: &Condition) -> bool {
+    (says.type_ == "Ready") != (says.status == ConditionStatus::True)
 }
 
 /// `Ready` is to hold, `Issuing` may, all others aren't to.
@@ -213,7 +223,7 @@ async fn provider(page: &mut Page, session: &Session, provider: &str, now: Times
     match session.ask("get", resource, api.get(name)).await {
         Ok(object) => {
             let status: ProviderStatus = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
-            conditions(page, &title, &status.conditions, now);
+            conditions(page, &title, &status.conditions, true, now);
             if let Some(until) = status.throttled_until.filter(|until| *until > now) {
                 page.text(
                     Tone::Warn,
