@@ -133,7 +133,7 @@ impl Exec {
             }
             _ => self.fault(format!("can't be run: {error}")),
         })?;
-        // without --kill-after: dropped at the end of the time, it is killed
+        // dropped at the end of the time, it is killed
         let ended = tokio::time::timeout(self.within, child.wait_with_output()).await;
         let output = ended.map_err(|_| {
             let seconds = self.within.as_secs_f32();

@@ -1,6 +1,6 @@
 //! Which kubeconfig, and which of its contexts.
 
-use super::{Unusable, kubeconfig_error};
+use super::Unusable;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::collections::HashMap;
@@ -58,15 +58,15 @@ pub(super) fn choose(place: &Place) -> Result<Chosen, Unusable> {
     let mut merged = Kubeconfig::default();
     for file in there {
         let read = Kubeconfig::read_from(file).and_then(|next| std::mem::take(&mut merged).merge(next));
-        merged = read.map_err(|error| unusable(format!("{}: {}", file.display(), kubeconfig_error(&error))))?;
+        merged = read.map_err(|error| unusable(format!("{}: {}", file.display(), told(&error))))?;
     }
     match of(merged, place.context.as_ref()) {
         Ok(chosen) => Ok(chosen),
         Err(KubeconfigError::CurrentContextNotSet) if !asked_for => match in_cluster() {
             Some(chosen) => Ok(chosen),
-            None => Err(unusable(kubeconfig_error(&KubeconfigError::CurrentContextNotSet))),
+            None => Err(unusable(KubeconfigError::CurrentContextNotSet.to_string())),
         },
-        Err(error) => Err(unusable(kubeconfig_error(&error))),
+        Err(error) => Err(unusable(told(&error))),
     }
 }
 
@@ -85,7 +85,21 @@ fn in_cluster() -> Option<Chosen> {
     Some(Chosen { config, proxy_url: None, in_cluster: true })
 }
 
-/// kube reads this without `tokio`'s help: the future is ready at once.
+/// Without the lines of the file that the YAML reader would show: they may hold a token or a key.
+fn told(error: &KubeconfigError) -> String {
+    let text = error.to_string();
+    if !matches!(error, KubeconfigError::Parse(_)) {
+        return text;
+    }
+    let number_after =
+        |word: &str| text.split_once(word)?.1.split_whitespace().next()?.trim_end_matches(':').parse().ok();
+    match (number_after(" line "), number_after(" column ")) {
+        (Some::<usize>(line), Some::<usize>(column)) => format!("no kubeconfig: line {line}, column {column}"),
+        _ => "no kubeconfig".to_owned(),
+    }
+}
+
+/// What one context says. kube's future is ready at once.
 fn of(mut file: Kubeconfig, context: Option<&String>) -> Result<Chosen, KubeconfigError> {
     let name = context.or(file.current_context.as_ref()).cloned().unwrap_or_default();
     let cluster = file.contexts.iter().find(|named| named.name == name).and_then(|named| named.context.as_ref());

@@ -26,7 +26,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
 use kube::client::{AuthError, Body, ClientBuilder, ConfigExt};
-use kube::config::KubeconfigError;
 use kube::{Client, Config};
 use proxy::Proxy;
 use std::sync::Arc;
@@ -152,7 +151,7 @@ fn login_error(error: &kube::Error) -> String {
             format!("the program {program} of its auth-provider failed: {}", out.status)
         }
         kube::Error::Auth(error) => error.to_string(),
-        kube::Error::InferKubeconfig(error) => kubeconfig_error(error),
+        kube::Error::InferKubeconfig(error) => error.to_string(),
         error => {
             let mut cause: &dyn std::error::Error = error;
             while let Some(next) = cause.source() {
@@ -161,9 +160,4 @@ fn login_error(error: &kube::Error) -> String {
             cause.to_string()
         }
     }
-}
-
-/// kube's words name the file and hold the cause.
-fn kubeconfig_error(error: &KubeconfigError) -> String {
-    error.to_string()
 }

@@ -113,9 +113,11 @@ async fn a_kubeconfig_that_isnt_there_is_named() {
         assert!(said.contains(expected), "{said}");
     }
     let broken = stage.program("broken");
-    std::fs::write(&broken, "clusters: [").unwrap();
+    let users = "users:\n- name: a\n  user:\n    token: s3cr3t-token\n    client-key-data: [s3cr3t-key]\n";
+    std::fs::write(&broken, users).unwrap();
     let said = stage.run_program(&plugin, &["status", "--kubeconfig", broken.to_str().unwrap()], &[]).ended(3);
-    assert!(said.contains(&format!("{}: failed to parse", broken.display())), "{said}");
+    assert!(said.contains(&format!("{}: no kubeconfig: line 5, column 22", broken.display())), "{said}");
+    assert!(!said.contains("s3cr3t"), "{said}");
     // as with kubectl, one of those that are named is enough
     stage.run_program(&plugin, &["status"], &[("KUBECONFIG", &both)]).well();
 }

@@ -101,6 +101,20 @@ async fn the_plugin_goes_through_the_proxy_that_kubectl_goes_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_operators_own_commands_go_the_same_way() {
+    let stage = Stage::set("verify-proxy").await;
+    let server: SocketAddr = stage.plane.api_url().trim_start_matches("https://").parse().unwrap();
+    let proxy = ForwardProxy::http(server).await.unwrap();
+    let named = json!({"server": "https://api.corp.example:6443", "tls-server-name": "localhost"});
+    let named = kubeconfig(&stage, "named", &named);
+    let (kubeconfig, url) = (named.to_str().unwrap(), proxy.url());
+    let env = [("KUBECONFIG", kubeconfig), ("HTTPS_PROXY", &url)];
+    let said = stage.run_program(crate::stage::OPERATOR.as_ref(), &["verify", "--within=10s"], &env).well();
+    assert!(said.contains("the API server serves the kinds"), "{said}");
+    assert_eq!(proxy.take_seen(), ["api.corp.example:6443"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_is_wrong_is_named_without_its_password() {
     let stage = Stage::set("wrong-proxy").await;
     let named = json!({"server": "https://api.corp.example:6443"});
