@@ -144,7 +144,7 @@ mod tests {
             (b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "encrypted private key"),
             (b"ENC[AES256_GCM,data:ViY4ihyiyg==,iv:abc=,tag:def=,type:str]", "SOPS"),
             (b"$ANSIBLE_VAULT;1.1;AES256\n6231", "Ansible Vault"),
-            (b"AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq\n", "Sealed Secrets"),
+            (b"AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq.....\n", "Sealed Secrets"),
         ];
         for (bytes, word) in cases {
             let why = text(bytes, Blanks::Cut).unwrap_err();

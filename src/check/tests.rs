@@ -261,7 +261,7 @@ fn an_encrypted_credential_is_found_and_other_secrets_are_not_looked_at() {
     let encrypted = "ENC[AES256_GCM,data:ViY4ihyiyg==,iv:abc=,tag:def=,type:str]";
     let ours = found(&secret("videotoken.dev/credentials", encrypted));
     assert!(
-        ours.len() == 1 && ours[0].starts_with("5:8 stringData[key]: no credential: it is encrypted by SOPS"),
+        ours.len() == 1 && ours[0].starts_with("5:8 stringData[key]: is a value that SOPS has encrypted"),
         "{ours:?}"
     );
     assert_eq!(found(&secret("app", encrypted)), [""; 0]);

@@ -143,7 +143,7 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
         publish(context, seen, EventType::Warning, TOO_OFTEN, "Issue", &often.message);
     }
-    if holds(OVERPRIVILEGED) && before.excess.is_none() {
+    if holds(OVERPRIVILEGED) && before.excess == Reason::default() {
         let reason = condition(OVERPRIVILEGED).map(|it| it.reason.clone()).unwrap_or_default();
         publish(context, seen, EventType::Warning, &reason, "Issue", &note(OVERPRIVILEGED));
     }

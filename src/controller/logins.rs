@@ -66,7 +66,9 @@ pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option
         return Err(Held::UsedUp(next));
     }
     let attempt = login::attempt(&counting, now);
-    if let Err(error) = write(context, account, now, |attempts| attempts.push(Written { at: attempt, login: login.clone() })).await {
+    if let Err(error) =
+        write(context, account, now, |attempts| attempts.push(Written { at: attempt, login: login.clone() })).await
+    {
         tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
         return Err(Held::Unwritten);
     }
@@ -124,7 +126,8 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
     let Some(login) = account.issuer.login() else { return };
     let turn = context.logins.turn(&login);
     let _beginning = turn.lock().await;
-    let struck = write(context, account, clock::now().wall, |attempts| attempts.retain(|written| written.at != attempt)).await;
+    let struck =
+        write(context, account, clock::now().wall, |attempts| attempts.retain(|written| written.at != attempt)).await;
     match struck {
         Ok(()) => {
             if let Some(known) = lock(&context.logins.known).get_mut(&login) {

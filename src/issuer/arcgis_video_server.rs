@@ -202,11 +202,12 @@ impl ArcgisVideoServer {
     }
 }
 
-const SITE_ADMINISTRATOR: Excess = Excess::new(
-    "SiteAdministrator",
-    "the server logged the user in as the primary site administrator (loginAsPSA): whoever holds the token may administer \
+/// The rights of the primary site administrator.
+pub(super) const SITE_ADMINISTRATOR: Excess = Excess {
+    reason: "SiteAdministrator",
+    message: "the server logged the user in as the primary site administrator (loginAsPSA): whoever holds the token may administer \
      the site; use a user with fewer rights, or set spec.arcgisVideoServer.refuseSiteAdministrator of the provider",
-);
+};
 
 const WAY_OUT: &str =
     "spec.arcgisVideoServer.url must be the server's admin root, such as https://host.example:21443/arcgis/admin";
@@ -470,7 +471,7 @@ mod tests {
                 json!({"code": code, "messageCode": "GWM_0003", "message": "Keine Berechtigung.", "details": []});
             let error = read(200, &json!({"error": error}).to_string()).unwrap_err();
             assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{code}");
-            assert_eq!(error.message, format!("HTTP 200: {code}: Keine Berechtigung. (GWM_0003)"));
+            assert_eq!(error.message, format!("HTTP 200: {code} GWM_0003: Keine Berechtigung."));
         }
     }
 

@@ -20,7 +20,6 @@ use crate::api::request::TokenRequest;
 use crate::clock::Timestamp;
 use async_trait::async_trait;
 use secrecy::SecretString;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// A token that a provider issued.
@@ -41,18 +40,20 @@ pub struct Issued {
 }
 
 /// Rights of a token beyond what was asked, as its provider tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excess {
     /// One CamelCase word for conditions.
-    pub reason: Cow<'static, str>,
+    pub reason: &'static str,
     /// What the token may do, and the way out.
-    pub message: Cow<'static, str>,
+    pub message: &'static str,
 }
 
 impl Excess {
-    /// From a provider's own words for it.
-    pub const fn new(reason: &'static str, message: &'static str) -> Self {
-        Self { reason: Cow::Borrowed(reason), message: Cow::Borrowed(message) }
+    const ALL: [Self; 1] = [arcgis_video_server::SITE_ADMINISTRATOR];
+
+    /// The one with this reason, which a status tells of.
+    pub fn of(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|excess| excess.reason == reason)
     }
 }
 

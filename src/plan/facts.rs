@@ -4,7 +4,6 @@ use super::hash::Hash;
 use super::reason::Reason;
 use crate::api::wire_time;
 use crate::clock::Timestamp;
-use crate::issuer::Excess;
 use std::collections::BTreeMap;
 
 /// An object's UID as a number.
@@ -173,8 +172,8 @@ pub struct StatusFacts {
     pub conditions: [ConditionFacts; 3],
     /// Ready's reason says that the provider didn't tell the expiry.
     pub expiry_assumed: bool,
-    /// What [`OVERPRIVILEGED`](super::status::OVERPRIVILEGED) says, while it holds.
-    pub excess: Option<Box<Excess>>,
+    /// The reason of [`OVERPRIVILEGED`](super::status::OVERPRIVILEGED) while it holds, else none.
+    pub excess: Reason,
     /// `expiresAt`.
     pub expires_at: Seconds,
     /// `renewAt`.

@@ -40,7 +40,7 @@ pub struct Told<'a> {
     /// The provider didn't tell when the token expires.
     pub expiry_assumed: bool,
     /// What the token may do beyond what was asked.
-    pub excess: Option<&'a Excess>,
+    pub excess: Option<Excess>,
     /// The token's issue that its workloads were restarted for.
     pub restarted_for: Option<Timestamp>,
 }
@@ -81,7 +81,7 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
     let facts = facts.filter(|_| !has_ended(decision));
     if let Some(excess) = told.excess.filter(|_| facts.is_some()) {
         let since = facts.and_then(|facts| facts.issued_at.time());
-        conditions.push(condition(OVERPRIVILEGED, Says::new(true, &*excess.reason, &*excess.message), since));
+        conditions.push(condition(OVERPRIVILEGED, Says::new(true, excess.reason, excess.message), since));
     }
     VideoAccessTokenStatus {
         observed_generation: Some(told.generation),
@@ -234,10 +234,9 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
             })
         }),
         expiry_assumed: condition("Ready").is_some_and(|ready| ready.reason == EXPIRY_ASSUMED),
-        excess: condition(OVERPRIVILEGED).filter(|it| it.status == ConditionStatus::True).map(|condition| {
-            let (reason, message) = (condition.reason.clone().into(), condition.message.clone().into());
-            Box::new(Excess { reason, message })
-        }),
+        excess: condition(OVERPRIVILEGED)
+            .filter(|it| it.status == ConditionStatus::True)
+            .map_or(Reason::default(), |it| Reason::of(&it.reason)),
         expires_at: Seconds::from(status.expires_at),
         renew_at: Seconds::from(status.renew_at),
         restarted_for: Seconds::from(status.restarted_for.or(status.issued_at)).into(),

@@ -101,8 +101,7 @@ impl Complaint {
 
     pub(super) fn failure(&self, answer: &Answer) -> IssueError {
         let (class, reason) = self.class(answer.status);
-        let code = self.message_code.as_deref().map(|code| format!(" ({})", answer.quote(code))).unwrap_or_default();
-        let error = answer.failure(class, reason, format!("HTTP {}: {}{code}", answer.status, answer.said()));
+        let error = answer.failure(class, reason, format!("HTTP {}: {}", answer.status, answer.said()));
         match reason {
             "AccountLocked" => with(error, "five failed logins within 15 minutes lock a user for 15 minutes"),
             "NotFound" => with(error, WAY_OUT),
