@@ -28,15 +28,30 @@ struct Told {
     namespaces: BTreeSet<Arc<str>>,
 }
 
-/// What is told of each provider object that isn't resolved yet.
+/// A round of recalls.
 #[derive(Debug, Default)]
-pub(super) struct Recalled(Mutex<HashMap<ProviderKey, Told>>);
+pub(super) struct Recalled(Mutex<Round>);
+
+#[derive(Debug, Default)]
+struct Round {
+    /// What is told of each provider object that isn't resolved yet.
+    told: HashMap<ProviderKey, Told>,
+    /// The namespaces that were passed over: one may begin just while a leader takes in all that have begun.
+    passed: BTreeSet<Arc<str>>,
+}
+
+impl Round {
+    /// Who is told of; none where all that its namespace tells was taken in before.
+    fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut Told> {
+        (!self.passed.contains(namespace)).then(|| self.told.entry(provider).or_default())
+    }
+}
 
 /// Follows who leads: a new leader takes in what was, and grants turns from then on. Tells whether it has just begun.
 pub(super) fn follow_leadership(context: &Context, leads: bool) -> bool {
     match (leads, context.turns.open_since()) {
         (true, None) => {
-            lock(&context.recalled.0).clear();
+            *lock(&context.recalled.0) = Round::default();
             context.turns.begin_recall();
             // the others are passed over when they begin
             take_in(context, |namespace| context.scopes.is_awake(namespace));
@@ -61,7 +76,8 @@ pub(super) fn scope_begins(context: &Context, scope: &Scope) {
 /// One pass over the objects of these namespaces, each of which is passed over once in a round of recalls. What is told of
 /// providers that aren't resolved yet is added to what was told before.
 fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
-    let mut recalled = lock(&context.recalled.0);
+    let mut round = lock(&context.recalled.0);
+    let mut passed = BTreeSet::new();
     context.tokens.each(|token| {
         let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
         let status = &token.status;
@@ -74,11 +90,13 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
         issued.sort_unstable();
         issued.dedup();
         let failed = status.last_failure.as_ref().map(|failure| failure.time);
-        let told = recalled.entry(provider).or_default();
+        let Some(told) = round.entry(provider, &token.key.namespace) else { return };
+        passed.insert(token.key.namespace.clone());
         told.calls.extend(issued.into_iter().filter_map(Seconds::time).chain(failed));
         told.namespaces.insert(token.key.namespace.clone());
     });
-    drop(recalled);
+    round.passed.append(&mut passed);
+    drop(round);
     for (key, _) in context.accounts.all() {
         of_provider(context, &key);
     }
@@ -88,7 +106,7 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
 pub(super) fn of_provider(context: &Context, key: &ProviderKey) {
     provider_status::recall(context, key);
     let Some(account) = context.accounts.get(key).and_then(|resolved| resolved.state.ok()) else { return };
-    let Some(told) = lock(&context.recalled.0).remove(key) else { return };
+    let Some(told) = lock(&context.recalled.0).told.remove(key) else { return };
     let now = clock::now();
     let ended = told.calls.into_iter().map(|at| ago(at, now)).collect();
     let namespaces: Vec<_> = told.namespaces.into_iter().collect();
@@ -104,6 +122,18 @@ fn ago(sent: Timestamp, now: Now) -> Duration {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p20_a_namespace_that_begins_while_a_leader_takes_in_all_tells_once() {
+        let mut round = Round::default();
+        let provider = || ProviderKey { namespace: None, name: "p".to_owned() };
+        assert!(
+            round.entry(provider(), "a").is_some() && round.entry(provider(), "a").is_some(),
+            "each of its objects"
+        );
+        round.passed.insert("a".into());
+        assert!(round.entry(provider(), "a").is_none() && round.entry(provider(), "b").is_some());
+    }
 
     #[test]
     fn p20_a_call_of_a_clock_that_was_ahead_counts_from_now_on() {
