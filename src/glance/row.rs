@@ -215,6 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_the_account_back_tells_the_next_attempt() {
+        let [failed, held] = ["2026-01-01T00:00:05Z", "2026-01-01T00:15:00Z"];
+        let failure = json!({"reason": "Unauthorized", "nextAttemptAt": failed});
+        for (status, next) in [
+            (json!({"lastFailure": failure}), Some(failed)),
+            (json!({"lastFailure": failure, "heldUntil": held}), Some(held)),
+            (json!({"heldUntil": held}), Some(held)),
+            (json!({}), None),
+        ] {
+            let row = Row::of_status(&serde_json::from_value(status.clone()).unwrap(), false);
+            assert_eq!(row.next_attempt_at.map(wire_time::text).as_deref(), next, "{status}");
+        }
+    }
+
+    #[test]
     fn a_state_is_the_first_that_holds_and_its_reason_is_of_what_is_wrong() {
         let ready = condition("Ready", true, "TokenIssued");
         let expired = condition("Ready", false, "Expired");

@@ -112,6 +112,26 @@ async fn p07_a_credential_that_is_revoked_where_one_token_uses_it_is_told_of_its
     scene.until_provider("indexer", "is ready again", ready).await.unwrap();
 }
 
+/// With another that works, it is the object that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_one_of_two_that_is_refused_is_denied_for_itself_alone() {
+    let scene = Scene::new("one-of-two", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    scene.ready_token("lobby", &json!({})).await.unwrap();
+    let mut reader = scene.token("archive", &json!({}));
+    reader["spec"]["scope"]["videoIndexer"] = json!({"permission": "Reader", "mediaScope": "Account"});
+    scene.ready(&reader).await.unwrap();
+    let unauthorized = Fault::Status { code: 401, body: "{}".to_owned(), headers: Vec::new() };
+    scene.azure.video_indexer.control().play(Rule::new(unauthorized).operation("generateAccessToken"));
+    scene.force_renewal("archive").await.unwrap();
+    let archive = scene.until("archive", "Stalled", "True", "Unauthorized").await.unwrap();
+    assert_eq!(archive["status"]["lastFailure"]["class"], "Denied");
+    scene.force_renewal("lobby").await.unwrap();
+    scene.until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
+    let ready = |object: &Value| condition(object, "Ready")["status"] == "True";
+    scene.until_provider("indexer", "is ready all the time", ready).await.unwrap();
+}
+
 /// Nothing watches a ConfigMap: it is looked at every few seconds while no TLS comes about.
 #[tokio::test(flavor = "multi_thread")]
 async fn mended_cas_of_a_config_map_count_within_seconds() {
