@@ -201,6 +201,10 @@ async fn p07_whatever_becomes_of_a_request_that_was_read_it_was_sent() {
         ("no HTTP", Raw::Say(b"220 smtp.example ESMTP\r\n".to_vec())),
         ("half a head", Raw::Say(b"HTTP/1.1 200 OK\r\nx-a: ".to_vec())),
         ("half a body", Raw::Say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec())),
+        (
+            "a compressed body",
+            Raw::Say(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x8b".to_vec()),
+        ),
         ("another protocol's preface", Raw::Say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec())),
     ];
     for (what, answer) in cases {
@@ -208,6 +212,7 @@ async fn p07_whatever_becomes_of_a_request_that_was_read_it_was_sent() {
         let call = Call::post(server.url().parse().unwrap()).form([("password", "open sesame")]);
         let error = failed(Http::new(&stand.options()).unwrap().send(call).await);
         assert!(!error.unsent && error.class == Class::Transient, "{what}: {error}");
+        assert!(what != "a compressed body" || error.message.contains("is compressed (gzip)"), "{error}");
         assert_eq!(read.load(Ordering::SeqCst), 1, "{what}: never twice");
     }
 }

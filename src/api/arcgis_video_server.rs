@@ -40,7 +40,7 @@ pub struct ArcgisVideoServerAccount {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "parameters")]
     #[schemars(transform = cel(
-        format!("self.all(name, name.size() > 0 && !(name in {RESERVED:?}))"),
+        format!("self.all(name, name.size() > 0 && !(name.lowerAscii() in {RESERVED:?}))"),
         "password comes from passwordRef, expiration from lifetime, f is always json: remove them"
     ))]
     pub extra_parameters: BTreeMap<String, String>,
@@ -137,7 +137,7 @@ impl TokenApi for ArcgisVideoServerAccount {
             let message = "must be an absolute URL such as https://host.example:21443/arcgis/admin";
             FieldError::new("spec.arcgisVideoServer.url", message)
         })?;
-        if let Some(name) = RESERVED.iter().find(|name| self.extra_parameters.contains_key(**name)) {
+        if let Some(name) = self.extra_parameters.keys().find(|name| RESERVED.contains(&&*name.to_ascii_lowercase())) {
             let field = format!("spec.arcgisVideoServer.extraParameters.{name}");
             return Err(FieldError::new(field, "is the operator's own: remove it"));
         }

@@ -126,14 +126,17 @@ pub async fn run(
         }
     });
     tasks.lasting("tick", tick(context.clone(), health.clone(), led, leadership));
-    tokio::select! {
-        // the Controller ends with the signal, too: that is no failure
+    let ended = tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => {}
+        _ = stop.wait_for(|stop| *stop) => false,
         failed = tasks.failed() => return Err(failed),
-        _ = &mut work => return Err(TaskEnded::of("controller")),
+        _ = &mut work => true,
+    };
+    // the Controller ends with the signal, too, which may come between two of these polls: that is no failure
+    if ended && !*stop.borrow() {
+        return Err(TaskEnded::of("controller"));
     }
-    if tokio::time::timeout(LAST_CALLS, &mut work).await.is_err() {
+    if !ended && tokio::time::timeout(LAST_CALLS, &mut work).await.is_err() {
         // of two runs of one object at once, one would write over the other
         work.abort();
         let _ = work.await;

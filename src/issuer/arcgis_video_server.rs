@@ -9,12 +9,12 @@ mod complaint;
 use super::hosts::canonical_host;
 use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
+use super::life::told_end;
 use super::{Class, Excess, IssueError, Issued};
 use crate::api::arcgis_video_server::ArcgisVideoServerAccount;
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
 use crate::clock::Timestamp;
-use chrono::DateTime;
 use complaint::Complaint;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -168,7 +168,7 @@ impl Exchange for ArcgisVideoServer {
         let body = serde_json::from_slice::<Value>(&answer.body).ok();
         let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
         if let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) {
-            let issued = issued(answer, token, body.get("expires").and_then(milliseconds), request, now)?;
+            let issued = issued(answer, token, body.get("expires").and_then(told_end), request, now)?;
             return self.bounded(answer, issued, body.get("loginAsPSA").is_some_and(is_true));
         }
         if answer.status == 401 && body.is_none() && answer.wants_windows_login {
@@ -214,18 +214,6 @@ const WAY_OUT: &str =
 
 fn with(error: IssueError, way_out: &str) -> IssueError {
     IssueError { message: format!("{}; {way_out}", error.message), ..error }
-}
-
-/// An end before this, in milliseconds since the epoch, is none: seconds, most likely, which would be in 1970.
-const EARLIEST: i64 = 100_000_000_000;
-
-/// Milliseconds since the epoch, as a number or a text that spells one; rounded down to a second.
-fn milliseconds(value: &Value) -> Option<Timestamp> {
-    let milliseconds = match value {
-        Value::String(text) => text.trim().parse().ok()?,
-        other => other.as_i64()?,
-    };
-    (milliseconds >= EARLIEST).then(|| DateTime::from_timestamp(milliseconds / 1000, 0))?
 }
 
 #[cfg(test)]
@@ -344,10 +332,11 @@ mod tests {
         };
         assert_eq!(life(format!("{second}183")), Some(second));
         assert_eq!(life(format!("\"{second}183\"")), Some(second));
-        // microseconds, and .NET's last moment: longer than was asked for; and seconds
-        for later in
-            [second.to_string(), format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()]
-        {
+        for seconds in [second.to_string(), format!("{second}.0"), format!("{second}183.0")] {
+            assert_eq!(life(seconds.clone()), Some(second), "{seconds}");
+        }
+        // microseconds, and .NET's last moment: longer than was asked for
+        for later in [format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()] {
             assert_eq!(life(later.clone()), None, "{later}");
         }
         for unreadable in ["null", "true", "\"tomorrow\"", "0", "-1", "1e300", "\"\"", "9223372036854775807"] {

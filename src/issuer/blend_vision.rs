@@ -5,12 +5,12 @@
 
 use super::http::{Answer, Call, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
+use super::life::told_end;
 use super::{Class, IssueError, Issued, jwt};
 use crate::api::blend_vision::BlendVisionAccount;
 use crate::api::provider::SecretKeyRef;
 use crate::api::request::{FieldError, TokenRequest};
 use crate::clock::Timestamp;
-use chrono::DateTime;
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -89,7 +89,13 @@ impl Exchange for BlendVision {
         let until = request.ends_at.as_ref().map(|end| (end.at - answer.sent_at).to_std().unwrap_or_default());
         let promised_life = until.unwrap_or(request.promised_life);
         let request = &TokenRequest { promised_life, ..request.clone() };
-        let issued = issued(answer, token, body.get("expired_at").and_then(time), request, now)?;
+        let issued = issued(
+            answer,
+            token,
+            ["expired_at", "expiredAt"].iter().find_map(|name| told_end(body.get(*name)?)),
+            request,
+            now,
+        )?;
         // where no life was asked for, no end told is no assumption
         let expiry_assumed = issued.expiry_assumed && request.fields.contains_key("expires_in");
         Ok(Issued { expiry_assumed, ..issued })
@@ -98,12 +104,6 @@ impl Exchange for BlendVision {
     fn credential_expires_at(&self) -> Option<Timestamp> {
         self.api_token_expires_at
     }
-}
-
-/// RFC 3339. The epoch and what is before it is Go's or protobuf's way to say nothing.
-fn time(value: &Value) -> Option<Timestamp> {
-    let time = DateTime::parse_from_rfc3339(value.as_str()?.trim()).ok()?.to_utc();
-    (time.timestamp() > 0).then_some(time)
 }
 
 /// Whether gRPC's code tells more than this status: a success that is none, a status that nobody expects, and 500, which
@@ -133,6 +133,7 @@ mod tests {
     use crate::api::request::ENDLESS;
     use crate::clock;
     use base64::Engine as _;
+    use chrono::DateTime;
     use proptest::prelude::*;
     use reqwest::header::{HeaderMap, HeaderValue};
     use serde_json::json;

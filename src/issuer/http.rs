@@ -23,7 +23,7 @@ use crate::api::request::FieldError;
 use crate::clock::{self, Timestamp};
 use proxy::ProxyRules;
 use reqwest::Certificate;
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use resolve::Screened;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -178,7 +178,21 @@ impl Http {
             }
         };
         let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
-        let answer = read(response, &head, &origin, redactor).await?;
+        let mut answer = read(response, &head, &origin, redactor).await?;
+        if let Some(encoding) = compressed(&head.headers) {
+            // it can't be read; a refusal's status counts all the same
+            answer.body.clear();
+            if answer.is_success() {
+                let message = format!(
+                    "HTTP {}: the answer of {} is compressed ({}), which wasn't asked for: let the server, or what stands \
+                     before it, send it as it is",
+                    answer.status,
+                    origin.host,
+                    answer.quote(encoding)
+                );
+                return Err(answer.failure(Class::Transient, "BadAnswer", message));
+            }
+        }
         tracing::debug!(
             host = origin.host,
             status = answer.status,
@@ -209,6 +223,12 @@ impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Http").field("timeout", &self.timeout).finish_non_exhaustive()
     }
+}
+
+/// The encoding of a body that isn't as it was written.
+fn compressed(headers: &HeaderMap) -> Option<&str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or_default().trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
 }
 
 /// Clients by what they share, so that a thousand providers with the same CAs, hosts and proxies open one set of

@@ -9,7 +9,8 @@
 
 use super::{Class, IssueError};
 use crate::clock::Timestamp;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use serde_json::Value;
 use std::time::Duration;
 
 /// The last second of the year 9999: the last that RFC 3339 can write. No expiry is ever computed beyond it.
@@ -58,12 +59,15 @@ impl Told {
     ///
     /// # Errors
     /// `ExpiredToken`, transient: the token had expired by the provider's clock, and by this machine's. Where it lives by
-    /// ours, `Date` is of another clock than the token.
+    /// ours, `Date` is of another clock than the token, unless an `iat` in our future shows that the token's clock is ahead.
     pub fn expiry(&self, promised: Duration) -> Result<(Timestamp, bool), IssueError> {
         let assumed = (later(self.sent_at, promised), true);
         let Some(ends) = self.ends else { return Ok(assumed) };
         let here = ends.checked_sub_signed(self.ahead()).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let expires_at = [here, ends].into_iter().find(|at| *at > self.arrived_at).ok_or_else(|| self.expired(ends))?;
+        let is_ahead = self.issued.is_some_and(|issued| issued > self.arrived_at + PRECISION);
+        let ours = (!is_ahead).then_some(ends);
+        let lives = |at: &Timestamp| *at > self.arrived_at;
+        let expires_at = Some(here).filter(lives).or(ours.filter(lives)).ok_or_else(|| self.expired(ends))?;
         let longest = later(self.sent_at, promised.saturating_add(SLACK));
         Ok(if expires_at > longest { assumed } else { (expires_at, false) })
     }
@@ -82,6 +86,34 @@ impl Told {
         );
         IssueError::new(Class::Transient, "ExpiredToken", message)
     }
+}
+
+/// When a token ends, from a field of an answer: RFC 3339, in UTC where it names no zone; seconds or milliseconds since the
+/// epoch, as a number or a text that spells one; or protobuf's `{"seconds": …}`. `None`: it names no time, or one before
+/// September 2001, with which Go, .NET and protobuf say that there is none.
+pub fn told_end(value: &Value) -> Option<Timestamp> {
+    /// What is less counts seconds: as milliseconds it would lie before March 1973.
+    const MILLISECONDS: f64 = 1e11;
+    const EARLIEST: i64 = 1_000_000_000;
+    let at = match value {
+        Value::Number(number) => {
+            let number = number.as_f64()?;
+            let seconds = if number < MILLISECONDS { number } else { (number / 1000.0).floor() };
+            // within what a float holds exactly
+            #[allow(clippy::cast_possible_truncation)]
+            (seconds.abs() < 9e15).then(|| DateTime::from_timestamp(seconds as i64, 0))??
+        }
+        Value::String(text) => {
+            let text = text.trim();
+            let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+            let zoneless = || text.parse::<NaiveDateTime>().ok().map(|at| at.and_utc());
+            let number = || told_end(&text.parse::<serde_json::Number>().ok()?.into());
+            zoned().or_else(zoneless).or_else(number)?
+        }
+        Value::Object(fields) => return told_end(fields.get("seconds")?),
+        _ => return None,
+    };
+    (at.timestamp() >= EARLIEST).then_some(at)
 }
 
 /// `from` and `life`, the year 9999 at the latest.
@@ -116,6 +148,38 @@ mod tests {
     }
 
     #[test]
+    fn p19_an_end_is_read_in_every_form() {
+        use serde_json::json;
+        for (value, expected) in [
+            (json!("2026-09-21T14:13:20Z"), Some(SENT)),
+            (json!(" 2026-09-21T16:13:20+02:00 "), Some(SENT)),
+            (json!("2026-09-21T14:13:20"), Some(SENT)),
+            (json!("2026-09-21T14:13:20.5"), Some(SENT)),
+            (json!(SENT), Some(SENT)),
+            (json!(SENT * 1000 + 183), Some(SENT)),
+            (json!(1_790_000_000_183.0), Some(SENT)),
+            (json!("1790000000183"), Some(SENT)),
+            (json!("1.79e12"), Some(SENT)),
+            (json!({"seconds": SENT, "nanos": 5}), Some(SENT)),
+            (json!({"seconds": SENT.to_string()}), Some(SENT)),
+            (json!(0), None),
+            (json!(7), None),
+            (json!(-1), None),
+            (json!(1e300), None),
+            (json!("0001-01-01T00:00:00Z"), None),
+            (json!("1970-01-01T00:00:00Z"), None),
+            (json!("tomorrow"), None),
+            (json!(""), None),
+            (json!(true), None),
+            (json!(null), None),
+            (json!([SENT]), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(told_end(&value).map(|at| at.timestamp()), expected, "{value}");
+        }
+    }
+
+    #[test]
     fn p19_a_life_is_counted_by_the_providers_clock() {
         const QUARTER: i64 = 900;
         for (what, ends, issued, date, expected) in [
@@ -128,6 +192,13 @@ mod tests {
             ("15 min behind", Some(HOUR - QUARTER), None, Some(-QUARTER), Ok((HOUR, false))),
             ("15 min behind, a life of 10 min", Some(600 - QUARTER), Some(-QUARTER), Some(-QUARTER), Ok((600, false))),
             ("dated back", Some(HOUR), Some(-300), Some(0), Ok((HOUR, false))),
+            (
+                "dead by its own clock, which is ahead",
+                Some(2 * HOUR - 60),
+                Some(HOUR),
+                Some(2 * HOUR),
+                Err("ExpiredToken"),
+            ),
             ("dated back, ahead", Some(3 * HOUR), Some(2 * HOUR - 300), Some(2 * HOUR), Ok((HOUR, false))),
             ("handed out twice", Some(1800), Some(-1800), Some(0), Ok((1800, false))),
             ("a proxy's Date is behind", Some(HOUR), Some(0), Some(-2 * HOUR), Ok((HOUR, false))),

@@ -67,19 +67,19 @@ impl Redactor {
         self.quote(text) == text
     }
 
-    /// Where `text` holds a piece of a known secret, in any escaping.
+    /// Where `text` holds a piece of a known secret, in any escaping, and in small or capital letters.
     fn known(&self, text: &str) -> Vec<Range<usize>> {
         let secrets: Vec<Vec<u8>> = self
             .secrets
             .iter()
-            .map(|secret| without_controls(secret.expose_secret().trim()).into_bytes())
+            .map(|secret| without_controls(secret.expose_secret().trim()).to_ascii_lowercase().into_bytes())
             .filter(|secret| secret.len() >= SHORTEST)
             .collect();
         if secrets.is_empty() {
             return Vec::new();
         }
         let views = escape::views(text.as_bytes());
-        let readings: Vec<Vec<u8>> = views.iter().map(escape::View::bytes).collect();
+        let readings: Vec<Vec<u8>> = views.iter().map(|view| view.bytes().to_ascii_lowercase()).collect();
         // the text is short, a secret may be long: its pieces are looked up among those of the text
         let mut said: HashMap<usize, HashSet<&[u8]>> = HashMap::new();
         let mut found = Vec::new();
@@ -91,7 +91,7 @@ impl Redactor {
                 continue;
             }
             for view in &views {
-                found.extend(view.matches(width, |piece| pieces.contains(piece)));
+                found.extend(view.matches(width, |piece| pieces.contains(piece.to_ascii_lowercase().as_slice())));
             }
         }
         found
@@ -265,6 +265,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn p11_a_known_secret_in_other_letters_is_taken_out(secret in "[A-Za-z0-9]{12,40}") {
+            let redactor = Redactor::new(vec![secret.clone().into()]);
+            for said in [secret.to_uppercase(), secret.to_lowercase()] {
+                prop_assert!(!redactor.quote(format!("wrong key: {said}")).contains(&said), "{said}");
+            }
+        }
+
         #[test]
         fn p11_no_piece_of_a_known_secret_survives(
             secret in secret(),

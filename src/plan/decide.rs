@@ -282,6 +282,10 @@ fn unplanned(
 /// What waits since it was served too often already.
 fn too_often(view: &View<'_>, mut decision: Decision, kind: Unplanned, next: Timestamp) -> Decision {
     soonest(&mut decision.wake, next);
+    if view.before.spells.are_recalled() {
+        // a few seconds after a restart, and nothing that anyone did too often
+        return leave_queue(view, decision);
+    }
     let (calls, at) = (view.before.spells.calls(kind), wire_time::text(next));
     let message = match kind {
         Unplanned::Loss => format!(

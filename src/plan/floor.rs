@@ -101,6 +101,11 @@ impl Spells {
         Self { losses: spell(2), demands: spell(4), edits: spell(4), generation, recalled: true }
     }
 
+    /// They are known from the Secret alone: none of them need have been made.
+    pub fn are_recalled(&self) -> bool {
+        self.recalled
+    }
+
     /// When the next such call may be made, if not now.
     pub fn next(&self, kind: Unplanned, generation: i64, now: Timestamp) -> Option<Timestamp> {
         let least = if self.recalled { MOMENT } else { TimeDelta::zero() };

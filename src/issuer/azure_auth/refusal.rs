@@ -20,18 +20,24 @@ pub(super) struct Refusal {
     pub(super) heals: Heals,
     /// It is about the assertion: what that says of itself belongs to the message.
     pub(super) of_assertion: bool,
+    /// It is Entra's own trouble, and no refusal.
+    pub(super) passes: bool,
+}
+
+const fn passes(number: i64, says: &'static str) -> Refusal {
+    Refusal { number, says, heals: Heals::No, of_assertion: false, passes: true }
 }
 
 const fn stays(number: i64, says: &'static str) -> Refusal {
-    Refusal { number, says, heals: Heals::No, of_assertion: false }
+    Refusal { number, says, heals: Heals::No, of_assertion: false, passes: false }
 }
 
 const fn heals(number: i64, heals: Heals, says: &'static str) -> Refusal {
-    Refusal { number, says, heals, of_assertion: false }
+    Refusal { number, says, heals, of_assertion: false, passes: false }
 }
 
 const fn assertion(number: i64, heals: Heals, says: &'static str) -> Refusal {
-    Refusal { number, says, heals, of_assertion: true }
+    Refusal { number, says, heals, of_assertion: true, passes: false }
 }
 
 /// What an assertion says of itself, as Entra compares it with a federated credential: issuer, subject and audience. None
@@ -72,6 +78,10 @@ pub(super) const ALL: &[Refusal] = &[
     stays(
         900_023,
         "tenantId is neither a tenant's id nor its domain: take the directory (tenant) ID of the app's overview",
+    ),
+    stays(
+        5_000_225,
+        "the tenant is blocked since it was inactive: let one of its admins ask Microsoft to bring it back",
     ),
     stays(90_038, "the tenant is in another cloud: set spec.videoIndexer.cloud to the tenant's"),
     stays(900_382, "the application is in another cloud: set spec.videoIndexer.cloud to the application's"),
@@ -123,7 +133,15 @@ pub(super) const ALL: &[Refusal] = &[
         7_000_218,
         "no client secret or assertion arrived: look at what stands between, such as a proxy that changes requests",
     ),
+    stays(7_000_113, "the application isn't authorized for this tenant: check clientId and tenantId"),
     // its certificate, or another assertion
+    stays(1_000_502, "the certificate has expired: make another, upload it, and put it with its key into the Secret"),
+    assertion(
+        700_222,
+        Heals::No,
+        "the assertion was issued by Entra itself, which serves as no federated credential: use a Kubernetes \
+         ServiceAccount's",
+    ),
     stays(
         700_027,
         "the certificate isn't registered with the application, or has expired: upload it under Certificates & secrets",
@@ -216,6 +234,9 @@ pub(super) const ALL: &[Refusal] = &[
         "a part of the request is missing: look at what stands between, such as a proxy that changes requests",
     ),
     stays(9_002_313, "the request arrived broken: look at what stands between, such as a proxy that changes requests"),
+    passes(90_024, "a limit of Entra is reached for a moment: it is tried again by itself"),
+    passes(90_033, "a service behind Entra is away for a moment: it is tried again by itself"),
+    passes(90_055, "a limit of Entra is reached for a moment: it is tried again by itself"),
     heals(50_196, Heals::Soon, "too many like requests were made: others may use the same application in a loop"),
 ];
 

@@ -164,22 +164,31 @@ fn integer(value: Option<&Value>) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// What is read of a refusal; never its description, which may quote the request.
+/// What is read of a refusal; of its description, which may quote the request, only the number that it begins with.
 #[derive(Default)]
 struct Refused {
     error: Option<&'static str>,
     codes: Vec<i64>,
+    /// It has the form of OAuth's errors (RFC 6749 section 5.2): a page of whoever stands between has not.
+    is_oauth: bool,
 }
 
 impl Refused {
     fn read(body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = body.get("error").and_then(Value::as_str).unwrap_or_default();
-        let codes = body.get("error_codes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let listed = body.get("error_codes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        // where no list is, the description begins with the number
+        let described = body.get("error_description").and_then(Value::as_str).and_then(|text| {
+            let digits = text.trim_start().strip_prefix("AADSTS")?;
+            digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        });
+        let codes = listed.iter().filter_map(|code| integer(Some(code))).chain(described.filter(|_| listed.is_empty()));
         Self {
+            is_oauth: !said.is_empty(),
             error: OAUTH_ERRORS.into_iter().find(|known| *known == said),
             // AADSTS numbers have five to eight digits.
-            codes: codes.iter().filter_map(Value::as_i64).filter(|n| (1..100_000_000).contains(n)).take(4).collect(),
+            codes: codes.filter(|n| (1..100_000_000).contains(n)).take(4).collect(),
         }
     }
 }
@@ -194,7 +203,7 @@ fn presented(request: &Request) -> Option<String> {
 /// The class of a refusal, and only what is safe to show of it: its numbers, what they mean, and of a federated credential
 /// what was presented.
 fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<String>) -> IssueError {
-    let Refused { error, codes } = Refused::read(&answer.body);
+    let Refused { error, codes, is_oauth } = Refused::read(&answer.body);
     let known = codes.iter().find_map(|code| refusal::of(*code));
     let codes = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");
     let said = match (error, codes.is_empty()) {
@@ -203,7 +212,7 @@ fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<
         (None, false) => codes.clone(),
         (None, true) => format!("HTTP {}", answer.status),
     };
-    let is_verdict = error.is_some() || !codes.is_empty();
+    let is_verdict = is_oauth || !codes.is_empty();
     let (class, reason, verb) = match (answer.status, error) {
         (429, _) => (Class::Throttled, "EntraThrottled", "throttled"),
         (408 | 500..=599, _) | (_, Some("temporarily_unavailable" | "server_error")) => {
@@ -213,11 +222,18 @@ fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<
         (404 | 410, _) if matches!(caller, Caller::Metadata { .. }) => {
             (Class::Transient, "EntraUnavailable", "unavailable")
         }
-        (400 | 401, _) => (Class::Credential, "EntraRefused", "refused"),
-        (402..=499, _) if is_verdict => (Class::Credential, "EntraRefused", "refused"),
+        _ if known.is_some_and(|known| known.passes) => (Class::Transient, "EntraUnavailable", "unavailable"),
+        (400..=499, _) if is_verdict => (Class::Credential, "EntraRefused", "refused"),
+        // no word of OAuth's: whoever answered, it isn't Entra
         _ => (Class::Transient, "BadAnswer", "answered"),
     };
     let mut message = format!("{} {verb}: {said}", caller.name());
+    if !is_verdict && let Some(page) = answer.page() {
+        message = format!("{message}: {page}: a login page, a proxy or a firewall answers in its place");
+    }
+    if known.is_none() && !codes.is_empty() {
+        message = format!("{message}: look it up at https://login.microsoftonline.com/error?code=NUMBER");
+    }
     if let Some(known) = known {
         message = format!("{message}: {}", known.says);
         if let Some(presented) = Some(()).filter(|()| known.of_assertion).and_then(|()| presented()) {
@@ -292,7 +308,18 @@ mod tests {
                 Class::Credential,
                 "Entra refused: HTTP 400",
             ),
-            (401, "", Class::Credential, "Entra refused: HTTP 401"),
+            (400, r#"{"error":"another"}"#, Class::Credential, "Entra refused: HTTP 400"),
+            // whoever answers so, it isn't Entra
+            (401, "", Class::Transient, "Entra answered: HTTP 401"),
+            (400, "{}", Class::Transient, "Entra answered: HTTP 400"),
+            // the number alone, from wherever it stands
+            (
+                401,
+                r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret"}"#,
+                Class::Credential,
+                "Entra refused: invalid_client (AADSTS7000215)",
+            ),
+            (401, r#"{"error_codes":["7000215"]}"#, Class::Credential, "Entra refused: AADSTS7000215"),
             (
                 400,
                 r#"{"error":"temporarily_unavailable"}"#,
@@ -300,8 +327,18 @@ mod tests {
                 "Entra unavailable: temporarily_unavailable",
             ),
             (403, r#"{"error_codes":[53003]}"#, Class::Credential, "Entra refused: AADSTS53003"),
-            (403, r#"{"error_codes":[12345]}"#, Class::Credential, "Entra refused: AADSTS12345"),
-            (403, "<html>blocked</html>", Class::Transient, "Entra answered: HTTP 403"),
+            (
+                403,
+                r#"{"error_codes":[12345]}"#,
+                Class::Credential,
+                "Entra refused: AADSTS12345: look it up at https://login.microsoftonline.com/error?code=NUMBER",
+            ),
+            (
+                403,
+                "<html><title>Blocked</title></html>",
+                Class::Transient,
+                "Entra answered: HTTP 403: a page in HTML, \"Blocked\": a login page, a proxy or a firewall answers in its place",
+            ),
             (404, "", Class::Transient, "Entra answered: HTTP 404"),
             (429, secret, Class::Throttled, "Entra throttled: invalid_client (AADSTS7000215)"),
             (503, "busy", Class::Transient, "Entra unavailable: HTTP 503"),
@@ -326,10 +363,12 @@ mod tests {
         for known in refusal::ALL {
             let body = json!({"error": "unauthorized_client", "error_codes": [known.number]}).to_string();
             let error = refused(&answer(401, &body), &Caller::Entra, || Some("presented: issuer i".to_owned()));
-            let head = format!("Entra refused: unauthorized_client (AADSTS{}): {}", known.number, known.says);
+            let verb = if known.passes { "unavailable" } else { "refused" };
+            let head = format!("Entra {verb}: unauthorized_client (AADSTS{}): {}", known.number, known.says);
             let presented = if known.of_assertion { "; presented: issuer i" } else { "" };
             assert_eq!((error.message, error.heals), (format!("{head}{presented}"), known.heals));
-            assert!(error.class == Class::Credential && !error.unsent, "{}", known.number);
+            let class = if known.passes { Class::Transient } else { Class::Credential };
+            assert!(error.class == class && !error.unsent, "{}", known.number);
         }
     }
 

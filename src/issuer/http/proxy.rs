@@ -64,6 +64,15 @@ pub fn environment_fault() -> Option<FieldError> {
 
 fn fault_of(name: &str, value: &str) -> Option<FieldError> {
     let url = "https://host.invalid".parse().ok()?;
+    let authority = value.split_once("://").map_or(value, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    if authority.matches('@').count() > 1 {
+        let message = "has an @ in the user or the password: write it as %40, or the rest would be taken for the host";
+        return Some(FieldError::new(name, message));
+    }
+    if value.starts_with("socks") {
+        let message = "names a SOCKS proxy, which the calls to providers can't use: give http://HOST:PORT, or unset it";
+        return Some(FieldError::new(name, message));
+    }
     let is_proxy = value.is_empty() || Matcher::builder().all(value).build().intercept(&url).is_some();
     let message = "is no URL of a proxy: give http://HOST:PORT, without spaces, or unset it";
     (!is_proxy).then(|| FieldError::new(name, message))
@@ -76,7 +85,9 @@ impl ProxyRules {
     /// `host:port` of the proxy that a call of `url` goes through.
     pub(super) fn through(&self, url: &Url) -> Option<String> {
         let intercept = self.of(url.as_str())?;
-        Some(intercept.uri().authority()?.as_str().to_ascii_lowercase())
+        // without the user and the password, where the client has left any
+        let authority = intercept.uri().authority()?.as_str();
+        Some(authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase())
     }
 
     /// Why a proxy opens no tunnel to `url`, with a way out. The client tells no status, so the proxy is asked once more;
@@ -154,7 +165,9 @@ mod tests {
             ("squid.proxy.svc:3128", true),
             ("squid", true),
             ("https://u:p@squid.proxy.svc:3128/", true),
-            ("socks5://squid.proxy.svc:1080", true),
+            ("socks5://squid.proxy.svc:1080", false),
+            ("http://u:p@sesame@squid:3128", false),
+            ("http://u:p%40sesame@squid:3128", true),
             ("http://squid.proxy.svc:3128 ", false),
             ("http:// squid:3128", false),
             ("http://", false),
@@ -182,6 +195,9 @@ mod tests {
             assert_eq!(rules.intercept(&url.parse().unwrap()), expected, "{url}");
         }
         assert_eq!(rules.hosts(), ["squid.proxy.svc", "squid.proxy.svc"]);
+        let with_login = Proxies::Through { proxy: "http://u:p@ss:sesame@squid:3128".into(), except: String::new() };
+        let named = with_login.rules().through(&"https://vi.example/".parse().unwrap());
+        assert!(named.is_none_or(|named| !named.contains("sesame")));
         let none = Proxies::Never.rules();
         assert!(!none.intercept(&"https://vi.example/".parse().unwrap()) && none.hosts().is_empty());
     }

@@ -8,6 +8,8 @@ const MAX_NESTING: usize = 4;
 
 const CODES: [&str; 8] = ["code", "Code", "ErrorType", "errorType", "statusCode", "messageCode", "field", "reason"];
 const MESSAGES: [&str; 5] = ["message", "Message", "error_description", "title", "description"];
+/// RFC 9457 has it beside a title.
+const DETAIL: &str = "detail";
 const NESTED: [&str; 10] = [
     "error",
     "details",
@@ -61,7 +63,8 @@ pub(super) fn error(body: &[u8]) -> Option<String> {
 pub(super) fn page(body: &[u8], content_type: Option<&str>) -> Option<String> {
     let start = body.trim_ascii_start();
     let is_html = content_type.is_some_and(|t| t.contains("html")) || start.starts_with(b"<");
-    if !is_html {
+    // some servers call their JSON a page
+    if !is_html || serde_json::from_slice::<Map<String, Value>>(body).is_ok() {
         return None;
     }
     let text = String::from_utf8_lossy(&start[..start.len().min(LONGEST_HEAD)]);
@@ -98,6 +101,10 @@ fn collect(value: &Value, depth: usize, found: &mut Vec<String>) {
             if let Some(line) = line(fields) {
                 keep(line, found);
             }
+            if let Some(detail) = fields.get(DETAIL).and_then(Value::as_str) {
+                keep(detail.to_owned(), found);
+            }
+            errors(fields.get("errors"), depth, found);
             for name in NESTED {
                 if let Some(nested) = fields.get(name) {
                     collect(nested, depth - 1, found);
@@ -105,6 +112,21 @@ fn collect(value: &Value, depth: usize, found: &mut Vec<String>) {
             }
         }
         _ => {}
+    }
+}
+
+/// A list of errors, or ASP.NET's map from a field to what is wrong with it.
+fn errors(errors: Option<&Value>, depth: usize, found: &mut Vec<String>) {
+    match errors {
+        Some(Value::Object(fields)) if line(fields).is_none() => {
+            for (field, wrong) in fields {
+                let mut said = Vec::new();
+                collect(wrong, depth - 1, &mut said);
+                keep(format!("{field}: {}", said.join(", ")), found);
+            }
+        }
+        Some(errors) => collect(errors, depth - 1, found),
+        None => {}
     }
 }
 
@@ -184,6 +206,11 @@ mod tests {
                 r#"{"error":{"code":"RequestDisallowedByPolicy","target":"vi","message":"m","additionalInfo":[{"type":"PolicyViolation","info":{"policyDefinitionDisplayName":"No tokens","policyAssignmentName":"pa1"}}]}}"#,
                 "RequestDisallowedByPolicy: m (target vi); (policyDefinitionDisplayName No tokens, policyAssignmentName pa1)",
             ),
+            (
+                r#"{"title":"One or more validation errors occurred.","status":400,"errors":{"VideoId":["is required"]}}"#,
+                "One or more validation errors occurred.; VideoId: is required",
+            ),
+            (r#"{"title":"Bad","detail":"no such video","errors":[{"message":"m"}]}"#, "Bad; no such video; m"),
             (r#"{"error":{"code":403,"messageCode":"GWM_0003","message":"m"}}"#, "403 GWM_0003: m"),
             (r#"{"error":{"code":400,"message":"m","details":["d",""]}}"#, "400: m; d"),
             (r#"{"status":"error","messages":["Invalid credentials"]}"#, "Invalid credentials"),

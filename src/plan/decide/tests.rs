@@ -667,6 +667,14 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
 }
 
 #[test]
+fn a_moment_that_a_restart_costs_is_not_told_as_issued_too_often() {
+    let before = Before { spells: Spells::recalled(at(88), 0), ..Before::default() };
+    let forced = Case { renew: Some("2027-01-01T00:00:00Z"), before, now: 91, ..Case::default() }.decide();
+    assert_eq!((forced.act, forced.cause, forced.delay), (Act::Wait, Some(Cause::Forced), None));
+    assert!(forced.wake.is_some_and(|wake| wake > at(91) && wake <= at(110)), "{:?}", forced.wake);
+}
+
+#[test]
 fn b11_times_ahead_are_not_believed() {
     let trouble = |next| {
         let next = at(next);
