@@ -1,13 +1,17 @@
 //! Values that a tool for secrets in Git has encrypted, and that nobody has decrypted: no credentials.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// Why `value` is no credential but the encrypted form of one, and what to do; `None`: it isn't encrypted. To be put
 /// behind the name of the field: "is a value that SOPS has encrypted: …".
 ///
 /// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with its
-/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt.
+/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt, hiera-eyaml, Vault's
+/// transit engine, openssl enc.
 pub fn encrypted_value(value: &str) -> Option<&'static str> {
     type Kind = (fn(&str) -> bool, &'static str);
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 9] = [
         (
             is_sops,
             "is a value that SOPS has encrypted: apply what `sops --decrypt` prints, or let the tool that applies it \
@@ -17,6 +21,18 @@ pub fn encrypted_value(value: &str) -> Option<&'static str> {
             is_sealed,
             "is a value that Sealed Secrets has encrypted: put it into spec.encryptedData of a SealedSecret, whose \
              controller writes the Secret",
+        ),
+        (
+            |value| value.starts_with("ENC[PKCS7,") || value.starts_with("ENC[GPG,"),
+            "is a value that hiera-eyaml has encrypted: apply what `eyaml decrypt` prints",
+        ),
+        (
+            |value| value.strip_prefix("vault:v").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+            "is a value that Vault's transit engine has encrypted: apply what `vault write transit/decrypt/KEY` prints, decoded",
+        ),
+        (
+            |value| value.starts_with("U2FsdGVkX1") || value.starts_with("Salted__"),
+            "is a value that openssl has encrypted: apply what `openssl enc -d` prints",
         ),
         (
             |value| value.starts_with("$ANSIBLE_VAULT;"),
@@ -37,11 +53,17 @@ pub fn encrypted_value(value: &str) -> Option<&'static str> {
     ];
     // the byte order mark isn't white space
     let value = value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    KINDS.iter().find(|(is, _)| is(value)).map(|(_, said)| *said)
+    let kind = |value: &str| KINDS.iter().find(|(is, _)| is(value)).map(|(_, said)| *said);
+    kind(value).or_else(|| {
+        // as it stands under `data` of a Secret, pasted under `stringData`
+        let bytes = STANDARD.decode(value.split_ascii_whitespace().collect::<String>()).ok()?;
+        kind(std::str::from_utf8(&bytes).ok()?.trim())
+    })
 }
 
+/// One value, or a whole file of them.
 fn is_sops(value: &str) -> bool {
-    value.strip_prefix("ENC[").is_some_and(|rest| rest.starts_with("AES256_GCM,") && rest.contains("data:"))
+    value.contains("ENC[AES256_GCM,data:")
 }
 
 /// Base64 that begins with the bytes 2 and 0. A short one that merely begins so may be a key, of 84 letters and digits at
@@ -79,7 +101,13 @@ mod tests {
             ("AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq0123456789=", None),
             ("AgB8Q~abcdefghijklmnopqrstuvwxyz-._0123456789", None),
             ("ENC[a password]", None),
-            ("my password is ENC[AES256_GCM,data:x]", None),
+            ("{\"data\": \"ENC[AES256_GCM,data:ViY4,iv:a\", \"sops\": {}}", Some("SOPS")),
+            ("key: ENC[AES256_GCM,data:ViY4,iv:a,tag:b,type:str]\nsops:\n  version: 3.9.0", Some("SOPS")),
+            ("RU5DW0FFUzI1Nl9HQ00sZGF0YTpWaVk0aWh5aXlnPT0saXY6YWJjPSx0YWc6ZGVmPSx0eXBlOnN0cl0=", Some("SOPS")),
+            ("ENC[PKCS7,MIIBeQYJKoZIhvcNAQcDoIIBajCCAWYCAQAxggEhMIIBHQIBADAFMAACAQEw]", Some("hiera-eyaml")),
+            ("ENC[GPG,hQEMA0123]", Some("hiera-eyaml")),
+            ("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==", Some("Vault")),
+            ("U2FsdGVkX1+8SDd3WHDOjf7mq69CyCqY", Some("openssl")),
             ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", None),
             ("-----BEGIN PRIVATE KEY-----\nMIIE", None),
             ("", None),

@@ -51,6 +51,9 @@ pub(super) fn text(bytes: &[u8], blanks: Blanks) -> Result<Option<SecretString>,
     if text.trim_start().starts_with("MI") && in_base64().is_ok_and(|bytes| is_pkcs12(&bytes)) {
         return Err(PKCS12);
     }
+    if !text.contains("-----BEGIN") && text.chars().any(|c| c.is_control() && c != '\t' && c != '\0') {
+        return Err("holds a line end or another control character inside: write it anew, on one line");
+    }
     if text.contains('\0') {
         return Err("holds a NUL byte, which is no text: write it anew");
     }
@@ -131,7 +134,9 @@ mod tests {
         let mut marked = vec![0xff, 0xfe];
         marked.extend(utf16("key"));
         let encoded = STANDARD.encode(PFX);
-        let cases: [(&[u8], &str); 13] = [
+        let cases: [(&[u8], &str); 15] = [
+            (b"key\nwith: more", "line end"),
+            (b"\x1b[1mkey", "control character"),
             (&marked, "UTF-16"),
             (&[0xfe, 0xff, 0, b'k'], "UTF-16"),
             (&utf16("0123456789abcdef"), "UTF-16"),

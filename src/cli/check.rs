@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::check::{Finding, Kinds, Refuser, Report, Verdict, check};
-use crate::manifest::{Fault, Manifest, Object, read, read_files};
+use crate::manifest::{Fault, Manifest, Object, Path, Place, read, read_files};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -50,6 +50,15 @@ pub fn run(options: &Options) -> ExitCode {
         let mut manifest = read(text);
         all.objects.append(&mut manifest.objects);
         faults.extend(manifest.faults.into_iter().map(|fault| (text.name.as_str(), fault)));
+    }
+    for text in texts.iter().filter(|text| text.name == "-" && text.text.trim_ascii().is_empty()) {
+        // whatever was to write it has written nothing
+        let message = "nothing came in: no manifest to check".to_owned();
+        faults.push((text.name.as_str(), Fault { place: Place { line: 1, column: 1 }, message }));
+    }
+    for object in all.objects.iter().filter(|object| object.kind().starts_with("ENC[")) {
+        let message = "the manifest is encrypted by SOPS: check what `sops --decrypt` prints".to_owned();
+        faults.push((&object.file, Fault { place: object.place(&Path::default().field("kind")), message }));
     }
     let report = check(&Kinds::default(), &all.objects);
     let written = match options.output {

@@ -4,7 +4,6 @@
 
 use super::Unusable;
 use crate::clock::{self, Timestamp};
-use crate::issuer::redact::quoted;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
@@ -141,9 +140,9 @@ impl Exec {
         })?;
         let output = output.map_err(|error| self.fault(format!("can't be waited for: {error}")))?;
         if !output.status.success() {
-            let said = quoted(&String::from_utf8_lossy(&output.stderr).trim());
-            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-            return Err(self.fault(format!("failed, {}{said}", output.status)));
+            // what it says may hold its token
+            let program = &self.command;
+            return Err(self.fault(format!("failed, {}: run {program} by hand to see what it says", output.status)));
         }
         // serde's words would quote what it printed
         let printed = serde_json::from_slice::<Printed>(&output.stdout);

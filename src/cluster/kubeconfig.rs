@@ -1,8 +1,10 @@
 //! Which kubeconfig, and which of its contexts.
 
 use super::Unusable;
+use http::HeaderValue;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -99,6 +101,17 @@ fn told(error: &KubeconfigError) -> String {
     }
 }
 
+/// Takes a line end off a token, as `kubectl create token` writes one behind it, and leaves an empty one out. A file that
+/// ends with one is read now: kube would send the line end.
+fn tidy(user: &mut AuthInfo) {
+    let trimmed = |token: &str| Some(token.trim()).filter(|token| !token.is_empty()).map(SecretString::from);
+    user.token = user.token.take().and_then(|token| trimmed(token.expose_secret()));
+    let read = user.token_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    if let Some(text) = read.filter(|text| text.trim().len() < text.len() && user.token.is_none()) {
+        (user.token, user.token_file) = (trimmed(&text), None);
+    }
+}
+
 /// What one context says. kube's future is ready at once.
 fn of(mut file: Kubeconfig, context: Option<&String>) -> Result<Chosen, KubeconfigError> {
     let name = context.or(file.current_context.as_ref()).cloned().unwrap_or_default();
@@ -107,15 +120,27 @@ fn of(mut file: Kubeconfig, context: Option<&String>) -> Result<Chosen, Kubeconf
     let mut proxies = HashMap::new();
     for named in &mut file.clusters {
         if let Some(cluster) = &mut named.cluster {
+            if let Some(server) = cluster.server.as_mut().filter(|server| !server.contains("://")) {
+                // as kubectl takes it
+                *server = format!("http://{server}");
+            }
             let proxy = cluster.proxy_url.replace(NO_PROXY_READ.to_owned());
             proxies.entry(named.name.clone()).or_insert(proxy);
         }
+    }
+    for user in file.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        tidy(user);
     }
     let proxy_url = proxies.remove(&cluster).flatten().filter(|url| !url.is_empty());
     let options = KubeConfigOptions { context: Some(name).filter(|name| !name.is_empty()), ..Default::default() };
     let reading = std::pin::pin!(Config::from_custom_kubeconfig(file, &options));
     let mut config = futures::FutureExt::now_or_never(reading).unwrap_or(Err(KubeconfigError::FindPath))?;
     config.apply_debug_overrides();
+    let is_header = |token: &SecretString| HeaderValue::try_from(token.expose_secret()).is_ok();
+    if config.auth_info.token.as_ref().is_some_and(|token| !is_header(token)) {
+        let message = "the user's token has characters that a header can't carry, such as a line end inside";
+        return Err(KubeconfigError::ReadConfig(std::io::Error::other(message), PathBuf::from("users")));
+    }
     if let Some(cluster) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
         cluster.proxy_url.clone_from(&proxy_url);
     }

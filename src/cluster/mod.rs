@@ -107,10 +107,14 @@ impl Cluster {
         let way = connect::way(tcp, self.proxy.as_ref(), &self.config).map_err(unusable)?;
         let https = self.config.rustls_https_connector_with_connector(way).map_err(unusable)?;
         let patience = self.config.connect_timeout.unwrap_or(Duration::MAX);
+        let url = self.config.cluster_url.clone();
         let late = format!("no connection to {} within {} s", self.config.cluster_url, patience.as_secs_f32());
         let connector = ServiceBuilder::new()
             .layer(MapFutureLayer::new(Box::pin))
-            .map_err(move |error: BoxError| if error.is::<Elapsed>() { late.clone().into() } else { error })
+            .map_err(move |error: BoxError| {
+                let said = if error.is::<Elapsed>() { late.clone() } else { at(&url, &*error) };
+                BoxError::from(said)
+            })
             .layer(TimeoutLayer::new(patience))
             .service(https);
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
@@ -123,6 +127,15 @@ impl Cluster {
             .map_err(BoxError::from)
             .service(http))
     }
+}
+
+/// What kept a connection, and of which server: the innermost cause alone names none.
+fn at(url: &Uri, error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    format!("no connection to {url}: {cause}")
 }
 
 /// A tunnel takes a port that isn't named for 443, also of a plain http server.

@@ -350,7 +350,7 @@ mod tests {
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
         // words of others that are looked for
-        "AgA", "AgB", "AgC", "AgD", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",
+        "AgA", "AgB", "AgC", "AgD", "U2FsdGVkX1", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",
         "General", "LinkedAuthorizationFailed", "Other", "OtherError", "RequestDisallowedByPolicy",
         "UnsupportedCertSignatureAlgorithm", "UnsupportedSignatureAlgorithm",
     ];

@@ -1,6 +1,6 @@
 //! The files belong to one run at a time, and can be written: both are known before a token is asked for.
 
-use super::store::{Store, beside, make, named, replace};
+use super::store::{Store, beside, make, named, replace, replaceable, replaced_in};
 use secrecy::SecretString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -65,6 +65,10 @@ impl Store {
     }
 
     fn try_write(&self) -> io::Result<()> {
+        let replaced = self.folder.iter().flat_map(|folder| replaced_in(folder)).chain(self.file.clone());
+        for path in replaced {
+            replaceable(&path).map_err(|error| named(&path, &error))?;
+        }
         let tried = self.folder.iter().map(|folder| folder.join("..try"));
         let mut tried = tried.chain(self.file.iter().map(|file| beside(file, "try")));
         tried.try_for_each(|path| tried_at(&path).map_err(|error| named(&path, &error)))

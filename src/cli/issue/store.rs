@@ -29,7 +29,7 @@ impl Store {
     /// Writes all files; those of keys that the Secret has no longer are removed. The error names the file.
     pub(super) fn write(&self, shape: &Shape) -> io::Result<()> {
         if let Some(folder) = &self.folder {
-            write_folder(folder, shape).map_err(|error| named(folder, &error))?;
+            write_folder(folder, shape)?;
         }
         if let Some(file) = &self.file {
             let manifest = shape.manifest(Guard::Printed);
@@ -89,10 +89,11 @@ pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
 }
 
 fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
-    make(folder)?;
+    make(folder).map_err(|error| named(folder, &error))?;
     let before = read_record(folder).and_then(|record| keys(&record));
     for (key, value) in shape.data() {
-        replace(&folder.join(key), value)?;
+        let path = folder.join(key);
+        replace(&path, value).map_err(|error| named(&path, &error))?;
     }
     for key in before.into_iter().flatten().filter(|key| !shape.data().contains_key(key)) {
         remove(&folder.join(key))?;
@@ -120,6 +121,35 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether the file that stands at a path can be replaced. What can't is told before a token is asked for.
+///
+/// # Errors
+/// It is a folder, a mount of its own, or immutable.
+pub(super) fn replaceable(path: &Path) -> io::Result<()> {
+    const EPERM: i32 = 1;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, where a file is to be: remove it"));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let absolute = path.canonicalize().unwrap_or_default();
+    if mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|mounted| Path::new(mounted) == absolute) {
+        let message = "is a mount of its own, which can't be replaced: mount its folder, and name the file in it";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+    }
+    match OpenOptions::new().append(true).open(path) {
+        // one that merely isn't writable can be replaced all the same
+        Err(error) if metadata.is_file() && error.raw_os_error() == Some(EPERM) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The files of a folder that the next token replaces, as far as an earlier one tells.
+pub(super) fn replaced_in(folder: &Path) -> Vec<PathBuf> {
+    let keys = read_record(folder).and_then(|record| keys(&record)).unwrap_or_default();
+    keys.iter().map(|key| folder.join(key)).chain([folder.join(RECORD)]).collect()
 }
 
 /// Writes beside the file and renames: who reads sees the old one or the new one, whole.
