@@ -70,8 +70,9 @@ async fn each_failure_of_entra_has_its_class() {
     let cases = [
         (Fault::Throttle { retry_after: Some(9) }, Throttled, "EntraThrottled", wait),
         (status(401, escaped, None), Credential, "EntraRefused", None),
-        (status(401, "", None), Credential, "EntraRefused", None),
-        (status(400, "<html>", None), Credential, "EntraRefused", None),
+        // whoever answers without a word of OAuth's, it isn't Entra
+        (status(401, "", None), Transient, "BadAnswer", None),
+        (status(400, "<html>", None), Transient, "BadAnswer", None),
         (status(407, "<html>", None), Transient, "BadAnswer", None),
         (status(503, "", Some("9")), Transient, "EntraUnavailable", wait),
         (status(307, "", None), Transient, "Redirected", None),
@@ -170,7 +171,7 @@ async fn p11_an_authority_that_echoes_the_secret_into_an_id_is_not_quoted() {
     // As plain as an id, and short enough not to look like a key.
     let auth = AzureAuth::new(secret("a-plain-password"), options).unwrap();
     let error = auth.token().await.map(|_| ()).unwrap_err();
-    assert_eq!((error.class, error.reason), (Class::Credential, "EntraRefused"));
+    assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"));
     assert_eq!(error.request_id, None);
 }
 
