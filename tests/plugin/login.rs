@@ -142,9 +142,14 @@ async fn a_flag_that_a_script_left_empty_means_what_it_means_to_kubectl() {
         let renewed = run(&[&["renew", "--all"], args].concat()).well();
         assert_eq!(renewed, format!("{}/lobby renewal requested\n", stage.namespace), "{args:?}");
     }
+    // what is no name leads to no other URL
+    for args in [&["renew", "lobby?dryRun=All"][..], &["describe", "../lobby"], &["status", "-n", "a?limit=1"]] {
+        let said = run(args).ended(2);
+        assert!(said.contains("is no name of an object"), "{said}");
+    }
     // nothing is no name, and no selector
     for args in [&["renew", ""][..], &["renew", "-l", ""], &["renew", "--selector="]] {
         let said = run(args).ended(2);
-        assert!(said.contains("a value is required"), "{said}");
+        assert!(said.contains("a value is required") || said.contains("no name of an object"), "{said}");
     }
 }

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::output::show;
 use super::paint::{Paint, Tone, plain, width, wrap};
-use super::session::Session;
+use super::session::{Session, object_name};
 use super::tokens::{RESOURCE, Token};
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::provider_status::ProviderStatus;
@@ -24,7 +24,7 @@ use kube::{Api, ResourceExt as _};
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// A VideoAccessToken
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
 }
 

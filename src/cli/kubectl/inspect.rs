@@ -4,7 +4,7 @@
 use super::fault::Fault;
 use super::output::{Script, show};
 use super::paint::{Paint, Tone, plain, width, wrap};
-use super::session::Session;
+use super::session::{Session, object_name};
 use crate::api::{names, wire_time};
 use crate::clock::{self, Timestamp};
 use crate::glance::text::when;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// A VideoAccessToken
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
 
     /// Print the token itself, too: whoever sees it can use it

@@ -1,6 +1,7 @@
 //! From kubeconfig and flags to a client and a namespace, as kubectl users expect it.
 
 use super::fault::Fault;
+use crate::api::schema::is_object_name;
 use crate::cluster::{self, Place, Unusable};
 use crate::config::duration;
 use clap::Args;
@@ -22,7 +23,7 @@ pub(super) struct Cluster {
     context: Option<String>,
 
     /// The namespace; default: the context's
-    #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "all_namespaces")]
+    #[arg(short, long, global = true, value_name = "NAME", conflicts_with = "all_namespaces", value_parser = name_or_nothing)]
     namespace: Option<String>,
 
     /// All namespaces
@@ -32,6 +33,19 @@ pub(super) struct Cluster {
     /// How long one request may take
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     request_timeout: Duration,
+}
+
+/// An argument that names an object: anything else would lead to another URL.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    if is_object_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("is no name of an object: lower-case letters, digits, dashes and dots".to_owned())
+}
+
+/// As [`object_name`]; one that a script left empty is none.
+fn name_or_nothing(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { object_name(text) }
 }
 
 /// A client, and what it is about.

@@ -11,7 +11,7 @@ mod progress;
 
 use super::fault::{Fault, asked};
 use super::output::note;
-use super::session::Session;
+use super::session::{Session, object_name};
 use super::tokens::{RESOURCE, Token};
 use crate::api::{names, wire_time};
 use crate::clock::{self, Timestamp};
@@ -36,7 +36,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// VideoAccessTokens
-    #[arg(value_name = "NAME", required_unless_present_any = ["all", "selector"], value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", required_unless_present_any = ["all", "selector"], value_parser = object_name)]
     names: Vec<String>,
 
     /// All of the namespace; with -A all there are

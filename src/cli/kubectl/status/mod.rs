@@ -11,7 +11,7 @@ mod view;
 use super::fault::Fault;
 use super::output::{Script, note, show};
 use super::paint::Paint;
-use super::session::Session;
+use super::session::{Session, object_name};
 use crate::clock::{self, Timestamp};
 use crate::glance::{Row, Shown};
 use clap::{Args, ValueEnum};
@@ -22,7 +22,7 @@ use view::View;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     /// VideoAccessTokens; none: all
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = object_name)]
     names: Vec<String>,
 
     /// Go on and show what changes: on a terminal a live table, else a line for each change
