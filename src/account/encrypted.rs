@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 /// behind the name of the field: "is a value that SOPS has encrypted: …".
 ///
 /// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with its
-/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt, hiera-eyaml, Vault's
-/// transit engine, openssl enc.
+/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt,
+/// hiera-eyaml, Vault's transit engine, `openssl enc`.
 pub fn encrypted_value(value: &str) -> Option<&'static str> {
     type Kind = (fn(&str) -> bool, &'static str);
     const KINDS: [Kind; 9] = [
@@ -94,13 +94,6 @@ mod tests {
             ("-----BEGIN AGE ENCRYPTED FILE-----\nYWdl", Some("age")),
             ("-----BEGIN PGP MESSAGE-----\n\nhQEM", Some("OpenPGP")),
             ("\0GITCRYPT\0abc", Some("git-crypt")),
-            // keys, passwords and tokens
-            ("0123456789abcdef0123456789abcdef", None),
-            ("AgB123456789abcdefABCDEF0123456789AgB123456789abcdefABCDEF0123456789abcdefABCDEF0123", None),
-            ("AgBy3i4OJSWK+PiTySYZ", None),
-            ("AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq0123456789=", None),
-            ("AgB8Q~abcdefghijklmnopqrstuvwxyz-._0123456789", None),
-            ("ENC[a password]", None),
             ("{\"data\": \"ENC[AES256_GCM,data:ViY4,iv:a\", \"sops\": {}}", Some("SOPS")),
             ("key: ENC[AES256_GCM,data:ViY4,iv:a,tag:b,type:str]\nsops:\n  version: 3.9.0", Some("SOPS")),
             ("RU5DW0FFUzI1Nl9HQ00sZGF0YTpWaVk0aWh5aXlnPT0saXY6YWJjPSx0YWc6ZGVmPSx0eXBlOnN0cl0=", Some("SOPS")),
@@ -108,6 +101,13 @@ mod tests {
             ("ENC[GPG,hQEMA0123]", Some("hiera-eyaml")),
             ("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==", Some("Vault")),
             ("U2FsdGVkX1+8SDd3WHDOjf7mq69CyCqY", Some("openssl")),
+            // keys, passwords and tokens
+            ("0123456789abcdef0123456789abcdef", None),
+            ("AgB123456789abcdefABCDEF0123456789AgB123456789abcdefABCDEF0123456789abcdefABCDEF0123", None),
+            ("AgBy3i4OJSWK+PiTySYZ", None),
+            ("AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq0123456789=", None),
+            ("AgB8Q~abcdefghijklmnopqrstuvwxyz-._0123456789", None),
+            ("ENC[a password]", None),
             ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", None),
             ("-----BEGIN PRIVATE KEY-----\nMIIE", None),
             ("", None),

@@ -130,13 +130,7 @@ where
     let named = move |error: C::Error| -> BoxError {
         let error: BoxError = error.into();
         match &proxy {
-            Some(proxy) => {
-                let mut cause: &dyn std::error::Error = &*error;
-                while let Some(next) = cause.source() {
-                    cause = next;
-                }
-                Box::new(ProxyFault { proxy: proxy.clone(), said: refusal(&cause.to_string()) })
-            }
+            Some(proxy) => Box::new(ProxyFault { proxy: proxy.clone(), said: refusal(&super::innermost(&*error)) }),
             None => error,
         }
     };

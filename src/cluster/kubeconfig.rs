@@ -128,14 +128,12 @@ fn of(mut file: Kubeconfig, context: Option<&String>) -> Result<Chosen, Kubeconf
             proxies.entry(named.name.clone()).or_insert(proxy);
         }
     }
-    for user in file.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
-        tidy(user);
-    }
     let proxy_url = proxies.remove(&cluster).flatten().filter(|url| !url.is_empty());
     let options = KubeConfigOptions { context: Some(name).filter(|name| !name.is_empty()), ..Default::default() };
     let reading = std::pin::pin!(Config::from_custom_kubeconfig(file, &options));
     let mut config = futures::FutureExt::now_or_never(reading).unwrap_or(Err(KubeconfigError::FindPath))?;
     config.apply_debug_overrides();
+    tidy(&mut config.auth_info);
     let is_header = |token: &SecretString| HeaderValue::try_from(token.expose_secret()).is_ok();
     if config.auth_info.token.as_ref().is_some_and(|token| !is_header(token)) {
         let message = "the user's token has characters that a header can't carry, such as a line end inside";

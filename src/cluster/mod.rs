@@ -112,7 +112,11 @@ impl Cluster {
         let connector = ServiceBuilder::new()
             .layer(MapFutureLayer::new(Box::pin))
             .map_err(move |error: BoxError| {
-                let said = if error.is::<Elapsed>() { late.clone() } else { at(&url, &*error) };
+                let said = if error.is::<Elapsed>() {
+                    late.clone()
+                } else {
+                    format!("no connection to {url}: {}", innermost(&*error))
+                };
                 BoxError::from(said)
             })
             .layer(TimeoutLayer::new(patience))
@@ -129,13 +133,13 @@ impl Cluster {
     }
 }
 
-/// What kept a connection, and of which server: the innermost cause alone names none.
-fn at(url: &Uri, error: &(dyn std::error::Error + 'static)) -> String {
+/// The innermost cause of an error, which names what is really wrong.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    format!("no connection to {url}: {cause}")
+    cause.to_string()
 }
 
 /// A tunnel takes a port that isn't named for 443, also of a plain http server.
@@ -165,12 +169,6 @@ fn login_error(error: &kube::Error) -> String {
         }
         kube::Error::Auth(error) => error.to_string(),
         kube::Error::InferKubeconfig(error) => error.to_string(),
-        error => {
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(next) = cause.source() {
-                cause = next;
-            }
-            cause.to_string()
-        }
+        error => innermost(error),
     }
 }

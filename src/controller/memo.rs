@@ -43,7 +43,7 @@ pub(super) struct Memo {
     /// Tokens stored since the last status.
     pub(super) issued: u32,
     /// What the last token's answer told beside it.
-    pub(super) notes: Option<Arc<Notes>>,
+    pub(super) notes: Option<Notes>,
     /// Workloads that are to be restarted, or couldn't be.
     pub(super) restarts: Option<Box<Restarts>>,
     /// Something of this object was put right since the last status, or is to be: told as an event.
@@ -93,7 +93,7 @@ pub(super) struct Held {
 }
 
 /// What a provider's answer told beside the token; the status keeps it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Notes {
     /// The answer didn't tell when the token expires.
     pub(super) expiry_assumed: bool,

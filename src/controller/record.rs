@@ -35,7 +35,7 @@ pub(super) async fn record(
         return true;
     }
     let (failure, failed_attempts) = seen.told_failure();
-    let notes = seen.memo.notes.as_deref();
+    let notes = seen.memo.notes;
     let told = Told {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),

@@ -1,6 +1,7 @@
 //! Why a command ends early: what to say, and the exit code.
 
 use crate::api::{GROUP, VERSION};
+use crate::cluster::innermost;
 use kube::core::Status;
 use std::error::Error;
 use std::io;
@@ -76,13 +77,9 @@ pub(super) fn is_unserved(status: &Status) -> bool {
     status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
-/// The innermost cause, which names what is really wrong; kube's own words for the rest repeat each other.
+/// What is really wrong; kube's own words for the rest repeat each other.
 pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+    innermost(error)
 }
 
 #[cfg(test)]
