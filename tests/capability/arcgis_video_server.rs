@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use testkit::emulator::{ArcgisManners, ArcgisVideoServer, Emulator as _, Life, Serving, arcgis_example as example};
 use testkit::scene::{SOON, Scene, condition};
-use testkit::stand::{Matcher, eventually};
+use testkit::stand::Matcher;
 
 const REFERER: &str = "https://lobby.contoso.example/player";
 
@@ -123,11 +123,7 @@ async fn a_token_of_the_sites_administrator_is_told_and_can_be_refused() {
     let object = scene.until_that("lobby", "tells of its rights", told).await.unwrap();
     assert_eq!(condition(&object, "Overprivileged")["status"], "True");
     let event = ("Warning".to_owned(), "SiteAdministrator".to_owned(), 1);
-    eventually(SOON, "the event", async || {
-        let events = scene.events("lobby").await.map_err(|error| error.to_string())?;
-        if events.contains(&event) { Ok(()) } else { Err(format!("{events:?}")) }
-    })
-    .await;
+    scene.until_events("lobby", |told| told.contains(&event)).await;
     // a restart forgets nothing
     operator.terminate().await.unwrap();
     let _operator = scene.operator().await.unwrap();

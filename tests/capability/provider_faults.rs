@@ -129,11 +129,7 @@ async fn p08_each_bad_answer_is_classed_keeps_the_good_token_and_ends_with_the_f
     for (name, first) in [("server-error", "IssueFailed"), ("forbidden", "Forbidden")] {
         let expected = [("Warning", first), ("Normal", "Recovered")];
         let expected = expected.map(|(type_, reason)| (type_.to_owned(), reason.to_owned(), 1));
-        eventually(SOON, &format!("the events of {name}"), async || {
-            let told = scene.events(name).await.map_err(|error| error.to_string())?;
-            if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
-        })
-        .await;
+        scene.until_events(name, |told| told == expected).await;
     }
 }
 

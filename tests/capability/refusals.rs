@@ -253,11 +253,7 @@ async fn each_refusal_names_the_field_and_the_way_out_and_ends_when_it_is_taken(
     for case in &cases {
         let expected = [("Warning", case.reason), ("Normal", "Recovered")];
         let expected = expected.map(|(type_, reason)| (type_.to_owned(), reason.to_owned(), 1));
-        eventually(SOON, &format!("the events of {}", case.name), async || {
-            let told = scene.events(case.name).await.map_err(|error| error.to_string())?;
-            if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
-        })
-        .await;
+        scene.until_events(case.name, |told| told == expected).await;
     }
     assert!(operator.exited().is_none());
 }

@@ -126,11 +126,7 @@ async fn p09_a_repair_is_told_once() {
     scene.patch_secret("lobby", &json!({"stringData": {"token": "theirs"}})).await.unwrap();
     scene.until_that("lobby", "repaired", |object| object["status"]["issuances"] == 2).await.unwrap();
     let expected = vec![("Normal".to_owned(), "Repaired".to_owned(), 1)];
-    eventually(SOON, "the event", async || {
-        let told = scene.events("lobby").await.map_err(|error| error.to_string())?;
-        if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
-    })
-    .await;
+    scene.until_events("lobby", |told| told == expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,7 +224,7 @@ async fn p16_a_workload_that_is_missing_or_has_not_opted_in_is_told_of_once_and_
         let object = followed(&scene, "lobby", issuances).await;
         assert_eq!(condition(&object, "Ready")["status"], "True");
         assert_eq!(object["status"]["failedAttempts"], 0);
-        assert_eq!(sorted(scene.events("lobby").await.unwrap()), told([1, 1, 1]), "after {issuances} issues");
+        scene.until_events("lobby", |events| sorted(events.to_vec()) == told([1, 1, 1])).await;
     }
     for (name, expected) in [("unlabelled", 0), ("refusing", 0), ("player", 2)] {
         assert_eq!(times(&scene, name).await, expected, "{name}");
@@ -457,11 +457,7 @@ async fn a_restart_that_fails_is_tried_again_and_delays_no_renewal() {
         let object = scene.until_that("lobby", "renewed", renewed).await.unwrap();
         assert_eq!(condition(&object, "Ready")["status"], "True");
         let told = [("Warning".to_owned(), "RestartFailed".to_owned(), 1)];
-        eventually(SOON, "the event", async || {
-            let events = scene.events("lobby").await.map_err(|error| error.to_string())?;
-            if events == told { Ok(()) } else { Err(format!("{events:?}")) }
-        })
-        .await;
+        scene.until_events("lobby", |events| events == told).await;
     }
     assert_eq!(times(&scene, "player").await, restarted);
     drop(rule);

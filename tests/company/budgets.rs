@@ -201,11 +201,7 @@ async fn p18_a_fight_over_the_token_costs_three_calls() {
     let message = condition(&waits, "Stalled")["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("field manager") && message.contains("data[token]"), "{message}");
     let expected = ("Warning".to_owned(), "SecretContested".to_owned(), 1);
-    eventually(SOON, "the event", async || {
-        let told = scene.events("lobby").await.map_err(|error| error.to_string())?;
-        if told.contains(&expected) { Ok(()) } else { Err(format!("{told:?}")) }
-    })
-    .await;
+    scene.until_events("lobby", |told| told.contains(&expected)).await;
     // deletion is the same fight
     scene.secrets().delete("lobby", &DeleteParams::default()).await.unwrap();
     scene.fence().await.unwrap();

@@ -297,6 +297,15 @@ impl Scene {
         Ok(events.iter().map(|event| (word(&event.type_), word(&event.reason), told(event))).collect())
     }
 
+    /// Waits until the token's events are as wished: an event follows the status that it tells of.
+    pub async fn until_events(&self, token: &str, wished: impl Fn(&[(String, String, i32)]) -> bool) {
+        eventually(SOON, &format!("{token}: its events"), async || {
+            let told = self.events(token).await.map_err(|error| error.to_string())?;
+            if wished(&told) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    }
+
     /// A key of a Secret.
     pub async fn key_of(&self, secret: &str, key: &str) -> Result<Option<String>> {
         let secret = self.secrets().get_opt(secret).await?;
