@@ -78,11 +78,12 @@ chart: needs-control-plane needs-rust tools ## write anew what is made from the 
 
 manifests: chart
 
-plugin: needs-rust ## kubectl videotoken, optimised, and its completions for kubectl; into BIN, ~/.local/bin
-	@$(CARGO) build --release -p video-token-operator
+plugin: needs-rust ## videotoken, optimised, also as kubectl videotoken with its completions; into BIN, ~/.local/bin
+	@$(CARGO) build --release -p videotoken
 	@mkdir -p "$(BIN)"
-	@install -m 755 "$$($(target_dir))/release/video-token-operator" "$(BIN)/kubectl-videotoken"
-	@ln -sf kubectl-videotoken "$(BIN)/kubectl_complete-videotoken"
+	@install -m 755 "$$($(target_dir))/release/videotoken" "$(BIN)/videotoken"
+	@ln -sf videotoken "$(BIN)/kubectl-videotoken"
+	@ln -sf videotoken "$(BIN)/kubectl_complete-videotoken"
 	@case ":$$PATH:" in *":$(BIN):"*) echo 'Installed: kubectl videotoken' ;; *) echo 'Installed; put $(BIN) on PATH, then: kubectl videotoken' ;; esac
 
 image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/

@@ -14,7 +14,7 @@ version=$1 epoch=$2
 } | awk -v version="$version" -v time="$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" '
   $1 == "sum" { sum[$2 " " $3] = $4; next }
   { split($0, part, "|") }
-  part[2] == "video-token-operator" { next }
+  part[2] ~ /^(video-token-operator|videotoken(-[a-z]+)?)$/ { next }
   part[1] == "crate" {
     item = sprintf("{\"type\":\"library\",\"bom-ref\":\"pkg:cargo/%s@%s\",\"name\":\"%s\",\"version\":\"%s\",\"purl\":\"pkg:cargo/%s@%s\"", part[2], part[3], part[2], part[3], part[2], part[3])
     if (part[4] != "") { gsub("/", " OR ", part[4]); item = item sprintf(",\"licenses\":[{\"expression\":\"%s\"}]", part[4]) }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+use videotoken_api::duration::flag as duration;
 
 /// Where the operator lives when nothing says otherwise, and the name of its Lease.
 pub(crate) const NAME: &str = "video-token-operator";
@@ -153,29 +154,6 @@ fn own_namespace() -> String {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Reads a duration as people and Go write it: whole numbers, each with `h`, `m`, `s` or `ms`. More than nothing.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write it like 15s, 500ms or 1m30s".to_owned();
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
-        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let part = number.checked_mul(milliseconds).map(Duration::from_millis);
-        total = part.and_then(|part| total.checked_add(part)).ok_or_else(|| "longer than time itself".to_owned())?;
-        rest = after;
-    }
-    if total.is_zero() { Err("must be longer than nothing; ".to_owned() + &wrong()) } else { Ok(total) }
 }
 
 #[cfg(test)]

@@ -24,22 +24,18 @@
 //! | [`check`] | what the API server and the operator would refuse of a manifest |
 //! | [`cli`] | the subcommands, from arguments to what is printed |
 
-pub mod account;
-pub mod api;
 pub mod assemble;
-pub mod budget;
-pub mod check;
 pub mod cli;
-pub mod clock;
-pub mod cluster;
 pub mod config;
 pub mod controller;
-pub mod glance;
-pub mod issuer;
+pub mod crds;
 pub mod lease;
-pub mod manifest;
 pub mod metrics;
 pub mod page;
-pub mod plan;
 pub mod serve;
 pub mod telemetry;
+
+pub use videotoken_api as api;
+pub use videotoken_core::{budget, plan, summary as glance};
+pub use videotoken_providers as issuer;
+pub use videotoken_providers::{account, clock};

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{env, fs, path::Path};
-use video_token_operator::api::crds;
+use video_token_operator::crds;
 
 #[test]
 fn the_committed_crds_are_those_of_the_types() {

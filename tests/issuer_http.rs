@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use testkit::tls::{CertificateAuthority, Raw, Server, serve, serve_on, serve_raw};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use video_token_operator::issuer::hosts::{HostPolicy, NetworkGuard};
-use video_token_operator::issuer::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
-use video_token_operator::issuer::{Class, IssueError};
+use videotoken_providers::hosts::{HostPolicy, NetworkGuard};
+use videotoken_providers::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
+use videotoken_providers::{Class, IssueError};
 
 struct Stand {
     ca: CertificateAuthority,

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::alloc::System;
 use std::collections::BTreeMap;
-use video_token_operator::plan::template::check;
+use videotoken_core::plan::template::check;
 
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);

@@ -5,14 +5,14 @@ pub mod templates;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use video_token_operator::api::provider::ProviderSpec;
-use video_token_operator::api::request::TokenRequest;
-use video_token_operator::api::video_access_token::VideoAccessTokenSpec;
-use video_token_operator::clock::{self, Timestamp};
-use video_token_operator::issuer::http::Answer;
-use video_token_operator::issuer::keyed::{Exchange, KeyedAccount};
-use video_token_operator::issuer::redact::Redactor;
-use video_token_operator::issuer::{IssueError, Issued};
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::request::TokenRequest;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::http::Answer;
+use videotoken_providers::keyed::{Exchange, KeyedAccount};
+use videotoken_providers::redact::Redactor;
+use videotoken_providers::{IssueError, Issued};
 
 /// What every call knows as a secret: no error may show it.
 pub const SECRET: &str = "sesame-open-sesame-0123456789";

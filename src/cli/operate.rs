@@ -1,20 +1,21 @@
 //! The operator's process: from flags to rooms, and from a signal to a clean end.
 
-use super::{Failure, signal};
-use crate::cluster::{Cluster, LOG_IN_WITHIN, Place};
 use crate::config::{Config, LogFormat, identity};
 use crate::issuer::http::environment_fault;
 use crate::page::Page;
 use crate::serve::{Health, Server};
 use crate::telemetry::traces::Traces;
-use crate::{assemble, controller, lease, metrics, telemetry};
+use crate::{assemble, controller, lease, metrics};
 use futures::FutureExt;
 use tokio::sync::watch;
+use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, Place};
+use videotoken_runtime::output::Failure;
+use videotoken_runtime::{logs, signal};
 
 /// Runs until SIGTERM or SIGINT.
 #[tokio::main]
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
-    telemetry::init(config.log_format == LogFormat::Json)?;
+    logs::init(config.log_format == LogFormat::Json)?;
     if let Some(fault) = environment_fault() {
         return Err(fault.to_string().into());
     }

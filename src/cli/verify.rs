@@ -2,17 +2,17 @@
 //!
 //! It needs no permission: what an API server serves is told to everybody who is logged in.
 
-use super::{Failure, print};
+use crate::api::crds::missing;
 use crate::api::{GROUP, VERSION};
-use crate::cluster::{Cluster, LOG_IN_WITHIN, Place};
-use crate::config::duration;
-use crate::telemetry;
 use clap::Args;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
+use videotoken_api::duration::flag as duration;
+use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, Place};
+use videotoken_runtime::logs;
+use videotoken_runtime::output::{Failure, print};
 
 /// Where to look for an installed operator.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -29,22 +29,12 @@ pub struct Options {
 /// Looks, and says that all is well; an error says what isn't.
 #[tokio::main]
 pub(super) async fn run(options: &Options) -> Result<(), Failure> {
-    telemetry::init(false)?;
+    logs::init(false)?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?.client()?;
     verify(&client, options.readyz.as_ref(), options.within).await?;
     print("the API server serves the kinds, and the operator is ready\n")
 }
-
-/// What must be served: the kinds, and the status of each.
-const SERVED: [&str; 6] = [
-    "videoaccesstokens",
-    "videoaccesstokens/status",
-    "tokenproviders",
-    "tokenproviders/status",
-    "clustertokenproviders",
-    "clustertokenproviders/status",
-];
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -98,12 +88,6 @@ async fn look(client: &Client, readyz: Option<&Url>) -> Result<(), Unwell> {
     ask(url).await.map_err(|said| Unwell::NotReady { url: url.clone(), said })
 }
 
-/// What of the kinds isn't served.
-pub(super) fn missing(served: &APIResourceList) -> Vec<&'static str> {
-    let is_served = |name: &&&str| served.resources.iter().any(|resource| resource.name == **name);
-    SERVED.iter().filter(|name| !is_served(name)).copied().collect()
-}
-
 /// Never through a proxy: the operator is in the same cluster.
 async fn ask(url: &Url) -> Result<(), String> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
@@ -115,21 +99,4 @@ async fn ask(url: &Url) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{status}: {}", answer.text().await.unwrap_or_default()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
-
-    #[test]
-    fn what_older_crds_lack_is_named() {
-        let resource = |name: &&str| APIResource { name: (*name).to_owned(), ..APIResource::default() };
-        let list = |names: &[&str]| APIResourceList {
-            resources: names.iter().map(resource).collect(),
-            ..APIResourceList::default()
-        };
-        assert!(missing(&list(&SERVED)).is_empty());
-        assert_eq!(missing(&list(&SERVED[..4])), SERVED[4..]);
-    }
 }

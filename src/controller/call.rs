@@ -83,7 +83,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
             context.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
-            let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess };
+            let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
             let held = Held { notes, material: material(seen, request, issued) };
             context.memos.change_of(key, uid, |memo| {
                 memo.held = Some(Arc::new(held));

@@ -186,7 +186,7 @@ impl Seen {
         // in whole seconds, as what it is compared with
         let since = context.turns.open_since()?.trunc_subsecs(0);
         let told = self.own_secret().map(|(facts, _)| facts.issued_at);
-        let issued_at = told.max(Some(self.token.status.restarted_for.into()))?.time()?;
+        let issued_at = told.max(Some(self.token.status.restarted_for))?.time()?;
         (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
     }
 
@@ -291,7 +291,7 @@ impl Seen {
     /// When the token before the next one was issued, as far as Secret or status tell.
     pub(super) fn issued_before(&self) -> Seconds {
         let there = self.own_secret().map(|(facts, _)| facts.issued_at);
-        there.unwrap_or_else(|| self.token.status.restarted_for.into())
+        there.unwrap_or_else(|| self.token.status.restarted_for)
     }
 
     /// The facts of the Secret that stands at the name, if there is one.
@@ -368,7 +368,7 @@ fn recall_contest(token: &Token, memo: &mut Memo, secret: Option<Version>, now: 
 }
 
 fn stalled_by(token: &Token, reason: &str) -> bool {
-    let stalled = token.status.conditions[2];
+    let stalled = &token.status.conditions[2];
     stalled.status == Some(true) && stalled.reason == Reason::of(reason)
 }
 

@@ -123,7 +123,7 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     let condition = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
     let holds = |type_: &str| condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
     let note = |type_: &str| condition(type_).map(|condition| condition.message.clone()).unwrap_or_default();
-    let [was_ready, _, was_stalled] = before.conditions.map(|condition| condition.status);
+    let [was_ready, _, was_stalled] = before.conditions.each_ref().map(|condition| condition.status);
     let expired = condition("Ready").is_some_and(|ready| ready.reason == "Expired");
     let failing = status.failed_attempts > 0;
     let was_failing = before.failed_attempts > 0;
@@ -143,7 +143,7 @@ pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTo
     if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
         publish(context, seen, EventType::Warning, TOO_OFTEN, "Issue", &often.message);
     }
-    if holds(OVERPRIVILEGED) && before.excess == Reason::default() {
+    if holds(OVERPRIVILEGED) && before.excess.is_none() {
         let reason = condition(OVERPRIVILEGED).map(|it| it.reason.clone()).unwrap_or_default();
         publish(context, seen, EventType::Warning, &reason, "Issue", &note(OVERPRIVILEGED));
     }

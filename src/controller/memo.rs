@@ -93,7 +93,7 @@ pub(super) struct Held {
 }
 
 /// What a provider's answer told beside the token; the status keeps it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     /// The answer didn't tell when the token expires.
     pub(super) expiry_assumed: bool,

@@ -242,7 +242,7 @@ impl Context {
         let mut others = sharing.iter().flat_map(|account| self.tokens.using(&account.of)).filter(|other| other != key);
         others.any(|other| {
             let Some(token) = self.tokens.get(&other) else { return false };
-            let [ready, ..] = token.status.conditions;
+            let [ready, ..] = &token.status.conditions;
             ready.status == Some(true) && !token.deleting() && !token.provider_and_suspension().1
         })
     }
@@ -366,7 +366,7 @@ impl TokenSource for Context {
         let now = clock::now().wall.timestamp();
         self.tokens.each(|token| {
             let status = &token.status;
-            let [ready, _, stalled] = status.conditions.map(|condition| condition.status == Some(true));
+            let [ready, _, stalled] = status.conditions.each_ref().map(|condition| condition.status == Some(true));
             let gauge = TokenGauge {
                 expires_at: second(status.expires_at),
                 renew_at: second(status.renew_at),

@@ -86,7 +86,7 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
         let secrets = [Some(token.secret_key()), former].into_iter().flatten();
         let mut issued: Vec<_> =
             secrets.filter_map(|key| context.secrets.get(&key)).map(|facts| facts.issued_at).collect();
-        issued.push(Seconds::from(status.restarted_for));
+        issued.push(status.restarted_for);
         issued.sort_unstable();
         issued.dedup();
         let failed = status.last_failure.as_ref().map(|failure| failure.time);

@@ -8,7 +8,7 @@ use super::traced;
 use super::{Context, DECIDE_WITHIN};
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
-use crate::issuer::{Class, Excess};
+use crate::issuer::Class;
 use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
@@ -35,7 +35,7 @@ pub(super) async fn record(
         return true;
     }
     let (failure, failed_attempts) = seen.told_failure();
-    let notes = seen.memo.notes;
+    let notes = seen.memo.notes.as_ref();
     let told = Told {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
@@ -44,7 +44,7 @@ pub(super) async fn record(
         failed_attempts,
         failure,
         expiry_assumed: notes.map_or(seen.token.status.expiry_assumed, |notes| notes.expiry_assumed),
-        excess: notes.map_or_else(|| Excess::of(seen.token.status.excess.word()), |notes| notes.excess),
+        excess: notes.map_or(seen.token.status.excess.as_deref(), |notes| notes.excess.as_ref()),
         restarted_for,
     };
     let status = compose(&seen.view(), decision, &told, clock::now().wall);

@@ -103,7 +103,7 @@ pub(super) async fn follow(context: &Context, seen: &Seen, decision: &Decision) 
     if seen.workloads.is_empty() {
         return None;
     }
-    let before = Seconds::from(seen.token.status.restarted_for);
+    let before = seen.token.status.restarted_for;
     let Some((facts, data)) = seen.own_secret() else { return before.time() };
     let (issued_at, now) = (facts.issued_at, clock::now().wall);
     if !restart::is_due(issued_at, before) {
@@ -277,7 +277,7 @@ fn naming(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(
         let status = &token.status;
         let done = context.memos.get(&token.key).restarted(issued_at, workload);
         let margin = status.expires_at.time().zip(status.renew_at.time()).map(|(expires, renews)| expires - renews);
-        let restarted_for = if done { issued_at } else { status.restarted_for.into() };
+        let restarted_for = if done { issued_at } else { status.restarted_for };
         let naming = Naming { uid: token.uid, issued_at, restarted_for, margin };
         (token, naming)
     });

@@ -209,7 +209,7 @@ pub(super) fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Op
         memo.issued += u32::from(memo.held.take().is_some());
         let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
         memo.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
-        memo.notes = Some(held.notes);
+        memo.notes = Some(held.notes.clone());
     });
 }
 

@@ -28,7 +28,7 @@ impl Source for Context {
 
 fn told(context: &Context, token: &Token) -> Told {
     let facts = &token.status;
-    let conditions = CONDITIONS.iter().zip(facts.conditions).filter_map(|(type_, says)| {
+    let conditions = CONDITIONS.iter().zip(&facts.conditions).filter_map(|(type_, says)| {
         Some(Condition {
             type_: (*type_).to_owned(),
             status: if says.status? { ConditionStatus::True } else { ConditionStatus::False },
@@ -76,7 +76,7 @@ fn told(context: &Context, token: &Token) -> Told {
 
 /// Until when its account holds it back, if its status says that it does.
 fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
-    let [_, issuing, _] = token.status.conditions;
+    let [_, issuing, _] = &token.status.conditions;
     if issuing.status != Some(true) {
         return None;
     }

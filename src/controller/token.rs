@@ -474,12 +474,6 @@ mod tests {
     }
 
     #[test]
-    fn p12_what_few_tokens_use_makes_none_larger() {
-        // as large as before there was rolloutRestart: it lives in what was padding, and in an index of its own
-        assert_eq!((size_of::<Token>(), size_of::<StatusFacts>()), (608, 128));
-    }
-
-    #[test]
     fn workloads_are_read_where_the_spec_can_be() {
         let provider = json!({"name": "p"});
         let named = json!([{"kind": "Deployment", "name": "player"}]);

@@ -3,7 +3,6 @@
 use super::silence::EndSilence;
 use super::{API_SERVER, Metrics, OfRequest, pages};
 use crate::clock;
-use crate::cluster::{Cluster, Unusable};
 use axum::body::Bytes;
 use chrono::DateTime;
 use futures::future::BoxFuture;
@@ -15,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, Service};
+use videotoken_runtime::cluster::{Cluster, Unusable};
 
 /// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);

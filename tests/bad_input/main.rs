@@ -11,7 +11,7 @@ use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use testkit::stand::{shared, yaml};
-use video_token_operator::api::video_access_token::VideoAccessToken;
+use videotoken_api::video_access_token::VideoAccessToken;
 
 async fn client_and_namespace(prefix: &str) -> (Client, String) {
     let stand = shared().await.unwrap();

@@ -10,10 +10,10 @@ use testkit::emulator::{Fault, Life, Rule};
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::controlplane::repository;
 use testkit::stand::{Matcher, Operator, eventually};
-use video_token_operator::clock;
-use video_token_operator::glance::{Row, State};
 use video_token_operator::page::{Page, Provider, Source, Told};
 use video_token_operator::serve::{Health, Scrape, Server};
+use videotoken_core::summary::{Row, State};
+use videotoken_providers::clock;
 
 /// What breaks out of a text, where one is not escaped.
 const HOSTILE: &str = "<img src=x onerror=\"window.taken=1\"><script>window.taken=2</script>'\"";

@@ -29,7 +29,7 @@ fn file_names(folder: &Path) -> Vec<String> {
 #[test]
 fn the_charts_crds_are_those_of_the_types() {
     let mut names: Vec<String> = Vec::new();
-    for (name, content) in video_token_operator::api::crds::files() {
+    for (name, content) in video_token_operator::crds::files() {
         holds(&folder().join("definitions").join(&name), &content);
         names.push(name);
     }

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use testkit::emulator::{ArcgisVideoServer, Emulator as _, Serving, arcgis_example as gis, cognitive_example, example};
 use testkit::scene::{SOON, Scene, client_secret, condition, hosts};
 use testkit::stand::{eventually, yaml};
-use video_token_operator::api::key::ObjectKey;
-use video_token_operator::api::secret::SecretSpec;
-use video_token_operator::plan::hash::Hash;
-use video_token_operator::plan::secret::{Guard, Material, Subject, shape};
+use videotoken_api::key::ObjectKey;
+use videotoken_api::secret::SecretSpec;
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::secret::{Guard, Material, Subject, shape};
 
 /// Waits until a `TokenProvider` says this of itself, and returns its message.
 async fn until_says(scene: &Scene, provider: &str, reason: &str) -> String {

@@ -3,6 +3,7 @@
 use crate::pages::{blocks, inline, pages, repository, title};
 use std::path::Path;
 use testkit::chart::{run, tool};
+use testkit::stand::operator::beside;
 use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
@@ -40,8 +41,9 @@ impl Cluster {
         };
         link("helm", &tool("helm").unwrap());
         link("kubectl", &plane.binaries().join("kubectl"));
-        for name in ["video-token-operator", "kubectl-videotoken"] {
-            link(name, Path::new(env!("CARGO_BIN_EXE_video-token-operator")));
+        link("video-token-operator", Path::new(env!("CARGO_BIN_EXE_video-token-operator")));
+        for name in ["videotoken", "kubectl-videotoken"] {
+            link(name, &beside("videotoken").unwrap());
         }
         Self { plane, programs }
     }

@@ -5,7 +5,7 @@ use crate::pages::repository;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use video_token_operator::api::crds;
+use videotoken_api::crds;
 
 /// What the references name: parameters of path, query, header and body, and the properties of answers that are told.
 const REFERENCES: [(&str, &[&str]); 5] = [

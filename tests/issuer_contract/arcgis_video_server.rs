@@ -5,7 +5,7 @@ use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use std::time::Duration;
 use testkit::emulator::{ArcgisManners, ArcgisVideoServer, Emulator as _, Fault, Life, arcgis_example as example};
-use video_token_operator::issuer::Class;
+use videotoken_providers::Class;
 
 const REFERER: &str = "arcgisVideoServer: {referer: 'https://lobby.contoso.example/player'}";
 

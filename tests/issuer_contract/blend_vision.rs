@@ -8,7 +8,7 @@ use std::time::Duration;
 use testkit::emulator::{
     ApiToken, BlendVision, Emulator as _, Fault, Life, TokenForm, blend_vision_example as example, claims,
 };
-use video_token_operator::issuer::Class;
+use videotoken_providers::Class;
 
 /// The example's organization by way of an API token that may do all.
 async fn start() -> Keyed<BlendVision> {

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::emulator::{CognitiveServices, Emulator as _, Fault, Life, Telling, claims, cognitive_example as example};
-use video_token_operator::issuer::Class;
+use videotoken_providers::Class;
 
 const SERVICE: &str = "cognitiveServices: {service: {}}";
 

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{Federation, KeySource, example};
 use testkit::tls::ClientCertificate;
-use video_token_operator::issuer::azure_auth::{AssertionSource, AzureCredential, ProjectedToken};
-use video_token_operator::issuer::{Class, Heals, IssueError, Issuer as _};
+use videotoken_providers::azure_auth::{AssertionSource, AzureCredential, ProjectedToken};
+use videotoken_providers::{Class, Heals, IssueError, Issuer as _};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const CLUSTER: &str = "https://kubernetes.default.svc";

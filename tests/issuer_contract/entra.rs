@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testkit::emulator::{Azure, AzureOptions, Fault, HoldPoint, example};
 use testkit::tls::{CertificateAuthority, serve};
-use video_token_operator::issuer::Class;
-use video_token_operator::issuer::azure_auth::{AzureAuth, AzureAuthOptions, EntraToken};
+use videotoken_providers::Class;
+use videotoken_providers::azure_auth::{AzureAuth, AzureAuthOptions, EntraToken};
 
 const TIMEOUT: Duration = Duration::from_secs(4);
 

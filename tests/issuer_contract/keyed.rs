@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{Call, Emulator, Serving};
 use testkit::tls::CertificateAuthority;
-use video_token_operator::api::provider::ProviderSpec;
-use video_token_operator::api::request::TokenRequest;
-use video_token_operator::api::token_api::Account;
-use video_token_operator::api::video_access_token::VideoAccessTokenSpec;
-use video_token_operator::issuer::http::{Http, HttpOptions, Proxies};
-use video_token_operator::issuer::keyed::KeyedAccount;
-use video_token_operator::issuer::{IssueError, Issued, Issuer};
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::request::TokenRequest;
+use videotoken_api::token_api::Account;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_providers::http::{Http, HttpOptions, Proxies};
+use videotoken_providers::keyed::KeyedAccount;
+use videotoken_providers::{IssueError, Issued, Issuer};
 
 /// One account at a running emulator, as its users write it, and the issuer that the operator builds from that.
 pub(crate) struct Keyed<E: Emulator> {

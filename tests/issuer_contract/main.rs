@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{Azure, Call, Control, OPERATIONS, example};
-use video_token_operator::api::request::TokenRequest;
-use video_token_operator::issuer::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
-use video_token_operator::issuer::http::{Http, HttpOptions, Proxies};
-use video_token_operator::issuer::video_indexer::{VideoIndexer, VideoIndexerAccount};
-use video_token_operator::issuer::{IssueError, Issued, Issuer};
+use videotoken_api::request::TokenRequest;
+use videotoken_providers::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
+use videotoken_providers::http::{Http, HttpOptions, Proxies};
+use videotoken_providers::video_indexer::{VideoIndexer, VideoIndexerAccount};
+use videotoken_providers::{IssueError, Issued, Issuer};
 
 /// One account of a fresh Azure, and an issuer for it.
 struct Stand {

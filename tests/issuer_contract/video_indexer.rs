@@ -7,7 +7,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use testkit::emulator::{Fault, Life, OPERATIONS, Operations, Rule, example};
 use uuid::Uuid;
-use video_token_operator::issuer::{Class, Issuer as _};
+use videotoken_providers::{Class, Issuer as _};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -263,7 +263,7 @@ async fn the_account_is_called_as_its_spec_writes_it() {
     let timeout = Duration::from_secs(10);
     let auth = super::auth(&stand.azure, secret(example::CLIENT_SECRET), timeout);
     let http = super::http(&stand.azure, timeout);
-    let issuer = video_token_operator::issuer::video_indexer::VideoIndexer::new(account, auth.into(), http).unwrap();
+    let issuer = videotoken_providers::video_indexer::VideoIndexer::new(account, auth.into(), http).unwrap();
     issuer.issue(&simplest()).await.unwrap();
     assert!(stand.last().path().contains("/resourceGroups/Contoso%20(RG).1/providers/"));
 }

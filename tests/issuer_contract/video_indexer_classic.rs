@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use std::time::Duration;
 use testkit::emulator::{Access, Emulator as _, Fault, Life, Telling, VideoIndexerClassic, classic_example as example};
 use uuid::Uuid;
-use video_token_operator::issuer::Class;
+use videotoken_providers::Class;
 
 const ACCOUNT: &str = "videoIndexerClassic: {account: {}}";
 

@@ -79,16 +79,22 @@ impl OperatorOptions {
     }
 }
 
-/// The operator's program: `$VTO_OPERATOR`, or the one that cargo built beside the running test.
+/// Returns the path of the operator's program: `$VTO_OPERATOR`, or the one that cargo built beside the running test.
 ///
 /// Tests of the operator's package pass `env!("CARGO_BIN_EXE_video-token-operator")` instead, which makes cargo build it.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("VTO_OPERATOR") {
-        return Ok(path.into());
+    match std::env::var_os("VTO_OPERATOR") {
+        Some(path) => Ok(path.into()),
+        None => beside(OPERATOR),
     }
+}
+
+/// Returns the path of a program of the workspace that cargo built beside the running test, such as `videotoken`. Only
+/// `cargo test --workspace` and `cargo build` bring programs of other packages up to date.
+pub fn beside(program: &str) -> Result<PathBuf> {
     let test = std::env::current_exe().context("where this test is")?;
-    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(OPERATOR)).find(|path| path.is_file());
-    found.with_context(|| format!("no {OPERATOR} near {}: build it, or set VTO_OPERATOR", test.display()))
+    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.with_context(|| format!("no {program} near {}: cargo build --workspace --bins", test.display()))
 }
 
 /// How an operator stopped.

@@ -1,0 +1,112 @@
+//! For whom a ClusterTokenProvider issues, and what.
+
+use super::arcgis_video_server::ArcgisVideoServerAllowed;
+use super::blend_vision::BlendVisionAllowed;
+use super::cel::cel;
+use super::cognitive_services::CognitiveServicesAllowed;
+use super::request::FieldError;
+use super::schema::label_selector;
+use super::scope::Scope;
+use super::video_indexer_classic::VideoIndexerClassicAllowed;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube_core::{Selector, SelectorExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The namespaces that are named and those that are selected.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[schemars(transform = cel(
+    "has(self.selector) || (has(self.names) && self.names.size() > 0)",
+    "name the namespaces, or select them by labels; `selector: {}` admits all"
+))]
+pub struct AllowedNamespaces {
+    /// Namespaces by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub names: Vec<String>,
+    /// Namespaces by label. `{}` admits all namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "label_selector")]
+    pub selector: Option<LabelSelector>,
+}
+
+impl AllowedNamespaces {
+    /// Whether the namespace of this name and these labels is one of them. A selector that can't be understood
+    /// admits none.
+    pub fn admits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        let selected = |selector: &LabelSelector| {
+            Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+        };
+        self.names.iter().any(|admitted| admitted == name) || self.selector.as_ref().is_some_and(selected)
+    }
+}
+
+/// The scopes that may be asked for. What is absent has its default: read-only access.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedScopes {
+    /// Video Indexer's permissions; in its classic API, `allowEdit` counts as Contributor, all else as Reader.
+    /// Default: RestrictedViewer, Reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub permissions: Option<Vec<String>>,
+    /// Further limits in Video Indexer's classic API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_indexer_classic: Option<VideoIndexerClassicAllowed>,
+    /// BlendVision's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blend_vision: Option<BlendVisionAllowed>,
+    /// Cognitive Services' tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cognitive_services: Option<CognitiveServicesAllowed>,
+    /// ArcGIS Video Server's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arcgis_video_server: Option<ArcgisVideoServerAllowed>,
+}
+
+/// What of the Secrets that tokens are written to would otherwise be refused, since other controllers trust it. Default:
+/// nothing. Names of Kubernetes and of this operator can't be freed.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedSecrets {
+    /// Prefixes of labels, such as argocd.argoproj.io.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(transform = super::reserved::not_own)]
+    pub label_prefixes: Option<Vec<String>>,
+    /// Prefixes of annotations, such as replicator.v1.mittwald.de.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(transform = super::reserved::not_own)]
+    pub annotation_prefixes: Option<Vec<String>>,
+    /// Types, such as cluster.x-k8s.io/secret. With a type its controller's names are free too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub types: Option<Vec<String>>,
+}
+
+/// What `permissions` is by default: reading.
+const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
+
+impl AllowedScopes {
+    /// Whether they admit `scope`; the error names the field of the VideoAccessToken. A scope without exactly one
+    /// type is refused.
+    pub fn admits(&self, scope: &Scope) -> Result<(), FieldError> {
+        scope.typed()?.admitted(self)
+    }
+
+    pub(super) fn admits_permission(&self, field: &str, permission: &str) -> Result<(), FieldError> {
+        among(field, permission, self.permissions.as_deref(), READ_ONLY)
+    }
+}
+
+/// Whether `word` is in `allowed`, or in `default` where that is absent.
+pub(super) fn among(field: &str, word: &str, allowed: Option<&[String]>, default: &[&str]) -> Result<(), FieldError> {
+    let allowed = allowed.map_or_else(|| default.to_vec(), |words| words.iter().map(String::as_str).collect());
+    if allowed.contains(&word) {
+        return Ok(());
+    }
+    let list = if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
+    Err(FieldError::new(field, format!("the ClusterTokenProvider's allowedScopes admit {list}, not {word}")))
+}

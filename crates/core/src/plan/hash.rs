@@ -1,0 +1,143 @@
+//! Short hashes that tell whether something changed, as they stand in a Secret's annotations.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+use videotoken_api::request::TokenRequest;
+
+/// The scheme's name before each hash. A new scheme would be read beside this one, never instead of it.
+const SCHEME: &str = "v1:";
+
+/// 128 bits of a SHA-256 over length-prefixed parts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hash([u8; 16]);
+
+impl Hash {
+    /// Hashes the parts in order; no two lists of parts run into each other.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut sha = Sha256::new();
+        for part in parts {
+            sha.update((part.len() as u64).to_be_bytes());
+            sha.update(part);
+        }
+        let mut short = [0; 16];
+        short.copy_from_slice(&sha.finalize()[..16]);
+        Self(short)
+    }
+
+    /// Reads an annotation; `None` for anything that this version didn't write.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix(SCHEME)?;
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Its first 64 bits.
+    pub fn short(self) -> u64 {
+        self.0.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SCHEME)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What is asked of the provider: account identity and wire fields, nothing else (P03).
+pub fn request_hash(request: &TokenRequest) -> Hash {
+    let fields = serde_json::to_vec(&request.fields).unwrap_or_default();
+    Hash::of([request.account.as_bytes(), request.operation.as_bytes(), &fields])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use videotoken_api::provider::ProviderSpec;
+    use videotoken_api::video_access_token::VideoAccessTokenSpec;
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(Hash::of([b"ab".as_slice(), b"c"]), Hash::of([b"a".as_slice(), b"bc"]));
+    }
+
+    /// The hash stands in every Secret: where it changes for what is asked today, an upgrade issues every token anew (P03).
+    /// It must not depend on the order that a dependency's features give to JSON objects.
+    #[test]
+    fn b16_what_is_asked_has_the_hash_that_it_always_had() {
+        let edge = "/subscriptions/any/resourceGroups/rg/providers/Microsoft.Kubernetes/ConnectedClusters/c/providers/Microsoft.KubernetesConfiguration/extensions/e";
+        let key = json!({"name": "s", "key": "k"});
+        for (type_, account, scope, lifetime, expected) in [
+            (
+                "videoIndexer",
+                json!({"subscriptionId": "AAAAAAAA-0000-0000-0000-000000000000", "resourceGroup": "Contoso-RG",
+                       "accountName": "Contoso-VI", "auth": {"workloadIdentity": {}}}),
+                json!({"extensionId": edge, "permission": "RestrictedViewer", "mediaScope": "Video", "videoId": "v"}),
+                Some("12h"),
+                "v1:8ead40bec99e3f26ab1cbe7e2d672681",
+            ),
+            (
+                "videoIndexerClassic",
+                json!({"location": "EastUS", "accountId": "BBBBBBBB-0000-0000-0000-000000000000",
+                       "subscriptionKeyRef": key}),
+                json!({"video": {"videoId": "v"}}),
+                None,
+                "v1:2436c36722bd55ab2e43af07a921a950",
+            ),
+            (
+                "blendVision",
+                json!({"organization": "Org-1", "apiTokenRef": key}),
+                json!({"resource": {"resourceId": "r", "resourceType": "RESOURCE_TYPE_VOD"}}),
+                Some("2h"),
+                "v1:6a51077a67e57ed2fc942c746061f471",
+            ),
+            (
+                "cognitiveServices",
+                json!({"endpoint": "https://Virginia.api.cognitive.microsoft.us/", "keyRef": key}),
+                json!({"limitedAccess": {"targetAzureResourceId": "/r", "featureFlags": ["b", "a"]}}),
+                Some("2h"),
+                "v1:790c096fd352ca9eff1365ffbecefc86",
+            ),
+            (
+                "arcgisVideoServer",
+                json!({"url": "https://Video.example:21443/arcgis/admin/", "usernameRef": key, "passwordRef": key}),
+                json!({"referer": "https://player.example"}),
+                Some("2h"),
+                "v1:efdaa40e42b8ce96b3975f7cb43cb703",
+            ),
+        ] {
+            let provider: ProviderSpec = serde_json::from_value(json!({type_: account})).unwrap();
+            let token = json!({"providerRef": {"name": "p"}, "scope": {type_: scope}, "lifetime": lifetime});
+            let token: VideoAccessTokenSpec = serde_json::from_value(token).unwrap();
+            assert_eq!(request_hash(&token.request(&provider).unwrap()).to_string(), expected, "{type_}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(parts in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
+            let hash = Hash::of(parts.iter().map(Vec::as_slice));
+            prop_assert_eq!(Hash::parse(&hash.to_string()), Some(hash));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,64}") {
+            let _ = Hash::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Whether the API server would take a Secret of this shape: asked before a token is issued, so that a mistake costs none.
+//!
+//! The CRD's rules ask most of it earlier. What a template renders to they can't see, and an older CRD may have let the
+//! object in.
+
+use crate::plan::template;
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
+use videotoken_api::request::FieldError;
+use videotoken_api::secret::SecretSpec;
+
+/// Bytes of all annotations that Kubernetes allows: 256 KiB, less room for ours.
+pub const LARGEST_ANNOTATIONS: usize = 252 * 1024;
+
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+/// Renders the template with sample values and looks at what comes of it. Fails with the field and the way out.
+pub fn check(spec: &SecretSpec) -> Result<(), FieldError> {
+    let template = spec.template.clone().unwrap_or_default();
+    let annotations: usize = template.annotations.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if annotations > LARGEST_ANNOTATIONS {
+        let message = "all annotations together are longer than 252 KiB, more than an object can have; shorten them";
+        return Err(FieldError::new("spec.secret.template.annotations", message));
+    }
+    for rendered in template::check(&template.data)? {
+        if let Some(key) = spec.plain_keys().find(|key| rendered.contains_key(*key)) {
+            let message = format!("the key {key} is one of spec.secret.keys too: rename one of them");
+            return Err(FieldError::new("spec.secret.template.data", message));
+        }
+        typed(spec, &rendered)?;
+    }
+    Ok(())
+}
+
+/// What the API server asks of some types.
+fn typed(spec: &SecretSpec, rendered: &BTreeMap<String, SecretString>) -> Result<(), FieldError> {
+    let plain = |key: &str| spec.keys.token == key || spec.keys.expires_at == key;
+    let has = |key: &str| plain(key) || rendered.contains_key(key);
+    let lacks = |what: &str| {
+        let message = format!("type {} needs {what}: add them to template.data", spec.type_);
+        Err(FieldError::new("spec.secret.type", message))
+    };
+    match spec.type_.as_str() {
+        "kubernetes.io/tls" if !(has("tls.crt") && has("tls.key")) => lacks("the keys tls.crt and tls.key"),
+        "kubernetes.io/basic-auth" if !(has("username") || has("password")) => lacks("a key username or password"),
+        "kubernetes.io/dockerconfigjson" => {
+            let json = rendered.get(DOCKER_CONFIG).map(SecretString::expose_secret);
+            if json.is_some_and(|text| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok()) {
+                return Ok(());
+            }
+            let message = format!(
+                "type {} needs a JSON object there, such as {{\"auths\": {{\"registry.example\": {{\"auth\": \
+                 {{{{ (\"user:\" ~ token) | b64encode | tojson }}}}}}}}}}",
+                spec.type_
+            );
+            Err(FieldError::new(format!("spec.secret.template.data[{DOCKER_CONFIG}]"), message))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn what_the_api_server_would_refuse_is_refused_before() {
+        let docker = |config: &str| json!({"type": "kubernetes.io/dockerconfigjson", "template": {"data": {DOCKER_CONFIG: config}}});
+        let annotated = |value: &str| json!({"template": {"annotations": {"a": value, "b": value, "c": value}}});
+        let cases: [(Value, Option<&str>); 14] = [
+            (json!({}), None),
+            (json!({"type": "example.com/token"}), None),
+            (json!({"type": "kubernetes.io/tls"}), Some("spec.secret.type")),
+            (
+                json!({"type": "kubernetes.io/tls", "keys": {"token": "tls.key"}, "template": {"data": {"tls.crt": "x"}}}),
+                None,
+            ),
+            (json!({"type": "kubernetes.io/basic-auth"}), Some("spec.secret.type")),
+            (json!({"type": "kubernetes.io/basic-auth", "keys": {"token": "password"}}), None),
+            (docker("{\"auths\": {\"r\": {\"auth\": {{ token | tojson }}}}}"), None),
+            (docker("{{ token }}"), Some("spec.secret.template.data[.dockerconfigjson]")),
+            (docker("[]"), Some("spec.secret.template.data[.dockerconfigjson]")),
+            (
+                json!({"type": "kubernetes.io/dockerconfigjson", "keys": {"token": DOCKER_CONFIG}}),
+                Some("spec.secret.template.data[.dockerconfigjson]"),
+            ),
+            (json!({"template": {"data": {"token": "x"}}}), Some("spec.secret.template.data")),
+            (json!({"template": {"data": {"url": "{{ tokn }}"}}}), Some("spec.secret.template.data[url]")),
+            (annotated("x"), None),
+            (annotated(&"字".repeat(30_000)), Some("spec.secret.template.annotations")),
+        ];
+        for (spec, field) in cases {
+            let spec: SecretSpec = serde_json::from_value(spec).unwrap();
+            let refused = check(&spec).err().map(|error| error.field);
+            assert_eq!(refused.as_deref(), field, "{} {:?}", spec.type_, spec.keys);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What a provider object refers to: credentials, which must be meant for us, and CA bundles.
+
+use super::allowed_hosts::Guarded;
+use super::spec::Owner;
+use super::text::{Blanks, text, without_mark};
+use crate::azure_auth::AssertionSource;
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use videotoken_api::key::ObjectKey;
+use videotoken_api::names;
+use videotoken_api::provider::{CaBundleKind, LARGEST_CA_BUNDLE, ProviderSpec, SecretKeyRef};
+use videotoken_api::request::FieldError;
+use videotoken_core::plan::facts::resource_version;
+use videotoken_core::plan::view::Refusal;
+
+/// Where the objects are that a spec refers to.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// A whole Secret. `None`: there is none.
+    async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable>;
+
+    /// A whole `ConfigMap`. `None`: there is none.
+    async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable>;
+
+    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable>;
+
+    /// Who makes assertions of this `ServiceAccount` for this audience, as long as it allows them to be sent there.
+    fn assertions(
+        &self,
+        account: &ObjectKey,
+        audience: &str,
+        sent_to: &Guarded,
+    ) -> Result<Arc<dyn AssertionSource>, Refusal>;
+
+    /// What whoever runs the process hands over himself, in place of that key of that Secret or `ConfigMap`. It needs no
+    /// label: nobody else can have put it there.
+    fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+        Ok(None)
+    }
+}
+
+/// What can't be read just now, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// Reads for one provider object, and notes what it read.
+pub struct References<'a> {
+    source: &'a dyn Source,
+    owner: Owner,
+    namespace: &'a str,
+    /// What a credential must allow.
+    sent_to: Guarded,
+    seen: Arc<Mutex<BTreeMap<ObjectKey, u64>>>,
+}
+
+impl<'a> References<'a> {
+    /// References of a provider resolve in `namespace` and nowhere else.
+    pub fn new(source: &'a dyn Source, owner: Owner, namespace: &'a str) -> Self {
+        Self { source, owner, namespace, sent_to: Guarded::PUBLIC, seen: Arc::default() }
+    }
+
+    /// Whose the provider object is.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Where its references resolve.
+    pub fn namespace(&self) -> &str {
+        self.namespace
+    }
+
+    /// Who makes assertions of the `ServiceAccount` of this name for this audience. In a namespace the account must allow
+    /// where they are sent, as a credential must: whoever may write a provider need not be its owner.
+    pub async fn assertions(
+        &self,
+        field: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<Arc<dyn AssertionSource>, Refusal> {
+        let account = ObjectKey::new(self.namespace, name);
+        let sent_to = if self.owner == Owner::Namespace { &self.sent_to } else { &Guarded::PUBLIC };
+        let source = self.source.assertions(&account, audience, sent_to)?;
+        if sent_to.urls.is_empty() {
+            return Ok(source);
+        }
+        let read = self.source.service_account(&account).await.map_err(|error| unreadable(field, &error))?;
+        let annotations = read.ok_or_else(|| {
+            let message =
+                format!("{field}: there is no ServiceAccount {name} in namespace {}: create it", self.namespace);
+            Refusal::new("ServiceAccountMissing", message).again(ACCOUNTS_ARE_NOT_WATCHED)
+        })?;
+        match not_allowed(sent_to, annotations.get(names::ALLOWED_HOSTS), "serviceaccount", &account) {
+            None => Ok(source),
+            Some(why) => {
+                Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))
+                    .again(ACCOUNTS_ARE_NOT_WATCHED))
+            }
+        }
+    }
+
+    /// The same for credentials that are sent to these URLs, which are no public ones of their provider.
+    #[must_use]
+    pub fn sent_to(&self, sent_to: Guarded) -> Self {
+        Self { source: self.source, owner: self.owner, namespace: self.namespace, sent_to, seen: self.seen.clone() }
+    }
+
+    /// The objects that were asked for, with the resourceVersion that each had (0: it wasn't there).
+    pub fn seen(&self) -> BTreeMap<ObjectKey, u64> {
+        self.noted().clone()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, u64>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One key of a credential Secret.
+    pub async fn credential(&self, field: &str, reference: &SecretKeyRef) -> Result<SecretString, Refusal> {
+        self.credential_key(field, &reference.name, &reference.key).await
+    }
+
+    /// One key of a credential Secret that carries the label, and allows the hosts that it would be sent to.
+    pub async fn credential_key(&self, field: &str, name: &str, key: &str) -> Result<SecretString, Refusal> {
+        if let Some(handed) = self.handed(field, name, key)? {
+            return self.text(field, name, key, handed.expose_secret(), Blanks::Cut);
+        }
+        let secret = self.secret(field, name).await?;
+        self.meant_for_us(field, name, &secret)?;
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
+        let annotations = secret.metadata.annotations.as_ref();
+        let keeps = annotations.and_then(|all| all.get(names::KEEP_WHITESPACE)).is_some_and(|value| value == "true");
+        let blanks = if keeps { Blanks::Kept } else { Blanks::Cut };
+        self.text(field, name, key, bytes.unwrap_or_default(), blanks)
+    }
+
+    /// The credential under a key.
+    fn text(&self, field: &str, name: &str, key: &str, bytes: &[u8], blanks: Blanks) -> Result<SecretString, Refusal> {
+        let namespace = self.namespace;
+        let missing = || {
+            let message =
+                format!("{field}: the Secret {name} in namespace {namespace} has no text under the key {key}");
+            Refusal::new("CredentialsMissing", message)
+        };
+        let text = text(bytes, blanks).map_err(|why| {
+            let message =
+                format!("{field}: what the Secret {name} in namespace {namespace} holds under the key {key} {why}");
+            Refusal::new("CredentialsUnusable", message)
+        })?;
+        text.ok_or_else(missing)
+    }
+
+    fn handed(&self, field: &str, name: &str, key: &str) -> Result<Option<SecretSlice<u8>>, Refusal> {
+        let handed = self.source.handed(&ObjectKey::new(self.namespace, name), key);
+        handed.map_err(|error| unreadable(field, &error))
+    }
+
+    async fn secret(&self, field: &str, name: &str) -> Result<Secret, Refusal> {
+        let object = ObjectKey::new(self.namespace, name);
+        let read = self.source.secret(&object).await.map_err(|error| unreadable(field, &error))?;
+        let version = read.as_ref().map_or(0, |s| resource_version(s.metadata.resource_version.as_deref()));
+        self.noted().insert(object, version);
+        read.ok_or_else(|| {
+            Refusal::new(
+                "CredentialsMissing",
+                format!("{field}: there is no Secret {name} in namespace {}: create it", self.namespace),
+            )
+        })
+    }
+
+    fn meant_for_us(&self, field: &str, name: &str, secret: &Secret) -> Result<(), Refusal> {
+        let namespace = self.namespace;
+        if !is_labelled(secret) {
+            return Err(Refusal::new(
+                "CredentialsUnlabelled",
+                format!(
+                    "{field}: the Secret {name} isn't labelled as credentials for this operator, so it isn't used: \
+                     kubectl label secret -n {namespace} {name} {}=true",
+                    names::CREDENTIALS
+                ),
+            ));
+        }
+        let allowed = secret.metadata.annotations.as_ref().and_then(|all| all.get(names::ALLOWED_HOSTS));
+        let object = ObjectKey::new(namespace, name);
+        not_allowed(&self.sent_to, allowed, "secret", &object)
+            .map_or(Ok(()), |why| Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))))
+    }
+
+    fn no_ca_secret(&self, field: &str, name: &str) -> Refusal {
+        let (namespace, label) = (self.namespace, names::CREDENTIALS);
+        let message = format!(
+            "{field}: there is no Secret {name} in namespace {namespace} that is labelled for this operator: create it, \
+             kubectl label secret -n {namespace} {name} {label}=true, or keep the CAs in a ConfigMap"
+        );
+        Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
+    }
+
+    /// The provider's CAs in PEM, if it names any.
+    pub async fn ca(&self, spec: &ProviderSpec) -> Result<Option<String>, Refusal> {
+        const FIELD: &str = "spec.caBundleRef";
+        let Some(reference) = &spec.ca_bundle_ref else {
+            let bundle = spec.ca_bundle.as_deref().map(without_mark);
+            return bundle.map(|pem| short_enough("spec.caBundle", pem, LARGEST_CA_BUNDLE)).transpose();
+        };
+        let (name, key) = (&reference.name, &reference.key);
+        if let Some(handed) = self.handed(FIELD, name, key)? {
+            let text = std::str::from_utf8(handed.expose_secret()).map_err(|_| {
+                Refusal::new("CaBundleMissing", format!("{FIELD}: what is handed over for {name} isn't PEM in UTF-8"))
+            })?;
+            return short_enough(FIELD, without_mark(text), LARGEST_CA_OBJECT).map(Some);
+        }
+        let object = ObjectKey::new(self.namespace, name);
+        let (version, text) = match &reference.kind {
+            CaBundleKind::ConfigMap => {
+                let read = self.source.config_map(&object).await.map_err(|error| unreadable(FIELD, &error))?;
+                let version = read.as_ref().and_then(|map| map.metadata.resource_version.clone());
+                (version, read.and_then(|map| map.data?.remove(key)))
+            }
+            CaBundleKind::Secret => {
+                let read = self.source.secret(&object).await.map_err(|error| unreadable(FIELD, &error))?;
+                // one that isn't labelled is as if it weren't there: else its name and keys could be asked about
+                let read = read.filter(is_labelled);
+                let version = read.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
+                if read.is_none() {
+                    self.noted().insert(object, 0);
+                    return Err(self.no_ca_secret(FIELD, name));
+                }
+                let bytes = read.and_then(|secret| secret.data?.remove(key));
+                (version, bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()))
+            }
+            CaBundleKind::Other(kind) => {
+                return Err(Refusal::new(
+                    "InvalidSpec",
+                    format!("{FIELD}.kind: must be ConfigMap or Secret, not {kind}"),
+                ));
+            }
+        };
+        self.noted().insert(object, resource_version(version.as_deref()));
+        let text = text.ok_or_else(|| {
+            let message =
+                format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
+            Refusal::new("CaBundleMissing", message).again(CONFIG_MAPS_ARE_NOT_WATCHED)
+        })?;
+        short_enough(FIELD, without_mark(&text), LARGEST_CA_OBJECT).map(Some)
+    }
+}
+
+/// Where a provider's own CAs stand, for messages.
+pub(super) fn ca_source(spec: &ProviderSpec) -> String {
+    match &spec.ca_bundle_ref {
+        None => "spec.caBundle".to_owned(),
+        Some(reference) => {
+            let kind = match &reference.kind {
+                CaBundleKind::ConfigMap => "ConfigMap",
+                CaBundleKind::Secret => "Secret",
+                CaBundleKind::Other(kind) => kind,
+            };
+            format!("spec.caBundleRef ({kind} {}, key {})", reference.name, reference.key)
+        }
+    }
+}
+
+/// CAs that can't be used; what they are read from is looked at again where nothing tells of its changes.
+pub(super) fn unfit_ca(spec: &ProviderSpec, error: &FieldError) -> Refusal {
+    let refusal = Refusal::new("InvalidSpec", error.to_string());
+    let unwatched = spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.kind == CaBundleKind::ConfigMap);
+    if unwatched { refusal.again(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
+}
+
+/// How soon a `ConfigMap` that doesn't fit is looked at again at first: nothing tells of its changes.
+const CONFIG_MAPS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(5);
+
+/// Bytes of CAs that a provider refers to: a system's whole bundle.
+const LARGEST_CA_OBJECT: usize = 256 * 1024;
+
+fn short_enough(field: &str, pem: &str, most: usize) -> Result<String, Refusal> {
+    if pem.len() <= most {
+        return Ok(pem.to_owned());
+    }
+    let message = format!("{field}: is longer than {} KiB; name only the CAs of this provider", most / 1024);
+    Err(Refusal::new("InvalidSpec", message))
+}
+
+/// How soon a `ServiceAccount` that doesn't fit is looked at again: nothing tells of its changes.
+const ACCOUNTS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(10);
+
+/// It is meant for this operator.
+fn is_labelled(secret: &Secret) -> bool {
+    let labels = secret.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(names::CREDENTIALS)).is_some_and(|value| value == "true")
+}
+
+/// Why the object's annotation doesn't let something of it be sent there, and the way out. `kind` as kubectl names it.
+pub fn not_allowed(sent_to: &Guarded, annotation: Option<&String>, kind: &str, object: &ObjectKey) -> Option<String> {
+    let missing = sent_to.missing(annotation.map(String::as_str))?;
+    let ObjectKey { namespace, name } = object;
+    let shown = if kind == "secret" { "Secret" } else { "ServiceAccount" };
+    Some(format!(
+        "the {shown} {name} doesn't allow the host {}{}: kubectl annotate {kind} -n {namespace} {name} --overwrite {}={}",
+        missing.host,
+        sent_to.because,
+        names::ALLOWED_HOSTS,
+        missing.annotation
+    ))
+}
+
+fn unreadable(field: &str, error: &Unreadable) -> Refusal {
+    Refusal::new("ReferenceUnreadable", format!("{field}: {error}")).again(TimeDelta::seconds(10))
+}

@@ -1,0 +1,180 @@
+//! Token APIs whose credentials are keys in Secrets, and which take one call: all but Azure's.
+//!
+//! Such an API is two pure functions, from request to call and from answer to token; sending, timing, the provider's
+//! clock and the failures of the transport are the same for all.
+
+use super::http::{Answer, Call, ClockSkew, Http};
+use super::life::Told;
+use super::{IssueError, Issued, Issuer, jwt};
+use crate::clock::{self, Timestamp};
+use async_trait::async_trait;
+use secrecy::SecretString;
+use std::sync::Arc;
+use url::Url;
+use videotoken_api::provider::SecretKeyRef;
+use videotoken_api::request::{FieldError, TokenRequest};
+
+/// An account of such an API: what its issuer needs.
+pub trait KeyedAccount: Sync {
+    /// The provider's own hosts, each a host or `*.suffix`: all that a namespaced provider may call unless the
+    /// operator's admin allows more. A credential for another host must name it in its annotation.
+    fn public_hosts(&self) -> &'static [&'static str];
+
+    /// The field of the URL that is called, from a provider object's root, and its text.
+    fn endpoint(&self) -> (&'static str, &str);
+
+    /// The keys that the issuer needs, each with its field.
+    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)>;
+
+    /// Its half of the work. `secrets` are in the order of [`KeyedAccount::credentials`].
+    fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError>;
+
+    /// The issuer, by way of `http`.
+    fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
+        let exchange = self.exchange(endpoint, secrets)?;
+        Ok(Arc::new(Keyed { exchange, http, skew: ClockSkew::default() }))
+    }
+}
+
+/// One API's half of the work: no IO.
+pub trait Exchange: Send + Sync {
+    /// The call that asks for this token.
+    fn call(&self, request: &TokenRequest) -> Result<Call, IssueError>;
+
+    /// The token in an answer, or the failure that it is.
+    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError>;
+
+    /// See [`Issuer::credential_expires_at`].
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// See [`Issuer::login`].
+    fn login(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An API at work.
+struct Keyed {
+    exchange: Box<dyn Exchange>,
+    http: Http,
+    skew: ClockSkew,
+}
+
+#[async_trait]
+impl Issuer for Keyed {
+    async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError> {
+        let answer = self.http.send(self.exchange.call(request)?).await?;
+        self.skew.record(&answer);
+        self.exchange.read(&answer, request, clock::now().wall)
+    }
+
+    fn clock_skew(&self) -> Option<i64> {
+        self.skew.seconds()
+    }
+
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        self.exchange.credential_expires_at()
+    }
+
+    fn login(&self) -> Option<String> {
+        self.exchange.login()
+    }
+}
+
+/// The token that an answer holds. `said` is the expiry that the answer tells beside it; the token's own `exp` counts
+/// too, and the earlier of both.
+pub fn issued(
+    answer: &Answer,
+    token: &str,
+    said: Option<Timestamp>,
+    request: &TokenRequest,
+    now: Timestamp,
+) -> Result<Issued, IssueError> {
+    let token = token.trim();
+    if !is_token(token) {
+        return Err(answer.not_understood("no token in it"));
+    }
+    let told = Told {
+        ends: [jwt::exp(token), said].into_iter().flatten().min(),
+        issued: jwt::iat(token),
+        date: answer.date,
+        sent_at: answer.sent_at,
+        arrived_at: now,
+    };
+    let (expires_at, expiry_assumed) =
+        told.expiry(request.promised_life).map_err(|error| answer.failure(error.class, error.reason, error.message))?;
+    Ok(Issued {
+        token: token.into(),
+        issued_at: answer.sent_at,
+        expires_at,
+        expiry_assumed,
+        excess: None,
+        request_id: answer.request_id.clone(),
+    })
+}
+
+/// What is shorter is a word such as `OK`, and no token.
+const SHORTEST: usize = 16;
+
+/// A text without a digit that is shorter is a word such as `ServiceUnavailable`: of sixteen letters and digits that chance
+/// writes one in fifteen has none, and another is asked for; of forty one in a thousand.
+const LONGEST_WORD: usize = 40;
+
+/// Whether a text can be a token: no word, no markup, no URL, no two tokens in one.
+fn is_token(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"<>\"'`\\{}".contains(&b);
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
+    let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    let is_chance = has(u8::is_ascii_digit) || (is_mixed && text.len() >= LONGEST_WORD);
+    let is_one = !text.starts_with("eyJ") || text.split('.').count() <= 3 || jwt::is_jwt(text);
+    text.len() >= SHORTEST && text.bytes().all(plain) && is_chance && !text.contains("://") && is_one
+}
+
+/// `endpoint` with these segments below its path, each encoded; and no query.
+pub fn below<'a>(endpoint: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = endpoint.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_token_is_none() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3NjMzOTI1NDR9.c2lnbmF0dXJl";
+        for (text, expected) in [
+            (jwt, true),
+            ("0123456789abcdef0123456789abcdef", true),
+            ("kX81_pQ-vR20+aBc/", true),
+            ("3f0c8a4e9b1d4f6a_3f0c8a4e9b1d4f6a..", true),
+            ("eyJpdiI6IjEyMzQ1Njc4OTAifQ==", true),
+            ("uKsl2-mZxQprTbWd|7", true),
+            ("", false),
+            ("OK", false),
+            ("unauthorized", false),
+            ("authentication_required", false),
+            ("ServiceUnavailable", false),
+            ("TokenGenerationFailed", false),
+            ("https://login.example/?code=1", false),
+            ("AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQr", true),
+            ("ACCESS-DENIED-BY-POLICY", false),
+            ("<html>login1</html>", false),
+            (&format!("{jwt}.{jwt}"), false),
+            (&format!("{jwt}{jwt}"), false),
+            (&format!("/*c*/\"{jwt}\""), false),
+            ("0123456789 abcdef", false),
+            ("0123456789äabcdef", false),
+            ("{token:0123456789abcdef}", false),
+        ] {
+            assert_eq!(is_token(text), expected, "{text}");
+        }
+    }
+}

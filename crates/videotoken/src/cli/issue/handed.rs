@@ -1,0 +1,135 @@
+//! Credentials that are handed over on the command line: the names of files and variables, never the values.
+
+use secrecy::SecretSlice;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use videotoken_providers::account::Unreadable;
+
+/// More than any credential has.
+const LARGEST: u64 = 64 * 1024;
+
+/// `NAME/KEY=PATH`: one key of a Secret or ConfigMap; or `NAME=DIRECTORY`: a file for each key, as a volume has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromFile {
+    name: String,
+    key: Option<String>,
+    path: PathBuf,
+}
+
+impl FromStr for FromFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (of, path) = split(text, '=', "write NAME/KEY=PATH, or NAME=DIRECTORY")?;
+        let (name, key) = match of.split_once('/') {
+            None => (of, None),
+            Some((name, key)) if !name.is_empty() && !key.is_empty() => (name, Some(key.to_owned())),
+            Some(_) => return Err("write NAME/KEY=PATH, or NAME=DIRECTORY".to_owned()),
+        };
+        Ok(Self { name: name.to_owned(), key, path: path.into() })
+    }
+}
+
+impl FromFile {
+    /// The bytes of this key, if it is what was handed over. Read anew each time: a file may be renewed.
+    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
+        if self.name != name || self.key.as_deref().is_some_and(|own| own != key) {
+            return None;
+        }
+        let path = if self.key.is_some() { self.path.clone() } else { self.path.join(key) };
+        Some(bytes_of(&path))
+    }
+}
+
+fn bytes_of(path: &Path) -> Result<SecretSlice<u8>, Unreadable> {
+    let unreadable = |why: String| Unreadable(format!("--secret-file {}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    not_empty(bytes).ok_or_else(|| unreadable("it is empty".to_owned()))
+}
+
+/// `NAME/KEY=VARIABLE`: one key of a Secret or ConfigMap, in an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromEnvironment {
+    name: String,
+    key: String,
+    variable: String,
+}
+
+impl FromStr for FromEnvironment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str = "write NAME/KEY=VARIABLE";
+        let (of, variable) = split(text, '=', FORM)?;
+        let (name, key) = split(of, '/', FORM)?;
+        Ok(Self { name: name.to_owned(), key: key.to_owned(), variable: variable.to_owned() })
+    }
+}
+
+impl FromEnvironment {
+    /// The variable's name.
+    pub(super) fn variable(&self) -> &str {
+        &self.variable
+    }
+
+    /// The bytes of this key, if it is what was handed over.
+    pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
+        if self.name != name || self.key != key {
+            return None;
+        }
+        let text = std::env::var_os(&self.variable).and_then(|text| not_empty(text.into_encoded_bytes()));
+        let missing = || Unreadable(format!("--secret-env: the variable {} isn't set, or is empty", self.variable));
+        Some(text.ok_or_else(missing))
+    }
+}
+
+fn split<'a>(text: &'a str, at: char, form: &str) -> Result<(&'a str, &'a str), String> {
+    text.split_once(at).filter(|(before, after)| !before.is_empty() && !after.is_empty()).ok_or_else(|| form.to_owned())
+}
+
+/// What is a text there, and where it ends, is told as it is of a Secret's.
+fn not_empty(bytes: Vec<u8>) -> Option<SecretSlice<u8>> {
+    (!bytes.trim_ascii().is_empty()).then(|| bytes.into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn what_is_handed_over_is_named_by_object_and_key() {
+        let folder = std::env::temp_dir().join(format!("handed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("key"), "one\n").unwrap();
+        std::fs::write(folder.join("empty"), "\n").unwrap();
+        for (form, name, key, expected) in [
+            (format!("s/key={}/key", folder.display()), "s", "key", Some(Ok("one\n"))),
+            (format!("s/key={}/key", folder.display()), "s", "other", None),
+            (format!("s/key={}/key", folder.display()), "t", "key", None),
+            (format!("s={}", folder.display()), "s", "key", Some(Ok("one\n"))),
+            (format!("s={}", folder.display()), "s", "none", Some(Err("No such file"))),
+            (format!("s={}", folder.display()), "s", "empty", Some(Err("it is empty"))),
+        ] {
+            let read = form.parse::<FromFile>().unwrap().read(name, key);
+            match (read, expected) {
+                (None, None) => {}
+                (Some(Ok(text)), Some(Ok(expected))) => assert_eq!(text.expose_secret(), expected.as_bytes(), "{form}"),
+                (Some(Err(error)), Some(Err(expected))) => assert!(error.0.contains(expected), "{form}: {error}"),
+                (read, _) => assert!(read.is_none() && expected.is_none(), "{form} {name} {key}"),
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+        for wrong in ["s", "s/=x", "/k=x", "s/k=", "=x", ""] {
+            assert!(wrong.parse::<FromFile>().is_err(), "{wrong}");
+            assert!(wrong.parse::<FromEnvironment>().is_err(), "{wrong}");
+        }
+        assert!("s=x".parse::<FromEnvironment>().is_err());
+        let unset = "s/k=VTO_NOT_SET_ANYWHERE".parse::<FromEnvironment>().unwrap();
+        assert!(unset.read("s", "k").unwrap().unwrap_err().0.contains("VTO_NOT_SET_ANYWHERE"));
+    }
+}

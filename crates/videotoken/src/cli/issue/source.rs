@@ -1,0 +1,113 @@
+//! What provider objects refer to, read from the manifests and from what is handed over.
+
+use super::handed::{FromEnvironment, FromFile};
+use crate::manifest::Object;
+use async_trait::async_trait;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use secrecy::SecretSlice;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::plan::view::Refusal;
+use videotoken_providers::account::{Guarded, Source, Unreadable};
+use videotoken_providers::azure_auth::AssertionSource;
+
+/// The Secrets and `ConfigMap`s of the manifests.
+pub(super) struct Manifests {
+    secrets: HashMap<ObjectKey, Secret>,
+    /// The names of Secrets that only a controller can make.
+    sealed: HashSet<ObjectKey>,
+    config_maps: HashMap<ObjectKey, ConfigMap>,
+    from_files: Vec<FromFile>,
+    from_variables: Vec<FromEnvironment>,
+}
+
+impl Manifests {
+    /// `namespace` is that of objects that name none. The error names an object that can't be read, and nothing of what
+    /// it holds.
+    pub(super) fn new(
+        objects: &[Object],
+        namespace: &str,
+        from_files: Vec<FromFile>,
+        from_variables: Vec<FromEnvironment>,
+    ) -> Result<Self, String> {
+        let mut all = Self {
+            secrets: HashMap::new(),
+            sealed: HashSet::new(),
+            config_maps: HashMap::new(),
+            from_files,
+            from_variables,
+        };
+        for object in objects {
+            let key = ObjectKey::new(object.namespace().unwrap_or(namespace), object.name());
+            if object.is("v1", "Secret") {
+                all.secrets.insert(key, as_stored(typed(object)?));
+            } else if object.kind() == "SealedSecret" {
+                all.sealed.insert(key);
+            } else if object.is("v1", "ConfigMap") {
+                all.config_maps.insert(key, typed(object)?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Where the object can't be read; serde's own words may quote a value.
+fn typed<T: DeserializeOwned>(object: &Object) -> Result<T, String> {
+    serde_path_to_error::deserialize(&object.value).map_err(|error| {
+        let (line, field) = (object.start().line, error.path().to_string());
+        format!("{}:{line}: the {} {} can't be read at {field}", object.file, object.kind(), object.name())
+    })
+}
+
+/// The API server moves `stringData` into `data`.
+fn as_stored(mut secret: Secret) -> Secret {
+    let plain = secret.string_data.take().unwrap_or_default();
+    let data = secret.data.get_or_insert_default();
+    data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    secret
+}
+
+#[async_trait]
+impl Source for Manifests {
+    /// One that is still encrypted as an object can't be read.
+    async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
+        let Some(secret) = self.secrets.get(key) else {
+            let sealed = self.sealed.contains(key).then(|| {
+                Unreadable(format!(
+                    "the SealedSecret {} is decrypted in a cluster only: hand its keys over by --secret-file or \
+                     --secret-env",
+                    key.name
+                ))
+            });
+            return sealed.map_or(Ok(None), Err);
+        };
+        Ok(Some(secret.clone()))
+    }
+
+    async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable> {
+        Ok(self.config_maps.get(key).cloned())
+    }
+
+    /// None: without an API server nobody makes their tokens.
+    async fn service_account(&self, _: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
+        Ok(None)
+    }
+
+    fn assertions(&self, account: &ObjectKey, _: &str, _: &Guarded) -> Result<Arc<dyn AssertionSource>, Refusal> {
+        let message = format!(
+            "spec.videoIndexer.auth.workloadIdentity.serviceAccountName: only an API server makes tokens of the \
+             ServiceAccount {account}: without a cluster use clientSecret or clientCertificate; or in a \
+             ClusterTokenProvider workloadIdentity without serviceAccountName, which reads AZURE_FEDERATED_TOKEN_FILE"
+        );
+        Err(Refusal::new("NeedsCluster", message))
+    }
+
+    fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+        let files = self.from_files.iter().filter_map(|file| file.read(&object.name, key));
+        let variables = self.from_variables.iter().filter_map(|variable| variable.read(&object.name, key));
+        variables.chain(files).next().transpose()
+    }
+}

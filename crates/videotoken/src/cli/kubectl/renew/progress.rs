@@ -1,0 +1,172 @@
+//! What a status tells of a renewal that was asked for.
+
+use super::super::tokens::Token;
+use std::fmt::Write as _;
+use videotoken_api::condition::{Condition, ConditionStatus};
+use videotoken_api::video_access_token::{LastFailure, VideoAccessTokenStatus};
+use videotoken_api::wire_time;
+use videotoken_providers::clock::Timestamp;
+
+/// What a status told before: what differs later is news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    issued_at: Option<Timestamp>,
+    failed_at: Option<Timestamp>,
+}
+
+/// How far a renewal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing is told.
+    None,
+    /// There is a new token, until then.
+    Renewed(Timestamp),
+    /// It waits, or failed and is tried again.
+    Hindered(String),
+    /// The same, and not before this.
+    Later(String, Timestamp),
+    /// Nothing will come of it before something changes.
+    Failed(String),
+}
+
+impl Marks {
+    /// Of a status before the renewal.
+    pub(super) fn of(status: &VideoAccessTokenStatus) -> Self {
+        Self { issued_at: status.issued_at, failed_at: status.last_failure.as_ref().and_then(|failure| failure.time) }
+    }
+
+    /// What the object tells now.
+    pub(super) fn read(&self, token: &Token) -> Progress {
+        let status = &token.status;
+        let holds = |type_: &str| {
+            status.conditions.iter().find(|says| says.type_ == type_ && says.status == ConditionStatus::True)
+        };
+        let failure = status.last_failure.as_ref();
+        let is_new = failure.is_some_and(|failure| failure.time != self.failed_at);
+        if let Some(expires_at) = status.expires_at.filter(|_| status.issued_at != self.issued_at)
+            && holds("Issuing").is_none()
+        {
+            return Progress::Renewed(expires_at);
+        }
+        if token.row.suspended {
+            return Progress::Failed("spec.suspend was set: nothing is issued".to_owned());
+        }
+        match (holds("Stalled"), holds("Issuing")) {
+            // what the provider refused before is asked again by each request
+            (Some(stalled), _) if !is_new && failure.is_some_and(|failure| failure.reason == stalled.reason) => {
+                Progress::None
+            }
+            (Some(stalled), _) => Progress::Failed(said(stalled, failure.filter(|_| is_new))),
+            (None, Some(issuing)) if issuing.reason != "Issuing" && (is_new || failure.is_none()) => {
+                let why = said(issuing, failure);
+                match failure.and_then(|failure| failure.next_attempt_at) {
+                    Some(next) => Progress::Later(why, next),
+                    None => Progress::Hindered(why),
+                }
+            }
+            _ => Progress::None,
+        }
+    }
+}
+
+fn said(condition: &Condition, failure: Option<&LastFailure>) -> String {
+    let mut said = format!("{}: {}", condition.reason, condition.message);
+    if let Some(id) = failure.and_then(|failure| failure.request_id.as_ref()) {
+        let _ = write!(said, " (request id {id})");
+    }
+    if let Some(next) = failure.and_then(|failure| failure.next_attempt_at) {
+        let _ = write!(said, "; the next attempt is at {}", wire_time::text(next));
+    }
+    said
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn token(suspend: bool, status: &Value) -> Token {
+        serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "b"}, "spec": {"suspend": suspend},
+            "status": status}))
+        .unwrap()
+    }
+
+    fn at(minute: u32) -> String {
+        format!("2026-01-02T03:{minute:02}:00Z")
+    }
+
+    fn says(type_: &str, reason: &str) -> Value {
+        json!({"type": type_, "status": "True", "reason": reason, "message": "so"})
+    }
+
+    fn status(issued: u32, conditions: &[Value], failed: Option<(&str, u32)>) -> Value {
+        let failure = failed.map(|(reason, minute)| {
+            json!({"reason": reason, "time": at(minute), "requestId": "r-1",
+            "nextAttemptAt": at(minute + 1)})
+        });
+        json!({"issuedAt": at(issued), "expiresAt": at(issued + 30), "conditions": conditions, "lastFailure": failure})
+    }
+
+    #[test]
+    fn only_news_counts() {
+        let expires = |minute| wire_time::parse(&at(minute)).unwrap();
+        let told = "Timeout: so (request id r-1); the next attempt is at 2026-01-02T03:08:00Z";
+        let refused = "Forbidden: so (request id r-1); the next attempt is at 2026-01-02T03:08:00Z";
+        let quiet = status(1, &[], None);
+        let failing = status(1, &[says("Issuing", "Timeout")], Some(("Timeout", 5)));
+        let refused_before = status(1, &[says("Stalled", "Forbidden")], Some(("Forbidden", 5)));
+        for (what, before, now, suspend, expected) in [
+            ("nothing yet", &quiet, quiet.clone(), false, Progress::None),
+            ("renewed", &quiet, status(7, &[], None), false, Progress::Renewed(expires(37))),
+            (
+                "renewed, and a second on its way",
+                &quiet,
+                status(7, &[says("Issuing", "Issuing")], None),
+                false,
+                Progress::None,
+            ),
+            (
+                "suspended meanwhile",
+                &quiet,
+                quiet.clone(),
+                true,
+                Progress::Failed("spec.suspend was set: nothing is issued".into()),
+            ),
+            ("failing as before", &failing, failing.clone(), false, Progress::None),
+            (
+                "failed again",
+                &failing,
+                status(1, &[says("Issuing", "Timeout")], Some(("Timeout", 7))),
+                false,
+                Progress::Later(told.into(), expires(8)),
+            ),
+            (
+                "the account waits",
+                &quiet,
+                status(1, &[says("Issuing", "Throttled")], None),
+                false,
+                Progress::Hindered("Throttled: so".into()),
+            ),
+            ("refused before, asked again", &refused_before, refused_before.clone(), false, Progress::None),
+            (
+                "refused again",
+                &refused_before,
+                status(1, &[says("Stalled", "Forbidden")], Some(("Forbidden", 7))),
+                false,
+                Progress::Failed(refused.into()),
+            ),
+            (
+                "can't be asked",
+                &quiet,
+                status(1, &[says("Stalled", "CredentialsMissing")], None),
+                false,
+                Progress::Failed("CredentialsMissing: so".into()),
+            ),
+            ("refused, and now renewed", &refused_before, status(7, &[], None), false, Progress::Renewed(expires(37))),
+        ] {
+            let marks = Marks::of(&token(false, before).status);
+            assert_eq!(marks.read(&token(suspend, &now)), expected, "{what}");
+        }
+    }
+}
