@@ -9,6 +9,7 @@ use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::api::workload::Workload;
 use crate::issuer::redact::Redactor;
+use crate::lease::LeaseHandle;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
 use futures::AsyncBufReadExt;
@@ -39,6 +40,9 @@ const LARGEST_READ: usize = 3 * 1024 * 1024;
 /// Why a write or a read didn't do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplyError {
+    /// The lease didn't hold when the write was to begin. Nothing was sent.
+    #[error("this operator isn't the leader")]
+    NotLeading,
     /// The object isn't as the decision saw it.
     #[error("the object has changed meanwhile")]
     Conflict,
@@ -136,16 +140,23 @@ fn outermost(error: &kube::Error) -> String {
     }
 }
 
-/// The client, and the calls that are allowed with it.
+/// The client, the calls that are allowed with it, and the lease that each write needs.
 #[derive(Clone)]
 pub(super) struct Applier {
     client: Client,
+    lease: LeaseHandle,
 }
 
 impl Applier {
-    /// All calls go through this client.
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
+    /// Sends all calls through this client, and a write only while the lease holds.
+    pub(super) fn new(client: Client, lease: LeaseHandle) -> Self {
+        Self { client, lease }
+    }
+
+    /// Returns an error unless the lease holds now. Each write calls this last, before it is sent: see
+    /// [`WRITE_WITHIN`] for why the lease need not last as long as the write.
+    fn check_lease(&self) -> Result<(), ApplyError> {
+        if self.lease.is_leader() { Ok(()) } else { Err(ApplyError::NotLeading) }
     }
 
     /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
@@ -154,6 +165,7 @@ impl Applier {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
+        self.check_lease()?;
         let error = match within(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
             Ok(secret) => return Ok(secret),
             Err(error) => error,
@@ -180,6 +192,7 @@ impl Applier {
             resource_version: Some(seen.resource_version.to_string()),
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        self.check_lease()?;
         let Err(error) = within(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
             return Ok(());
         };
@@ -298,6 +311,7 @@ impl Applier {
         }));
         let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
         let api = self.workloads(namespace, workload);
+        self.check_lease()?;
         written(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
     }
 
@@ -388,6 +402,7 @@ impl Applier {
             .map_err(|error| ApplyError::Refused(error.to_string()))?;
         // kube has no metadata form of patch_status; the whole object is of no use here
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
+        self.check_lease()?;
         let answer: Answer = written(self.client.request(request)).await?;
         Ok(answer.metadata.resource_version.unwrap_or_default())
     }
@@ -429,5 +444,75 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::E
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(Failed::Kube),
         Err(_) => Err(Failed::Late(limit)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::plan::facts::secret_facts;
+    use crate::plan::secret::{Material, Subject, shape};
+    use kube::client::Body;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A client of an API server that answers 404, and the number of requests that it got.
+    fn client() -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
+        let answer = tower::service_fn(move |_: http::Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let body = json!({"kind": "Status", "status": "Failure", "message": "gone", "reason": "NotFound", "code": 404});
+            let answer = http::Response::builder().status(404).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, Infallible>(answer.unwrap()))
+        });
+        (Client::new(answer, "n"), requests)
+    }
+
+    /// Makes each kind of write once.
+    async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApplyError>)> {
+        let (key, spec) = (ObjectKey::new("n", "s"), crate::api::secret::SecretSpec::default());
+        let material = Material {
+            token: "token".into(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::UNIX_EPOCH,
+            request: crate::plan::hash::Hash::of([b"".as_slice()]),
+            renew_request: None,
+            previous: None,
+        };
+        let shape = shape(Subject { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
+        let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
+        let secret = Secret { metadata: meta.clone(), ..Secret::default() };
+        let mut provider = DynamicObject::new("p", &provider_kind(false));
+        provider.metadata = meta.clone();
+        let workload = Workload { kind: "Deployment", name: "w".into() };
+        let status = json!({});
+        vec![
+            ("Secret", applier.secret(&key, &shape, Guard::Create).await.map(drop)),
+            ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
+            ("status", applier.status(&secret, &status).await.map(drop)),
+            ("merged status", applier.merge_status(&secret, &status).await.map(drop)),
+            ("provider status", applier.provider_status(&provider, false, &status).await.map(drop)),
+            ("merged provider status", applier.merge_provider_status(&provider, false, &status).await.map(drop)),
+            ("restart", applier.restart("n", &workload, &WorkloadMeta(meta.clone()), "now").await),
+        ]
+    }
+
+    #[tokio::test]
+    async fn p01_no_write_begins_without_the_lease() {
+        let (client, requests) = client();
+        for (what, written) in all_writes(&Applier::new(client.clone(), LeaseHandle::always())).await {
+            // the deletion of what is gone is done
+            assert!(matches!(written, Ok(()) | Err(ApplyError::Gone(_))), "{what}: {written:?}");
+        }
+        let sent = requests.load(Ordering::Relaxed);
+        assert_eq!(sent, 7, "each write is sent");
+        for (what, written) in all_writes(&Applier::new(client, LeaseHandle::never())).await {
+            assert!(matches!(written, Err(ApplyError::NotLeading)), "{what}: {written:?}");
+        }
+        assert_eq!(requests.load(Ordering::Relaxed), sent, "nothing more is sent");
     }
 }

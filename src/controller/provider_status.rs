@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved, Said};
+use super::apply::ApplyError;
 use super::lock;
 use super::logins;
 use super::turns::hindrance;
@@ -96,7 +97,7 @@ pub(super) async fn write(context: &Context, key: &ProviderKey) {
     let status = compose(context, key, &resolved, &object, &before);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
     let same = context.provider_status.change(key, |one| one.hash == Some(hash));
-    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) || !context.lease.is_leader() {
+    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
         return;
     }
     match context.applier.provider_status(&object, key.is_cluster(), &status).await {
@@ -105,6 +106,7 @@ pub(super) async fn write(context: &Context, key: &ProviderKey) {
             let members = serde_json::to_value(&status).unwrap_or_default();
             context.providers.learn_status(key, &object, &members, &version);
         }
+        Err(ApplyError::NotLeading) => {}
         Err(error) => {
             tracing::debug!(provider = %key, %error, "the provider's status isn't written");
             context.provider_status.failed(key, clock::now().wall);

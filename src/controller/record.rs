@@ -61,7 +61,7 @@ pub(super) async fn record(
         return true;
     }
     let slot = tokio::time::timeout(TELL_WITHIN, context.statuses.take(&key.namespace)).await;
-    let (Ok(slot), true) = (slot, context.lease.is_leader()) else {
+    let Ok(slot) = slot else {
         // decided again before it is told: a renewal may be due
         context.look_again(key, TimeDelta::seconds(1));
         return false;
@@ -78,6 +78,10 @@ pub(super) async fn record(
         written = context.applier.merge_status(&*seen.token, &lasting).await;
     }
     drop(slot);
+    if matches!(written, Err(ApplyError::NotLeading)) {
+        context.look_again(key, TimeDelta::seconds(1));
+        return false;
+    }
     context.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(traced::fault));
     match written {
         Ok(version) => {

@@ -236,11 +236,9 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
         Ok(None) => return missing(workload),
         Err(error) => return Outcome::Failed(error),
     };
-    if !context.lease.is_leader() {
-        return Outcome::Later(now + TimeDelta::seconds(1));
-    }
     match context.applier.restart(namespace, workload, &there, &mark).await {
         Ok(()) => {}
+        Err(ApplyError::NotLeading) => return Outcome::Later(now + TimeDelta::seconds(1)),
         Err(ApplyError::Gone(_)) => return missing(workload),
         Err(error) => return Outcome::Failed(error),
     }

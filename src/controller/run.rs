@@ -53,7 +53,7 @@ pub async fn run(
     let context = Arc::new(Context {
         events: told,
         accounts: super::Accounts::new(settings.cluster_providers),
-        applier: Applier::new(client.clone()),
+        applier: Applier::new(client.clone(), lease.clone()),
         settings,
         http: super::HttpPool::default(),
         lease,

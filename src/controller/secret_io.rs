@@ -158,6 +158,7 @@ pub(super) async fn remove_former(context: &Context, seen: &Seen) {
             context.memos.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
             context.secret_gone(look);
         }
+        Err(ApplyError::NotLeading) => {}
         // another hand changed it: its watch event or the next look decides again
         Err(ApplyError::Conflict) => {
             let look = context.secrets.look(key);
@@ -247,12 +248,12 @@ async fn write(
         return false;
     }
     let _slot = context.writes.take(&key.namespace).await;
-    if !context.lease.is_leader() {
-        return false;
-    }
     let begun = clock::now().wall;
     let request = context.secrets.look(&seen.secret_key);
     let written = context.applier.secret(&seen.secret_key, &shaped.shape, guard).await;
+    if matches!(written, Err(ApplyError::NotLeading)) {
+        return false;
+    }
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
     contests::wrote(context, seen, &written, cause);
     match written {
@@ -349,6 +350,7 @@ pub(super) fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
         ApplyError::Refused(_) if !refused_before => ("SecretRefused", true, Some(TimeDelta::seconds(3))),
         ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
         ApplyError::Conflict
+        | ApplyError::NotLeading
         | ApplyError::Unfit(_)
         | ApplyError::Failing(_)
         | ApplyError::Unanswered(_)

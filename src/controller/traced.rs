@@ -47,6 +47,7 @@ pub(super) fn call(
 /// Why a write failed.
 pub(super) fn fault(error: &ApplyError) -> Fault {
     let reason = match error {
+        ApplyError::NotLeading => "NotLeading",
         ApplyError::Conflict => "Conflict",
         ApplyError::Immutable => "Immutable",
         ApplyError::Misshapen(_) => "Misshapen",

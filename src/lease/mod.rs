@@ -76,6 +76,12 @@ impl LeaseHandle {
         Self::new(FOREVER)
     }
 
+    /// Returns a handle for a process that never leads.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self::new(NOT_HELD)
+    }
+
     fn new(until: u64) -> Self {
         Self(Arc::new(Term {
             start: Instant::now(),
