@@ -4,7 +4,6 @@ use super::renders::{Renders, Room, SMALL};
 use super::secrets::SecretMeta;
 use super::token::WireMeta;
 use super::watches::provider_resource;
-use super::write_health::Extent;
 use crate::api::key::ObjectKey;
 use crate::api::names;
 use crate::api::workload::Workload;
@@ -12,6 +11,7 @@ use crate::issuer::redact::Redactor;
 use crate::lease::LeaseHandle;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::{Guard, Shape};
+use crate::plan::write_failure::ApiError;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
@@ -37,41 +37,6 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// The largest answer that a Secret can be, in bytes: etcd takes 1.5 MiB of an object, and JSON adds to it.
 const LARGEST_READ: usize = 3 * 1024 * 1024;
 
-/// Why a write or a read didn't do what it should.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ApplyError {
-    /// The lease didn't hold when the write was to begin. Nothing was sent.
-    #[error("this operator isn't the leader")]
-    NotLeading,
-    /// The object isn't as the decision saw it.
-    #[error("the object has changed meanwhile")]
-    Conflict,
-    /// What it belongs to is gone or going.
-    #[error("{0}")]
-    Gone(String),
-    /// Another hand made the Secret immutable.
-    #[error("the Secret is immutable")]
-    Immutable,
-    /// What the spec asks for can't be made with this token; nothing was sent.
-    #[error("{0}")]
-    Misshapen(String),
-    /// The API server takes writes, but not this one.
-    #[error("the API server refuses it: {0}")]
-    Refused(String),
-    /// The object doesn't fit its schema; server-side apply says so by a 500.
-    #[error("the object doesn't fit its schema: {0}")]
-    Unfit(String),
-    /// The API server fails at this one, as a webhook makes it do: others may pass.
-    #[error("the API server fails at it: {0}")]
-    Failing(String),
-    /// No answer came in time. The request may have been served all the same.
-    #[error("the API server can't be written to: {0}")]
-    Unanswered(String),
-    /// The API server can't be reached, or is overloaded. The request may have been served all the same.
-    #[error("the API server can't be written to: {0}")]
-    Unavailable(String),
-}
-
 /// The most that is quoted of what the API server says, in bytes.
 const MAX_SAID: usize = 512;
 
@@ -89,44 +54,19 @@ impl Failed {
     }
 
     /// Sorts it, and quotes what was said without what is known to be secret.
-    fn told(self, redactor: &Redactor) -> ApplyError {
+    fn told(self, redactor: &Redactor) -> ApiError {
         let error = match self {
             Self::Kube(error) => error,
             Self::Late(limit) => {
-                return ApplyError::Unanswered(format!("no answer within {} s", limit.as_secs()));
+                return ApiError::Unanswered(format!("no answer within {} s", limit.as_secs()));
             }
         };
         let kube::Error::Api(status) = error else {
-            return ApplyError::Unavailable(redactor.quote(outermost(&error)));
+            return ApiError::Unavailable(redactor.quote(outermost(&error)));
         };
         let said = &status.message;
         let message = redactor.quote_within(MAX_SAID, said);
-        match status.code {
-            409 => ApplyError::Conflict,
-            404 => ApplyError::Gone(message),
-            403 if said.contains("being terminated") => ApplyError::Gone(message),
-            500 if said.contains("typed live object") => ApplyError::Unfit(message),
-            422 if said.contains("`immutable` is set") => ApplyError::Immutable,
-            code @ 400..=499 if code != 429 && code != 408 => ApplyError::Refused(message),
-            408 | 429 | 503 | 504 => ApplyError::Unavailable(format!("{} {message}", status.code)),
-            code => ApplyError::Failing(format!("{code} {message}")),
-        }
-    }
-}
-
-impl ApplyError {
-    /// Where writes fail, if this says so.
-    pub(super) fn extent(&self) -> Option<Extent> {
-        match self {
-            Self::Unavailable(_) => Some(Extent::Everywhere),
-            Self::Failing(_) | Self::Unanswered(_) => Some(Extent::Namespace),
-            _ => None,
-        }
-    }
-
-    /// The request may have been served: its object is looked at before it is sent again.
-    pub(super) fn may_be_served(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Unanswered(_))
+        ApiError::of_status(status.code, said, message)
     }
 }
 
@@ -155,13 +95,13 @@ impl Applier {
 
     /// Returns an error unless the lease holds now. Each write calls this last, before it is sent: see
     /// [`WRITE_WITHIN`] for why the lease need not last as long as the write.
-    fn check_lease(&self) -> Result<(), ApplyError> {
-        if self.lease.is_leader() { Ok(()) } else { Err(ApplyError::NotLeading) }
+    fn check_lease(&self) -> Result<(), ApiError> {
+        if self.lease.is_leader() { Ok(()) } else { Err(ApiError::NotLeading) }
     }
 
     /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
     /// changed any part of it.
-    pub(super) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<Secret, ApplyError> {
+    pub(super) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<Secret, ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
@@ -185,7 +125,7 @@ impl Applier {
     }
 
     /// Deletes a Secret as it was seen.
-    pub(super) async fn delete_secret(&self, key: &ObjectKey, seen: &SecretFacts) -> Result<(), ApplyError> {
+    pub(super) async fn delete_secret(&self, key: &ObjectKey, seen: &SecretFacts) -> Result<(), ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let preconditions = Preconditions {
             uid: Some(seen.uid_text.to_string()),
@@ -198,13 +138,13 @@ impl Applier {
         };
         let secrets = if error.is_told() { self.held_at(key).await } else { Vec::new() };
         match error.told(&Redactor::of_object(secrets)) {
-            ApplyError::Gone(_) => Ok(()),
+            ApiError::Gone(_) => Ok(()),
             error => Err(error),
         }
     }
 
     /// What stands at the Secret's name, metadata alone. `None`: nothing.
-    pub(super) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApplyError> {
+    pub(super) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApiError> {
         let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
         let meta = read(async { api.get_opt(&key.name).await }).await?;
         Ok(meta.map(|meta| meta.facts()))
@@ -216,11 +156,11 @@ impl Applier {
         &self,
         key: &ObjectKey,
         renders: &Renders,
-    ) -> Result<Option<(Secret, Option<Room>)>, ApplyError> {
+    ) -> Result<Option<(Secret, Option<Room>)>, ApiError> {
         let url = Secret::url_path(&(), Some(&key.namespace));
         let request = Request::new(url)
             .get(&key.name, &GetParams::default())
-            .map_err(|error| ApplyError::Refused(error.to_string()))?;
+            .map_err(|error| ApiError::Refused(error.to_string()))?;
         let answer = async {
             let mut body = pin!(self.client.request_stream(request).await?);
             let (mut bytes, mut room) = (Vec::new(), None);
@@ -244,19 +184,19 @@ impl Applier {
         };
         match read(answer).await {
             Ok(found) => Ok(Some(found)),
-            Err(ApplyError::Gone(_)) => Ok(None),
+            Err(ApiError::Gone(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// A credential Secret, whole. `None`: there is none.
-    pub(super) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApplyError> {
+    pub(super) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
     }
 
     /// The metadata of the object that was seen, as they are now. `None`: it is gone, or being deleted. One GET.
-    pub(super) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApplyError>
+    pub(super) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApiError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     {
@@ -269,16 +209,13 @@ impl Applier {
     }
 
     /// A whole `ConfigMap`. `None`: there is none.
-    pub(super) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApplyError> {
+    pub(super) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
     }
 
     /// The annotations of a `ServiceAccount`. `None`: there is none.
-    pub(super) async fn service_account(
-        &self,
-        key: &ObjectKey,
-    ) -> Result<Option<BTreeMap<String, String>>, ApplyError> {
+    pub(super) async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, ApiError> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
         let meta = read(async { api.get_metadata_opt(&key.name).await }).await?;
         Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
@@ -289,7 +226,7 @@ impl Applier {
         &self,
         namespace: &str,
         workload: &Workload,
-    ) -> Result<Option<WorkloadMeta>, ApplyError> {
+    ) -> Result<Option<WorkloadMeta>, ApiError> {
         let api = self.workloads(namespace, workload);
         let meta = read(async { api.get_metadata_opt(&workload.name).await }).await?;
         Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
@@ -303,7 +240,7 @@ impl Applier {
         workload: &Workload,
         seen: &WorkloadMeta,
         mark: &str,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<(), ApiError> {
         let WorkloadMeta(meta) = seen;
         let template = json!({"metadata": {"annotations": {names::RESTARTED_AT: mark}}});
         let patch = Patch::Merge(json!({
@@ -326,7 +263,7 @@ impl Applier {
     }
 
     /// Writes a status over the object as it was seen and returns its new resourceVersion.
-    pub(super) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApplyError>
+    pub(super) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -336,7 +273,7 @@ impl Applier {
 
     /// Merges a status into that of an object that doesn't fit its schema: server-side apply refuses such an object,
     /// whatever is applied.
-    pub(super) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApplyError>
+    pub(super) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -349,12 +286,12 @@ impl Applier {
         seen: &DynamicObject,
         cluster: bool,
         status: &impl Serialize,
-    ) -> Result<String, ApplyError> {
+    ) -> Result<String, ApiError> {
         let url = DynamicObject::url_path(&provider_kind(cluster), seen.metadata.namespace.as_deref());
         self.merge(url, &seen.metadata, status).await
     }
 
-    async fn merge(&self, url: String, meta: &ObjectMeta, status: &impl Serialize) -> Result<String, ApplyError> {
+    async fn merge(&self, url: String, meta: &ObjectMeta, status: &impl Serialize) -> Result<String, ApiError> {
         let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "status": status});
         let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
         self.send_status(url, meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await
@@ -366,7 +303,7 @@ impl Applier {
         seen: &DynamicObject,
         cluster: bool,
         status: &impl Serialize,
-    ) -> Result<String, ApplyError> {
+    ) -> Result<String, ApiError> {
         let resource = provider_kind(cluster);
         let url = DynamicObject::url_path(&resource, seen.metadata.namespace.as_deref());
         self.patch_status(url, &resource.api_version, &resource.kind, &seen.metadata, status).await
@@ -379,7 +316,7 @@ impl Applier {
         kind: &str,
         meta: &ObjectMeta,
         status: &impl Serialize,
-    ) -> Result<String, ApplyError> {
+    ) -> Result<String, ApiError> {
         let name = meta.name.as_deref().unwrap_or_default();
         let mut metadata = json!({"name": name, "uid": meta.uid, "resourceVersion": meta.resource_version});
         if let Some(namespace) = &meta.namespace {
@@ -396,10 +333,10 @@ impl Applier {
         name: &str,
         params: &PatchParams,
         patch: &Patch<serde_json::Value>,
-    ) -> Result<String, ApplyError> {
+    ) -> Result<String, ApiError> {
         let mut request = Request::new(url)
             .patch_subresource("status", name, params, patch)
-            .map_err(|error| ApplyError::Refused(error.to_string()))?;
+            .map_err(|error| ApiError::Refused(error.to_string()))?;
         // kube has no metadata form of patch_status; the whole object is of no use here
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
         self.check_lease()?;
@@ -432,11 +369,11 @@ struct Answer {
 const METADATA_ONLY: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
-async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
     within(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
-async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApplyError> {
+async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
     within(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
@@ -465,7 +402,8 @@ mod tests {
         let counted = requests.clone();
         let answer = tower::service_fn(move |_: http::Request<Body>| {
             counted.fetch_add(1, Ordering::Relaxed);
-            let body = json!({"kind": "Status", "status": "Failure", "message": "gone", "reason": "NotFound", "code": 404});
+            let body =
+                json!({"kind": "Status", "status": "Failure", "message": "gone", "reason": "NotFound", "code": 404});
             let answer = http::Response::builder().status(404).body(Body::from(body.to_string().into_bytes()));
             std::future::ready(Ok::<_, Infallible>(answer.unwrap()))
         });
@@ -473,7 +411,7 @@ mod tests {
     }
 
     /// Makes each kind of write once.
-    async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApplyError>)> {
+    async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
         let (key, spec) = (ObjectKey::new("n", "s"), crate::api::secret::SecretSpec::default());
         let material = Material {
             token: "token".into(),
@@ -506,12 +444,12 @@ mod tests {
         let (client, requests) = client();
         for (what, written) in all_writes(&Applier::new(client.clone(), LeaseHandle::always())).await {
             // the deletion of what is gone is done
-            assert!(matches!(written, Ok(()) | Err(ApplyError::Gone(_))), "{what}: {written:?}");
+            assert!(matches!(written, Ok(()) | Err(ApiError::Gone(_))), "{what}: {written:?}");
         }
         let sent = requests.load(Ordering::Relaxed);
         assert_eq!(sent, 7, "each write is sent");
         for (what, written) in all_writes(&Applier::new(client, LeaseHandle::never())).await {
-            assert!(matches!(written, Err(ApplyError::NotLeading)), "{what}: {written:?}");
+            assert!(matches!(written, Err(ApiError::NotLeading)), "{what}: {written:?}");
         }
         assert_eq!(requests.load(Ordering::Relaxed), sent, "nothing more is sent");
     }

@@ -4,25 +4,27 @@ use super::Context;
 use super::accounts::{Account, Said};
 use super::dereference::Seen;
 use super::fail_point;
-use super::logins;
+use super::logins::{self, LoginBlocked};
 use super::memo::{Held, Notes, Outcome};
 use super::providers;
 use super::reconcile::SHORTEST_CALL;
 use super::traced;
-use super::write_health::{Extent, Passage};
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
 use crate::api::wire_time;
 use crate::budget::{self, Lock};
 use crate::clock;
 use crate::issuer::{Class, GRACE, IssueError, Issued};
-use crate::plan::backoff::{self, Tries};
+use crate::plan::backoff::Tries;
 use crate::plan::decide::Decision;
 use crate::plan::facts::Failure;
 use crate::plan::hash::request_hash;
+use crate::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
 use crate::plan::secret::Material;
 use crate::plan::view::Before;
-use chrono::{SubsecRound, TimeDelta};
+use crate::plan::write_breaker::BreakerState;
+use crate::plan::write_failure::Extent;
+use chrono::SubsecRound;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,24 +34,24 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
     let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
-    if queued_for != Some(&account.key) || !may_pass(context, seen).await {
-        return give_back(context, key).await;
+    if queued_for != Some(&account.key) || !can_store_token(context, seen).await {
+        return return_grant(context, key).await;
     }
     let login = match logins::begin(context, account).await {
         Ok(login) => login,
-        Err(logins::Held::UsedUp(next)) => {
+        Err(LoginBlocked::UsedUp(next)) => {
             let now = clock::now();
             context.turns.lock(&account.key, Lock::LoginsUsedUp, (next - now.wall).to_std().unwrap_or_default(), now);
             context.report_soon(&account.of);
-            return give_back(context, key).await;
+            return return_grant(context, key).await;
         }
-        Err(logins::Held::Unwritten) => return give_back(context, key).await,
+        Err(LoginBlocked::Unwritten) => return return_grant(context, key).await,
     };
     if !context.lease.valid_for(SHORTEST_CALL) {
         if let Some(attempt) = login {
             logins::withdraw(context, account, attempt).await;
         }
-        return give_back(context, key).await;
+        return return_grant(context, key).await;
     }
     let begun = clock::now();
     // from here on the call counts, whatever becomes of the object
@@ -57,7 +59,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
         if let Some(attempt) = login {
             logins::withdraw(context, account, attempt).await;
         }
-        return give_back(context, key).await;
+        return return_grant(context, key).await;
     };
     if let Some(kind) = decision.unplanned {
         let Before { spells, generation, .. } = seen.before;
@@ -104,7 +106,7 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
                 None if error.class == Class::Credential => logins::note(context, account).await,
                 _ => {}
             }
-            failed(context, seen, call, &error, now, took);
+            record_issue_failure(context, seen, call, &error, now, took);
         }
     }
 }
@@ -131,21 +133,21 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Gives the turn back unused, and pauses: what held it back tells nobody when it ends.
-async fn give_back(context: &Context, key: &ObjectKey) {
+/// Returns the unused grant and waits 200 ms, because no event reports that the obstacle is gone.
+async fn return_grant(context: &Context, key: &ObjectKey) {
     context.turns.leave(key, clock::now());
     context.memos.change(key, |memo| memo.queued = None);
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-/// Could a token be stored now, as far as is known? After failures everywhere one metadata GET tells: a provider's call
-/// costs more.
-async fn may_pass(context: &Context, seen: &Seen) -> bool {
+/// Returns true if a token could be stored now, as far as is known. While the write breaker is half-open, one metadata GET
+/// tries the API server first, which costs less than a call of a token API.
+async fn can_store_token(context: &Context, seen: &Seen) -> bool {
     let namespace = &seen.token.key.namespace;
-    match context.passage(namespace) {
-        Passage::Free => true,
-        Passage::Blocked(_) => false,
-        Passage::Trial => {
+    match context.breaker_state(namespace) {
+        BreakerState::Closed => true,
+        BreakerState::Open(_) => false,
+        BreakerState::HalfOpen => {
             let extent = context.applier.probe(&seen.secret_key).await.err().and_then(|error| error.extent());
             if let Some(extent) = extent {
                 context.write_failed(namespace, extent);
@@ -162,39 +164,36 @@ fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
     Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
 }
 
-fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError, now: clock::Now, took: Duration) {
+/// Records a failed call: its class, what it means for the account, and when the next attempt may be made.
+fn record_issue_failure(
+    context: &Context,
+    seen: &Seen,
+    mut call: Call<'_>,
+    error: &IssueError,
+    now: clock::Now,
+    took: Duration,
+) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
-    let (class, outcome) = match error.class {
-        Class::Credential if is_credentials(context, account, key, error) => {
-            (Class::Credential, refused(context, account, error, now))
-        }
-        Class::Credential => (Class::Denied, budget::Outcome::CredentialDoubted),
-        Class::Throttled => (Class::Throttled, budget::Outcome::Throttled { retry_after: error.retry_after }),
-        class => (class, budget::Outcome::Failed),
-    };
+    let (class, outcome) = issue_failure::classify(error, refused_account(context, account, key, error, now));
     context.metrics.issue_failed(account.type_name, class, error.reason, took);
     let attempts = seen.attempts + 1;
-    let of_account = matches!(class, Class::Throttled | Class::Credential);
     providers::note_trust(context, account, error, now.wall);
-    if of_account {
+    if issue_failure::is_of_account(class) {
         let namespace = (&*key.namespace).into();
         account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
     }
     call.end(outcome, now);
-    let state = context.turns.state(&account.key, now);
-    let expires_at = seen.secret_facts().and_then(|facts| facts.expires_at.time());
-    let next = match state.locked_for.max(state.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok()) {
-        // the account's own lock or throttle holds the object back: it waits in the queue, not by itself
-        Some(wait) if of_account => {
-            context.report_soon(&account.of);
-            let longest = backoff::longest(expires_at, now.wall).filter(|_| error.retry_after.is_none());
-            now.wall + longest.filter(|_| class == Class::Throttled).map_or(wait, |longest| wait.min(longest))
-        }
-        _ => {
-            let tries = Tries { failed: attempts, waited: seen.waited() };
-            backoff::next_attempt(class, tries, error.retry_after, expires_at, now.wall, seen.token.uid.0)
-        }
+    let attempt = FailedAttempt {
+        error,
+        class,
+        tries: Tries { failed: attempts, waited: seen.waited() },
+        account: context.turns.state(&account.key, now),
+        expires_at: seen.secret_facts().and_then(|facts| facts.expires_at.time()),
     };
+    let next = attempt.next(now.wall, seen.token.uid);
+    if attempt.is_delayed_by_account() {
+        context.report_soon(&account.of);
+    }
     tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
     let failure = Failure {
@@ -210,20 +209,22 @@ fn failed(context: &Context, seen: &Seen, mut call: Call<'_>, error: &IssueError
     });
 }
 
-/// Is the credential at fault, rather than the object that it was refused to? It is where it is the identity that is
-/// refused, where nothing but a login can have failed, and where no other object can tell: then a credential that has
-/// worked may have been revoked. Else others tell.
-fn is_credentials(context: &Context, account: &Account, key: &ObjectKey, error: &IssueError) -> bool {
-    error.refuses_identity()
-        || account.issuer.login().is_some()
-        || !context.has_peer(&account.key, key)
-        || context.turns.blames_credential(&account.key, key)
-}
-
-/// What a refused credential means for the account.
-fn refused(context: &Context, account: &Account, error: &IssueError, now: clock::Now) -> budget::Outcome {
-    if !account.issuer.is_retried_on_demand() {
-        return budget::Outcome::CredentialRejected;
+/// Returns what is known of an account whose credential was refused; nothing is looked up for other failures.
+fn refused_account(
+    context: &Context,
+    account: &Account,
+    key: &ObjectKey,
+    error: &IssueError,
+    now: clock::Now,
+) -> RefusedAccount {
+    if error.class != Class::Credential {
+        return RefusedAccount::default();
     }
-    budget::Outcome::IdentityRefused { heals: error.heals.holds(context.turns.state(&account.key, now).has_worked) }
+    RefusedAccount {
+        logs_in: account.issuer.login().is_some(),
+        has_peer: context.has_peer(&account.key, key),
+        is_suspected: context.turns.blames_credential(&account.key, key),
+        is_retried_on_demand: account.issuer.is_retried_on_demand(),
+        has_worked: context.turns.state(&account.key, now).has_worked,
+    }
 }

@@ -1,7 +1,6 @@
 //! What others do to the Secrets, and what admission makes of our writes: noted for the next decision (P18).
 
 use super::Context;
-use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::secret_io::note_found;
 use super::secrets::Look;
@@ -11,6 +10,7 @@ use crate::plan::decide::Cause;
 use crate::plan::facts::{SecretFacts, secret_facts};
 use crate::plan::secret::Shape;
 use crate::plan::view::DataView;
+use crate::plan::write_failure::ApiError;
 use k8s_openapi::api::core::v1::Secret;
 
 /// Writes in a row that met another Secret than the one that was seen; from then on they have a back-off.
@@ -49,8 +49,8 @@ pub(super) fn looked(context: &Context, seen: &Seen, contender: Option<Contender
 }
 
 /// Notes a write that the API server answered.
-pub(super) fn wrote(context: &Context, seen: &Seen, written: &Result<Secret, ApplyError>, cause: Option<Cause>) {
-    if written.as_ref().err().and_then(ApplyError::extent).is_some() {
+pub(super) fn wrote(context: &Context, seen: &Seen, written: &Result<Secret, ApiError>, cause: Option<Cause>) {
+    if written.as_ref().err().and_then(ApiError::extent).is_some() {
         return;
     }
     let repair = is_repair(seen, cause);

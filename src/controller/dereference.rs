@@ -12,13 +12,14 @@ use crate::api::secret::SecretSpec;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
+use crate::plan::claim::claimed_by;
 use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
 use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
 use crate::plan::secret::render_hash;
-use crate::plan::view::{Before, DataView, HeldView, Hindrance, Refusal, SecretView, Turn, View, Wanted};
+use crate::plan::view::{AccountBlock, Before, DataView, HeldView, Refusal, SecretView, Turn, View, Wanted};
 use crate::plan::want::want;
 use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub(super) struct Seen {
     /// What would be tried now, for [`Outcome::Failed::tried`].
     pub(super) trying: u64,
     turn: Turn,
-    hindrance: Option<Hindrance>,
+    hindrance: Option<AccountBlock>,
     /// What bounds the calls that no schedule asks for.
     pub(super) before: Before,
 }
@@ -168,13 +169,10 @@ impl Seen {
             })
             .and_then(|wanted| {
                 let holder = self.secret.as_ref().and_then(|facts| facts.owner);
-                let Some(rival) = context.tokens.rival(&self.token, holder) else { return Ok(wanted) };
-                let (rival, secret) = (&rival.key.name, &self.secret_key.name);
-                // true whoever holds it later: those who go on waiting aren't told each time
-                let message = format!(
-                    "spec.secret.name: the VideoAccessToken {rival} came first to the Secret {secret}: choose another name"
-                );
-                Err(Refusal::new("SecretClaimed", message))
+                match context.tokens.conflicting_claim(&self.token, holder) {
+                    None => Ok(wanted),
+                    Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
+                }
             });
         self.account = Some(account);
         Some(wanted)
@@ -240,10 +238,10 @@ impl Seen {
             let namespace = &*self.token.key.namespace;
             let said =
                 self.account.as_ref().and_then(|account| Some(account.history().refusal.as_ref()?.to(namespace)));
-            self.hindrance = context.turns.hindrance(queue, said.as_deref(), now);
+            self.hindrance = context.turns.account_block(queue, said.as_deref(), now);
             if self.hindrance.is_none() && context.turns.lacks_share(&self.token.key, now) {
                 self.hindrance =
-                    Some(Hindrance { reason: "WaitingForBudget", message: NO_SHARE.to_owned(), until: None });
+                    Some(AccountBlock { reason: "WaitingForBudget", message: NO_SHARE.to_owned(), until: None });
             }
         }
     }

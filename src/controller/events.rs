@@ -5,16 +5,12 @@
 
 use super::Context;
 use super::dereference::Seen;
-use crate::api::condition::ConditionStatus;
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::api::workload::Workload;
 use crate::clock;
 use crate::issuer::redact::quoted;
-use crate::plan::contest::{CONTESTED, OVERRIDDEN};
-use crate::plan::decide::{ENDED, TOO_OFTEN};
-use crate::plan::reason::Reason;
-use crate::plan::status::OVERPRIVILEGED;
+use crate::plan::transitions::{Circumstances, Transition, transitions};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events;
@@ -117,52 +113,20 @@ async fn create(client: &Client, name: String, regarding: &ObjectReference, even
     Api::namespaced(client.clone(), &namespace).create(&PostParams::default(), &object).await.map(drop)
 }
 
-/// Tells what changed between the status before and this one.
-pub(super) fn transitions(context: &Context, seen: &Seen, status: &VideoAccessTokenStatus) {
-    let before = &seen.token.status;
-    let condition = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
-    let holds = |type_: &str| condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
-    let note = |type_: &str| condition(type_).map(|condition| condition.message.clone()).unwrap_or_default();
-    let [was_ready, _, was_stalled] = before.conditions.each_ref().map(|condition| condition.status);
-    let expired = condition("Ready").is_some_and(|ready| ready.reason == "Expired");
-    let failing = status.failed_attempts > 0;
-    let was_failing = before.failed_attempts > 0;
-
-    if holds("Stalled") && was_stalled != Some(true) {
-        let reason = condition("Stalled").map(|stalled| stalled.reason.clone()).unwrap_or_default();
-        if [CONTESTED, OVERRIDDEN].contains(&reason.as_str()) {
-            tracing::warn!(key = %seen.token.key, reason, message = note("Stalled"), "the Secret isn't as it was written");
+/// Publishes the events of the step from the status before to this one.
+pub(super) fn publish_transitions(context: &Context, seen: &Seen, status: &VideoAccessTokenStatus) {
+    let circumstances = Circumstances {
+        deleting: seen.token.deleting(),
+        repaired: seen.memo.repaired,
+        secret_name: &seen.secret_key.name,
+    };
+    for transition in transitions(&seen.token.status, status, circumstances) {
+        let Transition { is_warning, reason, action, note } = &transition;
+        if transition.is_about_secret() {
+            tracing::warn!(key = %seen.token.key, reason, message = note, "the Secret isn't as it was written");
         }
-        let type_ = if reason == ENDED { EventType::Normal } else { EventType::Warning };
-        publish(context, seen, type_, &reason, "Refuse", &note("Stalled"));
-    } else if failing && !was_failing {
-        let failure = status.last_failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message)).unwrap_or_default();
-        publish(context, seen, EventType::Warning, "IssueFailed", "Issue", &failure);
-    }
-    let often = condition("Issuing").filter(|issuing| issuing.reason == TOO_OFTEN);
-    if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
-        publish(context, seen, EventType::Warning, TOO_OFTEN, "Issue", &often.message);
-    }
-    if holds(OVERPRIVILEGED) && before.excess.is_none() {
-        let reason = condition(OVERPRIVILEGED).map(|it| it.reason.clone()).unwrap_or_default();
-        publish(context, seen, EventType::Warning, &reason, "Issue", &note(OVERPRIVILEGED));
-    }
-    if expired && was_ready == Some(true) {
-        publish(context, seen, EventType::Warning, "Expired", "Renew", &note("Ready"));
-    }
-    let well = !failing && !holds("Stalled") && holds("Ready") && !seen.token.deleting();
-    // not ready since the token's end, and not since before, as one is that another hand changed
-    let was_expired = was_ready == Some(false)
-        && before.expires_at.time().is_some()
-        && before.expires_at <= before.conditions[0].since;
-    if well && (was_failing || was_stalled == Some(true) || was_expired) {
-        publish(context, seen, EventType::Normal, "Recovered", "Issue", &note("Ready"));
-    }
-    // the end of a fight is told as a recovery
-    if seen.memo.repaired && well && was_stalled != Some(true) {
-        let text =
-            format!("the Secret {} was changed by another hand and is as it should be again", seen.secret_key.name);
-        publish(context, seen, EventType::Normal, "Repaired", "Repair", &text);
+        let type_ = if *is_warning { EventType::Warning } else { EventType::Normal };
+        send(context, seen, event(type_, reason, action, note));
     }
 }
 
@@ -177,10 +141,6 @@ pub(super) fn not_restarted(context: &Context, seen: &Seen, workload: &Workload,
         ..ObjectReference::default()
     };
     send(context, seen, Event { secondary: Some(secondary), ..event(EventType::Warning, reason, "Restart", note) });
-}
-
-fn publish(context: &Context, seen: &Seen, type_: EventType, reason: &str, action: &str, note: &str) {
-    send(context, seen, event(type_, reason, action, note));
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {

@@ -4,14 +4,12 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey};
-use super::apply::ApplyError;
 use super::lock;
 use super::provider_status;
 use crate::api::provider_status::CredentialsStatus;
-use crate::api::wire_time;
 use crate::clock::{self, Timestamp};
-use crate::plan::login::{self, Attempt, Standing};
-use chrono::SecondsFormat;
+use crate::plan::login::{self, Attempt, Permit, Record};
+use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +35,7 @@ impl Logins {
 }
 
 /// Why no login may be made now.
-pub(super) enum Held {
+pub(super) enum LoginBlocked {
     /// As many were made as may be: the next at this time.
     UsedUp(Timestamp),
     /// It couldn't be written down.
@@ -46,10 +44,10 @@ pub(super) enum Held {
 
 /// Writes down a login that is about to be made. `None`: none need be counted, since failed logins lock nobody there or
 /// the credential has worked.
-pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, Held> {
+pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, LoginBlocked> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
     let works = context.turns.state(&account.key, clock::now()).proven;
-    if works && !login::would_lock(&counting(context, &login, clock::now().wall)) {
+    if !login::is_recorded(&counting(context, &login, clock::now().wall), works) {
         return Ok(None);
     }
     let turn = context.logins.turn(&login);
@@ -57,20 +55,15 @@ pub(super) async fn begin(context: &Context, account: &Account) -> Result<Option
     let now = clock::now().wall;
     let counting = counting(context, &login, now);
     let worked = all_that_worked(context, &login);
-    let standing = match worked.contains(&account.of) {
-        _ if works => Standing::Works,
-        true => Standing::Worked,
-        false => Standing::New,
+    let attempt = match login::permit(&counting, &account.of, works, &worked, now) {
+        Permit::Record(attempt) => attempt,
+        Permit::UsedUp(next) => return Err(LoginBlocked::UsedUp(next)),
     };
-    if let Some(next) = login::next(&counting, &account.of, standing, &worked) {
-        return Err(Held::UsedUp(next));
-    }
-    let attempt = login::attempt(&counting, now);
     if let Err(error) =
-        write(context, account, now, |attempts| attempts.push(Written { at: attempt, login: login.clone() })).await
+        write(context, account, now, |attempts| attempts.push(Record { at: attempt, login: login.clone() })).await
     {
         tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
-        return Err(Held::Unwritten);
+        return Err(LoginBlocked::Unwritten);
     }
     remember(context, login, account, attempt);
     Ok(Some(attempt))
@@ -82,7 +75,7 @@ pub(super) async fn note(context: &Context, account: &Account) {
     let now = clock::now().wall;
     let attempt = login::attempt(&counting(context, &login, now), now);
     remember(context, login.clone(), account, attempt);
-    if let Err(error) = write(context, account, now, |attempts| attempts.push(Written { at: attempt, login })).await {
+    if let Err(error) = write(context, account, now, |attempts| attempts.push(Record { at: attempt, login })).await {
         tracing::warn!(provider = %account.of, %error, "a failed login isn't written down");
     }
 }
@@ -156,27 +149,10 @@ fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<Provi
     counting
 }
 
-/// An attempt in an object's status.
-struct Written {
-    at: Timestamp,
-    login: String,
-}
-
-impl Written {
-    fn parse(text: &str) -> Option<Self> {
-        let (at, login) = text.split_once(' ')?;
-        Some(Self { at: wire_time::parse(at)?, login: login.to_owned() })
-    }
-
-    fn text(&self) -> String {
-        format!("{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.login)
-    }
-}
-
 /// The attempts in an object's status. A text that is none isn't counted.
-fn written(object: &DynamicObject) -> Vec<Written> {
+fn written(object: &DynamicObject) -> Vec<Record> {
     let attempts = object.data.pointer("/status/loginAttempts").and_then(|all| all.as_array());
-    attempts.into_iter().flatten().filter_map(|attempt| Written::parse(attempt.as_str()?)).collect()
+    attempts.into_iter().flatten().filter_map(|attempt| Record::parse(attempt.as_str()?)).collect()
 }
 
 /// Changes the attempts in the status of the account's object, on the object as it was seen.
@@ -184,35 +160,17 @@ async fn write(
     context: &Context,
     account: &Account,
     now: Timestamp,
-    change: impl FnOnce(&mut Vec<Written>),
-) -> Result<(), ApplyError> {
+    change: impl FnOnce(&mut Vec<Record>),
+) -> Result<(), ApiError> {
     let _alone = context.provider_status.alone(&account.of).await;
     let Some(object) = context.providers.get(&account.of) else {
-        return Err(ApplyError::Gone("the provider object is gone".to_owned()));
+        return Err(ApiError::Gone("the provider object is gone".to_owned()));
     };
     let mut attempts = written(&object);
     attempts.retain(|written| login::counts(written.at, now));
     change(&mut attempts);
-    let changed = json!({"loginAttempts": attempts.iter().map(Written::text).collect::<Vec<_>>()});
+    let changed = json!({"loginAttempts": attempts.iter().map(Record::text).collect::<Vec<_>>()});
     let version = context.applier.merge_provider_status(&object, account.of.is_cluster(), &changed).await?;
     context.providers.learn_status(&account.of, &object, &changed, &version);
     Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p07_an_attempt_tells_who_logged_in() {
-        let text = "2026-11-27T01:02:03.004Z 00112233445566778899aabbccddeeff";
-        let written = Written::parse(text).unwrap();
-        assert_eq!(written.login, "00112233445566778899aabbccddeeff");
-        assert_eq!(written.text(), text);
-        assert!(text.len() <= 64, "the CRD's bound");
-        for none in ["", "2026-11-27T01:02:03.004Z", "yesterday someone"] {
-            assert!(Written::parse(none).is_none(), "{none}");
-        }
-    }
 }

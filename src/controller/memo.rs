@@ -10,7 +10,7 @@ use crate::plan::contest::{Contest, Version};
 use crate::plan::facts::{Failure, SecretFacts, Uid};
 use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::secret::Material;
-use crate::plan::view::{DataView, WriteTrouble};
+use crate::plan::view::{DataView, WriteFailure};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ pub(super) struct Memo {
     /// What the last attempt came to, until a status says so.
     pub(super) outcome: Option<Outcome>,
     /// A write that failed, and what was tried: a change of it excuses the failure.
-    pub(super) trouble: Option<(WriteTrouble, u64)>,
+    pub(super) trouble: Option<(WriteFailure, u64)>,
     /// Writes that failed in a row.
     pub(super) write_failures: u32,
     /// The answer to the last write of the Secret didn't come: it may have been served.

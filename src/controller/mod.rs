@@ -12,7 +12,7 @@
 //! | `contests` | what others and admission do to the Secrets |
 //! | `memo`, `timetable`, `turns`, `index` | what is under way, what is due, whose turn it is, who refers to what |
 //! | `renders` | templates are rendered off the reconcile, each verdict once, what is large within a budget |
-//! | `apply`, `slots`, `write_health`, `events` | the requests to the API server; how many at once; whether writes pass |
+//! | `apply`, `slots`, `events` | the requests to the API server; how many at once |
 //! | `tasks`, `fail_point` | the tasks of the process, none of which ends unnoticed; faults on purpose, in tests |
 //! | `shown`, `traced` | what of all this the status page and a trace are told |
 //!
@@ -54,7 +54,6 @@ mod turns;
 mod watches;
 mod weights;
 mod work;
-mod write_health;
 
 pub use run::run;
 pub use tasks::TaskEnded;
@@ -67,6 +66,9 @@ use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::metrics::{Metrics, ProviderGauge, ProviderSource, TokenGauge, TokenSource};
 use crate::page::Page;
+use crate::plan::provider_status::MAX_CLOCK_SKEW;
+use crate::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
+use crate::plan::write_failure::Extent;
 use crate::telemetry::traces::Traces;
 use accounts::{Account, Accounts, ProviderKey, Resolved};
 use apply::Applier;
@@ -93,7 +95,6 @@ use tokens::{Changes, Tokens};
 use tokio::time::Instant;
 use turns::Turns;
 use work::Work;
-use write_health::{Extent, Passage, Wait, WriteHealth};
 
 /// A lease that has less than this left is no ground to begin a call of a provider.
 pub const LEAST_LEASE: Duration = reconcile::SHORTEST_CALL;
@@ -156,7 +157,7 @@ pub struct Context {
     resolves: Work,
     reports: Work,
     restarting: UnderWay,
-    write_health: Mutex<WriteHealth>,
+    write_breaker: Mutex<WriteBreaker>,
     /// Looks at Secrets, and writes of Secrets from the tokens in them.
     looks: Arc<Slots>,
     /// Writes of tokens' statuses.
@@ -273,16 +274,13 @@ impl Context {
         self.reports.ask(key.clone());
     }
 
-    /// How many more tokens may be in flight.
-    fn room(&self) -> usize {
-        let room = self.in_flight.room();
-        match lock(&self.write_health).everywhere(Instant::now()) {
-            _ if !self.lease.is_leader() => 0,
-            Passage::Free => room,
-            // one at a time; what hangs doesn't count
-            Passage::Trial => usize::from(room == self.settings.max_in_flight),
-            Passage::Blocked(_) => 0,
+    /// Returns how many more grants may be given now.
+    fn grant_capacity(&self) -> usize {
+        if !self.lease.is_leader() {
+            return 0;
         }
+        let (free, most) = (self.in_flight.room(), self.settings.max_in_flight);
+        lock(&self.write_breaker).grant_capacity(free, most, Instant::now())
     }
 
     /// A turn was granted: the object decides again and calls.
@@ -309,35 +307,31 @@ impl Context {
 
     /// A write of this namespace failed.
     fn write_failed(&self, namespace: &Arc<str>, extent: Extent) {
-        lock(&self.write_health).failed(namespace, extent, Instant::now());
+        lock(&self.write_breaker).failed(namespace, extent, Instant::now());
     }
 
     /// The API server took a write of this namespace that is no Secret's.
     fn api_server_reached(&self, namespace: &Arc<str>) {
-        if lock(&self.write_health).reached(namespace, Instant::now()) {
+        if lock(&self.write_breaker).reached(namespace, Instant::now()) {
             self.turns.room_again();
         }
     }
 
     /// A Secret of this namespace was written.
     fn write_succeeded(&self, namespace: &Arc<str>) {
-        if lock(&self.write_health).succeeded(namespace, Instant::now()) {
+        if lock(&self.write_breaker).succeeded(namespace, Instant::now()) {
             self.turns.room_again();
         }
     }
 
     /// Whether an object of this namespace may ask for a turn: not where what is issued can't be stored.
     fn admit(&self, namespace: &str) -> Result<(), Wait> {
-        lock(&self.write_health).admit(namespace, Instant::now())
+        lock(&self.write_breaker).admit(namespace, Instant::now())
     }
 
-    /// Whether a token of this namespace could be stored now, as far as is known.
-    fn passage(&self, namespace: &str) -> Passage {
-        let (health, now) = (lock(&self.write_health), Instant::now());
-        match health.namespace(namespace, now) {
-            blocked @ Passage::Blocked(_) => blocked,
-            Passage::Free | Passage::Trial => health.everywhere(now),
-        }
+    /// Returns whether a token of this namespace could be stored now, as far as is known.
+    fn breaker_state(&self, namespace: &str) -> BreakerState {
+        lock(&self.write_breaker).for_namespace(namespace, Instant::now())
     }
 
     /// How many seconds Secrets held expired tokens between the two times, all together.
@@ -355,7 +349,7 @@ impl Context {
         let Some(skew) = account.issuer.clock_skew() else { return };
         let before = self.metrics.clock_skew(account.type_name);
         self.metrics.set_clock_skew(account.type_name, skew);
-        if [Some(skew), before].into_iter().flatten().any(|skew| skew.abs() > provider_status::SKEW) {
+        if [Some(skew), before].into_iter().flatten().any(|skew| skew.abs() > MAX_CLOCK_SKEW) {
             self.report_soon(&account.of);
         }
     }

@@ -1,6 +1,5 @@
 //! The end of a reconcile: the status, if it says something new; the events; the next look.
 
-use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
 use super::memo::Outcome;
@@ -13,6 +12,7 @@ use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
 use crate::plan::status::{Told, compose, status_facts};
+use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 
@@ -68,7 +68,7 @@ pub(super) async fn record(
     };
     let begun = clock::now().wall;
     let mut written = context.applier.status(&*seen.token, &status).await;
-    if matches!(written, Err(ApplyError::Unfit(_))) {
+    if matches!(written, Err(ApiError::SchemaMismatch(_))) {
         // what is merged stays until it is merged over: only what every status has
         let lasting = VideoAccessTokenStatus {
             observed_generation: status.observed_generation,
@@ -78,7 +78,7 @@ pub(super) async fn record(
         written = context.applier.merge_status(&*seen.token, &lasting).await;
     }
     drop(slot);
-    if matches!(written, Err(ApplyError::NotLeading)) {
+    if matches!(written, Err(ApiError::NotLeading)) {
         context.look_again(key, TimeDelta::seconds(1));
         return false;
     }
@@ -88,12 +88,12 @@ pub(super) async fn record(
             context.api_server_reached(&key.namespace);
             context.tokens.learn_status(&seen.token, facts, &version);
             context.memos.change(key, settled(seen, decision, is_ready, restarted_for));
-            events::transitions(context, seen, &status);
+            events::publish_transitions(context, seen, &status);
             return true;
         }
         // the watch brings what it is now, and wakes nobody if only the status or a label differs
-        Err(ApplyError::Conflict) => tell_later(context, seen),
-        Err(ApplyError::Gone(_)) => {
+        Err(ApiError::Conflict) => tell_later(context, seen),
+        Err(ApiError::Gone(_)) => {
             // the watch may tell of the deletion later than this answer
             if matches!(context.applier.live(&*seen.token).await, Ok(None)) {
                 context.take(&context.tokens.gone(&seen.token));
@@ -101,9 +101,9 @@ pub(super) async fn record(
             return true;
         }
         // an older CRD let it in, and this one's rules can't even read it: only an event can tell
-        Err(error @ ApplyError::Refused(_)) if decision.refusal.is_some() => {
+        Err(error @ ApiError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
-            events::transitions(context, seen, &status);
+            events::publish_transitions(context, seen, &status);
             context.look_again(key, TimeDelta::minutes(10));
         }
         Err(error) => {

@@ -1,11 +1,12 @@
 //! What provider objects refer to, read from the API server.
 
-use super::apply::{Applier, ApplyError};
+use super::apply::Applier;
 use super::assertion::ServiceAccountAssertion;
 use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;
 use crate::issuer::azure_auth::AssertionSource;
 use crate::plan::view::Refusal;
+use crate::plan::write_failure::ApiError;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ impl Source for Applier {
 
     async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
         Applier::service_account(self, key).await.map_err(|error| match error {
-            ApplyError::Refused(why) => Unreadable(format!(
+            ApiError::Refused(why) => Unreadable(format!(
                 "the operator may not read the ServiceAccount {}, which must say where its tokens may be sent: {why}: \
                  give the operator the chart's Roles",
                 key.name
@@ -42,6 +43,6 @@ impl Source for Applier {
     }
 }
 
-fn unreadable(error: &ApplyError) -> Unreadable {
+fn unreadable(error: &ApiError) -> Unreadable {
     Unreadable(error.to_string())
 }

@@ -4,7 +4,6 @@
 //! any two of these neither loses nor repeats a restart. A failure is tried again by and by, and holds up no renewal.
 
 use super::Context;
-use super::apply::ApplyError;
 use super::dereference::Seen;
 use super::events;
 use super::lock;
@@ -19,6 +18,7 @@ use crate::plan::decide::Decision;
 use crate::plan::facts::Seconds;
 use crate::plan::restart::{self, Naming, Restart};
 use crate::plan::view::DataView;
+use crate::plan::write_failure::ApiError;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use std::collections::HashSet;
@@ -125,7 +125,7 @@ enum Outcome {
     Skipped(&'static str, String),
     /// Not yet.
     Later(Timestamp),
-    Failed(ApplyError),
+    Failed(ApiError),
 }
 
 /// Restarts what can be restarted now. Tells whether all is done.
@@ -170,7 +170,7 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
         });
         if failures >= TOLD_AFTER {
             let hint = match error {
-                ApplyError::Refused(_) => ": is the chart's rbac.rolloutRestart set?",
+                ApiError::Refused(_) => ": is the chart's rbac.rolloutRestart set?",
                 _ => "",
             };
             let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}{hint}");
@@ -238,8 +238,8 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
     };
     match context.applier.restart(namespace, workload, &there, &mark).await {
         Ok(()) => {}
-        Err(ApplyError::NotLeading) => return Outcome::Later(now + TimeDelta::seconds(1)),
-        Err(ApplyError::Gone(_)) => return missing(workload),
+        Err(ApiError::NotLeading) => return Outcome::Later(now + TimeDelta::seconds(1)),
+        Err(ApiError::Gone(_)) => return missing(workload),
         Err(error) => return Outcome::Failed(error),
     }
     tracing::info!(%namespace, %workload, mark, "restarted");

@@ -72,7 +72,7 @@ pub async fn run(
         reports,
         restarting: super::UnderWay::default(),
         renders: super::Renders::default(),
-        write_health: std::sync::Mutex::default(),
+        write_breaker: std::sync::Mutex::default(),
         looks: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
         statuses: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
         writes: Slots::new(max_in_flight, max_in_flight.div_ceil(2).max(AT_ONCE_OF_A_NAMESPACE)),
@@ -118,7 +118,7 @@ pub async fn run(
     let pump = context.clone();
     tasks.lasting("pump", async move {
         let stopped = stopped(stop_pump);
-        let pump = pump.turns.pump(|| pump.room(), |grant| pump.grant(&grant));
+        let pump = pump.turns.pump(|| pump.grant_capacity(), |grant| pump.grant(&grant));
         tokio::select! {
             () = pump => {}
             // at the end of the process nothing more is granted

@@ -1,7 +1,6 @@
 //! Reads and writes of one object's Secret, and what is noted of them for the next decision.
 
 use super::Context;
-use super::apply::ApplyError;
 use super::contests;
 use super::dereference::Seen;
 use super::memo::{Found, Held, Memo, Probe};
@@ -9,12 +8,12 @@ use super::traced;
 use crate::api::key::ObjectKey;
 use crate::api::secret::DeletionPolicy;
 use crate::clock;
-use crate::plan::backoff;
 use crate::plan::contest::Contender;
 use crate::plan::decide::Cause;
 use crate::plan::facts::{SecretFacts, resource_version, secret_facts};
 use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
-use crate::plan::view::{DataView, WriteTrouble};
+use crate::plan::view::DataView;
+use crate::plan::write_failure::{ApiError, write_failure};
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ pub(super) async fn probe(context: &Context, seen: &Seen) {
                 }
             });
         }
-        Err(error) => trouble(context, seen, &error),
+        Err(error) => record_write_failure(context, seen, &error),
     }
 }
 
@@ -95,7 +94,7 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
             match context.renders.inspect(of, uid, spec, secret, &facts).await {
                 Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
                 Err(error) => {
-                    trouble(context, seen, &ApplyError::Misshapen(error.to_string()));
+                    record_write_failure(context, seen, &ApiError::InvalidSecret(error.to_string()));
                     None
                 }
             }
@@ -106,7 +105,7 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
             None
         }
         Err(error) => {
-            trouble(context, seen, &error);
+            record_write_failure(context, seen, &error);
             None
         }
     }
@@ -158,17 +157,17 @@ pub(super) async fn remove_former(context: &Context, seen: &Seen) {
             context.memos.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
             context.secret_gone(look);
         }
-        Err(ApplyError::NotLeading) => {}
+        Err(ApiError::NotLeading) => {}
         // another hand changed it: its watch event or the next look decides again
-        Err(ApplyError::Conflict) => {
+        Err(ApiError::Conflict) => {
             let look = context.secrets.look(key);
             match context.applier.probe(key).await {
                 Ok(found @ Some(_)) => contests::learnt(context, seen, look, found),
                 Ok(None) => context.secret_gone(look),
-                Err(error) => trouble(context, seen, &error),
+                Err(error) => record_write_failure(context, seen, &error),
             }
         }
-        Err(error) => trouble(context, seen, &error),
+        Err(error) => record_write_failure(context, seen, &error),
     }
 }
 
@@ -232,8 +231,8 @@ async fn write(
     let mut shaped = match context.renders.shape(key, seen.token.uid_text(), spec, material).await {
         Ok(shaped) => shaped,
         Err(error) => {
-            let trouble = ApplyError::Misshapen(error.to_string());
-            self::trouble(context, seen, &trouble);
+            let error = ApiError::InvalidSecret(error.to_string());
+            record_write_failure(context, seen, &error);
             return false;
         }
     };
@@ -251,7 +250,7 @@ async fn write(
     let begun = clock::now().wall;
     let request = context.secrets.look(&seen.secret_key);
     let written = context.applier.secret(&seen.secret_key, &shaped.shape, guard).await;
-    if matches!(written, Err(ApplyError::NotLeading)) {
+    if matches!(written, Err(ApiError::NotLeading)) {
         return false;
     }
     context.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(traced::fault));
@@ -261,23 +260,23 @@ async fn write(
             context.write_succeeded(&key.namespace);
             contests::stored(context, seen, request, &shaped.shape, &stored)
         }
-        Err(ApplyError::Conflict) => {
+        Err(ApiError::Conflict) => {
             // not as it was seen: look at it afresh, with the same token in hand
             drop(request);
             look(context, seen, cause).await;
             if contests::conflicts_again(context, seen) {
-                trouble(context, seen, &ApplyError::Conflict);
+                record_write_failure(context, seen, &ApiError::Conflict);
             }
             false
         }
-        Err(ApplyError::Gone(why)) => {
+        Err(ApiError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
             context.memos.change(key, |memo| memo.held = None);
-            trouble(context, seen, &ApplyError::Gone(why));
+            record_write_failure(context, seen, &ApiError::Gone(why));
             false
         }
         Err(error) => {
-            trouble(context, seen, &error);
+            record_write_failure(context, seen, &error);
             false
         }
     }
@@ -295,7 +294,7 @@ async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
             }
             contests::learnt(context, seen, request, found);
         }
-        Err(error) => trouble(context, seen, &error),
+        Err(error) => record_write_failure(context, seen, &error),
     }
     false
 }
@@ -313,7 +312,7 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
     }
     match context.applier.live(&*seen.token).await {
         // who may not ask goes on as before
-        Err(ApplyError::Refused(_)) => true,
+        Err(ApiError::Refused(_)) => true,
         // a restored etcd counts generations anew, too
         Ok(Some(live))
             if live.generation.unwrap_or_default() == seen.token.generation()
@@ -323,7 +322,7 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
         }
         Ok(Some(_)) => {
             // it may name another Secret by now: its watch will tell
-            trouble(context, seen, &ApplyError::Conflict);
+            record_write_failure(context, seen, &ApiError::Conflict);
             false
         }
         Ok(None) => {
@@ -332,49 +331,29 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
             false
         }
         Err(error) => {
-            trouble(context, seen, &error);
+            record_write_failure(context, seen, &error);
             false
         }
     }
 }
 
-/// Notes a failed request to the API server; until the next try nothing is written for this object.
-pub(super) fn trouble(context: &Context, seen: &Seen, error: &ApplyError) {
-    let now = clock::now().wall;
-    let refused_before = seen.memo.trouble.as_ref().is_some_and(|(trouble, _)| trouble.reason == "SecretRefused");
-    let (reason, stalled, again) = match error {
-        ApplyError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
-        ApplyError::Misshapen(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
-        ApplyError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
-        // an API server that has just started refuses until its authorizer is filled: once more soon
-        ApplyError::Refused(_) if !refused_before => ("SecretRefused", true, Some(TimeDelta::seconds(3))),
-        ApplyError::Refused(_) => ("SecretRefused", true, Some(TimeDelta::minutes(1))),
-        ApplyError::Conflict
-        | ApplyError::NotLeading
-        | ApplyError::Unfit(_)
-        | ApplyError::Failing(_)
-        | ApplyError::Unanswered(_)
-        | ApplyError::Unavailable(_) => ("SecretWriteFailed", false, None),
-    };
-    let message = match error {
-        ApplyError::Immutable => {
-            "spec.secret.name: that Secret was made immutable: delete it, or choose another name".to_owned()
-        }
-        other => other.to_string(),
-    };
+/// Records a failed request to the API server: until the next try nothing is written for this object.
+pub(super) fn record_write_failure(context: &Context, seen: &Seen, error: &ApiError) {
+    if matches!(error, ApiError::NotLeading) {
+        return;
+    }
     if let Some(extent) = error.extent() {
         context.write_failed(&seen.token.key.namespace, extent);
     }
-    tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
-    let lies_in_the_secret = matches!(error, ApplyError::Immutable | ApplyError::Refused(_) | ApplyError::Conflict);
+    let (now, before) = (clock::now().wall, seen.memo.trouble.as_ref().map(|(before, _)| before));
     context.memos.change(&seen.token.key, |memo| {
         memo.write_failures += 1;
         memo.unanswered |= error.may_be_served();
-        let soonest = backoff::next_write(memo.write_failures, now, seen.token.uid.0);
-        let next = again.map_or(soonest, |again| now + again);
-        let met = lies_in_the_secret.then(|| seen.version());
-        memo.trouble = Some((WriteTrouble { reason, message, next, stalled, met, soonest }, seen.trying));
-        if let (ApplyError::Immutable, Some((_, version))) = (error, seen.version()) {
+        let failure = write_failure(error, memo.write_failures, before, seen.version(), now, seen.token.uid);
+        let (reason, message) = (failure.reason, &failure.message);
+        tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
+        memo.trouble = Some((failure, seen.trying));
+        if let (ApiError::Immutable, Some((_, version))) = (error, seen.version()) {
             memo.data = Some((version, DataView::Fixed(Fixed::Immutable)));
         }
     });

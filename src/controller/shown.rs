@@ -81,8 +81,8 @@ fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
         return None;
     }
     let account = context.account_of(&token.key)?;
-    let hindrance = context.turns.hindrance(&account.key, None, clock::now())?;
-    hindrance.until.filter(|_| issuing.reason.word() == hindrance.reason)
+    let block = context.turns.account_block(&account.key, None, clock::now())?;
+    block.until.filter(|_| issuing.reason.word() == block.reason)
 }
 
 fn provider(context: &Context, key: ProviderKey, resolved: &Resolved) -> Provider {

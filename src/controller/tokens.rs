@@ -11,6 +11,7 @@ use super::token::Token;
 use super::weights::Weights;
 use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
+use crate::plan::claim::{self, Claim};
 use crate::plan::facts::{StatusFacts, Uid};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
@@ -25,9 +26,6 @@ pub(super) struct Tokens {
     named: Mutex<Named>,
     weights: Mutex<Weights>,
 }
-
-/// An object that names a Secret, in the order in which they may have it.
-type Claim = ((i64, u128), ObjectKey);
 
 /// Who names what.
 #[derive(Default)]
@@ -264,15 +262,14 @@ impl Tokens {
         }
     }
 
-    /// Another object that names the same Secret and goes before this one, if there is one: the one that the Secret
-    /// was written for (`holder`), or while there is none, the oldest. By age alone, two of the same second could take
-    /// the Secret from each other.
-    pub(super) fn rival(&self, token: &Token, holder: Option<Uid>) -> Option<Arc<Token>> {
+    /// Returns the object that takes precedence over `token` for the same Secret. `holder` is the UID of the object that
+    /// the Secret was written for.
+    pub(super) fn conflicting_claim(&self, token: &Token, holder: Option<Uid>) -> Option<ObjectKey> {
         let secret = token.secret_key();
         let holder = holder.and_then(|holder| lock(&self.named).uids.get(&holder).cloned());
-        let holder = holder.and_then(|holder| self.get(&holder)).filter(|holder| holder.secret_key() == secret);
-        let first = holder.or_else(|| self.first_but(&secret, None))?;
-        (first.key != token.key).then_some(first)
+        let holder = holder.filter(|holder| self.get(holder).is_some_and(|holder| holder.secret_key() == secret));
+        let oldest = self.first_but(&secret, None).map(|token| claim(&token));
+        claim::conflicting_claim(&token.key, holder.as_ref(), &oldest).cloned()
     }
 }
 
@@ -376,15 +373,16 @@ mod tests {
         }
         let holder = tokens.get(&key("t7")).unwrap();
         let oldest = tokens.get(&key("t1999")).unwrap();
-        assert_eq!(tokens.rival(&oldest, Some(holder.uid)).unwrap().key, holder.key);
-        assert!(tokens.rival(&holder, Some(holder.uid)).is_none() && tokens.rival(&oldest, None).is_none());
+        assert_eq!(tokens.conflicting_claim(&oldest, Some(holder.uid)).unwrap(), holder.key);
+        assert!(tokens.conflicting_claim(&holder, Some(holder.uid)).is_none());
+        assert!(tokens.conflicting_claim(&oldest, None).is_none());
         assert_eq!(tokens.concerned(&key("s"), Some(holder.uid)), [holder.key.clone(), oldest.key.clone()]);
         let changes = apply(&tokens, token("t7", 4993, 9000, &naming("own")));
         assert_eq!(changes.wake, [oldest.key.clone(), holder.key.clone()]);
         assert_eq!(tokens.users(&provider()), 2000);
         // one that is called like the Secret waits in the same line
         apply(&tokens, token("s", 1, 9001, &naming("s")));
-        assert_eq!(tokens.rival(&oldest, None).unwrap().key, key("s"));
+        assert_eq!(tokens.conflicting_claim(&oldest, None).unwrap(), key("s"));
         let changes = tokens.apply(&mut Relist::default(), None, Event::Delete(token("s", 1, 9002, &naming("s"))));
         assert_eq!(changes.wake, [oldest.key.clone(), key("s")]);
     }

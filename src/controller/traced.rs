@@ -1,10 +1,10 @@
 //! What a trace is told of an attempt: only what a status tells as well.
 
-use super::apply::ApplyError;
 use super::dereference::Seen;
 use crate::clock::Timestamp;
 use crate::issuer::{IssueError, Issued};
 use crate::plan::decide::{Cause, Decision};
+use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::{Call, Fault, Subject};
 
 /// Whose token is issued, and why.
@@ -14,17 +14,7 @@ pub(super) fn subject(seen: &Seen, decision: &Decision) -> Subject {
         name: seen.token.key.name.to_string(),
         uid: seen.token.uid_text().to_owned(),
         provider: seen.provider.clone().unwrap_or_default(),
-        cause: decision.cause.map_or("", cause),
-    }
-}
-
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::First => "First",
-        Cause::Lost => "Lost",
-        Cause::RequestChanged => "RequestChanged",
-        Cause::Forced => "Forced",
-        Cause::Due => "Due",
+        cause: decision.cause.map_or("", Cause::name),
     }
 }
 
@@ -45,18 +35,6 @@ pub(super) fn call(
 }
 
 /// Why a write failed.
-pub(super) fn fault(error: &ApplyError) -> Fault {
-    let reason = match error {
-        ApplyError::NotLeading => "NotLeading",
-        ApplyError::Conflict => "Conflict",
-        ApplyError::Immutable => "Immutable",
-        ApplyError::Misshapen(_) => "Misshapen",
-        ApplyError::Gone(_) => "Gone",
-        ApplyError::Refused(_) => "Refused",
-        ApplyError::Unfit(_) => "Unfit",
-        ApplyError::Failing(_) => "Failing",
-        ApplyError::Unanswered(_) => "Unanswered",
-        ApplyError::Unavailable(_) => "Unavailable",
-    };
-    Fault { class: None, reason, message: error.to_string() }
+pub(super) fn fault(error: &ApiError) -> Fault {
+    Fault { class: None, reason: error.name(), message: error.to_string() }
 }

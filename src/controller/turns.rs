@@ -2,10 +2,10 @@
 
 use super::lock;
 use crate::api::key::ObjectKey;
-use crate::api::wire_time;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
 use crate::clock::{self, Now, Timestamp};
-use crate::plan::view::Hindrance;
+use crate::plan::account_block::account_block;
+use crate::plan::view::AccountBlock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -164,9 +164,9 @@ impl Turns {
         lock(&self.budgets).throttle(account, wait, now);
     }
 
-    /// What keeps the whole account from calling. `said` is what the provider said of it.
-    pub(super) fn hindrance(&self, account: &AccountKey, said: Option<&str>, now: Now) -> Option<Hindrance> {
-        hindrance(self.state(account, now), said)
+    /// Returns what blocks the whole account. `said` is what the provider said of it.
+    pub(super) fn account_block(&self, account: &AccountKey, said: Option<&str>, now: Now) -> Option<AccountBlock> {
+        account_block(self.state(account, now), said)
     }
 
     /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
@@ -190,65 +190,4 @@ impl Turns {
     }
 }
 
-/// What keeps an account from calling, if anything does.
-pub(super) fn hindrance(state: AccountState, said: Option<&str>) -> Option<Hindrance> {
-    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-    let at = state.locked_until.map(wire_time::text).unwrap_or_default();
-    let (reason, message) = match (state.lock, state.throttled_for) {
-        (Some(Lock::Rejected), _) => (
-            "CredentialRejected",
-            format!(
-                "the provider refuses the account's credential{said}: tried again when it changes, else every 15 min"
-            ),
-        ),
-        (Some(Lock::IdentityRefused), _) => (
-            "CredentialRejected",
-            format!(
-                "the account's identity is refused{said}: tried again at once when the provider or its Secret changes or \
-                 a renewal is asked for, else when the provider's status.credentials.nextAttemptAt says"
-            ),
-        ),
-        (Some(Lock::LoginsUsedUp), _) => (
-            "LoginsUsedUp",
-            format!(
-                "as many logins of this user as are safe count within 15 min, which are those that failed{said} and those \
-                 that aren't known to have succeeded, since the answer was lost or couldn't be written down: one more may \
-                 lock the user at the provider; the next is made at {at}"
-            ),
-        ),
-        (None, Some(_)) => {
-            ("Throttled", format!("the provider throttles the account{said}: all its tokens wait as long as it asked"))
-        }
-        (None, None) => return None,
-    };
-    // what moves often isn't told of each token
-    let until = state.locked_until.filter(|_| matches!(state.lock, Some(Lock::Rejected | Lock::LoginsUsedUp)));
-    Some(Hindrance { reason, message, until })
-}
-
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p07_what_holds_an_account_back_is_said_and_until_when() {
-        let at = wire_time::parse("2026-11-27T01:02:03.9Z").unwrap();
-        let held = |lock| AccountState { lock: Some(lock), locked_until: Some(at), ..AccountState::default() };
-        let used_up = hindrance(held(Lock::LoginsUsedUp), None).unwrap();
-        assert_eq!((used_up.reason, used_up.until), ("LoginsUsedUp", Some(at)));
-        // three may all have succeeded, and none been struck out
-        assert!(used_up.message.contains("aren't known to have succeeded"), "{}", used_up.message);
-        assert!(used_up.message.ends_with("the next is made at 2026-11-27T01:02:03Z"), "{}", used_up.message);
-        let rejected = hindrance(held(Lock::Rejected), Some("Unauthorized: no")).unwrap();
-        assert_eq!((rejected.reason, rejected.until), ("CredentialRejected", Some(at)));
-        assert!(rejected.message.contains("(Unauthorized: no)"), "{}", rejected.message);
-        let identity = hindrance(held(Lock::IdentityRefused), None).unwrap();
-        assert_eq!((identity.reason, identity.until), ("CredentialRejected", None), "it moves every few seconds");
-        let throttled = AccountState { throttled_for: Some(Duration::from_secs(9)), ..AccountState::default() };
-        assert_eq!(hindrance(throttled, None).map(|hindrance| hindrance.until), Some(None));
-        assert_eq!(hindrance(AccountState::default(), None), None);
-    }
-}

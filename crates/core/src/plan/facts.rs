@@ -208,7 +208,7 @@ pub struct Failure {
 impl Failure {
     /// It holds up the whole account, which remembers it: the object waits in the queue, not by itself.
     pub fn is_of_account(&self) -> bool {
-        matches!(self.class, Class::Throttled | Class::Credential)
+        super::issue_failure::is_of_account(self.class)
     }
 }
 

@@ -6,13 +6,14 @@
 //! user keeps nobody from rotating that user's password.
 
 use crate::clock::Timestamp;
-use chrono::{SubsecRound, TimeDelta};
+use chrono::{SecondsFormat, SubsecRound, TimeDelta};
+use videotoken_api::wire_time;
 
 /// So many may be made within [`WITHIN`] with credentials of objects whose login never worked.
-pub const MOST: usize = 3;
+const MOST: usize = 3;
 
 /// So many failures lock a user.
-pub const LOCKS: usize = 5;
+const LOCKS: usize = 5;
 
 /// 15 min, and one for the time that a login takes and the clocks of two operators.
 pub const WITHIN: TimeDelta = TimeDelta::minutes(16);
@@ -29,7 +30,7 @@ pub struct Attempt<W> {
     pub by: W,
 }
 
-/// What is known of the credential of who wants to log in.
+/// What is known of the credential of the object that wants to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It works, as far as is known.
@@ -63,6 +64,57 @@ pub fn attempt<W>(counting: &[Attempt<W>], now: Timestamp) -> Timestamp {
     at
 }
 
+/// Returns true if a login is recorded before it is made. One with a credential that works isn't, unless one more failure
+/// would lock the user.
+pub fn is_recorded<W>(counting: &[Attempt<W>], works: bool) -> bool {
+    !works || would_lock(counting)
+}
+
+/// What a login that is recorded before it is made has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It may be made once it is recorded with this time.
+    Record(Timestamp),
+    /// As many were made as are safe: the next may be made at this time.
+    UsedUp(Timestamp),
+}
+
+/// Decides on a login of `who` that is recorded before it is made. `works`: its credential works; `worked`: the objects
+/// whose logins of this user have worked.
+pub fn permit<W: PartialEq>(counting: &[Attempt<W>], who: &W, works: bool, worked: &[W], now: Timestamp) -> Permit {
+    let standing = match worked.contains(who) {
+        _ if works => Standing::Works,
+        true => Standing::Worked,
+        false => Standing::New,
+    };
+    match next(counting, who, standing, worked) {
+        Some(next) => Permit::UsedUp(next),
+        None => Permit::Record(attempt(counting, now)),
+    }
+}
+
+/// An attempt as a status records it: its time in RFC 3339 with milliseconds, a space, and who logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When the login was made.
+    pub at: Timestamp,
+    /// Who logged in, as a hash.
+    pub login: String,
+}
+
+impl Record {
+    /// Reads a record. `None`: the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (at, login) = text.split_once(' ')?;
+        Some(Self { at: wire_time::parse(at)?, login: login.to_owned() })
+    }
+
+    /// Returns the record as a text of at most 64 bytes, the CRD's bound.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.login)
+    }
+}
+
 /// When `who` may make the next. `None`: now. `worked`: the objects whose logins of this user have worked.
 pub fn next<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> Option<Timestamp> {
     let over =
@@ -70,8 +122,8 @@ pub fn next<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, 
     over.checked_sub(1).map(|last| counting[last].at + WITHIN)
 }
 
-/// Whether one more failure would lock the user: then even a login that works is held back.
-pub fn would_lock<W>(counting: &[Attempt<W>]) -> bool {
+/// Returns true if one more failure would lock the user: then even a login that works is held back.
+fn would_lock<W>(counting: &[Attempt<W>]) -> bool {
     counting.len() >= ALL
 }
 
@@ -153,6 +205,32 @@ mod tests {
             let worked: Vec<char> = worked.chars().collect();
             let next = next(&counting, &who, standing, &worked);
             assert_eq!(next, expected.map(at), "{made} of {worked:?}: {who} {standing:?}");
+        }
+    }
+
+    #[test]
+    fn p07_only_what_could_lock_the_user_is_recorded() {
+        let made = |count: i64| -> Vec<_> { (0..count).map(|n| Attempt { at: at(n), by: 'x' }).collect() };
+        // attempts, whether the credential works, whether it is recorded
+        for (count, works, recorded) in [(0, false, true), (0, true, false), (3, true, false), (4, true, true)] {
+            assert_eq!(is_recorded(&made(count), works), recorded, "{count} {works}");
+        }
+        assert_eq!(permit(&made(2), &'n', false, &[], at(9)), Permit::Record(attempt(&made(2), at(9))));
+        assert_eq!(permit(&made(3), &'n', false, &[], at(9)), Permit::UsedUp(at(960)));
+        assert_eq!(permit(&made(3), &'n', false, &['n'], at(9)), Permit::Record(attempt(&made(3), at(9))));
+        assert_eq!(permit(&made(3), &'n', true, &[], at(9)), Permit::Record(attempt(&made(3), at(9))));
+        assert_eq!(permit(&made(4), &'n', true, &['n'], at(9)), Permit::UsedUp(at(960)));
+    }
+
+    #[test]
+    fn p07_an_attempt_tells_who_logged_in() {
+        let text = "2026-11-27T01:02:03.004Z 00112233445566778899aabbccddeeff";
+        let record = Record::parse(text).unwrap();
+        assert_eq!(record.login, "00112233445566778899aabbccddeeff");
+        assert_eq!(record.text(), text);
+        assert!(text.len() <= 64, "the CRD's bound");
+        for none in ["", "2026-11-27T01:02:03.004Z", "yesterday someone"] {
+            assert!(Record::parse(none).is_none(), "{none}");
         }
     }
 

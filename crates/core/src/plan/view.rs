@@ -141,7 +141,7 @@ pub enum Turn {
 
 /// What keeps the whole account from calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hindrance {
+pub struct AccountBlock {
     /// One CamelCase word.
     pub reason: &'static str,
     /// What it waits for.
@@ -152,7 +152,7 @@ pub struct Hindrance {
 
 /// A write to the Secret that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteTrouble {
+pub struct WriteFailure {
     /// One CamelCase word.
     pub reason: &'static str,
     /// What the API server said.
@@ -167,7 +167,7 @@ pub struct WriteTrouble {
     pub soonest: Timestamp,
 }
 
-impl WriteTrouble {
+impl WriteFailure {
     /// What is left of it where `secret` stands now.
     #[must_use]
     pub fn at(mut self, secret: Option<Version>) -> Self {
@@ -182,7 +182,7 @@ impl WriteTrouble {
 /// back.
 const LONGEST_TROUBLE: TimeDelta = TimeDelta::minutes(11);
 
-impl WriteTrouble {
+impl WriteFailure {
     /// Nothing is tried yet.
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.next && self.next - now <= LONGEST_TROUBLE
@@ -226,9 +226,9 @@ pub struct View<'a> {
     /// Where it stands in the budget's queue.
     pub turn: Turn,
     /// What keeps the whole account from calling.
-    pub hindrance: Option<Hindrance>,
+    pub hindrance: Option<AccountBlock>,
     /// A write that failed.
-    pub trouble: Option<&'a WriteTrouble>,
+    pub trouble: Option<&'a WriteFailure>,
     /// What others do to the Secret.
     pub contest: Option<&'a Contest>,
     /// Another writer has changed or deleted the Secret, and that isn't put right yet.

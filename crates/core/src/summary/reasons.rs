@@ -347,7 +347,7 @@ mod tests {
         "Issue", "Normal", "Refuse", "Renew", "Repair", "Restart", "Warning",
         // words of logs and traces, names in Debug
         "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First",
-        "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "Redactor", "Refused", "RequestChanged",
+        "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "NotLeading", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
         // words of others that are looked for
         "AgA", "AgB", "AgC", "AgD", "U2FsdGVkX1", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",

@@ -1,0 +1,182 @@
+//! A token must be issued: the steps from the queue to the call and to the Secret, and what delays them.
+
+use super::causes::{Cause, is_ahead};
+use super::maintenance::{held_back, not_writable, report_write_failure};
+use super::secret_check::{OwnedSecret, secret_not_writable};
+use super::{Act, Decision, Delay, TOO_OFTEN, leave_queue, refuse, soonest};
+use crate::clock::Timestamp;
+use crate::issue::Class;
+use crate::plan::backoff;
+use crate::plan::contest;
+use crate::plan::facts::Failure;
+use crate::plan::floor::Unplanned;
+use crate::plan::renewal::Renewal;
+use crate::plan::view::{HeldView, Refusal, Turn, View, Wanted};
+use chrono::TimeDelta;
+use videotoken_api::wire_time;
+
+/// A wait in the queue is told in the status after this.
+const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
+
+/// A token must be issued: store the one at hand, wait, ask for a turn, or call.
+pub(super) fn issue(
+    view: &View<'_>,
+    wanted: &Wanted,
+    own: Option<&OwnedSecret<'_>>,
+    mut decision: Decision,
+    cause: Cause,
+    now: Timestamp,
+) -> Decision {
+    if view.held.as_ref().is_some_and(|held| !serves(view, wanted, held, Some(cause), now)) {
+        return Decision { act: Act::Discard, ..decision };
+    }
+    if let Some(fixed) = not_writable(view) {
+        return refuse(view, decision, secret_not_writable(fixed), now);
+    }
+    let is_lost = cause == Cause::Lost
+        || (cause == Cause::First && (view.damaged || view.contest.is_some_and(contest::Contest::is_slowed)));
+    if is_lost && let Some(kept) = contest::keeps(view, now) {
+        return held_back(view, decision, kept);
+    }
+    if view.held.is_some() {
+        return store(view, decision, now);
+    }
+    if let Some(failure) = view.failure
+        && !failure.is_of_account()
+        && let Some(next) = backoff::held_until(failure, view.before.recalled, now)
+    {
+        soonest(&mut decision.wake, next);
+        return leave_queue(view, tell(decision, failure));
+    }
+    decision.unplanned = unplanned(view, own, cause, decision.renewal, now);
+    if let Some(kind) = decision.unplanned
+        && let Some(next) = view.before.spells.next(kind, view.before.generation, now)
+    {
+        return too_often(view, decision, kind, next);
+    }
+    if let Some(trouble) = view.trouble.filter(|trouble| trouble.holds(now)) {
+        // what couldn't be stored isn't asked for
+        soonest(&mut decision.wake, trouble.next);
+        return report_write_failure(view, decision, trouble);
+    }
+    match view.turn {
+        Turn::Granted => Decision { act: Act::Issue, ..decision },
+        Turn::None | Turn::Elsewhere => {
+            // a token that is lost doesn't expire: it leads the second class, and leaves the reserve to those that do
+            let expires_at = own
+                .filter(|_| decision.unplanned != Some(Unplanned::Loss) && cause != Cause::Lost)
+                .and_then(|own| own.facts.expires_at.time());
+            let urgent_at = match decision.renewal {
+                Some(renewal) if expires_at.is_some() && (cause == Cause::Due || now >= renewal.due) => {
+                    Some(renewal.urgent)
+                }
+                _ => expires_at,
+            };
+            let unplanned = decision.unplanned.is_some();
+            Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at, unplanned }, ..decision }
+        }
+        Turn::Waiting(since) => {
+            if let Some(failure) = view.failure {
+                decision = tell(decision, failure);
+            }
+            if decision.refusal.is_some() {
+                // as it was until the next answer
+            } else if let Some(hindrance) = &view.hindrance {
+                decision.delay =
+                    Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
+            } else if (now - since).abs() >= QUIET_WAIT {
+                let message = "waits for its turn: the account's budget is used by other tokens".to_owned();
+                decision.delay = Some(Delay { reason: "WaitingForBudget".to_owned(), message });
+            } else {
+                soonest(&mut decision.wake, since + QUIET_WAIT);
+            }
+            decision
+        }
+    }
+}
+
+/// Says that the last attempt failed: what the provider refuses stays refused also while it waits to be asked again.
+pub(super) fn tell(mut decision: Decision, failure: &Failure) -> Decision {
+    if matches!(failure.class, Class::Configuration | Class::Denied) {
+        let message = format!("the provider refuses it: {}", failure.message);
+        decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
+    } else {
+        decision.delay = Some(Delay { reason: failure.reason.clone(), message: failure.message.clone() });
+    }
+    decision
+}
+
+/// Writes what is at hand, unless the last write failed a moment ago.
+pub(super) fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+    match view.trouble.filter(|trouble| trouble.holds(now)) {
+        None => Decision { act: Act::Store, ..decision },
+        Some(trouble) => {
+            soonest(&mut decision.wake, trouble.next);
+            report_write_failure(view, decision, trouble)
+        }
+    }
+}
+
+/// Whether a token at hand is what would be asked for.
+pub(super) fn serves(
+    view: &View<'_>,
+    wanted: &Wanted,
+    held: &HeldView<'_>,
+    cause: Option<Cause>,
+    now: Timestamp,
+) -> bool {
+    held.request == wanted.request
+        && (cause != Some(Cause::Forced) || held.renew_request == view.renew_requested_at)
+        && now < wanted.renewal(held.issued_at, held.expires_at, view.uid).due
+}
+
+/// Why no schedule asks for this issue, if none does. A failure's next attempt is none of these: its back-off bounds it.
+pub(super) fn unplanned(
+    view: &View<'_>,
+    own: Option<&OwnedSecret<'_>>,
+    cause: Cause,
+    renewal: Option<Renewal>,
+    now: Timestamp,
+) -> Option<Unplanned> {
+    if view.failure.is_some() {
+        return None;
+    }
+    let (status, before) = (view.status, view.before);
+    // the last status told of a token of this Secret that isn't due yet
+    let told = status.renew_at.time().is_some_and(|at| now < at)
+        && status.other_secret.is_none()
+        && status.observed_generation == before.generation;
+    let is_due = renewal.is_some_and(|renewal| now >= renewal.due);
+    match (cause, own) {
+        (Cause::Lost, _) => Some(Unplanned::Loss),
+        // the Secret was deleted, put back, or says other times than it did
+        (Cause::First, None) if told => Some(Unplanned::Loss),
+        (Cause::Due, Some(own)) if is_ahead(own.facts, now) => Some(Unplanned::Loss),
+        (Cause::Due, Some(own)) if told && own.facts.expires_at <= status.expires_at => Some(Unplanned::Loss),
+        (Cause::RequestChanged, _) if !is_due => Some(Unplanned::Edit),
+        (Cause::Forced, _) if !is_due => Some(Unplanned::Demand),
+        _ => before.excused.then_some(Unplanned::Demand),
+    }
+}
+
+/// What waits since it was served too often already.
+pub(super) fn too_often(view: &View<'_>, mut decision: Decision, kind: Unplanned, next: Timestamp) -> Decision {
+    soonest(&mut decision.wake, next);
+    if view.before.spells.are_recalled() {
+        // a few seconds after a restart, and nothing that anyone did too often
+        return leave_queue(view, decision);
+    }
+    let (calls, at) = (view.before.spells.calls(kind), wire_time::text(next));
+    let message = match kind {
+        Unplanned::Loss => format!(
+            "the token in the Secret was lost or altered again, after {calls} times in a row: the provider isn't asked \
+             for another before {at}; find who else writes the Secret: its metadata.managedFields name them"
+        ),
+        Unplanned::Demand => format!("renewed on demand {calls} times in a row: the next is served at {at}"),
+        Unplanned::Edit => {
+            format!("spec: what is asked of the provider was edited {calls} times in a row: this is asked at {at}")
+        }
+    };
+    decision.delay = Some(Delay { reason: TOO_OFTEN.to_owned(), message });
+    leave_queue(view, decision)
+}

@@ -1,0 +1,120 @@
+//! No token must be issued: the Secret is kept as it should be, and looked at where its data may have changed.
+
+use super::causes::{Cause, Facts, cause};
+use super::issuance::{serves, store};
+use super::secret_check::{OwnedSecret, secret_not_writable};
+use super::{Act, Decision, Delay, expiry, leave_queue, refuse, soonest};
+use crate::clock::Timestamp;
+use crate::plan::contest;
+use crate::plan::secret::Fixed;
+use crate::plan::view::{DataView, Refusal, SecretView, Turn, View, Wanted, WriteFailure};
+use chrono::TimeDelta;
+
+/// `previousToken` leaves the Secret this long before it expires.
+const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
+
+/// No issue is needed: keep the Secret as it should be.
+pub(super) fn keep(
+    view: &View<'_>,
+    wanted: &Wanted,
+    own: Option<&OwnedSecret<'_>>,
+    mut decision: Decision,
+    now: Timestamp,
+) -> Decision {
+    if let Some(held) = &view.held {
+        // after a rename, the token at hand is stored like the one that would move: that may be gone meanwhile
+        if own.is_none() && serves(view, wanted, held, None, now) {
+            return store(view, decision, now);
+        }
+        return Decision { act: Act::Discard, ..decision };
+    }
+    if view.turn != Turn::None {
+        return Decision { act: Act::Withdraw, ..decision };
+    }
+    let Some(own) = own else { return attempt(view, decision, Act::Move, now) };
+    let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
+    let reshaped =
+        own.facts.render != Some(wanted.render) || own.adopted || previous_ends.is_some_and(|ends| now >= ends);
+    let overridden = view.contest.and_then(|contest| contest.overridden(view.secret.version()));
+    let damaged = own.data == DataView::Altered
+        || !own.facts.labelled
+        || overridden.is_some_and(|overridden| overridden.fixed.is_none());
+    let mut kept = None;
+    if reshaped || damaged {
+        if let Some(fixed) = not_writable(view) {
+            return refuse(view, decision, secret_not_writable(fixed), now);
+        }
+        kept = contest::keeps(view, now).filter(|_| !reshaped);
+        if kept.is_none() {
+            return attempt(view, decision, Act::Render, now);
+        }
+    }
+    if view.former.is_some() {
+        return attempt(view, decision, Act::RemoveFormer, now);
+    }
+    if let Some(kept) = kept {
+        decision = held_back(view, decision, kept);
+    }
+    for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
+        soonest(&mut decision.wake, next);
+    }
+    decision
+}
+
+/// A look at the Secret, or a write that isn't of a new token; neither right after one that failed.
+pub(super) fn attempt(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
+    match view.trouble.filter(|trouble| trouble.holds(now)) {
+        None => Decision { act, ..decision },
+        Some(trouble) => {
+            soonest(&mut decision.wake, trouble.next);
+            if let Some(renewal) = decision.renewal {
+                soonest(&mut decision.wake, renewal.due);
+            }
+            report_write_failure(view, decision, trouble)
+        }
+    }
+}
+
+pub(super) fn report_write_failure(view: &View<'_>, mut decision: Decision, trouble: &WriteFailure) -> Decision {
+    if trouble.stalled {
+        decision.refusal = Some(Refusal::new(trouble.reason, trouble.message.clone()));
+    } else {
+        decision.delay = Some(Delay { reason: trouble.reason.to_owned(), message: trouble.message.clone() });
+    }
+    leave_queue(view, decision)
+}
+
+/// A look at the Secret. One that changes all the time has a pace (P18), but for what is to be written anyway.
+pub(super) fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
+    let Some(next) = view.contest.and_then(|contest| contest.next_look(now)).filter(|_| act == Act::Inspect) else {
+        return attempt(view, decision, act, now);
+    };
+    let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, act, now) };
+    let life = facts.life();
+    decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
+    let own = OwnedSecret { facts, data: DataView::Verified, adopted: false };
+    if !matches!(
+        cause(&Facts { view, wanted, own: Some(&own), renewal: decision.renewal, now }),
+        None | Some(Cause::Lost)
+    ) {
+        return attempt(view, decision, act, now);
+    }
+    soonest(&mut decision.wake, next);
+    for at in [decision.renewal.map(|renewal| renewal.due), expiry(view, now)].into_iter().flatten() {
+        soonest(&mut decision.wake, at);
+    }
+    decision.refusal = view.contest.filter(|contest| contest.is_slowed()).map(contest::Contest::refusal);
+    leave_queue(view, decision)
+}
+
+/// A repair that has to wait (P18), as its reason says.
+pub(super) fn held_back(view: &View<'_>, mut decision: Decision, (refusal, next): (Refusal, Timestamp)) -> Decision {
+    soonest(&mut decision.wake, next);
+    decision.refusal = Some(refusal);
+    leave_queue(view, decision)
+}
+
+/// What was stored of our last write takes no other.
+pub(super) fn not_writable(view: &View<'_>) -> Option<Fixed> {
+    view.contest?.overridden(view.secret.version())?.fixed
+}

@@ -1,0 +1,56 @@
+//! What a failure delays, and what a forced renewal brings.
+
+use super::*;
+
+#[test]
+fn a_forced_renewal_is_served_once() {
+    let later = "2026-09-21T14:15:00Z"; // after at(0), which is 2026-09-21T14:13:20Z
+    let forced = Case { renew: Some(later), ..Case::default() };
+    assert_eq!(forced.decide().cause, Some(Cause::Forced));
+    let served = Case { renew: Some(later), ..with_secret(|s| s.renew_request = Some(later.into())) };
+    assert_eq!(served.decide().cause, None);
+    for ignored in ["2026-09-21T14:13:20Z", "1999-01-01T00:00:00Z", "soon", ""] {
+        assert_eq!(Case { renew: Some(ignored), ..Case::default() }.decide().cause, None, "{ignored}");
+    }
+}
+
+#[test]
+fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not() {
+    for (class, stalls) in [(Class::Configuration, true), (Class::Denied, true), (Class::Transient, false)] {
+        let due = refused(class).decide();
+        assert_eq!(due.refusal.is_some(), stalls, "{class:?}");
+        assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
+        assert_eq!(due.wake, Some(at(200)));
+        // also while its next attempt waits for its turn
+        let waiting = Case { now: 201, turn: Turn::Waiting(at(200)), ..refused(class) }.decide();
+        assert_eq!((waiting.refusal, waiting.delay, waiting.act), (due.refusal, due.delay, Act::Wait), "{class:?}");
+    }
+}
+
+/// Something else is asked for at 150, and the last attempt failed; the next is due at 200.
+fn refused(class: Class) -> Case {
+    let wanted = Some(Ok(Wanted { request: hash("other"), ..wanted() }));
+    Case { failure: Some(failure(class, 200)), now: 150, wanted, ..Case::default() }
+}
+
+#[test]
+fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
+    for class in [Class::Throttled, Class::Credential] {
+        assert!(matches!(refused(class).decide().act, Act::Enqueue { .. }), "{class:?}");
+        let waiting = Case { turn: Turn::Waiting(at(149)), ..refused(class) }.decide();
+        assert_eq!((waiting.act, waiting.delay.map(|delay| delay.reason)), (Act::Wait, Some("Because".to_owned())));
+    }
+}
+
+#[test]
+fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
+    for case in [
+        Case::default(),
+        Case { now: 2500, turn: Turn::Waiting(at(2450)), ..Case::default() },
+        Case { now: 2500, failure: Some(failure(Class::Transient, 9999)), ..Case::default() },
+        Case { wanted: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
+    ] {
+        let decision = case.decide();
+        assert!(decision.wake.is_some_and(|wake| wake <= at(LIFE)), "{decision:?}");
+    }
+}

@@ -1,0 +1,418 @@
+//! The status of a provider object: whether it is ready, whether more is asked of it than its limits allow, whether its
+//! clock agrees with the operator's, what the provider said of its credential; and what a later process restores from it.
+
+use super::account_block::account_block;
+use super::view::Refusal;
+use crate::budget::{AccountState, Lock};
+use crate::clock::Timestamp;
+use chrono::TimeDelta;
+use std::time::Duration;
+use videotoken_api::condition::{Condition, ConditionStatus};
+use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus};
+use videotoken_api::wire_time;
+
+/// A clock that differs by more seconds than this is reported.
+pub const MAX_CLOCK_SKEW: i64 = 300;
+
+/// `lastIssuedAt` is written again when what it says is older than this.
+const LAST_ISSUED_INTERVAL: TimeDelta = TimeDelta::minutes(10);
+
+/// A throttle that ends sooner isn't reported, and isn't restored after a restart.
+const MIN_REPORTED_THROTTLE: Duration = Duration::from_secs(30);
+
+/// Time before the expiry of a credential from which on it is reported.
+const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
+
+/// Wait after a status that couldn't be written. It doubles with each failure in a row.
+const FIRST_RETRY: TimeDelta = TimeDelta::seconds(5);
+
+/// The longest of these waits.
+pub const LAST_RETRY: TimeDelta = TimeDelta::minutes(5);
+
+/// Returns how long the next write of a status waits after so many failures in a row, this one not counted.
+pub fn retry_after(failures: u32) -> TimeDelta {
+    (FIRST_RETRY * 2i32.pow(failures.min(10))).min(LAST_RETRY)
+}
+
+/// What the status of a provider object is composed of.
+#[derive(Debug)]
+pub struct ProviderFacts<'a> {
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Which of the provider types it is.
+    pub type_: Option<String>,
+    /// Number of `VideoAccessTokens` that name it, once all are listed.
+    pub tokens: Option<i64>,
+    /// Its account, or the reason why it can't be used.
+    pub account: Result<AccountFacts, &'a Refusal>,
+}
+
+/// What is known of an account.
+#[derive(Clone, Debug, Default)]
+pub struct AccountFacts {
+    /// Version of the account and its credentials.
+    pub version: String,
+    /// The account, in short.
+    pub display_name: Option<String>,
+    /// Its budget.
+    pub budget: AccountState,
+    /// What the provider said when it last refused the credential or throttled.
+    pub said: Option<String>,
+    /// Time of the last issued token.
+    pub last_issued_at: Option<Timestamp>,
+    /// Expiry of the credential itself.
+    pub credential_expires_at: Option<Timestamp>,
+    /// The login that has worked with this account.
+    pub proven_login: Option<String>,
+    /// Seconds by which clocks are ahead of the operator's, by their owner.
+    pub clock_skew: [(&'static str, Option<i64>); 2],
+}
+
+/// Returns the status that the object should have. `before` is the one that it has.
+pub fn compose(facts: ProviderFacts<'_>, before: &ProviderStatus, now: Timestamp) -> ProviderStatus {
+    let ProviderFacts { generation, type_, tokens, account } = facts;
+    let mut status = ProviderStatus {
+        observed_generation: generation,
+        type_,
+        tokens: tokens.or(before.tokens),
+        ..ProviderStatus::default()
+    };
+    let updates = match account {
+        Err(refusal) => {
+            // kept for the time when the provider can be used again
+            (status.credentials, status.last_issued_at) = (before.credentials.clone(), before.last_issued_at);
+            status.proven_login.clone_from(&before.proven_login);
+            ["Ready", "Stalled"]
+                .map(|type_| ConditionUpdate::new(type_, type_ == "Stalled", &*refusal.reason, refusal.message.clone()))
+                .into()
+        }
+        Ok(account) => {
+            save_account_state(&mut status, &account, before, now);
+            let updates = conditions(&account, now);
+            status.proven_login = account.proven_login;
+            updates
+        }
+    };
+    let conditions = updates.into_iter().map(|ConditionUpdate { type_, holds, reason, message }| {
+        let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
+        let old = before.conditions.iter().find(|old| old.type_ == type_ && old.status == status);
+        Condition {
+            type_: type_.to_owned(),
+            status,
+            observed_generation: generation,
+            last_transition_time: old.map_or(now, |old| old.last_transition_time),
+            reason,
+            message,
+        }
+    });
+    status.conditions = conditions.collect();
+    status
+}
+
+/// Sets what a later process restores of the account.
+fn save_account_state(status: &mut ProviderStatus, account: &AccountFacts, before: &ProviderStatus, now: Timestamp) {
+    let (version, state) = (account.version.clone(), account.budget);
+    let told = before.credentials.as_ref().filter(|told| told.version == version);
+    // a time that is computed from what is left of it may differ by a second each time
+    let steady = |at: Timestamp, told: Option<Timestamp>| {
+        told.filter(|told| (*told - at).abs() < TimeDelta::seconds(3)).unwrap_or(at)
+    };
+    let until = |wait: Option<Duration>| wait.and_then(|wait| TimeDelta::from_std(wait).ok()).map(|wait| now + wait);
+    // a back-off of the operator's own choice isn't reported: a new leader would take it for a Retry-After
+    let throttled = until(state.asked_to_wait.filter(|wait| *wait > MIN_REPORTED_THROTTLE));
+    // once reported, a throttle stays until it ends
+    let lasting = before.throttled_until.filter(|at| *at > now && state.asked_to_wait.is_some());
+    status.throttled_until = throttled.map(|at| steady(at, before.throttled_until)).or(lasting);
+    status.credentials = match (state.proven, state.lock) {
+        (true, _) => Some(CredentialsStatus { version, accepted: true, next_attempt_at: None }),
+        (false, Some(Lock::Rejected | Lock::IdentityRefused)) => {
+            let next = until(state.locked_for).map(|at| steady(at, told.and_then(|told| told.next_attempt_at)));
+            Some(CredentialsStatus { version, accepted: false, next_attempt_at: next })
+        }
+        (false, _) => told.cloned(),
+    };
+    // a time in the future was written by a clock that was wrong
+    let told_before = before.last_issued_at.filter(|at| *at - now < TimeDelta::minutes(1));
+    let issued = account.last_issued_at.max(told_before);
+    let fresh = told_before.filter(|told| issued.is_none_or(|at| at - *told < LAST_ISSUED_INTERVAL));
+    status.last_issued_at = fresh.or(issued);
+    status.credentials_expire_at = account.credential_expires_at;
+    status.account.clone_from(&account.display_name);
+}
+
+/// What an earlier status says of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SavedAccountState {
+    /// Time left of the provider's throttle.
+    pub throttled_for: Option<Duration>,
+    /// A token was issued with the credential.
+    pub accepted: bool,
+    /// Why the credential isn't tried, and for how long.
+    pub lock: Option<(Lock, Duration)>,
+}
+
+/// Reads what [`compose`] saved of the account whose credentials have this version.
+pub fn saved_account_state(
+    status: &ProviderStatus,
+    version: &str,
+    is_retried_on_demand: bool,
+    now: Timestamp,
+) -> SavedAccountState {
+    let ahead = |at: Option<Timestamp>| (at? - now).to_std().ok().filter(|wait| !wait.is_zero());
+    let told = status.credentials.as_ref().filter(|told| told.version == version);
+    let lock = if is_retried_on_demand { Lock::IdentityRefused } else { Lock::Rejected };
+    let refused = told.filter(|told| !told.accepted);
+    SavedAccountState {
+        throttled_for: ahead(status.throttled_until),
+        accepted: told.is_some_and(|told| told.accepted),
+        lock: refused.and_then(|told| Some((lock, ahead(told.next_attempt_at)?))),
+    }
+}
+
+/// One condition of the status.
+struct ConditionUpdate {
+    type_: &'static str,
+    holds: bool,
+    reason: String,
+    message: String,
+}
+
+impl ConditionUpdate {
+    fn new(type_: &'static str, holds: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { type_, holds, reason: reason.into(), message: message.into() }
+    }
+}
+
+fn conditions(account: &AccountFacts, now: Timestamp) -> Vec<ConditionUpdate> {
+    let state = account.budget;
+    let ready = match account_block(state, account.said.as_deref()).filter(|_| state.lock.is_some()) {
+        Some(block) => ConditionUpdate::new("Ready", false, block.reason, block.message),
+        None => ConditionUpdate::new("Ready", true, "Configured", "ready to issue"),
+    };
+    let mut updates = vec![ready, ConditionUpdate::new("Stalled", false, "AsExpected", "nothing stands in the way")];
+    updates.push(if state.oversubscribed {
+        let message = "its tokens ask for more than 80 % of spec.limits: raise them if the provider allows it, or \
+                       spread the tokens over accounts";
+        ConditionUpdate::new("Oversubscribed", true, "DemandOverBudget", message)
+    } else {
+        let message = "its tokens ask for less than the limits";
+        ConditionUpdate::new("Oversubscribed", false, "WithinBudget", message)
+    });
+    updates.extend(account.credential_expires_at.map(|ends| expiring(ends, now)));
+    let mut clocks = account.clock_skew.into_iter();
+    let skewed = clocks.find_map(|(whose, skew)| Some((whose, skew.filter(|skew| skew.abs() > MAX_CLOCK_SKEW)?)));
+    if let Some((whose, skew)) = skewed {
+        updates.push(ConditionUpdate::new("ClockSkewed", true, "ClockSkewed", skewed_by(whose, skew)));
+    }
+    updates
+}
+
+/// Returns the condition of a credential that expires at this time.
+fn expiring(ends: Timestamp, now: Timestamp) -> ConditionUpdate {
+    let at = wire_time::text(ends);
+    let (holds, reason, message) = if now >= ends {
+        (true, "CredentialsExpired", format!("the credential expired at {at}: replace it"))
+    } else if now + WARN_BEFORE >= ends {
+        let message = format!("the credential expires at {at}, in less than 14 days: replace it");
+        (true, "CredentialsExpireSoon", message)
+    } else {
+        (false, "AsExpected", format!("the credential expires at {at}"))
+    };
+    ConditionUpdate::new("CredentialsExpiring", holds, reason, message)
+}
+
+/// Words a clock skew of so many seconds in minutes: the seconds differ from one answer to the next.
+fn skewed_by(whose: &str, skew: i64) -> String {
+    let minutes = (skew.abs() + 30) / 60;
+    let side = if skew > 0 { "ahead of" } else { "behind" };
+    format!(
+        "the {whose}'s clock is {minutes} min {side} the operator's: set the one that is wrong; a token's life is counted \
+         by its provider's clock, and its times are told by the operator's"
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+    }
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    fn facts(account: AccountFacts) -> ProviderFacts<'static> {
+        ProviderFacts { generation: Some(2), type_: None, tokens: None, account: Ok(account) }
+    }
+
+    fn account(budget: AccountState) -> AccountFacts {
+        AccountFacts { version: "v".to_owned(), budget, ..AccountFacts::default() }
+    }
+
+    fn told(accepted: bool, next: Option<i64>) -> Option<CredentialsStatus> {
+        Some(CredentialsStatus { version: "v".to_owned(), accepted, next_attempt_at: next.map(at) })
+    }
+
+    /// Type, status and reason of each condition.
+    fn words(status: &ProviderStatus) -> Vec<String> {
+        let word = |it: &Condition| {
+            format!("{}{}{}", it.type_, if it.status == ConditionStatus::True { "=" } else { "!" }, it.reason)
+        };
+        status.conditions.iter().map(word).collect()
+    }
+
+    #[test]
+    fn each_state_of_an_account_has_its_conditions() {
+        let day = 86_400;
+        let locked = |lock| AccountState { lock: Some(lock), ..AccountState::default() };
+        let well = ["Ready=Configured", "Stalled!AsExpected", "Oversubscribed!WithinBudget"];
+        let not_ready = |reason: &'static str| [reason, well[1], well[2]].to_vec();
+        let and = |more: &'static str| [well.as_slice(), &[more]].concat();
+        let expiring =
+            |ends| AccountFacts { credential_expires_at: Some(at(ends)), ..account(AccountState::default()) };
+        let skewed = |provider, api_server| AccountFacts {
+            clock_skew: [("provider", provider), ("API server", api_server)],
+            ..account(AccountState::default())
+        };
+        let cases = [
+            (account(AccountState::default()), well.to_vec()),
+            (account(locked(Lock::Rejected)), not_ready("Ready!CredentialRejected")),
+            (account(locked(Lock::IdentityRefused)), not_ready("Ready!CredentialRejected")),
+            (account(locked(Lock::LoginsUsedUp)), not_ready("Ready!LoginsUsedUp")),
+            // a throttle says nothing of the provider object
+            (account(AccountState { throttled_for: seconds(600), ..AccountState::default() }), well.to_vec()),
+            (
+                account(AccountState { oversubscribed: true, ..AccountState::default() }),
+                vec![well[0], well[1], "Oversubscribed=DemandOverBudget"],
+            ),
+            (expiring(15 * day), and("CredentialsExpiring!AsExpected")),
+            (expiring(14 * day), and("CredentialsExpiring=CredentialsExpireSoon")),
+            (expiring(0), and("CredentialsExpiring=CredentialsExpired")),
+            (skewed(Some(300), Some(-300)), well.to_vec()),
+            (skewed(Some(301), None), and("ClockSkewed=ClockSkewed")),
+            (skewed(None, Some(-301)), and("ClockSkewed=ClockSkewed")),
+        ];
+        for (account, expected) in cases {
+            let status = compose(facts(account.clone()), &ProviderStatus::default(), at(0));
+            assert_eq!(words(&status), expected, "{account:?}");
+        }
+        for (skew, words) in [(301, "5 min ahead of"), (-930, "16 min behind")] {
+            let status = compose(facts(skewed(Some(skew), Some(9999))), &ProviderStatus::default(), at(0));
+            assert!(status.conditions[3].message.contains(&format!("the provider's clock is {words}")), "{skew}");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_cant_be_used_keeps_what_was_known_of_it() {
+        let before = ProviderStatus {
+            tokens: Some(3),
+            credentials: told(true, None),
+            last_issued_at: Some(at(-5)),
+            proven_login: Some("login".to_owned()),
+            throttled_until: Some(at(500)),
+            ..ProviderStatus::default()
+        };
+        let refusal = Refusal::new("CredentialsMissing", "no Secret");
+        let facts = ProviderFacts { generation: Some(2), type_: None, tokens: None, account: Err(&refusal) };
+        let status = compose(facts, &before, at(0));
+        assert_eq!(words(&status), ["Ready!CredentialsMissing", "Stalled=CredentialsMissing"]);
+        let kept = ProviderStatus {
+            observed_generation: Some(2),
+            conditions: status.conditions.clone(),
+            throttled_until: None,
+            ..before
+        };
+        assert_eq!(status, kept);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let first = compose(facts(account(AccountState::default())), &ProviderStatus::default(), at(0));
+        let locked = AccountState { lock: Some(Lock::Rejected), ..AccountState::default() };
+        let second = compose(facts(account(locked)), &first, at(100));
+        let times: Vec<_> = second.conditions.iter().map(|condition| condition.last_transition_time).collect();
+        assert_eq!(times, [at(100), at(0), at(0)]);
+    }
+
+    #[test]
+    fn p20_what_is_saved_is_restored() {
+        let locked =
+            |lock, wait| AccountState { lock: Some(lock), locked_for: seconds(wait), ..AccountState::default() };
+        let asked = |wait| AccountState { asked_to_wait: seconds(wait), ..AccountState::default() };
+        let none = SavedAccountState::default();
+        let cases = [
+            (AccountState::default(), false, none),
+            (
+                AccountState { proven: true, ..AccountState::default() },
+                false,
+                SavedAccountState { accepted: true, ..none },
+            ),
+            (
+                locked(Lock::Rejected, 900),
+                false,
+                SavedAccountState { lock: Some((Lock::Rejected, Duration::from_secs(890))), ..none },
+            ),
+            (
+                locked(Lock::IdentityRefused, 300),
+                true,
+                SavedAccountState { lock: Some((Lock::IdentityRefused, Duration::from_secs(290))), ..none },
+            ),
+            // the attempts themselves are in status.loginAttempts
+            (locked(Lock::LoginsUsedUp, 900), false, none),
+            (asked(31), false, SavedAccountState { throttled_for: seconds(21), ..none }),
+            (asked(30), false, none),
+            // a back-off of the operator's own choice
+            (AccountState { throttled_for: seconds(300), ..AccountState::default() }, false, none),
+        ];
+        for (state, on_demand, expected) in cases {
+            let status = compose(facts(account(state)), &ProviderStatus::default(), at(0));
+            assert_eq!(saved_account_state(&status, "v", on_demand, at(10)), expected, "{state:?}");
+            let other = saved_account_state(&status, "w", on_demand, at(10));
+            assert_eq!(other, SavedAccountState { throttled_for: expected.throttled_for, ..none }, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn p18_a_time_that_is_computed_anew_changes_no_status() {
+        let state = |left| AccountState {
+            asked_to_wait: seconds(left),
+            lock: Some(Lock::Rejected),
+            locked_for: seconds(left),
+            ..AccountState::default()
+        };
+        let first = compose(facts(account(state(100))), &ProviderStatus::default(), at(0));
+        for (now, left, moved) in [(10, 90, false), (10, 92, false), (10, 93, true), (80, 20, false)] {
+            let next = compose(facts(account(state(left))), &first, at(now));
+            assert_eq!(next != first, moved, "{left} s left at {now}");
+        }
+    }
+
+    #[test]
+    fn p18_the_last_issue_is_told_anew_after_ten_minutes() {
+        // what is told, what is known, what is told then
+        for (told, known, expected) in [
+            (None, None, None),
+            (None, Some(0), Some(0)),
+            (Some(-599), Some(0), Some(-599)),
+            (Some(-600), Some(0), Some(0)),
+            (Some(-9000), None, Some(-9000)),
+            // by a clock that was wrong
+            (Some(60), Some(0), Some(0)),
+            (Some(59), Some(0), Some(59)),
+        ] {
+            let before = ProviderStatus { last_issued_at: told.map(at), ..ProviderStatus::default() };
+            let account = AccountFacts { last_issued_at: known.map(at), ..account(AccountState::default()) };
+            let status = compose(facts(account), &before, at(0));
+            assert_eq!(status.last_issued_at, expected.map(at), "{told:?} {known:?}");
+        }
+    }
+
+    #[test]
+    fn p18_a_status_that_cant_be_written_is_tried_ever_more_seldom() {
+        let waits = [0, 1, 2, 5, 6, 99].map(|failures| retry_after(failures).num_seconds());
+        assert_eq!(waits, [5, 10, 20, 160, 300, 300]);
+    }
+}
