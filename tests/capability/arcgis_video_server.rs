@@ -1,20 +1,19 @@
-//! ArcGIS Video Server from YAML to Secret to the player that uses the token; a password that is refused and mended.
+//! ArcGIS Video Server from YAML to Secret to the player that uses the token, and how servers differ.
 
 use crate::OPERATOR;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use testkit::emulator::{ArcgisManners, ArcgisVideoServer, Emulator as _, Life, Serving, arcgis_example as example};
-use testkit::scene::{SOON, Scene, condition};
-use testkit::stand::Matcher;
+use testkit::emulator::{ArcgisManners, ArcgisVideoServer, Emulator as _, Serving, arcgis_example as example};
+use testkit::scene::{Scene, condition};
 
 const REFERER: &str = "https://lobby.contoso.example/player";
 
 /// A namespace with the example's user in a provider named `cameras`; `extra` goes over the provider's type.
-async fn scene(prefix: &str, password: &str, extra: &Value) -> (Scene, Serving<ArcgisVideoServer>) {
+async fn scene(prefix: &str, extra: &Value) -> (Scene, Serving<ArcgisVideoServer>) {
     let mut scene = Scene::bare(prefix, OPERATOR).await.unwrap();
     let serving = Serving::start(ArcgisVideoServer::furnished(), &Arc::clone(scene.azure.ca())).await.unwrap();
     scene.allow(&serving);
-    let login = json!({"username": example::USERNAME, "password": password});
+    let login = json!({"username": example::USERNAME, "password": example::PASSWORD});
     scene.apply(&scene.keys("video-server-login", &serving.host(), &login)).await.unwrap();
     let mut server = json!({"url": format!("{}{}", serving.url(), example::ADMIN_ROOT),
         "usernameRef": {"name": "video-server-login", "key": "username"},
@@ -40,36 +39,9 @@ async fn services(scene: &Scene, serving: &Serving<ArcgisVideoServer>, token: &s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_arcgis_token_is_kept_fresh_by_one_login_each() {
-    let (scene, serving) = scene("arcgis", example::PASSWORD, &json!({})).await;
-    let control = serving.control();
-    control.set_life(Life::Seconds(30));
-    let _operator = scene.operator().await.unwrap();
-    scene.ready(&token(&scene, "lobby")).await.unwrap();
-    let first = scene.settled_at(control, "lobby").await.unwrap();
-    assert_eq!(control.counters().requests, 1);
-
-    scene.proxy.reset_counts();
-    serving.speak(ArcgisManners { texts: true, ..ArcgisManners::default() });
-    scene.until_that("lobby", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
-    let second = scene.settled_at(control, "lobby").await.unwrap();
-    assert_ne!(second, first);
-    assert_eq!(control.counters().requests, 2);
-    let count = |matcher: &Matcher| scene.proxy.count(matcher);
-    assert_eq!((count(&Matcher::patch("secrets")), count(&Matcher::get("secrets"))), (1, 0));
-    assert_eq!(serving.failed_logins(example::USERNAME), []);
-
-    // as the workload uses it
-    let found = services(&scene, &serving, &second, REFERER).await;
-    assert_eq!(found["services"][0]["serviceName"], "lobby", "{found}");
-    let refused = services(&scene, &serving, &second, "https://elsewhere.example").await;
-    assert_eq!(refused["error"]["code"], 498, "{refused}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_differs_in_every_way_is_served_too() {
     let extra = json!({"extraParameters": {"user": "$(username)", "username": ""}});
-    let (scene, serving) = scene("arcgis-user", example::PASSWORD, &extra).await;
+    let (scene, serving) = scene("arcgis-user", &extra).await;
     serving.speak(ArcgisManners { wants_user: true, flat_errors: true, texts: true, ..ArcgisManners::default() });
     let _operator = scene.operator().await.unwrap();
     let mut token = token(&scene, "lobby");
@@ -85,37 +57,8 @@ async fn a_server_that_differs_in_every_way_is_served_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_password_is_tried_once_and_heals_when_it_changes() {
-    let (scene, serving) = scene("arcgis-login", "last year's password", &json!({})).await;
-    let _operator = scene.operator().await.unwrap();
-    scene.apply(&token(&scene, "lobby")).await.unwrap();
-    let refused = |object: &Value| object["status"]["lastFailure"]["reason"] == "Unauthorized";
-    let object = scene.until_that("lobby", "is refused", refused).await.unwrap();
-    let failure = &object["status"]["lastFailure"];
-    assert_eq!(failure["class"], "Credential");
-    assert_eq!(
-        failure["message"], "HTTP 200: 400: Unable to generate token.; Invalid username or password.",
-        "{failure}"
-    );
-    scene.apply(&token(&scene, "garage")).await.unwrap();
-    // a wait is told when it has lasted for half a minute
-    let waits = |object: &Value| condition(object, "Issuing")["reason"] == "CredentialRejected";
-    scene.until_within(SOON * 3, "garage", "waits for the credential", waits).await.unwrap();
-    assert_eq!(serving.failed_logins(example::USERNAME).len(), 1, "one tried for both");
-
-    let password = json!({"stringData": {"password": example::PASSWORD}});
-    scene.patch_secret("video-server-login", &password).await.unwrap();
-    for name in ["lobby", "garage"] {
-        scene.settled_at(serving.control(), name).await.unwrap();
-    }
-    assert_eq!(serving.failed_logins(example::USERNAME).len(), 1);
-    assert_eq!(serving.control().counters().requests, 3);
-    assert!(!serving.is_locked(example::USERNAME));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_sites_administrator_is_told_and_can_be_refused() {
-    let (scene, serving) = scene("arcgis-psa", example::PASSWORD, &json!({})).await;
+    let (scene, serving) = scene("arcgis-psa", &json!({})).await;
     serving.speak(ArcgisManners { administrator: true, ..ArcgisManners::default() });
     let mut operator = scene.operator().await.unwrap();
     scene.ready(&token(&scene, "lobby")).await.unwrap();
@@ -146,7 +89,7 @@ async fn a_token_of_the_sites_administrator_is_told_and_can_be_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_with_its_operation_and_a_token_that_is_sent_along_are_served() {
-    let (scene, serving) = scene("arcgis-portal", example::PASSWORD, &json!({})).await;
+    let (scene, serving) = scene("arcgis-portal", &json!({})).await;
     let keys = scene.keys("along", &serving.host(), &json!({"token": "a-token-of-the-servers"}));
     scene.apply(&keys).await.unwrap();
     let url = format!("{}{}/generateToken", serving.url(), example::ADMIN_ROOT);
@@ -157,4 +100,12 @@ async fn an_endpoint_with_its_operation_and_a_token_that_is_sent_along_are_serve
     scene.ready(&token(&scene, "lobby")).await.unwrap();
     let requests = serving.control().requests();
     assert_eq!(requests[0].call.form("token").as_deref(), Some("a-token-of-the-servers"));
+
+    // as the workload uses it
+    let held = scene.settled_at(serving.control(), "lobby").await.unwrap();
+    let found = services(&scene, &serving, &held, REFERER).await;
+    assert_eq!(found["services"][0]["serviceName"], "lobby", "{found}");
+    let refused = services(&scene, &serving, &held, "https://elsewhere.example").await;
+    assert_eq!(refused["error"]["code"], 498, "{refused}");
+    assert_eq!(serving.failed_logins(example::USERNAME), []);
 }

@@ -244,8 +244,7 @@ async fn p11_no_key_shows_whatever_its_provider_does_with_it() {
 async fn through_all(scene: &Scene, offer: &Offer) -> BTreeSet<String> {
     let name = offer.provider_name();
     // what is no password, and shorter than a piece, is not looked for
-    let keys = offer.keys.as_object().unwrap().values().map(|key| key.as_str().unwrap().to_owned());
-    let mut secrets: BTreeSet<String> = keys.filter(|key| key.len() >= PIECE).collect();
+    let mut secrets: BTreeSet<String> = offer.secrets().into_iter().filter(|key| key.len() >= PIECE).collect();
     let wrong: Value = offer.keys.as_object().unwrap().keys().map(|key| (key.clone(), json!(CANARY))).collect();
     let [mut credential, provider] = offer.provider(scene);
     credential["stringData"] = wrong;

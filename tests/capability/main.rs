@@ -6,13 +6,13 @@ mod arcgis_video_server;
 mod bad_objects;
 mod blend_vision;
 mod clocks;
-mod cognitive_services;
 mod crash;
 mod credentials;
 mod crowd;
 mod dashboard;
 mod entra;
 mod events;
+mod every_type;
 mod identities;
 mod keyed_hosts;
 mod leaks;
@@ -33,7 +33,6 @@ mod stop;
 mod tenancy;
 mod traces;
 mod two_operators;
-mod video_indexer_classic;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");

@@ -4,10 +4,7 @@ use super::keyed::Keyed;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use std::time::Duration;
-use testkit::emulator::{
-    ApiToken, BlendVision, Emulator as _, Fault, Life, TokenForm, blend_vision_example as example, claims,
-};
+use testkit::emulator::{ApiToken, BlendVision, Fault, TokenForm, blend_vision_example as example, claims};
 use videotoken_providers::Class;
 
 /// The example's organization by way of an API token that may do all.
@@ -59,7 +56,6 @@ async fn each_kind_of_token_is_asked_as_the_reference_says() {
     for (scope, rest, operation, body) in kinds {
         for form in [TokenForm::Opaque, TokenForm::Jwt, TokenForm::JwtWithoutExp] {
             stand.serving.set_form(form);
-            let before = Utc::now();
             let issued = stand.issue(&scope, rest).await.unwrap();
             let seen = stand.last();
             assert_eq!((seen.method.as_str(), seen.path()), ("POST", format!("/bv/cms/v1/{operation}").as_str()));
@@ -69,7 +65,7 @@ async fn each_kind_of_token_is_asked_as_the_reference_says() {
             assert_eq!(claims(seen.bearer().unwrap()).unwrap()["sub"], example::ORGANIZATION);
             assert_eq!(seen.json(), Some(body.clone()));
 
-            let truth = stand.serving.control().knows(issued.token.expose_secret()).unwrap();
+            let truth = stand.control.knows(issued.token.expose_secret()).unwrap();
             let asked: i64 = body["expires_in"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
             assert_eq!(truth.expires_at - truth.issued_at, TimeDelta::seconds(asked));
             // the playback answer has the token alone
@@ -80,8 +76,6 @@ async fn each_kind_of_token_is_asked_as_the_reference_says() {
             } else {
                 assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::seconds(asked));
             }
-            assert!((before..=seen.time).contains(&issued.issued_at));
-            assert_eq!(issued.request_id, None, "BlendVision gives none");
         }
     }
 }
@@ -106,54 +100,37 @@ async fn only_never_expires_asks_for_an_endless_token() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_class_reason_and_message() {
+async fn each_refusal_of_its_own_has_its_class_reason_and_message() {
     use Class::{Configuration, Credential, Denied, Throttled, Transient};
     let stand = start().await;
-    let play = |code: u16, body: &str, headers: &[(&str, &str)]| {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Fault::Status { code, body: body.to_owned(), headers }
-    };
     let grpc = |status: u16, code: u8| {
         let details = json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R"}]);
-        play(status, &json!({"code": code, "message": "because", "details": details}).to_string(), &[])
+        let body = json!({"code": code, "message": "because", "details": details});
+        Fault::status(status, body.to_string(), &[])
     };
-    let wait = Some(Duration::from_secs(7));
     let cases = [
-        (grpc(400, 3), Configuration, "BadRequest", None, "HTTP 400: 3: because"),
-        (grpc(401, 16), Credential, "Unauthorized", None, "HTTP 401: 16: because"),
-        (grpc(403, 7), Denied, "Forbidden", None, "HTTP 403: 7: because"),
-        (grpc(404, 5), Configuration, "NotFound", None, "HTTP 404: 5: because"),
-        (grpc(429, 8), Throttled, "Throttled", None, "HTTP 429: 8: because"),
-        (grpc(503, 14), Transient, "ServerError", None, "HTTP 503: 14: because"),
-        (grpc(500, 13), Transient, "ServerError", None, "HTTP 500: 13: because"),
+        (grpc(400, 3), (Configuration, "BadRequest", None), "HTTP 400: 3: because"),
+        (grpc(401, 16), (Credential, "Unauthorized", None), "HTTP 401: 16: because"),
+        (grpc(403, 7), (Denied, "Forbidden", None), "HTTP 403: 7: because"),
+        (grpc(404, 5), (Configuration, "NotFound", None), "HTTP 404: 5: because"),
+        (grpc(429, 8), (Throttled, "Throttled", None), "HTTP 429: 8: because"),
+        (grpc(503, 14), (Transient, "ServerError", None), "HTTP 503: 14: because"),
+        (grpc(500, 13), (Transient, "ServerError", None), "HTTP 500: 13: because"),
         // the status says nothing better
-        (grpc(500, 16), Credential, "Unauthorized", None, "HTTP 500: 16: because"),
-        (grpc(418, 8), Throttled, "Throttled", None, "HTTP 418: 8: because"),
-        (grpc(200, 5), Configuration, "NotFound", None, "HTTP 200: 5: because"),
-        (grpc(200, 2), Transient, "BadAnswer", None, "HTTP 200: no token in it"),
-        (play(401, "", &[]), Credential, "Unauthorized", None, "HTTP 401"),
-        (play(502, "<html>", &[]), Transient, "ServerError", None, "HTTP 502: a page in HTML"),
-        (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
-        (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: 8: Too many"),
-        (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429: 8: Too many"),
-        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:"),
-        (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
-        (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
-        (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),
-        (Fault::NoToken, Transient, "BadAnswer", None, "HTTP 200: no token in it"),
-        (Fault::ExpiredToken, Transient, "ExpiredToken", None, "the provider issued a token that expired at 20"),
-        (Fault::ConnectionReset, Transient, "ConnectFailed", None, "lost the connection to 127.0.0.1"),
-        (Fault::EchoRequest, Configuration, "BadRequest", None, "HTTP 400: 3: "),
+        (grpc(500, 16), (Credential, "Unauthorized", None), "HTTP 500: 16: because"),
+        (grpc(418, 8), (Throttled, "Throttled", None), "HTTP 418: 8: because"),
+        (grpc(200, 5), (Configuration, "NotFound", None), "HTTP 200: 5: because"),
+        (grpc(200, 2), (Transient, "BadAnswer", None), "HTTP 200: no token in it"),
+        (
+            Fault::Throttle { retry_after: Some(7) },
+            (Throttled, "Throttled", Some(7)),
+            "HTTP 429: 8: Too many requests. Try again later.; OTHER",
+        ),
+        (Fault::HalfJson, (Transient, "BadAnswer", None), "HTTP 200: no JSON"),
+        (Fault::NoToken, (Transient, "BadAnswer", None), "HTTP 200: no token in it"),
+        (Fault::EchoRequest, (Configuration, "BadRequest", None), "HTTP 400: 3: "),
     ];
-    for (fault, class, reason, retry_after, message) in cases {
-        stand.serving.control().play_once(fault.clone());
-        let error = stand.fail(&vod()).await;
-        assert_eq!((error.class, error.reason), (class, reason), "{fault:?}: {error}");
-        assert_eq!((error.retry_after, &error.request_id), (retry_after, &None), "{fault:?}");
-        assert!(error.message.starts_with(message), "{fault:?}: {error}");
-        assert!(error.message.len() < 600, "{error}");
-        stand.issue(&vod(), "").await.expect("the next one succeeds");
-    }
+    stand.refuses(&vod(), false, cases).await;
 }
 
 #[tokio::test]
@@ -220,17 +197,12 @@ async fn an_api_token_that_is_a_jwt_tells_when_it_expires() {
 }
 
 #[tokio::test]
-async fn p13_a_token_without_a_readable_expiry_has_the_life_that_was_asked_for() {
+async fn p13_any_text_can_be_a_token_and_has_the_life_that_was_asked_for() {
     let stand = start().await;
-    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
-        stand.serving.control().play_once(fault.clone());
+    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry] {
+        stand.control.play_once(fault.clone());
         let issued = stand.issue(&vod(), "lifetime: 2h").await.unwrap();
         assert!(issued.expiry_assumed, "{fault:?}");
         assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(2));
     }
-    stand.serving.control().play_once(Fault::ByteOrderMark);
-    assert!(!stand.issue(&vod(), "lifetime: 2h").await.unwrap().expiry_assumed);
-    stand.serving.control().set_life(Life::Seconds(600));
-    let issued = stand.issue(&vod(), "lifetime: 2h").await.unwrap();
-    assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));
 }

@@ -1,9 +1,12 @@
 //! A token API whose credentials are keys, at its emulator: what the tests of all of them share.
 
 use super::last;
+use serde_json::{Value, json};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
-use testkit::emulator::{Call, Emulator, Serving};
+use testkit::emulator::{Call, Control, Emulator, Fault, Serving};
+use testkit::offers::Offer;
 use testkit::tls::CertificateAuthority;
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::TokenRequest;
@@ -11,32 +14,39 @@ use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_providers::http::{Http, HttpOptions, Proxies};
 use videotoken_providers::keyed::KeyedAccount;
-use videotoken_providers::{IssueError, Issued, Issuer};
+use videotoken_providers::{Class, IssueError, Issued, Issuer};
 
-/// One account at a running emulator, as its users write it, and the issuer that the operator builds from that.
-pub(crate) struct Keyed<E: Emulator> {
-    pub(crate) serving: Serving<E>,
+/// An account as its users write it, the issuer that the operator builds from it, and the emulator's control.
+pub(crate) struct Tested {
     pub(crate) issuer: Arc<dyn Issuer>,
-    provider: ProviderSpec,
-    secrets: Vec<String>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) provider: ProviderSpec,
+    pub(crate) ca_pem: String,
 }
 
-impl<E: Emulator> Keyed<E> {
-    /// `provider` is a provider's spec in YAML, with ENDPOINT for where the emulator is; `secrets` are what its
-    /// references lead to, in the order of its fields.
-    pub(crate) async fn start(emulator: Arc<E>, provider: &str, secrets: &[&str]) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let ca = Arc::new(CertificateAuthority::generate().unwrap());
-        let serving = Serving::start(emulator, &ca).await.unwrap();
-        let provider: ProviderSpec =
-            serde_yaml_ng::from_str(&provider.replace("ENDPOINT", &serving.url())).expect("a provider's spec");
-        let issuer = issuer(&provider, secrets, &serving.ca_pem());
-        Self { serving, issuer, provider, secrets: secrets.iter().map(ToString::to_string).collect() }
+/// One answer of the API: the class, the reason and the wait in seconds that become of it, and how the message begins.
+pub(crate) type Refusal<M> = (Fault, (Class, &'static str, Option<u64>), M);
+
+impl Tested {
+    /// `secrets` are what the references of the provider's spec lead to, in the order of its fields.
+    fn new(control: Arc<Control>, ca_pem: &str, provider: ProviderSpec, secrets: Vec<String>) -> Self {
+        let issuer = issuer(&provider, &secrets, ca_pem);
+        Self { issuer, control, secrets, provider, ca_pem: ca_pem.to_owned() }
+    }
+
+    /// The account of a row, with these keys in its Secret.
+    pub(crate) fn of(offer: &Offer, keys: &Value) -> Self {
+        let provider: ProviderSpec = serde_json::from_value(json!({offer.type_: offer.account})).unwrap();
+        let credentials = keyed(&provider).credentials();
+        let secrets = credentials.iter().map(|(_, reference)| keys[&reference.key].as_str().unwrap().to_owned());
+        let secrets = secrets.collect();
+        Self::new(offer.control.clone(), offer.ca_pem(), provider, secrets)
     }
 
     /// The same account with other secrets.
     pub(crate) fn with(&self, secrets: &[&str]) -> Arc<dyn Issuer> {
-        issuer(&self.provider, secrets, &self.serving.ca_pem())
+        issuer(&self.provider, &secrets.iter().map(ToString::to_string).collect::<Vec<_>>(), &self.ca_pem)
     }
 
     /// What a token's spec with this scope asks for; `rest` are further members of the spec.
@@ -50,7 +60,7 @@ impl<E: Emulator> Keyed<E> {
         self.issuer.issue(&self.request(scope, rest)).await
     }
 
-    /// Asks in vain. What it says holds none of the secrets.
+    /// Asks in vain. What it says is short and holds none of the secrets.
     pub(crate) async fn fail(&self, scope: &str) -> IssueError {
         let error = self.issue(scope, "").await.map(|issued| issued.expires_at).unwrap_err();
         let shown = format!("{error} {error:?} {error:#?}");
@@ -58,23 +68,76 @@ impl<E: Emulator> Keyed<E> {
             let piece = std::str::from_utf8(piece).unwrap();
             assert!(!shown.contains(piece), "{piece} in {shown}");
         }
+        assert!(error.message.len() < 600, "{error}");
         error
+    }
+
+    /// Asks in vain once for each answer, and in between with success.
+    pub(crate) async fn refuses<M: AsRef<str>>(
+        &self,
+        scope: &str,
+        has_request_ids: bool,
+        cases: impl IntoIterator<Item = Refusal<M>>,
+    ) {
+        for (fault, (class, reason, wait), message) in cases {
+            self.control.play_once(fault.clone());
+            let error = self.fail(scope).await;
+            let expected = (class, reason, wait.map(Duration::from_secs));
+            assert_eq!((error.class, error.reason, error.retry_after), expected, "{fault:?}: {error}");
+            assert!(error.message.starts_with(message.as_ref()), "{fault:?}: {error}");
+            let is_answered = has_request_ids && fault != Fault::ConnectionReset;
+            let request_id = is_answered.then(|| self.last().request_id.to_string());
+            assert_eq!(error.request_id, request_id, "{fault:?}");
+            self.issue(scope, "").await.expect("the next one succeeds");
+        }
     }
 
     /// The last request that the emulator saw.
     pub(crate) fn last(&self) -> Arc<Call> {
-        last(self.serving.control())
+        last(&self.control)
     }
 }
 
-fn issuer(provider: &ProviderSpec, secrets: &[&str], ca_pem: &str) -> Arc<dyn Issuer> {
-    let account: &dyn KeyedAccount = match provider.account().unwrap() {
+/// The same with the running emulator, for what is particular to it.
+pub(crate) struct Keyed<E: Emulator> {
+    pub(crate) serving: Serving<E>,
+    tested: Tested,
+}
+
+impl<E: Emulator> Keyed<E> {
+    /// `provider` is a provider's spec in YAML, with ENDPOINT for where the emulator is; `secrets` are what its
+    /// references lead to, in the order of its fields.
+    pub(crate) async fn start(emulator: Arc<E>, provider: &str, secrets: &[&str]) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = Arc::new(CertificateAuthority::generate().unwrap());
+        let serving = Serving::start(emulator, &ca).await.unwrap();
+        let provider = serde_yaml_ng::from_str(&provider.replace("ENDPOINT", &serving.url())).unwrap();
+        let secrets = secrets.iter().map(ToString::to_string).collect();
+        let tested = Tested::new(serving.control().clone(), &serving.ca_pem(), provider, secrets);
+        Self { serving, tested }
+    }
+}
+
+impl<E: Emulator> Deref for Keyed<E> {
+    type Target = Tested;
+
+    fn deref(&self) -> &Tested {
+        &self.tested
+    }
+}
+
+fn keyed(provider: &ProviderSpec) -> &dyn KeyedAccount {
+    match provider.account().unwrap() {
         Account::VideoIndexerClassic(account) => account,
         Account::BlendVision(account) => account,
         Account::ArcgisVideoServer(account) => account,
         Account::CognitiveServices(account) => account,
         Account::VideoIndexer(_) => panic!("videoIndexer has no keys"),
-    };
+    }
+}
+
+fn issuer(provider: &ProviderSpec, secrets: &[String], ca_pem: &str) -> Arc<dyn Issuer> {
+    let account = keyed(provider);
     assert_eq!(account.credentials().len(), secrets.len());
     let options = HttpOptions {
         ca_pem: Some(ca_pem.to_owned()),
@@ -83,6 +146,6 @@ fn issuer(provider: &ProviderSpec, secrets: &[&str], ca_pem: &str) -> Arc<dyn Is
         ..HttpOptions::default()
     };
     let (_, endpoint) = account.endpoint();
-    let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
+    let secrets = secrets.iter().map(|secret| secret.as_str().into()).collect();
     account.issuer(endpoint.parse().unwrap(), secrets, Http::new(&options).unwrap()).unwrap()
 }

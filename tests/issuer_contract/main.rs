@@ -1,9 +1,11 @@
 //! The token APIs as the emulators speak them: what each request says, and what becomes of each answer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api_management;
 mod arcgis_video_server;
 mod blend_vision;
 mod cognitive_services;
+mod contract;
 mod credentials;
 mod entra;
 mod keyed;

@@ -5,7 +5,7 @@ use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use testkit::emulator::{Fault, Life, OPERATIONS, Operations, Rule, example};
+use testkit::emulator::{Fault, OPERATIONS, Operations, Rule, example};
 use uuid::Uuid;
 use videotoken_providers::{Class, Issuer as _};
 
@@ -52,77 +52,40 @@ async fn each_operation_is_asked_as_the_reference_says() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_class_reason_and_message() {
-    use Class::{Configuration, Denied, Throttled, Transient};
+async fn each_refusal_of_its_own_has_its_class_reason_and_message() {
+    use Class::{Configuration, Denied, Transient};
     const ROLE: &str = r#"{"error":{"code":"AuthorizationFailed","message":"no"}}"#;
     const POLICY: &str = r#"{"error":{"code":"Disallowed","message":"no"}}"#;
     let stand = Stand::start().await;
-    let play = |code: u16, body: &str, headers: &[(&str, &str)]| {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Fault::Status { code, body: body.to_owned(), headers }
-    };
     let nested =
         r#"{"error":{"code":"Outer","message":"went wrong","details":[{"code":"Inner","message":"the reason"}]}}"#;
-    let wait = Some(Duration::from_secs(7));
+    let plain = |code: u16, body: &str| Fault::status(code, body, &[]);
     let cases = [
-        (play(400, nested, &[]), Configuration, "BadRequest", None, "HTTP 400: Outer: went wrong; Inner: the reason"),
-        (play(404, "", &[]), Configuration, "NotFound", None, "HTTP 404"),
-        (play(422, "{}", &[]), Configuration, "Unprocessable", None, "HTTP 422: {}"),
-        (play(403, nested, &[]), Denied, "Forbidden", None, "HTTP 403: Outer: went wrong; Inner: the reason"),
+        (plain(400, nested), Configuration, "BadRequest", "HTTP 400: Outer: went wrong; Inner: the reason"),
+        (plain(404, ""), Configuration, "NotFound", "HTTP 404"),
+        (plain(422, "{}"), Configuration, "Unprocessable", "HTTP 422: {}"),
+        (plain(403, nested), Denied, "Forbidden", "HTTP 403: Outer: went wrong; Inner: the reason"),
+        (plain(403, ROLE), Denied, "Forbidden", "HTTP 403: AuthorizationFailed: no; the identity needs a role"),
         (
-            play(403, ROLE, &[]),
+            plain(403, "<html><title>Blocked</title>"),
             Denied,
             "Forbidden",
-            None,
-            "HTTP 403: AuthorizationFailed: no; the identity needs a role",
-        ),
-        (
-            play(403, "<html><title>Blocked</title>", &[]),
-            Denied,
-            "Forbidden",
-            None,
             "HTTP 403: a page in HTML, \"Blocked\", from 127.0.0.1:",
         ),
-        (play(409, nested, &[]), Transient, "Conflict", None, "HTTP 409: Outer"),
-        (play(500, "<html><b>oh</b>", &[]), Transient, "ServerError", None, "HTTP 500: a page in HTML from 127.0.0.1:"),
-        (play(503, "busy", &[("retry-after", "7")]), Transient, "ServerError", wait, "HTTP 503: busy"),
-        (play(418, "", &[]), Transient, "UnexpectedStatus", None, "HTTP 418"),
-        (
-            play(302, "", &[("location", "https://x.example")]),
-            Transient,
-            "Redirected",
-            None,
-            "HTTP 302: redirected to x",
-        ),
-        (Fault::Throttle { retry_after: Some(7) }, Throttled, "Throttled", wait, "HTTP 429: TooManyRequests: Too many"),
-        (Fault::Throttle { retry_after: None }, Throttled, "Throttled", None, "HTTP 429"),
-        (Fault::Html, Transient, "BadAnswer", None, "HTTP 200: a page in HTML, \"Sign in\", from 127.0.0.1:"),
-        (
-            play(200, POLICY, &[]),
-            Transient,
-            "BadAnswer",
-            None,
-            "HTTP 200: no token in it, but an error: Disallowed: no",
-        ),
-        (Fault::HalfJson, Transient, "BadAnswer", None, "HTTP 200: no JSON"),
-        (Fault::CutBody, Transient, "BadAnswer", None, "the answer of 127.0.0.1"),
-        (Fault::HugeBody, Transient, "BodyTooLarge", None, "127.0.0.1"),
-        (Fault::NoToken, Transient, "BadAnswer", None, "HTTP 200: no token in it"),
-        (Fault::ExpiredToken, Transient, "ExpiredToken", None, "the provider issued a token that expired at 20"),
-        (Fault::ConnectionReset, Transient, "ConnectFailed", None, "lost the connection to 127.0.0.1"),
-        (Fault::EchoRequest, Configuration, "BadRequest", None, "HTTP 400: InvalidRequest: "),
+        (plain(409, nested), Transient, "Conflict", "HTTP 409: Outer"),
+        (plain(500, "<html><b>oh</b>"), Transient, "ServerError", "HTTP 500: a page in HTML from 127.0.0.1:"),
+        (plain(418, ""), Transient, "UnexpectedStatus", "HTTP 418"),
+        (plain(200, POLICY), Transient, "BadAnswer", "HTTP 200: no token in it, but an error: Disallowed: no"),
+        (Fault::HalfJson, Transient, "BadAnswer", "HTTP 200: no JSON"),
+        (Fault::NoToken, Transient, "BadAnswer", "HTTP 200: no token in it"),
+        (Fault::EchoRequest, Configuration, "BadRequest", "HTTP 400: InvalidRequest: "),
     ];
-    for (fault, class, reason, retry_after, message) in cases {
+    for (fault, class, reason, message) in cases {
         stand.azure.video_indexer.control().play_once(fault.clone());
         let error = stand.fail().await;
-        assert_eq!((error.class, error.reason), (class, reason), "{fault:?}: {error}");
-        assert_eq!(error.retry_after, retry_after, "{fault:?}");
+        assert_eq!((error.class, error.reason, error.retry_after), (class, reason, None), "{fault:?}: {error}");
         assert!(error.message.starts_with(message), "{fault:?}: {error}");
-        assert!(error.message.len() < 600, "{error}");
         assert!(!error.message.contains("needs a role") || message.contains("needs a role"), "{error}");
-        if !matches!(fault, Fault::ConnectionReset) {
-            assert_eq!(error.request_id, Some(stand.last().request_id.to_string()), "{fault:?}");
-        }
         stand.issue().await.expect("the next one succeeds");
     }
 }
@@ -152,17 +115,14 @@ async fn what_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn p13_a_token_without_a_readable_expiry_has_the_promised_life() {
+async fn p13_any_text_can_be_a_token_and_has_the_promised_life() {
     let stand = Stand::start().await;
-    for fault in [Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
+    for fault in [Fault::OpaqueToken, Fault::NotJwt] {
         stand.azure.video_indexer.control().play_once(fault.clone());
         let issued = stand.issue().await.unwrap();
         assert!(issued.expiry_assumed, "{fault:?}");
         assert_eq!(issued.expires_at - issued.issued_at, TimeDelta::hours(1));
     }
-    stand.azure.video_indexer.control().set_life(Life::Seconds(600));
-    let issued = stand.issue().await.unwrap();
-    assert!(!issued.expiry_assumed && issued.expires_at - issued.issued_at <= TimeDelta::seconds(600));
 }
 
 #[tokio::test]
@@ -216,18 +176,6 @@ async fn p19_a_life_is_counted_by_the_providers_clock() {
 }
 
 #[tokio::test]
-async fn p14_the_skew_is_that_of_the_last_answer() {
-    let stand = Stand::start().await;
-    assert_eq!(stand.issuer.clock_skew(), None);
-    for ahead in [600, -600, 0] {
-        stand.azure.video_indexer.control().play_once(Fault::ClockAhead(ahead));
-        stand.issue().await.unwrap();
-        let skew = stand.issuer.clock_skew().unwrap();
-        assert!((ahead - 2..=ahead + 1).contains(&skew), "{skew}");
-    }
-}
-
-#[tokio::test]
 async fn a_cached_entra_token_that_is_refused_is_replaced() {
     let stand = Stand::start().await;
     stand.issue().await.unwrap();
@@ -242,8 +190,7 @@ async fn a_cached_entra_token_that_is_refused_is_replaced() {
 async fn a_fresh_entra_token_that_is_refused_is_the_credentials_fault() {
     let stand = Stand::start().await;
     stand.issue().await.unwrap();
-    let unauthorized = || Fault::Status { code: 401, body: String::new(), headers: Vec::new() };
-    stand.azure.video_indexer.control().play(Rule::new(unauthorized()).times(2));
+    stand.azure.video_indexer.control().play(Rule::new(Fault::status(401, "", &[])).times(2));
     assert_eq!(stand.fail().await.class, Class::Transient);
     let error = stand.fail().await;
     assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"));

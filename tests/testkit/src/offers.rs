@@ -1,15 +1,22 @@
-//! What users of each token API whose credentials are keys would write, at its emulator: one row for each API, for
-//! whatever must hold of all of them.
+//! One row for each token API whose credentials are keys in Secrets: its emulator, what its users write, and how the API
+//! refuses. Tests that hold for every such API take their cases from here.
 
 use crate::emulator::{
-    ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Serving, VideoIndexerClassic, arcgis_example,
-    blend_vision_example, classic_example, cognitive_example,
+    ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Fault, Serving, VideoIndexerClassic,
+    arcgis_example, blend_vision_example, classic_example, cognitive_example,
 };
 use crate::scene::Scene;
 use crate::tls::CertificateAuthority;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+/// How long each of [`Offer::throttles`] asks callers to wait, in seconds.
+pub const THROTTLED_FOR: u64 = 12;
 
 /// One API at its emulator, and an account of it.
 pub struct Offer {
@@ -21,6 +28,14 @@ pub struct Offer {
     pub keys: Value,
     /// The scope of a token.
     pub scope: Value,
+    /// Goes over `keys`: credentials that the API refuses.
+    pub wrong_keys: Value,
+    /// What the API says of `wrong_keys`, as a condition's message shows it.
+    pub refusal: &'static str,
+    /// Whether each answer carries a request id.
+    pub has_request_ids: bool,
+    /// Each way in which the API says that there were too many calls, for [`THROTTLED_FOR`].
+    pub throttles: Vec<Fault>,
     /// Where the emulator is, as `--allowed-endpoint` names it.
     pub host: String,
     /// The emulator's control.
@@ -41,6 +56,12 @@ impl Offer {
         format!("{}-keys", self.provider_name())
     }
 
+    /// The values of its credentials.
+    pub fn secrets(&self) -> Vec<String> {
+        let keys = self.keys.as_object().into_iter().flat_map(|keys| keys.values());
+        keys.filter_map(|key| key.as_str().map(str::to_owned)).collect()
+    }
+
     /// Its credential Secret and its `TokenProvider`, in the scene's namespace.
     pub fn provider(&self, scene: &Scene) -> [Value; 2] {
         let spec = json!({self.type_: self.account});
@@ -50,17 +71,32 @@ impl Offer {
         ]
     }
 
+    /// The certificate that clients of its emulator must trust.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
     /// A token of it; `changes` go over its spec.
     pub fn token(&self, scene: &Scene, name: &str, changes: &Value) -> Value {
         scene.token_of(name, &self.provider_name(), &json!({self.type_: self.scope}), changes)
     }
 
-    fn new<E: Emulator>(serving: Serving<E>, type_: &'static str, [account, keys, scope]: [Value; 3]) -> Self {
+    /// A row with the usual refusals; `written` is the account, the keys and the scope.
+    fn new<E: Emulator>(
+        serving: Serving<E>,
+        type_: &'static str,
+        [account, keys, scope]: [Value; 3],
+        (wrong_keys, refusal): (Value, &'static str),
+    ) -> Self {
         Self {
             type_,
             account,
             keys,
             scope,
+            wrong_keys,
+            refusal,
+            has_request_ids: false,
+            throttles: vec![Fault::Throttle { retry_after: Some(THROTTLED_FOR) }],
             host: serving.host(),
             control: serving.control().clone(),
             ca_pem: serving.ca_pem(),
@@ -69,36 +105,75 @@ impl Offer {
     }
 }
 
-/// Starts an emulator of each.
-pub async fn offers(ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
-    let key = |type_: &str, key: &str| json!({"name": format!("{}-keys", type_.to_lowercase()), "key": key});
-    let mut offers = Vec::new();
+/// A key of another subscription.
+const OTHERS_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-    let (type_, serving) = ("videoIndexerClassic", Serving::start(VideoIndexerClassic::furnished()?, ca).await?);
+/// Starts an emulator of each on a free port.
+pub async fn offers(ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
+    offers_from(0, ca).await
+}
+
+/// The same on consecutive ports, `first` and those after it; 0 takes free ones. Errors: a port is taken.
+pub async fn offers_from(first: u16, ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
+    let at = |row: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, if first == 0 { 0 } else { first + row }));
+    Ok(vec![
+        video_indexer_classic(at(0), ca).await?,
+        cognitive_services(at(1), ca).await?,
+        blend_vision(at(2), ca).await?,
+        arcgis_video_server(at(3), ca).await?,
+    ])
+}
+
+/// A reference to a key of the type's credential Secret.
+fn key(type_: &str, key: &str) -> Value {
+    json!({"name": format!("{}-keys", type_.to_lowercase()), "key": key})
+}
+
+async fn video_indexer_classic(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
+    let serving = Serving::start_on(at, VideoIndexerClassic::furnished()?, ca).await?;
+    let type_ = "videoIndexerClassic";
     let account = json!({"endpoint": serving.url(), "location": classic_example::LOCATION,
         "accountId": classic_example::ACCOUNT_ID, "subscriptionKeyRef": key(type_, "key")});
     let keys = json!({"key": classic_example::OWNERS_KEY});
-    offers.push(Offer::new(serving, type_, [account, keys, json!({"account": {}})]));
+    let refused = (json!({"key": OTHERS_KEY}), "invalid subscription key");
+    let offer = Offer::new(serving, type_, [account, keys, json!({"account": {}})], refused);
+    Ok(Offer { has_request_ids: true, ..offer })
+}
 
-    let (type_, serving) = ("cognitiveServices", Serving::start(CognitiveServices::furnished()?, ca).await?);
+async fn cognitive_services(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
+    let serving = Serving::start_on(at, CognitiveServices::furnished()?, ca).await?;
+    let type_ = "cognitiveServices";
     let account = json!({"endpoint": serving.url(), "keyRef": key(type_, "key")});
     let keys = json!({"key": cognitive_example::KEY});
     let scope = json!({"limitedAccess": {"targetAzureResourceId": cognitive_example::TARGET,
         "featureFlags": cognitive_example::FEATURES}});
-    offers.push(Offer::new(serving, type_, [account, keys, scope]));
+    let refused = (json!({"key": OTHERS_KEY}), "wrong API endpoint");
+    let mut offer = Offer::new(serving, type_, [account, keys, scope], refused);
+    // a quota of calls is a throttle too, and only the message says how long
+    let quota = "Out of call volume quota. Quota will be replenished in 00:00:12.";
+    let body = json!({"error": {"code": "403", "message": quota}}).to_string();
+    offer.throttles.push(Fault::status(403, body, &[]));
+    Ok(Offer { has_request_ids: true, ..offer })
+}
 
-    let (blend_vision, api_token) = BlendVision::furnished()?;
-    let (type_, serving) = ("blendVision", Serving::start(blend_vision, ca).await?);
+async fn blend_vision(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
+    let (emulator, api_token) = BlendVision::furnished()?;
+    let serving = Serving::start_on(at, emulator, ca).await?;
+    let type_ = "blendVision";
     let account = json!({"endpoint": serving.url(), "organization": blend_vision_example::ORGANIZATION,
         "apiTokenRef": key(type_, "api-token")});
     let keys = json!({"api-token": api_token});
     let scope = json!({"resource": {"resourceId": blend_vision_example::VOD_ID, "resourceType": "RESOURCE_TYPE_VOD"}});
-    offers.push(Offer::new(serving, type_, [account, keys, scope]));
+    let refused = (json!({"api-token": "an-api-token-of-nobody"}), "the token is missing, unknown or expired");
+    Ok(Offer::new(serving, type_, [account, keys, scope], refused))
+}
 
-    let (type_, serving) = ("arcgisVideoServer", Serving::start(ArcgisVideoServer::furnished(), ca).await?);
+async fn arcgis_video_server(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
+    let serving = Serving::start_on(at, ArcgisVideoServer::furnished(), ca).await?;
+    let type_ = "arcgisVideoServer";
     let account = json!({"url": format!("{}{}", serving.url(), arcgis_example::ADMIN_ROOT),
         "usernameRef": key(type_, "username"), "passwordRef": key(type_, "password")});
     let keys = json!({"username": arcgis_example::USERNAME, "password": arcgis_example::PASSWORD});
-    offers.push(Offer::new(serving, type_, [account, keys, json!({"referer": "https://lobby.example"})]));
-    Ok(offers)
+    let refused = (json!({"password": "last year's password"}), "Invalid username or password.");
+    Ok(Offer::new(serving, type_, [account, keys, json!({"referer": "https://lobby.example"})], refused))
 }

@@ -41,7 +41,7 @@ async fn p11_no_command_shows_a_secret_unasked() {
     names.extend(join_all(set_up).await);
     let mut secrets = BTreeSet::from([example::CLIENT_SECRET.to_owned()]);
     for offer in &offers {
-        secrets.extend(offer.keys.as_object().unwrap().values().map(|key| key.as_str().unwrap().to_owned()));
+        secrets.extend(offer.secrets());
     }
     for name in &names {
         secrets.insert(stage.held(name).await.unwrap());

@@ -67,6 +67,14 @@ pub enum Fault {
     DateAhead(i64),
 }
 
+impl Fault {
+    /// [`Fault::Status`] with these headers.
+    pub fn status(code: u16, body: impl Into<String>, headers: &[(&str, &str)]) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::Status { code, body: body.into(), headers }
+    }
+}
+
 /// A fault, and the requests that it is for. By default: each one until the rules are cleared.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
