@@ -4,6 +4,7 @@ pub mod bench;
 pub mod browser;
 pub mod chart;
 pub mod collector;
+pub mod content_hash;
 pub mod dashboard;
 pub mod emulator;
 pub mod isolation;

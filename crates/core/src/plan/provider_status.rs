@@ -240,6 +240,7 @@ mod tests {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
     }
 
+    #[allow(clippy::unnecessary_wraps)] // as the fields have them
     fn seconds(seconds: u64) -> Option<Duration> {
         Some(Duration::from_secs(seconds))
     }
@@ -252,6 +253,7 @@ mod tests {
         AccountFacts { version: "v".to_owned(), budget, ..AccountFacts::default() }
     }
 
+    #[allow(clippy::unnecessary_wraps)]
     fn told(accepted: bool, next: Option<i64>) -> Option<CredentialsStatus> {
         Some(CredentialsStatus { version: "v".to_owned(), accepted, next_attempt_at: next.map(at) })
     }

@@ -1,4 +1,7 @@
 //! From the chart as it was before its last change to this one: stored objects stay as they are, and no field is lost.
+//! [`stored`] goes on with what an earlier release's operator wrote.
+
+mod stored;
 
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
