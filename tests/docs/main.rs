@@ -6,6 +6,7 @@ mod commands;
 mod manifests;
 mod pages;
 mod parameters;
+mod promises;
 
 use pages::{blocks, pages, repository, title};
 use std::fs;

@@ -12,12 +12,21 @@ pub(crate) fn repository() -> &'static Path {
 pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages =
         vec![repository().join("README.md"), repository().join("CONTRIBUTING.md"), folder().join("README.md")];
-    for inside in ["docs", "docs/providers", "docs/runbooks"] {
-        pages.extend(fs::read_dir(repository().join(inside)).unwrap().map(|file| file.unwrap().path()));
-    }
-    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    below(&repository().join("docs"), &mut pages);
     pages.sort();
     pages
+}
+
+/// The pages in a folder and those below it.
+fn below(folder: &Path, pages: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            below(&path, pages);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
 }
 
 /// A page's path in the repository.
