@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// Upper bounds in seconds for one call of a token API, whose timeout is 30 s by default.
+/// Histogram bounds in seconds for one call of a token API. The default timeout is 10 s (`--provider-timeout`).
 const ISSUE_BOUNDS: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0];
 
 /// Upper bounds in seconds for a wait for the budget: none at all, up to an hour at a crowded account.

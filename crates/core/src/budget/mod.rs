@@ -287,7 +287,7 @@ impl Budgets {
     }
 
     /// When [`Budgets::grant`] may next yield something by time alone (given room); zero: at once. None: only an
-    /// event (enqueue, finish, configure, `credential_changed`) can bring it. It may name a time too early, never one
+    /// event (enqueue, finish, configure) can bring it. It may name a time too early, never one
     /// too late; ask again after each call of `grant` and each event.
     pub fn next_grant_in(&self, now: Now) -> Option<Duration> {
         self.schedule.next_in(now.mono)

@@ -157,7 +157,7 @@ pub const ISSUING: &[Reason] = &[
     reason(
         &["LoginsUsedUp"],
         "ArcGIS: three logins within 15 min failed, or their answer was lost, and five failures would lock the user",
-        "the next is made when the oldest is 15 min ago; status.heldUntil says when",
+        "the next is made 16 min after the oldest; status.heldUntil says when",
     ),
     reason(
         &["Throttled", "EntraThrottled"],
