@@ -1,4 +1,4 @@
-//! What the operator counts and how it is scraped, all names under `videotoken_`. docs/metrics.md lists them.
+//! What the operator counts and how it is scraped, all names under `videotoken_`. docs/reference/metrics.md lists them.
 //!
 //! Label sets are fixed: a label's value comes from the program's text, never from an object or an answer. The one
 //! exception are the series per token (`tokens`), which can be switched off, and per provider object (`providers`). They

@@ -43,9 +43,12 @@ fn each_alert_has_a_page_and_each_page_an_alert() {
     let alerts = alerts();
     assert_eq!(pages, alerts.iter().map(|alert| format!("{alert}.md")).collect());
     let rules = fs::read_to_string(repository().join(RULES)).unwrap();
-    let index = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let index = fs::read_to_string(repository().join("docs/how-to/operations.md")).unwrap();
     for alert in alerts {
-        assert!(index.contains(&format!("(runbooks/{alert}.md)")), "docs/operations.md has no link to {alert}");
+        assert!(
+            index.contains(&format!("(../runbooks/{alert}.md)")),
+            "docs/how-to/operations.md has no link to {alert}"
+        );
         assert!(rules.contains(&format!("/docs/runbooks/{alert}.md\n")), "{alert} names no page");
         let page = fs::read_to_string(repository().join(format!("docs/runbooks/{alert}.md"))).unwrap();
         for part in ["**What it means.**", "**How to look.**", "**What to do.**"] {

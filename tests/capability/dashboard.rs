@@ -112,7 +112,7 @@ async fn every_panels_every_expression_has_data_in_a_real_scrape_and_an_invented
 
 #[test]
 fn the_dashboard_tells_every_metric_of_the_table_and_nothing_else() {
-    let page = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    let page = fs::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let documented: BTreeSet<_> = rows.map(|(name, _)| name.to_owned()).collect();
     let mut shown = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What a scrape tells is what happened, to the call and to the second; docs/metrics.md tells all of it.
+//! What a scrape tells is what happened, to the call and to the second; docs/reference/metrics.md tells all of it.
 
 use crate::OPERATOR;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -264,18 +264,18 @@ async fn expiry(scene: &Scene, operator: &Operator) {
     assert_eq!(condition(&renewed, "Stalled")["status"], "False");
 }
 
-/// The table of docs/metrics.md has a row for each metric of the scrape, with its type, labels and HELP, and no other.
+/// The table of docs/reference/metrics.md has one row for each metric of a scrape, with type, labels and HELP.
 fn check_documentation(scrape: &str) {
     let row = |(name, Family { kind, help, labels }): (String, Family)| {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
     };
     let expected: Vec<_> = families(scrape).into_iter().map(row).collect();
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
     let page = std::fs::read_to_string(page).unwrap();
     let mut found: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
     found.sort_unstable();
-    assert_eq!(found, expected, "docs/metrics.md should have:\n{}\n", expected.join("\n"));
+    assert_eq!(found, expected, "docs/reference/metrics.md should have:\n{}\n", expected.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,9 +19,9 @@ async fn kubectl(scene: &Scene, arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// How Flux takes an object (kstatus), and Argo CD with the script of docs/gitops.md.
+/// How Flux takes an object (kstatus), and Argo CD with the script of docs/how-to/gitops.md.
 fn health(object: &Value) -> (String, String) {
-    let page = std::fs::read_to_string(repository().join("docs/gitops.md")).unwrap();
+    let page = std::fs::read_to_string(repository().join("docs/how-to/gitops.md")).unwrap();
     let block = page.split("```yaml part-of=ConfigMap\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let settings: Value = serde_yaml_ng::from_str(block).unwrap();
     let script = &settings["data"]["resource.customizations.health.videotoken.dev_VideoAccessToken"];

@@ -46,7 +46,7 @@ fn the_readmes_table_is_that_of_the_values() {
 
 #[test]
 fn the_reference_is_that_of_the_crds() {
-    holds(&repository().join("docs/reference.md"), &reference::markdown().unwrap());
+    holds(&repository().join("docs/reference/api.md"), &reference::markdown().unwrap());
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn expressions(value: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
-/// docs/metrics.md has a row for each; a test holds it against a live scrape.
+/// docs/reference/metrics.md has a row for each; a test holds it against a live scrape.
 #[test]
 fn rules_and_dashboards_name_metrics_that_are_scraped() {
     let mut named = BTreeSet::new();
@@ -69,11 +69,11 @@ fn rules_and_dashboards_name_metrics_that_are_scraped() {
         }
     }
     assert!(named.len() > 5, "{named:?}");
-    let documented = fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    let documented = fs::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
     for name in &named {
         let part = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
         let histogram = part.is_some_and(|whole| documented.contains(&format!("| `{whole}` | histogram |")));
-        assert!(histogram || documented.contains(&format!("| `{name}` | ")), "docs/metrics.md has no {name}");
+        assert!(histogram || documented.contains(&format!("| `{name}` | ")), "docs/reference/metrics.md has no {name}");
     }
 }
 

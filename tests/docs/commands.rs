@@ -11,18 +11,18 @@ use testkit::stand::{ControlPlane, ControlPlaneOptions};
 const BEFORE: [(&str, &str); 8] = [
     ("README.md", "kubectl create deployment player --image=player"),
     ("charts/video-token-operator/README.md", ""),
-    ("docs/arc.md", ""),
-    ("docs/check.md", ""),
+    ("docs/tutorials/arc-player.md", ""),
+    ("docs/how-to/check-manifests.md", ""),
     (
-        "docs/kubectl-videotoken.md",
+        "docs/reference/cli.md",
         "video-token-operator crds | kubectl apply --server-side -f -
          kubectl wait --for=condition=Established crd --all
          kubectl create namespace cinema
          kubectl apply -f deploy/examples/own-account.yaml",
     ),
-    ("docs/quick-start.md", ""),
-    ("docs/status-page.md", ""),
-    ("docs/tracing.md", ""),
+    ("docs/how-to/install.md", ""),
+    ("docs/how-to/status-page.md", ""),
+    ("docs/how-to/tracing.md", ""),
 ];
 
 /// A cluster, and the programs that the pages call.

@@ -10,6 +10,7 @@ mod promises;
 
 use pages::{blocks, pages, repository, title};
 use std::fs;
+use std::path::Path;
 
 /// What may stand behind a fence. A block that is neither run nor taken is one that shows: output, a diff, a drawing.
 fn is_known(fence: &str) -> bool {
@@ -41,14 +42,32 @@ fn what_needs_azure_is_marked() {
     }
 }
 
+/// What GitHub makes of a heading in a link to it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+}
+
 #[test]
-fn every_link_to_a_file_leads_to_one() {
+fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            let elsewhere = target.contains("://") || file.is_empty();
-            assert!(elsewhere || page.parent().unwrap().join(file).exists(), "{}: {target}", title(&page));
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let there = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(there.exists(), "{}: {target}", title(&page));
+            let headings = if heading.is_empty() { Vec::new() } else { anchors(&there) };
+            assert!(heading.is_empty() || headings.contains(&heading.to_owned()), "{}: {target}", title(&page));
         }
     }
 }

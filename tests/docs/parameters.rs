@@ -1,4 +1,4 @@
-//! docs/parameters.md: each parameter of the five references has a row there, each row's field is in the CRDs,
+//! docs/reference/parameters.md: each parameter of the five references has a row there, each row has a field of the CRDs,
 //! and each field of a type is named by a row.
 
 use crate::pages::repository;
@@ -68,7 +68,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn tables() -> Vec<Table> {
-    let page = fs::read_to_string(repository().join("docs/parameters.md")).unwrap();
+    let page = fs::read_to_string(repository().join("docs/reference/parameters.md")).unwrap();
     let mut tables = Vec::new();
     for section in page.split("\n## ").skip(1) {
         let (type_, rows) = section.split_once('\n').unwrap();
@@ -130,7 +130,10 @@ fn each_parameter_of_the_references_has_a_row_and_each_row_a_field() {
     for ((type_, parameters), table) in REFERENCES.iter().zip(&tables) {
         assert_eq!(*type_, table.type_);
         for parameter in *parameters {
-            assert!(table.names.contains(*parameter), "{type_}: docs/parameters.md has no row for {parameter}");
+            assert!(
+                table.names.contains(*parameter),
+                "{type_}: docs/reference/parameters.md has no row for {parameter}"
+            );
         }
         for field in &table.fields {
             let (place, field) = field.split_once(' ').unwrap();
@@ -148,7 +151,7 @@ fn each_field_of_a_type_is_named_by_a_row() {
             for field in fields {
                 let named = table.fields.iter().filter_map(|named| named.strip_prefix(place)?.strip_prefix(' '));
                 let named = named.into_iter().any(|named| field == named || field.starts_with(&format!("{named}.")));
-                assert!(named, "{}: no row of docs/parameters.md names {place} {field}", table.type_);
+                assert!(named, "{}: no row of docs/reference/parameters.md names {place} {field}", table.type_);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! What Entra's refusals mean: a sentence and the way out for each AADSTS number that users meet, and whether time heals
-//! it. The one place that knows them; docs/entra.md has the same table, and a test holds them together.
+//! it. The one place that knows them; docs/reference/entra.md has the same table, and a test holds them together.
 //!
 //! Source: "Microsoft Entra authentication and authorization error codes", and for federated credentials "Troubleshooting:
 //! workload identity federation".
@@ -292,7 +292,7 @@ mod tests {
     /// `| AADSTS90002 | what it means | what to do |`
     #[test]
     fn the_page_says_the_same() {
-        let page = include_str!("../../../../docs/entra.md");
+        let page = include_str!("../../../../docs/reference/entra.md");
         let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| AADSTS")).collect();
         let ours: Vec<_> = ALL
             .iter()

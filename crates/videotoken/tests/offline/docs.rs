@@ -1,4 +1,4 @@
-//! The transcript of docs/check.md is what is said.
+//! The transcript of docs/how-to/check-manifests.md is what is said.
 
 use crate::TOOL;
 use std::fs;
@@ -15,7 +15,7 @@ fn block<'a>(page: &'a str, language: &str) -> &'a str {
 
 #[test]
 fn the_transcript_of_check_is_what_it_says() {
-    let page = fs::read_to_string(repository().join("docs/check.md")).unwrap();
+    let page = fs::read_to_string(repository().join("docs/how-to/check-manifests.md")).unwrap();
     let folder = Scratch::new("vto-docs-").unwrap();
     fs::write(folder.path().join("token.yaml"), format!("{}\n", block(&page, "text"))).unwrap();
     let (command, said) = block(&page, "console").split_once('\n').unwrap();

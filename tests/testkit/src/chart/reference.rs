@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::stand::controlplane::repository;
 
-/// The whole of `docs/reference.md`.
+/// The whole of `docs/reference/api.md`.
 pub fn markdown() -> Result<String> {
     let mut text =
         "# Reference\n\nGenerated from `crds/` by `make chart`. Group `videotoken.dev`, version `v1alpha1`.\n"
