@@ -1,9 +1,12 @@
-//! What is made from something else, and committed: `make chart` writes all of it anew.
+//! Files that are generated and committed: `make chart` writes all of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 use testkit::chart::{folder, manifests, reference, values};
+use video_token_operator::config::Config;
+use video_token_operator::glance::reasons::{self, Reason};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -47,6 +50,68 @@ fn the_readmes_table_is_that_of_the_values() {
 #[test]
 fn the_reference_is_that_of_the_crds() {
     holds(&repository().join("docs/reference/api.md"), &reference::markdown().unwrap());
+}
+
+/// A table between its markers in a page.
+fn holds_table(page: &str, name: &str, table: &str) {
+    let page = repository().join(page);
+    holds(&page, &values::replaced(&fs::read_to_string(&page).unwrap(), name, table).unwrap());
+}
+
+/// A text that starts as a sentence does, with what is written in specs and commands set as code.
+fn sentence(text: &str) -> String {
+    let is_code = |word: &str| {
+        let camel = word.starts_with(char::is_lowercase) && word.contains(char::is_uppercase);
+        let path = ["spec.", "status.", "rbac.", "videotoken.dev/", "--"].iter().any(|start| word.starts_with(start));
+        path || camel && word.chars().all(char::is_alphanumeric) || word.starts_with("AZURE_")
+    };
+    let mark = |word: &str| {
+        let bare = word.trim_start_matches('(').trim_end_matches([',', '.', ':', ')', ';']);
+        let bare = bare.strip_suffix("'s").unwrap_or(bare);
+        if is_code(bare) { word.replacen(bare, &format!("`{bare}`"), 1) } else { word.to_owned() }
+    };
+    let marked = text.split(' ').map(mark).collect::<Vec<_>>().join(" ");
+    let mut characters = marked.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    first + characters.as_str() + "."
+}
+
+fn reason_table(reasons: &[Reason]) -> String {
+    let mut table = "| Reason | Meaning | Action |\n|---|---|---|\n".to_owned();
+    for reason in reasons {
+        let words = reason.words.join("`, `");
+        writeln!(table, "| `{words}` | {} | {} |", sentence(reason.means), sentence(reason.way_out)).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_pages_of_reasons_and_events_have_those_of_the_program() {
+    for (name, table) in [
+        ("stalled", reasons::STALLED),
+        ("issuing", reasons::ISSUING),
+        ("ready", reasons::READY),
+        ("providers", reasons::PROVIDERS),
+    ] {
+        holds_table("docs/reference/reasons.md", name, &reason_table(table));
+    }
+    holds_table("docs/reference/events.md", "events", &reason_table(reasons::EVENTS));
+}
+
+#[test]
+fn the_page_of_flags_has_those_of_the_program() {
+    let command = <Config as clap::Args>::augment_args(clap::Command::new("operator"));
+    let mut table = "| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+        let (name, variable) = (flag.get_long().unwrap(), flag.get_env().unwrap().to_string_lossy());
+        let value = flag.get_value_names().unwrap_or_default().join(" ");
+        let default = flag.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
+        let default = default.collect::<Vec<_>>().join(" ");
+        let default = if default.is_empty() { "none".to_owned() } else { default };
+        let help = flag.get_help().unwrap().to_string().replace('|', "\\|");
+        writeln!(table, "| `--{name}={value}` | `{variable}` | {default} | {help}. |").unwrap();
+    }
+    holds_table("docs/reference/flags.md", "flags", &table);
 }
 
 #[test]

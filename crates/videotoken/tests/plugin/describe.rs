@@ -64,7 +64,7 @@ async fn a_stalled_token_has_its_hint_and_what_may_not_be_seen_hides_nothing_els
     for expected in [
         "State         Stalled, ProviderNotFound",
         "Next          nothing, until that is changed",
-        "Hint          spec.providerRef names nothing: create it, or set kind: ClusterTokenProvider",
+        "Hint          spec.providerRef names no provider: create the provider, or set kind: ClusterTokenProvider",
         "not shown: tokenproviders.videotoken.dev \"no-such-provider\" not found",
     ] {
         assert!(page.contains(expected), "{expected:?} is not in\n{page}");
