@@ -51,11 +51,6 @@ fn assert_shows(page: &Path, example: &str) {
 }
 
 #[test]
-fn the_readme_shows_the_first_example_as_it_is() {
-    assert_shows(&repository().join("README.md"), "deploy/examples/video-indexer.yaml");
-}
-
-#[test]
 fn the_page_of_a_provider_shows_its_example_as_it_is() {
     let mut shown = 0;
     for page in files("docs/providers", "md") {

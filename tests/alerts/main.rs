@@ -51,7 +51,7 @@ fn each_alert_has_a_page_and_each_page_an_alert() {
         );
         assert!(rules.contains(&format!("/docs/runbooks/{alert}.md\n")), "{alert} names no page");
         let page = fs::read_to_string(repository().join(format!("docs/runbooks/{alert}.md"))).unwrap();
-        for part in ["**What it means.**", "**How to look.**", "**What to do.**"] {
+        for part in ["**Meaning.**", "**Diagnosis.**", "**Action.**"] {
             assert!(page.contains(part), "{alert} has no {part}");
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 use testkit::chart::{folder, manifests, reference, values};
 use video_token_operator::config::Config;
-use video_token_operator::glance::reasons::{self, Reason};
+use videotoken_core::summary::reasons::{self, Reason};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,22 +7,33 @@ use testkit::stand::operator::beside;
 use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
-/// What has to be there before a page's blocks. A page with a block of `sh` has its line here.
-const BEFORE: [(&str, &str); 8] = [
-    ("README.md", "kubectl create deployment player --image=player"),
+/// The CRDs, and the objects of the first example of the guides.
+const CINEMA: &str = "video-token-operator crds | kubectl apply --server-side -f -
+     kubectl wait --for=condition=Established crd --all
+     kubectl create namespace cinema
+     kubectl apply -f deploy/examples/own-account.yaml";
+
+/// The same, installed by helm.
+const INSTALLED: &str = "helm install video-token-operator charts/video-token-operator \
+     --namespace video-token-operator --create-namespace
+     kubectl create namespace cinema
+     kubectl apply -f deploy/examples/own-account.yaml";
+
+/// What exists before the blocks of a page run. Each page with a block of `sh` has a line.
+const BEFORE: [(&str, &str); 13] = [
+    ("README.md", ""),
     ("charts/video-token-operator/README.md", ""),
-    ("docs/tutorials/arc-player.md", ""),
     ("docs/how-to/check-manifests.md", ""),
-    (
-        "docs/reference/cli.md",
-        "video-token-operator crds | kubectl apply --server-side -f -
-         kubectl wait --for=condition=Established crd --all
-         kubectl create namespace cinema
-         kubectl apply -f deploy/examples/own-account.yaml",
-    ),
+    ("docs/how-to/custom-keys.md", ""),
     ("docs/how-to/install.md", ""),
+    ("docs/how-to/renew-now.md", CINEMA),
+    ("docs/how-to/restart-workloads.md", "kubectl create deployment player --image=player"),
     ("docs/how-to/status-page.md", ""),
     ("docs/how-to/tracing.md", ""),
+    ("docs/how-to/troubleshoot.md", CINEMA),
+    ("docs/how-to/upgrade-uninstall.md", INSTALLED),
+    ("docs/reference/cli.md", CINEMA),
+    ("docs/tutorials/arc-player.md", ""),
 ];
 
 /// A cluster, and the programs that the pages call.

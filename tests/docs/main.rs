@@ -4,6 +4,7 @@
 
 mod commands;
 mod manifests;
+mod names;
 mod pages;
 mod parameters;
 mod promises;

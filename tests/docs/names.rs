@@ -1,0 +1,31 @@
+//! docs/reference/labels-annotations.md has a row for each label and annotation of the operator, and no other.
+
+use crate::pages::repository;
+use std::collections::BTreeSet;
+use std::fs;
+use videotoken_api::names;
+
+#[test]
+fn each_label_and_annotation_has_a_row() {
+    let page = fs::read_to_string(repository().join("docs/reference/labels-annotations.md")).unwrap();
+    let rows: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let known = [
+        names::MANAGED_BY,
+        names::OWNER_UID,
+        names::ISSUED_AT,
+        names::EXPIRES_AT,
+        names::TOKEN_KEY,
+        names::REQUEST_HASH,
+        names::RENDER_HASH,
+        names::CONTENT_HASH,
+        names::RENEW_REQUEST,
+        names::PREVIOUS_EXPIRES_AT,
+        names::RENEW_REQUESTED_AT,
+        names::RESTART_ON_RENEWAL,
+        names::RESTARTED_AT,
+        names::CREDENTIALS,
+        names::ALLOWED_HOSTS,
+        names::KEEP_WHITESPACE,
+    ];
+    assert_eq!(rows, BTreeSet::from(known));
+}
