@@ -1,4 +1,4 @@
-{{/* Names, labels, and what several templates share. */}}
+{{/* Names, labels and parts that several templates share. */}}
 
 {{- define "vto.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
@@ -14,7 +14,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-wide objects of two releases must not meet. */}}
+{{/* Name of cluster-wide objects, different for each release. */}}
 {{- define "vto.clusterName" -}}
 {{- $name := include "vto.fullname" . -}}
 {{- if eq $name .Release.Namespace -}}
@@ -42,13 +42,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $labels (include "vto.podLabels" . | fromYaml) | toYaml }}
 {{- end -}}
 
-{{/* Without the chart's version: a new chart of the same operator replaces no Pod. */}}
+{{/* Labels without the chart's version, so that a new chart of the same operator replaces no Pod. */}}
 {{- define "vto.podLabels" -}}
 {{- $labels := dict "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- merge (include "vto.selector" . | fromYaml) (deepCopy .Values.commonLabels) $labels | toYaml }}
 {{- end -}}
 
-{{/* Labels and more of them, none twice; what selects stays: (dict "root" . "labels" (include …) "more" …). */}}
+{{/* Labels with additional ones, without duplicates; selector labels take precedence: (dict "root" . "labels" (include …) "more" …). */}}
 {{- define "vto.withLabels" -}}
 {{- merge (include "vto.selector" .root | fromYaml) (deepCopy .more) (fromYaml .labels) | toYaml -}}
 {{- end -}}
@@ -62,12 +62,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{/* Where ClusterTokenProviders find their Secrets. */}}
+{{/* Namespace of the Secrets of ClusterTokenProviders. */}}
 {{- define "vto.clusterResources" -}}
 {{- default .Release.Namespace .Values.clusterProviders.resourceNamespace -}}
 {{- end -}}
 
-{{/* How a Pod of ours is pulled and reaches others. */}}
+{{/* Pull and network settings of the Pods. */}}
 {{- define "vto.podReach" -}}
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -90,7 +90,7 @@ hostAliases:
 {{- end }}
 {{- end -}}
 
-{{/* What can't be right in any cluster; the schema can't see it. */}}
+{{/* Checks that the schema can't express. */}}
 {{- define "vto.check" -}}
 {{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
 {{- fail "leaderElection.enabled: without the Lease two processes would issue each token twice: set replicas to 1 and updateStrategy to {type: Recreate}" -}}
@@ -116,7 +116,7 @@ hostAliases:
 {{- end }}
 {{- end -}}
 
-{{/* Which namespaces an admission policy looks at: those that are served. */}}
+{{/* Namespaces of an admission policy: those that the operator serves. */}}
 {{- define "vto.policyNamespaces" -}}
 {{- if .Values.watchNamespaces -}}
 namespaceSelector:
@@ -130,13 +130,13 @@ namespaceSelector: {}
 {{- end -}}
 {{- end -}}
 
-{{/* A change of metadata alone (a finalizer, a renewal's annotation) asks for nothing new. */}}
+{{/* Excludes changes of metadata only, such as a finalizer or the annotation of a forced renewal. */}}
 {{- define "vto.policySpecChanges" -}}
 - name: spec-changes
   expression: oldObject == null || object.spec != oldObject.spec
 {{- end -}}
 
-{{/* A binding that refuses: (dict "root" . "name" …). */}}
+{{/* A binding that denies: (dict "root" . "name" …). */}}
 {{- define "vto.policyBinding" -}}
 ---
 apiVersion: admissionregistration.k8s.io/v1

@@ -3,7 +3,7 @@ The verbs that the operator uses, and no more: tests/permissions.rs compares the
 list is for one reach; watchNamespaces decides whether a reach is a Role or part of a ClusterRole.
 */}}
 
-{{/* In each namespace that is served. */}}
+{{/* Rules for each namespace that the operator serves. */}}
 {{- define "vto.rules.served" -}}
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens, tokenproviders]
@@ -37,7 +37,7 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
 {{- end }}
 {{- end -}}
 
-{{/* In the whole cluster, for ClusterTokenProviders: whom they admit is said by the namespaces' labels. */}}
+{{/* Rules for the cluster: ClusterTokenProviders, and the labels of namespaces that they select. */}}
 {{- define "vto.rules.clusterProviders" -}}
 - apiGroups: [videotoken.dev]
   resources: [clustertokenproviders]
@@ -51,7 +51,7 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
   verbs: [patch]
 {{- end -}}
 
-{{/* Where ClusterTokenProviders keep their credentials. */}}
+{{/* Rules for the namespace of the credentials of ClusterTokenProviders. */}}
 {{- define "vto.rules.clusterResources" -}}
 - apiGroups: [""]
   resources: [secrets]
@@ -61,7 +61,7 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
   verbs: [get]
 {{- end -}}
 
-{{/* In the operator's own namespace. */}}
+{{/* Rules for the operator's own namespace. */}}
 {{- define "vto.rules.lease" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

@@ -8,7 +8,7 @@ pub struct Reason {
     pub words: &'static [&'static str],
     /// What it means.
     pub means: &'static str,
-    /// What to do, as an imperative or "none", and when the operator retries.
+    /// What to do, as an imperative, and when the operator retries.
     pub way_out: &'static str,
 }
 
@@ -111,11 +111,11 @@ pub const STALLED: &[Reason] = &[
         "the API server rejects the Secret because of a quota, a policy or a permission",
         "change the quota, the policy or the permission. The operator retries every minute",
     ),
-    reason(&["NamespaceTerminating"], "the namespace is being deleted", "none"),
+    reason(&["NamespaceTerminating"], "the namespace is being deleted", "no action required"),
     reason(
         &["Ended"],
         "the fixed expiry in the spec (BlendVision's expiredAt) has passed",
-        "none, or set a later expiredAt",
+        "no action required, or set a later expiredAt",
     ),
     reason(&["InvalidSpec"], "a field of the spec is invalid", "change the field that the message names"),
     reason(
@@ -174,7 +174,7 @@ pub const ISSUING: &[Reason] = &[
     reason(
         &["Throttled", "EntraThrottled"],
         "the token API or Microsoft Entra throttles the account",
-        "none. All tokens of the account wait for the stated time",
+        "no action required. All tokens of the account wait for the stated time",
     ),
     reason(
         &["WaitingForBudget"],
@@ -252,7 +252,7 @@ pub const ISSUING: &[Reason] = &[
     reason(
         &["SecretWriteFailed"],
         "the API server didn't accept the Secret",
-        "none. The operator keeps the token and writes it later",
+        "no action required. The operator keeps the token and writes it later",
     ),
 ];
 
@@ -261,7 +261,7 @@ pub const READY: &[Reason] = &[
     reason(
         &["ExpiryAssumed"],
         "the token API didn't state when the token expires, or stated a later time than the operation promises",
-        "none. The operator assumes the promised lifetime",
+        "no action required. The operator assumes the promised lifetime",
     ),
     reason(&["Suspended"], "spec.suspend is true, and the operator issues nothing", "set spec.suspend to false"),
     reason(
@@ -277,7 +277,7 @@ pub const READY: &[Reason] = &[
     reason(
         &["Deleting"],
         "the VideoAccessToken is being deleted, and its Secret holds no token",
-        "none. A finalizer of another controller delays the deletion",
+        "no action required. A finalizer of another controller delays the deletion",
     ),
 ];
 
@@ -307,7 +307,7 @@ pub const EVENTS: &[Reason] = &[
         "the operator couldn't issue a token. The event is published once until it can",
         "read status.lastFailure for the cause and the next attempt",
     ),
-    reason(&["Recovered"], "the operator issues tokens again", "none"),
+    reason(&["Recovered"], "the operator issues tokens again", "no action required"),
     reason(
         &["Repaired"],
         "another client changed the Secret, and the operator restored it",
