@@ -43,7 +43,11 @@ fn findings(design: &str, files: &BTreeMap<String, String>) -> Vec<String> {
     let mut findings = Vec::new();
     let mut tested = BTreeSet::new();
     for (file, text) in files {
-        let in_names = if file.ends_with(".rs") { in_names(text) } else { BTreeSet::new() };
+        let in_names = if Path::new(file).extension().is_some_and(|extension| extension == "rs") {
+            in_names(text)
+        } else {
+            BTreeSet::new()
+        };
         for number in in_words(text).chain(in_names.clone()).collect::<BTreeSet<_>>().difference(&defined) {
             findings.push(format!("{file} names P{number}, which docs/design.md doesn't define"));
         }

@@ -1,4 +1,4 @@
-//! `video-token-operator check -f FILE…`: what the API server and the operator would refuse, told without either.
+//! `videotoken check -f FILE…`: what the API server and the operator would refuse, told without either.
 
 use super::print;
 use crate::check::{Finding, Kinds, Refuser, Report, Verdict, check};

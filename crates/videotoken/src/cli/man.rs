@@ -1,4 +1,4 @@
-//! `video-token-operator man`: manual pages, made from what `--help` says.
+//! `videotoken man`: manual pages, made from what `--help` says.
 
 use super::kubectl::Program;
 use super::{Cli, Failure, print};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Of which program
-    #[arg(value_enum, default_value_t = Page::VideoTokenOperator)]
+    #[arg(value_enum, default_value_t = Page::Videotoken)]
     page: Page,
 
     /// Write the pages of both programs, one for each command, into this directory
@@ -19,7 +19,7 @@ pub struct Options {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
-    VideoTokenOperator,
+    Videotoken,
     KubectlVideotoken,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return written.map_err(|error| format!("--dir {}: {error}", dir.display()).into());
     }
     let command = match options.page {
-        Page::VideoTokenOperator => Cli::command(),
+        Page::Videotoken => Cli::command(),
         Page::KubectlVideotoken => Program::command(),
     };
     let mut page = Vec::new();

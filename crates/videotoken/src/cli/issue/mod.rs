@@ -1,4 +1,4 @@
-//! `video-token-operator issue -f FILE…`: a token without a cluster, by the operator's own code: the same spec, the same
+//! `videotoken issue -f FILE…`: a token without a cluster, by the operator's own code: the same spec, the same
 //! checks, the same issuers, the same Secret.
 //!
 //! | File | What lives there |
