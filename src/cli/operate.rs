@@ -8,13 +8,19 @@ use crate::telemetry::traces::Traces;
 use crate::{assemble, controller, lease, metrics};
 use futures::FutureExt;
 use tokio::sync::watch;
+use videotoken_core::plan::template::STACK;
 use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, Place};
 use videotoken_runtime::output::Failure;
 use videotoken_runtime::{logs, signal};
 
 /// Runs until SIGTERM or SIGINT.
-#[tokio::main]
-pub(super) async fn run(config: &Config) -> Result<(), Failure> {
+pub(super) fn run(config: &Config) -> Result<(), Failure> {
+    // templates are rendered on the runtime's blocking threads
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().thread_stack_size(STACK).build()?.block_on(operate(config))
+}
+
+async fn operate(config: &Config) -> Result<(), Failure> {
     logs::init(config.log_format == LogFormat::Json)?;
     if let Some(fault) = environment_fault() {
         return Err(fault.to_string().into());

@@ -26,8 +26,6 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBe
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::LazyLock;
-use std::thread;
 use videotoken_api::request::FieldError;
 use videotoken_api::wire_time;
 
@@ -45,11 +43,11 @@ const FUEL_OF_ALL: u64 = 4 * FUEL;
 pub const LARGEST_TEMPLATE: usize = 16 * 1024;
 /// See [`LARGEST_TEMPLATE`].
 pub const LARGEST_TEMPLATES: usize = 64 * 1024;
-/// A template up to this length nests no deeper than any thread's stack allows; a longer one gets a stack of its own.
-const SHORT_TEMPLATE: usize = 2 * 1024;
-/// What nesting costs at worst (a chain of minus signs takes 300 bytes for each), with room to spare.
+/// Stack that nesting costs at worst, in bytes per byte of a template. A chain of minus signs takes 300.
 const STACK_PER_BYTE: usize = 512;
-const STACK: usize = 1024 * 1024;
+/// Bytes of stack that a thread needs to call [`render`], [`check`] and what uses them, with room for its other frames:
+/// the engine recurses over expressions, and a chain of operators nests as deep as it is long.
+pub const STACK: usize = 1024 * 1024 + LARGEST_TEMPLATE * STACK_PER_BYTE;
 /// Of an expression that is quoted in an error.
 const LONGEST_QUOTE: usize = 80;
 /// Of a whole error: a name that isn't known may be as long as the template.
@@ -79,7 +77,7 @@ pub struct Variables<'a> {
 }
 
 /// Renders every key. Fails with the field of the first that doesn't: neither the token nor anything rendered is in
-/// the error.
+/// the error. The calling thread has [`STACK`].
 pub fn render(
     templates: &BTreeMap<String, String>,
     variables: &Variables<'_>,
@@ -88,12 +86,13 @@ pub fn render(
         return Ok(BTreeMap::new());
     }
     fits(templates.values().map(String::len).sum())?;
-    let context = context(variables);
+    let (engine, context) = (Engine::new(), context(variables));
     let (mut sum, mut fuel) = (0, 0);
     let mut data = BTreeMap::new();
     for (key, source) in templates {
-        let rendered =
-            render_key(source, &context).map_err(|message| FieldError::new(format!("{FIELD}[{key}]"), cut(message)))?;
+        let rendered = engine
+            .render(source, &context)
+            .map_err(|message| FieldError::new(format!("{FIELD}[{key}]"), cut(message)))?;
         sum += rendered.text.len();
         fuel += rendered.fuel;
         if sum > LARGEST_SUM {
@@ -123,7 +122,7 @@ fn cut(message: String) -> String {
 }
 
 /// Renders every key with sample values, so that a mistake costs no token. Returns what came of it: without a previous
-/// token and, if a template names it, with one.
+/// token and, if a template names it, with one. The calling thread has [`STACK`].
 pub fn check(templates: &BTreeMap<String, String>) -> Result<Vec<BTreeMap<String, SecretString>>, FieldError> {
     // Shaped as a JWT, for templates that read its parts.
     let token = SecretString::from("eyJhbGciOiJub25lIn0.eyJzdWIiOiJzYW1wbGUifQ.c2FtcGxl");
@@ -143,24 +142,6 @@ pub fn check(templates: &BTreeMap<String, String>) -> Result<Vec<BTreeMap<String
     }
     Ok(rendered)
 }
-
-/// The one environment: strict, without escapes, a trailing newline kept as it was written.
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
-    environment.set_syntax(SYNTAX.clone());
-    // `debug` would print all variables; the others make what a Secret has no use for.
-    for function in ["debug", "dict", "namespace", "range"] {
-        environment.remove_global(function);
-    }
-    filters::add_to(&mut environment);
-    environment
-});
-
-static SYNTAX: LazyLock<SyntaxConfig> =
-    LazyLock::new(|| SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
 
 fn context(variables: &Variables<'_>) -> Value {
     let time = |at: Timestamp| Value::from(wire_time::text(at));
@@ -183,44 +164,53 @@ struct Rendered {
     fuel: u64,
 }
 
-/// The text, or what is wrong with its template.
-///
-/// The engine recurses over expressions, and a chain of operators nests as deep as it is long: what is long is parsed
-/// on a stack that fits its length.
-fn render_key(source: &str, context: &Value) -> Result<Rendered, String> {
-    if source.len() > LARGEST_TEMPLATE {
-        return Err("is longer than 16 KiB; shorten it".into());
-    }
-    if source.len() <= SHORT_TEMPLATE {
-        return render_here(source, context);
-    }
-    thread::scope(|scope| {
-        let stack = STACK + source.len() * STACK_PER_BYTE;
-        let rendered = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || render_here(source, context));
-        rendered.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Err("can't be rendered".into()))
-    })
+/// The template engine: strict, without escapes, a trailing newline kept as it was written.
+struct Engine {
+    environment: Environment<'static>,
+    syntax: SyntaxConfig,
 }
 
-fn render_here(source: &str, context: &Value) -> Result<Rendered, String> {
-    if let Some(message) = other_statement(source) {
-        return Err(message);
+impl Engine {
+    fn new() -> Self {
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default();
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_fuel(Some(FUEL));
+        environment.set_syntax(syntax.clone());
+        // `debug` would print all variables; the others make what a Secret has no use for.
+        for function in ["debug", "dict", "namespace", "range"] {
+            environment.remove_global(function);
+        }
+        filters::add_to(&mut environment);
+        Self { environment, syntax }
     }
-    let tree = parse(source, "", SYNTAX.clone()).map_err(|error| syntax_message(&error))?;
-    grammar::check(&tree)?;
-    drop(tree);
-    let template = compile(&ENVIRONMENT, source).map_err(|error| syntax_message(&error))?;
-    if let Some(message) = unknown_name(source, &template) {
-        return Err(message);
+
+    /// Returns the text, or what is wrong with its template.
+    fn render(&self, source: &str, context: &Value) -> Result<Rendered, String> {
+        if source.len() > LARGEST_TEMPLATE {
+            return Err("is longer than 16 KiB; shorten it".into());
+        }
+        if let Some(message) = other_statement(source) {
+            return Err(message);
+        }
+        let tree = parse(source, "", self.syntax.clone()).map_err(|error| syntax_message(&error))?;
+        grammar::check(&tree)?;
+        drop(tree);
+        let template = self.environment.template_from_str(source).map_err(|error| syntax_message(&error))?;
+        if let Some(message) = unknown_name(source, &template) {
+            return Err(message);
+        }
+        let mut text = Bounded::default();
+        let rendered = template.render_captured_to(context.clone(), &mut text);
+        if text.full {
+            return Err("renders to more than 256 KiB; shorten it".into());
+        }
+        let rendered = rendered.map_err(|error| message(source, &error))?;
+        let fuel = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
+        let text = String::from_utf8(text.bytes).map_err(|_| "renders to what is no text".to_owned())?;
+        Ok(Rendered { text, fuel })
     }
-    let mut text = Bounded::default();
-    let rendered = template.render_captured_to(context.clone(), &mut text);
-    if text.full {
-        return Err("renders to more than 256 KiB; shorten it".into());
-    }
-    let rendered = rendered.map_err(|error| message(source, &error))?;
-    let fuel = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
-    let text = String::from_utf8(text.bytes).map_err(|_| "renders to what is no text".to_owned())?;
-    Ok(Rendered { text, fuel })
 }
 
 /// Takes what is rendered, up to [`LARGEST_KEY`].
@@ -259,10 +249,6 @@ fn other_statement(source: &str) -> Option<String> {
         let line = source[..index].matches('\n').count() + 1;
         Some(format!("line {line}: `{{% {word} %}}` is not available; use {} only", STATEMENTS.join(", ")))
     })
-}
-
-fn compile<'a>(environment: &'a Environment<'a>, source: &'a str) -> Result<Template<'a, 'a>, Error> {
-    environment.template_from_str(source)
 }
 
 /// Strictness that doesn't depend on which branch runs: a filter or a test may take what is undefined.

@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use videotoken_core::plan::template::STACK;
 use videotoken_providers::clock;
 use videotoken_runtime::output::{Failure, print, report};
 
@@ -92,6 +93,18 @@ pub fn main() -> ExitCode {
         report(&wrong);
         return ExitCode::FAILURE;
     }
+    // a manifest's templates are rendered on this thread
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(|| run(command));
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(ended) => ended.unwrap_or(ExitCode::FAILURE),
+        Err(error) => {
+            report(&format!("no thread can be started: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> ExitCode {
     match command {
         Command::Check(options) => check::run(&options),
         Command::Issue(options) => issue::run(&options),
