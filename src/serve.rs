@@ -13,10 +13,11 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use connections::{Places, placed};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -103,28 +104,23 @@ impl Health {
 
     /// The tick's word that the process still turns.
     pub fn beat(&self) {
-        *lock(&self.last_beat) = Instant::now();
+        *self.last_beat.lock() = Instant::now();
     }
 
     /// Says whether `part` is ready: a cache that has synced, a CRD that is there.
     pub fn set_ready(&self, part: &'static str, ready: bool) {
-        lock(&self.parts).insert(part, ready);
+        self.parts.lock().insert(part, ready);
     }
 
     /// Whether the last beat is at most a minute old.
     pub fn is_live(&self) -> bool {
-        lock(&self.last_beat).elapsed() <= LIVE_WITHIN
+        self.last_beat.lock().elapsed() <= LIVE_WITHIN
     }
 
     /// The parts that aren't ready, in alphabetical order.
     pub fn missing(&self) -> Vec<&'static str> {
-        lock(&self.parts).iter().filter(|(_, ready)| !**ready).map(|(part, _)| *part).collect()
+        self.parts.lock().iter().filter(|(_, ready)| !**ready).map(|(part, _)| *part).collect()
     }
-}
-
-/// A lock that outlives a panic elsewhere: what is under it is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The address is not to be had.

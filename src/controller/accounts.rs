@@ -1,6 +1,5 @@
 //! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
 
-use super::lock;
 use super::relist::Relist;
 use super::secrets::SecretMeta;
 use crate::account::{Admission, Owner};
@@ -14,9 +13,10 @@ use crate::plan::facts::Uid;
 use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
 use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// Names a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,7 +127,7 @@ impl Said {
 impl Account {
     /// Who reads or changes what has happened.
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
-        lock(&self.history)
+        self.history.lock()
     }
 }
 
@@ -243,7 +243,7 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// After the outcome was installed: has anything that was read changed since the read began?
     pub(super) fn is_outdated(&self, key: &ProviderKey) -> bool {
-        let registry = lock(&self.accounts.registry);
+        let registry = self.accounts.registry.lock();
         let Some(changed) = registry.readings.get(&self.number) else { return false };
         let resolved = registry.known.get(key).and_then(Option::as_ref);
         resolved.is_some_and(|resolved| changed.iter().any(|object| resolved.refers.contains_key(object)))
@@ -252,7 +252,7 @@ impl Reading<'_> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        lock(&self.accounts.registry).readings.remove(&self.number);
+        self.accounts.registry.lock().readings.remove(&self.number);
     }
 }
 
@@ -264,7 +264,7 @@ impl Accounts {
 
     /// To be taken before what a provider refers to is read.
     pub(super) fn reading(&self) -> Reading<'_> {
-        let mut registry = lock(&self.registry);
+        let mut registry = self.registry.lock();
         let number = registry.next_reading;
         registry.next_reading += 1;
         registry.readings.insert(number, BTreeSet::new());
@@ -279,7 +279,7 @@ impl Accounts {
         namespace: Option<&str>,
         event: &Event<SecretMeta>,
     ) -> Vec<ProviderKey> {
-        let mut registry = lock(&self.registry);
+        let mut registry = self.registry.lock();
         match event {
             Event::Init => {
                 relist.begin();
@@ -314,7 +314,7 @@ impl Accounts {
             let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
             return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
         };
-        let found = match lock(&self.registry).known.get(&key) {
+        let found = match self.registry.lock().known.get(&key) {
             None if key.namespace.is_none() && !self.serves_cluster => Lookup::Refused(not_served(&key)),
             _ if key.is_cluster() && !knows_cluster => Lookup::Unresolved,
             None => Lookup::Refused(missing(&key)),
@@ -331,40 +331,40 @@ impl Accounts {
 
     /// The object is there; its tokens wait until it is resolved.
     pub(super) fn announce(&self, key: &ProviderKey) {
-        lock(&self.registry).known.entry(key.clone()).or_default();
+        self.registry.lock().known.entry(key.clone()).or_default();
     }
 
     /// Takes what it was resolved to and gives what it was before.
     pub(super) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
-        lock(&self.registry).put(key, Some(resolved))
+        self.registry.lock().put(key, Some(resolved))
     }
 
     /// The object is gone.
     pub(super) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.registry).remove(key)
+        self.registry.lock().remove(key)
     }
 
     /// What it was resolved to.
     pub(super) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
-        lock(&self.registry).known.get(key).cloned().flatten()
+        self.registry.lock().known.get(key).cloned().flatten()
     }
 
     /// All that are resolved.
     pub(super) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         registry.known.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
     }
 
     /// The type of the providers that use this budget.
     pub(super) fn type_of(&self, account: &AccountKey) -> Option<&'static str> {
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         let first = registry.sharing.get(account)?.first()?;
         Some(registry.known.get(first)?.as_ref()?.state.as_ref().ok()?.type_name)
     }
 
     /// The accounts of all provider objects that use this budget.
     pub(super) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         let state = |key| registry.known.get(key)?.as_ref()?.state.as_ref().ok().cloned();
         registry.sharing.get(account).map(|all| all.iter().filter_map(state).collect()).unwrap_or_default()
     }
@@ -429,6 +429,6 @@ mod tests {
         accounts.resolve(&key, refers("t", 1));
         assert!(event(Event::Apply(secret(7))).is_empty());
         accounts.remove(&key);
-        assert!(lock(&accounts.registry).referring.is_empty());
+        assert!(accounts.registry.lock().referring.is_empty());
     }
 }

@@ -33,8 +33,7 @@ use std::time::Duration;
 pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
-    let queued_for = seen.memo.queued.as_ref().map(|(queue, _)| queue);
-    if queued_for != Some(&account.key) || !can_store_token(context, seen).await {
+    if !can_store_token(context, seen).await {
         return return_grant(context, key).await;
     }
     let login = match logins::begin(context, account).await {
@@ -75,7 +74,6 @@ pub(super) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
     let now = clock::now();
     context.traces.called(key, || traced::call(account.type_name, (begun.wall, now.wall), &result));
     context.note_skew(account);
-    context.memos.change_of(key, uid, |memo| memo.queued = None);
     match result {
         Ok(issued) => {
             let was_proven = context.turns.state(&account.key, now).proven;
@@ -136,7 +134,6 @@ impl Drop for Call<'_> {
 /// Returns the unused grant and waits 200 ms, because no event reports that the obstacle is gone.
 async fn return_grant(context: &Context, key: &ObjectKey) {
     context.turns.leave(key, clock::now());
-    context.memos.change(key, |memo| memo.queued = None);
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 

@@ -4,7 +4,6 @@ use super::Context;
 use super::accounts::{Account, Lookup};
 use super::memo::{Found, Memo, Outcome};
 use super::token::Token;
-use super::turns::Standing;
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
 use crate::api::reserved;
@@ -19,7 +18,7 @@ use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
 use crate::plan::secret::render_hash;
-use crate::plan::view::{AccountBlock, Before, DataView, HeldView, Refusal, SecretView, Turn, View, Wanted};
+use crate::plan::view::{AccountBlock, Before, DataView, HeldView, QueueState, Refusal, SecretView, View, Wanted};
 use crate::plan::want::want;
 use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
@@ -66,8 +65,8 @@ pub(super) struct Seen {
     pub(super) attempts: u32,
     /// What would be tried now, for [`Outcome::Failed::tried`].
     pub(super) trying: u64,
-    turn: Turn,
-    hindrance: Option<AccountBlock>,
+    queue: QueueState,
+    block: Option<AccountBlock>,
     /// What bounds the calls that no schedule asks for.
     pub(super) before: Before,
 }
@@ -116,8 +115,8 @@ impl Seen {
             failure: None,
             attempts: 0,
             trying: 0,
-            turn: Turn::None,
-            hindrance: None,
+            queue: QueueState::None,
+            block: None,
             before: Before::default(),
             memo,
             token,
@@ -127,7 +126,7 @@ impl Seen {
         seen.before.spells =
             context.memos.spells(key, seen.token.uid).or_else(|| seen.recall_spells(context)).unwrap_or_default();
         seen.recall_failure(now.wall);
-        seen.stand(context, now);
+        seen.read_queue_state(context, now);
         Some(seen)
     }
 
@@ -216,31 +215,16 @@ impl Seen {
         }
     }
 
-    /// Where it stands in its account's queue.
-    fn stand(&mut self, context: &Context, now: Now) {
-        let Some((queue, since)) = &self.memo.queued else {
-            // another object of this name waited, or was granted a turn
-            if context.turns.standing(&self.token.key) != Standing::None {
-                self.turn = Turn::Elsewhere;
-            }
-            return;
-        };
-        if self.account.as_ref().is_none_or(|account| account.key != *queue) {
-            self.turn = Turn::Elsewhere;
-            return;
-        }
-        self.turn = match context.turns.standing(&self.token.key) {
-            Standing::Granted => Turn::Granted,
-            Standing::Waiting => Turn::Waiting(*since),
-            Standing::None => Turn::None,
-        };
-        if let Turn::Waiting(_) = self.turn {
-            let namespace = &*self.token.key.namespace;
-            let said =
-                self.account.as_ref().and_then(|account| Some(account.history().refusal.as_ref()?.to(namespace)));
-            self.hindrance = context.turns.account_block(queue, said.as_deref(), now);
-            if self.hindrance.is_none() && context.turns.lacks_share(&self.token.key, now) {
-                self.hindrance =
+    /// Reads where it stands in its account's queue.
+    fn read_queue_state(&mut self, context: &Context, now: Now) {
+        let key = &self.token.key;
+        let account = self.account.as_ref().map(|account| &account.key);
+        self.queue = context.turns.queue_state(key, account, now);
+        if let (QueueState::Waiting(_), Some(account)) = (self.queue, &self.account) {
+            let said = account.history().refusal.as_ref().map(|said| said.to(&key.namespace));
+            self.block = context.turns.account_block(&account.key, said.as_deref(), now);
+            if self.block.is_none() && context.turns.lacks_share(key, now) {
+                self.block =
                     Some(AccountBlock { reason: "WaitingForBudget", message: NO_SHARE.to_owned(), until: None });
             }
         }
@@ -263,8 +247,8 @@ impl Seen {
                 expires_at: held.material.expires_at,
             }),
             failure: self.failure.as_deref(),
-            turn: self.turn,
-            hindrance: self.hindrance.clone(),
+            queue: self.queue,
+            block: self.block.clone(),
             trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
             contest: self.memo.contest.as_deref(),
             damaged: self.memo.repaired,

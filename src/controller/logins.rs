@@ -4,16 +4,16 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey};
-use super::lock;
 use super::provider_status;
 use crate::api::provider_status::CredentialsStatus;
 use crate::clock::{self, Timestamp};
 use crate::plan::login::{self, Attempt, Permit, Record};
 use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
+use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The attempts that this process knows of, by who logs in. They outlive their provider objects.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Logins {
 impl Logins {
     /// Whose turn it is to begin a login of this user.
     fn turn(&self, login: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = lock(&self.beginning);
+        let mut turns = self.beginning.lock();
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         turns.entry(login.to_owned()).or_default().clone()
     }
@@ -82,13 +82,13 @@ pub(super) async fn note(context: &Context, account: &Account) {
 
 fn remember(context: &Context, login: String, account: &Account, at: Timestamp) {
     let attempt = Attempt { at, by: account.of.clone() };
-    lock(&context.logins.known).entry(login).or_default().push(attempt);
+    context.logins.known.lock().entry(login).or_default().push(attempt);
 }
 
 /// A login of this account has worked: one attempt is kept for it from now on, whatever its credential is.
 pub(super) fn worked(context: &Context, account: &Account) {
     if let Some(login) = account.issuer.login() {
-        lock(&context.logins.worked).entry(login).or_default().insert(account.of.clone());
+        context.logins.worked.lock().entry(login).or_default().insert(account.of.clone());
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn proven(context: &Context, account: &Account) -> Option<String> {
 }
 
 fn has_worked(context: &Context, login: &str, account: &Account) -> bool {
-    if lock(&context.logins.worked).get(login).is_some_and(|objects| objects.contains(&account.of)) {
+    if context.logins.worked.lock().get(login).is_some_and(|objects| objects.contains(&account.of)) {
         return true;
     }
     let Some(object) = context.providers.get(&account.of) else { return false };
@@ -123,7 +123,7 @@ pub(super) async fn withdraw(context: &Context, account: &Account, attempt: Time
         write(context, account, clock::now().wall, |attempts| attempts.retain(|written| written.at != attempt)).await;
     match struck {
         Ok(()) => {
-            if let Some(known) = lock(&context.logins.known).get_mut(&login) {
+            if let Some(known) = context.logins.known.lock().get_mut(&login) {
                 known.retain(|known| known.at != attempt);
             }
         }
@@ -140,7 +140,7 @@ fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<Provi
         let of_login = written(&object).into_iter().filter(|written| written.login == login);
         all.extend(of_login.map(|written| Attempt { at: written.at, by: of.clone() }));
     }
-    let mut known = lock(&context.logins.known);
+    let mut known = context.logins.known.lock();
     let of_login = known.entry(login.to_owned()).or_default();
     all.append(of_login);
     let counting = login::counting(all, now);

@@ -3,7 +3,6 @@
 //! In a settled cluster there is none of this, but for workloads that couldn't be restarted; what must survive a restart stands in the Secret and the status.
 
 use crate::api::key::ObjectKey;
-use crate::budget::AccountKey;
 use crate::clock::Timestamp;
 use crate::issuer::Excess;
 use crate::plan::contest::{Contest, Version};
@@ -11,10 +10,10 @@ use crate::plan::facts::{Failure, SecretFacts, Uid};
 use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::secret::Material;
 use crate::plan::view::{DataView, WriteFailure};
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::lock;
 use super::restarts::Restarts;
 
 /// What is remembered of one object.
@@ -38,8 +37,6 @@ pub(super) struct Memo {
     pub(super) unanswered: bool,
     /// Writes of the status that failed in a row.
     pub(super) status_failures: u32,
-    /// In which account's queue it stands, and since when.
-    pub(super) queued: Option<(AccountKey, Timestamp)>,
     /// Tokens stored since the last status.
     pub(super) issued: u32,
     /// What the last token's answer told beside it.
@@ -127,7 +124,6 @@ impl Memo {
             && self.trouble.is_none()
             && !self.unanswered
             && self.status_failures == 0
-            && self.queued.is_none()
             && self.issued == 0
             && self.notes.is_none()
             && self.restarts.is_none()
@@ -174,7 +170,7 @@ struct Lately {
 impl Memos {
     /// A copy of what is remembered of this object; what was of another of its name is dropped.
     pub(super) fn get_of(&self, key: &ObjectKey, uid: Uid) -> Memo {
-        let mut memos = lock(&self.memos);
+        let mut memos = self.memos.lock();
         if memos.get(key).is_some_and(|memo| memo.of != uid && memo.of != Uid::default()) {
             memos.remove(key);
         }
@@ -185,7 +181,7 @@ impl Memos {
 
     /// What is remembered of the object's calls that no schedule asked for.
     pub(super) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<Spells> {
-        lock(&self.spells).of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
+        self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
     }
 
     /// The object makes a call that no schedule asks for; `before` is what was known of earlier ones.
@@ -198,7 +194,7 @@ impl Memos {
         now: Timestamp,
     ) {
         before.note(kind, generation, now);
-        let mut lately = lock(&self.spells);
+        let mut lately = self.spells.lock();
         lately.of.insert(key.clone(), (uid, before));
         if lately.of.len() > lately.sweep_at {
             lately.of.retain(|_, (_, spells)| !spells.are_over(now));
@@ -209,20 +205,17 @@ impl Memos {
 
     /// The clock was put back: what was to be tried again later is tried now, and what was seen at a time that is yet to
     /// come is looked at again.
-    pub(super) fn clock_went_back(&self, now: Timestamp) {
-        lock(&self.memos).retain(|_, memo| {
+    pub(super) fn clock_went_back(&self) {
+        self.memos.lock().retain(|_, memo| {
             memo.probe = None;
             memo.trouble = None;
-            if let Some((_, since)) = &mut memo.queued {
-                *since = now.min(*since);
-            }
             !memo.is_empty()
         });
     }
 
     /// A copy of what is remembered.
     pub(super) fn get(&self, key: &ObjectKey) -> Memo {
-        lock(&self.memos).get(key).cloned().unwrap_or_default()
+        self.memos.lock().get(key).cloned().unwrap_or_default()
     }
 
     /// As [`Self::change`], of this object: what was of another of its name is dropped first.
@@ -236,7 +229,7 @@ impl Memos {
 
     /// Changes what is remembered; what becomes empty is dropped.
     pub(super) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memo) -> T) -> T {
-        let mut memos = lock(&self.memos);
+        let mut memos = self.memos.lock();
         let memo = memos.entry(key.clone()).or_default();
         let result = change(memo);
         if memo.is_empty() {
@@ -250,12 +243,12 @@ impl Memos {
 
     /// The object is gone.
     pub(super) fn forget(&self, key: &ObjectKey) -> Option<Memo> {
-        lock(&self.spells).of.remove(key);
-        lock(&self.memos).remove(key)
+        self.spells.lock().of.remove(key);
+        self.memos.lock().remove(key)
     }
 
     /// The objects whose token isn't stored yet.
     pub(super) fn unsaved(&self) -> Vec<ObjectKey> {
-        lock(&self.memos).iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
+        self.memos.lock().iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -79,14 +79,15 @@ use kube::runtime::reflector::ObjectRef;
 use logins::Logins;
 use memo::Memos;
 use namespaces::Namespaces;
+use parking_lot::Mutex;
 use providers::Providers;
 use renders::Renders;
 use restarts::UnderWay;
 use scopes::Scopes;
-use secrets::{Look, Secrets, lock};
+use secrets::{Look, Secrets};
 use slots::{Slot, Slots};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
 use timetable::Timetable;
@@ -280,7 +281,7 @@ impl Context {
             return 0;
         }
         let (free, most) = (self.in_flight.room(), self.settings.max_in_flight);
-        lock(&self.write_breaker).grant_capacity(free, most, Instant::now())
+        self.write_breaker.lock().grant_capacity(free, most, Instant::now())
     }
 
     /// A turn was granted: the object decides again and calls.
@@ -288,13 +289,13 @@ impl Context {
         self.metrics.budget_granted(grant.waited);
         self.traces.granted(&grant.key);
         let slot = self.in_flight.occupy(&grant.key.namespace);
-        lock(&self.granted).insert(grant.key.clone(), slot);
+        self.granted.lock().insert(grant.key.clone(), slot);
         self.wake(&grant.key);
     }
 
     /// Takes the slot of a grant, once.
     fn take_grant(&self, key: &ObjectKey) -> Option<Slot> {
-        lock(&self.granted).remove(key)
+        self.granted.lock().remove(key)
     }
 
     /// The object is gone. A turn that it was granted isn't given back here: its reconcile may be calling, and does so
@@ -307,31 +308,31 @@ impl Context {
 
     /// A write of this namespace failed.
     fn write_failed(&self, namespace: &Arc<str>, extent: Extent) {
-        lock(&self.write_breaker).failed(namespace, extent, Instant::now());
+        self.write_breaker.lock().failed(namespace, extent, Instant::now());
     }
 
     /// The API server took a write of this namespace that is no Secret's.
     fn api_server_reached(&self, namespace: &Arc<str>) {
-        if lock(&self.write_breaker).reached(namespace, Instant::now()) {
+        if self.write_breaker.lock().reached(namespace, Instant::now()) {
             self.turns.room_again();
         }
     }
 
     /// A Secret of this namespace was written.
     fn write_succeeded(&self, namespace: &Arc<str>) {
-        if lock(&self.write_breaker).succeeded(namespace, Instant::now()) {
+        if self.write_breaker.lock().succeeded(namespace, Instant::now()) {
             self.turns.room_again();
         }
     }
 
     /// Whether an object of this namespace may ask for a turn: not where what is issued can't be stored.
     fn admit(&self, namespace: &str) -> Result<(), Wait> {
-        lock(&self.write_breaker).admit(namespace, Instant::now())
+        self.write_breaker.lock().admit(namespace, Instant::now())
     }
 
     /// Returns whether a token of this namespace could be stored now, as far as is known.
     fn breaker_state(&self, namespace: &str) -> BreakerState {
-        lock(&self.write_breaker).for_namespace(namespace, Instant::now())
+        self.write_breaker.lock().for_namespace(namespace, Instant::now())
     }
 
     /// How many seconds Secrets held expired tokens between the two times, all together.

@@ -1,14 +1,13 @@
 //! The namespaces and their labels, for what a `ClusterTokenProvider` allows.
 
-use super::lock;
 use super::relist::Relist;
 use crate::api::allowed::AllowedNamespaces;
 use crate::api::key::ObjectKey;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 
 /// Labels by namespace.
 #[derive(Debug, Default)]
@@ -17,12 +16,12 @@ pub(super) struct Namespaces(Mutex<HashMap<String, BTreeMap<String, String>>>);
 impl Namespaces {
     /// May objects of this namespace use the provider?
     pub(super) fn admitted(&self, namespace: &str, allowed: &AllowedNamespaces) -> bool {
-        lock(&self.0).get(namespace).is_some_and(|labels| allowed.admits(namespace, labels))
+        self.0.lock().get(namespace).is_some_and(|labels| allowed.admits(namespace, labels))
     }
 
     /// Takes an event of the watch and returns the namespaces whose labels changed.
     pub(super) fn apply(&self, relist: &mut Relist, event: Event<PartialObjectMeta<Namespace>>) -> Vec<String> {
-        let mut known = lock(&self.0);
+        let mut known = self.0.lock();
         let mut put = |namespace: PartialObjectMeta<Namespace>| {
             let name = namespace.metadata.name.unwrap_or_default();
             let labels = namespace.metadata.labels.unwrap_or_default();

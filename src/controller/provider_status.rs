@@ -3,7 +3,6 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved, Said};
-use super::lock;
 use super::logins;
 use crate::api::provider_status::ProviderStatus;
 use crate::api::token_api;
@@ -15,8 +14,9 @@ use crate::plan::provider_status::{
 };
 use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What was written of each provider object.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Written {
     }
 
     fn change<T>(&self, key: &ProviderKey, change: impl FnOnce(&mut OfOne) -> T) -> T {
-        change(lock(&self.0).entry(key.clone()).or_default())
+        change(self.0.lock().entry(key.clone()).or_default())
     }
 
     fn failed(&self, key: &ProviderKey, now: Timestamp) {
@@ -55,7 +55,7 @@ impl Written {
 
 /// The object is gone.
 pub(super) fn forget(context: &Context, key: &ProviderKey) {
-    lock(&context.provider_status.0).remove(key);
+    context.provider_status.0.lock().remove(key);
 }
 
 /// Writes the status of one provider object where it says something new.
@@ -67,7 +67,7 @@ pub(super) async fn write(context: &Context, key: &ProviderKey) {
     }
     let now = clock::now().wall;
     let waits = |one: &OfOne| one.next.is_some_and(|next| now < next && next - now <= LAST_RETRY);
-    if lock(&context.provider_status.0).get(key).is_some_and(waits) {
+    if context.provider_status.0.lock().get(key).is_some_and(waits) {
         return;
     }
     let _alone = context.provider_status.alone(key).await;

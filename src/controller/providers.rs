@@ -3,7 +3,6 @@
 
 use super::Context;
 use super::accounts::{Account, ProviderKey, Resolved};
-use super::lock;
 use super::relist::Meanwhile;
 use super::watches::as_object;
 use super::{fail_point, provider_status, recall};
@@ -19,10 +18,11 @@ use crate::plan::view::Refusal;
 use chrono::TimeDelta;
 use futures::FutureExt;
 use kube::core::DynamicObject;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What isn't watched (CA bundles) is looked at again after this.
@@ -44,25 +44,25 @@ pub(super) struct Providers(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mut
 impl Providers {
     /// The object, as last seen.
     pub(super) fn get(&self, key: &ProviderKey) -> Option<Arc<DynamicObject>> {
-        lock(&self.0).get(key).cloned()
+        self.0.lock().get(key).cloned()
     }
 
     /// A list begins.
     pub(super) fn relist_begins(&self) {
-        lock(&self.1).begin();
+        self.1.lock().begin();
     }
 
     /// A list is complete.
     pub(super) fn relist_ends(&self) {
-        lock(&self.1).end();
+        self.1.lock().end();
     }
 
     /// Takes a new version; one that is older than our own last write is none, unless a list names it and we wrote
     /// nothing meanwhile. Tells whether its spec is another.
     pub(super) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
-        let mut all = lock(&self.0);
-        let weighed = !listed || lock(&self.1).has(&as_object(key));
+        let mut all = self.0.lock();
+        let weighed = !listed || self.1.lock().has(&as_object(key));
         match all.get(key) {
             Some(old) if weighed && version_of(&object) < version_of(old) => false,
             old => {
@@ -84,8 +84,8 @@ impl Providers {
         } else {
             object.data["status"] = members.clone();
         }
-        lock(&self.1).wrote(&as_object(key));
-        let mut all = lock(&self.0);
+        self.1.lock().wrote(&as_object(key));
+        let mut all = self.0.lock();
         // newer than what it was written over, whatever the versions say
         let newer = |current: &DynamicObject| {
             current.metadata.uid == object.metadata.uid
@@ -99,17 +99,17 @@ impl Providers {
 
     /// The object is gone.
     pub(super) fn remove(&self, key: &ProviderKey) -> bool {
-        lock(&self.0).remove(key).is_some()
+        self.0.lock().remove(key).is_some()
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<(ProviderKey, Arc<DynamicObject>)> {
-        lock(&self.0).iter().map(|(key, object)| (key.clone(), object.clone())).collect()
+        self.0.lock().iter().map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
     /// The names of all.
     pub(super) fn keys(&self) -> Vec<ProviderKey> {
-        lock(&self.0).keys().cloned().collect()
+        self.0.lock().keys().cloned().collect()
     }
 }
 

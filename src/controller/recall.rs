@@ -6,15 +6,15 @@
 //! it tells no account, and whoever may write Secrets could otherwise spend others' windows by writing many.
 
 use super::accounts::ProviderKey;
-use super::lock;
 use super::scopes::Scope;
 use super::{Context, provider_status};
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now, Timestamp};
 use crate::plan::facts::Seconds;
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call ends this long after the whole second in which it was sent, as a rule: only then it has surely reached the
@@ -51,7 +51,7 @@ impl Round {
 pub(super) fn follow_leadership(context: &Context, leads: bool) -> bool {
     match (leads, context.turns.open_since()) {
         (true, None) => {
-            *lock(&context.recalled.0) = Round::default();
+            *context.recalled.0.lock() = Round::default();
             context.turns.begin_recall();
             // the others are passed over when they begin
             take_in(context, |namespace| context.scopes.is_awake(namespace));
@@ -76,7 +76,7 @@ pub(super) fn scope_begins(context: &Context, scope: &Scope) {
 /// One pass over the objects of these namespaces, each of which is passed over once in a round of recalls. What is told of
 /// providers that aren't resolved yet is added to what was told before.
 fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
-    let mut round = lock(&context.recalled.0);
+    let mut round = context.recalled.0.lock();
     let mut passed = BTreeSet::new();
     context.tokens.each(|token| {
         let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
@@ -106,7 +106,7 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
 pub(super) fn of_provider(context: &Context, key: &ProviderKey) {
     provider_status::recall(context, key);
     let Some(account) = context.accounts.get(key).and_then(|resolved| resolved.state.ok()) else { return };
-    let Some(told) = lock(&context.recalled.0).told.remove(key) else { return };
+    let Some(told) = context.recalled.0.lock().told.remove(key) else { return };
     let now = clock::now();
     let ended = told.calls.into_iter().map(|at| ago(at, now)).collect();
     let namespaces: Vec<_> = told.namespaces.into_iter().collect();

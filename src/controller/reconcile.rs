@@ -41,7 +41,6 @@ pub(super) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
         tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
         drop(context.take_grant(&key));
         context.turns.leave(&key, clock::now());
-        context.memos.change(&key, |memo| memo.queued = None);
         context.look_again(&key, AFTER_PANIC);
     }
     Ok(Action::await_change())
@@ -92,8 +91,8 @@ pub(super) async fn run(context: &Context, key: &ObjectKey) {
         drop(in_flight);
         let restarted_for = restarts::follow(context, &seen, &decision).await;
         if record(context, &seen, &decision, restarted_for).await {
-            let memo = context.memos.get(key);
-            context.traces.settled(key, memo.queued.is_some(), memo.held.is_some());
+            let is_unsaved = context.memos.get(key).held.is_some();
+            context.traces.settled(key, context.turns.is_queued(key), is_unsaved);
         }
         return;
     }
@@ -151,11 +150,8 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
             (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
             _ => context.memos.change(key, |memo| (memo.held, memo.spare) = (None, None)),
         },
-        Act::Withdraw => {
-            context.turns.leave(key, clock::now());
-            context.memos.change(key, |memo| memo.queued = None);
-        }
-        &Act::Enqueue { first, expires_at, urgent_at, unplanned } => {
+        Act::Withdraw => context.turns.leave(key, clock::now()),
+        &Act::Enqueue { expires_at, urgent_at, unplanned } => {
             let Some(account) = &seen.account else { return Next::Settled };
             if let Err(wait) = context.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
@@ -165,12 +161,10 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
                 let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
                 return Next::Held(wait.lasts.then_some(delay));
             }
-            let ask = Ask { key: key.clone(), first, expires_at, urgent_at, unplanned };
-            let now = clock::now();
-            context.memos.change(key, |memo| memo.queued = Some((account.key.clone(), now.wall)));
+            let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
             context.traces.asked(key, || traced::subject(seen, decision), due);
-            context.turns.ask(&account.key, ask, now);
+            context.turns.ask(&account.key, ask, clock::now());
         }
         Act::Issue => issue(context, seen, decision).await,
     }

@@ -8,7 +8,6 @@
 //! What is large once rendered, or once read, holds memory until it is written. Its bytes are drawn from one budget, and
 //! each namespace draws for one Secret at a time.
 
-use super::secrets::lock;
 use crate::api::key::ObjectKey;
 use crate::api::request::FieldError;
 use crate::api::secret::SecretSpec;
@@ -17,9 +16,10 @@ use crate::plan::hash::Hash;
 use crate::plan::secret::{Fixed, Material, Shape, Subject, Verdict, fixed, inspect, shape};
 use crate::plan::want::Fit;
 use k8s_openapi::api::core::v1::Secret;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -83,7 +83,7 @@ impl Renders {
         if !spec.has_templates() {
             return Some(Fit::of(spec));
         }
-        let verdict = lock(&self.verdicts).get(render, Instant::now())?;
+        let verdict = self.verdicts.lock().get(render, Instant::now())?;
         Some(Fit { render, verdict })
     }
 
@@ -94,7 +94,7 @@ impl Renders {
         let worker = acquire(&self.workers, 1).await;
         let Some(spec) = current() else { return true };
         let render = crate::plan::secret::render_hash(&spec);
-        if lock(&self.verdicts).get(render, Instant::now()).is_some() {
+        if self.verdicts.lock().get(render, Instant::now()).is_some() {
             return true;
         }
         let judged = off(move || {
@@ -105,7 +105,7 @@ impl Renders {
         let lasts = judged.is_ok();
         let until = (!lasts).then(|| Instant::now() + ASK_AGAIN);
         let verdict = judged.unwrap_or_else(Err);
-        lock(&self.verdicts).put(render, verdict, until);
+        self.verdicts.lock().put(render, verdict, until);
         lasts
     }
 
@@ -214,7 +214,7 @@ struct Turns(HashMap<Arc<str>, Weak<Semaphore>>);
 
 impl Turns {
     async fn of(turns: &Mutex<Self>, namespace: &Arc<str>) -> OwnedSemaphorePermit {
-        let semaphore = lock(turns).semaphore(namespace);
+        let semaphore = turns.lock().semaphore(namespace);
         acquire(&semaphore, 1).await
     }
 

@@ -6,7 +6,6 @@
 use super::Context;
 use super::dereference::Seen;
 use super::events;
-use super::lock;
 use super::memo::Memo;
 use super::token::Token;
 use crate::api::names;
@@ -21,8 +20,9 @@ use crate::plan::view::DataView;
 use crate::plan::write_failure::ApiError;
 use chrono::TimeDelta;
 use futures::future::join_all;
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A restart that failed this often in a row is told as an event.
 const TOLD_AFTER: u32 = 3;
@@ -88,13 +88,13 @@ struct Claim<'a>(&'a UnderWay, (Arc<str>, Workload));
 impl UnderWay {
     fn claim(&self, namespace: &Arc<str>, workload: &Workload) -> Option<Claim<'_>> {
         let place = (namespace.clone(), workload.clone());
-        lock(&self.0).insert(place.clone()).then(|| Claim(self, place))
+        self.0.lock().insert(place.clone()).then(|| Claim(self, place))
     }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        lock(&self.0.0).remove(&self.1);
+        self.0.0.lock().remove(&self.1);
     }
 }
 

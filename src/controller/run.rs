@@ -72,12 +72,12 @@ pub async fn run(
         reports,
         restarting: super::UnderWay::default(),
         renders: super::Renders::default(),
-        write_breaker: std::sync::Mutex::default(),
+        write_breaker: parking_lot::Mutex::default(),
         looks: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
         statuses: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
         writes: Slots::new(max_in_flight, max_in_flight.div_ceil(2).max(AT_ONCE_OF_A_NAMESPACE)),
         in_flight: Slots::new(max_in_flight, max_in_flight),
-        granted: std::sync::Mutex::default(),
+        granted: parking_lot::Mutex::default(),
         scopes: super::Scopes::default(),
         waker,
         logins: super::Logins::default(),
@@ -209,7 +209,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
         if jumped && now.wall < last.wall {
-            context.memos.clock_went_back(now.wall);
+            context.memos.clock_went_back();
         }
         let won = leads && (changed || !led);
         if won {

@@ -1,9 +1,8 @@
 //! What is served: a scope is one of `--watch-namespaces`, or all namespaces. Each begins when its own lists are in, so
 //! that one that can't be listed holds up no other.
 
-use super::lock;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use tokio::sync::Notify;
 
 /// Where a watch belongs.
@@ -44,12 +43,12 @@ struct State {
 impl Scopes {
     /// The scope begins when this list, too, is in.
     pub(super) fn expect(&self, (scope, kind): &Watched) {
-        lock(&self.state).missing.entry(scope.clone()).or_default().insert(kind);
+        self.state.lock().missing.entry(scope.clone()).or_default().insert(kind);
     }
 
     /// A list is in. Tells whether it was the last that its scope waited for, and whether it couldn't be had before.
     pub(super) fn listed(&self, watched: &Watched) -> (bool, bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let healed = state.failing.remove(watched).is_some();
         let begins = state.missing.get_mut(&watched.0).is_some_and(|kinds| kinds.remove(watched.1) && kinds.is_empty());
         drop(state);
@@ -67,30 +66,30 @@ impl Scopes {
 
     /// A list or watch can't be had. Tells whether that is news.
     pub(super) fn failed(&self, watched: &Watched, why: &str) -> bool {
-        let before = lock(&self.state).failing.insert(watched.clone(), why.to_owned());
+        let before = self.state.lock().failing.insert(watched.clone(), why.to_owned());
         self.changed.notify_waiters();
         before.as_deref() != Some(why)
     }
 
     /// Objects of this namespace can be decided.
     pub(super) fn is_awake(&self, namespace: &str) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.missing.iter().any(|(scope, kinds)| kinds.is_empty() && scope.holds(namespace))
     }
 
     /// What `ClusterTokenProvider`s need is listed.
     pub(super) fn knows_cluster(&self) -> bool {
-        lock(&self.state).missing.get(&Scope::Cluster).is_none_or(BTreeSet::is_empty)
+        self.state.lock().missing.get(&Scope::Cluster).is_none_or(BTreeSet::is_empty)
     }
 
     /// How many scopes have a list or watch that can't be had.
     pub(super) fn failing(&self) -> usize {
-        lock(&self.state).failing.keys().map(|(scope, _)| scope).collect::<BTreeSet<_>>().len()
+        self.state.lock().failing.keys().map(|(scope, _)| scope).collect::<BTreeSet<_>>().len()
     }
 
     /// A scope has begun and each other has, too, or can't.
     pub(super) fn is_settled(&self) -> bool {
-        lock(&self.state).settled()
+        self.state.lock().settled()
     }
 
     /// Waits until a scope has begun.
@@ -106,7 +105,7 @@ impl Scopes {
     async fn until(&self, wished: impl Fn(&State) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if wished(&lock(&self.state)) {
+            if wished(&self.state.lock()) {
                 return;
             }
             changed.await;

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// A Secret's metadata, without what we never read; asks the API server for metadata only.
 #[derive(Clone, Debug, Deserialize)]
@@ -120,7 +121,7 @@ impl Look<'_> {
 
     /// Our own write, or a GET, brought this.
     pub(super) fn found(self, facts: SecretFacts) {
-        let mut inner = self.secrets.lock();
+        let mut inner = self.secrets.0.lock();
         inner.meanwhile.wrote(&self.key);
         let (touched, deleted) = self.meanwhile(&inner);
         let version = facts.resource_version;
@@ -135,7 +136,7 @@ impl Look<'_> {
 
     /// The API server said that there is none.
     pub(super) fn gone(self) {
-        let mut inner = self.secrets.lock();
+        let mut inner = self.secrets.0.lock();
         let (touched, _) = self.meanwhile(&inner);
         // what the watch showed after the question was asked may have come after the answer
         if !touched {
@@ -151,7 +152,7 @@ impl Look<'_> {
 
 impl Drop for Look<'_> {
     fn drop(&mut self) {
-        let mut inner = self.secrets.lock();
+        let mut inner = self.secrets.0.lock();
         if let Some(flight) = inner.looks.get_mut(&self.key) {
             flight.requests -= 1;
             if flight.requests == 0 {
@@ -164,13 +165,13 @@ impl Drop for Look<'_> {
 impl Secrets {
     /// The facts of a Secret, if it is one of ours.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<SecretFacts>> {
-        self.lock().known.get(key).cloned()
+        self.0.lock().known.get(key).cloned()
     }
 
     /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
     /// Secret is gone.
     pub(super) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let mut all =
             inner.known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
         all.next().map(|(key, _)| key.clone())
@@ -178,12 +179,12 @@ impl Secrets {
 
     /// How many are known.
     pub(super) fn len(&self) -> usize {
-        self.lock().known.len()
+        self.0.lock().known.len()
     }
 
     /// To be taken before a request about the Secret is sent.
     pub(super) fn look(&self, key: &ObjectKey) -> Look<'_> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let flight = inner.looks.entry(key.clone()).or_default();
         flight.requests += 1;
         Look { secrets: self, key: key.clone(), events: flight.events }
@@ -191,7 +192,7 @@ impl Secrets {
 
     /// It is of no use.
     pub(super) fn forget(&self, key: &ObjectKey) {
-        self.lock().known.remove(key);
+        self.0.lock().known.remove(key);
     }
 
     /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed, and for whom each
@@ -202,7 +203,7 @@ impl Secrets {
         namespace: Option<&str>,
         event: &Event<SecretMeta>,
     ) -> Vec<(ObjectKey, Option<Uid>)> {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         match event {
             Event::Init => {
                 if relist.begin() {
@@ -223,10 +224,6 @@ impl Secrets {
                 gone
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        lock(&self.0)
     }
 }
 
@@ -277,11 +274,6 @@ impl Inner {
         }
         gone
     }
-}
-
-/// A lock that outlives a panic of its holder: the maps are whole after each statement.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -360,6 +352,6 @@ mod tests {
         assert_eq!(known(&secrets), Some(12), "echoes");
         secrets.look(&key).gone();
         assert_eq!(known(&secrets), None);
-        assert!(secrets.lock().looks.is_empty());
+        assert!(secrets.0.lock().looks.is_empty());
     }
 }

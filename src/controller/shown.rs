@@ -3,12 +3,10 @@
 use super::accounts::{ProviderKey, Resolved};
 use super::token::Token;
 use super::{Context, provider_status};
-use crate::api::condition::{Condition, ConditionStatus};
-use crate::api::video_access_token::{LastFailure, VideoAccessTokenStatus};
+use crate::api::condition::ConditionStatus;
 use crate::clock::{self, Timestamp};
-use crate::glance::Row;
+use crate::glance::{ConditionSummary, Row, StatusSummary};
 use crate::page::{Provider, Source, Told};
-use crate::plan::status::{CONDITIONS, class_name};
 
 impl Source for Context {
     fn tokens(&self) -> Vec<Told> {
@@ -28,44 +26,29 @@ impl Source for Context {
 
 fn told(context: &Context, token: &Token) -> Told {
     let facts = &token.status;
-    let conditions = CONDITIONS.iter().zip(&facts.conditions).filter_map(|(type_, says)| {
-        Some(Condition {
-            type_: (*type_).to_owned(),
-            status: if says.status? { ConditionStatus::True } else { ConditionStatus::False },
-            observed_generation: None,
-            last_transition_time: says.since.time().unwrap_or_default(),
-            reason: says.reason.word().to_owned(),
-            message: String::new(),
-        })
-    });
     let secret_key = token.secret_key();
     let secret = context.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));
     let failure = facts.last_failure.as_deref().filter(|_| facts.failed_attempts > 0);
     let (provider, suspended) = token.provider_and_suspension();
-    let status = VideoAccessTokenStatus {
-        conditions: conditions.collect(),
-        provider: provider.map(|provider| provider.to_string()),
-        secret_name: Some(secret_key.name.to_string()),
-        issued_at: secret.and_then(|secret| secret.issued_at.time()),
-        expires_at: facts.expires_at.time(),
-        renew_at: facts.renew_at.time(),
-        failed_attempts: facts.failed_attempts.into(),
-        held_until: held_until(context, token),
-        last_failure: failure.map(|failure| LastFailure {
-            time: Some(failure.time),
-            class: class_name(failure.class).to_owned(),
-            reason: failure.reason.clone(),
-            message: String::new(),
-            request_id: None,
-            next_attempt_at: failure.next_attempt_at,
-        }),
-        ..VideoAccessTokenStatus::default()
-    };
+    let conditions = facts
+        .conditions
+        .each_ref()
+        .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: condition.reason.word() });
+    let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
+    let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
     let row = Row {
         namespace: token.key.namespace.to_string(),
         name: token.key.name.to_string(),
+        told,
+        reason: reason.to_owned(),
+        suspended,
+        provider: provider.map(|provider| provider.to_string()).unwrap_or_default(),
+        secret_name: secret_key.name.to_string(),
+        issued_at: secret.and_then(|secret| secret.issued_at.time()),
+        expires_at: facts.expires_at.time(),
+        renew_at: facts.renew_at.time(),
+        next_attempt_at: held_until(context, token).or_else(|| failure.and_then(|failure| failure.next_attempt_at)),
         created_at: token.created_at(),
-        ..Row::of_status(&status, suspended)
     };
     Told {
         row,

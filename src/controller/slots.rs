@@ -7,10 +7,10 @@
 //! next to nothing, so it no longer counts against the total, and the other namespaces go on. Its own namespace gets no
 //! more than [`Slots::per_namespace`] such requests.
 
-use super::lock;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ impl Slots {
     /// Waits for a slot. Namespaces that wait are served in turn.
     pub(super) async fn take(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
         let turn = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             let (give, turn) = oneshot::channel();
             state.waiting.entry(namespace.clone()).or_default().push_back(give);
             self.hand_out(&mut state, Instant::now());
@@ -67,27 +67,27 @@ impl Slots {
 
     /// Takes a slot at once, above the bounds if need be: what is under way already is counted.
     pub(super) fn occupy(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
-        let number = lock(&self.state).insert(namespace.clone(), Instant::now());
+        let number = self.state.lock().insert(namespace.clone(), Instant::now());
         Slot { slots: self.clone(), number }
     }
 
     /// How many more requests the total allows now.
     pub(super) fn room(&self) -> usize {
-        self.most.saturating_sub(lock(&self.state).live(Instant::now()))
+        self.most.saturating_sub(self.state.lock().live(Instant::now()))
     }
 
     /// How many are taken, hanging or not.
     pub(super) fn taken(&self) -> usize {
-        lock(&self.state).taken.len()
+        self.state.lock().taken.len()
     }
 
     /// Serves those that wait and for whom time alone made room. Called once a second.
     pub(super) fn tick(&self) {
-        self.hand_out(&mut lock(&self.state), Instant::now());
+        self.hand_out(&mut self.state.lock(), Instant::now());
     }
 
     fn give_back(&self, number: u64) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.taken.remove(&number);
         self.hand_out(&mut state, Instant::now());
     }

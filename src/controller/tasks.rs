@@ -1,9 +1,8 @@
 //! The tasks of the process: each is named, and none ends unnoticed.
 
-use super::lock;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::Mutex;
 use std::task::Poll;
 use tokio::task::{Id, JoinSet};
 
@@ -42,19 +41,19 @@ impl TaskEnded {
 impl Tasks {
     /// Spawns a task that runs as long as the process.
     pub(super) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        lock(&self.0).spawn(Task { name, lasts: true }, task);
+        self.0.lock().spawn(Task { name, lasts: true }, task);
     }
 
     /// Spawns a task that ends by itself.
     pub(super) fn passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        lock(&self.0).spawn(Task { name, lasts: false }, task);
+        self.0.lock().spawn(Task { name, lasts: false }, task);
     }
 
     /// Waits for the first task that panics, or that lasts and ends.
     pub(super) async fn failed(&self) -> TaskEnded {
         loop {
             let ended = poll_fn(|cx| {
-                let mut running = lock(&self.0);
+                let mut running = self.0.lock();
                 match running.set.poll_join_next_with_id(cx) {
                     // an empty set registers no waker; this one is never empty, since its first tasks last
                     Poll::Pending | Poll::Ready(None) => Poll::Pending,
@@ -79,7 +78,7 @@ impl Tasks {
 
     /// Ends all tasks where they stand.
     pub(super) fn abort(&self) {
-        lock(&self.0).set.abort_all();
+        self.0.lock().set.abort_all();
     }
 }
 

@@ -1,9 +1,8 @@
 //! When each object is decided again: one time for each, compared with the wall clock at each tick.
 
-use super::lock;
 use crate::clock::Timestamp;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
 /// The earliest time at which each key is due.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ impl<K: Ord + Clone> Timetable<K> {
     /// The key is due at this time, rounded up to a second, or earlier if it is already.
     pub(super) fn set(&self, key: &K, at: Timestamp) {
         let second = at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
-        let mut times = lock(&self.0);
+        let mut times = self.0.lock();
         match times.of.get(key).copied() {
             Some(before) if before <= second => return,
             Some(before) => {
@@ -39,7 +38,7 @@ impl<K: Ord + Clone> Timetable<K> {
 
     /// The key is no longer due.
     pub(super) fn clear(&self, key: &K) {
-        let mut times = lock(&self.0);
+        let mut times = self.0.lock();
         if let Some(before) = times.of.remove(key) {
             times.order.remove(&(before, key.clone()));
         }
@@ -47,7 +46,7 @@ impl<K: Ord + Clone> Timetable<K> {
 
     /// Takes what is due.
     pub(super) fn due(&self, now: Timestamp) -> Vec<K> {
-        let mut times = lock(&self.0);
+        let mut times = self.0.lock();
         let mut due = Vec::new();
         while times.order.first().is_some_and(|(at, _)| *at <= now.timestamp()) {
             let Some((_, key)) = times.order.pop_first() else { break };
@@ -60,7 +59,7 @@ impl<K: Ord + Clone> Timetable<K> {
     /// How many keys have a time.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        lock(&self.0).order.len()
+        self.0.lock().order.len()
     }
 }
 

@@ -5,7 +5,6 @@
 
 use super::accounts::ProviderKey;
 use super::index::Index;
-use super::lock;
 use super::relist::{Meanwhile, Relist};
 use super::token::Token;
 use super::weights::Weights;
@@ -15,8 +14,9 @@ use crate::plan::claim::{self, Claim};
 use crate::plan::facts::{StatusFacts, Uid};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The store of all objects.
 pub(super) struct Tokens {
@@ -95,7 +95,7 @@ impl Tokens {
 
     /// Is an object of this UID in the namespace?
     pub(super) fn has_uid(&self, namespace: &str, uid: Uid) -> bool {
-        lock(&self.named).uids.get(&uid).is_some_and(|key| *key.namespace == *namespace)
+        self.named.lock().uids.get(&uid).is_some_and(|key| *key.namespace == *namespace)
     }
 
     /// Takes an event of the watch over `namespace` (`None`: all).
@@ -104,7 +104,7 @@ impl Tokens {
         match event {
             Event::Init => {
                 if relist.begin() {
-                    lock(&self.meanwhile).begin();
+                    self.meanwhile.lock().begin();
                 }
             }
             Event::InitApply(token) => {
@@ -121,7 +121,7 @@ impl Tokens {
                 for token in gone {
                     self.remove(&token.key, &mut changes);
                 }
-                lock(&self.meanwhile).end();
+                self.meanwhile.lock().end();
             }
         }
         changes
@@ -140,8 +140,8 @@ impl Tokens {
     /// it is newer than that one, whatever the versions say.
     pub(super) fn learn_status(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
-        let mut writer = lock(&self.writer);
-        lock(&self.meanwhile).wrote(&token.key);
+        let mut writer = self.writer.lock();
+        self.meanwhile.lock().wrote(&token.key);
         let newer = |current: &Token| current.version == written.version || current.version < token.version;
         if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
             writer.apply_watcher_event(&Event::Apply(token));
@@ -150,11 +150,11 @@ impl Tokens {
 
     /// Within a watch newer versions replace older ones; what a list names replaces, unless we wrote meanwhile.
     fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let old = self.get(&token.key);
         let mut restored = false;
         if let Some(old) = &old {
-            let weighed = !listed || lock(&self.meanwhile).has(&token.key);
+            let weighed = !listed || self.meanwhile.lock().has(&token.key);
             let same = old.uid == token.uid && old.version == token.version;
             if same || weighed && old.version >= token.version {
                 return;
@@ -167,7 +167,7 @@ impl Tokens {
             }
         }
         let before = old.as_ref().map_or(0, |old| old.spec_length());
-        let fits = lock(&self.weights).replace(&token.key.namespace, before, token.spec_length());
+        let fits = self.weights.lock().replace(&token.key.namespace, before, token.spec_length());
         let token = if fits { token } else { token.shed() };
         changes.wake.extend(self.rename(old.as_deref(), Some(&token)));
         if restored || old.is_none_or(|old| old.wakes(&token)) {
@@ -177,9 +177,9 @@ impl Tokens {
     }
 
     fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let Some(old) = self.get(key) else { return };
-        lock(&self.weights).remove(&key.namespace, old.spec_length());
+        self.weights.lock().remove(&key.namespace, old.spec_length());
         writer.apply_watcher_event(&Event::Delete((*old).clone()));
         changes.gone.push(key.clone());
         changes.wake.extend(self.rename(Some(&old), None));
@@ -194,7 +194,7 @@ impl Tokens {
         {
             return None;
         }
-        let mut named = lock(&self.named);
+        let mut named = self.named.lock();
         if let Some(old) = old {
             named.uids.remove(&old.uid);
             named.secrets.remove(&old.secret_key(), &claim(old));
@@ -226,24 +226,24 @@ impl Tokens {
 
     /// All objects that name this workload of their namespace.
     pub(super) fn naming(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
-        let keys = lock(&self.named).workloads.of(&(namespace.clone(), workload.clone()));
+        let keys = self.named.lock().workloads.of(&(namespace.clone(), workload.clone()));
         keys.iter().filter_map(|key| self.get(key)).collect()
     }
 
     /// All objects that name this provider.
     pub(super) fn using(&self, provider: &ProviderKey) -> Vec<ObjectKey> {
-        lock(&self.named).providers.of(provider)
+        self.named.lock().providers.of(provider)
     }
 
     /// How many objects name this provider.
     pub(super) fn users(&self, provider: &ProviderKey) -> usize {
-        lock(&self.named).providers.count(provider)
+        self.named.lock().providers.count(provider)
     }
 
     /// Whom a change of this Secret concerns: the object that it was written for, and of those that name it the first.
     /// The others wait for these, however many they are.
     pub(super) fn concerned(&self, secret: &ObjectKey, owner: Option<Uid>) -> Vec<ObjectKey> {
-        let owner = owner.and_then(|owner| lock(&self.named).uids.get(&owner).cloned());
+        let owner = owner.and_then(|owner| self.named.lock().uids.get(&owner).cloned());
         let mut all: Vec<_> = owner.filter(|owner| owner.namespace == secret.namespace).into_iter().collect();
         if let Some(first) = self.first_but(secret, None).filter(|first| !all.contains(&first.key)) {
             all.push(first.key.clone());
@@ -254,7 +254,7 @@ impl Tokens {
     /// The oldest object that names the Secret, this one left out.
     fn first_but(&self, secret: &ObjectKey, left_out: Option<Uid>) -> Option<Arc<Token>> {
         let namesake = self.get(secret).filter(|token| token.secret_key() == *secret && Some(token.uid) != left_out);
-        let other = lock(&self.named).secrets.first(secret).cloned();
+        let other = self.named.lock().secrets.first(secret).cloned();
         let other = other.and_then(|(_, key)| self.get(&key));
         match (namesake, other) {
             (Some(one), Some(other)) => Some(if claim(&one) < claim(&other) { one } else { other }),
@@ -266,7 +266,7 @@ impl Tokens {
     /// the Secret was written for.
     pub(super) fn conflicting_claim(&self, token: &Token, holder: Option<Uid>) -> Option<ObjectKey> {
         let secret = token.secret_key();
-        let holder = holder.and_then(|holder| lock(&self.named).uids.get(&holder).cloned());
+        let holder = holder.and_then(|holder| self.named.lock().uids.get(&holder).cloned());
         let holder = holder.filter(|holder| self.get(holder).is_some_and(|holder| holder.secret_key() == secret));
         let oldest = self.first_but(&secret, None).map(|token| claim(&token));
         claim::conflicting_claim(&token.key, holder.as_ref(), &oldest).cloned()
@@ -363,6 +363,25 @@ mod tests {
 
     fn provider() -> ProviderKey {
         ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() }
+    }
+
+    #[test]
+    fn p18_a_change_of_a_cluster_provider_concerns_its_own_tokens_alone() {
+        let tokens = Tokens::default();
+        let of = |kind: &str, name: &str| json!({"providerRef": {"kind": kind, "name": name}});
+        for (n, (name, spec)) in [
+            ("own", of("TokenProvider", "p")),
+            ("cluster", of("ClusterTokenProvider", "p")),
+            ("other", of("ClusterTokenProvider", "q")),
+        ]
+        .iter()
+        .enumerate()
+        {
+            apply(&tokens, token(name, n as u64 + 1, n as u64 + 1, spec));
+        }
+        let cluster = ProviderKey { namespace: None, name: "p".to_owned() };
+        assert_eq!(tokens.using(&cluster), [key("cluster")]);
+        assert_eq!(tokens.using(&provider()), [key("own")]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The budgets, shared: who waits, who may call, and the pump that wakes whom a turn is granted.
 
-use super::lock;
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
 use crate::clock::{self, Now, Timestamp};
 use crate::plan::account_block::account_block;
-use crate::plan::view::AccountBlock;
-use std::sync::{Arc, Mutex};
+use crate::plan::view::{AccountBlock, QueueState};
+use chrono::TimeDelta;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -19,80 +20,69 @@ pub(super) struct Turns {
     open: Mutex<Option<Timestamp>>,
 }
 
-/// Where an object stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// In no queue.
-    None,
-    /// In a queue.
-    Waiting,
-    /// It may call.
-    Granted,
-}
-
 impl Turns {
     /// New or changed limits.
     pub(super) fn configure(&self, account: &AccountKey, limits: Limits) {
-        lock(&self.budgets).configure(account, limits);
+        self.budgets.lock().configure(account, limits);
         self.changed.notify_one();
     }
 
     /// No provider uses the account any more.
     pub(super) fn retire(&self, account: &AccountKey) {
-        lock(&self.budgets).retire(account);
+        self.budgets.lock().retire(account);
     }
 
     /// Asks for a turn.
     pub(super) fn ask(&self, account: &AccountKey, ask: Ask, now: Now) {
-        lock(&self.budgets).enqueue(account, ask, now);
+        self.budgets.lock().enqueue(account, ask, now);
         self.changed.notify_one();
     }
 
     /// What the objects tell of earlier calls is about to be taken in by [`Self::recall`].
     pub(super) fn begin_recall(&self) {
-        lock(&self.budgets).begin_recall();
+        self.budgets.lock().begin_recall();
     }
 
     /// The account's windows are at least as spent as these calls tell, which ended so long ago.
     pub(super) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
-        lock(&self.budgets).recall(account, ended, namespaces, now);
+        self.budgets.lock().recall(account, ended, namespaces, now);
     }
 
     /// Turns are granted from now on.
     pub(super) fn open(&self, now: Timestamp) {
-        *lock(&self.open) = Some(now);
+        *self.open.lock() = Some(now);
         self.changed.notify_one();
     }
 
     /// No turns are granted: another process leads.
     pub(super) fn close(&self) {
-        *lock(&self.open) = None;
+        *self.open.lock() = None;
     }
 
     /// Since when turns are granted; none are while another process leads.
     pub(super) fn open_since(&self) -> Option<Timestamp> {
-        *lock(&self.open)
+        *self.open.lock()
     }
 
     /// No longer waits. A turn that it was granted stays with its reconcile, which may be calling.
     pub(super) fn withdraw(&self, key: &ObjectKey) {
-        lock(&self.budgets).withdraw(key);
+        self.budgets.lock().withdraw(key);
     }
 
     /// The turn is taken up: the call counts from here on. `None`: it was lost meanwhile.
     pub(super) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
-        lock(&self.budgets).begin(key, account, now)
+        self.budgets.lock().begin(key, account, now)
     }
 
     /// The call is over.
     pub(super) fn end(&self, begun: &Begun, outcome: Outcome, now: Now) {
-        lock(&self.budgets).end(begun, outcome, now);
+        self.budgets.lock().end(begun, outcome, now);
         self.changed.notify_one();
     }
 
     /// Leaves the queue, or gives an unused turn back. Never while a reconcile of the object may be calling.
     pub(super) fn leave(&self, key: &ObjectKey, now: Now) {
-        let mut budgets = lock(&self.budgets);
+        let mut budgets = self.budgets.lock();
         if budgets.granted(key) {
             budgets.finish(key, Outcome::NotCalled, now);
         } else {
@@ -104,7 +94,7 @@ impl Turns {
 
     /// It waits since its namespace has used up its share.
     pub(super) fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
-        lock(&self.budgets).lacks_share(key, now)
+        self.budgets.lock().lacks_share(key, now)
     }
 
     /// A token in flight is done with: there is room for another.
@@ -112,56 +102,64 @@ impl Turns {
         self.changed.notify_one();
     }
 
-    /// Where the object stands.
-    pub(super) fn standing(&self, key: &ObjectKey) -> Standing {
-        let budgets = lock(&self.budgets);
-        match (budgets.granted(key), budgets.waiting(key)) {
-            (true, _) => Standing::Granted,
-            (false, true) => Standing::Waiting,
-            (false, false) => Standing::None,
+    /// Returns where the object stands in the queue of `account`, the one that it uses now.
+    pub(super) fn queue_state(&self, key: &ObjectKey, account: Option<&AccountKey>, now: Now) -> QueueState {
+        match self.budgets.lock().standing(key) {
+            None => QueueState::None,
+            Some((other, _)) if Some(other) != account => QueueState::OtherAccount,
+            Some((_, None)) => QueueState::Granted,
+            Some((_, Some(since))) => {
+                let waited = TimeDelta::from_std(now.mono.saturating_duration_since(since)).unwrap_or_default();
+                QueueState::Waiting(now.wall - waited)
+            }
         }
+    }
+
+    /// Returns true if the object waits for a grant or holds one.
+    pub(super) fn is_queued(&self, key: &ObjectKey) -> bool {
+        self.budgets.lock().standing(key).is_some()
     }
 
     /// How the account stands.
     pub(super) fn state(&self, account: &AccountKey, now: Now) -> AccountState {
-        lock(&self.budgets).state(account, now)
+        self.budgets.lock().state(account, now)
     }
 
     /// How long each account was throttled since this was last asked.
     pub(super) fn take_throttled(&self, now: Now) -> Vec<(AccountKey, Duration)> {
-        lock(&self.budgets).take_throttled(now)
+        self.budgets.lock().take_throttled(now)
     }
 
     /// How many wait.
     pub(super) fn depth(&self) -> usize {
-        lock(&self.budgets).queue_depth()
+        self.budgets.lock().queue_depth()
     }
 
     /// Would a refusal of the credential to this object be the credential's fault?
     pub(super) fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
-        lock(&self.budgets).blames_credential(account, key)
+        self.budgets.lock().blames_credential(account, key)
     }
 
     /// The credential has worked before.
     pub(super) fn accept_credential(&self, account: &AccountKey) {
-        lock(&self.budgets).accept_credential(account);
+        self.budgets.lock().accept_credential(account);
         self.changed.notify_one();
     }
 
     /// The credential isn't tried for so long.
     pub(super) fn lock(&self, account: &AccountKey, why: Lock, wait: Duration, now: Now) {
-        lock(&self.budgets).lock(account, why, wait, now);
+        self.budgets.lock().lock(account, why, wait, now);
     }
 
     /// Somebody asks that an identity that was refused be tried again.
     pub(super) fn try_again(&self, account: &AccountKey, now: Now) {
-        lock(&self.budgets).try_again(account, now);
+        self.budgets.lock().try_again(account, now);
         self.changed.notify_one();
     }
 
     /// The provider asked the account to wait for so long.
     pub(super) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
-        lock(&self.budgets).throttle(account, wait, now);
+        self.budgets.lock().throttle(account, wait, now);
     }
 
     /// Returns what blocks the whole account. `said` is what the provider said of it.
@@ -175,7 +173,7 @@ impl Turns {
             let now = clock::now();
             let room = if self.open_since().is_some() { room() } else { 0 };
             let (grants, next) = {
-                let mut budgets = lock(&self.budgets);
+                let mut budgets = self.budgets.lock();
                 let grants = if room == 0 { Vec::new() } else { budgets.grant(now, room) };
                 (grants, budgets.next_grant_in(now))
             };

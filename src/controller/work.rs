@@ -1,10 +1,10 @@
 //! Work on provider objects: each key once at a time, however often it is asked for, and the namespaces in turn.
 
 use super::accounts::ProviderKey;
-use super::lock;
 use super::slots::{Slot, Slots};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// So many pieces of work are under way at once.
@@ -40,7 +40,7 @@ impl Work {
 
     /// Asks for the work on this key.
     pub(super) fn ask(&self, key: ProviderKey) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         match known.get_mut(&key) {
             Some(State::Waiting | State::RunningStale) => {}
             Some(state) => *state = State::RunningStale,
@@ -56,13 +56,13 @@ impl Work {
     pub(super) async fn turn(&self, key: &ProviderKey) -> Slot {
         let namespace: Arc<str> = key.namespace.as_deref().unwrap_or_default().into();
         let slot = self.slots.take(&namespace).await;
-        lock(&self.known).insert(key.clone(), State::Running);
+        self.known.lock().insert(key.clone(), State::Running);
         slot
     }
 
     /// The work on this key is done. Tells whether it was asked for again meanwhile.
     pub(super) fn done(&self, key: &ProviderKey) -> bool {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         let again = known.get(key) == Some(&State::RunningStale);
         if again {
             known.insert(key.clone(), State::Waiting);

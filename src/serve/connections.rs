@@ -14,8 +14,9 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,7 +42,7 @@ struct Connected(Mutex<BTreeMap<u64, AbortHandle>>);
 
 impl Connected {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Ends this connection. What it was being sent is let go.
@@ -148,7 +149,7 @@ impl Drop for Place {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Asker>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     /// Waits for a place, and after a while for no longer than the eldest takes to go.

@@ -58,6 +58,7 @@ use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use videotoken_api::key::ObjectKey;
 use window::Opening;
 
@@ -70,9 +71,7 @@ pub struct AccountKey(pub Arc<str>);
 pub struct Ask {
     /// Who asks.
     pub key: ObjectKey,
-    /// It has no token yet.
-    pub first: bool,
-    /// When the token that it has ends.
+    /// When the token that it has ends. `None`: it has no token to live on.
     pub expires_at: Option<Timestamp>,
     /// When half of the renewal margin is gone.
     pub urgent_at: Option<Timestamp>,
@@ -227,8 +226,8 @@ impl Budgets {
         }
         let (since, seq) = place.unwrap_or((now.mono, self.seq + 1));
         self.seq = self.seq.max(seq);
-        let Ask { first, expires_at, urgent_at, unplanned, .. } = ask;
-        let entry = Entry { first, expires_at, urgent_at, unplanned, since, seq };
+        let Ask { expires_at, urgent_at, unplanned, .. } = ask;
+        let entry = Entry { expires_at, urgent_at, unplanned, since, seq };
         if self.places.insert(ask.key.clone(), Place::Waiting(account.clone())).is_none() {
             self.waiting += 1;
         }
@@ -418,6 +417,15 @@ impl Budgets {
         })
     }
 
+    /// Returns the account that the object waits for, with the time since when it waits, or whose grant it holds, with no
+    /// time.
+    pub fn standing(&self, key: &ObjectKey) -> Option<(&AccountKey, Option<Instant>)> {
+        match self.places.get(key)? {
+            Place::Granted(account, _) => Some((account, None)),
+            Place::Waiting(_) => self.entry(key).map(|(account, entry)| (account, Some(entry.since))),
+        }
+    }
+
     /// It has asked and has no grant yet.
     pub fn waiting(&self, key: &ObjectKey) -> bool {
         matches!(self.places.get(key), Some(Place::Waiting(_)))
@@ -461,7 +469,6 @@ impl Budgets {
 
 impl Entry {
     fn asks(&self, ask: &Ask) -> bool {
-        (self.first, self.expires_at, self.urgent_at, self.unplanned)
-            == (ask.first, ask.expires_at, ask.urgent_at, ask.unplanned)
+        (self.expires_at, self.urgent_at, self.unplanned) == (ask.expires_at, ask.urgent_at, ask.unplanned)
     }
 }

@@ -15,7 +15,6 @@ const URGENT_IN_A_ROW: u32 = 9;
 /// One waiting object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) first: bool,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) urgent_at: Option<Timestamp>,
     /// No schedule asks for the call: it counts against its namespace's share.
@@ -32,7 +31,7 @@ impl Entry {
 
     /// Leads the second class: there is no token to live on, be it the first or one that got lost.
     fn leads(&self) -> bool {
-        self.first || self.expires_at.is_none()
+        self.expires_at.is_none()
     }
 }
 

@@ -12,7 +12,7 @@ pub use causes::{CAUSES, Cause, Check, Facts};
 use super::contest;
 use super::floor::Unplanned;
 use super::renewal::Renewal;
-use super::view::{DataView, Refusal, SecretView, Turn, View};
+use super::view::{DataView, QueueState, Refusal, SecretView, View};
 use crate::clock::Timestamp;
 use causes::{cause, life};
 use issuance::issue;
@@ -40,8 +40,6 @@ pub enum Act {
     Discard,
     /// Ask the budget for a turn.
     Enqueue {
-        /// No token yet.
-        first: bool,
         /// When the token at hand expires.
         expires_at: Option<Timestamp>,
         /// From when on it goes before what isn't urgent.
@@ -104,7 +102,7 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         unplanned: None,
         renewal: None,
     };
-    if view.turn == Turn::Elsewhere {
+    if view.queue == QueueState::OtherAccount {
         return Decision { act: Act::Withdraw, ..decision };
     }
     if view.deleting {
@@ -177,7 +175,7 @@ fn expiry(view: &View<'_>, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {
-    if view.turn == Turn::None { decision } else { Decision { act: Act::Withdraw, ..decision } }
+    if view.queue == QueueState::None { decision } else { Decision { act: Act::Withdraw, ..decision } }
 }
 
 fn soonest(wake: &mut Option<Timestamp>, at: Timestamp) {

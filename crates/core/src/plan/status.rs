@@ -119,9 +119,9 @@ fn has_ended(decision: &Decision) -> bool {
 
 /// Until when the account holds it back, where that is what the status says.
 fn held_until(view: &View<'_>, decision: &Decision) -> Option<Timestamp> {
-    let hindrance = view.hindrance.as_ref()?;
-    let is_told = decision.delay.as_ref().is_some_and(|delay| delay.reason == hindrance.reason);
-    hindrance.until.filter(|_| is_told)
+    let block = view.block.as_ref()?;
+    let is_told = decision.delay.as_ref().is_some_and(|delay| delay.reason == block.reason);
+    block.until.filter(|_| is_told)
 }
 
 /// True while the Secret holds a token that was asked for like this and lives.

@@ -128,7 +128,7 @@ pub struct HeldView<'a> {
 
 /// Where the object stands in the budget's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum QueueState {
     /// Not in it.
     None,
     /// Waiting since then.
@@ -136,7 +136,7 @@ pub enum Turn {
     /// It may call now.
     Granted,
     /// In the queue of an account that it no longer uses.
-    Elsewhere,
+    OtherAccount,
 }
 
 /// What keeps the whole account from calling.
@@ -224,9 +224,9 @@ pub struct View<'a> {
     /// The last failed attempt that still counts.
     pub failure: Option<&'a Failure>,
     /// Where it stands in the budget's queue.
-    pub turn: Turn,
+    pub queue: QueueState,
     /// What keeps the whole account from calling.
-    pub hindrance: Option<AccountBlock>,
+    pub block: Option<AccountBlock>,
     /// A write that failed.
     pub trouble: Option<&'a WriteFailure>,
     /// What others do to the Secret.

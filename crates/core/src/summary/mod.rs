@@ -16,4 +16,4 @@ pub mod row;
 pub mod text;
 pub mod waits;
 
-pub use row::{Row, Shown, State};
+pub use row::{ConditionSummary, Row, Shown, State, StatusSummary};

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use serde::Serialize;
 use std::cmp::Ordering;
-use videotoken_api::condition::{Condition, ConditionStatus};
+use videotoken_api::condition::ConditionStatus;
 use videotoken_api::video_access_token::{VideoAccessToken, VideoAccessTokenStatus};
 use videotoken_api::wire_time;
 
@@ -101,30 +101,67 @@ pub struct Shown<'a> {
 /// Reasons of `Issuing` that are no failure: the token is on its way.
 const ON_ITS_WAY: [&str; 2] = ["Issuing", "WaitingForBudget"];
 
+/// One condition of a status. The default is one that isn't there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConditionSummary<'a> {
+    /// Its status is `True`.
+    pub holds: bool,
+    /// Its reason; empty where there is none.
+    pub reason: &'a str,
+}
+
+/// What a status says of a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusSummary<'a> {
+    /// Ready, Issuing, Stalled.
+    pub conditions: [ConditionSummary<'a>; 3],
+    /// The last attempt failed, for this reason.
+    pub failed: Option<&'a str>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+}
+
+impl<'a> StatusSummary<'a> {
+    /// Returns the state that the status reports, and why.
+    pub fn state(&self) -> (State, &'a str) {
+        let [ready, issuing, stalled] = self.conditions;
+        let is_hindered = issuing.holds && !ON_ITS_WAY.contains(&issuing.reason);
+        let state = State::told(ready.holds, stalled.holds, self.failed.is_some() || is_hindered);
+        let reason = match state {
+            State::Stalled => stalled.reason,
+            State::Failing if is_hindered => issuing.reason,
+            State::Failing => self.failed.filter(|reason| !reason.is_empty()).unwrap_or(ready.reason),
+            _ if self.suspended => "Suspended",
+            // a valid token that waits for a grant
+            _ if issuing.holds => issuing.reason,
+            _ => ready.reason,
+        };
+        (state, reason)
+    }
+}
+
 impl Row {
     /// What a status tells; whose it is the caller knows.
     pub fn of_status(status: &VideoAccessTokenStatus, suspended: bool) -> Self {
-        let condition = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
-        let holds = |type_: &str| condition(type_).filter(|condition| condition.status == ConditionStatus::True);
-        let (ready, issuing) = (holds("Ready"), holds("Issuing"));
-        let hindered = issuing.filter(|issuing| !ON_ITS_WAY.contains(&&*issuing.reason));
-        let told = State::told(ready.is_some(), holds("Stalled").is_some(), {
-            status.failed_attempts > 0 || hindered.is_some()
-        });
-        let reason_of = |condition: Option<&Condition>| condition.map(|condition| condition.reason.clone());
-        let failed = || status.last_failure.as_ref().map(|failure| failure.reason.clone());
-        let of_trouble = match told {
-            State::Stalled => reason_of(holds("Stalled")),
-            State::Failing => reason_of(hindered).or_else(failed),
-            _ if suspended => Some("Suspended".to_owned()),
-            // a live token that waits for its turn
-            _ => reason_of(issuing),
+        let condition = |type_: &str| {
+            let found = status.conditions.iter().find(|condition| condition.type_ == type_);
+            found.map_or(ConditionSummary::default(), |found| ConditionSummary {
+                holds: found.status == ConditionStatus::True,
+                reason: &found.reason,
+            })
         };
+        let failed = status.last_failure.as_ref().map_or("", |failure| &failure.reason);
+        let summary = StatusSummary {
+            conditions: ["Ready", "Issuing", "Stalled"].map(condition),
+            failed: (status.failed_attempts > 0).then_some(failed),
+            suspended,
+        };
+        let (told, reason) = summary.state();
         Self {
             namespace: String::new(),
             name: String::new(),
             told,
-            reason: of_trouble.or_else(|| reason_of(condition("Ready"))).unwrap_or_default(),
+            reason: reason.to_owned(),
             suspended,
             provider: status.provider.clone().unwrap_or_default(),
             secret_name: status.secret_name.clone().unwrap_or_default(),

@@ -47,7 +47,7 @@ fn p07_while_a_token_lives_a_back_off_takes_no_more_than_a_quarter_of_its_time()
         }
         call(&mut world, Outcome::Throttled { retry_after: None });
         for (number, left) in left.iter().enumerate() {
-            world.ask("a", &format!("ns/alive{number}"), false, Some(secs(*left)), Some(Duration::ZERO));
+            world.ask("a", &format!("ns/alive{number}"), Some(secs(*left)), Some(Duration::ZERO));
         }
         assert_eq!(state(&world).throttled_for, Some(millis(wait)), "{left:?}");
         assert!(world.budgets.grant(world.now(), 9).is_empty(), "{left:?}");
@@ -58,7 +58,7 @@ fn p07_while_a_token_lives_a_back_off_takes_no_more_than_a_quarter_of_its_time()
     // what the provider asks for is honoured whatever lives
     let mut world = World::proven(&limits(&[], 4));
     bulk(&mut world, 50);
-    world.ask("a", "ns/alive", false, Some(secs(20)), None);
+    world.ask("a", "ns/alive", Some(secs(20)), None);
     call(&mut world, Outcome::Throttled { retry_after: Some(secs(60)) });
     assert_eq!(state(&world).throttled_for, Some(secs(60)));
 }
@@ -98,12 +98,12 @@ fn each_second_under_a_throttle_is_told_once() {
 #[test]
 fn p07_a_back_off_cut_short_doubles_no_further_and_ends_with_another_answer() {
     let mut world = World::proven(&limits(&[], 4));
-    world.ask("a", "ns/alive", false, Some(secs(40)), Some(Duration::ZERO));
+    world.ask("a", "ns/alive", Some(secs(40)), Some(Duration::ZERO));
     let mut waits = Vec::new();
     while world.at < secs(3600 + 38) {
         let left = secs(3600 + 40) - world.at;
         call(&mut world, Outcome::Throttled { retry_after: None });
-        world.ask("a", "ns/alive", false, Some(left), Some(Duration::ZERO));
+        world.ask("a", "ns/alive", Some(left), Some(Duration::ZERO));
         let wait = state(&world).throttled_for.unwrap();
         assert!(wait >= secs(1) && wait <= (left / 4).max(secs(1)), "{wait:?} with {left:?} left");
         waits.push(wait);
@@ -118,7 +118,7 @@ fn p07_a_back_off_cut_short_doubles_no_further_and_ends_with_another_answer() {
     let own = state(&world).throttled_for.unwrap();
     assert!(own <= secs(8), "{own:?} after {waits:?}");
 
-    world.ask("a", "ns/alive", false, Some(secs(5)), Some(Duration::ZERO));
+    world.ask("a", "ns/alive", Some(secs(5)), Some(Duration::ZERO));
     world.at += millis(1250);
     call(&mut world, Outcome::Issued);
     assert_eq!(state(&world).throttled_for, None, "the provider has given way");
@@ -134,11 +134,11 @@ fn p07_a_probe_for_a_short_life_begins_a_wait_of_its_own() {
         world.at += secs(wait);
     }
     call(&mut world, Outcome::Throttled { retry_after: None });
-    world.ask("a", "ns/alive", false, Some(secs(16)), Some(Duration::ZERO));
+    world.ask("a", "ns/alive", Some(secs(16)), Some(Duration::ZERO));
     assert_eq!(state(&world).throttled_for, Some(secs(4)));
     world.at += secs(4);
     call(&mut world, Outcome::Throttled { retry_after: None });
-    world.ask("a", "ns/alive", false, Some(secs(12)), Some(Duration::ZERO));
+    world.ask("a", "ns/alive", Some(secs(12)), Some(Duration::ZERO));
     assert_eq!(state(&world).throttled_for, Some(secs(3)), "not at once again");
 }
 
@@ -339,7 +339,7 @@ fn p07_a_back_off_that_was_cut_short_ends_with_the_first_good_answer() {
         world.at += secs(wait);
     }
     call(&mut world, Outcome::Throttled { retry_after: None });
-    world.ask("a", "ns/alive", false, Some(secs(20)), Some(Duration::ZERO));
+    world.ask("a", "ns/alive", Some(secs(20)), Some(Duration::ZERO));
     assert_eq!((state(&world).throttled_for, state(&world).asked_to_wait), (Some(secs(5)), None));
     world.at += secs(5);
     call(&mut world, Outcome::Issued);

@@ -50,11 +50,11 @@ fn befall(world: &mut World, key: &ObjectKey, fate: Fate) {
         Fate::Deleted => world.budgets.withdraw(key),
         Fate::Recreated => {
             world.budgets.withdraw(key);
-            world.ask("a", &key.to_string(), true, None, None);
+            world.ask("a", &key.to_string(), None, None);
         }
         Fate::MovedToAnotherAccount => {
             world.budgets.configure(&account("b"), hourly(1));
-            world.ask("b", &key.to_string(), true, None, None);
+            world.ask("b", &key.to_string(), None, None);
         }
         Fate::AccountRetired | Fate::AccountRetiredAndBack => {
             world.budgets.retire(&account("a"));
@@ -87,7 +87,7 @@ fn p20_a_call_counts_with_its_answer_whatever_becomes_of_its_object_or_account()
             assert_eq!(after.lock, rejected.then_some(Lock::Rejected), "{fate:?} {outcome:?}");
             // it may come back at once, and ask again
             world.budgets.configure(&account("a"), hourly(1));
-            world.ask("a", "ns/next", true, None, None);
+            world.ask("a", "ns/next", None, None);
             world.at += secs(3590);
             assert!(
                 world.budgets.grant(world.now(), 9).iter().all(|grant| grant.account != account("a")),
@@ -232,7 +232,7 @@ fn greedy(world: &mut World, namespaces: &[&str], seconds: u64) -> Vec<usize> {
     for _ in 0..seconds {
         for namespace in namespaces {
             world.unplanned = true;
-            world.ask("a", &format!("{namespace}/lost"), true, None, None);
+            world.ask("a", &format!("{namespace}/lost"), None, None);
             world.unplanned = false;
         }
         for grant in world.budgets.grant(world.now(), 99) {
@@ -273,7 +273,7 @@ fn p20_two_greedy_namespaces_leave_the_reserve_and_the_others_share() {
     assert_eq!(greedy(&mut world, &["a", "b"], 600), [30, 30]);
     // the victim's renewals are planned, and find room without being urgent
     for number in 0..30 {
-        world.ask("a", &format!("victim/o{number}"), false, Some(secs(9000)), Some(secs(6000)));
+        world.ask("a", &format!("victim/o{number}"), Some(secs(9000)), Some(secs(6000)));
     }
     let start = world.grants.len();
     world.run_until(world.at + secs(10), |_| issued_in(Duration::ZERO));
@@ -290,7 +290,7 @@ fn p20_what_is_set_aside_becomes_urgent_by_time_and_can_be_withdrawn_and_asked_f
     recall(&mut world, &[], &["ns", "b", "c"]);
     assert_eq!(greedy(&mut world, &["ns"], 9), [3]);
     world.unplanned = true;
-    world.ask("a", "ns/forced", false, Some(secs(5000)), Some(secs(3000)));
+    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert!(world.budgets.grant(world.now(), 9).is_empty());
     assert!(world.budgets.lacks_share(&key("ns/forced"), world.now()));
     // the one that is lost was set aside too
@@ -298,11 +298,11 @@ fn p20_what_is_set_aside_becomes_urgent_by_time_and_can_be_withdrawn_and_asked_f
     assert_eq!(world.budgets.queue_depth(), 1);
     // asked for otherwise in place: it is due by now
     world.unplanned = false;
-    world.ask("a", "ns/forced", false, Some(secs(5000)), Some(secs(3000)));
+    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1);
     world.budgets.finish(&key("ns/forced"), Outcome::Issued, world.now());
     world.unplanned = true;
-    world.ask("a", "ns/forced", false, Some(secs(5000)), Some(secs(3000)));
+    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert!(world.budgets.grant(world.now(), 9).is_empty());
     world.at += secs(3001);
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1, "its token is about to expire");

@@ -92,7 +92,7 @@ impl World {
 
     /// Makes one call by hand, an hour before all else.
     pub(super) fn prove(&mut self, name: &str) {
-        self.ask(name, "prover/prover", true, None, None);
+        self.ask(name, "prover/prover", None, None);
         assert_eq!(self.budgets.grant(self.now(), 1).len(), 1);
         self.budgets.finish(&key("prover/prover"), Outcome::Issued, self.now());
         self.at += secs(3600);
@@ -108,18 +108,10 @@ impl World {
     }
 
     /// `object` is `namespace/name`; the times count from now.
-    pub(super) fn ask(
-        &mut self,
-        name: &str,
-        object: &str,
-        first: bool,
-        expires_in: Option<Duration>,
-        urgent_in: Option<Duration>,
-    ) {
+    pub(super) fn ask(&mut self, name: &str, object: &str, expires_in: Option<Duration>, urgent_in: Option<Duration>) {
         let wall = |after: Option<Duration>| after.map(|after| self.wall(self.at + after));
         let ask = Ask {
             key: key(object),
-            first,
             expires_at: wall(expires_in),
             urgent_at: wall(urgent_in),
             unplanned: self.unplanned,
@@ -129,7 +121,7 @@ impl World {
 
     /// A first issue on account `a`.
     pub(super) fn ask_first(&mut self, object: &str) {
-        self.ask("a", object, true, None, None);
+        self.ask("a", object, None, None);
     }
 
     /// Lets the world go on until `end`: calls are answered, grants are taken up as soon as they come.

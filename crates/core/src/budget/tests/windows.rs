@@ -59,7 +59,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Ask { object: number, expires_in, urgent_in } => {
             let after = |seconds: &Option<u16>| seconds.map(|s| secs(s.into()));
             world.unplanned = number % 4 == 0;
-            world.ask("a", &object(*number), number % 3 == 0, after(expires_in), after(urgent_in));
+            world.ask("a", &object(*number), after(expires_in), after(urgent_in));
         }
         Event::Withdraw { object: number } => world.budgets.withdraw(&key(&object(*number))),
         Event::Jump { by } => world.jumped += TimeDelta::seconds((*by).into()),
@@ -194,7 +194,7 @@ fn p06_ten_thousand_waiting_objects_cost_little() {
     let began = std::time::Instant::now();
     for number in 0..10_000_u64 {
         let object = format!("ns{}/o{number}", number % 500);
-        world.ask("a", &object, number % 2 == 0, Some(secs(600 + number)), Some(secs(number)));
+        world.ask("a", &object, Some(secs(600 + number)), Some(secs(number)));
     }
     assert_eq!(world.budgets.queue_depth(), 10_000);
     let granted = world.budgets.grant(world.now(), usize::MAX);

@@ -11,7 +11,7 @@ use crate::plan::contest;
 use crate::plan::facts::Failure;
 use crate::plan::floor::Unplanned;
 use crate::plan::renewal::Renewal;
-use crate::plan::view::{HeldView, Refusal, Turn, View, Wanted};
+use crate::plan::view::{HeldView, QueueState, Refusal, View, Wanted};
 use chrono::TimeDelta;
 use videotoken_api::wire_time;
 
@@ -59,9 +59,9 @@ pub(super) fn issue(
         soonest(&mut decision.wake, trouble.next);
         return report_write_failure(view, decision, trouble);
     }
-    match view.turn {
-        Turn::Granted => Decision { act: Act::Issue, ..decision },
-        Turn::None | Turn::Elsewhere => {
+    match view.queue {
+        QueueState::Granted => Decision { act: Act::Issue, ..decision },
+        QueueState::None | QueueState::OtherAccount => {
             // a token that is lost doesn't expire: it leads the second class, and leaves the reserve to those that do
             let expires_at = own
                 .filter(|_| decision.unplanned != Some(Unplanned::Loss) && cause != Cause::Lost)
@@ -73,19 +73,18 @@ pub(super) fn issue(
                 _ => expires_at,
             };
             let unplanned = decision.unplanned.is_some();
-            Decision { act: Act::Enqueue { first: expires_at.is_none(), expires_at, urgent_at, unplanned }, ..decision }
+            Decision { act: Act::Enqueue { expires_at, urgent_at, unplanned }, ..decision }
         }
-        Turn::Waiting(since) => {
+        QueueState::Waiting(since) => {
             if let Some(failure) = view.failure {
                 decision = tell(decision, failure);
             }
             if decision.refusal.is_some() {
                 // as it was until the next answer
-            } else if let Some(hindrance) = &view.hindrance {
-                decision.delay =
-                    Some(Delay { reason: hindrance.reason.to_owned(), message: hindrance.message.clone() });
+            } else if let Some(block) = &view.block {
+                decision.delay = Some(Delay { reason: block.reason.to_owned(), message: block.message.clone() });
             } else if (now - since).abs() >= QUIET_WAIT {
-                let message = "waits for its turn: the account's budget is used by other tokens".to_owned();
+                let message = "waits for its queue: the account's budget is used by other tokens".to_owned();
                 decision.delay = Some(Delay { reason: "WaitingForBudget".to_owned(), message });
             } else {
                 soonest(&mut decision.wake, since + QUIET_WAIT);

@@ -7,7 +7,7 @@ use super::{Act, Decision, Delay, expiry, leave_queue, refuse, soonest};
 use crate::clock::Timestamp;
 use crate::plan::contest;
 use crate::plan::secret::Fixed;
-use crate::plan::view::{DataView, Refusal, SecretView, Turn, View, Wanted, WriteFailure};
+use crate::plan::view::{DataView, QueueState, Refusal, SecretView, View, Wanted, WriteFailure};
 use chrono::TimeDelta;
 
 /// `previousToken` leaves the Secret this long before it expires.
@@ -28,7 +28,7 @@ pub(super) fn keep(
         }
         return Decision { act: Act::Discard, ..decision };
     }
-    if view.turn != Turn::None {
+    if view.queue != QueueState::None {
         return Decision { act: Act::Withdraw, ..decision };
     }
     let Some(own) = own else { return attempt(view, decision, Act::Move, now) };

@@ -84,7 +84,7 @@ struct Case {
     former: Option<SecretFacts>,
     held: Option<(Hash, i64)>,
     failure: Option<Failure>,
-    turn: Turn,
+    queue: QueueState,
     trouble: Option<WriteFailure>,
     renew: Option<&'static str>,
     deleting: bool,
@@ -106,7 +106,7 @@ impl Default for Case {
             former: None,
             held: None,
             failure: None,
-            turn: Turn::None,
+            queue: QueueState::None,
             trouble: None,
             renew: None,
             deleting: false,
@@ -141,8 +141,8 @@ impl Case {
                 expires_at: at(issued + LIFE),
             }),
             failure: self.failure.as_ref(),
-            turn: self.turn,
-            hindrance: None,
+            queue: self.queue,
+            block: None,
             trouble: self.trouble.as_ref(),
             contest: self.contest.as_ref(),
             damaged: self.damaged,
@@ -205,8 +205,8 @@ fn p03_p09_each_situation_has_its_step() {
         ),
         ("an unknown name is looked at", Case { secret: None, ..Case::default() }, "probe", None),
         ("without a Secret a turn is asked for", absent(), "enqueue", Some(Cause::First)),
-        ("in the queue it waits", Case { turn: Turn::Waiting(at(90)), ..absent() }, "wait", Some(Cause::First)),
-        ("on its turn it calls", Case { turn: Turn::Granted, ..absent() }, "issue", Some(Cause::First)),
+        ("in the queue it waits", Case { queue: QueueState::Waiting(at(90)), ..absent() }, "wait", Some(Cause::First)),
+        ("on its turn it calls", Case { queue: QueueState::Granted, ..absent() }, "issue", Some(Cause::First)),
         (
             "a token at hand is stored",
             Case { held: Some((hash("request"), 90)), ..absent() },
@@ -251,7 +251,7 @@ fn p03_p09_each_situation_has_its_step() {
         ),
         (
             "not even on its turn",
-            Case { trouble: trouble(200), turn: Turn::Granted, ..absent() },
+            Case { trouble: trouble(200), queue: QueueState::Granted, ..absent() },
             "withdraw",
             Some(Cause::First),
         ),
@@ -318,9 +318,24 @@ fn p03_p09_each_situation_has_its_step() {
             "wait",
             None,
         ),
-        ("and the queue is left", Case { wanted: suspended, turn: Turn::Granted, ..Case::default() }, "withdraw", None),
-        ("a turn that isn't needed goes back", Case { turn: Turn::Granted, ..Case::default() }, "withdraw", None),
-        ("so does one in another account's queue", Case { turn: Turn::Elsewhere, ..absent() }, "withdraw", None),
+        (
+            "and the queue is left",
+            Case { wanted: suspended, queue: QueueState::Granted, ..Case::default() },
+            "withdraw",
+            None,
+        ),
+        (
+            "a turn that isn't needed goes back",
+            Case { queue: QueueState::Granted, ..Case::default() },
+            "withdraw",
+            None,
+        ),
+        (
+            "so does one in another account's queue",
+            Case { queue: QueueState::OtherAccount, ..absent() },
+            "withdraw",
+            None,
+        ),
         ("a deleted object waits", Case { deleting: true, now: 3000, ..Case::default() }, "wait", None),
         ("an unknown provider says nothing", Case { wanted: None, now: 3000, ..Case::default() }, "wait", None),
         (
@@ -350,7 +365,7 @@ fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
         ("a due one", Case { now: 3000, ..deleting() }, "wait"),
         ("a lost one", Case { data: DataView::Lost, ..deleting() }, "wait"),
         ("none", Case { secret: None, ..deleting() }, "wait"),
-        ("in the queue", Case { turn: Turn::Granted, ..deleting() }, "withdraw"),
+        ("in the queue", Case { queue: QueueState::Granted, ..deleting() }, "withdraw"),
         ("one at hand", Case { held: Some((hash("request"), 90)), ..deleting() }, "discard"),
     ] {
         assert_eq!(kind(&case.decide().act), act, "{what}");
@@ -419,7 +434,7 @@ fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
         assert!(refusal.message.starts_with("spec.scope.x.expiredAt: has passed"), "{}", refusal.message);
     }
     // a token on its way at the end is dropped with its turn
-    assert_eq!(until(LIFE, Case { now: LIFE, turn: Turn::Granted, ..absent() }).act, Act::Withdraw);
+    assert_eq!(until(LIFE, Case { now: LIFE, queue: QueueState::Granted, ..absent() }).act, Act::Withdraw);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
         assert_eq!(due.wake, Some(at(200)));
         // also while its next attempt waits for its turn
-        let waiting = Case { now: 201, turn: Turn::Waiting(at(200)), ..refused(class) }.decide();
+        let waiting = Case { now: 201, queue: QueueState::Waiting(at(200)), ..refused(class) }.decide();
         assert_eq!((waiting.refusal, waiting.delay, waiting.act), (due.refusal, due.delay, Act::Wait), "{class:?}");
     }
 }
@@ -37,7 +37,7 @@ fn refused(class: Class) -> Case {
 fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
     for class in [Class::Throttled, Class::Credential] {
         assert!(matches!(refused(class).decide().act, Act::Enqueue { .. }), "{class:?}");
-        let waiting = Case { turn: Turn::Waiting(at(149)), ..refused(class) }.decide();
+        let waiting = Case { queue: QueueState::Waiting(at(149)), ..refused(class) }.decide();
         assert_eq!((waiting.act, waiting.delay.map(|delay| delay.reason)), (Act::Wait, Some("Because".to_owned())));
     }
 }
@@ -46,7 +46,7 @@ fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
 fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
     for case in [
         Case::default(),
-        Case { now: 2500, turn: Turn::Waiting(at(2450)), ..Case::default() },
+        Case { now: 2500, queue: QueueState::Waiting(at(2450)), ..Case::default() },
         Case { now: 2500, failure: Some(failure(Class::Transient, 9999)), ..Case::default() },
         Case { wanted: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
     ] {

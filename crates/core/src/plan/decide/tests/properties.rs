@@ -20,20 +20,20 @@ fn arbitrary() -> impl Strategy<Value = Case> {
         Just(DataView::Altered),
         Just(DataView::Lost)
     ];
-    let turn = prop_oneof![
-        Just(Turn::None),
-        Just(Turn::Granted),
-        Just(Turn::Elsewhere),
-        (0i64..5000).prop_map(|t| Turn::Waiting(at(t)))
+    let queue = prop_oneof![
+        Just(QueueState::None),
+        Just(QueueState::Granted),
+        Just(QueueState::OtherAccount),
+        (0i64..5000).prop_map(|t| QueueState::Waiting(at(t)))
     ];
     let held = proptest::option::of((prop_oneof![Just(hash("request")), Just(hash("other"))], 0i64..5000));
-    (secret, data, any::<bool>(), any::<bool>(), held, turn, 0i64..8000, any::<bool>()).prop_map(
-        |(secret, data, owner_gone, suspend, held, turn, now, fails)| Case {
+    (secret, data, any::<bool>(), any::<bool>(), held, queue, 0i64..8000, any::<bool>()).prop_map(
+        |(secret, data, owner_gone, suspend, held, queue, now, fails)| Case {
             secret,
             data,
             owner_gone,
             held,
-            turn,
+            queue,
             now,
             probed: true,
             wanted: Some(Ok(Wanted { suspend, ..wanted() })),
@@ -44,7 +44,7 @@ fn arbitrary() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    /// Nothing is called or written while suspended, over a foreign Secret, or without a turn; a step of every decision
+    /// Nothing is called or written while suspended, over a foreign Secret, or without a queue; a step of every decision
     /// is one that the object's state allows; and whoever waits with a live token wakes up before it ends.
     #[test]
     fn p03_no_decision_calls_or_overwrites_what_it_must_not(case in arbitrary()) {
@@ -52,10 +52,10 @@ proptest! {
         let suspended = matches!(&case.wanted, Some(Ok(wanted)) if wanted.suspend);
         let foreign = case.secret.as_ref().is_some_and(|s| s.owner != Some(UID) && !(case.owner_gone && s.owner.is_some()));
         let writes = matches!(decision.act, Act::Store | Act::Render | Act::Move);
-        prop_assert!(decision.act != Act::Issue || case.turn == Turn::Granted);
+        prop_assert!(decision.act != Act::Issue || case.queue == QueueState::Granted);
         prop_assert!(!(suspended && (decision.act == Act::Issue || writes)));
         prop_assert!(!(foreign && (decision.act == Act::Issue || writes)));
         prop_assert!(decision.act != Act::Issue || case.held.is_none());
-        prop_assert!(decision.act != Act::Wait || !matches!(case.turn, Turn::Granted | Turn::Elsewhere));
+        prop_assert!(decision.act != Act::Wait || !matches!(case.queue, QueueState::Granted | QueueState::OtherAccount));
     }
 }

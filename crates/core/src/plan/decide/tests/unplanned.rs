@@ -38,13 +38,18 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
     for (what, case, cause, kind, at_once) in cases {
         let early = Case { before: spells(kind, at_once - 1), ..case.clone() }.decide();
         assert_eq!((early.cause, early.unplanned), (Some(cause), Some(kind)), "{what}");
-        let Act::Enqueue { first, urgent_at, unplanned, .. } = early.act else { panic!("{what}: {early:?}") };
-        assert!(unplanned && (kind != Loss || (first && urgent_at.is_none())), "{what}: {:?}", early.act);
+        let Act::Enqueue { expires_at, urgent_at, unplanned } = early.act else { panic!("{what}: {early:?}") };
+        assert!(
+            unplanned && (kind != Loss || (expires_at.is_none() && urgent_at.is_none())),
+            "{what}: {:?}",
+            early.act
+        );
         let often = Case { before: spells(kind, at_once), now: 91, ..case.clone() }.decide();
         assert_eq!(often.act, Act::Wait, "{what}");
         assert_eq!(often.delay.unwrap().reason, TOO_OFTEN, "{what}");
         assert!(often.wake.is_some_and(|wake| wake > at(91)), "{what}");
-        let granted = Case { before: spells(kind, at_once), now: 91, turn: Turn::Granted, ..case.clone() }.decide();
+        let granted =
+            Case { before: spells(kind, at_once), now: 91, queue: QueueState::Granted, ..case.clone() }.decide();
         assert_eq!(granted.act, Act::Withdraw, "{what}");
         // the next attempt after a failure waits by its own back-off, and a token at hand is stored
         let failed = Some(failure(Class::Transient, 80));
@@ -121,6 +126,6 @@ fn b11_times_ahead_are_not_believed() {
         assert_eq!(kind(&decision.act), act, "{what}: {decision:?}");
     }
     // who waits since tomorrow says so
-    let waiting = Case { turn: Turn::Waiting(at(86_400)), ..absent() }.decide();
+    let waiting = Case { queue: QueueState::Waiting(at(86_400)), ..absent() }.decide();
     assert_eq!(waiting.delay.unwrap().reason, "WaitingForBudget");
 }
