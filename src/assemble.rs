@@ -32,13 +32,13 @@ pub fn scrape(metrics: Metrics) -> Scrape {
 
 /// The controller's settings. `api_server` is the API server's URL. The error names the flag.
 pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller::Settings, String> {
-    let least = controller::LEAST_LEASE + config.lease_retry_period;
+    let least = controller::MIN_LEASE_TIME + config.lease_retry_period;
     if config.leader_elect && config.lease_renew_deadline < least {
         return Err(format!(
             "--lease-renew-deadline ({:?}) must be {least:?} at least: a call of a provider begins only when the lease \
              lasts for {:?} more",
             config.lease_renew_deadline,
-            controller::LEAST_LEASE
+            controller::MIN_LEASE_TIME
         ));
     }
     let patterns = config.allowed_endpoints.iter().map(|pattern| pattern.parse::<HostPattern>());

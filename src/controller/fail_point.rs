@@ -5,7 +5,7 @@ use std::fmt::Display;
 /// Panics where the environment variable `VIDEO_TOKEN_OPERATOR_PANIC` names this place and object, such as
 /// `reconcile NAMESPACE/NAME`.
 #[cfg(debug_assertions)]
-pub(super) fn reach(place: &str, object: &dyn Display) {
+pub(crate) fn reach(place: &str, object: &dyn Display) {
     static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     let named = NAMED.get_or_init(|| std::env::var("VIDEO_TOKEN_OPERATOR_PANIC").ok());
     let is_named = named.as_ref().is_some_and(|named| *named == format!("{place} {object}"));
@@ -13,4 +13,4 @@ pub(super) fn reach(place: &str, object: &dyn Display) {
 }
 
 #[cfg(not(debug_assertions))]
-pub(super) fn reach(_: &str, _: &dyn Display) {}
+pub(crate) fn reach(_: &str, _: &dyn Display) {}

@@ -1,15 +1,24 @@
 //! Starts the controller, and stops it so that no issued token is lost.
 
-use super::apply::Applier;
-use super::reconcile::{reconcile, run as reconcile_now};
-use super::slots::Slots;
+use super::context::Context;
+use super::grants::{Grants, recall};
+use super::output::api::Applier;
+use super::output::{Output, events};
+use super::providers::last_written::LastWritten;
+use super::providers::registry::Accounts;
+use super::providers::work::Work;
+use super::providers::{Providers, resolve, status};
+use super::requeue::Timetable;
+use super::settings::{Observers, Settings};
+use super::stores::Stores;
 use super::tasks::{TaskEnded, Tasks};
-use super::work::Work;
-use super::{
-    AT_ONCE, AT_ONCE_OF_A_NAMESPACE, Context, Observers, Settings, events, provider_status, providers, recall, watches,
-};
+use super::tokens::Objects;
+use super::tokens::reconcile::{reconcile, run as reconcile_now};
+use super::watches;
+use super::workloads::in_progress::UnderWay;
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now};
+use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use crate::serve::Health;
 use futures::StreamExt;
@@ -49,39 +58,23 @@ pub async fn run(
     let (resolves, to_resolve) = Work::new();
     let (reports, to_report) = Work::new();
     let (told, to_publish) = events::queue();
-    let max_in_flight = settings.max_in_flight;
+    let applier = Applier::new(client.clone(), lease.clone());
     let context = Arc::new(Context {
-        events: told,
-        accounts: super::Accounts::new(settings.cluster_providers),
-        applier: Applier::new(client.clone(), lease.clone()),
-        settings,
-        http: super::HttpPool::default(),
         lease,
-        metrics: metrics.clone(),
-        traces,
-        tokens: super::Tokens::default(),
-        secrets: super::Secrets::default(),
-        namespaces: super::Namespaces::default(),
-        providers: super::Providers::default(),
-        provider_status: provider_status::Written::default(),
-        turns: super::Turns::default(),
-        memos: super::Memos::default(),
-        timetable: super::Timetable::default(),
-        provider_timetable: super::Timetable::default(),
-        resolves,
-        reports,
-        restarting: super::UnderWay::default(),
-        renders: super::Renders::default(),
-        write_breaker: parking_lot::Mutex::default(),
-        looks: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
-        statuses: Slots::new(AT_ONCE, AT_ONCE_OF_A_NAMESPACE),
-        writes: Slots::new(max_in_flight, max_in_flight.div_ceil(2).max(AT_ONCE_OF_A_NAMESPACE)),
-        in_flight: Slots::new(max_in_flight, max_in_flight),
-        granted: parking_lot::Mutex::default(),
-        scopes: super::Scopes::default(),
-        waker,
-        logins: super::Logins::default(),
-        recalled: recall::Recalled::default(),
+        stores: Stores::default(),
+        providers: Providers {
+            registry: Accounts::new(settings.cluster_providers),
+            last_written: LastWritten::default(),
+            requeue: Timetable::default(),
+            resolves,
+            reports,
+            http: HttpPool::default(),
+        },
+        grants: Grants::new(settings.max_in_flight),
+        objects: Objects::new(waker),
+        output: Output::new(applier, told, metrics.clone(), traces, settings.max_in_flight),
+        restarts: UnderWay::default(),
+        settings,
         tasks: Tasks::default(),
     });
     metrics.serve_tokens(context.clone(), context.settings.token_metrics);
@@ -90,10 +83,10 @@ pub async fn run(
         page.serve(context.clone());
     }
     let tasks = &context.tasks;
-    tasks.lasting("resolves", providers::resolve_all(context.clone(), to_resolve));
-    tasks.lasting("reports", providers::report_all(context.clone(), to_report));
+    tasks.lasting("resolves", resolve::resolve_all(context.clone(), to_resolve));
+    tasks.lasting("reports", resolve::report_all(context.clone(), to_report));
     tasks.lasting("events", events::publish_all(to_publish, client.clone()));
-    let controller = Controller::for_stream(futures::stream::pending(), context.tokens.reader())
+    let controller = Controller::for_stream(futures::stream::pending(), context.stores.tokens.reader())
         .reconcile_on(woken)
         .graceful_shutdown_on(stopped(stop.clone()));
     let work = controller.run(reconcile, |_, never, _| match *never {}, context.clone());
@@ -118,7 +111,10 @@ pub async fn run(
     let pump = context.clone();
     tasks.lasting("pump", async move {
         let stopped = stopped(stop_pump);
-        let pump = pump.turns.pump(|| pump.grant_capacity(), |grant| pump.grant(&grant));
+        let pump = pump
+            .grants
+            .budgets
+            .pump(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
         tokio::select! {
             () = pump => {}
             // at the end of the process nothing more is granted
@@ -148,9 +144,13 @@ pub async fn run(
 
 /// Says that the caches are filled, of all namespaces that can be listed.
 async fn settle(context: Arc<Context>, health: Arc<Health>) {
-    context.scopes.settled().await;
+    context.stores.scopes.settled().await;
     health.set_ready("caches", true);
-    tracing::info!(tokens = context.tokens.all().len(), secrets = context.secrets.len(), "the caches are filled");
+    tracing::info!(
+        tokens = context.stores.tokens.all().len(),
+        secrets = context.stores.secrets.len(),
+        "the caches are filled"
+    );
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -159,17 +159,17 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
 fn gone(context: &Context, key: &ObjectKey) {
-    if context.take_grant(key).is_some() {
-        context.turns.room_again();
+    if context.grants.take(key).is_some() {
+        context.grants.budgets.room_again();
     }
     context.forget(key);
-    context.turns.leave(key, clock::now());
+    context.grants.budgets.leave(key, clock::now());
 }
 
 /// Tokens that were issued but not written yet are tried until they are.
 async fn store_unsaved(context: &Context) {
     loop {
-        let unsaved = context.memos.unsaved();
+        let unsaved = context.objects.states.unsaved();
         if unsaved.is_empty() {
             return;
         }
@@ -209,12 +209,12 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
         if jumped && now.wall < last.wall {
-            context.memos.clock_went_back();
+            context.objects.states.clock_went_back();
         }
         let won = leads && (changed || !led);
         if won {
             // another may have led meanwhile
-            context.turns.close();
+            context.grants.budgets.close();
         }
         let won = recall::follow_leadership(&context, leads) || won;
         if jumped || won {
@@ -222,38 +222,36 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         }
         measure(&context, leads, if jumped { now } else { last }, now);
         (last, led) = (now, leads);
-        for slots in [&context.looks, &context.statuses, &context.writes] {
-            slots.tick();
-        }
-        context.resolves.tick();
-        context.reports.tick();
-        for key in context.provider_timetable.due(now.wall) {
-            context.resolve_soon(key);
+        context.output.tick();
+        context.providers.resolves.tick();
+        context.providers.reports.tick();
+        for key in context.providers.requeue.due(now.wall) {
+            context.providers.resolve_soon(key);
         }
         if !leads {
             continue;
         }
-        for key in context.timetable.due(now.wall) {
+        for key in context.objects.requeue.due(now.wall) {
             context.wake(&key);
         }
         if ticks.is_multiple_of(PROVIDERS) {
-            provider_status::report_all(&context);
+            status::report_all(&context);
         }
     }
 }
 
 /// What is measured and not counted where it happens: how things stand now, and what has passed since `last`.
 fn measure(context: &Context, leads: bool, last: Now, now: Now) {
-    context.metrics.set_leader(leads);
-    context.metrics.set_queued(context.turns.depth());
-    context.metrics.set_in_flight(context.in_flight.taken());
-    for (account, time) in context.turns.take_throttled(now) {
-        if let Some(provider_type) = context.accounts.type_of(&account) {
-            context.metrics.throttled(provider_type, time);
+    context.output.metrics.set_leader(leads);
+    context.output.metrics.set_queued(context.grants.budgets.depth());
+    context.output.metrics.set_in_flight(context.grants.in_flight.taken());
+    for (account, time) in context.grants.budgets.take_throttled(now) {
+        if let Some(provider_type) = context.providers.registry.type_of(&account) {
+            context.output.metrics.throttled(provider_type, time);
         }
     }
     if leads {
-        context.metrics.expired(context.expired_between(last.wall, now.wall));
+        context.output.metrics.expired(context.stores.expired_between(last.wall, now.wall));
     }
 }
 

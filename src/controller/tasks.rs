@@ -8,7 +8,7 @@ use tokio::task::{Id, JoinSet};
 
 /// All tasks that the controller spawned.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<Running>);
+pub(crate) struct Tasks(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
@@ -33,24 +33,24 @@ pub struct TaskEnded {
 
 impl TaskEnded {
     /// A task that is awaited elsewhere ended.
-    pub(super) fn of(name: &'static str) -> Self {
+    pub(crate) fn of(name: &'static str) -> Self {
         Self { name, how: "ended" }
     }
 }
 
 impl Tasks {
     /// Spawns a task that runs as long as the process.
-    pub(super) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.0.lock().spawn(Task { name, lasts: true }, task);
     }
 
     /// Spawns a task that ends by itself.
-    pub(super) fn passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.0.lock().spawn(Task { name, lasts: false }, task);
     }
 
     /// Waits for the first task that panics, or that lasts and ends.
-    pub(super) async fn failed(&self) -> TaskEnded {
+    pub(crate) async fn failed(&self) -> TaskEnded {
         loop {
             let ended = poll_fn(|cx| {
                 let mut running = self.0.lock();
@@ -77,7 +77,7 @@ impl Tasks {
     }
 
     /// Ends all tasks where they stand.
-    pub(super) fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.0.lock().set.abort_all();
     }
 }

@@ -1,20 +1,20 @@
 //! The watches: each feeds a store in place and wakes whom its event concerns.
 
-use super::Context;
-use super::accounts::ProviderKey;
-use super::recall;
-use super::relist::Relist;
-use super::scopes::{Scope, Watched};
-use super::secrets::SecretMeta;
-use super::token::Token;
-use crate::api::key::ObjectKey;
+use crate::api::names;
 use crate::api::provider::LARGEST_CA_BUNDLE;
-use crate::api::{GROUP, VERSION, names};
+use crate::controller::context::Context;
+use crate::controller::grants::recall;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::provider_key::{as_object, provider_resource};
+use crate::controller::stores::relist::Relist;
+use crate::controller::stores::scopes::{Scope, Watched};
+use crate::controller::stores::secrets::SecretMeta;
+use crate::controller::stores::token::Token;
 use crate::issuer::redact::quoted;
 use crate::metrics::SILENCE;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::Config;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
@@ -46,19 +46,19 @@ const FORGIVEN: Duration = Duration::from_mins(2);
 const SILENT_LISTS: Duration = Duration::from_mins(10);
 
 /// Starts all watches; they run as long as the process. Resolves when the first scope has all its lists.
-pub(super) async fn start(client: &Client, context: &Arc<Context>) {
+pub(crate) async fn start(client: &Client, context: &Arc<Context>) {
     let served: Vec<Option<String>> = match context.settings.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
     if context.settings.cluster_providers {
         for kind in ["Namespace", "ClusterTokenProvider"] {
-            context.scopes.expect(&(Scope::Cluster, kind));
+            context.stores.scopes.expect(&(Scope::Cluster, kind));
         }
     }
     for scope in &served {
         for kind in ["TokenProvider", "Secret", "VideoAccessToken"] {
-            context.scopes.expect(&(Scope::Served(scope.clone()), kind));
+            context.stores.scopes.expect(&(Scope::Served(scope.clone()), kind));
         }
     }
     if context.settings.cluster_providers {
@@ -75,7 +75,7 @@ pub(super) async fn start(client: &Client, context: &Arc<Context>) {
         secrets(client, context, scope.clone());
         tokens(client, context, scope);
     }
-    context.scopes.first().await;
+    context.stores.scopes.first().await;
 }
 
 fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
@@ -129,7 +129,7 @@ async fn follow<K, S>(
                     let anew = patience.lists_anew(&error, Instant::now());
                     tell(&context, &watched, &error, anew);
                     let wait = patience.wait(forbidden(&error), Instant::now());
-                    patience.pass(wait, context.scopes.healed()).await;
+                    patience.pass(wait, context.stores.scopes.healed()).await;
                     if anew {
                         break;
                     }
@@ -215,8 +215,8 @@ fn tell(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool
     let said = quoted(error);
     match error {
         watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) if anew => {
-            let news = context.scopes.failed(watched, &said);
-            context.metrics.set_unlisted(context.scopes.failing());
+            let news = context.stores.scopes.failed(watched, &said);
+            context.output.metrics.set_unlisted(context.stores.scopes.failing());
             if news {
                 tracing::warn!(
                     kind,
@@ -234,9 +234,9 @@ fn tell(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool
 
 /// A list is in: whom it was the last for begins.
 fn listed(context: &Arc<Context>, watched: &Watched) {
-    let (begins, healed) = context.scopes.listed(watched);
+    let (begins, healed) = context.stores.scopes.listed(watched);
     if healed {
-        context.metrics.set_unlisted(context.scopes.failing());
+        context.output.metrics.set_unlisted(context.stores.scopes.failing());
         tracing::info!(kind = watched.1, namespace = place(watched), "objects can be listed again");
     }
     if begins {
@@ -264,7 +264,7 @@ fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) {
         watched,
         move || watch(api.clone(), config()),
         move |event| {
-            to.take(&to.tokens.apply(&mut relist, scope.as_deref(), event));
+            to.take(&to.stores.tokens.apply(&mut relist, scope.as_deref(), event));
         },
     );
 }
@@ -279,8 +279,8 @@ fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) {
         watched,
         move || watch(api.clone(), config().labels(&ours)),
         move |event| {
-            for (secret, owner) in to.secrets.apply(&mut relist, scope.as_deref(), &event) {
-                for key in to.tokens.concerned(&secret, owner) {
+            for (secret, owner) in to.stores.secrets.apply(&mut relist, scope.as_deref(), &event) {
+                for key in to.stores.tokens.concerned(&secret, owner) {
                     to.wake(&key);
                 }
             }
@@ -297,8 +297,8 @@ fn credentials(client: &Client, context: &Arc<Context>, scope: Scope, namespace:
         (scope, "credential Secret"),
         move || watch(api.clone(), config().labels(&labelled)),
         move |event| {
-            for key in to.accounts.credential(&mut relist, namespace.as_deref(), &event) {
-                to.resolve_soon(key);
+            for key in to.providers.registry.credential(&mut relist, namespace.as_deref(), &event) {
+                to.providers.resolve_soon(key);
             }
         },
     );
@@ -312,16 +312,11 @@ fn namespaces(client: &Client, context: &Arc<Context>) {
         (Scope::Cluster, "Namespace"),
         move || watch(api.clone(), config()),
         move |event| {
-            for namespace in to.namespaces.apply(&mut relist, event) {
+            for namespace in to.stores.namespaces.apply(&mut relist, event) {
                 to.wake_namespace(&namespace);
             }
         },
     );
-}
-
-/// How kube names a provider kind.
-pub(super) fn provider_resource(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
 fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kind: &'static str) {
@@ -346,16 +341,16 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
             match event {
                 Event::Init => {
                     if relist.begin() {
-                        to.providers.relist_begins();
+                        to.stores.provider_objects.relist_begins();
                     }
                 }
                 Event::Apply(mut object) | Event::InitApply(mut object) => {
                     slim(&mut object);
                     let key = key_of(&object);
                     relist.name(&as_object(&key));
-                    if to.providers.put(&key, object, listed) {
-                        to.accounts.announce(&key);
-                        to.resolve_soon(key);
+                    if to.stores.provider_objects.put(&key, object, listed) {
+                        to.providers.registry.announce(&key);
+                        to.providers.resolve_soon(key);
                     }
                 }
                 Event::Delete(object) => gone(&to, key_of(&object)),
@@ -365,12 +360,12 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                         None => is_cluster,
                         Some(namespace) => !is_cluster && scope.as_ref().is_none_or(|scope| scope == namespace),
                     };
-                    for key in to.providers.keys() {
+                    for key in to.stores.provider_objects.keys() {
                         if mine(&key) && !listed.contains(&as_object(&key)) {
                             gone(&to, key);
                         }
                     }
-                    to.providers.relist_ends();
+                    to.stores.provider_objects.relist_ends();
                 }
             }
         },
@@ -390,14 +385,9 @@ fn slim(object: &mut DynamicObject) {
     }
 }
 
-/// How a store of objects names a provider.
-pub(super) fn as_object(key: &ProviderKey) -> ObjectKey {
-    ObjectKey::new(key.namespace.as_deref().unwrap_or_default(), &key.name)
-}
-
 fn gone(context: &Context, key: ProviderKey) {
-    if context.providers.remove(&key) {
-        context.resolve_soon(key);
+    if context.stores.provider_objects.remove(&key) {
+        context.providers.resolve_soon(key);
     }
 }
 

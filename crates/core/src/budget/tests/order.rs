@@ -24,8 +24,8 @@ fn p06_urgent_goes_before_first_issues_before_the_rest() {
 #[test]
 fn p06_within_a_namespace_the_earliest_expiry_goes_first_then_the_order_of_asking() {
     let mut world = World::proven(&one_a_second());
-    for (name, expires_in) in [("x", None), ("y", None), ("late", Some(9_000)), ("early", Some(8_000))] {
-        world.ask("a", &format!("ns/{name}"), expires_in.map(secs), None);
+    for (name, expires_in) in [("x", 9_500), ("y", 9_500), ("late", 9_000), ("early", 8_000)] {
+        world.ask("a", &format!("ns/{name}"), Some(secs(expires_in)), None);
     }
     world.run_until(world.at + secs(60), |_| issued_in(Duration::ZERO));
     assert_eq!(world.names(), ["ns/early", "ns/late", "ns/x", "ns/y"]);

@@ -1,0 +1,162 @@
+//! What a reconcile works with, by concern: a function takes the concerns that it touches, or all of it where it makes
+//! requests.
+
+use super::grants::Grants;
+use super::output::Output;
+use super::providers::Providers;
+use super::providers::registry::Account;
+use super::settings::Settings;
+use super::stores::Stores;
+use super::stores::provider_key::ProviderKey;
+use super::stores::secrets::Look;
+use super::stores::tokens::{Changes, reference};
+use super::tasks::Tasks;
+use super::tokens::Objects;
+use super::workloads::in_progress::UnderWay;
+use crate::api::key::ObjectKey;
+use crate::budget::{AccountKey, Grant};
+use crate::clock;
+use crate::lease::LeaseHandle;
+use crate::plan::provider_status::MAX_CLOCK_SKEW;
+use chrono::TimeDelta;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the controller knows and does, by concern.
+pub(super) struct Context {
+    /// Settings of the process.
+    pub(crate) settings: Settings,
+    /// Leadership.
+    pub(crate) lease: LeaseHandle,
+    /// What the watches show.
+    pub(crate) stores: Stores,
+    /// Provider objects as they are resolved, and their statuses.
+    pub(crate) providers: Providers,
+    /// Budgets, and what else decides on the next call of a token API.
+    pub(crate) grants: Grants,
+    /// What memory holds of each `VideoAccessToken`, and when it is reconciled.
+    pub(crate) objects: Objects,
+    /// Requests to the API server, metrics and traces.
+    pub(crate) output: Output,
+    /// Workloads that are being restarted.
+    pub(crate) restarts: UnderWay,
+    /// Tasks of the process.
+    pub(crate) tasks: Tasks,
+}
+
+impl Context {
+    /// Reconciles the object soon.
+    pub(crate) fn wake(&self, key: &ObjectKey) {
+        // before its namespace is listed nothing could be decided: then all are woken
+        if self.stores.scopes.is_awake(&key.namespace) {
+            if self.lease.is_leader() {
+                self.output.traces.woken(key);
+            }
+            let _ = self.objects.trigger_tx.unbounded_send(reference(key));
+        }
+    }
+
+    pub(crate) fn wake_all(self: &Arc<Self>) {
+        self.wake_paced(self.stores.tokens.all().iter().map(|token| token.key.clone()).collect());
+    }
+
+    pub(crate) fn wake_namespace(self: &Arc<Self>, namespace: &str) {
+        let all = self.stores.tokens.all();
+        let mine = all.iter().filter(|token| *token.key.namespace == *namespace);
+        self.wake_paced(mine.map(|token| token.key.clone()).collect());
+    }
+
+    /// Wakes many, a few at a time: kube's Controller keeps the room that its longest queue ever took.
+    pub(crate) fn wake_paced(self: &Arc<Self>, keys: Vec<ObjectKey>) {
+        let context = self.clone();
+        self.tasks.passing("wake", async move {
+            for few in keys.chunks(64) {
+                for key in few {
+                    context.wake(key);
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+    }
+
+    /// A provider changed: its tokens.
+    pub(crate) fn wake_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
+        self.wake_paced(self.stores.tokens.using(provider));
+    }
+
+    /// Objects came, changed or went.
+    pub(crate) fn take(&self, changes: &Changes) {
+        for key in &changes.gone {
+            // what is remembered must not pass to another object of the same name
+            self.forget(key);
+        }
+        for key in &changes.demanded {
+            if let Some(account) = self.account_of(key) {
+                self.grants.budgets.try_again(&account.key, clock::now());
+            }
+        }
+        for key in &changes.wake {
+            self.wake(key);
+        }
+    }
+
+    /// The account that the object's token is issued by, if its provider is resolved.
+    pub(crate) fn account_of(&self, key: &ObjectKey) -> Option<Arc<Account>> {
+        self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
+    }
+
+    /// Does another object use this budget, of which the next renewal would tell whether the credential works? Not one
+    /// that is suspended, or that never had a token.
+    pub(crate) fn has_peer(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        let sharing = self.providers.registry.sharing(account);
+        let mut others =
+            sharing.iter().flat_map(|account| self.stores.tokens.using(&account.of)).filter(|other| other != key);
+        others.any(|other| {
+            let Some(token) = self.stores.tokens.get(&other) else { return false };
+            let [ready, ..] = &token.status.conditions;
+            ready.status == Some(true) && !token.deleting() && !token.provider_and_suspension().1
+        })
+    }
+
+    /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is
+    /// woken here.
+    pub(crate) fn secret_gone(&self, look: Look<'_>) {
+        let secret = look.key().clone();
+        look.gone();
+        for key in self.stores.tokens.concerned(&secret, None) {
+            self.wake(&key);
+        }
+    }
+
+    /// Looks at the object again after this long.
+    pub(crate) fn look_again(&self, key: &ObjectKey, after: TimeDelta) {
+        if self.lease.is_leader() {
+            self.objects.requeue.set(key, clock::now().wall + after);
+        }
+    }
+
+    /// A turn was granted: the object decides again and calls.
+    pub(crate) fn grant(&self, grant: &Grant) {
+        self.output.metrics.budget_granted(grant.waited);
+        self.output.traces.granted(&grant.key);
+        self.grants.occupy(&grant.key);
+        self.wake(&grant.key);
+    }
+
+    /// The object is gone. A turn that it was granted isn't given back here: its reconcile may be calling, and does so
+    /// itself if it isn't (P20).
+    pub(crate) fn forget(&self, key: &ObjectKey) {
+        self.objects.states.forget(key);
+        self.output.traces.gone(key);
+        self.grants.budgets.withdraw(key);
+    }
+
+    pub(crate) fn note_skew(&self, account: &Account) {
+        let Some(skew) = account.issuer.clock_skew() else { return };
+        let before = self.output.metrics.clock_skew(account.type_name);
+        self.output.metrics.set_clock_skew(account.type_name, skew);
+        if [Some(skew), before].into_iter().flatten().any(|skew| skew.abs() > MAX_CLOCK_SKEW) {
+            self.providers.report_soon(&account.of);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The budgets, shared: who waits, who may call, and the pump that wakes whom a turn is granted.
+
+use crate::api::key::ObjectKey;
+use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
+use crate::clock::{self, Now, Timestamp};
+use crate::plan::account_block::account_block;
+use crate::plan::view::{AccountBlock, QueueState};
+use chrono::TimeDelta;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// All accounts' budgets.
+#[derive(Default)]
+pub(crate) struct Turns {
+    budgets: Mutex<Budgets>,
+    changed: Notify,
+    /// Since when turns are granted: as leader, and after what the objects tell of earlier calls was taken in.
+    open: Mutex<Option<Timestamp>>,
+}
+
+impl Turns {
+    /// New or changed limits.
+    pub(crate) fn configure(&self, account: &AccountKey, limits: Limits) {
+        self.budgets.lock().configure(account, limits);
+        self.changed.notify_one();
+    }
+
+    /// No provider uses the account any more.
+    pub(crate) fn retire(&self, account: &AccountKey) {
+        self.budgets.lock().retire(account);
+    }
+
+    /// Asks for a turn.
+    pub(crate) fn ask(&self, account: &AccountKey, ask: Ask, now: Now) {
+        self.budgets.lock().enqueue(account, ask, now);
+        self.changed.notify_one();
+    }
+
+    /// What the objects tell of earlier calls is about to be taken in by [`Self::recall`].
+    pub(crate) fn begin_recall(&self) {
+        self.budgets.lock().begin_recall();
+    }
+
+    /// The account's windows are at least as spent as these calls tell, which ended so long ago.
+    pub(crate) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
+        self.budgets.lock().recall(account, ended, namespaces, now);
+    }
+
+    /// Turns are granted from now on.
+    pub(crate) fn open(&self, now: Timestamp) {
+        *self.open.lock() = Some(now);
+        self.changed.notify_one();
+    }
+
+    /// No turns are granted: another process leads.
+    pub(crate) fn close(&self) {
+        *self.open.lock() = None;
+    }
+
+    /// Since when turns are granted; none are while another process leads.
+    pub(crate) fn open_since(&self) -> Option<Timestamp> {
+        *self.open.lock()
+    }
+
+    /// No longer waits. A turn that it was granted stays with its reconcile, which may be calling.
+    pub(crate) fn withdraw(&self, key: &ObjectKey) {
+        self.budgets.lock().withdraw(key);
+    }
+
+    /// The turn is taken up: the call counts from here on. `None`: it was lost meanwhile.
+    pub(crate) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
+        self.budgets.lock().begin(key, account, now)
+    }
+
+    /// The call is over.
+    pub(crate) fn end(&self, begun: &Begun, outcome: Outcome, now: Now) {
+        self.budgets.lock().end(begun, outcome, now);
+        self.changed.notify_one();
+    }
+
+    /// Leaves the queue, or gives an unused turn back. Never while a reconcile of the object may be calling.
+    pub(crate) fn leave(&self, key: &ObjectKey, now: Now) {
+        let mut budgets = self.budgets.lock();
+        if budgets.granted(key) {
+            budgets.finish(key, Outcome::NotCalled, now);
+        } else {
+            budgets.withdraw(key);
+        }
+        drop(budgets);
+        self.changed.notify_one();
+    }
+
+    /// It waits since its namespace has used up its share.
+    pub(crate) fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
+        self.budgets.lock().lacks_share(key, now)
+    }
+
+    /// A token in flight is done with: there is room for another.
+    pub(crate) fn room_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Returns where the object stands in the queue of `account`, the one that it uses now.
+    pub(crate) fn queue_state(&self, key: &ObjectKey, account: Option<&AccountKey>, now: Now) -> QueueState {
+        match self.budgets.lock().standing(key) {
+            None => QueueState::None,
+            Some((other, _)) if Some(other) != account => QueueState::OtherAccount,
+            Some((_, None)) => QueueState::Granted,
+            Some((_, Some(since))) => {
+                let waited = TimeDelta::from_std(now.mono.saturating_duration_since(since)).unwrap_or_default();
+                QueueState::Waiting(now.wall - waited)
+            }
+        }
+    }
+
+    /// Returns true if the object waits for a grant or holds one.
+    pub(crate) fn is_queued(&self, key: &ObjectKey) -> bool {
+        self.budgets.lock().standing(key).is_some()
+    }
+
+    /// How the account stands.
+    pub(crate) fn state(&self, account: &AccountKey, now: Now) -> AccountState {
+        self.budgets.lock().state(account, now)
+    }
+
+    /// How long each account was throttled since this was last asked.
+    pub(crate) fn take_throttled(&self, now: Now) -> Vec<(AccountKey, Duration)> {
+        self.budgets.lock().take_throttled(now)
+    }
+
+    /// How many wait.
+    pub(crate) fn depth(&self) -> usize {
+        self.budgets.lock().queue_depth()
+    }
+
+    /// Would a refusal of the credential to this object be the credential's fault?
+    pub(crate) fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        self.budgets.lock().blames_credential(account, key)
+    }
+
+    /// The credential has worked before.
+    pub(crate) fn accept_credential(&self, account: &AccountKey) {
+        self.budgets.lock().accept_credential(account);
+        self.changed.notify_one();
+    }
+
+    /// The credential isn't tried for so long.
+    pub(crate) fn lock(&self, account: &AccountKey, why: Lock, wait: Duration, now: Now) {
+        self.budgets.lock().lock(account, why, wait, now);
+    }
+
+    /// Somebody asks that an identity that was refused be tried again.
+    pub(crate) fn try_again(&self, account: &AccountKey, now: Now) {
+        self.budgets.lock().try_again(account, now);
+        self.changed.notify_one();
+    }
+
+    /// The provider asked the account to wait for so long.
+    pub(crate) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
+        self.budgets.lock().throttle(account, wait, now);
+    }
+
+    /// Returns what blocks the whole account. `said` is what the provider said of it.
+    pub(crate) fn account_block(&self, account: &AccountKey, said: Option<&str>, now: Now) -> Option<AccountBlock> {
+        account_block(self.state(account, now), said)
+    }
+
+    /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
+    pub(crate) async fn pump(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
+        loop {
+            let now = clock::now();
+            let room = if self.open_since().is_some() { room() } else { 0 };
+            let (grants, next) = {
+                let mut budgets = self.budgets.lock();
+                let grants = if room == 0 { Vec::new() } else { budgets.grant(now, room) };
+                (grants, budgets.next_grant_in(now))
+            };
+            grants.into_iter().for_each(&granted);
+            // without room only a change helps; the second is for what tells nobody, such as a gate that opens
+            let wait = if room == 0 { LOOK_AGAIN } else { next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN) };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,26 @@
+//! The logins that this process knows of, by user.
+
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::plan::login::Attempt;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The attempts that this process knows of, by who logs in. They outlive their provider objects.
+#[derive(Default)]
+pub(crate) struct Logins {
+    pub(crate) known: Mutex<HashMap<String, Vec<Attempt<ProviderKey>>>>,
+    /// The provider objects whose logins have worked, by who logs in.
+    pub(crate) worked: Mutex<BTreeMap<String, BTreeSet<ProviderKey>>>,
+    /// One login of a user is begun at a time, so that two provider objects don't both take the last.
+    beginning: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Logins {
+    /// Whose turn it is to begin a login of this user.
+    pub(crate) fn turn(&self, login: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.beginning.lock();
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(login.to_owned()).or_default().clone()
+    }
+}

@@ -1,0 +1,95 @@
+//! What decides on the next call of a token API: budgets, the write breaker, logins, and what a new leader restores of
+//! earlier calls.
+//!
+//! May not enter: requests, except for the logins that a provider object's status records.
+
+pub(crate) mod budgets;
+pub(crate) mod login_attempts;
+pub(crate) mod logins;
+pub(crate) mod recall;
+pub(crate) mod recalled;
+
+use super::output::slots::{Slot, Slots};
+use crate::api::key::ObjectKey;
+use crate::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
+use crate::plan::write_failure::Extent;
+use budgets::Turns;
+use login_attempts::Logins;
+use parking_lot::Mutex;
+use recalled::Recalled;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Budgets, and what else decides on the next call.
+pub(crate) struct Grants {
+    pub(crate) budgets: Turns,
+    pub(crate) logins: Logins,
+    pub(crate) recalled: Recalled,
+    /// Slots of the tokens between grant and Secret.
+    pub(crate) in_flight: Arc<Slots>,
+    /// Slots of grants that no reconcile has taken yet.
+    granted: Mutex<HashMap<ObjectKey, Slot>>,
+    write_breaker: Mutex<WriteBreaker>,
+    max_in_flight: usize,
+}
+
+impl Grants {
+    /// No grants yet. `max_in_flight` is the number of tokens between grant and Secret at the same time.
+    pub(crate) fn new(max_in_flight: usize) -> Self {
+        Self {
+            budgets: Turns::default(),
+            logins: Logins::default(),
+            recalled: Recalled::default(),
+            in_flight: Slots::new(max_in_flight, max_in_flight),
+            granted: Mutex::default(),
+            write_breaker: Mutex::default(),
+            max_in_flight,
+        }
+    }
+
+    /// Returns how many more grants a leader may give now.
+    pub(crate) fn capacity(&self) -> usize {
+        self.write_breaker.lock().grant_capacity(self.in_flight.room(), self.max_in_flight, Instant::now())
+    }
+
+    /// Takes a slot for a grant, above the bound if need be.
+    pub(crate) fn occupy(&self, key: &ObjectKey) {
+        let slot = self.in_flight.occupy(&key.namespace);
+        self.granted.lock().insert(key.clone(), slot);
+    }
+
+    /// Returns the slot of a grant, once.
+    pub(crate) fn take(&self, key: &ObjectKey) -> Option<Slot> {
+        self.granted.lock().remove(key)
+    }
+
+    /// Records a failed write of this namespace.
+    pub(crate) fn write_failed(&self, namespace: &Arc<str>, extent: Extent) {
+        self.write_breaker.lock().failed(namespace, extent, Instant::now());
+    }
+
+    /// Records a successful write of this namespace that isn't a Secret's.
+    pub(crate) fn api_server_reached(&self, namespace: &Arc<str>) {
+        if self.write_breaker.lock().reached(namespace, Instant::now()) {
+            self.budgets.room_again();
+        }
+    }
+
+    /// Records a written Secret of this namespace.
+    pub(crate) fn write_succeeded(&self, namespace: &Arc<str>) {
+        if self.write_breaker.lock().succeeded(namespace, Instant::now()) {
+            self.budgets.room_again();
+        }
+    }
+
+    /// Admits an object of this namespace to the queue of its account, unless its token couldn't be stored.
+    pub(crate) fn admit(&self, namespace: &str) -> Result<(), Wait> {
+        self.write_breaker.lock().admit(namespace, Instant::now())
+    }
+
+    /// Returns whether a token of this namespace could be stored now, as far as is known.
+    pub(crate) fn breaker_state(&self, namespace: &str) -> BreakerState {
+        self.write_breaker.lock().for_namespace(namespace, Instant::now())
+    }
+}

@@ -1,0 +1,106 @@
+//! What a process that has just become the leader takes in of earlier calls (P20): their accounts' windows are at least as
+//! spent as the objects, their Secrets and their statuses tell.
+//!
+//! Told of are, for each object: the token in the Secret at its name, whoever it was written for, and at its former name;
+//! the token that its status speaks of; its last failed attempt. What a Secret says that no object names counts for nobody:
+//! it tells no account, and whoever may write Secrets could otherwise spend others' windows by writing many.
+
+use crate::api::key::ObjectKey;
+use crate::clock::{self, Now, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::providers::status;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::scopes::Scope;
+use crate::plan::facts::Seconds;
+use chrono::TimeDelta;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A call ends this long after the whole second in which it was sent, as a rule: only then it has surely reached the
+/// provider.
+const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(2);
+
+/// Follows who leads: a new leader takes in what was, and grants turns from then on. Tells whether it has just begun.
+pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
+    match (leads, context.grants.budgets.open_since()) {
+        (true, None) => {
+            context.grants.recalled.begin();
+            context.grants.budgets.begin_recall();
+            // the others are passed over when they begin
+            take_in(context, |namespace| context.stores.scopes.is_awake(namespace));
+            context.grants.budgets.open(clock::now().wall);
+            true
+        }
+        (false, Some(_)) => {
+            context.grants.budgets.close();
+            false
+        }
+        _ => false,
+    }
+}
+
+/// Objects of further namespaces can be decided: a leader takes in what they tell before it does so.
+pub(crate) fn scope_begins(context: &Context, scope: &Scope) {
+    if context.grants.budgets.open_since().is_some() {
+        take_in(context, |namespace| scope.holds(namespace));
+    }
+}
+
+/// One pass over the objects of these namespaces, each of which is passed over once in a round of recalls. What is told of
+/// providers that aren't resolved yet is added to what was told before.
+fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
+    let mut round = context.grants.recalled.round();
+    let mut passed = BTreeSet::new();
+    context.stores.tokens.each(|token| {
+        let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
+        let status = &token.status;
+        let former = status.other_secret.as_deref();
+        let former = former.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
+        let secrets = [Some(token.secret_key()), former].into_iter().flatten();
+        let mut issued: Vec<_> =
+            secrets.filter_map(|key| context.stores.secrets.get(&key)).map(|facts| facts.issued_at).collect();
+        issued.push(status.restarted_for);
+        issued.sort_unstable();
+        issued.dedup();
+        let failed = status.last_failure.as_ref().map(|failure| failure.time);
+        let Some(told) = round.entry(provider, &token.key.namespace) else { return };
+        passed.insert(token.key.namespace.clone());
+        told.calls.extend(issued.into_iter().filter_map(Seconds::time).chain(failed));
+        told.namespaces.insert(token.key.namespace.clone());
+    });
+    round.passed.append(&mut passed);
+    drop(round);
+    for (key, _) in context.providers.registry.all() {
+        of_provider(context, &key);
+    }
+}
+
+/// Takes in what is told of a provider object, once; also one that is resolved only now.
+pub(crate) fn of_provider(context: &Context, key: &ProviderKey) {
+    status::recall(context, key);
+    let Some(account) = context.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
+    let Some(told) = context.grants.recalled.take(key) else { return };
+    let now = clock::now();
+    let ended = told.calls.into_iter().map(|at| ago(at, now)).collect();
+    let namespaces: Vec<_> = told.namespaces.into_iter().collect();
+    context.grants.budgets.recall(&account.key, ended, &namespaces, now);
+}
+
+/// How long ago a call ended that was sent at this time; one that lies ahead, by another clock, ends now.
+fn ago(sent: Timestamp, now: Now) -> Duration {
+    (now.wall - sent - ON_ITS_WAY).to_std().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p20_a_call_of_a_clock_that_was_ahead_counts_from_now_on() {
+        let now = clock::now();
+        for (sent, expected) in [(-3600, 3598), (-2, 0), (0, 0), (1, 0), (86_400, 0)] {
+            assert_eq!(ago(now.wall + TimeDelta::seconds(sent), now), Duration::from_secs(expected), "{sent}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One round of recalls: what the objects tell of earlier calls, each namespace once.
+
+use crate::clock::Timestamp;
+use crate::controller::stores::provider_key::ProviderKey;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What is told of calls by way of one provider object.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) calls: Vec<Timestamp>,
+    pub(crate) namespaces: BTreeSet<Arc<str>>,
+}
+
+/// A round of recalls.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled(Mutex<Round>);
+
+impl Recalled {
+    /// Begins a round.
+    pub(crate) fn begin(&self) {
+        *self.0.lock() = Round::default();
+    }
+
+    /// Returns the round, for one pass over the objects.
+    pub(crate) fn round(&self) -> MutexGuard<'_, Round> {
+        self.0.lock()
+    }
+
+    /// Takes what is told of a provider object, once.
+    pub(crate) fn take(&self, key: &ProviderKey) -> Option<Told> {
+        self.0.lock().told.remove(key)
+    }
+}
+
+/// What was told in one round.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// What is told of each provider object that isn't resolved yet.
+    told: HashMap<ProviderKey, Told>,
+    /// The namespaces that were passed over: one may begin just while a leader takes in all that have begun.
+    pub(crate) passed: BTreeSet<Arc<str>>,
+}
+
+impl Round {
+    /// Who is told of; none where all that its namespace tells was taken in before.
+    pub(crate) fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut Told> {
+        (!self.passed.contains(namespace)).then(|| self.told.entry(provider).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p20_a_namespace_that_begins_while_a_leader_takes_in_all_tells_once() {
+        let mut round = Round::default();
+        let provider = || ProviderKey { namespace: None, name: "p".to_owned() };
+        assert!(
+            round.entry(provider(), "a").is_some() && round.entry(provider(), "a").is_some(),
+            "each of its objects"
+        );
+        round.passed.insert("a".into());
+        assert!(round.entry(provider(), "a").is_none() && round.entry(provider(), "b").is_some());
+    }
+}

@@ -1,0 +1,48 @@
+//! Gauges of tokens and provider objects, computed when they are scraped.
+
+use crate::api::key::ObjectKey;
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::providers::registry::Resolved;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::provider_objects::is_ready;
+use crate::metrics::{ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+
+impl TokenSource for Context {
+    fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
+        let now = clock::now().wall.timestamp();
+        self.stores.tokens.each(|token| {
+            let status = &token.status;
+            let [ready, _, stalled] = status.conditions.each_ref().map(|condition| condition.status == Some(true));
+            let gauge = TokenGauge {
+                expires_at: second(status.expires_at),
+                renew_at: second(status.renew_at),
+                ready: ready && status.expires_at.0 > now,
+                stalled,
+                failing: status.failed_attempts > 0,
+            };
+            each(&token.key, gauge);
+        });
+    }
+}
+
+fn second(at: crate::plan::facts::Seconds) -> Option<i64> {
+    (at.0 != 0).then_some(at.0)
+}
+
+impl ProviderSource for Context {
+    fn providers(&self) -> Vec<ProviderGauge> {
+        let gauge = |(key, resolved): (ProviderKey, Resolved)| ProviderGauge {
+            kind: key.kind(),
+            ready: self.stores.provider_objects.get(&key).is_some_and(|object| is_ready(&object)),
+            credential_expires_at: resolved
+                .state
+                .ok()
+                .and_then(|account| account.issuer.credential_expires_at())
+                .map(|at| at.timestamp()),
+            namespace: key.namespace.unwrap_or_default(),
+            name: key.name,
+        };
+        self.providers.registry.all().into_iter().map(gauge).collect()
+    }
+}

@@ -1,0 +1,456 @@
+//! The only writes to Kubernetes: server-side apply under one field manager.
+
+use crate::api::key::ObjectKey;
+use crate::api::names;
+use crate::api::workload::Workload;
+use crate::controller::stores::meta::WireMeta;
+use crate::controller::stores::provider_key::provider_resource;
+use crate::controller::stores::secrets::SecretMeta;
+use crate::controller::tokens::renders::{Renders, Room, SMALL};
+use crate::issuer::redact::Redactor;
+use crate::lease::LeaseHandle;
+use crate::plan::facts::SecretFacts;
+use crate::plan::secret::{Guard, Shape};
+use crate::plan::write_failure::ApiError;
+use futures::AsyncBufReadExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, ObjectMeta, Request, Resource};
+use kube::{Api, Client};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+/// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a
+/// write whose client has gone: whoever waits less is never served behind a webhook that hangs and may be ignored.
+///
+/// A write needs the lease when it begins, no longer: its uid and resourceVersion make a late one harmless.
+const WRITE_WITHIN: Duration = Duration::from_secs(34);
+
+/// A read takes no longer: no admission delays it.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// The largest answer that a Secret can be, in bytes: etcd takes 1.5 MiB of an object, and JSON adds to it.
+const LARGEST_READ: usize = 3 * 1024 * 1024;
+
+/// The most that is quoted of what the API server says, in bytes.
+const MAX_SAID: usize = 512;
+
+/// A request that failed, with what was said of it: not to be shown as it is. An admission webhook may quote the object.
+enum Failed {
+    Kube(kube::Error),
+    /// No answer within this.
+    Late(Duration),
+}
+
+impl Failed {
+    /// Whether somebody's text would be told.
+    fn is_told(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if ![404, 409, 429, 503, 504].contains(&status.code))
+    }
+
+    /// Sorts it, and quotes what was said without what is known to be secret.
+    fn told(self, redactor: &Redactor) -> ApiError {
+        let error = match self {
+            Self::Kube(error) => error,
+            Self::Late(limit) => {
+                return ApiError::Unanswered(format!("no answer within {} s", limit.as_secs()));
+            }
+        };
+        let kube::Error::Api(status) = error else {
+            return ApiError::Unavailable(redactor.quote(outermost(&error)));
+        };
+        let said = &status.message;
+        let message = redactor.quote_within(MAX_SAID, said);
+        ApiError::of_status(status.code, said, message)
+    }
+}
+
+/// The error's own words; a transport error may quote what was sent, so its sources stay out.
+fn outermost(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(source) => format!("no answer ({source})"),
+        kube::Error::HyperError(_) => "the connection broke".to_owned(),
+        kube::Error::SerdeError(_) => "its answer can't be read".to_owned(),
+        _ => "the request failed".to_owned(),
+    }
+}
+
+/// The client, the calls that are allowed with it, and the lease that each write needs.
+#[derive(Clone)]
+pub(crate) struct Applier {
+    client: Client,
+    lease: LeaseHandle,
+}
+
+impl Applier {
+    /// Sends all calls through this client, and a write only while the lease holds.
+    pub(crate) fn new(client: Client, lease: LeaseHandle) -> Self {
+        Self { client, lease }
+    }
+
+    /// Returns an error unless the lease holds now. Each write calls this last, before it is sent: see
+    /// [`WRITE_WITHIN`] for why the lease need not last as long as the write.
+    fn check_lease(&self) -> Result<(), ApiError> {
+        if self.lease.is_leader() { Ok(()) } else { Err(ApiError::NotLeading) }
+    }
+
+    /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
+    /// changed any part of it.
+    pub(crate) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<Secret, ApiError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        let params = PatchParams::apply(names::OPERATOR).force();
+        let manifest = Patch::Apply(shape.manifest(guard));
+        self.check_lease()?;
+        let error = match within(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
+            Ok(secret) => return Ok(secret),
+            Err(error) => error,
+        };
+        let mut secrets = shape.secrets();
+        if error.is_told() && matches!(guard, Guard::Replace { .. }) {
+            secrets.extend(self.held_at(key).await);
+        }
+        Err(error.told(&Redactor::of_object(secrets)))
+    }
+
+    /// What the Secret of this name holds: who refuses a change of it may quote what it was.
+    async fn held_at(&self, key: &ObjectKey) -> Vec<SecretString> {
+        let Ok(Some(secret)) = self.credential(key).await else { return Vec::new() };
+        let values = secret.data.unwrap_or_default().into_values();
+        values.filter_map(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from).collect()
+    }
+
+    /// Deletes a Secret as it was seen.
+    pub(crate) async fn delete_secret(&self, key: &ObjectKey, seen: &SecretFacts) -> Result<(), ApiError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        let preconditions = Preconditions {
+            uid: Some(seen.uid_text.to_string()),
+            resource_version: Some(seen.resource_version.to_string()),
+        };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        self.check_lease()?;
+        let Err(error) = within(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
+            return Ok(());
+        };
+        let secrets = if error.is_told() { self.held_at(key).await } else { Vec::new() };
+        match error.told(&Redactor::of_object(secrets)) {
+            ApiError::Gone(_) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// What stands at the Secret's name, metadata alone. `None`: nothing.
+    pub(crate) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApiError> {
+        let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
+        let meta = read(async { api.get_opt(&key.name).await }).await?;
+        Ok(meta.map(|meta| meta.facts()))
+    }
+
+    /// The whole Secret. `None`: there is none. Anybody may have made it large: then it waits for room before more of it
+    /// is read, and has that room until the caller lets it go.
+    pub(crate) async fn read(
+        &self,
+        key: &ObjectKey,
+        renders: &Renders,
+    ) -> Result<Option<(Secret, Option<Room>)>, ApiError> {
+        let url = Secret::url_path(&(), Some(&key.namespace));
+        let request = Request::new(url)
+            .get(&key.name, &GetParams::default())
+            .map_err(|error| ApiError::Refused(error.to_string()))?;
+        let answer = async {
+            let mut body = pin!(self.client.request_stream(request).await?);
+            let (mut bytes, mut room) = (Vec::new(), None);
+            loop {
+                let more = body.fill_buf().await.map_err(|error| kube::Error::Service(error.into()))?;
+                let length = more.len();
+                if length == 0 {
+                    break;
+                }
+                if room.is_none() && bytes.len() + length > SMALL {
+                    room = Some(renders.room(&key.namespace, LARGEST_READ).await);
+                }
+                if bytes.len() + length > LARGEST_READ {
+                    return Err(kube::Error::Service("the Secret is larger than any can be".into()));
+                }
+                bytes.extend_from_slice(more);
+                body.consume_unpin(length);
+            }
+            let secret = serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError)?;
+            Ok((secret, room))
+        };
+        match read(answer).await {
+            Ok(found) => Ok(Some(found)),
+            Err(ApiError::Gone(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A credential Secret, whole. `None`: there is none.
+    pub(crate) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApiError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        read(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// The metadata of the object that was seen, as they are now. `None`: it is gone, or being deleted. One GET.
+    pub(crate) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApiError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let meta = seen.meta();
+        let api: Api<K> = Api::namespaced(self.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+        let name = meta.name.as_deref().unwrap_or_default();
+        let found = read(async { api.get_metadata_opt(name).await }).await?;
+        let found = found.map(|found| found.metadata);
+        Ok(found.filter(|found| found.uid == meta.uid && found.deletion_timestamp.is_none()))
+    }
+
+    /// A whole `ConfigMap`. `None`: there is none.
+    pub(crate) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApiError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
+        read(async { api.get_opt(&key.name).await }).await
+    }
+
+    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    pub(crate) async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
+        let meta = read(async { api.get_metadata_opt(&key.name).await }).await?;
+        Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
+    }
+
+    /// A workload's metadata. `None`: it isn't there.
+    pub(crate) async fn workload(
+        &self,
+        namespace: &str,
+        workload: &Workload,
+    ) -> Result<Option<WorkloadMeta>, ApiError> {
+        let api = self.workloads(namespace, workload);
+        let meta = read(async { api.get_metadata_opt(&workload.name).await }).await?;
+        Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
+    }
+
+    /// Marks the pod template of a workload as it was seen, so that its controller makes its pods anew. Where the mark
+    /// is there already nothing changes. Creates none, nor does a late one undo what came after it.
+    pub(crate) async fn restart(
+        &self,
+        namespace: &str,
+        workload: &Workload,
+        seen: &WorkloadMeta,
+        mark: &str,
+    ) -> Result<(), ApiError> {
+        let WorkloadMeta(meta) = seen;
+        let template = json!({"metadata": {"annotations": {names::RESTARTED_AT: mark}}});
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"template": template},
+        }));
+        let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
+        let api = self.workloads(namespace, workload);
+        self.check_lease()?;
+        written(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
+    }
+
+    fn workloads(&self, namespace: &str, workload: &Workload) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", workload.kind));
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    /// The client itself, for calls that are no writes.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Writes a status over the object as it was seen and returns its new resourceVersion.
+    pub(crate) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let url = K::url_path(&(), seen.meta().namespace.as_deref());
+        self.patch_status(url, &K::api_version(&()), &K::kind(&()), seen.meta(), status).await
+    }
+
+    /// Merges a status into that of an object that doesn't fit its schema: server-side apply refuses such an object,
+    /// whatever is applied.
+    pub(crate) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.merge(K::url_path(&(), seen.meta().namespace.as_deref()), seen.meta(), status).await
+    }
+
+    /// Merges into the status of a provider object as it was seen: what is merged is no part of what is applied.
+    pub(crate) async fn merge_provider_status(
+        &self,
+        seen: &DynamicObject,
+        cluster: bool,
+        status: &impl Serialize,
+    ) -> Result<String, ApiError> {
+        let url = DynamicObject::url_path(&provider_kind(cluster), seen.metadata.namespace.as_deref());
+        self.merge(url, &seen.metadata, status).await
+    }
+
+    async fn merge(&self, url: String, meta: &ObjectMeta, status: &impl Serialize) -> Result<String, ApiError> {
+        let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "status": status});
+        let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
+        self.send_status(url, meta.name.as_deref().unwrap_or_default(), &params, &Patch::Merge(patch)).await
+    }
+
+    /// Writes the status of a provider object of either kind.
+    pub(crate) async fn provider_status(
+        &self,
+        seen: &DynamicObject,
+        cluster: bool,
+        status: &impl Serialize,
+    ) -> Result<String, ApiError> {
+        let resource = provider_kind(cluster);
+        let url = DynamicObject::url_path(&resource, seen.metadata.namespace.as_deref());
+        self.patch_status(url, &resource.api_version, &resource.kind, &seen.metadata, status).await
+    }
+
+    async fn patch_status(
+        &self,
+        url: String,
+        api_version: &str,
+        kind: &str,
+        meta: &ObjectMeta,
+        status: &impl Serialize,
+    ) -> Result<String, ApiError> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let mut metadata = json!({"name": name, "uid": meta.uid, "resourceVersion": meta.resource_version});
+        if let Some(namespace) = &meta.namespace {
+            metadata["namespace"] = namespace.as_str().into();
+        }
+        let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status});
+        self.send_status(url, name, &PatchParams::apply(names::OPERATOR).force(), &Patch::Apply(manifest)).await
+    }
+
+    /// Sends it and returns the object's new resourceVersion.
+    async fn send_status(
+        &self,
+        url: String,
+        name: &str,
+        params: &PatchParams,
+        patch: &Patch<serde_json::Value>,
+    ) -> Result<String, ApiError> {
+        let mut request = Request::new(url)
+            .patch_subresource("status", name, params, patch)
+            .map_err(|error| ApiError::Refused(error.to_string()))?;
+        // kube has no metadata form of patch_status; the whole object is of no use here
+        request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
+        self.check_lease()?;
+        let answer: Answer = written(self.client.request(request)).await?;
+        Ok(answer.metadata.resource_version.unwrap_or_default())
+    }
+}
+
+fn provider_kind(cluster: bool) -> ApiResource {
+    provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" })
+}
+
+/// A workload as a restart needs it.
+#[derive(Debug)]
+pub(crate) struct WorkloadMeta(ObjectMeta);
+
+impl WorkloadMeta {
+    /// Who may change it lets tokens restart it.
+    pub(crate) fn opted_in(&self) -> bool {
+        let label = self.0.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
+        label.is_some_and(|value| value == "true")
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    metadata: WireMeta,
+}
+
+const METADATA_ONLY: http::HeaderValue =
+    http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+    within(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+}
+
+async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+    within(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(Failed::Kube),
+        Err(_) => Err(Failed::Late(limit)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::plan::facts::secret_facts;
+    use crate::plan::secret::{Material, Subject, shape};
+    use kube::client::Body;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A client of an API server that answers 404, and the number of requests that it got.
+    fn client() -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
+        let answer = tower::service_fn(move |_: http::Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let body =
+                json!({"kind": "Status", "status": "Failure", "message": "gone", "reason": "NotFound", "code": 404});
+            let answer = http::Response::builder().status(404).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, Infallible>(answer.unwrap()))
+        });
+        (Client::new(answer, "n"), requests)
+    }
+
+    /// Makes each kind of write once.
+    async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
+        let (key, spec) = (ObjectKey::new("n", "s"), crate::api::secret::SecretSpec::default());
+        let material = Material {
+            token: "token".into(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::UNIX_EPOCH,
+            request: crate::plan::hash::Hash::of([b"".as_slice()]),
+            renew_request: None,
+            previous: None,
+        };
+        let shape = shape(Subject { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
+        let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
+        let secret = Secret { metadata: meta.clone(), ..Secret::default() };
+        let mut provider = DynamicObject::new("p", &provider_kind(false));
+        provider.metadata = meta.clone();
+        let workload = Workload { kind: "Deployment", name: "w".into() };
+        let status = json!({});
+        vec![
+            ("Secret", applier.secret(&key, &shape, Guard::Create).await.map(drop)),
+            ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
+            ("status", applier.status(&secret, &status).await.map(drop)),
+            ("merged status", applier.merge_status(&secret, &status).await.map(drop)),
+            ("provider status", applier.provider_status(&provider, false, &status).await.map(drop)),
+            ("merged provider status", applier.merge_provider_status(&provider, false, &status).await.map(drop)),
+            ("restart", applier.restart("n", &workload, &WorkloadMeta(meta.clone()), "now").await),
+        ]
+    }
+
+    #[tokio::test]
+    async fn p01_no_write_begins_without_the_lease() {
+        let (client, requests) = client();
+        for (what, written) in all_writes(&Applier::new(client.clone(), LeaseHandle::always())).await {
+            // the deletion of what is gone is done
+            assert!(matches!(written, Ok(()) | Err(ApiError::Gone(_))), "{what}: {written:?}");
+        }
+        let sent = requests.load(Ordering::Relaxed);
+        assert_eq!(sent, 7, "each write is sent");
+        for (what, written) in all_writes(&Applier::new(client, LeaseHandle::never())).await {
+            assert!(matches!(written, Err(ApiError::NotLeading)), "{what}: {written:?}");
+        }
+        assert_eq!(requests.load(Ordering::Relaxed), sent, "nothing more is sent");
+    }
+}

@@ -1,0 +1,264 @@
+//! A bounded number of requests to the API server at once, shared fairly among namespaces.
+//!
+//! Priority and fairness of the API server rejects a client that has some hundreds of requests waiting, Lease renewals
+//! included. So a crowd of objects waits here.
+//!
+//! A request that takes longer than [`SLOW`] hangs in an admission webhook of its namespace: it costs the API server
+//! next to nothing, so it no longer counts against the total, and the other namespaces go on. Its own namespace gets no
+//! more than [`Slots::per_namespace`] such requests.
+
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// A request that takes longer hangs.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
+/// While this many requests of one namespace hang, it gets no further slot.
+const SLOW_AT_MOST: usize = 4;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    most: usize,
+    per_namespace: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// By number: whose it is, and since when.
+    taken: BTreeMap<u64, (Arc<str>, Instant)>,
+    waiting: BTreeMap<Arc<str>, VecDeque<oneshot::Sender<u64>>>,
+    /// The namespace that was served last.
+    last: Option<Arc<str>>,
+}
+
+/// One slot, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    number: u64,
+}
+
+impl Slots {
+    /// At most `most` requests that don't hang, and `per_namespace` of one namespace, hanging or not.
+    pub(crate) fn new(most: usize, per_namespace: usize) -> Arc<Self> {
+        Arc::new(Self { most, per_namespace, state: Mutex::default() })
+    }
+
+    /// Waits for a slot. Namespaces that wait are served in turn.
+    pub(crate) async fn take(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
+        let turn = {
+            let mut state = self.state.lock();
+            let (give, turn) = oneshot::channel();
+            state.waiting.entry(namespace.clone()).or_default().push_back(give);
+            self.hand_out(&mut state, Instant::now());
+            turn
+        };
+        // the sender stays in the queue until it is served: `hand_out` alone takes it out
+        Turn { slots: self.clone(), turn: Some(turn) }.served().await
+    }
+
+    /// Takes a slot at once, above the bounds if need be: what is under way already is counted.
+    pub(crate) fn occupy(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
+        let number = self.state.lock().insert(namespace.clone(), Instant::now());
+        Slot { slots: self.clone(), number }
+    }
+
+    /// How many more requests the total allows now.
+    pub(crate) fn room(&self) -> usize {
+        self.most.saturating_sub(self.state.lock().live(Instant::now()))
+    }
+
+    /// How many are taken, hanging or not.
+    pub(crate) fn taken(&self) -> usize {
+        self.state.lock().taken.len()
+    }
+
+    /// Serves those that wait and for whom time alone made room. Called once a second.
+    pub(crate) fn tick(&self) {
+        self.hand_out(&mut self.state.lock(), Instant::now());
+    }
+
+    fn give_back(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.taken.remove(&number);
+        self.hand_out(&mut state, Instant::now());
+    }
+
+    fn hand_out(&self, state: &mut State, now: Instant) {
+        let mut live = if state.waiting.is_empty() { return } else { state.live(now) };
+        while live < self.most {
+            let Some(namespace) = self.next(state, now) else { return };
+            let Some(queue) = state.waiting.get_mut(&namespace) else { return };
+            let waiting = queue.pop_front();
+            if queue.is_empty() {
+                state.waiting.remove(&namespace);
+            }
+            state.last = Some(namespace.clone());
+            let Some(give) = waiting else { continue };
+            let number = state.insert(namespace, now);
+            if give.send(number).is_err() {
+                // nobody waits for it any more
+                state.taken.remove(&number);
+            } else {
+                live += 1;
+            }
+        }
+    }
+
+    /// The next namespace in turn that may have a slot.
+    fn next(&self, state: &State, now: Instant) -> Option<Arc<str>> {
+        let after = match &state.last {
+            Some(last) => Bound::Excluded(last.clone()),
+            None => Bound::Unbounded,
+        };
+        let behind = state.waiting.range((after, Bound::Unbounded));
+        let may = |namespace: &&Arc<str>| {
+            let (all, slow) = state.of(namespace, now);
+            all < self.per_namespace && slow < SLOW_AT_MOST
+        };
+        behind.chain(state.waiting.iter()).map(|(namespace, _)| namespace).find(may).cloned()
+    }
+}
+
+impl State {
+    fn insert(&mut self, namespace: Arc<str>, now: Instant) -> u64 {
+        self.next += 1;
+        self.taken.insert(self.next, (namespace, now));
+        self.next
+    }
+
+    fn live(&self, now: Instant) -> usize {
+        // numbers grow with time: the young ones are at the end
+        self.taken.values().rev().take_while(|(_, since)| now.duration_since(*since) < SLOW).count()
+    }
+
+    /// How many slots the namespace has, and how many of them hang.
+    fn of(&self, namespace: &Arc<str>, now: Instant) -> (usize, usize) {
+        let mine = self.taken.values().filter(|(of, _)| of == namespace);
+        mine.fold((0, 0), |(all, slow), (_, since)| (all + 1, slow + usize::from(now.duration_since(*since) >= SLOW)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.give_back(self.number);
+    }
+}
+
+/// One that waits for its slot; a slot that was given when it no longer waits goes back.
+struct Turn {
+    slots: Arc<Slots>,
+    turn: Option<oneshot::Receiver<u64>>,
+}
+
+impl Turn {
+    async fn served(mut self) -> Slot {
+        let slots = self.slots.clone();
+        let number = match &mut self.turn {
+            Some(turn) => turn.await.ok(),
+            None => None,
+        };
+        self.turn = None;
+        match number {
+            Some(number) => Slot { slots, number },
+            // the sender is dropped with the slots alone, which outlive this
+            None => Slot { slots, number: 0 },
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(number) = self.turn.as_mut().and_then(|turn| {
+            turn.close();
+            turn.try_recv().ok()
+        }) {
+            self.slots.give_back(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn namespace(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p17_requests_of_one_namespace_that_hang_hold_up_no_other() {
+        let slots = Slots::new(4, 3);
+        let [bad, good] = ["bad", "good"].map(namespace);
+        let hanging = [slots.take(&bad).await, slots.take(&bad).await, slots.take(&bad).await];
+        assert!(slots.take(&bad).now_or_never().is_none(), "a namespace has a bound of its own");
+        let first = slots.take(&good).await;
+        assert!(slots.take(&good).now_or_never().is_none(), "four are under way");
+        let mut second = Box::pin(slots.take(&good));
+        assert!((&mut second).now_or_never().is_none());
+        tokio::time::advance(SLOW).await;
+        slots.tick();
+        let second = second.now_or_never();
+        assert!(second.is_some(), "those that hang no longer count");
+        assert!(slots.take(&bad).now_or_never().is_none(), "but in their own namespace they do");
+        drop((first, second));
+        drop(hanging);
+        assert!(slots.take(&bad).now_or_never().is_some());
+        assert_eq!(slots.taken(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p17_namespaces_are_served_in_turn() {
+        let slots = Slots::new(1, 1);
+        let [crowd, single] = ["a-crowd", "single"].map(namespace);
+        let first = slots.take(&crowd).await;
+        let mut crowd_waits: Vec<_> = (0..100).map(|_| Box::pin(slots.take(&crowd))).collect();
+        for one in &mut crowd_waits {
+            assert!(one.now_or_never().is_none());
+        }
+        let mut waits = Box::pin(slots.take(&single));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(first);
+        let served = waits.now_or_never();
+        assert!(served.is_some(), "it waits for one other, not for a hundred");
+        drop(served);
+        assert!(crowd_waits.remove(0).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_no_longer_waits_takes_no_slot() {
+        let slots = Slots::new(1, 1);
+        let all = namespace("a");
+        let first = slots.take(&all).await;
+        let mut served_late = Box::pin(slots.take(&all));
+        assert!((&mut served_late).now_or_never().is_none());
+        let mut gone = Box::pin(slots.take(&all));
+        assert!((&mut gone).now_or_never().is_none());
+        drop(gone);
+        // served, and dropped before it looks
+        drop(first);
+        drop(served_late);
+        assert_eq!(slots.taken(), 0);
+        assert!(slots.take(&all).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_already_counts() {
+        let slots = Slots::new(2, 2);
+        let all = namespace("a");
+        let taken = [slots.occupy(&all), slots.occupy(&all), slots.occupy(&all)];
+        assert_eq!((slots.room(), slots.taken()), (0, 3));
+        tokio::time::advance(SLOW).await;
+        assert_eq!(slots.room(), 2, "slow ones leave room");
+        drop(taken);
+    }
+}

@@ -1,0 +1,94 @@
+//! Client assertions from the API server: a TokenRequest for a `ServiceAccount`.
+//!
+//! What the API server answers is never quoted here: the answer holds the token.
+
+use crate::account::{Guarded, not_allowed};
+use crate::api::key::ObjectKey;
+use crate::api::names;
+use crate::controller::output::api::Applier;
+use crate::issuer::azure_auth::AssertionSource;
+use crate::issuer::{Class, IssueError};
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use secrecy::SecretString;
+
+/// How long an assertion lives, in seconds: the API server's least.
+const LIFE: i64 = 600;
+
+/// One `ServiceAccount`'s assertions.
+pub(crate) struct ServiceAccountAssertion {
+    applier: Applier,
+    account: ObjectKey,
+    audience: String,
+    /// What the account must allow, each time anew: nothing tells when its owner takes it back.
+    sent_to: Guarded,
+}
+
+impl ServiceAccountAssertion {
+    /// Assertions of this account for this audience, as long as it lets them be sent there.
+    pub(crate) fn new(applier: Applier, account: &ObjectKey, audience: &str, sent_to: Guarded) -> Self {
+        Self { applier, account: account.clone(), audience: audience.to_owned(), sent_to }
+    }
+
+    /// Does the account let its assertions be sent there?
+    async fn permit(&self) -> Result<(), IssueError> {
+        if self.sent_to.urls.is_empty() {
+            return Ok(());
+        }
+        let read = self.applier.service_account(&self.account).await;
+        let annotations = read.map_err(|error| {
+            let message = format!("where the ServiceAccount {} lets its tokens be sent: {error}", self.account.name);
+            IssueError::new(Class::Transient, "TokenRequestFailed", message)
+        })?;
+        let annotations = annotations.unwrap_or_default();
+        let refusal =
+            not_allowed(&self.sent_to, annotations.get(names::ALLOWED_HOSTS), "serviceaccount", &self.account);
+        refusal.map_or(Ok(()), |why| Err(IssueError::new(Class::Configuration, "CredentialsHostNotAllowed", why)))
+    }
+
+    fn refused(&self, error: &kube::Error) -> IssueError {
+        let ObjectKey { namespace, name } = &self.account;
+        match error {
+            kube::Error::Api(status) if status.code == 403 => IssueError::new(
+                Class::Configuration,
+                "TokenRequestForbidden",
+                format!(
+                    "the operator may not request tokens of ServiceAccount {name}: its namespace's owner grants it: \
+                     kubectl create role {name}-token -n {namespace} --verb=create --resource=serviceaccounts/token \
+                     --resource-name={name}; kubectl create rolebinding {name}-token -n {namespace} \
+                     --role={name}-token --serviceaccount=<the operator's namespace>:<its ServiceAccount>"
+                ),
+            ),
+            kube::Error::Api(status) if status.code == 404 => IssueError::new(
+                Class::Configuration,
+                "ServiceAccountMissing",
+                format!("there is no ServiceAccount {name} in namespace {namespace}: create it"),
+            ),
+            // other errors may quote the answer, which holds the token
+            _ => IssueError::new(Class::Transient, "TokenRequestFailed", "the API server gave no ServiceAccount token"),
+        }
+    }
+}
+
+#[async_trait]
+impl AssertionSource for ServiceAccountAssertion {
+    async fn assertion(&self) -> Result<SecretString, IssueError> {
+        self.permit().await?;
+        let spec = TokenRequestSpec {
+            audiences: vec![self.audience.clone()],
+            expiration_seconds: Some(LIFE),
+            bound_object_ref: None,
+        };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let api: Api<ServiceAccount> = Api::namespaced(self.applier.client(), &self.account.namespace);
+        let answer = api.create_token_request(&self.account.name, &PostParams::default(), &request).await;
+        let answer = answer.map_err(|error| self.refused(&error))?;
+        let token = answer.status.map(|status| status.token).filter(|token| !token.is_empty());
+        token.map(SecretString::from).ok_or_else(|| {
+            IssueError::new(Class::Transient, "TokenRequestFailed", "the API server's answer has no token")
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! What was written of each provider object's status, and when it may be written again.
+
+use crate::clock::Timestamp;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::plan::provider_status::{LAST_RETRY, retry_after};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What was written of each provider object.
+#[derive(Default)]
+pub(crate) struct LastWritten(Mutex<HashMap<ProviderKey, OfOne>>);
+
+#[derive(Default)]
+struct OfOne {
+    /// Of the status that was written last, so that two operators that see different things don't answer each other.
+    hash: Option<u64>,
+    /// Writes that failed in a row.
+    failures: u32,
+    /// No write before this.
+    next: Option<Timestamp>,
+    /// Held by whoever writes a status of this object: of two writes at once one is a conflict.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl LastWritten {
+    /// Waits until nobody else writes a status of this object.
+    pub(crate) async fn alone(&self, key: &ProviderKey) -> tokio::sync::OwnedMutexGuard<()> {
+        let writing = self.change(key, |one| one.writing.clone());
+        writing.lock_owned().await
+    }
+
+    /// Returns true if the last write failed and its back-off has not ended. One that lies too far ahead was written down
+    /// before the clock was put back.
+    pub(crate) fn waits(&self, key: &ProviderKey, now: Timestamp) -> bool {
+        let waits = |one: &OfOne| one.next.is_some_and(|next| now < next && next - now <= LAST_RETRY);
+        self.0.lock().get(key).is_some_and(waits)
+    }
+
+    /// Returns true if a status of this hash was written last.
+    pub(crate) fn is_same(&self, key: &ProviderKey, hash: u64) -> bool {
+        self.0.lock().get(key).is_some_and(|one| one.hash == Some(hash))
+    }
+
+    /// Records a written status.
+    pub(crate) fn wrote(&self, key: &ProviderKey, hash: u64) {
+        self.change(key, |one| (one.hash, one.failures, one.next) = (Some(hash), 0, None));
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) fn forget(&self, key: &ProviderKey) {
+        self.0.lock().remove(key);
+    }
+
+    fn change<T>(&self, key: &ProviderKey, change: impl FnOnce(&mut OfOne) -> T) -> T {
+        change(self.0.lock().entry(key.clone()).or_default())
+    }
+
+    /// Records a failed write.
+    pub(crate) fn failed(&self, key: &ProviderKey, now: Timestamp) {
+        self.change(key, |one| {
+            one.next = Some(now + retry_after(one.failures));
+            one.failures = one.failures.saturating_add(1);
+        });
+    }
+}

@@ -1,0 +1,43 @@
+//! Provider objects: resolved to an account and its issuer, and their statuses.
+//!
+//! May not enter: decisions on tokens.
+
+pub(crate) mod assertion;
+pub(crate) mod last_written;
+pub(crate) mod references;
+pub(crate) mod registry;
+pub(crate) mod resolve;
+pub(crate) mod status;
+pub(crate) mod work;
+
+use super::requeue::Timetable;
+use super::stores::provider_key::ProviderKey;
+use crate::issuer::http::HttpPool;
+use last_written::LastWritten;
+use registry::Accounts;
+use work::Work;
+
+/// Provider objects as they are resolved, and what is to be done about them.
+pub(crate) struct Providers {
+    pub(crate) registry: Accounts,
+    pub(crate) last_written: LastWritten,
+    /// When each is resolved again.
+    pub(crate) requeue: Timetable<ProviderKey>,
+    /// Provider objects to be resolved.
+    pub(crate) resolves: Work,
+    /// Provider objects whose status may have changed.
+    pub(crate) reports: Work,
+    pub(crate) http: HttpPool,
+}
+
+impl Providers {
+    /// Resolves the provider object soon.
+    pub(crate) fn resolve_soon(&self, key: ProviderKey) {
+        self.resolves.ask(key);
+    }
+
+    /// Writes the status of the provider object soon, if it says something new.
+    pub(crate) fn report_soon(&self, key: &ProviderKey) {
+        self.reports.ask(key.clone());
+    }
+}

@@ -1,0 +1,392 @@
+//! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
+
+use crate::account::Admission;
+use crate::api::key::ObjectKey;
+use crate::api::provider::ProviderSpec;
+use crate::api::video_access_token::VideoAccessTokenSpec;
+use crate::budget::AccountKey;
+use crate::clock::Timestamp;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::relist::Relist;
+use crate::controller::stores::secrets::SecretMeta;
+use crate::issuer::Issuer;
+use crate::plan::facts::Uid;
+use crate::plan::hash::Hash;
+use crate::plan::view::Refusal;
+use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// One provider object that is ready to issue.
+pub(crate) struct Account {
+    /// Which object.
+    pub(crate) of: ProviderKey,
+    /// Its budget.
+    pub(crate) key: AccountKey,
+    /// Its type, as the API names it.
+    pub(crate) type_name: &'static str,
+    /// Its spec.
+    pub(crate) spec: ProviderSpec,
+    /// Who issues.
+    pub(crate) issuer: Arc<dyn Issuer>,
+    /// For whom, and what; `None` for a namespaced one.
+    pub(crate) admission: Option<Admission>,
+    /// Of spec, credentials and CA: another one excuses a failure.
+    pub(crate) version: u64,
+    /// Of the account and its credentials, by the versions of the objects that hold them.
+    pub(crate) credentials: Hash,
+    /// What has happened with it.
+    pub(crate) history: Arc<Mutex<History>>,
+}
+
+/// What has happened with an account; an edit that leaves the account as it is keeps it, also from a call under way.
+#[derive(Default)]
+pub(crate) struct History {
+    /// When a token was last issued.
+    pub(crate) last_issued: Option<Timestamp>,
+    /// What the provider said when it last refused the credential or throttled.
+    pub(crate) refusal: Option<Said>,
+    /// Since when no TLS comes about with it, with the CAs as they are.
+    pub(crate) untrusted_since: Option<Timestamp>,
+}
+
+impl History {
+    /// A token was issued.
+    pub(crate) fn issued(&mut self, now: Timestamp) {
+        self.last_issued = Some(now);
+        self.untrusted_since = None;
+    }
+}
+
+/// What a provider said to a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    /// Whose request it was.
+    pub(crate) namespace: Box<str>,
+    /// One word of ours.
+    pub(crate) reason: &'static str,
+    /// The provider's own words; they may be about that request.
+    pub(crate) message: String,
+}
+
+impl Said {
+    /// All of it.
+    pub(crate) fn whole(&self) -> String {
+        format!("{}: {}", self.reason, self.message)
+    }
+
+    /// As much as those of this namespace may read: what was said to another's request is that one's.
+    pub(crate) fn to(&self, namespace: &str) -> String {
+        if *self.namespace == *namespace { self.whole() } else { self.reason.to_owned() }
+    }
+}
+
+impl Account {
+    /// Who reads or changes what has happened.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock()
+    }
+}
+
+/// What is known of one provider object.
+#[derive(Clone)]
+pub(crate) struct Resolved {
+    /// The account, or why it can't be used.
+    pub(crate) state: Result<Arc<Account>, Refusal>,
+    /// What it refers to, and the resourceVersions that were read.
+    pub(crate) refers: BTreeMap<ObjectKey, u64>,
+}
+
+/// What a token's reference leads to.
+pub(crate) enum Lookup {
+    /// The provider object is there and will be resolved in a moment.
+    Unresolved,
+    /// It can't be used.
+    Refused(Refusal),
+    /// Here it is.
+    Found(Arc<Account>),
+}
+
+/// All provider objects, and who refers to which credential and uses which budget.
+pub(crate) struct Accounts {
+    registry: Mutex<Registry>,
+    serves_cluster: bool,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// One that is there but isn't resolved yet stands as `None`.
+    known: HashMap<ProviderKey, Option<Resolved>>,
+    referring: HashMap<ObjectKey, BTreeSet<ProviderKey>>,
+    sharing: HashMap<AccountKey, BTreeSet<ProviderKey>>,
+    /// The labelled credentials as their watches show them: UID and resourceVersion.
+    credentials: HashMap<ObjectKey, (Uid, u64)>,
+    /// Reads under way, and the credentials that have changed since each began.
+    readings: BTreeMap<u64, BTreeSet<ObjectKey>>,
+    next_reading: u64,
+}
+
+impl Registry {
+    fn put(&mut self, key: &ProviderKey, resolved: Option<Resolved>) -> Option<Resolved> {
+        if let Some(resolved) = &resolved {
+            for object in resolved.refers.keys() {
+                self.referring.entry(object.clone()).or_default().insert(key.clone());
+            }
+            if let Ok(account) = &resolved.state {
+                self.sharing.entry(account.key.clone()).or_default().insert(key.clone());
+            }
+        }
+        let before = self.known.insert(key.clone(), resolved).flatten();
+        self.unlink(key, before.as_ref());
+        before
+    }
+
+    fn remove(&mut self, key: &ProviderKey) -> Option<Resolved> {
+        let before = self.known.remove(key).flatten();
+        self.unlink(key, before.as_ref());
+        before
+    }
+
+    /// Takes what was known before out of the indexes, save what still holds.
+    fn unlink(&mut self, key: &ProviderKey, before: Option<&Resolved>) {
+        fn drop_from<K: Eq + std::hash::Hash>(
+            index: &mut HashMap<K, BTreeSet<ProviderKey>>,
+            of: &K,
+            key: &ProviderKey,
+        ) {
+            if let Some(all) = index.get_mut(of) {
+                all.remove(key);
+                if all.is_empty() {
+                    index.remove(of);
+                }
+            }
+        }
+        let Some(before) = before else { return };
+        let now = self.known.get(key).and_then(Option::as_ref);
+        for object in before.refers.keys().filter(|object| now.is_none_or(|now| !now.refers.contains_key(object))) {
+            drop_from(&mut self.referring, object, key);
+        }
+        if let Ok(account) = &before.state
+            && now.and_then(|now| now.state.as_ref().ok()).is_none_or(|now| now.key != account.key)
+        {
+            drop_from(&mut self.sharing, &account.key, key);
+        }
+    }
+
+    /// Takes a credential as its watch shows it and returns who refers to it.
+    fn credential(&mut self, key: &ObjectKey, is: Option<(Uid, u64)>) -> Vec<ProviderKey> {
+        let before = match is {
+            Some(is) => self.credentials.insert(key.clone(), is),
+            None => self.credentials.remove(key),
+        };
+        if before == is {
+            return Vec::new();
+        }
+        for changed in self.readings.values_mut() {
+            changed.insert(key.clone());
+        }
+        self.referring.get(key).map(|all| all.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// A read of a provider's references under way: a credential that changes before its outcome is installed has nobody
+/// yet who is known to refer to it.
+#[must_use = "what changed meanwhile is to be asked"]
+pub(crate) struct Reading<'a> {
+    accounts: &'a Accounts,
+    number: u64,
+}
+
+impl Reading<'_> {
+    /// After the outcome was installed: has anything that was read changed since the read began?
+    pub(crate) fn is_outdated(&self, key: &ProviderKey) -> bool {
+        let registry = self.accounts.registry.lock();
+        let Some(changed) = registry.readings.get(&self.number) else { return false };
+        let resolved = registry.known.get(key).and_then(Option::as_ref);
+        resolved.is_some_and(|resolved| changed.iter().any(|object| resolved.refers.contains_key(object)))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.accounts.registry.lock().readings.remove(&self.number);
+    }
+}
+
+impl Accounts {
+    /// None yet. `serves_cluster`: `ClusterTokenProvider`s are watched.
+    pub(crate) fn new(serves_cluster: bool) -> Self {
+        Self { registry: Mutex::default(), serves_cluster }
+    }
+
+    /// To be taken before what a provider refers to is read.
+    pub(crate) fn reading(&self) -> Reading<'_> {
+        let mut registry = self.registry.lock();
+        let number = registry.next_reading;
+        registry.next_reading += 1;
+        registry.readings.insert(number, BTreeSet::new());
+        Reading { accounts: self, number }
+    }
+
+    /// Takes an event of the watch over the labelled credentials of `namespace` (`None`: all) and returns the providers
+    /// that are to be resolved anew.
+    pub(crate) fn credential(
+        &self,
+        relist: &mut Relist,
+        namespace: Option<&str>,
+        event: &Event<SecretMeta>,
+    ) -> Vec<ProviderKey> {
+        let mut registry = self.registry.lock();
+        match event {
+            Event::Init => {
+                relist.begin();
+                Vec::new()
+            }
+            Event::Apply(secret) | Event::InitApply(secret) => {
+                let (key, facts) = (secret.key(), secret.facts());
+                relist.name(&key);
+                registry.credential(&key, Some((facts.uid, facts.resource_version)))
+            }
+            Event::Delete(secret) => registry.credential(&secret.key(), None),
+            Event::InitDone => {
+                let Some(listed) = relist.end() else { return Vec::new() };
+                let gone: Vec<_> = registry
+                    .credentials
+                    .keys()
+                    .filter(|key| namespace.is_none_or(|namespace| *key.namespace == *namespace))
+                    .filter(|key| !listed.contains(*key))
+                    .cloned()
+                    .collect();
+                gone.iter().flat_map(|key| registry.credential(key, None)).collect()
+            }
+        }
+    }
+
+    /// Follows a token's reference; tells the provider as "Kind/name" too. `knows_cluster`: what a
+    /// `ClusterTokenProvider` needs is listed.
+    pub(crate) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec, knows_cluster: bool) -> (String, Lookup) {
+        let reference = &spec.provider_ref;
+        let Some(key) = ProviderKey::named(reference, namespace) else {
+            let kind = reference.kind.as_str();
+            let message = format!("spec.providerRef.kind: must be TokenProvider or ClusterTokenProvider, not {kind}");
+            return (format!("{kind}/{}", reference.name), Lookup::Refused(Refusal::new("InvalidSpec", message)));
+        };
+        let found = match self.registry.lock().known.get(&key) {
+            None if key.namespace.is_none() && !self.serves_cluster => Lookup::Refused(not_served(&key)),
+            _ if key.is_cluster() && !knows_cluster => Lookup::Unresolved,
+            None => Lookup::Refused(missing(&key)),
+            Some(None) => Lookup::Unresolved,
+            Some(Some(Resolved { state: Ok(account), .. })) => Lookup::Found(account.clone()),
+            Some(Some(Resolved { state: Err(refusal), .. })) => Lookup::Refused(Refusal {
+                message: format!("spec.providerRef: {key} isn't ready: {}", refusal.message),
+                reason: refusal.reason.clone(),
+                again: None,
+            }),
+        };
+        (key.to_string(), found)
+    }
+
+    /// The object is there; its tokens wait until it is resolved.
+    pub(crate) fn announce(&self, key: &ProviderKey) {
+        self.registry.lock().known.entry(key.clone()).or_default();
+    }
+
+    /// Takes what it was resolved to and gives what it was before.
+    pub(crate) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
+        self.registry.lock().put(key, Some(resolved))
+    }
+
+    /// The object is gone.
+    pub(crate) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
+        self.registry.lock().remove(key)
+    }
+
+    /// What it was resolved to.
+    pub(crate) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
+        self.registry.lock().known.get(key).cloned().flatten()
+    }
+
+    /// All that are resolved.
+    pub(crate) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
+        let registry = self.registry.lock();
+        registry.known.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
+    }
+
+    /// The type of the providers that use this budget.
+    pub(crate) fn type_of(&self, account: &AccountKey) -> Option<&'static str> {
+        let registry = self.registry.lock();
+        let first = registry.sharing.get(account)?.first()?;
+        Some(registry.known.get(first)?.as_ref()?.state.as_ref().ok()?.type_name)
+    }
+
+    /// The accounts of all provider objects that use this budget.
+    pub(crate) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
+        let registry = self.registry.lock();
+        let state = |key| registry.known.get(key)?.as_ref()?.state.as_ref().ok().cloned();
+        registry.sharing.get(account).map(|all| all.iter().filter_map(state).collect()).unwrap_or_default()
+    }
+}
+
+fn not_served(key: &ProviderKey) -> Refusal {
+    let message = format!(
+        "spec.providerRef: {key}: this operator serves no ClusterTokenProvider (--cluster-providers=false): make a \
+         TokenProvider in this namespace and set kind: TokenProvider"
+    );
+    Refusal::new("ClusterProvidersNotServed", message)
+}
+
+fn missing(key: &ProviderKey) -> Refusal {
+    let way_out = match &key.namespace {
+        Some(namespace) => format!(
+            "there is none of that name in namespace {namespace}: create it, or set kind: ClusterTokenProvider if the \
+             cluster's is meant"
+        ),
+        None => "there is none of that name: create it, or set kind: TokenProvider if one of this namespace is meant"
+            .to_owned(),
+    };
+    Refusal::new("ProviderNotFound", format!("spec.providerRef: {key}: {way_out}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn secret(version: u64) -> SecretMeta {
+        let metadata = json!({"name": "s", "namespace": "n", "uid": "u", "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn p17_a_credential_that_changes_while_it_is_read_is_read_again() {
+        let accounts = Accounts::new(false);
+        let key = ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() };
+        let event = |event| accounts.credential(&mut Relist::default(), None, &event);
+        let refers = |name: &str, version| {
+            let refers = BTreeMap::from([(ObjectKey::new("n", name), version)]);
+            Resolved { state: Err(Refusal::new("CredentialsMissing", "none")), refers }
+        };
+        accounts.announce(&key);
+        let reading = accounts.reading();
+        assert!(event(Event::Apply(secret(5))).is_empty(), "nobody is known to refer to it");
+        accounts.resolve(&key, refers("s", 0));
+        assert!(reading.is_outdated(&key));
+        drop(reading);
+        let reading = accounts.reading();
+        accounts.resolve(&key, refers("s", 5));
+        assert!(!reading.is_outdated(&key));
+        drop(reading);
+        assert!(event(Event::InitApply(secret(5))).is_empty(), "a list that says nothing new");
+        assert_eq!(event(Event::Apply(secret(6))), std::slice::from_ref(&key));
+        // a list that doesn't name it any more
+        let mut relist = Relist::default();
+        accounts.credential(&mut relist, None, &Event::Init);
+        assert_eq!(accounts.credential(&mut relist, Some("n"), &Event::InitDone), std::slice::from_ref(&key));
+        accounts.resolve(&key, refers("t", 1));
+        assert!(event(Event::Apply(secret(7))).is_empty());
+        accounts.remove(&key);
+        assert!(accounts.registry.lock().referring.is_empty());
+    }
+}

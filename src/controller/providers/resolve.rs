@@ -1,0 +1,251 @@
+//! Provider objects from their watch to an account: read, resolved, their status written, and the tokens that use them
+//! woken.
+
+use crate::account::{self, Built, ProviderObject, References};
+use crate::api::key::ObjectKey;
+use crate::api::provider::ProviderSpec;
+use crate::budget::{AccountKey, Limits, Window};
+use crate::clock::{self, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::fail_point;
+use crate::controller::grants::recall;
+use crate::controller::providers::registry::{Account, Resolved};
+use crate::controller::providers::status;
+use crate::controller::settings::PANIC_RETRY_DELAY;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::provider_objects::parse_status;
+use crate::issuer::IssueError;
+use crate::plan::hash::Hash;
+use crate::plan::view::Refusal;
+use chrono::TimeDelta;
+use futures::FutureExt;
+use kube::core::DynamicObject;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What isn't watched (CA bundles) is looked at again after this.
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
+
+/// The same while no TLS comes about with the CAs that were read, at first.
+const LOOK_AGAIN_SOON: TimeDelta = TimeDelta::seconds(5);
+
+/// And the longest of these waits.
+const LOOK_AGAIN_LATER: TimeDelta = TimeDelta::minutes(1);
+
+/// Resolves each provider object that is asked for.
+pub(crate) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
+    while let Some(key) = asked.recv().await {
+        let each = context.clone();
+        context.tasks.passing("resolve", async move {
+            loop {
+                let slot = each.providers.resolves.turn(&key).await;
+                if AssertUnwindSafe(resolve(&each, &key)).catch_unwind().await.is_err() {
+                    after_panic(&each, &key);
+                }
+                drop(slot);
+                if !each.providers.resolves.done(&key) {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// Writes the status of each provider object that is asked for.
+pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
+    while let Some(key) = asked.recv().await {
+        let each = context.clone();
+        context.tasks.passing("report", async move {
+            loop {
+                let slot = each.providers.reports.turn(&key).await;
+                if AssertUnwindSafe(status::write(&each, &key)).catch_unwind().await.is_err() {
+                    tracing::error!(provider = %key, "the provider's status can't be composed: this is a fault of the operator");
+                }
+                drop(slot);
+                if !each.providers.reports.done(&key) {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// What a panic over one provider object leaves: that object can't be used for a while, and all others can.
+fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
+    let message = "the operator failed over this object: its log says where; it tries again in a minute";
+    tracing::error!(provider = %key, "resolving the provider panicked");
+    context.providers.requeue.set(key, clock::now().wall + PANIC_RETRY_DELAY);
+    let state = Err(Refusal::new("InternalError", message));
+    if install(context, key, Resolved { state, refers: Refers::default() }) {
+        context.wake_tokens_of(key);
+    }
+    context.providers.report_soon(key);
+}
+
+/// Reads one provider object and what it refers to; its tokens are woken if anything changed.
+pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
+    context.providers.requeue.clear(key);
+    fail_point::reach("resolve", key);
+    let Some(object) = context.stores.provider_objects.get(key) else {
+        let gone = context.providers.registry.remove(key);
+        if let Some(Resolved { state: Ok(account), .. }) = gone {
+            retire(context, &account.key);
+        }
+        context.providers.last_written.forget(key);
+        context.wake_tokens_of(key);
+        return;
+    };
+    let namespace = key.namespace.as_deref().unwrap_or(&context.settings.cluster_resource_namespace);
+    let references = References::new(&context.output.api, key.owner(), namespace);
+    let reading = context.providers.registry.reading();
+    let (state, refers) = account(context, key, &object, references).await;
+    if let Err(refusal) = &state {
+        tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
+    }
+    let again = match &state {
+        Err(refusal) => refusal.again.map(|again| match &*refusal.reason {
+            // CAs that nothing watches
+            "CaBundleMissing" | "InvalidSpec" => again.max(next_look(lasts(&object, &refusal.reason))),
+            _ => again,
+        }),
+        Ok(account) => account.spec.ca_bundle_ref.is_some().then(|| {
+            let since = account.history().untrusted_since;
+            since.map_or(LOOK_AGAIN, |since| next_look(clock::now().wall - since))
+        }),
+    };
+    if let Some(again) = again {
+        context.providers.requeue.set(key, clock::now().wall + again);
+    }
+    let changed = install(context, key, Resolved { state, refers });
+    if reading.is_outdated(key) {
+        context.providers.resolve_soon(key.clone());
+    }
+    if changed {
+        context.wake_tokens_of(key);
+    }
+    context.providers.report_soon(key);
+}
+
+/// While no TLS comes about with CAs that nothing watches, they are looked at every few seconds: whoever mends them waits
+/// for it.
+pub(crate) fn note_trust(context: &Context, account: &Account, error: &IssueError, now: Timestamp) {
+    if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
+        return;
+    }
+    let since = *account.history().untrusted_since.get_or_insert(now);
+    context.providers.requeue.set(&account.of, now + next_look(now - since));
+}
+
+/// How long the object's status has said that it can't be used for this reason.
+fn lasts(object: &DynamicObject, reason: &str) -> TimeDelta {
+    let conditions = parse_status(object).conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.reason == reason);
+    stalled.map_or(TimeDelta::zero(), |stalled| clock::now().wall - stalled.last_transition_time)
+}
+
+/// A tenth of the time that it has lasted, within bounds.
+fn next_look(lasts: TimeDelta) -> TimeDelta {
+    (lasts / 10).clamp(LOOK_AGAIN_SOON, LOOK_AGAIN_LATER)
+}
+
+/// Puts the account into the registry and its limits into the budget. Tells whether anything changed.
+fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
+    let before = context.providers.registry.get(key);
+    let same = match (&before, &resolved.state) {
+        (Some(Resolved { state: Ok(old), .. }), Ok(new)) => old.version == new.version,
+        (Some(Resolved { state: Err(old), .. }), Err(new)) => old == new,
+        _ => false,
+    };
+    if same && let Some(before) = before {
+        // the issuer at work keeps its Entra token; only what was read is new
+        context.providers.registry.resolve(key, Resolved { state: before.state, refers: resolved.refers });
+        return false;
+    }
+    let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
+    if let Ok(account) = &resolved.state {
+        // other CAs are another matter
+        account.history().untrusted_since = None;
+    }
+    let before = context.providers.registry.resolve(key, resolved);
+    let is_edited = before.is_some();
+    // whoever makes or edits a provider object, or what it refers to, may have mended it
+    let try_again = |account: &AccountKey| context.grants.budgets.try_again(account, clock::now());
+    if let Some(account) = &now {
+        configure(context, account);
+        try_again(account);
+    }
+    if let Some(Resolved { state: Ok(old), .. }) = before {
+        retire(context, &old.key);
+    }
+    recall::of_provider(context, key);
+    if let Some(account) = now.filter(|_| is_edited) {
+        // what its status told of before the edit
+        try_again(&account);
+    }
+    true
+}
+
+/// The limits of an account: all windows of all provider objects that share it, and the least concurrency.
+fn configure(context: &Context, account: &AccountKey) {
+    let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
+    for shared in context.providers.registry.sharing(account) {
+        let Ok(limits) = shared.spec.account_limits() else { continue };
+        let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period });
+        for window in windows {
+            if !all.windows.contains(&window) {
+                all.windows.push(window);
+            }
+        }
+        all.concurrency = all.concurrency.min(limits.concurrency);
+    }
+    context.grants.budgets.configure(account, all);
+}
+
+fn retire(context: &Context, account: &AccountKey) {
+    if context.providers.registry.sharing(account).is_empty() {
+        context.grants.budgets.retire(account);
+    } else {
+        configure(context, account);
+    }
+}
+
+type Refers = std::collections::BTreeMap<ObjectKey, u64>;
+
+/// From the object to an account, or to why it can't be used.
+async fn account(
+    context: &Arc<Context>,
+    key: &ProviderKey,
+    object: &DynamicObject,
+    references: References<'_>,
+) -> (Result<Arc<Account>, Refusal>, Refers) {
+    let result = async {
+        let spec = object.data.get("spec").cloned().unwrap_or_default();
+        let ProviderObject { spec, admission } = ProviderObject::parse(key.owner(), spec)?;
+        spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
+        let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
+        let built = account::issuer(&context.settings.reach, &context.providers.http, &spec, &references).await?;
+        // the client has it
+        let spec = ProviderSpec { ca_bundle: None, ..spec };
+        Ok((spec, admission, type_name, built))
+    }
+    .await;
+    let refers = references.seen();
+    let state = result.map(|(spec, admission, type_name, Built { issuer, identity, host })| {
+        let json = object.data.get("spec").map(ToString::to_string).unwrap_or_default();
+        let read = refers.values().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let account = object.data.pointer(&format!("/spec/{type_name}")).map(ToString::to_string).unwrap_or_default();
+        let credentials = Hash::of([account.as_bytes(), read.as_bytes()]);
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        let version =
+            Hash::of([uid.as_bytes(), json.as_bytes(), read.as_bytes(), identity.to_string().as_bytes()]).short();
+        let account_id = spec.account().and_then(|account| account.identity()).unwrap_or_default();
+        let of = key.clone();
+        let key = AccountKey(format!("{host}|{account_id}|{identity}").into());
+        let before =
+            context.providers.registry.get(&of).and_then(|before| before.state.ok()).filter(|before| before.key == key);
+        let history = before.map(|before| before.history.clone()).unwrap_or_default();
+        Arc::new(Account { of, key, type_name, spec, issuer, admission, version, credentials, history })
+    });
+    (state, refers)
+}

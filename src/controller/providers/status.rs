@@ -1,0 +1,131 @@
+//! The status of a provider object: is it ready, is more asked of it than it allows, does its clock agree with ours, what
+//! has the provider said of its credential; and, after a restart or a change of leaders, what an earlier status says.
+
+use crate::api::provider_status::ProviderStatus;
+use crate::api::token_api;
+use crate::clock::{self};
+use crate::controller::context::Context;
+use crate::controller::grants::logins;
+use crate::controller::providers::registry::{Account, Resolved, Said};
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::provider_objects::parse_status;
+use crate::metrics::API_SERVER;
+use crate::plan::hash::Hash;
+use crate::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
+use crate::plan::write_failure::ApiError;
+use kube::core::DynamicObject;
+
+/// Writes the status of one provider object where it says something new.
+pub(crate) async fn write(context: &Context, key: &ProviderKey) {
+    // an operator of some namespaces leaves the cluster's providers to the one that serves them all
+    let others = key.is_cluster() && !context.settings.watch_namespaces.is_empty();
+    if others || !context.lease.is_leader() {
+        return;
+    }
+    let now = clock::now().wall;
+    if context.providers.last_written.waits(key, now) {
+        return;
+    }
+    let _alone = context.providers.last_written.alone(key).await;
+    let (Some(object), Some(resolved)) =
+        (context.stores.provider_objects.get(key), context.providers.registry.get(key))
+    else {
+        return;
+    };
+    let before = parse_status(&object);
+    let status = compose(facts(context, key, &resolved, &object), &before, now);
+    let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
+    let same = context.providers.last_written.is_same(key, hash);
+    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
+        return;
+    }
+    match context.output.api.provider_status(&object, key.is_cluster(), &status).await {
+        Ok(version) => {
+            context.providers.last_written.wrote(key, hash);
+            let members = serde_json::to_value(&status).unwrap_or_default();
+            context.stores.provider_objects.learn_status(key, &object, &members, &version);
+        }
+        Err(ApiError::NotLeading) => {}
+        Err(error) => {
+            tracing::debug!(provider = %key, %error, "the provider's status isn't written");
+            context.providers.last_written.failed(key, clock::now().wall);
+        }
+    }
+}
+
+/// Goes by what an earlier status says of an account: its credential is proven, or refused; the provider throttles it.
+/// Only as leader: until then another operator knows better.
+pub(crate) fn recall(context: &Context, key: &ProviderKey) {
+    let (Some(object), Some(Resolved { state: Ok(account), .. })) =
+        (context.stores.provider_objects.get(key), context.providers.registry.get(key))
+    else {
+        return;
+    };
+    if !context.lease.is_leader() {
+        return;
+    }
+    let now = clock::now();
+    let (version, on_demand) = (account.credentials.to_string(), account.issuer.is_retried_on_demand());
+    let saved = saved_account_state(&parse_status(&object), &version, on_demand, now.wall);
+    if let Some(wait) = saved.throttled_for {
+        context.grants.budgets.throttle(&account.key, wait, now);
+    }
+    if saved.accepted {
+        context.grants.budgets.accept_credential(&account.key);
+    }
+    if let Some((lock, wait)) = saved.lock {
+        context.grants.budgets.lock(&account.key, lock, wait, now);
+    }
+}
+
+/// Returns what the status of the provider object is composed of.
+fn facts<'a>(
+    context: &Context,
+    key: &ProviderKey,
+    resolved: &'a Resolved,
+    object: &DynamicObject,
+) -> ProviderFacts<'a> {
+    let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
+    ProviderFacts {
+        generation: object.metadata.generation,
+        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
+        tokens: users(context, key),
+        account: resolved.state.as_ref().map(|account| account_facts(context, account)),
+    }
+}
+
+fn account_facts(context: &Context, account: &Account) -> AccountFacts {
+    let (said, last_issued_at) = {
+        let history = account.history();
+        (history.refusal.as_ref().map(Said::whole), history.last_issued)
+    };
+    AccountFacts {
+        version: account.credentials.to_string(),
+        display_name: account.spec.account().ok().map(|account| account.shown()),
+        budget: context.grants.budgets.state(&account.key, clock::now()),
+        said,
+        last_issued_at,
+        credential_expires_at: account.issuer.credential_expires_at(),
+        proven_login: logins::proven(context, account),
+        clock_skew: [
+            ("provider", account.issuer.clock_skew()),
+            ("API server", context.output.metrics.clock_skew(API_SERVER)),
+        ],
+    }
+}
+
+/// How many objects name the provider, once all are listed that might.
+fn users(context: &Context, key: &ProviderKey) -> Option<i64> {
+    let known = match &key.namespace {
+        Some(namespace) => context.stores.scopes.is_awake(namespace),
+        None => context.stores.scopes.is_settled(),
+    };
+    known.then(|| i64::try_from(context.stores.tokens.users(key)).unwrap_or(i64::MAX))
+}
+
+/// Has the status of every provider object looked at.
+pub(crate) fn report_all(context: &Context) {
+    for (key, _) in context.providers.registry.all() {
+        context.providers.report_soon(&key);
+    }
+}

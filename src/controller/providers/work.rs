@@ -1,0 +1,106 @@
+//! Work on provider objects: each key once at a time, however often it is asked for, and the namespaces in turn.
+
+use crate::controller::output::slots::{Slot, Slots};
+use crate::controller::stores::provider_key::ProviderKey;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// So many pieces of work are under way at once.
+const AT_ONCE: usize = 16;
+
+/// So many of them may be of one namespace.
+const OF_A_NAMESPACE: usize = 4;
+
+/// One kind of work, deduplicated.
+#[derive(Debug)]
+pub(crate) struct Work {
+    slots: Arc<Slots>,
+    known: Mutex<BTreeMap<ProviderKey, State>>,
+    asked: mpsc::UnboundedSender<ProviderKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It waits for its slot.
+    Waiting,
+    /// It is under way.
+    Running,
+    /// It is under way, and was asked for again meanwhile.
+    RunningStale,
+}
+
+impl Work {
+    /// No work yet. Each key that the receiver yields is to be begun by [`Self::turn`].
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ProviderKey>) {
+        let (asked, to_do) = mpsc::unbounded_channel();
+        (Self { slots: Slots::new(AT_ONCE, OF_A_NAMESPACE), known: Mutex::default(), asked }, to_do)
+    }
+
+    /// Asks for the work on this key.
+    pub(crate) fn ask(&self, key: ProviderKey) {
+        let mut known = self.known.lock();
+        match known.get_mut(&key) {
+            Some(State::Waiting | State::RunningStale) => {}
+            Some(state) => *state = State::RunningStale,
+            None => {
+                known.insert(key.clone(), State::Waiting);
+                // the receiver goes only with the process
+                let _ = self.asked.send(key);
+            }
+        }
+    }
+
+    /// Waits until the work on this key may begin.
+    pub(crate) async fn turn(&self, key: &ProviderKey) -> Slot {
+        let namespace: Arc<str> = key.namespace.as_deref().unwrap_or_default().into();
+        let slot = self.slots.take(&namespace).await;
+        self.known.lock().insert(key.clone(), State::Running);
+        slot
+    }
+
+    /// The work on this key is done. Tells whether it was asked for again meanwhile.
+    pub(crate) fn done(&self, key: &ProviderKey) -> bool {
+        let mut known = self.known.lock();
+        let again = known.get(key) == Some(&State::RunningStale);
+        if again {
+            known.insert(key.clone(), State::Waiting);
+        } else {
+            known.remove(key);
+        }
+        again
+    }
+
+    /// Serves those for whom time alone made room. Called once a second.
+    pub(crate) fn tick(&self) {
+        self.slots.tick();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p18_work_that_is_asked_for_often_is_done_once_and_once_more() {
+        let (work, mut to_do) = Work::new();
+        let key = ProviderKey { namespace: Some("a".to_owned()), name: "p".to_owned() };
+        for _ in 0..1000 {
+            work.ask(key.clone());
+        }
+        assert_eq!(to_do.try_recv().ok().as_ref(), Some(&key));
+        assert!(to_do.try_recv().is_err(), "the queue doesn't grow");
+        let slot = work.turn(&key).await;
+        work.ask(key.clone());
+        work.ask(key.clone());
+        drop(slot);
+        assert!(work.done(&key), "what was asked meanwhile is done again");
+        let slot = work.turn(&key).await;
+        drop(slot);
+        assert!(!work.done(&key));
+        work.ask(key.clone());
+        assert!(to_do.try_recv().is_ok());
+    }
+}

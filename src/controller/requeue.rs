@@ -1,0 +1,100 @@
+//! When each object is decided again: one time for each, compared with the wall clock at each tick.
+
+use crate::clock::Timestamp;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The earliest time at which each key is due.
+#[derive(Debug)]
+pub(crate) struct Timetable<K>(Mutex<Times<K>>);
+
+#[derive(Debug)]
+struct Times<K> {
+    of: BTreeMap<K, i64>,
+    order: BTreeSet<(i64, K)>,
+}
+
+impl<K> Default for Timetable<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Times { of: BTreeMap::new(), order: BTreeSet::new() }))
+    }
+}
+
+impl<K: Ord + Clone> Timetable<K> {
+    /// The key is due at this time, rounded up to a second, or earlier if it is already.
+    pub(crate) fn set(&self, key: &K, at: Timestamp) {
+        let second = at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
+        let mut times = self.0.lock();
+        match times.of.get(key).copied() {
+            Some(before) if before <= second => return,
+            Some(before) => {
+                times.order.remove(&(before, key.clone()));
+            }
+            None => {}
+        }
+        times.of.insert(key.clone(), second);
+        times.order.insert((second, key.clone()));
+    }
+
+    /// The key is no longer due.
+    pub(crate) fn clear(&self, key: &K) {
+        let mut times = self.0.lock();
+        if let Some(before) = times.of.remove(key) {
+            times.order.remove(&(before, key.clone()));
+        }
+    }
+
+    /// Takes what is due.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<K> {
+        let mut times = self.0.lock();
+        let mut due = Vec::new();
+        while times.order.first().is_some_and(|(at, _)| *at <= now.timestamp()) {
+            let Some((_, key)) = times.order.pop_first() else { break };
+            times.of.remove(&key);
+            due.push(key);
+        }
+        due
+    }
+
+    /// How many keys have a time.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().order.len()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_timestamp(s, 0).unwrap()
+    }
+
+    #[test]
+    fn p14_what_is_due_comes_once_whatever_the_clock_does() {
+        let table = Timetable::default();
+        for (name, due) in [("a", 10), ("b", 20), ("a", 30), ("a", 10)] {
+            table.set(&name, at(due));
+        }
+        assert_eq!(table.due(at(9)), [""; 0]);
+        assert_eq!(table.due(at(10)), ["a"]);
+        assert_eq!(table.due(at(5)), [""; 0]);
+        assert_eq!(table.due(at(1000)), ["b"]);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn p18_entries_do_not_pile_up() {
+        let table = Timetable::default();
+        for second in (0..100_000).rev() {
+            table.set(&"a", at(second));
+        }
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.due(at(0)), ["a"], "the earliest counts");
+        table.set(&"a", at(5));
+        table.clear(&"a");
+        assert_eq!(table.due(at(9)), [""; 0]);
+    }
+}

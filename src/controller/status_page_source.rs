@@ -1,0 +1,88 @@
+//! What the status page is told, from the memory that reconciles read.
+
+use crate::api::condition::ConditionStatus;
+use crate::clock::{self, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::providers::registry::Resolved;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::provider_objects::parse_status;
+use crate::controller::stores::token::Token;
+use crate::glance::{ConditionSummary, Row, StatusSummary};
+use crate::page::{Provider, Source, Told};
+
+impl Source for Context {
+    fn tokens(&self) -> Vec<Told> {
+        let mut all = Vec::new();
+        self.stores.tokens.each(|token| all.push(told(self, token)));
+        all
+    }
+
+    fn providers(&self) -> Vec<Provider> {
+        self.providers.registry.all().into_iter().map(|(key, resolved)| provider(self, key, &resolved)).collect()
+    }
+
+    fn leads(&self) -> bool {
+        self.lease.is_leader()
+    }
+}
+
+fn told(context: &Context, token: &Token) -> Told {
+    let facts = &token.status;
+    let secret_key = token.secret_key();
+    let secret = context.stores.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));
+    let failure = facts.last_failure.as_deref().filter(|_| facts.failed_attempts > 0);
+    let (provider, suspended) = token.provider_and_suspension();
+    let conditions = facts
+        .conditions
+        .each_ref()
+        .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: condition.reason.word() });
+    let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
+    let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
+    let row = Row {
+        namespace: token.key.namespace.to_string(),
+        name: token.key.name.to_string(),
+        told,
+        reason: reason.to_owned(),
+        suspended,
+        provider: provider.map(|provider| provider.to_string()).unwrap_or_default(),
+        secret_name: secret_key.name.to_string(),
+        issued_at: secret.and_then(|secret| secret.issued_at.time()),
+        expires_at: facts.expires_at.time(),
+        renew_at: facts.renew_at.time(),
+        next_attempt_at: held_until(context, token).or_else(|| failure.and_then(|failure| failure.next_attempt_at)),
+        created_at: token.created_at(),
+    };
+    Told {
+        row,
+        message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+        request_id: failure.and_then(|failure| failure.request_id.clone()),
+    }
+}
+
+/// Until when its account holds it back, if its status says that it does.
+fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
+    let [_, issuing, _] = &token.status.conditions;
+    if issuing.status != Some(true) {
+        return None;
+    }
+    let account = context.account_of(&token.key)?;
+    let block = context.grants.budgets.account_block(&account.key, None, clock::now())?;
+    block.until.filter(|_| issuing.reason.word() == block.reason)
+}
+
+fn provider(context: &Context, key: ProviderKey, resolved: &Resolved) -> Provider {
+    let status = context.stores.provider_objects.get(&key).map(|object| parse_status(&object)).unwrap_or_default();
+    let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready");
+    let account = resolved.state.as_ref().ok();
+    Provider {
+        ready: ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::True),
+        kind: key.kind(),
+        namespace: key.namespace.unwrap_or_default(),
+        name: key.name,
+        type_: status.type_.unwrap_or_default(),
+        tokens: status.tokens,
+        credential_expires_at: account.and_then(|account| account.issuer.credential_expires_at()),
+        reason: ready.as_ref().map(|ready| ready.reason.clone()).unwrap_or_default(),
+        message: ready.map(|ready| ready.message).unwrap_or_default(),
+    }
+}

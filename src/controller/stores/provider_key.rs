@@ -1,0 +1,60 @@
+//! Names of provider objects.
+
+use crate::account::Owner;
+use crate::api::key::ObjectKey;
+use crate::api::video_access_token::{ProviderKind, ProviderRef};
+use crate::api::{GROUP, VERSION};
+use kube::core::{ApiResource, GroupVersionKind};
+use std::fmt;
+
+/// Names a provider object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ProviderKey {
+    /// `None`: a `ClusterTokenProvider`.
+    pub(crate) namespace: Option<String>,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl fmt::Display for ProviderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind(), self.name)
+    }
+}
+
+impl ProviderKey {
+    /// What a token of this namespace refers to; `None`: a kind that isn't known here.
+    pub(crate) fn named(reference: &ProviderRef, namespace: &str) -> Option<Self> {
+        let namespace = match reference.kind {
+            ProviderKind::TokenProvider => Some(namespace.to_owned()),
+            ProviderKind::ClusterTokenProvider => None,
+            ProviderKind::Other(_) => return None,
+        };
+        Some(Self { namespace, name: reference.name.clone() })
+    }
+
+    /// The object's kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_cluster() { "ClusterTokenProvider" } else { "TokenProvider" }
+    }
+
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> Owner {
+        if self.is_cluster() { Owner::Cluster } else { Owner::Namespace }
+    }
+
+    /// It names a `ClusterTokenProvider`.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.namespace.is_none()
+    }
+}
+
+/// How kube names a provider kind.
+pub(crate) fn provider_resource(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
+}
+
+/// How a store of objects names a provider.
+pub(crate) fn as_object(key: &ProviderKey) -> ObjectKey {
+    ObjectKey::new(key.namespace.as_deref().unwrap_or_default(), &key.name)
+}

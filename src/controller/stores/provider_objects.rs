@@ -1,0 +1,102 @@
+//! The provider objects as their watches show them.
+
+use crate::api::provider_status::ProviderStatus;
+use crate::controller::stores::provider_key::{ProviderKey, as_object};
+use crate::controller::stores::relist::Meanwhile;
+use crate::plan::facts::resource_version;
+use kube::core::DynamicObject;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The provider objects as their watches show them.
+#[derive(Default)]
+pub(crate) struct ProviderObjects(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mutex<Meanwhile>);
+
+impl ProviderObjects {
+    /// The object, as last seen.
+    pub(crate) fn get(&self, key: &ProviderKey) -> Option<Arc<DynamicObject>> {
+        self.0.lock().get(key).cloned()
+    }
+
+    /// A list begins.
+    pub(crate) fn relist_begins(&self) {
+        self.1.lock().begin();
+    }
+
+    /// A list is complete.
+    pub(crate) fn relist_ends(&self) {
+        self.1.lock().end();
+    }
+
+    /// Takes a new version; one that is older than our own last write is none, unless a list names it and we wrote
+    /// nothing meanwhile. Tells whether its spec is another.
+    pub(crate) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
+        let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
+        let mut all = self.0.lock();
+        let weighed = !listed || self.1.lock().has(&as_object(key));
+        match all.get(key) {
+            Some(old) if weighed && version_of(&object) < version_of(old) => false,
+            old => {
+                // a restored etcd counts generations anew
+                let other =
+                    old.is_none_or(|old| identity(old) != identity(&object) || old.data["spec"] != object.data["spec"]);
+                all.insert(key.clone(), Arc::new(object));
+                other
+            }
+        }
+    }
+
+    /// Takes our own write of some members of the status, on the object as it was seen.
+    pub(crate) fn learn_status(&self, key: &ProviderKey, seen: &DynamicObject, members: &Value, version: &str) {
+        let mut object = seen.clone();
+        object.metadata.resource_version = Some(version.to_owned());
+        if let (Some(status), Some(members)) = (object.data["status"].as_object_mut(), members.as_object()) {
+            status.extend(members.clone());
+        } else {
+            object.data["status"] = members.clone();
+        }
+        self.1.lock().wrote(&as_object(key));
+        let mut all = self.0.lock();
+        // newer than what it was written over, whatever the versions say
+        let newer = |current: &DynamicObject| {
+            current.metadata.uid == object.metadata.uid
+                && (current.metadata.resource_version == seen.metadata.resource_version
+                    || version_of(current) < version_of(&object))
+        };
+        if all.get(key).is_some_and(|current| newer(current)) {
+            all.insert(key.clone(), Arc::new(object));
+        }
+    }
+
+    /// The object is gone.
+    pub(crate) fn remove(&self, key: &ProviderKey) -> bool {
+        self.0.lock().remove(key).is_some()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<(ProviderKey, Arc<DynamicObject>)> {
+        self.0.lock().iter().map(|(key, object)| (key.clone(), object.clone())).collect()
+    }
+
+    /// The names of all.
+    pub(crate) fn keys(&self) -> Vec<ProviderKey> {
+        self.0.lock().keys().cloned().collect()
+    }
+}
+
+fn version_of(object: &DynamicObject) -> u64 {
+    resource_version(object.metadata.resource_version.as_deref())
+}
+
+/// What the object's status says; one that can't be read says nothing.
+pub(crate) fn parse_status(object: &DynamicObject) -> ProviderStatus {
+    object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default()
+}
+
+/// What the object's Ready condition says.
+pub(crate) fn is_ready(object: &DynamicObject) -> bool {
+    let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
+    conditions.is_some_and(|all| all.iter().any(|says| says["type"] == "Ready" && says["status"] == "True"))
+}

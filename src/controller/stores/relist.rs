@@ -1,0 +1,65 @@
+//! One watch's progress through a relist: what the list named so far, so that its end tells what is gone; and what we
+//! wrote meanwhile, which the list may not know.
+//!
+//! resourceVersions are compared within one list and the watch that follows it, never across: a restored etcd gives
+//! them anew. So what a list names replaces what was known, whatever the versions say.
+
+use crate::api::key::ObjectKey;
+use std::collections::HashSet;
+
+/// What a running relist named so far.
+#[derive(Debug, Default)]
+pub(crate) struct Relist(Option<HashSet<ObjectKey>>);
+
+impl Relist {
+    /// A relist begins. `false`: one that was cut off goes over into it.
+    pub(crate) fn begin(&mut self) -> bool {
+        self.0.replace(HashSet::new()).is_none()
+    }
+
+    /// The list named this object.
+    pub(crate) fn name(&mut self, key: &ObjectKey) {
+        if let Some(named) = &mut self.0 {
+            named.insert(key.clone());
+        }
+    }
+
+    /// The list is complete: what it named.
+    pub(crate) fn end(&mut self) -> Option<HashSet<ObjectKey>> {
+        self.0.take()
+    }
+}
+
+/// Own writes while a relist runs, which may miss them.
+#[derive(Debug, Default)]
+pub(crate) struct Meanwhile {
+    relists: usize,
+    written: HashSet<ObjectKey>,
+}
+
+impl Meanwhile {
+    /// A relist begins.
+    pub(crate) fn begin(&mut self) {
+        self.relists += 1;
+    }
+
+    /// A relist has ended.
+    pub(crate) fn end(&mut self) {
+        self.relists = self.relists.saturating_sub(1);
+        if self.relists == 0 {
+            self.written = HashSet::new();
+        }
+    }
+
+    /// We wrote or read this object.
+    pub(crate) fn wrote(&mut self, key: &ObjectKey) {
+        if self.relists > 0 {
+            self.written.insert(key.clone());
+        }
+    }
+
+    /// The object was written while a relist ran: the higher version is the newer, since both are of now.
+    pub(crate) fn has(&self, key: &ObjectKey) -> bool {
+        self.written.contains(key)
+    }
+}

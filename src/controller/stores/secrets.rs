@@ -1,0 +1,357 @@
+//! What is known of the Secrets of ours: facts from a metadata watch, and from our own writes by the same door.
+//!
+//! An own write enters at once, as newer than whatever was known when it was sent, and outranks the watch until the
+//! watch has caught up: its echo then changes nothing. A GET enters in the same way.
+
+use crate::api::key::ObjectKey;
+use crate::controller::stores::meta::WireMeta;
+use crate::controller::stores::relist::{Meanwhile, Relist};
+use crate::plan::facts::{SecretFacts, Uid, secret_facts};
+use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
+use kube::runtime::watcher::Event;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// A Secret's metadata, without what we never read; asks the API server for metadata only.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Wire")]
+pub(crate) struct SecretMeta(ObjectMeta);
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    metadata: WireMeta,
+}
+
+impl From<Wire> for SecretMeta {
+    fn from(wire: Wire) -> Self {
+        let meta = wire.metadata;
+        SecretMeta(ObjectMeta {
+            name: Some(meta.name.unwrap_or_default()),
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            deletion_timestamp: meta.deletion_timestamp,
+            labels: meta.labels,
+            annotations: meta.annotations,
+            owner_references: meta.owner_references,
+            ..ObjectMeta::default()
+        })
+    }
+}
+
+impl SecretMeta {
+    /// Its namespace and name.
+    pub(crate) fn key(&self) -> ObjectKey {
+        ObjectKey::new(self.0.namespace.as_deref().unwrap_or_default(), self.0.name.as_deref().unwrap_or_default())
+    }
+
+    /// What its metadata says.
+    pub(crate) fn facts(&self) -> SecretFacts {
+        secret_facts(&self.0)
+    }
+}
+
+impl Resource for SecretMeta {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Secret".into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        "secrets".into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.0
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0
+    }
+    fn metadata_api() -> bool {
+        true
+    }
+}
+
+/// The facts of all Secrets that carry our label, and of those that we just wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: HashMap<ObjectKey, Arc<SecretFacts>>,
+    meanwhile: Meanwhile,
+    looks: HashMap<ObjectKey, Flight>,
+}
+
+/// Requests about one Secret that are under way, and what the watch told of it meanwhile.
+#[derive(Debug, Default)]
+struct Flight {
+    requests: usize,
+    events: u64,
+    /// The version of the last deletion.
+    deleted: Option<u64>,
+}
+
+/// One request about a Secret, from before it is sent: what it brings is as new as anything that was known before, and
+/// is weighed by its version against what the watch told since.
+#[derive(Debug)]
+#[must_use = "what the request brought is to be told"]
+pub(crate) struct Look<'a> {
+    secrets: &'a Secrets,
+    key: ObjectKey,
+    events: u64,
+}
+
+impl Look<'_> {
+    /// The Secret that is looked at.
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Our own write, or a GET, brought this.
+    pub(crate) fn found(self, facts: SecretFacts) {
+        let mut inner = self.secrets.0.lock();
+        inner.meanwhile.wrote(&self.key);
+        let (touched, deleted) = self.meanwhile(&inner);
+        let version = facts.resource_version;
+        let outdone = match inner.known.get(&self.key) {
+            Some(old) => touched && old.resource_version >= version,
+            None => deleted.is_some_and(|deleted| deleted > version),
+        };
+        if !outdone {
+            inner.known.insert(self.key.clone(), Arc::new(facts));
+        }
+    }
+
+    /// The API server said that there is none.
+    pub(crate) fn gone(self) {
+        let mut inner = self.secrets.0.lock();
+        let (touched, _) = self.meanwhile(&inner);
+        // what the watch showed after the question was asked may have come after the answer
+        if !touched {
+            inner.known.remove(&self.key);
+        }
+    }
+
+    fn meanwhile(&self, inner: &Inner) -> (bool, Option<u64>) {
+        let flight = inner.looks.get(&self.key);
+        flight.map_or((false, None), |flight| (flight.events != self.events, flight.deleted))
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.secrets.0.lock();
+        if let Some(flight) = inner.looks.get_mut(&self.key) {
+            flight.requests -= 1;
+            if flight.requests == 0 {
+                inner.looks.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Secrets {
+    /// The facts of a Secret, if it is one of ours.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<SecretFacts>> {
+        self.0.lock().known.get(key).cloned()
+    }
+
+    /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
+    /// Secret is gone.
+    pub(crate) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
+        let inner = self.0.lock();
+        let mut all =
+            inner.known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
+        all.next().map(|(key, _)| key.clone())
+    }
+
+    /// How many are known.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().known.len()
+    }
+
+    /// To be taken before a request about the Secret is sent.
+    pub(crate) fn look(&self, key: &ObjectKey) -> Look<'_> {
+        let mut inner = self.0.lock();
+        let flight = inner.looks.entry(key.clone()).or_default();
+        flight.requests += 1;
+        Look { secrets: self, key: key.clone(), events: flight.events }
+    }
+
+    /// It is of no use.
+    pub(crate) fn forget(&self, key: &ObjectKey) {
+        self.0.lock().known.remove(key);
+    }
+
+    /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed, and for whom each
+    /// was written.
+    pub(crate) fn apply(
+        &self,
+        relist: &mut Relist,
+        namespace: Option<&str>,
+        event: &Event<SecretMeta>,
+    ) -> Vec<(ObjectKey, Option<Uid>)> {
+        let mut inner = self.0.lock();
+        match event {
+            Event::Init => {
+                if relist.begin() {
+                    inner.meanwhile.begin();
+                }
+                Vec::new()
+            }
+            Event::InitApply(secret) => {
+                relist.name(&secret.key());
+                inner.put(secret, true).into_iter().collect()
+            }
+            Event::Apply(secret) => inner.put(secret, false).into_iter().collect(),
+            Event::Delete(secret) => inner.delete(secret).into_iter().collect(),
+            Event::InitDone => {
+                let Some(listed) = relist.end() else { return Vec::new() };
+                let gone = inner.sweep(&listed, namespace);
+                inner.meanwhile.end();
+                gone
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Within a watch newer facts replace older ones; what a list names replaces, unless we wrote meanwhile.
+    fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
+        let (key, facts) = (secret.key(), secret.facts());
+        if let Some(flight) = self.looks.get_mut(&key) {
+            flight.events += 1;
+        }
+        if let Some(old) = self.known.get(&key) {
+            let same = old.uid == facts.uid && old.resource_version == facts.resource_version;
+            let weighed = !listed || self.meanwhile.has(&key);
+            if same || weighed && old.resource_version >= facts.resource_version {
+                return None;
+            }
+        }
+        let owner = facts.owner;
+        self.known.insert(key.clone(), Arc::new(facts));
+        Some((key, owner))
+    }
+
+    /// A deletion older than what we know is an echo of a Secret before this one.
+    fn delete(&mut self, secret: &SecretMeta) -> Option<(ObjectKey, Option<Uid>)> {
+        let (key, version) = (secret.key(), secret.facts().resource_version);
+        if let Some(flight) = self.looks.get_mut(&key) {
+            flight.events += 1;
+            flight.deleted = flight.deleted.max(Some(version));
+        }
+        if self.known.get(&key).is_none_or(|old| old.resource_version > version) {
+            return None;
+        }
+        let owner = self.known.remove(&key).and_then(|old| old.owner);
+        Some((key, owner))
+    }
+
+    /// What a relist didn't name is gone, save what we wrote while it ran.
+    fn sweep(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
+        let gone: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(key, _)| namespace.is_none_or(|namespace| *key.namespace == *namespace))
+            .filter(|(key, _)| !listed.contains(*key) && !self.meanwhile.has(key))
+            .map(|(key, facts)| (key.clone(), facts.owner))
+            .collect();
+        for (key, _) in &gone {
+            self.known.remove(key);
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn meta(uid: u8, version: u64) -> SecretMeta {
+        let uid = format!("00000000-0000-0000-0000-0000000000{uid:02}");
+        let metadata = json!({"name": "s", "namespace": "n", "uid": uid, "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    fn known(secrets: &Secrets) -> Option<u64> {
+        secrets.get(&ObjectKey::new("n", "s")).map(|facts| facts.resource_version)
+    }
+
+    fn relist(secrets: &Secrets, listed: &[SecretMeta], meanwhile: impl FnOnce()) {
+        let mut relist = Relist::default();
+        secrets.apply(&mut relist, None, &Event::Init);
+        meanwhile();
+        for secret in listed {
+            secrets.apply(&mut relist, None, &Event::InitApply(secret.clone()));
+        }
+        secrets.apply(&mut relist, None, &Event::InitDone);
+    }
+
+    #[test]
+    fn p18_a_list_and_a_request_replace_what_a_restored_etcd_never_knew() {
+        let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
+        relist(&secrets, &[meta(1, 900)], || {});
+        secrets.look(&key).found(meta(1, 890).facts());
+        assert_eq!(known(&secrets), Some(890), "a GET");
+        relist(&secrets, &[meta(1, 700)], || {});
+        assert_eq!(known(&secrets), Some(700), "a list");
+        relist(&secrets, &[meta(1, 700)], || secrets.look(&key).found(meta(1, 705).facts()));
+        assert_eq!(known(&secrets), Some(705), "a list from before our write");
+        relist(&secrets, &[], || secrets.look(&key).found(meta(1, 706).facts()));
+        assert_eq!(known(&secrets), Some(706), "a list from before our create");
+        relist(&secrets, &[meta(1, 900)], || {});
+        relist(&secrets, &[meta(1, 910)], || secrets.look(&key).found(meta(1, 905).facts()));
+        assert_eq!(known(&secrets), Some(910), "a list from after our write");
+        relist(&secrets, &[], || {});
+        assert_eq!(known(&secrets), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_watch_told_more_is_old() {
+        let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
+        let event = |event| drop(secrets.apply(&mut Relist::default(), None, &event));
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(1, 5)));
+        event(Event::Apply(meta(1, 7)));
+        look.found(meta(1, 5).facts());
+        assert_eq!(known(&secrets), Some(7), "changed");
+        let look = secrets.look(&key);
+        event(Event::Delete(meta(1, 8)));
+        look.found(meta(1, 7).facts());
+        assert_eq!(known(&secrets), None, "deleted");
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(2, 9)));
+        event(Event::Delete(meta(2, 10)));
+        look.found(meta(2, 9).facts());
+        assert_eq!(known(&secrets), None, "created by us and deleted");
+        let look = secrets.look(&key);
+        event(Event::Apply(meta(3, 11)));
+        look.gone();
+        assert_eq!(known(&secrets), Some(11), "created after the answer");
+        let look = secrets.look(&key);
+        event(Event::Delete(meta(2, 10)));
+        look.found(meta(3, 12).facts());
+        assert_eq!(known(&secrets), Some(12), "the deletion of one before");
+        event(Event::Apply(meta(3, 11)));
+        event(Event::Delete(meta(2, 10)));
+        assert_eq!(known(&secrets), Some(12), "echoes");
+        secrets.look(&key).gone();
+        assert_eq!(known(&secrets), None);
+        assert!(secrets.0.lock().looks.is_empty());
+    }
+}

@@ -1,0 +1,426 @@
+//! The slim form of a `VideoAccessToken`: what the store keeps for each of ten thousand.
+//!
+//! It can't fail to deserialise: the spec stays JSON until a reconcile decodes it, a status that can't be read counts
+//! as none. So one bad object holds up no other.
+
+use crate::api::key::ObjectKey;
+use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
+use crate::api::workload::Workload;
+use crate::api::{GROUP, VERSION, names};
+use crate::clock::Timestamp;
+use crate::controller::stores::meta::WireMeta;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::weights;
+use crate::plan::facts::{StatusFacts, Uid, resource_version};
+use crate::plan::secret::LARGEST_ANNOTATIONS;
+use crate::plan::status::status_facts;
+use crate::plan::template;
+use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// One `VideoAccessToken`, slim.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Wire")]
+pub(crate) struct Token {
+    meta: ObjectMeta,
+    /// Its namespace and name.
+    pub(crate) key: ObjectKey,
+    /// Its UID as a number.
+    pub(crate) uid: Uid,
+    /// `metadata.resourceVersion` as a number.
+    pub(crate) version: u64,
+    /// The annotation that forces a renewal.
+    pub(crate) renew_requested_at: Option<Box<str>>,
+    /// What the last status says.
+    pub(crate) status: StatusFacts,
+    /// The Secret's name, if the spec gives it another than the object's.
+    secret_name: Option<Box<str>>,
+    /// The spec as JSON; decoded when a reconcile runs. Without the template of one that is too large.
+    spec: Box<[u8]>,
+    /// The spec holds more than is ever rendered.
+    oversized: Option<Oversized>,
+    /// The spec names workloads.
+    restarts: bool,
+    /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
+    pub(crate) wake: u64,
+}
+
+impl Token {
+    /// The spec, or what is wrong with it and where.
+    pub(crate) fn spec(&self) -> Result<VideoAccessTokenSpec, String> {
+        if let Some(oversized) = self.oversized {
+            return Err(oversized.to_string());
+        }
+        let mut json = serde_json::Deserializer::from_slice(&self.spec);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            let place = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
+            // serde_json names line and column of our own compact copy: of no use to a reader
+            let inner = error.inner().to_string();
+            format!("{place}: {}", inner.split(" at line ").next().unwrap_or_default())
+        })
+    }
+
+    /// The provider object that the spec names, read from it alone.
+    pub(crate) fn provider(&self) -> Option<ProviderKey> {
+        self.provider_and_suspension().0
+    }
+
+    /// The provider object that the spec names, and whether it asks for a pause; read from it alone.
+    pub(crate) fn provider_and_suspension(&self) -> (Option<ProviderKey>, bool) {
+        let Ok(spec) = serde_json::from_slice::<ProviderOnly>(&self.spec) else { return (None, false) };
+        (ProviderKey::named(&spec.provider_ref, &self.key.namespace), spec.suspend == true)
+    }
+
+    /// The workloads to restart when the token has changed; none where the spec can't be read.
+    pub(crate) fn workloads(&self) -> Vec<Workload> {
+        let spec = self.restarts.then(|| self.spec().ok()).flatten();
+        spec.and_then(|spec| spec.workloads().ok()).unwrap_or_default()
+    }
+
+    /// `metadata.generation`.
+    pub(crate) fn generation(&self) -> i64 {
+        self.meta.generation.unwrap_or_default()
+    }
+
+    /// It is being deleted.
+    pub(crate) fn deleting(&self) -> bool {
+        self.meta.deletion_timestamp.is_some()
+    }
+
+    /// `metadata.uid` as a text.
+    pub(crate) fn uid_text(&self) -> &str {
+        self.meta.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The Secret that the spec names.
+    pub(crate) fn secret_key(&self) -> ObjectKey {
+        match &self.secret_name {
+            None => self.key.clone(),
+            Some(name) => ObjectKey { namespace: self.key.namespace.clone(), name: (&**name).into() },
+        }
+    }
+
+    /// When the object was created.
+    pub(crate) fn created_at(&self) -> Option<Timestamp> {
+        self.meta.creation_timestamp.as_ref().and_then(|at| Timestamp::from_timestamp(at.0.as_second(), 0))
+    }
+
+    /// The order in which objects may claim a Secret: the older first.
+    pub(crate) fn seniority(&self) -> (i64, u128) {
+        (self.meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()), self.uid.0)
+    }
+
+    /// Would a reconcile see something new in the other? Status writes, ours above all, don't count.
+    pub(crate) fn wakes(&self, other: &Token) -> bool {
+        // the generation is in it; but a restored etcd counts generations anew
+        self.wake != other.wake || self.spec != other.spec
+    }
+
+    /// Bytes of its spec.
+    pub(crate) fn spec_length(&self) -> usize {
+        self.spec.len()
+    }
+
+    /// The same object without its template: there is no room for it, and it is refused for that.
+    #[must_use]
+    pub(crate) fn shed(mut self) -> Self {
+        let mut spec: Value = serde_json::from_slice(&self.spec).unwrap_or_default();
+        self.spec = without_template(&mut spec);
+        self.oversized = Some(Oversized::Together);
+        self
+    }
+
+    /// The same object after our own status write.
+    #[must_use]
+    pub(crate) fn with_status(&self, status: StatusFacts, resource_version_text: &str) -> Self {
+        let mut token = self.clone();
+        token.status = status;
+        token.version = resource_version(Some(resource_version_text));
+        token.meta.resource_version = Some(resource_version_text.to_owned());
+        token
+    }
+}
+
+/// Why a spec isn't kept. The CRD's rules refuse it; an older CRD may have let it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Oversized {
+    /// All templates together.
+    Templates,
+    /// All annotations together.
+    Annotations,
+    /// All of it.
+    Spec,
+    /// It and the large ones beside it: see [`super::weights`].
+    Together,
+}
+
+impl fmt::Display for Oversized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Templates => match template::fits(usize::MAX) {
+                Err(error) => write!(f, "{error}"),
+                Ok(()) => Ok(()),
+            },
+            Self::Annotations => f.write_str(
+                "spec.secret.template.annotations: all annotations together are longer than 252 KiB, more than an \
+                 object can have; shorten them",
+            ),
+            Self::Spec => write!(f, "spec: is longer than {} KiB; shorten it", LARGEST_SPEC / 1024),
+            Self::Together => write!(
+                f,
+                "spec.secret.template: the VideoAccessTokens of this namespace, or of all, have more large templates than \
+                 the operator keeps; shorten this one's so that its spec is below {} KiB, or shorten others' and then \
+                 edit this one",
+                weights::LIGHT / 1024
+            ),
+        }
+    }
+}
+
+/// Bytes of a spec as JSON: the largest templates and annotations, each character escaped at worst, and the rest.
+const LARGEST_SPEC: usize = 512 * 1024;
+
+/// Bytes that are kept of a spec that is refused, without its template.
+const LARGEST_REFUSED: usize = 4 * 1024;
+
+/// Takes the template out of a spec that is too large to be served.
+fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
+    let length = |texts: &Value| -> usize {
+        let texts = texts.as_object().into_iter().flatten();
+        texts.map(|(name, text)| name.len() + text.as_str().map_or(0, str::len)).sum()
+    };
+    let names = |texts: &Value| -> usize { texts.as_object().into_iter().flatten().map(|(name, _)| name.len()).sum() };
+    let of_template = &spec["secret"]["template"];
+    let data = &of_template["data"];
+    let mut oversized = if template::fits(length(data) - names(data)).is_err() {
+        Some(Oversized::Templates)
+    } else if length(&of_template["annotations"]) > LARGEST_ANNOTATIONS {
+        Some(Oversized::Annotations)
+    } else {
+        None
+    };
+    let json = serde_json::to_vec(spec).unwrap_or_default();
+    if oversized.is_none() && json.len() > LARGEST_SPEC {
+        oversized = Some(Oversized::Spec);
+    }
+    if oversized.is_some() { (without_template(spec), oversized) } else { (json.into_boxed_slice(), None) }
+}
+
+/// What is kept of a spec that is refused for its size.
+fn without_template(spec: &mut Value) -> Box<[u8]> {
+    if let Some(secret) = spec["secret"].as_object_mut() {
+        secret.remove("template");
+    }
+    let mut json = serde_json::to_vec(spec).unwrap_or_default();
+    if json.len() > LARGEST_REFUSED {
+        json = serde_json::to_vec(&json!({"providerRef": spec["providerRef"]})).unwrap_or_default();
+    }
+    json.into_boxed_slice()
+}
+
+impl Resource for Token {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "VideoAccessToken".into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        GROUP.into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        VERSION.into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        "videoaccesstokens".into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProviderOnly {
+    provider_ref: ProviderRef,
+    #[serde(default)]
+    suspend: Value,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    metadata: WireMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+impl From<Wire> for Token {
+    fn from(mut wire: Wire) -> Self {
+        let (spec, oversized) = bounded(&mut wire.spec);
+        let meta = wire.metadata;
+        let renew_requested_at =
+            meta.annotations.as_ref().and_then(|a| a.get(names::RENEW_REQUESTED_AT)).map(|v| v.as_str().into());
+        let status: Option<VideoAccessTokenStatus> = serde_json::from_value(wire.status).ok();
+        let named = wire.spec.pointer("/secret/name").and_then(Value::as_str);
+        let secret_name = named.filter(|named| Some(*named) != meta.name.as_deref()).map(Into::into);
+        let named = named.or(meta.name.as_deref());
+        let mut hasher = DefaultHasher::new();
+        (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &renew_requested_at).hash(&mut hasher);
+        Token {
+            key: ObjectKey::new(
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default(),
+            ),
+            uid: Uid::parse(meta.uid.as_deref().unwrap_or_default()),
+            version: resource_version(meta.resource_version.as_deref()),
+            status: status.map(|status| status_facts(&status, named.unwrap_or_default())).unwrap_or_default(),
+            restarts: !wire.spec["rolloutRestart"].is_null(),
+            spec,
+            oversized,
+            wake: hasher.finish(),
+            renew_requested_at,
+            secret_name,
+            meta: ObjectMeta {
+                // Lookup needs a name; the API server never leaves it out
+                name: Some(meta.name.unwrap_or_default()),
+                namespace: meta.namespace,
+                uid: meta.uid,
+                resource_version: meta.resource_version,
+                generation: meta.generation,
+                creation_timestamp: meta.creation_timestamp,
+                deletion_timestamp: meta.deletion_timestamp,
+                ..ObjectMeta::default()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let names = prop_oneof![
+                Just("secret"),
+                Just("name"),
+                Just("scope"),
+                Just("videoIndexer"),
+                Just("conditions"),
+                Just("lifetime"),
+                Just("providerRef"),
+                Just("lastFailure"),
+                Just("issuances"),
+                Just("expiresAt")
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(names.prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_spec_and_status_deserialise(spec in json_value(), status in json_value()) {
+            let object = json!({"metadata": {"name": "a", "namespace": "b", "uid": "c"}, "spec": spec, "status": status});
+            let token: Token = serde_json::from_value(object).unwrap();
+            let _ = token.spec();
+            prop_assert_eq!(token.key, ObjectKey::new("b", "a"));
+        }
+    }
+
+    #[test]
+    fn a_spec_that_cant_be_read_names_its_field() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"providerRef": {"name": "p"}, "scope": 5}});
+        let token: Token = serde_json::from_value(object).unwrap();
+        assert!(token.spec().unwrap_err().starts_with("spec.scope: invalid type: integer `5`"), "{:?}", token.spec());
+    }
+
+    #[test]
+    fn p21_a_spec_that_is_too_large_is_kept_as_its_refusal() {
+        let token = |spec: Value| -> Token {
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
+        let with = |template: Value| {
+            token(json!({"providerRef": {"name": "p"}, "scope": {}, "suspend": true,
+                "secret": {"name": "s", "template": template}}))
+        };
+        let texts = |count: usize, length: usize| -> Value {
+            (0..count).map(|n| (format!("k{n}"), Value::from("x".repeat(length)))).collect()
+        };
+        for (template, field) in [
+            (json!({"data": texts(4, 16_384)}), None),
+            (json!({"data": texts(5, 16_384)}), Some("spec.secret.template.data: all templates together")),
+            (json!({"data": texts(32, 16_384)}), Some("spec.secret.template.data: all templates together")),
+            (json!({"annotations": texts(32, 4_096)}), None),
+            (json!({"annotations": texts(64, 4_096)}), Some("spec.secret.template.annotations: all annotations")),
+            (json!({"labels": texts(600, 1_000)}), Some("spec: is longer than 512 KiB")),
+        ] {
+            let token = with(template);
+            assert_eq!(token.secret_key().name.as_ref(), "s");
+            let (provider, suspended) = token.provider_and_suspension();
+            assert!(provider.is_some() && suspended);
+            match field {
+                None => assert!(token.spec().is_ok()),
+                Some(field) => {
+                    assert!(token.spec().unwrap_err().starts_with(field), "{:?}", token.spec());
+                    assert!(token.spec.len() < 300, "{} bytes are kept", token.spec.len());
+                }
+            }
+        }
+        let token = token(json!({"providerRef": {"name": "p"}, "more": "x".repeat(600_000)}));
+        assert!(token.spec.len() < 100 && token.provider().is_some() && token.spec().is_err());
+    }
+
+    #[test]
+    fn workloads_are_read_where_the_spec_can_be() {
+        let provider = json!({"name": "p"});
+        let named = json!([{"kind": "Deployment", "name": "player"}]);
+        for (spec, expected) in [
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": named}), 1),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": []}), 0),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": [{"kind": "Pod", "name": "player"}]}), 0),
+            (json!({"providerRef": provider, "scope": {}, "rolloutRestart": 5}), 0),
+            (json!({"providerRef": provider, "scope": {}}), 0),
+            (json!({"rolloutRestart": named}), 0),
+        ] {
+            let token: Token = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+            assert_eq!(token.workloads().len(), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn only_what_counts_wakes() {
+        let object = |generation: i64, annotations: Value, labels: Value, status: Value| -> Token {
+            let meta = json!({"name": "a", "namespace": "b", "uid": "c", "generation": generation,
+                "annotations": annotations, "labels": labels, "managedFields": [{"manager": "x"}]});
+            serde_json::from_value(json!({"metadata": meta, "spec": {}, "status": status})).unwrap()
+        };
+        let base = object(1, json!({}), json!({}), json!({}));
+        assert!(!base.wakes(&object(1, json!({"theirs": "x"}), json!({"l": "x"}), json!({"issuances": 3}))));
+        assert!(base.wakes(&object(2, json!({}), json!({}), json!({}))));
+        assert!(base.wakes(&object(1, json!({"videotoken.dev/renew-requested-at": "now"}), json!({}), json!({}))));
+    }
+}

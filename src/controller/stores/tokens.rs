@@ -1,0 +1,408 @@
+//! All `VideoAccessToken`s, slim, and who names which Secret, which provider and which workload.
+//!
+//! The store is kube's, since its Controller reads from it; it is filled in place, so that a relist holds no second
+//! copy of everything, and our own status writes enter it by the same door as the watch.
+
+use crate::api::key::ObjectKey;
+use crate::api::workload::Workload;
+use crate::controller::stores::index::Index;
+use crate::controller::stores::provider_key::ProviderKey;
+use crate::controller::stores::relist::{Meanwhile, Relist};
+use crate::controller::stores::token::Token;
+use crate::controller::stores::weights::Weights;
+use crate::plan::claim::{self, Claim};
+use crate::plan::facts::{StatusFacts, Uid};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The store of all objects.
+pub(crate) struct Tokens {
+    writer: Mutex<Writer<Token>>,
+    reader: Store<Token>,
+    meanwhile: Mutex<Meanwhile>,
+    named: Mutex<Named>,
+    weights: Mutex<Weights>,
+}
+
+/// Who names what.
+#[derive(Default)]
+struct Named {
+    /// Who names a Secret that isn't called like the object itself.
+    secrets: Index<ObjectKey, Claim>,
+    /// Who names a provider.
+    providers: Index<ProviderKey>,
+    /// Who names a workload to be restarted, by namespace.
+    workloads: Index<(Arc<str>, Workload)>,
+    uids: HashMap<Uid, ObjectKey>,
+}
+
+/// What an event changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// These objects are gone, or others of their names stand in their place: nothing that is remembered passes on.
+    pub(crate) gone: Vec<ObjectKey>,
+    /// These are to be reconciled.
+    pub(crate) wake: Vec<ObjectKey>,
+    /// Of these a renewal is asked for that wasn't before.
+    pub(crate) demanded: Vec<ObjectKey>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        let mut writer = Writer::<Token>::default();
+        // kube's Controller waits for this; what may wake an object is held back until its namespace is listed
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        let reader = writer.as_reader();
+        let (meanwhile, named, weights) = Default::default();
+        Self { writer: Mutex::new(writer), reader, meanwhile, named, weights }
+    }
+}
+
+/// How kube names the object.
+pub(crate) fn reference(key: &ObjectKey) -> ObjectRef<Token> {
+    ObjectRef::new(&key.name).within(&key.namespace)
+}
+
+impl Tokens {
+    /// For kube's Controller.
+    pub(crate) fn reader(&self) -> Store<Token> {
+        self.reader.clone()
+    }
+
+    /// The object, as last seen or written.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Token>> {
+        self.reader.get(&reference(key))
+    }
+
+    /// Shows each object, without a copy of them all.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Token)) {
+        let show = std::cell::RefCell::new(&mut show);
+        // of what the store offers, only this shows its objects without copying
+        let _ = self.reader.find(|token| {
+            show.borrow_mut()(token);
+            false
+        });
+    }
+
+    /// All objects.
+    pub(crate) fn all(&self) -> Vec<Arc<Token>> {
+        self.reader.state()
+    }
+
+    /// Is an object of this UID in the namespace?
+    pub(crate) fn has_uid(&self, namespace: &str, uid: Uid) -> bool {
+        self.named.lock().uids.get(&uid).is_some_and(|key| *key.namespace == *namespace)
+    }
+
+    /// Takes an event of the watch over `namespace` (`None`: all).
+    pub(crate) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: Event<Token>) -> Changes {
+        let mut changes = Changes::default();
+        match event {
+            Event::Init => {
+                if relist.begin() {
+                    self.meanwhile.lock().begin();
+                }
+            }
+            Event::InitApply(token) => {
+                relist.name(&token.key);
+                self.put(token, true, &mut changes);
+            }
+            Event::Apply(token) => self.put(token, false, &mut changes),
+            Event::Delete(token) => self.remove(&token.key, &mut changes),
+            Event::InitDone => {
+                let Some(listed) = relist.end() else { return changes };
+                let gone = self.reader.state().into_iter().filter(|token| {
+                    namespace.is_none_or(|namespace| *token.key.namespace == *namespace) && !listed.contains(&token.key)
+                });
+                for token in gone {
+                    self.remove(&token.key, &mut changes);
+                }
+                self.meanwhile.lock().end();
+            }
+        }
+        changes
+    }
+
+    /// The API server said that the object as it was seen isn't there any more, before the watch did.
+    pub(crate) fn gone(&self, seen: &Token) -> Changes {
+        let mut changes = Changes::default();
+        if self.get(&seen.key).is_some_and(|current| current.uid == seen.uid) {
+            self.remove(&seen.key, &mut changes);
+        }
+        changes
+    }
+
+    /// What our own status write brought. It was guarded by `written`'s resourceVersion, so the rest is as it was, and
+    /// it is newer than that one, whatever the versions say.
+    pub(crate) fn learn_status(&self, written: &Token, status: StatusFacts, resource_version: &str) {
+        let token = written.with_status(status, resource_version);
+        let mut writer = self.writer.lock();
+        self.meanwhile.lock().wrote(&token.key);
+        let newer = |current: &Token| current.version == written.version || current.version < token.version;
+        if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
+            writer.apply_watcher_event(&Event::Apply(token));
+        }
+    }
+
+    /// Within a watch newer versions replace older ones; what a list names replaces, unless we wrote meanwhile.
+    fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
+        let mut writer = self.writer.lock();
+        let old = self.get(&token.key);
+        let mut restored = false;
+        if let Some(old) = &old {
+            let weighed = !listed || self.meanwhile.lock().has(&token.key);
+            let same = old.uid == token.uid && old.version == token.version;
+            if same || weighed && old.version >= token.version {
+                return;
+            }
+            restored = listed && (old.version > token.version || old.status.hash != token.status.hash);
+            if old.uid != token.uid {
+                changes.gone.push(token.key.clone());
+            } else if token.renew_requested_at.is_some() && old.renew_requested_at != token.renew_requested_at {
+                changes.demanded.push(token.key.clone());
+            }
+        }
+        let before = old.as_ref().map_or(0, |old| old.spec_length());
+        let fits = self.weights.lock().replace(&token.key.namespace, before, token.spec_length());
+        let token = if fits { token } else { token.shed() };
+        changes.wake.extend(self.rename(old.as_deref(), Some(&token)));
+        if restored || old.is_none_or(|old| old.wakes(&token)) {
+            changes.wake.push(token.key.clone());
+        }
+        writer.apply_watcher_event(&Event::Apply(token));
+    }
+
+    fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
+        let mut writer = self.writer.lock();
+        let Some(old) = self.get(key) else { return };
+        self.weights.lock().remove(&key.namespace, old.spec_length());
+        writer.apply_watcher_event(&Event::Delete((*old).clone()));
+        changes.gone.push(key.clone());
+        changes.wake.extend(self.rename(Some(&old), None));
+        changes.wake.push(key.clone());
+    }
+
+    /// Keeps the indexes, and returns who is next to have a Secret that was let go.
+    fn rename(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
+        if let (Some(old), Some(new)) = (old, new)
+            && old.uid == new.uid
+            && !old.wakes(new)
+        {
+            return None;
+        }
+        let mut named = self.named.lock();
+        if let Some(old) = old {
+            named.uids.remove(&old.uid);
+            named.secrets.remove(&old.secret_key(), &claim(old));
+            if let Some(provider) = old.provider() {
+                named.providers.remove(&provider, &old.key);
+            }
+            for workload in old.workloads() {
+                named.workloads.remove(&(old.key.namespace.clone(), workload), &old.key);
+            }
+        }
+        if let Some(new) = new {
+            named.uids.insert(new.uid, new.key.clone());
+            let secret = new.secret_key();
+            if secret != new.key {
+                named.secrets.add(secret, claim(new));
+            }
+            if let Some(provider) = new.provider() {
+                named.providers.add(provider, new.key.clone());
+            }
+            for workload in new.workloads() {
+                named.workloads.add((new.key.namespace.clone(), workload), new.key.clone());
+            }
+        }
+        drop(named);
+        let left = old.map(Token::secret_key).filter(|left| new.is_none_or(|new| new.secret_key() != *left))?;
+        // the store may still show the old object under its own name
+        self.first_but(&left, old.map(|old| old.uid)).map(|next| next.key.clone())
+    }
+
+    /// All objects that name this workload of their namespace.
+    pub(crate) fn naming(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
+        let keys = self.named.lock().workloads.of(&(namespace.clone(), workload.clone()));
+        keys.iter().filter_map(|key| self.get(key)).collect()
+    }
+
+    /// All objects that name this provider.
+    pub(crate) fn using(&self, provider: &ProviderKey) -> Vec<ObjectKey> {
+        self.named.lock().providers.of(provider)
+    }
+
+    /// How many objects name this provider.
+    pub(crate) fn users(&self, provider: &ProviderKey) -> usize {
+        self.named.lock().providers.count(provider)
+    }
+
+    /// Whom a change of this Secret concerns: the object that it was written for, and of those that name it the first.
+    /// The others wait for these, however many they are.
+    pub(crate) fn concerned(&self, secret: &ObjectKey, owner: Option<Uid>) -> Vec<ObjectKey> {
+        let owner = owner.and_then(|owner| self.named.lock().uids.get(&owner).cloned());
+        let mut all: Vec<_> = owner.filter(|owner| owner.namespace == secret.namespace).into_iter().collect();
+        if let Some(first) = self.first_but(secret, None).filter(|first| !all.contains(&first.key)) {
+            all.push(first.key.clone());
+        }
+        all
+    }
+
+    /// The oldest object that names the Secret, this one left out.
+    fn first_but(&self, secret: &ObjectKey, left_out: Option<Uid>) -> Option<Arc<Token>> {
+        let namesake = self.get(secret).filter(|token| token.secret_key() == *secret && Some(token.uid) != left_out);
+        let other = self.named.lock().secrets.first(secret).cloned();
+        let other = other.and_then(|(_, key)| self.get(&key));
+        match (namesake, other) {
+            (Some(one), Some(other)) => Some(if claim(&one) < claim(&other) { one } else { other }),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Returns the object that takes precedence over `token` for the same Secret. `holder` is the UID of the object that
+    /// the Secret was written for.
+    pub(crate) fn conflicting_claim(&self, token: &Token, holder: Option<Uid>) -> Option<ObjectKey> {
+        let secret = token.secret_key();
+        let holder = holder.and_then(|holder| self.named.lock().uids.get(&holder).cloned());
+        let holder = holder.filter(|holder| self.get(holder).is_some_and(|holder| holder.secret_key() == secret));
+        let oldest = self.first_but(&secret, None).map(|token| claim(&token));
+        claim::conflicting_claim(&token.key, holder.as_ref(), &oldest).cloned()
+    }
+}
+
+fn claim(token: &Token) -> Claim {
+    (token.seniority(), token.key.clone())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn token(name: &str, uid: u64, version: u64, spec: &serde_json::Value) -> Token {
+        let uid = format!("00000000-0000-0000-0000-{uid:012}");
+        let metadata = json!({"name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
+            "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn naming(secret: &str) -> serde_json::Value {
+        json!({"providerRef": {"name": "p"}, "secret": {"name": secret}})
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("n", name)
+    }
+
+    fn apply(tokens: &Tokens, token: Token) -> Changes {
+        tokens.apply(&mut Relist::default(), None, Event::Apply(token))
+    }
+
+    fn relist(tokens: &Tokens, listed: Vec<Token>, meanwhile: impl FnOnce()) -> Changes {
+        let (mut relist, mut all) = (Relist::default(), Changes::default());
+        tokens.apply(&mut relist, None, Event::Init);
+        meanwhile();
+        let events = listed.into_iter().map(Event::InitApply).chain([Event::InitDone]);
+        for changes in events.map(|event| tokens.apply(&mut relist, None, event)).collect::<Vec<_>>() {
+            all.gone.extend(changes.gone);
+            all.wake.extend(changes.wake);
+        }
+        all
+    }
+
+    #[test]
+    fn p18_a_list_replaces_what_a_restored_etcd_never_knew() {
+        let tokens = Tokens::default();
+        relist(&tokens, vec![token("a", 1, 900, &naming("s"))], || {});
+        let changes = relist(&tokens, vec![token("a", 1, 700, &naming("t"))], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![], vec![key("a")]));
+        let seen = tokens.get(&key("a")).unwrap();
+        assert_eq!((seen.version, seen.secret_key()), (700, key("t")));
+        tokens.learn_status(&seen, StatusFacts::default(), "650");
+        assert_eq!(tokens.get(&key("a")).unwrap().version, 650, "newer than what it was written over");
+        let seen = tokens.get(&key("a")).unwrap();
+        relist(&tokens, vec![token("a", 1, 650, &naming("t"))], || {
+            tokens.learn_status(&seen, StatusFacts::default(), "651");
+        });
+        assert_eq!(tokens.get(&key("a")).unwrap().version, 651, "a list from before our write");
+    }
+
+    #[test]
+    fn p07_a_renewal_that_is_asked_for_is_told_once() {
+        let tokens = Tokens::default();
+        let demanded = |version: u64, asked: Option<&str>| {
+            let mut new = token("a", 1, version, &naming("s"));
+            new.renew_requested_at = asked.map(Into::into);
+            apply(&tokens, new).demanded
+        };
+        assert_eq!(demanded(1, Some("2026-01-01T00:00:00Z")), [], "it was there from the beginning");
+        assert_eq!(demanded(2, Some("2026-01-01T00:00:00Z")), []);
+        assert_eq!(demanded(3, Some("2026-01-02T00:00:00Z")), [key("a")]);
+        assert_eq!(demanded(4, None), []);
+        assert_eq!(demanded(5, Some("2026-01-02T00:00:00Z")), [key("a")]);
+        assert_eq!(demanded(4, Some("2026-01-03T00:00:00Z")), [], "an older version");
+    }
+
+    #[test]
+    fn p15_another_object_of_the_name_inherits_nothing() {
+        let tokens = Tokens::default();
+        relist(&tokens, vec![token("a", 1, 5, &naming("s"))], || {});
+        let changes = relist(&tokens, vec![token("a", 2, 9, &naming("s"))], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert!(tokens.has_uid("n", Uid(2)) && !tokens.has_uid("n", Uid(1)) && !tokens.has_uid("m", Uid(2)));
+        let changes = apply(&tokens, token("a", 3, 10, &naming("s")));
+        assert_eq!(changes.gone, [key("a")]);
+        let changes = relist(&tokens, vec![], || {});
+        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert!(!tokens.has_uid("n", Uid(3)) && tokens.using(&provider()).is_empty());
+    }
+
+    fn provider() -> ProviderKey {
+        ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() }
+    }
+
+    #[test]
+    fn p18_a_change_of_a_cluster_provider_concerns_its_own_tokens_alone() {
+        let tokens = Tokens::default();
+        let of = |kind: &str, name: &str| json!({"providerRef": {"kind": kind, "name": name}});
+        for (n, (name, spec)) in [
+            ("own", of("TokenProvider", "p")),
+            ("cluster", of("ClusterTokenProvider", "p")),
+            ("other", of("ClusterTokenProvider", "q")),
+        ]
+        .iter()
+        .enumerate()
+        {
+            apply(&tokens, token(name, n as u64 + 1, n as u64 + 1, spec));
+        }
+        let cluster = ProviderKey { namespace: None, name: "p".to_owned() };
+        assert_eq!(tokens.using(&cluster), [key("cluster")]);
+        assert_eq!(tokens.using(&provider()), [key("own")]);
+    }
+
+    #[test]
+    fn p17_of_many_that_name_one_secret_only_the_next_is_woken() {
+        let tokens = Tokens::default();
+        for n in 0..2000 {
+            apply(&tokens, token(&format!("t{n}"), 5000 - n, n + 1, &naming("s")));
+        }
+        let holder = tokens.get(&key("t7")).unwrap();
+        let oldest = tokens.get(&key("t1999")).unwrap();
+        assert_eq!(tokens.conflicting_claim(&oldest, Some(holder.uid)).unwrap(), holder.key);
+        assert!(tokens.conflicting_claim(&holder, Some(holder.uid)).is_none());
+        assert!(tokens.conflicting_claim(&oldest, None).is_none());
+        assert_eq!(tokens.concerned(&key("s"), Some(holder.uid)), [holder.key.clone(), oldest.key.clone()]);
+        let changes = apply(&tokens, token("t7", 4993, 9000, &naming("own")));
+        assert_eq!(changes.wake, [oldest.key.clone(), holder.key.clone()]);
+        assert_eq!(tokens.users(&provider()), 2000);
+        // one that is called like the Secret waits in the same line
+        apply(&tokens, token("s", 1, 9001, &naming("s")));
+        assert_eq!(tokens.conflicting_claim(&oldest, None).unwrap(), key("s"));
+        let changes = tokens.apply(&mut Relist::default(), None, Event::Delete(token("s", 1, 9002, &naming("s"))));
+        assert_eq!(changes.wake, [oldest.key.clone(), key("s")]);
+    }
+}

@@ -1,0 +1,232 @@
+//! One call of the provider, from the granted turn to the token at hand or the failure.
+
+use crate::api::key::ObjectKey;
+use crate::api::request::TokenRequest;
+use crate::api::wire_time;
+use crate::budget::{self, Lock};
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::fail_point;
+use crate::controller::grants::logins::{self, LoginBlocked};
+use crate::controller::providers::registry::{Account, Said};
+use crate::controller::providers::resolve;
+use crate::controller::settings::MIN_LEASE_TIME;
+use crate::controller::tokens::object_state::{Held, Notes, Outcome};
+use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::trace_source;
+use crate::issuer::{Class, GRACE, IssueError, Issued};
+use crate::plan::backoff::Tries;
+use crate::plan::decide::Decision;
+use crate::plan::facts::Failure;
+use crate::plan::hash::request_hash;
+use crate::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
+use crate::plan::secret::Material;
+use crate::plan::view::Before;
+use crate::plan::write_breaker::BreakerState;
+use crate::plan::write_failure::Extent;
+use chrono::SubsecRound;
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Our turn: one call of the provider, then the token is at hand.
+pub(crate) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
+    let (key, uid) = (&seen.token.key, seen.token.uid);
+    let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
+    if !can_store_token(context, seen).await {
+        return return_grant(context, key).await;
+    }
+    let login = match logins::begin(context, account).await {
+        Ok(login) => login,
+        Err(LoginBlocked::UsedUp(next)) => {
+            let now = clock::now();
+            context.grants.budgets.lock(
+                &account.key,
+                Lock::LoginsUsedUp,
+                (next - now.wall).to_std().unwrap_or_default(),
+                now,
+            );
+            context.providers.report_soon(&account.of);
+            return return_grant(context, key).await;
+        }
+        Err(LoginBlocked::Unwritten) => return return_grant(context, key).await,
+    };
+    if !context.lease.valid_for(MIN_LEASE_TIME) {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return return_grant(context, key).await;
+    }
+    let begun = clock::now();
+    // from here on the call counts, whatever becomes of the object
+    let Some(call) = context.grants.budgets.begin(key, &account.key, begun) else {
+        if let Some(attempt) = login {
+            logins::withdraw(context, account, attempt).await;
+        }
+        return return_grant(context, key).await;
+    };
+    if let Some(kind) = decision.unplanned {
+        let Before { spells, generation, .. } = seen.before;
+        context.objects.states.note_call((key, uid), kind, generation, spells, begun.wall);
+    }
+    let mut call = Call { context, begun: call, ended: false };
+    fail_point::reach("call", key);
+    let limit = context.settings.reach.timeout;
+    let result = tokio::time::timeout(limit + GRACE, account.issuer.issue(request))
+        .await
+        .unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
+    let took = begun.mono.elapsed();
+    let now = clock::now();
+    context.output.traces.called(key, || trace_source::call(account.type_name, (begun.wall, now.wall), &result));
+    context.note_skew(account);
+    match result {
+        Ok(issued) => {
+            let was_proven = context.grants.budgets.state(&account.key, now).proven;
+            call.end(budget::Outcome::Issued, now);
+            logins::worked(context, account);
+            account.history().issued(now.wall);
+            context.output.metrics.issued(account.type_name, took);
+            tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
+                request_id = issued.request_id, "issued");
+            let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
+            let held = Held { notes, material: material(seen, request, issued) };
+            context.objects.states.change_of(key, uid, |memo| {
+                memo.held = Some(Arc::new(held));
+                memo.outcome = Some(Outcome::Success);
+            });
+            // only now: what stops this write must not cost the token
+            if let Some(attempt) = login {
+                logins::withdraw(context, account, attempt).await;
+            }
+            // after it: two writes of one status at once, and one is lost
+            if !was_proven {
+                context.providers.report_soon(&account.of);
+            }
+        }
+        Err(error) => {
+            match login {
+                Some(attempt) if error.unsent => logins::withdraw(context, account, attempt).await,
+                None if error.class == Class::Credential => logins::note(context, account).await,
+                _ => {}
+            }
+            record_issue_failure(context, seen, call, &error, now, took);
+        }
+    }
+}
+
+/// A call that is under way. One that nobody ends, since its reconcile panicked, failed.
+struct Call<'a> {
+    context: &'a Context,
+    begun: budget::Begun,
+    ended: bool,
+}
+
+impl Call<'_> {
+    fn end(&mut self, outcome: budget::Outcome, now: clock::Now) {
+        self.ended = true;
+        self.context.grants.budgets.end(&self.begun, outcome, now);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(budget::Outcome::Failed, clock::now());
+        }
+    }
+}
+
+/// Returns the unused grant and waits 200 ms, because no event reports that the obstacle is gone.
+async fn return_grant(context: &Context, key: &ObjectKey) {
+    context.grants.budgets.leave(key, clock::now());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+/// Returns true if a token could be stored now, as far as is known. While the write breaker is half-open, one metadata GET
+/// tries the API server first, which costs less than a call of a token API.
+async fn can_store_token(context: &Context, seen: &Seen) -> bool {
+    let namespace = &seen.token.key.namespace;
+    match context.grants.breaker_state(namespace) {
+        BreakerState::Closed => true,
+        BreakerState::Open(_) => false,
+        BreakerState::HalfOpen => {
+            let extent = context.output.api.probe(&seen.secret_key).await.err().and_then(|error| error.extent());
+            if let Some(extent) = extent {
+                context.grants.write_failed(namespace, extent);
+            }
+            extent != Some(Extent::Everywhere)
+        }
+    }
+}
+
+/// The token and its record.
+fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
+    debug_assert!(!issued.token.expose_secret().is_empty());
+    let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
+    Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
+}
+
+/// Records a failed call: its class, what it means for the account, and when the next attempt may be made.
+fn record_issue_failure(
+    context: &Context,
+    seen: &Seen,
+    mut call: Call<'_>,
+    error: &IssueError,
+    now: clock::Now,
+    took: Duration,
+) {
+    let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
+    let (class, outcome) = issue_failure::classify(error, refused_account(context, account, key, error, now));
+    context.output.metrics.issue_failed(account.type_name, class, error.reason, took);
+    let attempts = seen.attempts + 1;
+    resolve::note_trust(context, account, error, now.wall);
+    if issue_failure::is_of_account(class) {
+        let namespace = (&*key.namespace).into();
+        account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
+    }
+    call.end(outcome, now);
+    let attempt = FailedAttempt {
+        error,
+        class,
+        tries: Tries { failed: attempts, waited: seen.waited() },
+        account: context.grants.budgets.state(&account.key, now),
+        expires_at: seen.secret_facts().and_then(|facts| facts.expires_at.time()),
+    };
+    let next = attempt.next(now.wall, seen.token.uid);
+    if attempt.is_delayed_by_account() {
+        context.providers.report_soon(&account.of);
+    }
+    tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
+        request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
+    let failure = Failure {
+        time: now.wall.trunc_subsecs(0),
+        class,
+        reason: error.reason.to_owned(),
+        message: error.message.clone(),
+        request_id: error.request_id.clone(),
+        next_attempt_at: Some(next),
+    };
+    context.objects.states.change_of(key, seen.token.uid, |memo| {
+        memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
+    });
+}
+
+/// Returns what is known of an account whose credential was refused; nothing is looked up for other failures.
+fn refused_account(
+    context: &Context,
+    account: &Account,
+    key: &ObjectKey,
+    error: &IssueError,
+    now: clock::Now,
+) -> RefusedAccount {
+    if error.class != Class::Credential {
+        return RefusedAccount::default();
+    }
+    RefusedAccount {
+        logs_in: account.issuer.login().is_some(),
+        has_peer: context.has_peer(&account.key, key),
+        is_suspected: context.grants.budgets.blames_credential(&account.key, key),
+        is_retried_on_demand: account.issuer.is_retried_on_demand(),
+        has_worked: context.grants.budgets.state(&account.key, now).has_worked,
+    }
+}

@@ -1,0 +1,49 @@
+//! The reconcile of a `VideoAccessToken`: observe, decide, act, record.
+//!
+//! | File | What lives there |
+//! |---|---|
+//! | `reconcile` | the steps in order, each marked as pure or as IO |
+//! | `observe` | all that a decision sees, read from memory |
+//! | `secret_io`, `contests` | requests about the Secret, and what they show of other writers |
+//! | `call` | one call of a token API |
+//! | `status_writer` | the status, the next reconcile, the events |
+//! | `object_state` | what memory holds of an object beside the stores |
+//! | `renders` | templates, rendered off the reconcile |
+//! | `trace_source` | what a trace records |
+//!
+//! May not enter: decisions: they are in `plan`.
+
+pub(crate) mod call;
+pub(crate) mod contests;
+pub(crate) mod object_state;
+pub(crate) mod observe;
+pub(crate) mod reconcile;
+pub(crate) mod renders;
+pub(crate) mod secret_io;
+pub(crate) mod status_writer;
+pub(crate) mod trace_source;
+
+use super::requeue::Timetable;
+use super::stores::token::Token;
+use crate::api::key::ObjectKey;
+use futures::channel::mpsc::UnboundedSender;
+use kube::runtime::reflector::ObjectRef;
+use object_state::Memos;
+use renders::Renders;
+
+/// What memory holds of each object, and when it is reconciled.
+pub(crate) struct Objects {
+    pub(crate) states: Memos,
+    /// When each is reconciled again.
+    pub(crate) requeue: Timetable<ObjectKey>,
+    /// Objects to be reconciled now.
+    pub(crate) trigger_tx: UnboundedSender<ObjectRef<Token>>,
+    pub(crate) renders: Renders,
+}
+
+impl Objects {
+    /// Nothing is known yet. `trigger_tx` leads to kube's Controller.
+    pub(crate) fn new(trigger_tx: UnboundedSender<ObjectRef<Token>>) -> Self {
+        Self { states: Memos::default(), requeue: Timetable::default(), trigger_tx, renders: Renders::default() }
+    }
+}

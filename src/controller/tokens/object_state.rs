@@ -1,0 +1,286 @@
+//! What memory holds of an object beside the stores: only while something is under way or has just happened.
+//!
+//! In a settled cluster there is none of this, but for workloads that couldn't be restarted; what must survive a restart stands in the Secret and the status.
+
+use crate::api::key::ObjectKey;
+use crate::api::workload::Workload;
+use crate::clock::Timestamp;
+use crate::issuer::Excess;
+use crate::plan::contest::{Contest, Version};
+use crate::plan::facts::{Failure, Seconds, SecretFacts, Uid};
+use crate::plan::floor::{Spells, Unplanned};
+use crate::plan::secret::Material;
+use crate::plan::view::{DataView, WriteFailure};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::controller::workloads::pending::Restarts;
+
+/// What is remembered of one object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memo {
+    /// The object, once it was looked at: nothing of this passes to another of its name.
+    of: Uid,
+    /// An issued token whose write isn't done: the write is retried, never the issue.
+    pub(crate) held: Option<Arc<Held>>,
+    /// What is known of the Secret's data at a resourceVersion.
+    pub(crate) data: Option<(u64, DataView)>,
+    /// What a metadata GET found at the Secret's name.
+    pub(crate) probe: Option<Probe>,
+    /// What the last attempt came to, until a status says so.
+    pub(crate) outcome: Option<Outcome>,
+    /// A write that failed, and what was tried: a change of it excuses the failure.
+    pub(crate) trouble: Option<(WriteFailure, u64)>,
+    /// Writes that failed in a row.
+    pub(crate) write_failures: u32,
+    /// The answer to the last write of the Secret didn't come: it may have been served.
+    pub(crate) unanswered: bool,
+    /// Writes of the status that failed in a row.
+    pub(crate) status_failures: u32,
+    /// Tokens stored since the last status.
+    pub(crate) issued: u32,
+    /// What the last token's answer told beside it.
+    pub(crate) notes: Option<Notes>,
+    /// Workloads that are to be restarted, or couldn't be.
+    pub(crate) restarts: Option<Box<Restarts>>,
+    /// Something of this object was put right since the last status, or is to be: told as an event.
+    pub(crate) repaired: bool,
+    /// What others do to the Secret.
+    pub(crate) contest: Option<Box<Contest>>,
+    /// In a fight, the last token that was stored after another writer had changed or taken it: it is good once more.
+    pub(crate) spare: Option<Arc<Held>>,
+    /// Where a Secret of this object's stands, if neither spec nor status names it.
+    pub(crate) elsewhere: Option<ObjectKey>,
+}
+
+/// One look at the Secret's name.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    /// When it was taken.
+    pub(crate) at: Timestamp,
+    /// [`Token::wake`](super::token::Token::wake) of the object that it was taken for: one that has changed since may
+    /// name another Secret, and looks again.
+    pub(crate) of: u64,
+    /// What was there.
+    pub(crate) found: Found,
+}
+
+/// What stands at the Secret's name.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A Secret that the watch doesn't show: another's, or one that lost our label.
+    Secret(Arc<SecretFacts>),
+}
+
+impl From<Option<SecretFacts>> for Found {
+    fn from(found: Option<SecretFacts>) -> Self {
+        found.map_or(Self::Nothing, |facts| Self::Secret(Arc::new(facts)))
+    }
+}
+
+/// An issued token on its way into the Secret.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The token and its record.
+    pub(crate) material: Material,
+    /// What the answer told beside the token.
+    pub(crate) notes: Notes,
+}
+
+/// What a provider's answer told beside the token; the status keeps it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// The answer didn't tell when the token expires.
+    pub(crate) expiry_assumed: bool,
+    /// What the token may do beyond what was asked.
+    pub(crate) excess: Option<Excess>,
+}
+
+/// What the last attempt came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// It succeeded: failures start again from none.
+    Success,
+    /// It failed.
+    Failed {
+        /// As the status tells it.
+        failure: Arc<Failure>,
+        /// Failures in a row.
+        attempts: u32,
+        /// What was tried: a change of it excuses the failure.
+        tried: u64,
+    },
+}
+
+impl Memo {
+    /// Nothing is remembered.
+    fn is_empty(&self) -> bool {
+        self.held.is_none()
+            && self.data.is_none()
+            && self.probe.is_none()
+            && self.outcome.is_none()
+            && self.trouble.is_none()
+            && !self.unanswered
+            && self.status_failures == 0
+            && self.issued == 0
+            && self.notes.is_none()
+            && self.restarts.is_none()
+            && !self.repaired
+            && self.contest.is_none()
+            && self.spare.is_none()
+            && self.elsewhere.is_none()
+    }
+
+    /// Changes what is remembered of others' changes; `seen` is that of the decision, which may come from the status.
+    pub(crate) fn contest(&mut self, seen: &Memo, generation: i64) -> &mut Contest {
+        if self.contest.is_none() {
+            self.contest.clone_from(&seen.contest);
+        }
+        self.contest.take_if(|contest| !contest.is_of(generation));
+        self.contest.get_or_insert_with(|| Box::new(Contest::new(generation)))
+    }
+
+    /// Forgets fights that are over; `secret` is the Secret as it stands.
+    pub(crate) fn forget_contest(&mut self, secret: Option<Version>, now: Timestamp) {
+        let repaired = self.repaired;
+        self.contest.take_if(|contest| !repaired && contest.forget(secret, now));
+        if self.contest.is_none() {
+            self.spare = None;
+        }
+    }
+}
+
+impl Memo {
+    /// Returns what is remembered of the restarts for the token of this issuance.
+    pub(crate) fn restarts_of(&mut self, token: Seconds) -> &mut Restarts {
+        let restarts = self.restarts.get_or_insert_default();
+        if restarts.of != token {
+            restarts.reset(token);
+        }
+        restarts
+    }
+
+    /// Returns true if the workload was restarted for the token of this issuance, or can't be.
+    pub(crate) fn restarted(&self, token: Seconds, workload: &Workload) -> bool {
+        self.restarts.as_ref().is_some_and(|restarts| restarts.of == token && restarts.done.contains(workload))
+    }
+
+    /// A status has told what `restartedFor` is: what is done needs no more remembering.
+    pub(crate) fn forget_restarts(&mut self, restarted_for: Option<Timestamp>) {
+        if let Some(restarts) = &mut self.restarts {
+            if restarted_for.is_none() {
+                restarts.told.clear();
+            }
+            if restarted_for.is_none_or(|time| restarts.of == time.into()) {
+                restarts.reset(Seconds::default());
+            }
+            if restarts.of == Seconds::default() && restarts.told.is_empty() {
+                self.restarts = None;
+            }
+        }
+    }
+}
+
+/// All memos.
+#[derive(Debug, Default)]
+pub(crate) struct Memos {
+    memos: Mutex<HashMap<ObjectKey, Memo>>,
+    /// The calls that no schedule asked for, of the objects that made some lately. They outlive what is under way.
+    spells: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    of: HashMap<ObjectKey, (Uid, Spells)>,
+    /// At so many, those that count no more are dropped.
+    sweep_at: usize,
+}
+
+impl Memos {
+    /// A copy of what is remembered of this object; what was of another of its name is dropped.
+    pub(crate) fn get_of(&self, key: &ObjectKey, uid: Uid) -> Memo {
+        let mut memos = self.memos.lock();
+        if memos.get(key).is_some_and(|memo| memo.of != uid && memo.of != Uid::default()) {
+            memos.remove(key);
+        }
+        let Some(memo) = memos.get_mut(key) else { return Memo::default() };
+        memo.of = uid;
+        memo.clone()
+    }
+
+    /// What is remembered of the object's calls that no schedule asked for.
+    pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<Spells> {
+        self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
+    }
+
+    /// The object makes a call that no schedule asks for; `before` is what was known of earlier ones.
+    pub(crate) fn note_call(
+        &self,
+        (key, uid): (&ObjectKey, Uid),
+        kind: Unplanned,
+        generation: i64,
+        mut before: Spells,
+        now: Timestamp,
+    ) {
+        before.note(kind, generation, now);
+        let mut lately = self.spells.lock();
+        lately.of.insert(key.clone(), (uid, before));
+        if lately.of.len() > lately.sweep_at {
+            lately.of.retain(|_, (_, spells)| !spells.are_over(now));
+            lately.of.shrink_to_fit();
+            lately.sweep_at = lately.of.len() * 2 + 64;
+        }
+    }
+
+    /// The clock was put back: what was to be tried again later is tried now, and what was seen at a time that is yet to
+    /// come is looked at again.
+    pub(crate) fn clock_went_back(&self) {
+        self.memos.lock().retain(|_, memo| {
+            memo.probe = None;
+            memo.trouble = None;
+            !memo.is_empty()
+        });
+    }
+
+    /// A copy of what is remembered.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Memo {
+        self.memos.lock().get(key).cloned().unwrap_or_default()
+    }
+
+    /// As [`Self::change`], of this object: what was of another of its name is dropped first.
+    pub(crate) fn change_of<T>(&self, key: &ObjectKey, uid: Uid, change: impl FnOnce(&mut Memo) -> T) -> T {
+        self.get_of(key, uid);
+        self.change(key, |memo| {
+            memo.of = uid;
+            change(memo)
+        })
+    }
+
+    /// Changes what is remembered; what becomes empty is dropped.
+    pub(crate) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memo) -> T) -> T {
+        let mut memos = self.memos.lock();
+        let memo = memos.entry(key.clone()).or_default();
+        let result = change(memo);
+        if memo.is_empty() {
+            memos.remove(key);
+        }
+        if memos.len() * 8 < memos.capacity() {
+            memos.shrink_to_fit();
+        }
+        result
+    }
+
+    /// The object is gone.
+    pub(crate) fn forget(&self, key: &ObjectKey) -> Option<Memo> {
+        self.spells.lock().of.remove(key);
+        self.memos.lock().remove(key)
+    }
+
+    /// The objects whose token isn't stored yet.
+    pub(crate) fn unsaved(&self) -> Vec<ObjectKey> {
+        self.memos.lock().iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
+    }
+}

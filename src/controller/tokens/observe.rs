@@ -1,0 +1,394 @@
+//! Gathers all that a decision sees into one snapshot.
+
+use crate::api::key::ObjectKey;
+use crate::api::request::TokenRequest;
+use crate::api::reserved;
+use crate::api::secret::SecretSpec;
+use crate::api::video_access_token::VideoAccessTokenSpec;
+use crate::api::workload::Workload;
+use crate::clock::{Now, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::grants::Grants;
+use crate::controller::providers::Providers;
+use crate::controller::providers::registry::{Account, Lookup};
+use crate::controller::stores::Stores;
+use crate::controller::stores::token::Token;
+use crate::controller::tokens::Objects;
+use crate::controller::tokens::object_state::{Found, Memo, Outcome};
+use crate::plan::claim::claimed_by;
+use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
+use crate::plan::facts::{Failure, Seconds, SecretFacts};
+use crate::plan::floor::{Spells, Unplanned};
+use crate::plan::hash::Hash;
+use crate::plan::reason::Reason;
+use crate::plan::secret::render_hash;
+use crate::plan::transitions::Circumstances;
+use crate::plan::view::{AccountBlock, Before, DataView, HeldView, QueueState, Refusal, SecretView, View, Wanted};
+use crate::plan::want::want;
+use chrono::{SubsecRound, TimeDelta};
+use std::sync::Arc;
+
+/// A probe that found nothing, or a Secret of another's, counts this long.
+const PROBE_LASTS: TimeDelta = TimeDelta::minutes(3);
+
+/// What holds an object back whose namespace has used up its share.
+const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
+    asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
+    about to expire";
+
+/// What is known of all objects. Nothing is requested to learn more.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    stores: &'a Stores,
+    providers: &'a Providers,
+    grants: &'a Grants,
+    objects: &'a Objects,
+}
+
+impl<'a> From<&'a Context> for Known<'a> {
+    fn from(context: &'a Context) -> Self {
+        let Context { stores, providers, grants, objects, .. } = context;
+        Self { stores, providers, grants, objects }
+    }
+}
+
+/// One object with everything that it refers to, as known at one moment.
+pub(crate) struct Seen {
+    /// The object.
+    pub(crate) token: Arc<Token>,
+    /// Its spec, if it can be read; without its template, which may be large: what waits in a lane holds this.
+    pub(crate) spec: Option<VideoAccessTokenSpec>,
+    /// Nobody knows yet whether its template fits: nothing can be decided.
+    pub(crate) unjudged: bool,
+    /// "Kind/name" of its provider.
+    pub(crate) provider: Option<String>,
+    /// Its provider's account.
+    pub(crate) account: Option<Arc<Account>>,
+    /// The workloads to restart when the token has changed.
+    pub(crate) workloads: Vec<Workload>,
+    /// What is asked of the provider.
+    pub(crate) request: Option<TokenRequest>,
+    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
+    pub(crate) wanted: Option<Result<Wanted, Refusal>>,
+    /// The Secret that the spec names.
+    pub(crate) secret_key: ObjectKey,
+    secret: Option<Arc<SecretFacts>>,
+    /// The API server said that there is none.
+    absent: bool,
+    data: DataView,
+    owner_gone: bool,
+    /// The Secret under its former name, if it is ours.
+    pub(crate) former: Option<(ObjectKey, Arc<SecretFacts>)>,
+    /// What is remembered.
+    pub(crate) memo: Memo,
+    failure: Option<Arc<Failure>>,
+    /// Failures in a row.
+    pub(crate) attempts: u32,
+    /// What would be tried now, for [`Outcome::Failed::tried`].
+    pub(crate) trying: u64,
+    queue: QueueState,
+    block: Option<AccountBlock>,
+    /// What bounds the calls that no schedule asks for.
+    pub(crate) before: Before,
+}
+
+impl Seen {
+    /// Gathers. `None`: the object is gone.
+    pub(crate) fn gather(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
+        let token = known.stores.tokens.get(key)?;
+        let mut memo = known.objects.states.get_of(key, token.uid);
+        let secret_key = token.secret_key();
+        let (secret, absent) = match (known.stores.secrets.get(&secret_key), recent_probe(&token, &memo, now.wall)) {
+            (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
+            (None, found) => (None, matches!(found, Some(Found::Nothing))),
+        };
+        let version = secret.as_ref().map(|facts| facts.version());
+        recall_contest(&token, &mut memo, version, now.wall);
+        let data = data_view(&token, &memo, secret.as_deref(), now.wall);
+        if data == DataView::Lost || (absent && memo.repaired) {
+            memo.held = memo.held.take().or(memo.spare.clone());
+        }
+        let owner_gone = secret
+            .as_ref()
+            .and_then(|facts| facts.owner)
+            .is_some_and(|owner| owner != token.uid && !known.stores.tokens.has_uid(&token.key.namespace, owner));
+        let told = token.status.other_secret.as_deref();
+        let told = told.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
+        let left = memo.elsewhere.clone().filter(|elsewhere| *elsewhere != secret_key);
+        let former = told.into_iter().chain(left).find_map(|key| {
+            let facts = known.stores.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
+            Some((key, facts))
+        });
+        let mut seen = Seen {
+            spec: None,
+            unjudged: false,
+            provider: None,
+            account: None,
+            workloads: Vec::new(),
+            request: None,
+            wanted: None,
+            secret_key,
+            secret,
+            absent,
+            data,
+            owner_gone,
+            former,
+            failure: None,
+            attempts: 0,
+            trying: 0,
+            queue: QueueState::None,
+            block: None,
+            before: Before::default(),
+            memo,
+            token,
+        };
+        seen.wanted = seen.want(known);
+        seen.before.generation = seen.token.generation();
+        seen.before.spells =
+            known.objects.states.spells(key, seen.token.uid).or_else(|| seen.recall_spells(known)).unwrap_or_default();
+        seen.recall_failure(now.wall);
+        seen.read_queue_state(known, now);
+        Some(seen)
+    }
+
+    /// What the spec and its provider ask for.
+    fn want(&mut self, known: Known<'_>) -> Option<Result<Wanted, Refusal>> {
+        let mut whole = match self.token.spec() {
+            Ok(spec) => spec,
+            Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
+        };
+        let fit = known.objects.renders.verdict(render_hash(&whole.secret), &whole.secret);
+        self.workloads = whole.workloads().unwrap_or_default();
+        let (name, lookup) =
+            known.providers.registry.lookup(&self.token.key.namespace, &whole, known.stores.scopes.knows_cluster());
+        self.provider = Some(name);
+        let account = match &lookup {
+            Lookup::Found(account) => Some(account),
+            Lookup::Unresolved | Lookup::Refused(_) => None,
+        };
+        let freed = account.and_then(|account| account.admission.as_ref()).map(|admission| &admission.secrets);
+        let unreserved = reserved::check(&self.secret_key.name, &whole.secret, freed);
+        whole.secret.template = None;
+        let spec = self.spec.insert(whole);
+        let account = match lookup {
+            Lookup::Unresolved => return None,
+            Lookup::Refused(refusal) => return Some(Err(refusal)),
+            Lookup::Found(account) => account,
+        };
+        let Some(fit) = fit else {
+            self.unjudged = true;
+            return None;
+        };
+        let wanted = admitted(known, &self.token, spec, &account)
+            .and_then(|()| unreserved.map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
+            .and_then(|()| {
+                want(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
+            })
+            .map(|(request, wanted)| {
+                self.request = Some(request);
+                wanted
+            })
+            .and_then(|wanted| {
+                let holder = self.secret.as_ref().and_then(|facts| facts.owner);
+                match known.stores.tokens.conflicting_claim(&self.token, holder) {
+                    None => Ok(wanted),
+                    Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
+                }
+            });
+        self.account = Some(account);
+        Some(wanted)
+    }
+
+    /// What the Secret or the status tell of the last issue, if it was made by an earlier life of this process or by
+    /// another operator.
+    fn recall_spells(&self, known: Known<'_>) -> Option<Spells> {
+        // in whole seconds, as what it is compared with
+        let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
+        let told = self.own_secret().map(|(facts, _)| facts.issued_at);
+        let issued_at = told.max(Some(self.token.status.restarted_for))?.time()?;
+        (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
+    }
+
+    /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now, but
+    /// not again and again.
+    fn recall_failure(&mut self, now: Timestamp) {
+        let version = self.account.as_ref().map_or(0, |account| account.version);
+        let generation = self.token.generation().to_be_bytes();
+        let forced = self.token.renew_requested_at.as_deref().unwrap_or_default();
+        self.trying = Hash::of([generation.as_slice(), &version.to_be_bytes(), forced.as_bytes()]).short();
+        let status = &self.token.status;
+        let told = status.last_failure.as_deref().filter(|_| status.failed_attempts > 0);
+        let (failure, attempts, excused) = match &self.memo.outcome {
+            Some(Outcome::Success) => (None, 0, true),
+            Some(Outcome::Failed { failure, attempts, tried }) => {
+                (Some(failure.clone()), *attempts, *tried != self.trying)
+            }
+            None => {
+                let excused = status.observed_generation != self.token.generation();
+                (told.map(|failure| Arc::new(failure.clone())), status.failed_attempts, excused)
+            }
+        };
+        let before = &mut self.before;
+        before.recalled = self.memo.outcome.is_none();
+        before.excused =
+            excused && failure.is_some() && before.spells.next(Unplanned::Demand, before.generation, now).is_none();
+        if !before.excused {
+            (self.failure, self.attempts) = (failure, attempts);
+        }
+    }
+
+    /// Reads where it stands in its account's queue.
+    fn read_queue_state(&mut self, known: Known<'_>, now: Now) {
+        let key = &self.token.key;
+        let account = self.account.as_ref().map(|account| &account.key);
+        self.queue = known.grants.budgets.queue_state(key, account, now);
+        if let (QueueState::Waiting(_), Some(account)) = (self.queue, &self.account) {
+            let said = account.history().refusal.as_ref().map(|said| said.to(&key.namespace));
+            self.block = known.grants.budgets.account_block(&account.key, said.as_deref(), now);
+            if self.block.is_none() && known.grants.budgets.lacks_share(key, now) {
+                self.block =
+                    Some(AccountBlock { reason: "WaitingForBudget", message: NO_SHARE.to_owned(), until: None });
+            }
+        }
+    }
+
+    /// What the decision sees.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            uid: self.token.uid,
+            deleting: self.token.deleting(),
+            renew_requested_at: self.token.renew_requested_at.as_deref(),
+            status: &self.token.status,
+            wanted: self.wanted.clone(),
+            secret: self.secret_view(),
+            former: self.former.as_ref().map(|(_, facts)| &**facts),
+            held: self.memo.held.as_ref().map(|held| HeldView {
+                request: held.material.request,
+                renew_request: held.material.renew_request.as_deref(),
+                issued_at: held.material.issued_at,
+                expires_at: held.material.expires_at,
+            }),
+            failure: self.failure.as_deref(),
+            queue: self.queue,
+            block: self.block.clone(),
+            trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
+            contest: self.memo.contest.as_deref(),
+            damaged: self.memo.repaired,
+            before: self.before,
+        }
+    }
+
+    fn secret_view(&self) -> SecretView<'_> {
+        match &self.secret {
+            Some(facts) if facts.owner.is_none() => SecretView::Foreign,
+            Some(facts) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
+            None if self.absent => SecretView::Absent,
+            None => SecretView::Unseen,
+        }
+    }
+
+    /// The facts of the Secret and what is known of its data, if it was written for this object.
+    pub(crate) fn own_secret(&self) -> Option<(&SecretFacts, DataView)> {
+        self.secret.as_deref().filter(|facts| facts.owner == Some(self.token.uid)).map(|facts| (facts, self.data))
+    }
+
+    /// When the token before the next one was issued, as far as Secret or status tell.
+    pub(crate) fn issued_before(&self) -> Seconds {
+        let there = self.own_secret().map(|(facts, _)| facts.issued_at);
+        there.unwrap_or_else(|| self.token.status.restarted_for)
+    }
+
+    /// The facts of the Secret that stands at the name, if there is one.
+    pub(crate) fn secret_facts(&self) -> Option<&Arc<SecretFacts>> {
+        self.secret.as_ref()
+    }
+
+    /// The last failure and how many there were in a row, as the status tells them: also while they are excused.
+    pub(crate) fn told_failure(&self) -> (Option<&Failure>, u32) {
+        match &self.memo.outcome {
+            Some(Outcome::Success) => (None, 0),
+            Some(Outcome::Failed { failure, attempts, .. }) => (Some(failure), *attempts),
+            None => (self.token.status.last_failure.as_deref(), self.token.status.failed_attempts),
+        }
+    }
+
+    /// How long the last failure that still counts waits for the next attempt.
+    pub(crate) fn waited(&self) -> Option<TimeDelta> {
+        let failure = self.failure.as_ref()?;
+        Some(failure.next_attempt_at? - failure.time)
+    }
+
+    /// The Secret as the decision saw it; `None`: none stood there.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.secret.as_ref().map(|facts| facts.version())
+    }
+
+    /// Returns what bears on the events beside the statuses.
+    pub(crate) fn circumstances(&self) -> Circumstances<'_> {
+        Circumstances {
+            deleting: self.token.deleting(),
+            repaired: self.memo.repaired,
+            secret_name: &self.secret_key.name,
+        }
+    }
+
+    /// What the spec says of the Secret, with its template.
+    pub(crate) fn secret_spec(&self) -> Option<SecretSpec> {
+        self.token.spec().ok().map(|spec| spec.secret)
+    }
+}
+
+fn recent_probe(token: &Token, memo: &Memo, now: Timestamp) -> Option<Found> {
+    let current = memo.probe.as_ref().filter(|probe| probe.of == token.wake && (now - probe.at).abs() < PROBE_LASTS);
+    current.map(|probe| probe.found.clone())
+}
+
+/// What is known of the data: what memory saw at this version, or what the status recorded.
+fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
+    let Some(facts) = secret else { return DataView::Unverified };
+    let contest = memo.contest.as_deref();
+    match memo.data {
+        Some((version, data)) if version == facts.resource_version => data,
+        _ if token.status.secret_version == facts.resource_version
+            && token.status.other_secret.is_none()
+            // which label it was, no status tells in a form to be read back: the next look does
+            && (!stalled_by(token, OVERRIDDEN) || contest.is_some()) =>
+        {
+            DataView::Verified
+        }
+        // in a fight it is as it was, until it may be looked at again
+        Some((_, data @ (DataView::Altered | DataView::Lost)))
+            if contest
+                .is_some_and(|contest| contest.next_repair(now).is_some() && contest.next_look(now).is_some()) =>
+        {
+            data
+        }
+        _ => DataView::Unverified,
+    }
+}
+
+/// Others' changes and a trouble's time, as they count for the Secret and the spec as they stand. After a restart a fight
+/// is known from the status, so that there are no new repairs at once.
+fn recall_contest(token: &Token, memo: &mut Memo, secret: Option<Version>, now: Timestamp) {
+    let generation = token.generation();
+    memo.contest.take_if(|contest| !contest.is_of(generation));
+    let since = token.status.conditions[2].since.time().filter(|since| *since <= now);
+    let fights = stalled_by(token, CONTESTED) && token.status.observed_generation == generation;
+    if memo.contest.is_none() && fights {
+        memo.contest = since.map(|since| Box::new(Contest::recalled(generation, since)));
+    }
+    memo.trouble = memo.trouble.take().map(|(trouble, tried)| (trouble.at(secret), tried));
+}
+
+fn stalled_by(token: &Token, reason: &str) -> bool {
+    let stalled = &token.status.conditions[2];
+    stalled.status == Some(true) && stalled.reason == Reason::of(reason)
+}
+
+/// Does the provider's admin let this object ask for this scope?
+fn admitted(known: Known<'_>, token: &Token, spec: &VideoAccessTokenSpec, account: &Account) -> Result<(), Refusal> {
+    let Some(admission) = &account.admission else { return Ok(()) };
+    let namespace = &*token.key.namespace;
+    let admitted = known.stores.namespaces.admitted(namespace, &admission.namespaces);
+    admission.admits(namespace, admitted, spec).map_err(|error| Refusal::new("NotAllowed", error.to_string()))
+}

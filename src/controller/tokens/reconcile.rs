@@ -1,0 +1,187 @@
+//! The reconcile of one object: observe, decide, act, and in the end record.
+
+use crate::api::key::ObjectKey;
+use crate::budget::Ask;
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::fail_point;
+use crate::controller::grants::Grants;
+use crate::controller::output::slots::Slot;
+use crate::controller::settings::PANIC_RETRY_DELAY;
+use crate::controller::stores::token::Token;
+use crate::controller::tokens::call::issue;
+use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::renders::ASK_AGAIN;
+use crate::controller::tokens::secret_io::{
+    is_of, look_inside, move_here, probe, remove_former, render, store, stored,
+};
+use crate::controller::tokens::status_writer::record;
+use crate::controller::tokens::trace_source;
+use crate::controller::workloads::restarts;
+use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
+use chrono::TimeDelta;
+use kube::runtime::controller::Action;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// More steps than any object needs in a row; the rest is left to the next look.
+const STEPS: usize = 12;
+
+/// For kube's Controller. The work runs in a task of its own: one reconcile that computes for long holds up no other, and
+/// a panic costs its object alone.
+pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let key = token.key.clone();
+    drop(token);
+    let (all, mine) = (context.clone(), key.clone());
+    let mut work = Work(tokio::spawn(async move { run(&all, &mine).await }));
+    if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
+        tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
+        drop(context.grants.take(&key));
+        context.grants.budgets.leave(&key, clock::now());
+        context.look_again(&key, PANIC_RETRY_DELAY);
+    }
+    Ok(Action::await_change())
+}
+
+/// A reconcile's task, which ends with the Controller that awaits it.
+struct Work(tokio::task::JoinHandle<()>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Takes steps until there is nothing to do but wait.
+///
+/// | Step | | What it does |
+/// |---|---|---|
+/// | `observe` | memory | gathers all that is known of the object |
+/// | `judge` | computes | renders a template that nobody has rendered yet, off this task |
+/// | `decide` | pure | the next step of the object |
+/// | `act` | IO | one request about the Secret, one call of a token API, or a change of the queue |
+/// | `restart_workloads` | IO | one read and one patch for each workload, after a renewal |
+/// | `record` | IO | the status, the time of the next reconcile, the events |
+///
+/// After `act` it observes and decides again, until the decision is to wait: each step is decided from fresh facts.
+pub(crate) async fn run(context: &Context, key: &ObjectKey) {
+    context.objects.requeue.clear(key);
+    let in_flight = InFlight::of(&context.grants, key);
+    for _ in 0..STEPS {
+        if !context.lease.is_leader() {
+            context.look_again(key, TimeDelta::seconds(1));
+            return;
+        }
+        fail_point::reach("reconcile", key);
+        let now = clock::now();
+        let Some(seen) = Seen::gather(context.into(), key, now) else { return on_gone(context, key) };
+        if seen.unjudged {
+            // an object that waits to be rendered holds nothing: there may be many
+            drop(seen);
+            judge(context, key).await;
+            continue;
+        }
+        let mut decision = decide(&seen.view(), now.wall);
+        tracing::trace!(%key, act = ?decision.act, cause = ?decision.cause, "decided");
+        match act(context, &seen, &decision).await {
+            Next::Step => continue,
+            Next::Settled => {}
+            Next::Held(delay) => decision.delay = delay,
+        }
+        // the token is stored, or waits: what follows keeps no other waiting
+        drop(in_flight);
+        let restarted_for = restarts::follow(context, &seen, &decision).await;
+        if record(context, &seen, &decision, restarted_for).await {
+            let is_unsaved = context.objects.states.get(key).held.is_some();
+            context.output.traces.settled(key, context.grants.budgets.is_queued(key), is_unsaved);
+        }
+        return;
+    }
+    context.look_again(key, TimeDelta::seconds(1));
+}
+
+/// Forgets an object that is gone, and returns a grant that it holds.
+fn on_gone(context: &Context, key: &ObjectKey) {
+    context.forget(key);
+    context.grants.budgets.leave(key, clock::now());
+}
+
+/// Has the object's template rendered, so that the next decision knows whether it can be.
+async fn judge(context: &Context, key: &ObjectKey) {
+    let current = || context.stores.tokens.get(key)?.spec().ok().map(|spec| spec.secret);
+    if !context.objects.renders.judge(&key.namespace, current).await {
+        context.look_again(key, TimeDelta::from_std(ASK_AGAIN).unwrap_or_default());
+    }
+}
+
+/// Counts a granted object from its grant until its token is stored.
+struct InFlight<'a> {
+    grants: &'a Grants,
+    slot: Option<Slot>,
+}
+
+impl<'a> InFlight<'a> {
+    fn of(grants: &'a Grants, key: &ObjectKey) -> Self {
+        Self { grants, slot: grants.take(key) }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if self.slot.take().is_some() {
+            self.grants.budgets.room_again();
+        }
+    }
+}
+
+enum Next {
+    /// Something was learnt: decide again.
+    Step,
+    /// Nothing to do but wait.
+    Settled,
+    /// It may not ask for a turn now: what the status says of it, if the wait has lasted.
+    Held(Option<Delay>),
+}
+
+async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
+    let key = &seen.token.key;
+    // what no budget bounds waits its turn here
+    let unbounded = matches!(decision.act, Act::Probe | Act::Inspect | Act::Render | Act::Move | Act::RemoveFormer);
+    let _slot = if unbounded { Some(context.output.secret_permits.take(&key.namespace).await) } else { None };
+    if !context.lease.is_leader() {
+        // a crowd's wait may outlast the lease
+        return Next::Step;
+    }
+    match &decision.act {
+        Act::Wait => return Next::Settled,
+        Act::Probe => probe(context, seen).await,
+        Act::Inspect => look_inside(context, seen).await,
+        Act::Render => render(context, seen).await,
+        Act::Move => move_here(context, seen).await,
+        Act::RemoveFormer => remove_former(context, seen).await,
+        Act::Store => store(context, seen, decision.cause).await,
+        Act::Discard => match (&seen.memo.held, seen.secret_facts()) {
+            // a write whose answer was lost has stored it
+            (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
+            _ => context.objects.states.change(key, |memo| (memo.held, memo.spare) = (None, None)),
+        },
+        Act::Withdraw => context.grants.budgets.leave(key, clock::now()),
+        &Act::Enqueue { expires_at, urgent_at, unplanned } => {
+            let Some(account) = &seen.account else { return Next::Settled };
+            if let Err(wait) = context.grants.admit(&key.namespace) {
+                let left = wait.until.saturating_duration_since(clock::now().mono);
+                context.look_again(key, TimeDelta::from_std(left).unwrap_or_default());
+                let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
+                               VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
+                let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
+                return Next::Held(wait.lasts.then_some(delay));
+            }
+            let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
+            let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
+            context.output.traces.asked(key, || trace_source::subject(seen, decision), due);
+            context.grants.budgets.ask(&account.key, ask, clock::now());
+        }
+        Act::Issue => issue(context, seen, decision).await,
+    }
+    Next::Step
+}

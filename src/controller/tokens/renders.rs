@@ -1,0 +1,357 @@
+//! Rendering, off the tasks that reconcile: verdicts on templates, and the shapes of Secrets.
+//!
+//! A template costs a bounded amount of work, but somebody else's object should not wait for it. So templates are
+//! rendered on blocking threads, a few at a time, of each namespace one at a time, and against a deadline. Whether the
+//! API server would take what a spec renders to depends on the spec's shape alone: the verdict is remembered by its
+//! hash, and a gather renders nothing.
+//!
+//! What is large once rendered, or once read, holds memory until it is written. Its bytes are drawn from one budget, and
+//! each namespace draws for one Secret at a time.
+
+use crate::api::key::ObjectKey;
+use crate::api::request::FieldError;
+use crate::api::secret::SecretSpec;
+use crate::plan::facts::SecretFacts;
+use crate::plan::hash::Hash;
+use crate::plan::secret::{Fixed, Material, Shape, Subject, Verdict, fixed, inspect, shape};
+use crate::plan::want::Fit;
+use k8s_openapi::api::core::v1::Secret;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Renders at once, over all namespaces.
+const AT_ONCE: usize = 2;
+/// How long one may take. Its fuel ends it in a fraction of this; a machine that is this slow has other worries.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A verdict that came of the deadline is asked anew after this.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_mins(10);
+/// Verdicts of one generation; two are kept. An entry takes some 100 bytes, and a refusal up to 1 KiB more.
+const VERDICTS: usize = 10_000;
+/// Secrets up to this size draw from no budget: so many as may be in flight take a few megabytes.
+pub(crate) const SMALL: usize = 32 * 1024;
+/// What large Secrets may take together while they are read, shaped and written, in KiB.
+const BUDGET: u32 = 16 * 1024;
+/// A Secret is there as text, as base64, as JSON and as a request's body.
+const COPIES: usize = 4;
+/// What the largest Secret takes, in KiB: 1 MiB of data, and metadata.
+const LARGEST: u32 = 6 * 1024;
+
+/// Where templates are rendered.
+pub(crate) struct Renders {
+    verdicts: Mutex<Verdicts>,
+    workers: Arc<Semaphore>,
+    budget: Arc<Semaphore>,
+    rendering: Mutex<Turns>,
+    large: Mutex<Turns>,
+}
+
+impl Default for Renders {
+    fn default() -> Self {
+        Self {
+            verdicts: Mutex::default(),
+            workers: Arc::new(Semaphore::new(AT_ONCE)),
+            budget: Arc::new(Semaphore::new(BUDGET as usize)),
+            rendering: Mutex::default(),
+            large: Mutex::default(),
+        }
+    }
+}
+
+/// Room that a large Secret has while it is there. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _turn: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// What a Secret is written as, and the room that it takes.
+pub(crate) struct Shaped {
+    /// What is written.
+    pub(crate) shape: Shape,
+    #[allow(dead_code)] // held until the write is done
+    room: Option<Room>,
+}
+
+impl Renders {
+    /// What is known of the spec. Renders nothing: `None` where that would take rendering, and nobody has.
+    pub(crate) fn verdict(&self, render: Hash, spec: &SecretSpec) -> Option<Fit> {
+        if !spec.has_templates() {
+            return Some(Fit::of(spec));
+        }
+        let verdict = self.verdicts.lock().get(render, Instant::now())?;
+        Some(Fit { render, verdict })
+    }
+
+    /// Comes to a verdict on the spec that `current` gives once it is this namespace's turn, and remembers it. So those
+    /// that wait hold no spec. Tells whether the verdict is one that lasts.
+    pub(crate) async fn judge(&self, namespace: &Arc<str>, current: impl FnOnce() -> Option<SecretSpec>) -> bool {
+        let turn = Turns::of(&self.rendering, namespace).await;
+        let worker = acquire(&self.workers, 1).await;
+        let Some(spec) = current() else { return true };
+        let render = crate::plan::secret::render_hash(&spec);
+        if self.verdicts.lock().get(render, Instant::now()).is_some() {
+            return true;
+        }
+        let judged = off(move || {
+            let _held = (turn, worker);
+            Fit::of(&spec)
+        });
+        let judged = judged.await.map(|fit| fit.verdict);
+        let lasts = judged.is_ok();
+        let until = (!lasts).then(|| Instant::now() + ASK_AGAIN);
+        let verdict = judged.unwrap_or_else(Err);
+        self.verdicts.lock().put(render, verdict, until);
+        lasts
+    }
+
+    /// Shapes the Secret. What is large waits for room, and has it until the result is dropped.
+    pub(crate) async fn shape(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        spec: SecretSpec,
+        material: &Material,
+    ) -> Result<Shaped, FieldError> {
+        let first = self.shape_once(key, uid, &spec, material).await?;
+        let size = first.size();
+        if size <= SMALL {
+            return Ok(Shaped { shape: first, room: None });
+        }
+        // not held while it waits: many may
+        drop(first);
+        let room = self.room(&key.namespace, size).await;
+        let shape = self.shape_once(key, uid, &spec, material).await?;
+        Ok(Shaped { shape, room: Some(room) })
+    }
+
+    async fn shape_once(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        spec: &SecretSpec,
+        material: &Material,
+    ) -> Result<Shape, FieldError> {
+        if !spec.has_templates() {
+            return shape(Subject { key, uid: Some(uid), spec }, material);
+        }
+        let turn = Turns::of(&self.rendering, &key.namespace).await;
+        let worker = acquire(&self.workers, 1).await;
+        let (key, uid, spec, material) = (key.clone(), uid.to_owned(), spec.clone(), material.clone());
+        off(move || {
+            let _held = (turn, worker);
+            shape(Subject { key: &key, uid: Some(&uid), spec: &spec }, &material)
+        })
+        .await?
+    }
+
+    /// What a Secret that was read whole turned out to be.
+    pub(crate) async fn inspect(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        spec: SecretSpec,
+        secret: Secret,
+        facts: &SecretFacts,
+    ) -> Result<(Verdict, Option<Fixed>), FieldError> {
+        if !spec.has_templates() {
+            let verdict = inspect(&secret, facts, Subject { key, uid: Some(uid), spec: &spec });
+            return Ok((verdict, fixed(&secret, &spec)));
+        }
+        let turn = Turns::of(&self.rendering, &key.namespace).await;
+        let worker = acquire(&self.workers, 1).await;
+        let (key, uid, facts) = (key.clone(), uid.to_owned(), facts.clone());
+        off(move || {
+            let _held = (turn, worker);
+            let verdict = inspect(&secret, &facts, Subject { key: &key, uid: Some(&uid), spec: &spec });
+            (verdict, fixed(&secret, &spec))
+        })
+        .await
+    }
+
+    /// Room for a Secret of so many bytes.
+    pub(crate) async fn room(&self, namespace: &Arc<str>, bytes: usize) -> Room {
+        let turn = Turns::of(&self.large, namespace).await;
+        let kibibytes = u32::try_from(bytes * COPIES / 1024).unwrap_or(LARGEST).clamp(1, LARGEST);
+        Room { _turn: turn, _bytes: acquire(&self.budget, kibibytes).await }
+    }
+}
+
+impl Shaped {
+    /// The room that it has, if it is large.
+    #[cfg(test)]
+    fn is_large(&self) -> bool {
+        self.room.is_some()
+    }
+}
+
+/// Runs it on a blocking thread. Fails at the deadline, or if it panics; it then ends by itself.
+async fn off<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FieldError> {
+    const FIELD: &str = "spec.secret.template.data";
+    match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(FieldError::new(FIELD, "can't be rendered; shorten it")),
+        Err(_) => Err(FieldError::new(FIELD, format!("takes more than {} s; shorten it", DEADLINE.as_secs()))),
+    }
+}
+
+/// Waits for permits of a semaphore that is never closed.
+async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(permit) = semaphore.clone().acquire_many_owned(permits).await {
+            return permit;
+        }
+    }
+}
+
+/// One at a time of each namespace. A namespace that nobody waits in takes no room.
+#[derive(Default)]
+struct Turns(HashMap<Arc<str>, Weak<Semaphore>>);
+
+impl Turns {
+    async fn of(turns: &Mutex<Self>, namespace: &Arc<str>) -> OwnedSemaphorePermit {
+        let semaphore = turns.lock().semaphore(namespace);
+        acquire(&semaphore, 1).await
+    }
+
+    fn semaphore(&mut self, namespace: &Arc<str>) -> Arc<Semaphore> {
+        if let Some(semaphore) = self.0.get(namespace).and_then(Weak::upgrade) {
+            return semaphore;
+        }
+        if self.0.len() >= 64 {
+            self.0.retain(|_, semaphore| semaphore.strong_count() > 0);
+        }
+        let semaphore = Arc::new(Semaphore::new(1));
+        self.0.insert(namespace.clone(), Arc::downgrade(&semaphore));
+        semaphore
+    }
+}
+
+/// Verdicts by render-hash, in two generations: when the young one is full, the old one goes. What is asked for moves
+/// to the young one, so that the verdicts of objects that are gone are the ones that are let go.
+#[derive(Default)]
+struct Verdicts {
+    young: HashMap<Hash, Entry>,
+    old: HashMap<Hash, Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    verdict: Result<(), Box<FieldError>>,
+    until: Option<Instant>,
+}
+
+impl Verdicts {
+    fn get(&mut self, render: Hash, now: Instant) -> Option<Result<(), FieldError>> {
+        if let Some(entry) = self.old.remove(&render) {
+            self.insert(render, entry);
+        }
+        let entry = self.young.get(&render).filter(|entry| entry.until.is_none_or(|until| now < until))?;
+        Some(entry.verdict.clone().map_err(|error| *error))
+    }
+
+    fn put(&mut self, render: Hash, verdict: Result<(), FieldError>, until: Option<Instant>) {
+        self.old.remove(&render);
+        self.insert(render, Entry { verdict: verdict.map_err(Box::new), until });
+    }
+
+    fn insert(&mut self, render: Hash, entry: Entry) {
+        if self.young.len() >= VERDICTS && !self.young.contains_key(&render) {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(render, entry);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hash(n: u32) -> Hash {
+        Hash::of([n.to_be_bytes().as_slice()])
+    }
+
+    fn spec(template: &str) -> SecretSpec {
+        serde_json::from_value(json!({"template": {"data": {"key": template}}})).unwrap()
+    }
+
+    fn material() -> Material {
+        Material {
+            token: "token".into(),
+            issued_at: "2026-11-22T10:00:00Z".parse().unwrap(),
+            expires_at: "2026-11-22T11:00:00Z".parse().unwrap(),
+            request: hash(0),
+            renew_request: None,
+            previous: None,
+        }
+    }
+
+    #[test]
+    fn p21_verdicts_are_few_and_those_in_use_stay() {
+        let (mut verdicts, now) = (Verdicts::default(), Instant::now());
+        let in_use: Vec<_> = (0..100).map(hash).collect();
+        for render in &in_use {
+            verdicts.put(*render, Ok(()), None);
+        }
+        for n in 1_000..100_000 {
+            verdicts.put(hash(n), Err(FieldError::new("f", "m")), None);
+            if n % 1_000 == 0 {
+                assert!(in_use.iter().all(|render| verdicts.get(*render, now) == Some(Ok(()))), "{n}");
+            }
+            assert!(verdicts.young.len() + verdicts.old.len() <= 2 * VERDICTS);
+        }
+        verdicts.put(hash(1), Ok(()), Some(now + ASK_AGAIN));
+        assert_eq!(verdicts.get(hash(1), now), Some(Ok(())));
+        assert_eq!(verdicts.get(hash(1), now + ASK_AGAIN), None);
+    }
+
+    #[tokio::test]
+    async fn p21_a_spec_is_judged_once() {
+        let renders = Renders::default();
+        for (template, expected) in [("{{ token }}", None), ("{{ tokn }}", Some("spec.secret.template.data[key]"))] {
+            let spec = spec(template);
+            let render = crate::plan::secret::render_hash(&spec);
+            assert!(renders.verdict(render, &spec).is_none());
+            assert!(renders.judge(&"namespace".into(), || Some(spec.clone())).await);
+            let field = renders.verdict(render, &spec).unwrap().verdict.err().map(|error| error.field);
+            assert_eq!(field.as_deref(), expected);
+        }
+        assert!(renders.verdict(hash(0), &SecretSpec::default()).is_some(), "nothing is to be rendered");
+    }
+
+    #[tokio::test]
+    async fn p21_large_secrets_share_a_budget_that_small_ones_do_not_need() {
+        let renders = Renders::default();
+        let large = spec(&"{{ 'x' * 4000 }}".repeat(60));
+        let material = material();
+        let mut held = Vec::new();
+        // as many namespaces as the budget has room for
+        for n in 0.. {
+            let key = ObjectKey::new(&format!("n{n}"), "a");
+            let shaped = renders.shape(&key, "uid", large.clone(), &material);
+            match tokio::time::timeout(Duration::from_secs(3), shaped).await {
+                Ok(shaped) => held.push(shaped.unwrap()),
+                Err(_) => break,
+            }
+        }
+        let taken: usize = held.iter().map(|shaped| shaped.shape.size()).sum();
+        assert!(held.iter().all(Shaped::is_large) && held.len() > 8, "{}", held.len());
+        assert!(taken * COPIES <= BUDGET as usize * 1024, "{taken}");
+        let small = renders.shape(&ObjectKey::new("n0", "b"), "uid", spec("{{ token }}"), &material).await.unwrap();
+        assert!(!small.is_large());
+        held.clear();
+        // and a namespace has one at a time
+        let key = ObjectKey::new("n0", "a");
+        let first = renders.shape(&key, "uid", large.clone(), &material).await.unwrap();
+        let second = renders.shape(&key, "uid", large.clone(), &material);
+        assert!(tokio::time::timeout(Duration::from_millis(300), second).await.is_err());
+        drop(first);
+        renders.shape(&key, "uid", large, &material).await.unwrap();
+    }
+}

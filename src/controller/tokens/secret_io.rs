@@ -1,0 +1,353 @@
+//! Reads and writes of one object's Secret, and what is noted of them for the next decision.
+
+use crate::api::key::ObjectKey;
+use crate::api::secret::DeletionPolicy;
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::tokens::contests;
+use crate::controller::tokens::contests::note_found;
+use crate::controller::tokens::object_state::{Found, Held, Probe};
+use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::trace_source;
+use crate::plan::contest::Contender;
+use crate::plan::decide::Cause;
+use crate::plan::facts::{SecretFacts, resource_version, secret_facts};
+use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
+use crate::plan::view::DataView;
+use crate::plan::write_failure::{ApiError, write_failure};
+use crate::telemetry::journey::Written;
+use chrono::TimeDelta;
+use std::sync::Arc;
+
+/// One metadata GET of what stands at the Secret's name.
+pub(crate) async fn probe(context: &Context, seen: &Seen) {
+    match context.output.api.probe(&seen.secret_key).await {
+        Ok(found) => {
+            context.objects.states.change(&seen.token.key, |memo| {
+                // what lies in the Secret as it stands is no less true for this look
+                memo.trouble.take_if(|(trouble, _)| trouble.met.is_none());
+                note_found(memo, seen, found);
+                if let Some(Probe { found: Found::Nothing, .. }) = &memo.probe
+                    && memo.elsewhere.is_none()
+                    && (seen.token.status.issuances > 0 || memo.issued > 0)
+                {
+                    // it was renamed and renamed back: its token may stand at the name between
+                    memo.elsewhere = context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
+                }
+            });
+        }
+        Err(error) => record_write_failure(context, seen, &error),
+    }
+}
+
+/// One GET: did another hand change the data?
+pub(crate) async fn look_inside(context: &Context, seen: &Seen) {
+    let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
+    let data = match (fixed, &verdict) {
+        (Some(fixed), _) => DataView::Fixed(fixed),
+        (None, Verdict::Intact(_)) => DataView::Verified,
+        (None, Verdict::Altered(_) | Verdict::Outdated(_)) => DataView::Altered,
+        (None, Verdict::Lost) => DataView::Lost,
+    };
+    let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
+    contests::looked(&context.objects.states, seen, contender.filter(|_| repaired));
+    context.objects.states.change(&seen.token.key, |memo| {
+        memo.data = Some((facts.resource_version, data));
+        memo.repaired |= repaired;
+    });
+}
+
+/// A Secret that was read whole.
+struct Read {
+    facts: SecretFacts,
+    verdict: Verdict,
+    fixed: Option<Fixed>,
+    /// Who changed what of ours.
+    contender: Option<Contender>,
+}
+
+impl Read {
+    /// It is as the decision saw it: what was decided may be written over it. Else the next decision is made of what
+    /// was learnt.
+    fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
+        seen.is_some_and(|seen| seen.version() == self.facts.version())
+    }
+}
+
+/// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
+async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
+    let spec = seen.secret_spec()?;
+    let look = context.stores.secrets.look(key);
+    match context.output.api.read(key, &context.objects.renders).await {
+        Ok(Some((secret, _room))) => {
+            let facts = secret_facts(&secret.metadata);
+            let contender = contender(&secret, &spec);
+            contests::learnt(&context.objects.states, seen, look, Some(facts.clone()));
+            let (of, uid) = (&seen.token.key, seen.token.uid_text());
+            match context.objects.renders.inspect(of, uid, spec, secret, &facts).await {
+                Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
+                Err(error) => {
+                    record_write_failure(context, seen, &ApiError::InvalidSecret(error.to_string()));
+                    None
+                }
+            }
+        }
+        Ok(None) => {
+            context.secret_gone(look);
+            context.objects.states.change(&seen.token.key, |memo| memo.probe = None);
+            None
+        }
+        Err(error) => {
+            record_write_failure(context, seen, &error);
+            None
+        }
+    }
+}
+
+/// Writes the Secret anew from the token that it holds.
+pub(crate) async fn render(context: &Context, seen: &Seen) {
+    let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+    if !read.is(seen.secret_facts()) {
+        return;
+    }
+    let Read { facts, verdict, .. } = read;
+    match verdict {
+        Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
+            let now = clock::now().wall;
+            material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
+            write(context, seen, &material, Some(&facts), None).await;
+        }
+        Verdict::Lost => {
+            let lost = Some((facts.resource_version, DataView::Lost));
+            context.objects.states.change(&seen.token.key, |memo| memo.data = lost);
+        }
+    }
+}
+
+/// Writes the Secret of the new name from the token in the former one.
+pub(crate) async fn move_here(context: &Context, seen: &Seen) {
+    let Some((former, facts)) = &seen.former else { return };
+    let Some(read) = read(context, seen, former).await else { return };
+    if !read.is(Some(facts)) {
+        return;
+    }
+    match read.verdict {
+        Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material) => {
+            if write(context, seen, &material, None, None).await {
+                context.objects.states.change(&seen.token.key, |memo| memo.elsewhere = Some(former.clone()));
+            }
+        }
+        // nothing to move: without its facts the next decision issues
+        Verdict::Lost => context.stores.secrets.forget(former),
+    }
+}
+
+pub(crate) async fn remove_former(context: &Context, seen: &Seen) {
+    let Some((key, facts)) = &seen.former else { return };
+    let look = context.stores.secrets.look(key);
+    match context.output.api.delete_secret(key, facts).await {
+        Ok(()) => {
+            context.objects.states.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
+            context.secret_gone(look);
+        }
+        Err(ApiError::NotLeading) => {}
+        // another hand changed it: its watch event or the next look decides again
+        Err(ApiError::Conflict) => {
+            let look = context.stores.secrets.look(key);
+            match context.output.api.probe(key).await {
+                Ok(found @ Some(_)) => contests::learnt(&context.objects.states, seen, look, found),
+                Ok(None) => context.secret_gone(look),
+                Err(error) => record_write_failure(context, seen, &error),
+            }
+        }
+        Err(error) => record_write_failure(context, seen, &error),
+    }
+}
+
+/// Stores the token at hand; over a plain renewal the one before is kept, if it is asked for.
+pub(crate) async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
+    let Some(held) = seen.memo.held.clone() else { return };
+    let there = seen.secret_facts();
+    let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
+    let mut material = held.material.clone();
+    if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
+        let Some(read) = read(context, seen, &seen.secret_key).await else { return };
+        if !read.is(there) {
+            return;
+        }
+        let Read { facts, verdict, .. } = read;
+        if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
+            material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
+                .then_some(Previous { token: before.token, expires_at: before.expires_at });
+        }
+        if write(context, seen, &material, Some(&facts), cause).await {
+            stored(context, seen, &held, cause);
+        }
+    } else if write(context, seen, &material, there.map(|facts| &**facts), cause).await {
+        stored(context, seen, &held, cause);
+    }
+}
+
+/// The Secret records the issue of the token at hand, for this object.
+pub(crate) fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
+    facts.owner == Some(seen.token.uid)
+        && facts.issued_at == held.material.issued_at.into()
+        && facts.expires_at == held.material.expires_at.into()
+        && facts.request == Some(held.material.request)
+}
+
+pub(crate) fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Option<Cause>) {
+    context.objects.states.change_of(&seen.token.key, seen.token.uid, |memo| {
+        // a spare one was counted when it was issued
+        memo.issued += u32::from(memo.held.take().is_some());
+        let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
+        memo.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
+        memo.notes = Some(held.notes.clone());
+    });
+}
+
+/// The only place that writes a Secret: on the one that the decision saw, or on none. Tells whether the token stands
+/// there.
+async fn write(
+    context: &Context,
+    seen: &Seen,
+    material: &Material,
+    there: Option<&SecretFacts>,
+    cause: Option<Cause>,
+) -> bool {
+    let key = &seen.token.key;
+    if context.objects.states.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
+        // the last write's answer didn't come: it may have been served
+        return look(context, seen, cause).await;
+    }
+    let Some(spec) = seen.secret_spec() else { return false };
+    let mut shaped = match context.objects.renders.shape(key, seen.token.uid_text(), spec, material).await {
+        Ok(shaped) => shaped,
+        Err(error) => {
+            let error = ApiError::InvalidSecret(error.to_string());
+            record_write_failure(context, seen, &error);
+            return false;
+        }
+    };
+    if there.is_some_and(|facts| facts.controlled) {
+        shaped.shape = shaped.shape.beside_another_controller();
+    }
+    let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
+        uid: &facts.uid_text,
+        resource_version: facts.resource_version,
+    });
+    if there.is_none() && !still_there(context, seen).await {
+        return false;
+    }
+    let _slot = context.output.write_permits.take(&key.namespace).await;
+    let begun = clock::now().wall;
+    let request = context.stores.secrets.look(&seen.secret_key);
+    let written = context.output.api.secret(&seen.secret_key, &shaped.shape, guard).await;
+    if matches!(written, Err(ApiError::NotLeading)) {
+        return false;
+    }
+    context.output.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(trace_source::fault));
+    contests::wrote(&context.objects.states, seen, &written, cause);
+    match written {
+        Ok(stored) => {
+            context.grants.write_succeeded(&key.namespace);
+            contests::stored(&context.objects.states, seen, request, &shaped.shape, &stored)
+        }
+        Err(ApiError::Conflict) => {
+            // not as it was seen: look at it afresh, with the same token in hand
+            drop(request);
+            look(context, seen, cause).await;
+            if contests::conflicts_again(&context.objects.states, seen) {
+                record_write_failure(context, seen, &ApiError::Conflict);
+            }
+            false
+        }
+        Err(ApiError::Gone(why)) => {
+            tracing::info!(%key, why, "the token is dropped: what it was for is going");
+            context.objects.states.change(key, |memo| memo.held = None);
+            record_write_failure(context, seen, &ApiError::Gone(why));
+            false
+        }
+        Err(error) => {
+            record_write_failure(context, seen, &error);
+            false
+        }
+    }
+}
+
+/// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
+async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
+    let request = context.stores.secrets.look(&seen.secret_key);
+    match context.output.api.probe(&seen.secret_key).await {
+        Ok(found) => {
+            // a write whose answer was lost may have stored the token at hand
+            let held = seen.memo.held.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
+            if let Some(held) = held {
+                stored(context, seen, held, cause);
+            }
+            contests::learnt(&context.objects.states, seen, request, found);
+        }
+        Err(error) => record_write_failure(context, seen, &error),
+    }
+    false
+}
+
+/// Tells whether the object still exists as it was seen. It is asked before a Secret is created: the view of the objects
+/// may be stale while that of the Secrets is fresh. A Secret with `deletionPolicy: Retain` that is created for an object
+/// that is gone stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read; a repair
+/// asks all the same, since it would be made again and again.
+async fn still_there(context: &Context, seen: &Seen) -> bool {
+    let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
+    let status = &seen.token.status;
+    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.memo.issued == 0;
+    if is_first && !retained {
+        return true;
+    }
+    match context.output.api.live(&*seen.token).await {
+        // who may not ask goes on as before
+        Err(ApiError::Refused(_)) => true,
+        // a restored etcd counts generations anew, too
+        Ok(Some(live))
+            if live.generation.unwrap_or_default() == seen.token.generation()
+                && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
+        {
+            true
+        }
+        Ok(Some(_)) => {
+            // it may name another Secret by now: its watch will tell
+            record_write_failure(context, seen, &ApiError::Conflict);
+            false
+        }
+        Ok(None) => {
+            tracing::info!(key = %seen.token.key, "the token is dropped: its object is gone");
+            context.take(&context.stores.tokens.gone(&seen.token));
+            false
+        }
+        Err(error) => {
+            record_write_failure(context, seen, &error);
+            false
+        }
+    }
+}
+
+/// Records a failed request to the API server: until the next try nothing is written for this object.
+pub(crate) fn record_write_failure(context: &Context, seen: &Seen, error: &ApiError) {
+    if matches!(error, ApiError::NotLeading) {
+        return;
+    }
+    if let Some(extent) = error.extent() {
+        context.grants.write_failed(&seen.token.key.namespace, extent);
+    }
+    let (now, before) = (clock::now().wall, seen.memo.trouble.as_ref().map(|(before, _)| before));
+    context.objects.states.change(&seen.token.key, |memo| {
+        memo.write_failures += 1;
+        memo.unanswered |= error.may_be_served();
+        let failure = write_failure(error, memo.write_failures, before, seen.version(), now, seen.token.uid);
+        let (reason, message) = (failure.reason, &failure.message);
+        tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
+        memo.trouble = Some((failure, seen.trying));
+        if let (ApiError::Immutable, Some((_, version))) = (error, seen.version()) {
+            memo.data = Some((version, DataView::Fixed(Fixed::Immutable)));
+        }
+    });
+}

@@ -1,0 +1,172 @@
+//! The end of a reconcile: the status, if it says something new; the events; the next look.
+
+use crate::api::video_access_token::VideoAccessTokenStatus;
+use crate::clock::{self, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::settings::DECIDE_WITHIN;
+use crate::controller::tokens::object_state::{Memo, Outcome};
+use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::trace_source;
+use crate::issuer::Class;
+use crate::plan::backoff::{self, Tries};
+use crate::plan::decide::Decision;
+use crate::plan::facts::StatusFacts;
+use crate::plan::status::{Told, compose, status_facts};
+use crate::plan::write_failure::ApiError;
+use crate::telemetry::journey::Written;
+use chrono::TimeDelta;
+
+/// A status waits no longer for its turn than this: then the object is decided again first.
+const TELL_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
+/// whether it says how things stand.
+pub(crate) async fn record(
+    context: &Context,
+    seen: &Seen,
+    decision: &Decision,
+    restarted_for: Option<Timestamp>,
+) -> bool {
+    let key = &seen.token.key;
+    let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
+    context.objects.requeue.set(key, decision.wake.map_or(latest, |wake| wake.min(latest)));
+    // a provider that isn't known yet says nothing about the object
+    if seen.wanted.is_none() && !seen.token.deleting() {
+        return true;
+    }
+    let (failure, failed_attempts) = seen.told_failure();
+    let notes = seen.memo.notes.as_ref();
+    let told = Told {
+        generation: seen.token.generation(),
+        provider: seen.provider.clone(),
+        secret_name: &seen.secret_key.name,
+        issued: seen.memo.issued,
+        failed_attempts,
+        failure,
+        expiry_assumed: notes.map_or(seen.token.status.expiry_assumed, |notes| notes.expiry_assumed),
+        excess: notes.map_or(seen.token.status.excess.as_deref(), |notes| notes.excess.as_ref()),
+        restarted_for,
+    };
+    let status = compose(&seen.view(), decision, &told, clock::now().wall);
+    let facts = status_facts(&status, &seen.secret_key.name);
+    // a token on its way tells of itself when it is stored, in the one status write (P04); a wait that lasts has a reason
+    let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
+    let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
+    let is_ready = ready(&facts);
+    if on_its_way && is_ready == ready(&seen.token.status) {
+        return true;
+    }
+    if facts.hash == seen.token.status.hash {
+        context.objects.states.change(key, settled(seen, decision, is_ready, restarted_for));
+        return true;
+    }
+    let slot = tokio::time::timeout(TELL_WITHIN, context.output.status_permits.take(&key.namespace)).await;
+    let Ok(slot) = slot else {
+        // decided again before it is told: a renewal may be due
+        context.look_again(key, TimeDelta::seconds(1));
+        return false;
+    };
+    let begun = clock::now().wall;
+    let mut written = context.output.api.status(&*seen.token, &status).await;
+    if matches!(written, Err(ApiError::SchemaMismatch(_))) {
+        // what is merged stays until it is merged over: only what every status has
+        let lasting = VideoAccessTokenStatus {
+            observed_generation: status.observed_generation,
+            conditions: status.conditions.clone(),
+            ..VideoAccessTokenStatus::default()
+        };
+        written = context.output.api.merge_status(&*seen.token, &lasting).await;
+    }
+    drop(slot);
+    if matches!(written, Err(ApiError::NotLeading)) {
+        context.look_again(key, TimeDelta::seconds(1));
+        return false;
+    }
+    context.output.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(trace_source::fault));
+    match written {
+        Ok(version) => {
+            context.grants.api_server_reached(&key.namespace);
+            context.stores.tokens.learn_status(&seen.token, facts, &version);
+            context.objects.states.change(key, settled(seen, decision, is_ready, restarted_for));
+            context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
+            return true;
+        }
+        // the watch brings what it is now, and wakes nobody if only the status or a label differs
+        Err(ApiError::Conflict) => tell_later(context, seen),
+        Err(ApiError::Gone(_)) => {
+            // the watch may tell of the deletion later than this answer
+            if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
+                context.take(&context.stores.tokens.gone(&seen.token));
+            }
+            return true;
+        }
+        // an older CRD let it in, and this one's rules can't even read it: only an event can tell
+        Err(error @ ApiError::Refused(_)) if decision.refusal.is_some() => {
+            tracing::warn!(%key, %error, "the API server takes no status of this object");
+            context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
+            context.look_again(key, TimeDelta::minutes(10));
+        }
+        Err(error) => {
+            tracing::warn!(%key, %error, "the status isn't written");
+            tell_later(context, seen);
+        }
+    }
+    false
+}
+
+/// Tries the status again after a while, longer with each failure in a row.
+fn tell_later(context: &Context, seen: &Seen) {
+    let (key, now) = (&seen.token.key, clock::now().wall);
+    let next = context.objects.states.change(key, |memo| {
+        memo.status_failures += 1;
+        backoff::next_attempt(
+            Class::Transient,
+            Tries::in_a_row(memo.status_failures),
+            None,
+            None,
+            now,
+            seen.token.uid.0,
+        )
+    });
+    context.look_again(key, next - now);
+}
+
+/// Spreads the looks of many objects over a minute, fixed by their UID.
+fn spread(uid: u128) -> TimeDelta {
+    TimeDelta::seconds(i64::try_from(uid % 60).unwrap_or_default())
+}
+
+/// What the status says now need not be remembered.
+fn settled(
+    seen: &Seen,
+    decision: &Decision,
+    is_ready: bool,
+    restarted_for: Option<Timestamp>,
+) -> impl FnOnce(&mut Memo) {
+    let (issued, at) = (seen.memo.issued, seen.version());
+    let version = at.map(|(_, version)| version);
+    let put_right = is_ready && decision.refusal.is_none();
+    let former = seen.former.as_ref().map(|(key, _)| key.clone());
+    move |memo| {
+        memo.issued -= issued.min(memo.issued);
+        memo.status_failures = 0;
+        if matches!(memo.outcome, Some(Outcome::Success)) {
+            memo.outcome = None;
+        }
+        memo.notes = None;
+        // told when the token is there again
+        memo.repaired &= !put_right;
+        memo.forget_contest(at, clock::now().wall);
+        memo.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());
+        memo.forget_restarts(restarted_for);
+        if memo.trouble.is_none() {
+            memo.write_failures = 0;
+        }
+        if memo.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::view::DataView::Verified) {
+            memo.data = None;
+        }
+        if version.is_some() {
+            memo.probe = None;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a trace is told of an attempt: only what a status tells as well.
+
+use crate::clock::Timestamp;
+use crate::controller::tokens::observe::Seen;
+use crate::issuer::{IssueError, Issued};
+use crate::plan::decide::{Cause, Decision};
+use crate::plan::write_failure::ApiError;
+use crate::telemetry::journey::{Call, Fault, Subject};
+
+/// Whose token is issued, and why.
+pub(crate) fn subject(seen: &Seen, decision: &Decision) -> Subject {
+    Subject {
+        namespace: seen.token.key.namespace.to_string(),
+        name: seen.token.key.name.to_string(),
+        uid: seen.token.uid_text().to_owned(),
+        provider: seen.provider.clone().unwrap_or_default(),
+        cause: decision.cause.map_or("", Cause::name),
+    }
+}
+
+/// What the call came to; of a token only the id of its request.
+pub(crate) fn call(
+    provider_type: &'static str,
+    (begun, ended): (Timestamp, Timestamp),
+    result: &Result<Issued, IssueError>,
+) -> Call {
+    let (request_id, failure) = match result {
+        Ok(issued) => (issued.request_id.clone(), None),
+        Err(error) => {
+            let fault = Fault { class: Some(error.class), reason: error.reason, message: error.message.clone() };
+            (error.request_id.clone(), Some(fault))
+        }
+    };
+    Call { provider_type, begun, ended, request_id, failure }
+}
+
+/// Why a write failed.
+pub(crate) fn fault(error: &ApiError) -> Fault {
+    Fault { class: None, reason: error.name(), message: error.to_string() }
+}

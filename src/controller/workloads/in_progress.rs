@@ -1,0 +1,27 @@
+//! The workloads that are being restarted now.
+
+use crate::api::workload::Workload;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The workloads that are being restarted at this moment: two tokens that name one don't both do it.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<HashSet<(Arc<str>, Workload)>>);
+
+/// A workload that is being restarted.
+pub(crate) struct Claim<'a>(&'a UnderWay, (Arc<str>, Workload));
+
+impl UnderWay {
+    /// Claims the workload until the claim is dropped. `None`: another token's reconcile restarts it.
+    pub(crate) fn claim(&self, namespace: &Arc<str>, workload: &Workload) -> Option<Claim<'_>> {
+        let place = (namespace.clone(), workload.clone());
+        self.0.lock().insert(place.clone()).then(|| Claim(self, place))
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().remove(&self.1);
+    }
+}

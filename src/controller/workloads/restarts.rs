@@ -1,0 +1,211 @@
+//! Restarts the workloads that a token names after it has changed: for each, one metadata GET and one patch.
+//!
+//! It comes after the Secret's write and before the status', which tells of it: `plan::restart` says why a crash between
+//! any two of these neither loses nor repeats a restart. A failure is tried again by and by, and holds up no renewal.
+
+use crate::api::names;
+use crate::api::workload::Workload;
+use crate::clock::{self, Timestamp};
+use crate::controller::context::Context;
+use crate::controller::stores::token::Token;
+use crate::controller::tokens::observe::Seen;
+use crate::issuer::Class;
+use crate::plan::backoff::{self, Tries};
+use crate::plan::decide::Decision;
+use crate::plan::facts::Seconds;
+use crate::plan::restart::{self, Naming, Restart};
+use crate::plan::view::DataView;
+use crate::plan::write_failure::ApiError;
+use chrono::TimeDelta;
+use futures::future::join_all;
+use std::sync::Arc;
+
+/// A restart that failed this often in a row is told as an event.
+const TOLD_AFTER: u32 = 3;
+
+/// Restarts what is due, and returns what `status.restartedFor` says then.
+pub(crate) async fn follow(context: &Context, seen: &Seen, decision: &Decision) -> Option<Timestamp> {
+    if seen.workloads.is_empty() {
+        return None;
+    }
+    let before = seen.token.status.restarted_for;
+    let Some((facts, data)) = seen.own_secret() else { return before.time() };
+    let (issued_at, now) = (facts.issued_at, clock::now().wall);
+    if !restart::is_due(issued_at, before) {
+        return issued_at.time();
+    }
+    // a refused object writes nothing; a token that is lost or has expired isn't worth a restart: the next one is
+    let worth = data == DataView::Verified && facts.expires_at.time().is_some_and(|expires| now < expires);
+    if decision.refusal.is_some() || !worth {
+        return before.time();
+    }
+    if serve(context, seen, issued_at, now).await { issued_at.time() } else { before.time() }
+}
+
+/// What came of one workload.
+enum Outcome {
+    /// Restarted for its tokens as they are.
+    Done,
+    /// It can't be, and that is no failure: why, in one CamelCase word, and for people.
+    Skipped(&'static str, String),
+    /// Not yet.
+    Later(Timestamp),
+    Failed(ApiError),
+}
+
+/// Restarts what can be restarted now. Tells whether all is done.
+async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestamp) -> bool {
+    let key = &seen.token.key;
+    let memo = context.objects.states.get(key);
+    let due = memo.restarts.as_ref().filter(|restarts| restarts.of == issued_at).and_then(|restarts| restarts.next);
+    if let Some(next) = due.filter(|next| now < *next) {
+        context.objects.requeue.set(key, next);
+        return false;
+    }
+    let open = seen.workloads.iter().filter(|workload| !memo.restarted(issued_at, workload));
+    let tried =
+        join_all(open.map(async |workload| (workload, restart(context, &seen.token, workload, now).await))).await;
+    let mut failed = None;
+    for (workload, outcome) in tried {
+        match outcome {
+            Outcome::Done => settle(context, seen, issued_at, workload, None),
+            Outcome::Skipped(why, note) => settle(context, seen, issued_at, workload, Some((why, note))),
+            Outcome::Later(at) => context.objects.requeue.set(key, at),
+            Outcome::Failed(error) => {
+                tracing::warn!(%key, %workload, %error, "a workload isn't restarted yet");
+                failed = Some((workload, error));
+            }
+        }
+    }
+    if let Some((workload, error)) = failed {
+        let failures = context.objects.states.change(key, |memo| {
+            let restarts = memo.restarts_of(issued_at);
+            restarts.failures += 1;
+            let next = backoff::next_attempt(
+                Class::Transient,
+                Tries::in_a_row(restarts.failures),
+                None,
+                None,
+                now,
+                seen.token.uid.0,
+            );
+            restarts.next = Some(next);
+            context.objects.requeue.set(key, next);
+            restarts.failures
+        });
+        if failures >= TOLD_AFTER {
+            let hint = match error {
+                ApiError::Refused(_) => ": is the chart's rbac.rolloutRestart set?",
+                _ => "",
+            };
+            let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}{hint}");
+            tell(context, seen, issued_at, workload, "RestartFailed", &note);
+        }
+    }
+    let memo = context.objects.states.get(key);
+    seen.workloads.iter().all(|workload| memo.restarted(issued_at, workload))
+}
+
+/// Notes that the workload is done with, restarted or not.
+fn settle(
+    context: &Context,
+    seen: &Seen,
+    issued_at: Seconds,
+    workload: &Workload,
+    skipped: Option<(&'static str, String)>,
+) {
+    context.objects.states.change(&seen.token.key, |memo| {
+        let restarts = memo.restarts_of(issued_at);
+        if !restarts.done.contains(workload) {
+            restarts.done.push(workload.clone());
+        }
+        if skipped.is_none() {
+            restarts.told.retain(|(told, _)| told != workload);
+        }
+    });
+    if let Some((why, note)) = skipped {
+        tell(context, seen, issued_at, workload, why, &note);
+    }
+}
+
+/// An event, unless the last one about this workload said the same (P16).
+fn tell(context: &Context, seen: &Seen, issued_at: Seconds, workload: &Workload, why: &'static str, note: &str) {
+    let new = context.objects.states.change(&seen.token.key, |memo| {
+        let told = &mut memo.restarts_of(issued_at).told;
+        let new = !told.contains(&(workload.clone(), why));
+        told.retain(|(other, _)| other != workload);
+        told.push((workload.clone(), why));
+        new
+    });
+    if new {
+        context.output.events.publish_not_restarted(&seen.token, workload, why, note);
+    }
+}
+
+/// Restarts one workload, if it is time, for all tokens that name it.
+async fn restart(context: &Context, token: &Token, workload: &Workload, now: Timestamp) -> Outcome {
+    let namespace = &token.key.namespace;
+    let tokens = naming(context, namespace, workload);
+    let mark = match restart::decide(&tokens.iter().map(|(_, naming)| *naming).collect::<Vec<_>>(), now) {
+        // another token's reconcile has done it meanwhile
+        Restart::None => return Outcome::Done,
+        Restart::At(at) => return Outcome::Later(at),
+        Restart::Now(mark) => mark,
+    };
+    let Some(_claim) = context.restarts.claim(namespace, workload) else {
+        return Outcome::Later(now + TimeDelta::seconds(1));
+    };
+    let there = match context.output.api.workload(namespace, workload).await {
+        Ok(Some(there)) if there.opted_in() => there,
+        Ok(Some(_)) => return not_opted_in(namespace, workload),
+        Ok(None) => return missing(workload),
+        Err(error) => return Outcome::Failed(error),
+    };
+    match context.output.api.restart(namespace, workload, &there, &mark).await {
+        Ok(()) => {}
+        Err(ApiError::NotLeading) => return Outcome::Later(now + TimeDelta::seconds(1)),
+        Err(ApiError::Gone(_)) => return missing(workload),
+        Err(error) => return Outcome::Failed(error),
+    }
+    tracing::info!(%namespace, %workload, mark, "restarted");
+    for (other, naming) in tokens.iter().filter(|(other, _)| other.key != token.key) {
+        if restart::is_due(naming.issued_at, naming.restarted_for) {
+            context
+                .objects
+                .states
+                .change(&other.key, |memo| memo.restarts_of(naming.issued_at).done.push(workload.clone()));
+            context.wake(&other.key);
+        }
+    }
+    Outcome::Done
+}
+
+fn missing(workload: &Workload) -> Outcome {
+    let note = format!("spec.rolloutRestart: there is no {workload}: once it is there, the next renewal restarts it");
+    Outcome::Skipped("RestartTargetMissing", note)
+}
+
+fn not_opted_in(namespace: &str, workload: &Workload) -> Outcome {
+    let (kind, label) = (workload.kind.to_lowercase(), names::RESTART_ON_RENEWAL);
+    let note = format!(
+        "spec.rolloutRestart: the {workload} hasn't opted in and isn't restarted: kubectl label {kind} -n {namespace} \
+         {} {label}=true",
+        workload.name
+    );
+    Outcome::Skipped("RestartNotAllowed", note)
+}
+
+/// All tokens that name the workload.
+fn naming(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(Arc<Token>, Naming)> {
+    let tokens = context.stores.tokens.naming(namespace, workload).into_iter().map(|token| {
+        let secret = context.stores.secrets.get(&token.secret_key()).filter(|facts| facts.owner == Some(token.uid));
+        let issued_at = secret.map(|facts| facts.issued_at).unwrap_or_default();
+        let status = &token.status;
+        let done = context.objects.states.get(&token.key).restarted(issued_at, workload);
+        let margin = status.expires_at.time().zip(status.renew_at.time()).map(|(expires, renews)| expires - renews);
+        let restarted_for = if done { issued_at } else { status.restarted_for };
+        let naming = Naming { uid: token.uid, issued_at, restarted_for, margin };
+        (token, naming)
+    });
+    tokens.collect()
+}
