@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// How long the tick may be silent before the process counts as hung.
-const LIVE_WITHIN: Duration = Duration::from_mins(1);
+const LIVENESS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long an open connection may hold up a stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -91,7 +91,7 @@ impl Expositions {
 /// What the two probes answer from.
 #[derive(Debug)]
 pub struct Health {
-    last_beat: Mutex<Instant>,
+    last_heartbeat: Mutex<Instant>,
     parts: Mutex<BTreeMap<&'static str, bool>>,
 }
 
@@ -99,12 +99,12 @@ impl Health {
     /// `parts` are those that `/readyz` waits for; none is ready yet. Counts as the first beat.
     pub fn new(parts: &[&'static str]) -> Arc<Self> {
         let parts = parts.iter().map(|part| (*part, false)).collect();
-        Arc::new(Self { last_beat: Mutex::new(Instant::now()), parts: Mutex::new(parts) })
+        Arc::new(Self { last_heartbeat: Mutex::new(Instant::now()), parts: Mutex::new(parts) })
     }
 
     /// The tick's word that the process still turns.
-    pub fn beat(&self) {
-        *self.last_beat.lock() = Instant::now();
+    pub fn record_heartbeat(&self) {
+        *self.last_heartbeat.lock() = Instant::now();
     }
 
     /// Says whether `part` is ready: a cache that has synced, a CRD that is there.
@@ -114,7 +114,7 @@ impl Health {
 
     /// Whether the last beat is at most a minute old.
     pub fn is_live(&self) -> bool {
-        self.last_beat.lock().elapsed() <= LIVE_WITHIN
+        self.last_heartbeat.lock().elapsed() <= LIVENESS_TIMEOUT
     }
 
     /// The parts that aren't ready, in alphabetical order.
@@ -182,7 +182,7 @@ async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, String) {
     if health.is_live() {
         (StatusCode::OK, "ok".into())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("no tick for {} s", LIVE_WITHIN.as_secs()))
+        (StatusCode::SERVICE_UNAVAILABLE, format!("no tick for {} s", LIVENESS_TIMEOUT.as_secs()))
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
         }
         // a probe needs no place
         assert!(ask(addr, "/livez").await.ends_with("ok"));
-        let whole = tokio::time::timeout(LIVE_WITHIN, ask(addr, "/metrics")).await.expect("an answer");
+        let whole = tokio::time::timeout(LIVENESS_TIMEOUT, ask(addr, "/metrics")).await.expect("an answer");
         assert!(whole.starts_with("HTTP/1.1 200") && whole.len() > 32 * 1024 * 1024, "{} bytes", whole.len());
     }
 
@@ -320,12 +320,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_minute_without_a_tick_is_not_live() {
         let health = Health::new(&[]);
-        tokio::time::advance(LIVE_WITHIN).await;
+        tokio::time::advance(LIVENESS_TIMEOUT).await;
         assert!(health.is_live());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!health.is_live());
         assert_eq!(livez(State(Arc::clone(&health))).await.0, StatusCode::SERVICE_UNAVAILABLE);
-        health.beat();
+        health.record_heartbeat();
         assert!(health.is_live());
     }
 

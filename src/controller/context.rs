@@ -4,7 +4,7 @@
 use super::grants::Grants;
 use super::output::Output;
 use super::providers::Providers;
-use super::providers::registry::Account;
+use super::providers::registry::ReadyProvider;
 use super::settings::Settings;
 use super::stores::Stores;
 use super::stores::provider_key::ProviderKey;
@@ -12,7 +12,7 @@ use super::stores::secrets::Look;
 use super::stores::tokens::{Changes, reference};
 use super::tasks::Tasks;
 use super::tokens::Objects;
-use super::workloads::in_progress::UnderWay;
+use super::workloads::in_progress::RestartsInProgress;
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, Grant};
 use crate::clock;
@@ -39,16 +39,16 @@ pub(super) struct Context {
     /// Requests to the API server, metrics and traces.
     pub(crate) output: Output,
     /// Workloads that are being restarted.
-    pub(crate) restarts: UnderWay,
+    pub(crate) restarts: RestartsInProgress,
     /// Tasks of the process.
     pub(crate) tasks: Tasks,
 }
 
 impl Context {
     /// Reconciles the object soon.
-    pub(crate) fn wake(&self, key: &ObjectKey) {
+    pub(crate) fn trigger(&self, key: &ObjectKey) {
         // before its namespace is listed nothing could be decided: then all are woken
-        if self.stores.scopes.is_awake(&key.namespace) {
+        if self.stores.scopes.has_listed(&key.namespace) {
             if self.lease.is_leader() {
                 self.output.traces.woken(key);
             }
@@ -56,23 +56,23 @@ impl Context {
         }
     }
 
-    pub(crate) fn wake_all(self: &Arc<Self>) {
-        self.wake_paced(self.stores.tokens.all().iter().map(|token| token.key.clone()).collect());
+    pub(crate) fn trigger_all(self: &Arc<Self>) {
+        self.trigger_in_batches(self.stores.tokens.all().iter().map(|token| token.key.clone()).collect());
     }
 
-    pub(crate) fn wake_namespace(self: &Arc<Self>, namespace: &str) {
+    pub(crate) fn trigger_namespace(self: &Arc<Self>, namespace: &str) {
         let all = self.stores.tokens.all();
         let mine = all.iter().filter(|token| *token.key.namespace == *namespace);
-        self.wake_paced(mine.map(|token| token.key.clone()).collect());
+        self.trigger_in_batches(mine.map(|token| token.key.clone()).collect());
     }
 
     /// Wakes many, a few at a time: kube's Controller keeps the room that its longest queue ever took.
-    pub(crate) fn wake_paced(self: &Arc<Self>, keys: Vec<ObjectKey>) {
+    pub(crate) fn trigger_in_batches(self: &Arc<Self>, keys: Vec<ObjectKey>) {
         let context = self.clone();
-        self.tasks.passing("wake", async move {
+        self.tasks.passing("trigger", async move {
             for few in keys.chunks(64) {
                 for key in few {
-                    context.wake(key);
+                    context.trigger(key);
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -80,8 +80,8 @@ impl Context {
     }
 
     /// A provider changed: its tokens.
-    pub(crate) fn wake_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
-        self.wake_paced(self.stores.tokens.using(provider));
+    pub(crate) fn trigger_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
+        self.trigger_in_batches(self.stores.tokens.using(provider));
     }
 
     /// Objects came, changed or went.
@@ -95,22 +95,24 @@ impl Context {
                 self.grants.budgets.try_again(&account.key, clock::now());
             }
         }
-        for key in &changes.wake {
-            self.wake(key);
+        for key in &changes.trigger {
+            self.trigger(key);
         }
     }
 
     /// The account that the object's token is issued by, if its provider is resolved.
-    pub(crate) fn account_of(&self, key: &ObjectKey) -> Option<Arc<Account>> {
+    pub(crate) fn account_of(&self, key: &ObjectKey) -> Option<Arc<ReadyProvider>> {
         self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
     }
 
     /// Does another object use this budget, of which the next renewal would tell whether the credential works? Not one
     /// that is suspended, or that never had a token.
     pub(crate) fn has_peer(&self, account: &AccountKey, key: &ObjectKey) -> bool {
-        let sharing = self.providers.registry.sharing(account);
-        let mut others =
-            sharing.iter().flat_map(|account| self.stores.tokens.using(&account.of)).filter(|other| other != key);
+        let sharing = self.providers.registry.providers_of_account(account);
+        let mut others = sharing
+            .iter()
+            .flat_map(|account| self.stores.tokens.using(&account.provider_key))
+            .filter(|other| other != key);
         others.any(|other| {
             let Some(token) = self.stores.tokens.get(&other) else { return false };
             let [ready, ..] = &token.status.conditions;
@@ -120,16 +122,16 @@ impl Context {
 
     /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is
     /// woken here.
-    pub(crate) fn secret_gone(&self, look: Look<'_>) {
+    pub(crate) fn on_secret_deleted(&self, look: Look<'_>) {
         let secret = look.key().clone();
         look.gone();
         for key in self.stores.tokens.concerned(&secret, None) {
-            self.wake(&key);
+            self.trigger(&key);
         }
     }
 
     /// Looks at the object again after this long.
-    pub(crate) fn look_again(&self, key: &ObjectKey, after: TimeDelta) {
+    pub(crate) fn requeue_after(&self, key: &ObjectKey, after: TimeDelta) {
         if self.lease.is_leader() {
             self.objects.requeue.set(key, clock::now().wall + after);
         }
@@ -140,7 +142,7 @@ impl Context {
         self.output.metrics.budget_granted(grant.waited);
         self.output.traces.granted(&grant.key);
         self.grants.occupy(&grant.key);
-        self.wake(&grant.key);
+        self.trigger(&grant.key);
     }
 
     /// The object is gone. A turn that it was granted isn't given back here: its reconcile may be calling, and does so
@@ -151,12 +153,12 @@ impl Context {
         self.grants.budgets.withdraw(key);
     }
 
-    pub(crate) fn note_skew(&self, account: &Account) {
+    pub(crate) fn note_skew(&self, account: &ReadyProvider) {
         let Some(skew) = account.issuer.clock_skew() else { return };
         let before = self.output.metrics.clock_skew(account.type_name);
         self.output.metrics.set_clock_skew(account.type_name, skew);
         if [Some(skew), before].into_iter().flatten().any(|skew| skew.abs() > MAX_CLOCK_SKEW) {
-            self.providers.report_soon(&account.of);
+            self.providers.report_soon(&account.provider_key);
         }
     }
 }

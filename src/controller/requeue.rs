@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The earliest time at which each key is due.
 #[derive(Debug)]
-pub(crate) struct Timetable<K>(Mutex<Times<K>>);
+pub(crate) struct RequeueSchedule<K>(Mutex<Times<K>>);
 
 #[derive(Debug)]
 struct Times<K> {
@@ -14,13 +14,13 @@ struct Times<K> {
     order: BTreeSet<(i64, K)>,
 }
 
-impl<K> Default for Timetable<K> {
+impl<K> Default for RequeueSchedule<K> {
     fn default() -> Self {
         Self(Mutex::new(Times { of: BTreeMap::new(), order: BTreeSet::new() }))
     }
 }
 
-impl<K: Ord + Clone> Timetable<K> {
+impl<K: Ord + Clone> RequeueSchedule<K> {
     /// The key is due at this time, rounded up to a second, or earlier if it is already.
     pub(crate) fn set(&self, key: &K, at: Timestamp) {
         let second = at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn p14_what_is_due_comes_once_whatever_the_clock_does() {
-        let table = Timetable::default();
+        let table = RequeueSchedule::default();
         for (name, due) in [("a", 10), ("b", 20), ("a", 30), ("a", 10)] {
             table.set(&name, at(due));
         }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn p18_entries_do_not_pile_up() {
-        let table = Timetable::default();
+        let table = RequeueSchedule::default();
         for second in (0..100_000).rev() {
             table.set(&"a", at(second));
         }

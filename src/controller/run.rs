@@ -5,17 +5,17 @@ use super::grants::{Grants, recall};
 use super::output::api::Applier;
 use super::output::{Output, events};
 use super::providers::last_written::LastWritten;
-use super::providers::registry::Accounts;
+use super::providers::registry::ProviderRegistry;
 use super::providers::work::Work;
 use super::providers::{Providers, resolve, status};
-use super::requeue::Timetable;
+use super::requeue::RequeueSchedule;
 use super::settings::{Observers, Settings};
 use super::stores::Stores;
 use super::tasks::{TaskEnded, Tasks};
 use super::tokens::Objects;
 use super::tokens::reconcile::{reconcile, run as reconcile_now};
 use super::watches;
-use super::workloads::in_progress::UnderWay;
+use super::workloads::in_progress::RestartsInProgress;
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now};
 use crate::issuer::http::HttpPool;
@@ -63,9 +63,9 @@ pub async fn run(
         lease,
         stores: Stores::default(),
         providers: Providers {
-            registry: Accounts::new(settings.cluster_providers),
+            registry: ProviderRegistry::new(settings.cluster_providers),
             last_written: LastWritten::default(),
-            requeue: Timetable::default(),
+            requeue: RequeueSchedule::default(),
             resolves,
             reports,
             http: HttpPool::default(),
@@ -73,7 +73,7 @@ pub async fn run(
         grants: Grants::new(settings.max_in_flight),
         objects: Objects::new(waker),
         output: Output::new(applier, told, metrics.clone(), traces, settings.max_in_flight),
-        restarts: UnderWay::default(),
+        restarts: RestartsInProgress::default(),
         settings,
         tasks: Tasks::default(),
     });
@@ -93,7 +93,7 @@ pub async fn run(
     let listening = context.clone();
     let mut work = tokio::spawn(work.for_each(move |result| {
         if let Err(ControllerError::ObjectNotFound(object)) = &result {
-            gone(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
+            on_deleted(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
         }
         std::future::ready(())
     }));
@@ -114,7 +114,7 @@ pub async fn run(
         let pump = pump
             .grants
             .budgets
-            .pump(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
+            .run_grants(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
         tokio::select! {
             () = pump => {}
             // at the end of the process nothing more is granted
@@ -158,18 +158,18 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
-fn gone(context: &Context, key: &ObjectKey) {
+fn on_deleted(context: &Context, key: &ObjectKey) {
     if context.grants.take(key).is_some() {
-        context.grants.budgets.room_again();
+        context.grants.budgets.notify_capacity();
     }
     context.forget(key);
-    context.grants.budgets.leave(key, clock::now());
+    context.grants.budgets.leave_queue(key, clock::now());
 }
 
 /// Tokens that were issued but not written yet are tried until they are.
 async fn store_unsaved(context: &Context) {
     loop {
-        let unsaved = context.objects.states.unsaved();
+        let unsaved = context.objects.states.keys_with_unsaved_token();
         if unsaved.is_empty() {
             return;
         }
@@ -201,7 +201,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
                 false
             }
         };
-        health.beat();
+        health.record_heartbeat();
         let now = clock::now();
         let leads = context.lease.is_leader();
         let jumped = jumped(last, now);
@@ -218,7 +218,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         }
         let won = recall::follow_leadership(&context, leads) || won;
         if jumped || won {
-            context.wake_all();
+            context.trigger_all();
         }
         measure(&context, leads, if jumped { now } else { last }, now);
         (last, led) = (now, leads);
@@ -232,7 +232,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             continue;
         }
         for key in context.objects.requeue.due(now.wall) {
-            context.wake(&key);
+            context.trigger(&key);
         }
         if ticks.is_multiple_of(PROVIDERS) {
             status::report_all(&context);

@@ -13,7 +13,7 @@ use crate::page::{Provider, Source, Told};
 impl Source for Context {
     fn tokens(&self) -> Vec<Told> {
         let mut all = Vec::new();
-        self.stores.tokens.each(|token| all.push(told(self, token)));
+        self.stores.tokens.each(|token| all.push(token_entry(self, token)));
         all
     }
 
@@ -26,7 +26,7 @@ impl Source for Context {
     }
 }
 
-fn told(context: &Context, token: &Token) -> Told {
+fn token_entry(context: &Context, token: &Token) -> Told {
     let facts = &token.status;
     let secret_key = token.secret_key();
     let secret = context.stores.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));

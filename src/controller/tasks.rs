@@ -101,7 +101,7 @@ mod tests {
     async fn p17_a_task_that_panics_or_ends_is_named() {
         let tasks = Tasks::default();
         tasks.lasting("watch", pending());
-        tasks.passing("wake", ready(()));
+        tasks.passing("trigger", ready(()));
         assert!(timeout(Duration::from_secs(1), tasks.failed()).await.is_err(), "all is well");
         tasks.passing("resolve", async { panic!("on purpose") });
         assert_eq!(

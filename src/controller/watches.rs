@@ -1,4 +1,4 @@
-//! The watches: each feeds a store in place and wakes whom its event concerns.
+//! The watches: each feeds a store in place and needs_reconcile whom its event concerns.
 
 use crate::api::names;
 use crate::api::provider::LARGEST_CA_BUNDLE;
@@ -127,7 +127,7 @@ async fn follow<K, S>(
                 }
                 Err(error) => {
                     let anew = patience.lists_anew(&error, Instant::now());
-                    tell(&context, &watched, &error, anew);
+                    report_fault(&context, &watched, &error, anew);
                     let wait = patience.wait(forbidden(&error), Instant::now());
                     patience.pass(wait, context.stores.scopes.healed()).await;
                     if anew {
@@ -210,7 +210,7 @@ fn place((scope, _): &Watched) -> &str {
     }
 }
 
-fn tell(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool) {
+fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool) {
     let (kind, namespace) = (watched.1, place(watched));
     let said = quoted(error);
     match error {
@@ -242,8 +242,8 @@ fn listed(context: &Arc<Context>, watched: &Watched) {
     if begins {
         recall::scope_begins(context, &watched.0);
         match &watched.0 {
-            Scope::Served(Some(namespace)) => context.wake_namespace(namespace),
-            Scope::Served(None) | Scope::Cluster => context.wake_all(),
+            Scope::Served(Some(namespace)) => context.trigger_namespace(namespace),
+            Scope::Served(None) | Scope::Cluster => context.trigger_all(),
         }
     }
 }
@@ -281,7 +281,7 @@ fn secrets(client: &Client, context: &Arc<Context>, scope: Option<String>) {
         move |event| {
             for (secret, owner) in to.stores.secrets.apply(&mut relist, scope.as_deref(), &event) {
                 for key in to.stores.tokens.concerned(&secret, owner) {
-                    to.wake(&key);
+                    to.trigger(&key);
                 }
             }
         },
@@ -313,7 +313,7 @@ fn namespaces(client: &Client, context: &Arc<Context>) {
         move || watch(api.clone(), config()),
         move |event| {
             for namespace in to.stores.namespaces.apply(&mut relist, event) {
-                to.wake_namespace(&namespace);
+                to.trigger_namespace(&namespace);
             }
         },
     );
@@ -349,11 +349,11 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                     let key = key_of(&object);
                     relist.name(&as_object(&key));
                     if to.stores.provider_objects.put(&key, object, listed) {
-                        to.providers.registry.announce(&key);
+                        to.providers.registry.mark_unresolved(&key);
                         to.providers.resolve_soon(key);
                     }
                 }
-                Event::Delete(object) => gone(&to, key_of(&object)),
+                Event::Delete(object) => on_deleted(&to, key_of(&object)),
                 Event::InitDone => {
                     let Some(listed) = relist.end() else { return };
                     let mine = |key: &ProviderKey| match &key.namespace {
@@ -362,7 +362,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                     };
                     for key in to.stores.provider_objects.keys() {
                         if mine(&key) && !listed.contains(&as_object(&key)) {
-                            gone(&to, key);
+                            on_deleted(&to, key);
                         }
                     }
                     to.stores.provider_objects.relist_ends();
@@ -385,7 +385,7 @@ fn slim(object: &mut DynamicObject) {
     }
 }
 
-fn gone(context: &Context, key: ProviderKey) {
+fn on_deleted(context: &Context, key: ProviderKey) {
     if context.stores.provider_objects.remove(&key) {
         context.providers.resolve_soon(key);
     }

@@ -1,6 +1,6 @@
 //! The election's loop: look, decide, write, sleep.
 
-use super::step::{Action, Observed, held, released, step};
+use super::step::{Action, Observed, acquired_spec, released, step};
 use super::{LeaseHandle, Settings};
 use crate::clock;
 use crate::issuer::redact::quoted;
@@ -30,7 +30,7 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Held,
-    Anothers { until: Instant },
+    HeldByOther { until: Instant },
 }
 
 /// Why a try came to nothing.
@@ -39,7 +39,7 @@ enum Failure {
     #[error("{0}")]
     Api(#[from] kube::Error),
     #[error("the API server gave no answer within {0:?}")]
-    Silence(Duration),
+    Timeout(Duration),
 }
 
 impl Candidate {
@@ -55,22 +55,22 @@ impl Candidate {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = self.turn() => {}
+                () = self.run_once() => {}
             }
         }
         self.release().await;
     }
 
     /// One try, and the wait for the next.
-    async fn turn(&mut self) {
+    async fn run_once(&mut self) {
         let start = Instant::now();
-        self.notice_the_end(start);
+        self.check_expiry(start);
         let outcome = self.try_once(start).await;
         let end = Instant::now();
-        let until = self.notice_the_end(end);
+        let until = self.check_expiry(end);
         let retry = start + self.settings.retry_period.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
         let next = match outcome {
-            Some(Outcome::Anothers { until }) => retry.min(until),
+            Some(Outcome::HeldByOther { until }) => retry.min(until),
             Some(Outcome::Held) | None => until.map_or(retry, |until| retry.min(until)),
         };
         // a silent try has used up its wait; a lease at its end is lost a moment later
@@ -78,10 +78,10 @@ impl Candidate {
     }
 
     /// Until when the lease holds; says so if that is over.
-    fn notice_the_end(&self, now: Instant) -> Option<Instant> {
+    fn check_expiry(&self, now: Instant) -> Option<Instant> {
         let until = self.handle.until(now);
         if until.is_none() {
-            self.lose("it could not be renewed in time");
+            self.mark_lost("it could not be renewed in time");
         }
         until
     }
@@ -95,7 +95,7 @@ impl Candidate {
         };
         let result = match timeout(limit, self.attempt()).await {
             Ok(result) => result.map_err(Failure::Api),
-            Err(_) => Err(Failure::Silence(limit)),
+            Err(_) => Err(Failure::Timeout(limit)),
         };
         if let Err(failure) = &result
             && !self.failing
@@ -116,8 +116,8 @@ impl Candidate {
             let now = clock::now().mono;
             let action = step(&self.settings.identity, self.observed.as_ref(), self.settings.duration, now);
             if let Action::Wait(until) = action {
-                self.lose("another has taken it");
-                return Ok(Outcome::Anothers { until });
+                self.mark_lost("another has taken it");
+                return Ok(Outcome::HeldByOther { until });
             }
             match self.write(action).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) && !looked_again => {
@@ -139,7 +139,7 @@ impl Candidate {
     async fn write(&mut self, action: Action) -> Result<(), kube::Error> {
         let sent = clock::now();
         let before = self.observed.as_ref().map(|observed| &observed.spec);
-        let spec = held(&self.settings.identity, action, before, self.settings.duration, sent);
+        let spec = acquired_spec(&self.settings.identity, action, before, self.settings.duration, sent);
         let lease = self.put(spec).await?;
         self.remember(Some(lease));
         if self.handle.until(Instant::now()).is_none() {
@@ -176,20 +176,20 @@ impl Candidate {
         self.observed.as_ref().is_some_and(|observed| observed.holder() == self.settings.identity)
     }
 
-    fn lose(&self, why: &str) {
+    fn mark_lost(&self, why: &str) {
         if *self.handle.changes().borrow() {
             tracing::warn!(lease = self.settings.name, identity = self.settings.identity, "no longer leading: {why}");
         }
-        self.handle.lose();
+        self.handle.mark_lost();
     }
 
     /// Lets go, if the lease is ours. A failure costs the spare the lease's duration, no more.
     async fn release(mut self) {
-        self.handle.lose();
+        self.handle.mark_lost();
         let limit = self.settings.renew_deadline / 2;
-        let result = match timeout(limit, self.let_go()).await {
+        let result = match timeout(limit, self.try_release()).await {
             Ok(result) => result.map_err(Failure::Api),
-            Err(_) => Err(Failure::Silence(limit)),
+            Err(_) => Err(Failure::Timeout(limit)),
         };
         match result {
             Ok(true) => tracing::info!(lease = self.settings.name, "the lease is released"),
@@ -199,7 +199,7 @@ impl Candidate {
     }
 
     /// Looks first: the stop may have cut off a try whose write the server has taken.
-    async fn let_go(&mut self) -> Result<bool, kube::Error> {
+    async fn try_release(&mut self) -> Result<bool, kube::Error> {
         self.look().await?;
         let Some(observed) = self.observed.as_ref().filter(|_| self.is_ours()) else { return Ok(false) };
         self.put(released(&observed.spec, clock::now())).await.map(|_| true)

@@ -51,10 +51,10 @@ pub fn candidate(client: kube::Client, settings: Settings) -> (LeaseHandle, Cand
 
 /// Tells whether this process may act. Cheap to clone and to ask.
 #[derive(Clone, Debug)]
-pub struct LeaseHandle(Arc<Term>);
+pub struct LeaseHandle(Arc<LeaseState>);
 
 #[derive(Debug)]
-struct Term {
+struct LeaseState {
     start: Instant,
     /// Nanoseconds after `start` until which the lease holds.
     until: AtomicU64,
@@ -83,7 +83,7 @@ impl LeaseHandle {
     }
 
     fn new(until: u64) -> Self {
-        Self(Arc::new(Term {
+        Self(Arc::new(LeaseState {
             start: Instant::now(),
             until: AtomicU64::new(until),
             until_wall: AtomicI64::new(i64::MAX),
@@ -135,7 +135,7 @@ impl LeaseHandle {
         self.0.leading.send_if_modified(|leading| !std::mem::replace(leading, true) || lapsed);
     }
 
-    fn lose(&self) {
+    fn mark_lost(&self) {
         self.0.until.store(NOT_HELD, Ordering::Release);
         self.0.leading.send_if_modified(|leading| std::mem::replace(leading, false));
     }
@@ -167,9 +167,9 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!handle.is_leader(), "nothing has to run for a lease to end");
 
-        handle.lose();
+        handle.mark_lost();
         assert!(changes.has_changed().is_ok_and(|changed| changed) && !*changes.borrow_and_update());
-        handle.lose();
+        handle.mark_lost();
         assert!(changes.has_changed().is_ok_and(|changed| !changed), "lost once, told once");
     }
 

@@ -34,7 +34,7 @@ pub(super) enum Action {
     /// It is ours.
     Renew,
     /// It is nobody's, or its holder has been silent for its whole duration.
-    Take,
+    Acquire,
     /// It is another's at least until then.
     Wait(Instant),
 }
@@ -44,24 +44,30 @@ pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, no
     let Some(observed) = observed else { return Action::Create };
     match observed.holder() {
         holder if holder == me => Action::Renew,
-        "" => Action::Take,
+        "" => Action::Acquire,
         _ => {
             let seconds = observed.spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
             let free = observed.since + seconds.filter(|s| *s > 0).map_or(duration, Duration::from_secs);
-            if now < free { Action::Wait(free) } else { Action::Take }
+            if now < free { Action::Wait(free) } else { Action::Acquire }
         }
     }
 }
 
 /// The record that `action` writes over `before`.
-pub(super) fn held(me: &str, action: Action, before: Option<&LeaseSpec>, duration: Duration, now: Now) -> LeaseSpec {
+pub(super) fn acquired_spec(
+    me: &str,
+    action: Action,
+    before: Option<&LeaseSpec>,
+    duration: Duration,
+    now: Now,
+) -> LeaseSpec {
     let before = before.cloned().unwrap_or_default();
     let transitions = before.lease_transitions.unwrap_or_default();
     let now = micro_time(now.wall);
     LeaseSpec {
         holder_identity: Some(me.to_owned()),
         lease_duration_seconds: Some(whole_seconds(duration)),
-        lease_transitions: Some(if action == Action::Take { transitions.saturating_add(1) } else { transitions }),
+        lease_transitions: Some(if action == Action::Acquire { transitions.saturating_add(1) } else { transitions }),
         acquire_time: if action == Action::Renew { before.acquire_time } else { now.clone() },
         renew_time: now,
         ..before
@@ -115,13 +121,13 @@ mod tests {
             (Some("me"), Some(15), after(60_000), Action::Renew, "ours, though it ran out: nobody has taken it"),
             (Some("other"), Some(15), after(0), free_at(15), "just seen"),
             (Some("other"), Some(15), after(14_999), free_at(15), "silent for almost its duration"),
-            (Some("other"), Some(15), after(15_000), Action::Take, "silent for its duration"),
+            (Some("other"), Some(15), after(15_000), Action::Acquire, "silent for its duration"),
             (Some("other"), Some(60), after(15_000), free_at(60), "its own duration counts, not ours"),
             (Some("other"), None, after(14_000), free_at(15), "no duration: ours"),
             (Some("other"), Some(0), after(14_000), free_at(15), "a duration of nothing: ours"),
-            (Some("other"), Some(-9), after(15_000), Action::Take, "a duration below nothing: ours"),
-            (Some(""), Some(1), after(0), Action::Take, "released"),
-            (None, None, after(0), Action::Take, "never held"),
+            (Some("other"), Some(-9), after(15_000), Action::Acquire, "a duration below nothing: ours"),
+            (Some(""), Some(1), after(0), Action::Acquire, "released"),
+            (None, None, after(0), Action::Acquire, "never held"),
             (Some("me2"), Some(15), after(0), free_at(15), "another by a similar name"),
         ] {
             let observed = Observed { spec: spec(holder, seconds), since };
@@ -147,14 +153,14 @@ mod tests {
         let acquired = micro_time(now.wall - chrono::TimeDelta::hours(1));
         let before = LeaseSpec { acquire_time: acquired.clone(), ..spec(Some("other"), Some(60)) };
         for (action, transitions, acquire_time) in
-            [(Action::Renew, 4, acquired.clone()), (Action::Take, 5, micro_time(now.wall))]
+            [(Action::Renew, 4, acquired.clone()), (Action::Acquire, 5, micro_time(now.wall))]
         {
-            let after = held("me", action, Some(&before), DURATION, now);
+            let after = acquired_spec("me", action, Some(&before), DURATION, now);
             assert_eq!(after.holder_identity.as_deref(), Some("me"));
             assert_eq!((after.lease_duration_seconds, after.lease_transitions), (Some(15), Some(transitions)));
             assert_eq!((after.acquire_time, after.renew_time), (acquire_time, micro_time(now.wall)));
         }
-        let first = held("me", Action::Create, None, Duration::from_millis(1500), now);
+        let first = acquired_spec("me", Action::Create, None, Duration::from_millis(1500), now);
         assert_eq!((first.lease_duration_seconds, first.lease_transitions), (Some(2), Some(0)));
         assert_eq!(first.acquire_time, micro_time(now.wall));
 

@@ -1,4 +1,4 @@
-//! The budgets, shared: who waits, who may call, and the pump that wakes whom a turn is granted.
+//! The budgets, shared: who waits, who may call, and the pump that needs_reconcile whom a turn is granted.
 
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 
 /// All accounts' budgets.
 #[derive(Default)]
-pub(crate) struct Turns {
+pub(crate) struct SharedBudgets {
     budgets: Mutex<Budgets>,
     changed: Notify,
     /// Since when turns are granted: as leader, and after what the objects tell of earlier calls was taken in.
     open: Mutex<Option<Timestamp>>,
 }
 
-impl Turns {
+impl SharedBudgets {
     /// New or changed limits.
     pub(crate) fn configure(&self, account: &AccountKey, limits: Limits) {
         self.budgets.lock().configure(account, limits);
@@ -33,7 +33,7 @@ impl Turns {
     }
 
     /// Asks for a turn.
-    pub(crate) fn ask(&self, account: &AccountKey, ask: Ask, now: Now) {
+    pub(crate) fn enqueue(&self, account: &AccountKey, ask: Ask, now: Now) {
         self.budgets.lock().enqueue(account, ask, now);
         self.changed.notify_one();
     }
@@ -48,7 +48,7 @@ impl Turns {
         self.budgets.lock().recall(account, ended, namespaces, now);
     }
 
-    /// Turns are granted from now on.
+    /// SharedBudgets are granted from now on.
     pub(crate) fn open(&self, now: Timestamp) {
         *self.open.lock() = Some(now);
         self.changed.notify_one();
@@ -81,7 +81,7 @@ impl Turns {
     }
 
     /// Leaves the queue, or gives an unused turn back. Never while a reconcile of the object may be calling.
-    pub(crate) fn leave(&self, key: &ObjectKey, now: Now) {
+    pub(crate) fn leave_queue(&self, key: &ObjectKey, now: Now) {
         let mut budgets = self.budgets.lock();
         if budgets.granted(key) {
             budgets.finish(key, Outcome::NotCalled, now);
@@ -98,7 +98,7 @@ impl Turns {
     }
 
     /// A token in flight is done with: there is room for another.
-    pub(crate) fn room_again(&self) {
+    pub(crate) fn notify_capacity(&self) {
         self.changed.notify_one();
     }
 
@@ -136,7 +136,7 @@ impl Turns {
     }
 
     /// Would a refusal of the credential to this object be the credential's fault?
-    pub(crate) fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+    pub(crate) fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {
         self.budgets.lock().blames_credential(account, key)
     }
 
@@ -168,7 +168,7 @@ impl Turns {
     }
 
     /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
-    pub(crate) async fn pump(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
+    pub(crate) async fn run_grants(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
         loop {
             let now = clock::now();
             let room = if self.open_since().is_some() { room() } else { 0 };

@@ -5,7 +5,7 @@
 use crate::api::provider_status::CredentialsStatus;
 use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
-use crate::controller::providers::registry::Account;
+use crate::controller::providers::registry::ReadyProvider;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::plan::login::{self, Attempt, Permit, Record};
@@ -23,7 +23,10 @@ pub(crate) enum LoginBlocked {
 
 /// Writes down a login that is about to be made. `None`: none need be counted, since failed logins lock nobody there or
 /// the credential has worked.
-pub(crate) async fn begin(context: &Context, account: &Account) -> Result<Option<Timestamp>, LoginBlocked> {
+pub(crate) async fn record_attempt(
+    context: &Context,
+    account: &ReadyProvider,
+) -> Result<Option<Timestamp>, LoginBlocked> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
     let works = context.grants.budgets.state(&account.key, clock::now()).proven;
     if !login::is_recorded(&counting(context, &login, clock::now().wall), works) {
@@ -34,14 +37,14 @@ pub(crate) async fn begin(context: &Context, account: &Account) -> Result<Option
     let now = clock::now().wall;
     let counting = counting(context, &login, now);
     let worked = all_that_worked(context, &login);
-    let attempt = match login::permit(&counting, &account.of, works, &worked, now) {
+    let attempt = match login::permit(&counting, &account.provider_key, works, &worked, now) {
         Permit::Record(attempt) => attempt,
         Permit::UsedUp(next) => return Err(LoginBlocked::UsedUp(next)),
     };
     if let Err(error) =
         write(context, account, now, |attempts| attempts.push(Record { at: attempt, login: login.clone() })).await
     {
-        tracing::info!(provider = %account.of, %error, "a login isn't made, since it couldn't be written down");
+        tracing::info!(provider = %account.provider_key, %error, "a login isn't made, since it couldn't be written down");
         return Err(LoginBlocked::Unwritten);
     }
     remember(context, login, account, attempt);
@@ -49,38 +52,38 @@ pub(crate) async fn begin(context: &Context, account: &Account) -> Result<Option
 }
 
 /// Writes down a login that failed with a credential that had worked until now.
-pub(crate) async fn note(context: &Context, account: &Account) {
+pub(crate) async fn record_failure(context: &Context, account: &ReadyProvider) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
     let attempt = login::attempt(&counting(context, &login, now), now);
     remember(context, login.clone(), account, attempt);
     if let Err(error) = write(context, account, now, |attempts| attempts.push(Record { at: attempt, login })).await {
-        tracing::warn!(provider = %account.of, %error, "a failed login isn't written down");
+        tracing::warn!(provider = %account.provider_key, %error, "a failed login isn't written down");
     }
 }
 
-fn remember(context: &Context, login: String, account: &Account, at: Timestamp) {
-    let attempt = Attempt { at, by: account.of.clone() };
+fn remember(context: &Context, login: String, account: &ReadyProvider, at: Timestamp) {
+    let attempt = Attempt { at, by: account.provider_key.clone() };
     context.grants.logins.known.lock().entry(login).or_default().push(attempt);
 }
 
 /// A login of this account has worked: one attempt is kept for it from now on, whatever its credential is.
-pub(crate) fn worked(context: &Context, account: &Account) {
+pub(crate) fn record_success(context: &Context, account: &ReadyProvider) {
     if let Some(login) = account.issuer.login() {
-        context.grants.logins.worked.lock().entry(login).or_default().insert(account.of.clone());
+        context.grants.logins.worked.lock().entry(login).or_default().insert(account.provider_key.clone());
     }
 }
 
 /// Who logs in with this account, if that has ever worked; for its provider object's status.
-pub(crate) fn proven(context: &Context, account: &Account) -> Option<String> {
+pub(crate) fn proven(context: &Context, account: &ReadyProvider) -> Option<String> {
     account.issuer.login().filter(|login| has_worked(context, login, account))
 }
 
-fn has_worked(context: &Context, login: &str, account: &Account) -> bool {
-    if context.grants.logins.worked.lock().get(login).is_some_and(|objects| objects.contains(&account.of)) {
+fn has_worked(context: &Context, login: &str, account: &ReadyProvider) -> bool {
+    if context.grants.logins.worked.lock().get(login).is_some_and(|objects| objects.contains(&account.provider_key)) {
         return true;
     }
-    let Some(object) = context.stores.provider_objects.get(&account.of) else { return false };
+    let Some(object) = context.stores.provider_objects.get(&account.provider_key) else { return false };
     let status = parse_status(&object);
     let accepted = |told: &CredentialsStatus| told.accepted && told.version == account.credentials.to_string();
     status.proven_login.as_deref() == Some(login) || status.credentials.as_ref().is_some_and(accepted)
@@ -90,11 +93,11 @@ fn has_worked(context: &Context, login: &str, account: &Account) -> bool {
 fn all_that_worked(context: &Context, login: &str) -> Vec<ProviderKey> {
     let accounts = context.providers.registry.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok());
     let same = accounts.filter(|account| account.issuer.login().as_deref() == Some(login));
-    same.filter(|account| has_worked(context, login, account)).map(|account| account.of.clone()).collect()
+    same.filter(|account| has_worked(context, login, account)).map(|account| account.provider_key.clone()).collect()
 }
 
 /// Strikes out a login that reached nobody, or that succeeded.
-pub(crate) async fn withdraw(context: &Context, account: &Account, attempt: Timestamp) {
+pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, attempt: Timestamp) {
     let Some(login) = account.issuer.login() else { return };
     let turn = context.grants.logins.turn(&login);
     let _beginning = turn.lock().await;
@@ -107,7 +110,9 @@ pub(crate) async fn withdraw(context: &Context, account: &Account, attempt: Time
             }
         }
         // it goes on to count
-        Err(error) => tracing::debug!(provider = %account.of, %error, "a login that didn't fail still counts"),
+        Err(error) => {
+            tracing::debug!(provider = %account.provider_key, %error, "a login that didn't fail still counts")
+        }
     }
 }
 
@@ -116,7 +121,7 @@ pub(crate) async fn withdraw(context: &Context, account: &Account, attempt: Time
 fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let mut all = Vec::new();
     for (of, object) in context.stores.provider_objects.all() {
-        let of_login = written(&object).into_iter().filter(|written| written.login == login);
+        let of_login = recorded_attempts(&object).into_iter().filter(|written| written.login == login);
         all.extend(of_login.map(|written| Attempt { at: written.at, by: of.clone() }));
     }
     let mut known = context.grants.logins.known.lock();
@@ -129,7 +134,7 @@ fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<Provi
 }
 
 /// The attempts in an object's status. A text that is none isn't counted.
-fn written(object: &DynamicObject) -> Vec<Record> {
+fn recorded_attempts(object: &DynamicObject) -> Vec<Record> {
     let attempts = object.data.pointer("/status/loginAttempts").and_then(|all| all.as_array());
     attempts.into_iter().flatten().filter_map(|attempt| Record::parse(attempt.as_str()?)).collect()
 }
@@ -137,19 +142,20 @@ fn written(object: &DynamicObject) -> Vec<Record> {
 /// Changes the attempts in the status of the account's object, on the object as it was seen.
 async fn write(
     context: &Context,
-    account: &Account,
+    account: &ReadyProvider,
     now: Timestamp,
     change: impl FnOnce(&mut Vec<Record>),
 ) -> Result<(), ApiError> {
-    let _alone = context.providers.last_written.alone(&account.of).await;
-    let Some(object) = context.stores.provider_objects.get(&account.of) else {
+    let _alone = context.providers.last_written.alone(&account.provider_key).await;
+    let Some(object) = context.stores.provider_objects.get(&account.provider_key) else {
         return Err(ApiError::Gone("the provider object is gone".to_owned()));
     };
-    let mut attempts = written(&object);
+    let mut attempts = recorded_attempts(&object);
     attempts.retain(|written| login::counts(written.at, now));
     change(&mut attempts);
     let changed = json!({"loginAttempts": attempts.iter().map(Record::text).collect::<Vec<_>>()});
-    let version = context.output.api.merge_provider_status(&object, account.of.is_cluster(), &changed).await?;
-    context.stores.provider_objects.learn_status(&account.of, &object, &changed, &version);
+    let version =
+        context.output.api.merge_provider_status(&object, account.provider_key.is_cluster(), &changed).await?;
+    context.stores.provider_objects.apply_own_status_write(&account.provider_key, &object, &changed, &version);
     Ok(())
 }

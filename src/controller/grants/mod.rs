@@ -13,7 +13,7 @@ use super::output::slots::{Slot, Slots};
 use crate::api::key::ObjectKey;
 use crate::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
 use crate::plan::write_failure::Extent;
-use budgets::Turns;
+use budgets::SharedBudgets;
 use login_attempts::Logins;
 use parking_lot::Mutex;
 use recalled::Recalled;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 /// Budgets, and what else decides on the next call.
 pub(crate) struct Grants {
-    pub(crate) budgets: Turns,
+    pub(crate) budgets: SharedBudgets,
     pub(crate) logins: Logins,
     pub(crate) recalled: Recalled,
     /// Slots of the tokens between grant and Secret.
@@ -38,7 +38,7 @@ impl Grants {
     /// No grants yet. `max_in_flight` is the number of tokens between grant and Secret at the same time.
     pub(crate) fn new(max_in_flight: usize) -> Self {
         Self {
-            budgets: Turns::default(),
+            budgets: SharedBudgets::default(),
             logins: Logins::default(),
             recalled: Recalled::default(),
             in_flight: Slots::new(max_in_flight, max_in_flight),
@@ -72,14 +72,14 @@ impl Grants {
     /// Records a successful write of this namespace that isn't a Secret's.
     pub(crate) fn api_server_reached(&self, namespace: &Arc<str>) {
         if self.write_breaker.lock().reached(namespace, Instant::now()) {
-            self.budgets.room_again();
+            self.budgets.notify_capacity();
         }
     }
 
     /// Records a written Secret of this namespace.
     pub(crate) fn write_succeeded(&self, namespace: &Arc<str>) {
         if self.write_breaker.lock().succeeded(namespace, Instant::now()) {
-            self.budgets.room_again();
+            self.budgets.notify_capacity();
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
             context.grants.recalled.begin();
             context.grants.budgets.begin_recall();
             // the others are passed over when they begin
-            take_in(context, |namespace| context.stores.scopes.is_awake(namespace));
+            take_in(context, |namespace| context.stores.scopes.has_listed(namespace));
             context.grants.budgets.open(clock::now().wall);
             true
         }
@@ -77,7 +77,7 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
 
 /// Takes in what is told of a provider object, once; also one that is resolved only now.
 pub(crate) fn of_provider(context: &Context, key: &ProviderKey) {
-    status::recall(context, key);
+    status::restore_account_state(context, key);
     let Some(account) = context.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
     let Some(told) = context.grants.recalled.take(key) else { return };
     let now = clock::now();

@@ -62,7 +62,7 @@ impl Failed {
             }
         };
         let kube::Error::Api(status) = error else {
-            return ApiError::Unavailable(redactor.quote(outermost(&error)));
+            return ApiError::Unavailable(redactor.quote(safe_error_text(&error)));
         };
         let said = &status.message;
         let message = redactor.quote_within(MAX_SAID, said);
@@ -71,7 +71,7 @@ impl Failed {
 }
 
 /// The error's own words; a transport error may quote what was sent, so its sources stay out.
-fn outermost(error: &kube::Error) -> String {
+fn safe_error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Service(source) => format!("no answer ({source})"),
         kube::Error::HyperError(_) => "the connection broke".to_owned(),
@@ -106,7 +106,7 @@ impl Applier {
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
         self.check_lease()?;
-        let error = match within(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
+        let error = match with_timeout(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
             Ok(secret) => return Ok(secret),
             Err(error) => error,
         };
@@ -133,7 +133,7 @@ impl Applier {
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         self.check_lease()?;
-        let Err(error) = within(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
+        let Err(error) = with_timeout(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
             return Ok(());
         };
         let secrets = if error.is_told() { self.held_at(key).await } else { Vec::new() };
@@ -340,7 +340,7 @@ impl Applier {
         // kube has no metadata form of patch_status; the whole object is of no use here
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
         self.check_lease()?;
-        let answer: Answer = written(self.client.request(request)).await?;
+        let answer: PatchResponse = written(self.client.request(request)).await?;
         Ok(answer.metadata.resource_version.unwrap_or_default())
     }
 }
@@ -362,7 +362,7 @@ impl WorkloadMeta {
 }
 
 #[derive(serde::Deserialize)]
-struct Answer {
+struct PatchResponse {
     metadata: WireMeta,
 }
 
@@ -370,14 +370,14 @@ const METADATA_ONLY: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
-    within(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+    with_timeout(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
 async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
-    within(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+    with_timeout(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
 }
 
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {
+async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(Failed::Kube),
         Err(_) => Err(Failed::Late(limit)),

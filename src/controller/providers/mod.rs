@@ -10,19 +10,19 @@ pub(crate) mod resolve;
 pub(crate) mod status;
 pub(crate) mod work;
 
-use super::requeue::Timetable;
+use super::requeue::RequeueSchedule;
 use super::stores::provider_key::ProviderKey;
 use crate::issuer::http::HttpPool;
 use last_written::LastWritten;
-use registry::Accounts;
+use registry::ProviderRegistry;
 use work::Work;
 
 /// Provider objects as they are resolved, and what is to be done about them.
 pub(crate) struct Providers {
-    pub(crate) registry: Accounts,
+    pub(crate) registry: ProviderRegistry,
     pub(crate) last_written: LastWritten,
     /// When each is resolved again.
-    pub(crate) requeue: Timetable<ProviderKey>,
+    pub(crate) requeue: RequeueSchedule<ProviderKey>,
     /// Provider objects to be resolved.
     pub(crate) resolves: Work,
     /// Provider objects whose status may have changed.

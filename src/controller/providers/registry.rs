@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One provider object that is ready to issue.
-pub(crate) struct Account {
+pub(crate) struct ReadyProvider {
     /// Which object.
-    pub(crate) of: ProviderKey,
+    pub(crate) provider_key: ProviderKey,
     /// Its budget.
     pub(crate) key: AccountKey,
     /// Its type, as the API names it.
@@ -37,12 +37,12 @@ pub(crate) struct Account {
     /// Of the account and its credentials, by the versions of the objects that hold them.
     pub(crate) credentials: Hash,
     /// What has happened with it.
-    pub(crate) history: Arc<Mutex<History>>,
+    pub(crate) history: Arc<Mutex<AccountHistory>>,
 }
 
 /// What has happened with an account; an edit that leaves the account as it is keeps it, also from a call under way.
 #[derive(Default)]
-pub(crate) struct History {
+pub(crate) struct AccountHistory {
     /// When a token was last issued.
     pub(crate) last_issued: Option<Timestamp>,
     /// What the provider said when it last refused the credential or throttled.
@@ -51,7 +51,7 @@ pub(crate) struct History {
     pub(crate) untrusted_since: Option<Timestamp>,
 }
 
-impl History {
+impl AccountHistory {
     /// A token was issued.
     pub(crate) fn issued(&mut self, now: Timestamp) {
         self.last_issued = Some(now);
@@ -82,9 +82,9 @@ impl Said {
     }
 }
 
-impl Account {
+impl ReadyProvider {
     /// Who reads or changes what has happened.
-    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+    pub(crate) fn history(&self) -> MutexGuard<'_, AccountHistory> {
         self.history.lock()
     }
 }
@@ -93,7 +93,7 @@ impl Account {
 #[derive(Clone)]
 pub(crate) struct Resolved {
     /// The account, or why it can't be used.
-    pub(crate) state: Result<Arc<Account>, Refusal>,
+    pub(crate) state: Result<Arc<ReadyProvider>, Refusal>,
     /// What it refers to, and the resourceVersions that were read.
     pub(crate) refers: BTreeMap<ObjectKey, u64>,
 }
@@ -105,11 +105,11 @@ pub(crate) enum Lookup {
     /// It can't be used.
     Refused(Refusal),
     /// Here it is.
-    Found(Arc<Account>),
+    Found(Arc<ReadyProvider>),
 }
 
 /// All provider objects, and who refers to which credential and uses which budget.
-pub(crate) struct Accounts {
+pub(crate) struct ProviderRegistry {
     registry: Mutex<Registry>,
     serves_cluster: bool,
 }
@@ -194,7 +194,7 @@ impl Registry {
 /// yet who is known to refer to it.
 #[must_use = "what changed meanwhile is to be asked"]
 pub(crate) struct Reading<'a> {
-    accounts: &'a Accounts,
+    accounts: &'a ProviderRegistry,
     number: u64,
 }
 
@@ -214,7 +214,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-impl Accounts {
+impl ProviderRegistry {
     /// None yet. `serves_cluster`: `ClusterTokenProvider`s are watched.
     pub(crate) fn new(serves_cluster: bool) -> Self {
         Self { registry: Mutex::default(), serves_cluster }
@@ -288,7 +288,7 @@ impl Accounts {
     }
 
     /// The object is there; its tokens wait until it is resolved.
-    pub(crate) fn announce(&self, key: &ProviderKey) {
+    pub(crate) fn mark_unresolved(&self, key: &ProviderKey) {
         self.registry.lock().known.entry(key.clone()).or_default();
     }
 
@@ -321,7 +321,7 @@ impl Accounts {
     }
 
     /// The accounts of all provider objects that use this budget.
-    pub(crate) fn sharing(&self, account: &AccountKey) -> Vec<Arc<Account>> {
+    pub(crate) fn providers_of_account(&self, account: &AccountKey) -> Vec<Arc<ReadyProvider>> {
         let registry = self.registry.lock();
         let state = |key| registry.known.get(key)?.as_ref()?.state.as_ref().ok().cloned();
         registry.sharing.get(account).map(|all| all.iter().filter_map(state).collect()).unwrap_or_default()
@@ -361,14 +361,14 @@ mod tests {
 
     #[test]
     fn p17_a_credential_that_changes_while_it_is_read_is_read_again() {
-        let accounts = Accounts::new(false);
+        let accounts = ProviderRegistry::new(false);
         let key = ProviderKey { namespace: Some("n".to_owned()), name: "p".to_owned() };
         let event = |event| accounts.credential(&mut Relist::default(), None, &event);
         let refers = |name: &str, version| {
             let refers = BTreeMap::from([(ObjectKey::new("n", name), version)]);
             Resolved { state: Err(Refusal::new("CredentialsMissing", "none")), refers }
         };
-        accounts.announce(&key);
+        accounts.mark_unresolved(&key);
         let reading = accounts.reading();
         assert!(event(Event::Apply(secret(5))).is_empty(), "nobody is known to refer to it");
         accounts.resolve(&key, refers("s", 0));

@@ -9,7 +9,7 @@ use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::fail_point;
 use crate::controller::grants::recall;
-use crate::controller::providers::registry::{Account, Resolved};
+use crate::controller::providers::registry::{ReadyProvider, Resolved};
 use crate::controller::providers::status;
 use crate::controller::settings::PANIC_RETRY_DELAY;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -77,8 +77,8 @@ fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
     tracing::error!(provider = %key, "resolving the provider panicked");
     context.providers.requeue.set(key, clock::now().wall + PANIC_RETRY_DELAY);
     let state = Err(Refusal::new("InternalError", message));
-    if install(context, key, Resolved { state, refers: Refers::default() }) {
-        context.wake_tokens_of(key);
+    if register(context, key, Resolved { state, refers: ReferenceVersions::default() }) {
+        context.trigger_tokens_of(key);
     }
     context.providers.report_soon(key);
 }
@@ -93,7 +93,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
             retire(context, &account.key);
         }
         context.providers.last_written.forget(key);
-        context.wake_tokens_of(key);
+        context.trigger_tokens_of(key);
         return;
     };
     let namespace = key.namespace.as_deref().unwrap_or(&context.settings.cluster_resource_namespace);
@@ -117,24 +117,24 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     if let Some(again) = again {
         context.providers.requeue.set(key, clock::now().wall + again);
     }
-    let changed = install(context, key, Resolved { state, refers });
+    let changed = register(context, key, Resolved { state, refers });
     if reading.is_outdated(key) {
         context.providers.resolve_soon(key.clone());
     }
     if changed {
-        context.wake_tokens_of(key);
+        context.trigger_tokens_of(key);
     }
     context.providers.report_soon(key);
 }
 
 /// While no TLS comes about with CAs that nothing watches, they are looked at every few seconds: whoever mends them waits
 /// for it.
-pub(crate) fn note_trust(context: &Context, account: &Account, error: &IssueError, now: Timestamp) {
+pub(crate) fn note_trust(context: &Context, account: &ReadyProvider, error: &IssueError, now: Timestamp) {
     if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
         return;
     }
     let since = *account.history().untrusted_since.get_or_insert(now);
-    context.providers.requeue.set(&account.of, now + next_look(now - since));
+    context.providers.requeue.set(&account.provider_key, now + next_look(now - since));
 }
 
 /// How long the object's status has said that it can't be used for this reason.
@@ -150,7 +150,7 @@ fn next_look(lasts: TimeDelta) -> TimeDelta {
 }
 
 /// Puts the account into the registry and its limits into the budget. Tells whether anything changed.
-fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
+fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     let before = context.providers.registry.get(key);
     let same = match (&before, &resolved.state) {
         (Some(Resolved { state: Ok(old), .. }), Ok(new)) => old.version == new.version,
@@ -189,7 +189,7 @@ fn install(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
 /// The limits of an account: all windows of all provider objects that share it, and the least concurrency.
 fn configure(context: &Context, account: &AccountKey) {
     let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
-    for shared in context.providers.registry.sharing(account) {
+    for shared in context.providers.registry.providers_of_account(account) {
         let Ok(limits) = shared.spec.account_limits() else { continue };
         let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period });
         for window in windows {
@@ -203,14 +203,14 @@ fn configure(context: &Context, account: &AccountKey) {
 }
 
 fn retire(context: &Context, account: &AccountKey) {
-    if context.providers.registry.sharing(account).is_empty() {
+    if context.providers.registry.providers_of_account(account).is_empty() {
         context.grants.budgets.retire(account);
     } else {
         configure(context, account);
     }
 }
 
-type Refers = std::collections::BTreeMap<ObjectKey, u64>;
+type ReferenceVersions = std::collections::BTreeMap<ObjectKey, u64>;
 
 /// From the object to an account, or to why it can't be used.
 async fn account(
@@ -218,7 +218,7 @@ async fn account(
     key: &ProviderKey,
     object: &DynamicObject,
     references: References<'_>,
-) -> (Result<Arc<Account>, Refusal>, Refers) {
+) -> (Result<Arc<ReadyProvider>, Refusal>, ReferenceVersions) {
     let result = async {
         let spec = object.data.get("spec").cloned().unwrap_or_default();
         let ProviderObject { spec, admission } = ProviderObject::parse(key.owner(), spec)?;
@@ -245,7 +245,17 @@ async fn account(
         let before =
             context.providers.registry.get(&of).and_then(|before| before.state.ok()).filter(|before| before.key == key);
         let history = before.map(|before| before.history.clone()).unwrap_or_default();
-        Arc::new(Account { of, key, type_name, spec, issuer, admission, version, credentials, history })
+        Arc::new(ReadyProvider {
+            provider_key: of,
+            key,
+            type_name,
+            spec,
+            issuer,
+            admission,
+            version,
+            credentials,
+            history,
+        })
     });
     (state, refers)
 }

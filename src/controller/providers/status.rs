@@ -6,7 +6,7 @@ use crate::api::token_api;
 use crate::clock::{self};
 use crate::controller::context::Context;
 use crate::controller::grants::logins;
-use crate::controller::providers::registry::{Account, Resolved, Said};
+use crate::controller::providers::registry::{ReadyProvider, Resolved, Said};
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::metrics::API_SERVER;
@@ -43,7 +43,7 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
         Ok(version) => {
             context.providers.last_written.wrote(key, hash);
             let members = serde_json::to_value(&status).unwrap_or_default();
-            context.stores.provider_objects.learn_status(key, &object, &members, &version);
+            context.stores.provider_objects.apply_own_status_write(key, &object, &members, &version);
         }
         Err(ApiError::NotLeading) => {}
         Err(error) => {
@@ -55,7 +55,7 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
 
 /// Goes by what an earlier status says of an account: its credential is proven, or refused; the provider throttles it.
 /// Only as leader: until then another operator knows better.
-pub(crate) fn recall(context: &Context, key: &ProviderKey) {
+pub(crate) fn restore_account_state(context: &Context, key: &ProviderKey) {
     let (Some(object), Some(Resolved { state: Ok(account), .. })) =
         (context.stores.provider_objects.get(key), context.providers.registry.get(key))
     else {
@@ -94,7 +94,7 @@ fn facts<'a>(
     }
 }
 
-fn account_facts(context: &Context, account: &Account) -> AccountFacts {
+fn account_facts(context: &Context, account: &ReadyProvider) -> AccountFacts {
     let (said, last_issued_at) = {
         let history = account.history();
         (history.refusal.as_ref().map(Said::whole), history.last_issued)
@@ -117,7 +117,7 @@ fn account_facts(context: &Context, account: &Account) -> AccountFacts {
 /// How many objects name the provider, once all are listed that might.
 fn users(context: &Context, key: &ProviderKey) -> Option<i64> {
     let known = match &key.namespace {
-        Some(namespace) => context.stores.scopes.is_awake(namespace),
+        Some(namespace) => context.stores.scopes.has_listed(namespace),
         None => context.stores.scopes.is_settled(),
     };
     known.then(|| i64::try_from(context.stores.tokens.users(key)).unwrap_or(i64::MAX))

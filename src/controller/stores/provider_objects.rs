@@ -2,7 +2,7 @@
 
 use crate::api::provider_status::ProviderStatus;
 use crate::controller::stores::provider_key::{ProviderKey, as_object};
-use crate::controller::stores::relist::Meanwhile;
+use crate::controller::stores::relist::WritesDuringRelist;
 use crate::plan::facts::resource_version;
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The provider objects as their watches show them.
 #[derive(Default)]
-pub(crate) struct ProviderObjects(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mutex<Meanwhile>);
+pub(crate) struct ProviderObjects(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mutex<WritesDuringRelist>);
 
 impl ProviderObjects {
     /// The object, as last seen.
@@ -49,7 +49,13 @@ impl ProviderObjects {
     }
 
     /// Takes our own write of some members of the status, on the object as it was seen.
-    pub(crate) fn learn_status(&self, key: &ProviderKey, seen: &DynamicObject, members: &Value, version: &str) {
+    pub(crate) fn apply_own_status_write(
+        &self,
+        key: &ProviderKey,
+        seen: &DynamicObject,
+        members: &Value,
+        version: &str,
+    ) {
         let mut object = seen.clone();
         object.metadata.resource_version = Some(version.to_owned());
         if let (Some(status), Some(members)) = (object.data["status"].as_object_mut(), members.as_object()) {

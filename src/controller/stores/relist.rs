@@ -32,12 +32,12 @@ impl Relist {
 
 /// Own writes while a relist runs, which may miss them.
 #[derive(Debug, Default)]
-pub(crate) struct Meanwhile {
+pub(crate) struct WritesDuringRelist {
     relists: usize,
     written: HashSet<ObjectKey>,
 }
 
-impl Meanwhile {
+impl WritesDuringRelist {
     /// A relist begins.
     pub(crate) fn begin(&mut self) {
         self.relists += 1;

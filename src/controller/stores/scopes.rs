@@ -72,7 +72,7 @@ impl Scopes {
     }
 
     /// Objects of this namespace can be decided.
-    pub(crate) fn is_awake(&self, namespace: &str) -> bool {
+    pub(crate) fn has_listed(&self, namespace: &str) -> bool {
         let state = self.state.lock();
         state.missing.iter().any(|(scope, kinds)| kinds.is_empty() && scope.holds(namespace))
     }
@@ -144,13 +144,13 @@ mod tests {
         assert!(scopes.first().now_or_never().is_none());
         assert_eq!(scopes.listed(&all[1]), (true, false));
         assert!(scopes.first().now_or_never().is_some() && scopes.settled().now_or_never().is_none());
-        assert_eq!((scopes.is_awake("a"), scopes.is_awake("b"), scopes.knows_cluster()), (true, false, false));
+        assert_eq!((scopes.has_listed("a"), scopes.has_listed("b"), scopes.knows_cluster()), (true, false, false));
         assert_eq!(scopes.listed(&(Scope::Cluster, "c")), (true, false));
         assert!(scopes.settled().now_or_never().is_some() && scopes.knows_cluster());
         assert_eq!(scopes.failing(), 1);
         assert_eq!(scopes.listed(&all[3]), (false, false));
         assert_eq!(scopes.listed(&all[2]), (true, true), "the Role came");
         assert_eq!(scopes.listed(&all[2]), (false, false), "a relist");
-        assert_eq!((scopes.is_awake("b"), scopes.failing()), (true, 0));
+        assert_eq!((scopes.has_listed("b"), scopes.failing()), (true, 0));
     }
 }

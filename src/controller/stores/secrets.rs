@@ -5,7 +5,7 @@
 
 use crate::api::key::ObjectKey;
 use crate::controller::stores::meta::WireMeta;
-use crate::controller::stores::relist::{Meanwhile, Relist};
+use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::plan::facts::{SecretFacts, Uid, secret_facts};
 use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
 use kube::runtime::watcher::Event;
@@ -90,7 +90,7 @@ pub(crate) struct Secrets(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     known: HashMap<ObjectKey, Arc<SecretFacts>>,
-    meanwhile: Meanwhile,
+    meanwhile: WritesDuringRelist,
     looks: HashMap<ObjectKey, Flight>,
 }
 
@@ -219,7 +219,7 @@ impl Secrets {
             Event::Delete(secret) => inner.delete(secret).into_iter().collect(),
             Event::InitDone => {
                 let Some(listed) = relist.end() else { return Vec::new() };
-                let gone = inner.sweep(&listed, namespace);
+                let gone = inner.finish_relist(&listed, namespace);
                 inner.meanwhile.end();
                 gone
             }
@@ -261,7 +261,7 @@ impl Inner {
     }
 
     /// What a relist didn't name is gone, save what we wrote while it ran.
-    fn sweep(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
+    fn finish_relist(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
         let gone: Vec<_> = self
             .known
             .iter()

@@ -46,7 +46,7 @@ pub(crate) struct Token {
     /// The spec names workloads.
     restarts: bool,
     /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
-    pub(crate) wake: u64,
+    pub(crate) trigger_hash: u64,
 }
 
 impl Token {
@@ -111,14 +111,14 @@ impl Token {
     }
 
     /// The order in which objects may claim a Secret: the older first.
-    pub(crate) fn seniority(&self) -> (i64, u128) {
+    pub(crate) fn claim_order(&self) -> (i64, u128) {
         (self.meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()), self.uid.0)
     }
 
     /// Would a reconcile see something new in the other? Status writes, ours above all, don't count.
-    pub(crate) fn wakes(&self, other: &Token) -> bool {
+    pub(crate) fn needs_reconcile(&self, other: &Token) -> bool {
         // the generation is in it; but a restored etcd counts generations anew
-        self.wake != other.wake || self.spec != other.spec
+        self.trigger_hash != other.trigger_hash || self.spec != other.spec
     }
 
     /// Bytes of its spec.
@@ -288,7 +288,7 @@ impl From<Wire> for Token {
             restarts: !wire.spec["rolloutRestart"].is_null(),
             spec,
             oversized,
-            wake: hasher.finish(),
+            trigger_hash: hasher.finish(),
             renew_requested_at,
             secret_name,
             meta: ObjectMeta {
@@ -419,8 +419,13 @@ mod tests {
             serde_json::from_value(json!({"metadata": meta, "spec": {}, "status": status})).unwrap()
         };
         let base = object(1, json!({}), json!({}), json!({}));
-        assert!(!base.wakes(&object(1, json!({"theirs": "x"}), json!({"l": "x"}), json!({"issuances": 3}))));
-        assert!(base.wakes(&object(2, json!({}), json!({}), json!({}))));
-        assert!(base.wakes(&object(1, json!({"videotoken.dev/renew-requested-at": "now"}), json!({}), json!({}))));
+        assert!(!base.needs_reconcile(&object(1, json!({"theirs": "x"}), json!({"l": "x"}), json!({"issuances": 3}))));
+        assert!(base.needs_reconcile(&object(2, json!({}), json!({}), json!({}))));
+        assert!(base.needs_reconcile(&object(
+            1,
+            json!({"videotoken.dev/renew-requested-at": "now"}),
+            json!({}),
+            json!({})
+        )));
     }
 }

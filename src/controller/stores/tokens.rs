@@ -7,7 +7,7 @@ use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
 use crate::controller::stores::index::Index;
 use crate::controller::stores::provider_key::ProviderKey;
-use crate::controller::stores::relist::{Meanwhile, Relist};
+use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::controller::stores::token::Token;
 use crate::controller::stores::weights::Weights;
 use crate::plan::claim::{self, Claim};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(crate) struct Tokens {
     writer: Mutex<Writer<Token>>,
     reader: Store<Token>,
-    meanwhile: Mutex<Meanwhile>,
+    meanwhile: Mutex<WritesDuringRelist>,
     named: Mutex<Named>,
     weights: Mutex<Weights>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Changes {
     /// These objects are gone, or others of their names stand in their place: nothing that is remembered passes on.
     pub(crate) gone: Vec<ObjectKey>,
     /// These are to be reconciled.
-    pub(crate) wake: Vec<ObjectKey>,
+    pub(crate) trigger: Vec<ObjectKey>,
     /// Of these a renewal is asked for that wasn't before.
     pub(crate) demanded: Vec<ObjectKey>,
 }
@@ -138,7 +138,7 @@ impl Tokens {
 
     /// What our own status write brought. It was guarded by `written`'s resourceVersion, so the rest is as it was, and
     /// it is newer than that one, whatever the versions say.
-    pub(crate) fn learn_status(&self, written: &Token, status: StatusFacts, resource_version: &str) {
+    pub(crate) fn apply_own_status_write(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
         let mut writer = self.writer.lock();
         self.meanwhile.lock().wrote(&token.key);
@@ -169,9 +169,9 @@ impl Tokens {
         let before = old.as_ref().map_or(0, |old| old.spec_length());
         let fits = self.weights.lock().replace(&token.key.namespace, before, token.spec_length());
         let token = if fits { token } else { token.shed() };
-        changes.wake.extend(self.rename(old.as_deref(), Some(&token)));
-        if restored || old.is_none_or(|old| old.wakes(&token)) {
-            changes.wake.push(token.key.clone());
+        changes.trigger.extend(self.update_indexes(old.as_deref(), Some(&token)));
+        if restored || old.is_none_or(|old| old.needs_reconcile(&token)) {
+            changes.trigger.push(token.key.clone());
         }
         writer.apply_watcher_event(&Event::Apply(token));
     }
@@ -182,15 +182,15 @@ impl Tokens {
         self.weights.lock().remove(&key.namespace, old.spec_length());
         writer.apply_watcher_event(&Event::Delete((*old).clone()));
         changes.gone.push(key.clone());
-        changes.wake.extend(self.rename(Some(&old), None));
-        changes.wake.push(key.clone());
+        changes.trigger.extend(self.update_indexes(Some(&old), None));
+        changes.trigger.push(key.clone());
     }
 
     /// Keeps the indexes, and returns who is next to have a Secret that was let go.
-    fn rename(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
+    fn update_indexes(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
         if let (Some(old), Some(new)) = (old, new)
             && old.uid == new.uid
-            && !old.wakes(new)
+            && !old.needs_reconcile(new)
         {
             return None;
         }
@@ -225,7 +225,7 @@ impl Tokens {
     }
 
     /// All objects that name this workload of their namespace.
-    pub(crate) fn naming(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
+    pub(crate) fn tokens_for_workload(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
         let keys = self.named.lock().workloads.of(&(namespace.clone(), workload.clone()));
         keys.iter().filter_map(|key| self.get(key)).collect()
     }
@@ -274,7 +274,7 @@ impl Tokens {
 }
 
 fn claim(token: &Token) -> Claim {
-    (token.seniority(), token.key.clone())
+    (token.claim_order(), token.key.clone())
 }
 
 #[cfg(test)]
@@ -309,7 +309,7 @@ mod tests {
         let events = listed.into_iter().map(Event::InitApply).chain([Event::InitDone]);
         for changes in events.map(|event| tokens.apply(&mut relist, None, event)).collect::<Vec<_>>() {
             all.gone.extend(changes.gone);
-            all.wake.extend(changes.wake);
+            all.trigger.extend(changes.trigger);
         }
         all
     }
@@ -319,14 +319,14 @@ mod tests {
         let tokens = Tokens::default();
         relist(&tokens, vec![token("a", 1, 900, &naming("s"))], || {});
         let changes = relist(&tokens, vec![token("a", 1, 700, &naming("t"))], || {});
-        assert_eq!((changes.gone, changes.wake), (vec![], vec![key("a")]));
+        assert_eq!((changes.gone, changes.trigger), (vec![], vec![key("a")]));
         let seen = tokens.get(&key("a")).unwrap();
         assert_eq!((seen.version, seen.secret_key()), (700, key("t")));
-        tokens.learn_status(&seen, StatusFacts::default(), "650");
+        tokens.apply_own_status_write(&seen, StatusFacts::default(), "650");
         assert_eq!(tokens.get(&key("a")).unwrap().version, 650, "newer than what it was written over");
         let seen = tokens.get(&key("a")).unwrap();
         relist(&tokens, vec![token("a", 1, 650, &naming("t"))], || {
-            tokens.learn_status(&seen, StatusFacts::default(), "651");
+            tokens.apply_own_status_write(&seen, StatusFacts::default(), "651");
         });
         assert_eq!(tokens.get(&key("a")).unwrap().version, 651, "a list from before our write");
     }
@@ -352,12 +352,12 @@ mod tests {
         let tokens = Tokens::default();
         relist(&tokens, vec![token("a", 1, 5, &naming("s"))], || {});
         let changes = relist(&tokens, vec![token("a", 2, 9, &naming("s"))], || {});
-        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert_eq!((changes.gone, changes.trigger), (vec![key("a")], vec![key("a")]));
         assert!(tokens.has_uid("n", Uid(2)) && !tokens.has_uid("n", Uid(1)) && !tokens.has_uid("m", Uid(2)));
         let changes = apply(&tokens, token("a", 3, 10, &naming("s")));
         assert_eq!(changes.gone, [key("a")]);
         let changes = relist(&tokens, vec![], || {});
-        assert_eq!((changes.gone, changes.wake), (vec![key("a")], vec![key("a")]));
+        assert_eq!((changes.gone, changes.trigger), (vec![key("a")], vec![key("a")]));
         assert!(!tokens.has_uid("n", Uid(3)) && tokens.using(&provider()).is_empty());
     }
 
@@ -397,12 +397,12 @@ mod tests {
         assert!(tokens.conflicting_claim(&oldest, None).is_none());
         assert_eq!(tokens.concerned(&key("s"), Some(holder.uid)), [holder.key.clone(), oldest.key.clone()]);
         let changes = apply(&tokens, token("t7", 4993, 9000, &naming("own")));
-        assert_eq!(changes.wake, [oldest.key.clone(), holder.key.clone()]);
+        assert_eq!(changes.trigger, [oldest.key.clone(), holder.key.clone()]);
         assert_eq!(tokens.users(&provider()), 2000);
         // one that is called like the Secret waits in the same line
         apply(&tokens, token("s", 1, 9001, &naming("s")));
         assert_eq!(tokens.conflicting_claim(&oldest, None).unwrap(), key("s"));
         let changes = tokens.apply(&mut Relist::default(), None, Event::Delete(token("s", 1, 9002, &naming("s"))));
-        assert_eq!(changes.wake, [oldest.key.clone(), key("s")]);
+        assert_eq!(changes.trigger, [oldest.key.clone(), key("s")]);
     }
 }

@@ -8,11 +8,11 @@ use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::fail_point;
 use crate::controller::grants::logins::{self, LoginBlocked};
-use crate::controller::providers::registry::{Account, Said};
+use crate::controller::providers::registry::{ReadyProvider, Said};
 use crate::controller::providers::resolve;
 use crate::controller::settings::MIN_LEASE_TIME;
-use crate::controller::tokens::object_state::{Held, Notes, Outcome};
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::object_state::{LastAttempt, Notes, UnsavedToken};
+use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::issuer::{Class, GRACE, IssueError, Issued};
 use crate::plan::backoff::Tries;
@@ -30,13 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Our turn: one call of the provider, then the token is at hand.
-pub(crate) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
+pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
     if !can_store_token(context, seen).await {
         return return_grant(context, key).await;
     }
-    let login = match logins::begin(context, account).await {
+    let login = match logins::record_attempt(context, account).await {
         Ok(login) => login,
         Err(LoginBlocked::UsedUp(next)) => {
             let now = clock::now();
@@ -46,14 +46,14 @@ pub(crate) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
                 (next - now.wall).to_std().unwrap_or_default(),
                 now,
             );
-            context.providers.report_soon(&account.of);
+            context.providers.report_soon(&account.provider_key);
             return return_grant(context, key).await;
         }
         Err(LoginBlocked::Unwritten) => return return_grant(context, key).await,
     };
     if !context.lease.valid_for(MIN_LEASE_TIME) {
         if let Some(attempt) = login {
-            logins::withdraw(context, account, attempt).await;
+            logins::remove_attempt(context, account, attempt).await;
         }
         return return_grant(context, key).await;
     }
@@ -61,7 +61,7 @@ pub(crate) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
     // from here on the call counts, whatever becomes of the object
     let Some(call) = context.grants.budgets.begin(key, &account.key, begun) else {
         if let Some(attempt) = login {
-            logins::withdraw(context, account, attempt).await;
+            logins::remove_attempt(context, account, attempt).await;
         }
         return return_grant(context, key).await;
     };
@@ -83,30 +83,30 @@ pub(crate) async fn issue(context: &Context, seen: &Seen, decision: &Decision) {
         Ok(issued) => {
             let was_proven = context.grants.budgets.state(&account.key, now).proven;
             call.end(budget::Outcome::Issued, now);
-            logins::worked(context, account);
+            logins::record_success(context, account);
             account.history().issued(now.wall);
             context.output.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
                 request_id = issued.request_id, "issued");
             let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
-            let held = Held { notes, material: material(seen, request, issued) };
-            context.objects.states.change_of(key, uid, |memo| {
-                memo.held = Some(Arc::new(held));
-                memo.outcome = Some(Outcome::Success);
+            let held = UnsavedToken { notes, material: material(seen, request, issued) };
+            context.objects.states.change_of(key, uid, |state| {
+                state.unsaved = Some(Arc::new(held));
+                state.last_attempt = Some(LastAttempt::Success);
             });
             // only now: what stops this write must not cost the token
             if let Some(attempt) = login {
-                logins::withdraw(context, account, attempt).await;
+                logins::remove_attempt(context, account, attempt).await;
             }
             // after it: two writes of one status at once, and one is lost
             if !was_proven {
-                context.providers.report_soon(&account.of);
+                context.providers.report_soon(&account.provider_key);
             }
         }
         Err(error) => {
             match login {
-                Some(attempt) if error.unsent => logins::withdraw(context, account, attempt).await,
-                None if error.class == Class::Credential => logins::note(context, account).await,
+                Some(attempt) if error.unsent => logins::remove_attempt(context, account, attempt).await,
+                None if error.class == Class::Credential => logins::record_failure(context, account).await,
                 _ => {}
             }
             record_issue_failure(context, seen, call, &error, now, took);
@@ -138,13 +138,13 @@ impl Drop for Call<'_> {
 
 /// Returns the unused grant and waits 200 ms, because no event reports that the obstacle is gone.
 async fn return_grant(context: &Context, key: &ObjectKey) {
-    context.grants.budgets.leave(key, clock::now());
+    context.grants.budgets.leave_queue(key, clock::now());
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// Returns true if a token could be stored now, as far as is known. While the write breaker is half-open, one metadata GET
 /// tries the API server first, which costs less than a call of a token API.
-async fn can_store_token(context: &Context, seen: &Seen) -> bool {
+async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
     let namespace = &seen.token.key.namespace;
     match context.grants.breaker_state(namespace) {
         BreakerState::Closed => true,
@@ -160,7 +160,7 @@ async fn can_store_token(context: &Context, seen: &Seen) -> bool {
 }
 
 /// The token and its record.
-fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
+fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> Material {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
     Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
@@ -169,7 +169,7 @@ fn material(seen: &Seen, request: &TokenRequest, issued: Issued) -> Material {
 /// Records a failed call: its class, what it means for the account, and when the next attempt may be made.
 fn record_issue_failure(
     context: &Context,
-    seen: &Seen,
+    seen: &ObservedToken,
     mut call: Call<'_>,
     error: &IssueError,
     now: clock::Now,
@@ -194,7 +194,7 @@ fn record_issue_failure(
     };
     let next = attempt.next(now.wall, seen.token.uid);
     if attempt.is_delayed_by_account() {
-        context.providers.report_soon(&account.of);
+        context.providers.report_soon(&account.provider_key);
     }
     tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
@@ -206,15 +206,16 @@ fn record_issue_failure(
         request_id: error.request_id.clone(),
         next_attempt_at: Some(next),
     };
-    context.objects.states.change_of(key, seen.token.uid, |memo| {
-        memo.outcome = Some(Outcome::Failed { failure: Arc::new(failure), attempts, tried: seen.trying });
+    context.objects.states.change_of(key, seen.token.uid, |state| {
+        state.last_attempt =
+            Some(LastAttempt::Failed { failure: Arc::new(failure), attempts, attempt_hash: seen.attempt_hash });
     });
 }
 
 /// Returns what is known of an account whose credential was refused; nothing is looked up for other failures.
 fn refused_account(
     context: &Context,
-    account: &Account,
+    account: &ReadyProvider,
     key: &ObjectKey,
     error: &IssueError,
     now: clock::Now,
@@ -225,7 +226,7 @@ fn refused_account(
     RefusedAccount {
         logs_in: account.issuer.login().is_some(),
         has_peer: context.has_peer(&account.key, key),
-        is_suspected: context.grants.budgets.blames_credential(&account.key, key),
+        is_suspected: context.grants.budgets.is_credential_failure(&account.key, key),
         is_retried_on_demand: account.issuer.is_retried_on_demand(),
         has_worked: context.grants.budgets.state(&account.key, now).has_worked,
     }

@@ -23,19 +23,19 @@ pub(crate) mod secret_io;
 pub(crate) mod status_writer;
 pub(crate) mod trace_source;
 
-use super::requeue::Timetable;
+use super::requeue::RequeueSchedule;
 use super::stores::token::Token;
 use crate::api::key::ObjectKey;
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
-use object_state::Memos;
+use object_state::ObjectStates;
 use renders::Renders;
 
 /// What memory holds of each object, and when it is reconciled.
 pub(crate) struct Objects {
-    pub(crate) states: Memos,
+    pub(crate) states: ObjectStates,
     /// When each is reconciled again.
-    pub(crate) requeue: Timetable<ObjectKey>,
+    pub(crate) requeue: RequeueSchedule<ObjectKey>,
     /// Objects to be reconciled now.
     pub(crate) trigger_tx: UnboundedSender<ObjectRef<Token>>,
     pub(crate) renders: Renders,
@@ -44,6 +44,11 @@ pub(crate) struct Objects {
 impl Objects {
     /// Nothing is known yet. `trigger_tx` leads to kube's Controller.
     pub(crate) fn new(trigger_tx: UnboundedSender<ObjectRef<Token>>) -> Self {
-        Self { states: Memos::default(), requeue: Timetable::default(), trigger_tx, renders: Renders::default() }
+        Self {
+            states: ObjectStates::default(),
+            requeue: RequeueSchedule::default(),
+            trigger_tx,
+            renders: Renders::default(),
+        }
     }
 }

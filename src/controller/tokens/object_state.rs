@@ -19,19 +19,19 @@ use crate::controller::workloads::pending::Restarts;
 
 /// What is remembered of one object.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memo {
+pub(crate) struct ObjectState {
     /// The object, once it was looked at: nothing of this passes to another of its name.
     of: Uid,
     /// An issued token whose write isn't done: the write is retried, never the issue.
-    pub(crate) held: Option<Arc<Held>>,
+    pub(crate) unsaved: Option<Arc<UnsavedToken>>,
     /// What is known of the Secret's data at a resourceVersion.
     pub(crate) data: Option<(u64, DataView)>,
     /// What a metadata GET found at the Secret's name.
-    pub(crate) probe: Option<Probe>,
+    pub(crate) lookup: Option<SecretLookup>,
     /// What the last attempt came to, until a status says so.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) last_attempt: Option<LastAttempt>,
     /// A write that failed, and what was tried: a change of it excuses the failure.
-    pub(crate) trouble: Option<(WriteFailure, u64)>,
+    pub(crate) write_failure: Option<(WriteFailure, u64)>,
     /// Writes that failed in a row.
     pub(crate) write_failures: u32,
     /// The answer to the last write of the Secret didn't come: it may have been served.
@@ -49,33 +49,33 @@ pub(crate) struct Memo {
     /// What others do to the Secret.
     pub(crate) contest: Option<Box<Contest>>,
     /// In a fight, the last token that was stored after another writer had changed or taken it: it is good once more.
-    pub(crate) spare: Option<Arc<Held>>,
+    pub(crate) spare: Option<Arc<UnsavedToken>>,
     /// Where a Secret of this object's stands, if neither spec nor status names it.
     pub(crate) elsewhere: Option<ObjectKey>,
 }
 
 /// One look at the Secret's name.
 #[derive(Clone, Debug)]
-pub(crate) struct Probe {
+pub(crate) struct SecretLookup {
     /// When it was taken.
     pub(crate) at: Timestamp,
-    /// [`Token::wake`](super::token::Token::wake) of the object that it was taken for: one that has changed since may
+    /// [`Token::trigger_hash`](super::token::Token::trigger_hash) of the object that it was taken for: one that has changed since may
     /// name another Secret, and looks again.
     pub(crate) of: u64,
     /// What was there.
-    pub(crate) found: Found,
+    pub(crate) found: LookupResult,
 }
 
 /// What stands at the Secret's name.
 #[derive(Clone, Debug)]
-pub(crate) enum Found {
+pub(crate) enum LookupResult {
     /// Nothing.
     Nothing,
     /// A Secret that the watch doesn't show: another's, or one that lost our label.
     Secret(Arc<SecretFacts>),
 }
 
-impl From<Option<SecretFacts>> for Found {
+impl From<Option<SecretFacts>> for LookupResult {
     fn from(found: Option<SecretFacts>) -> Self {
         found.map_or(Self::Nothing, |facts| Self::Secret(Arc::new(facts)))
     }
@@ -83,7 +83,7 @@ impl From<Option<SecretFacts>> for Found {
 
 /// An issued token on its way into the Secret.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct UnsavedToken {
     /// The token and its record.
     pub(crate) material: Material,
     /// What the answer told beside the token.
@@ -101,7 +101,7 @@ pub(crate) struct Notes {
 
 /// What the last attempt came to.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum LastAttempt {
     /// It succeeded: failures start again from none.
     Success,
     /// It failed.
@@ -111,18 +111,18 @@ pub(crate) enum Outcome {
         /// Failures in a row.
         attempts: u32,
         /// What was tried: a change of it excuses the failure.
-        tried: u64,
+        attempt_hash: u64,
     },
 }
 
-impl Memo {
+impl ObjectState {
     /// Nothing is remembered.
     fn is_empty(&self) -> bool {
-        self.held.is_none()
+        self.unsaved.is_none()
             && self.data.is_none()
-            && self.probe.is_none()
-            && self.outcome.is_none()
-            && self.trouble.is_none()
+            && self.lookup.is_none()
+            && self.last_attempt.is_none()
+            && self.write_failure.is_none()
             && !self.unanswered
             && self.status_failures == 0
             && self.issued == 0
@@ -135,7 +135,7 @@ impl Memo {
     }
 
     /// Changes what is remembered of others' changes; `seen` is that of the decision, which may come from the status.
-    pub(crate) fn contest(&mut self, seen: &Memo, generation: i64) -> &mut Contest {
+    pub(crate) fn contest(&mut self, seen: &ObjectState, generation: i64) -> &mut Contest {
         if self.contest.is_none() {
             self.contest.clone_from(&seen.contest);
         }
@@ -153,7 +153,7 @@ impl Memo {
     }
 }
 
-impl Memo {
+impl ObjectState {
     /// Returns what is remembered of the restarts for the token of this issuance.
     pub(crate) fn restarts_of(&mut self, token: Seconds) -> &mut Restarts {
         let restarts = self.restarts.get_or_insert_default();
@@ -172,22 +172,22 @@ impl Memo {
     pub(crate) fn forget_restarts(&mut self, restarted_for: Option<Timestamp>) {
         if let Some(restarts) = &mut self.restarts {
             if restarted_for.is_none() {
-                restarts.told.clear();
+                restarts.reported.clear();
             }
             if restarted_for.is_none_or(|time| restarts.of == time.into()) {
                 restarts.reset(Seconds::default());
             }
-            if restarts.of == Seconds::default() && restarts.told.is_empty() {
+            if restarts.of == Seconds::default() && restarts.reported.is_empty() {
                 self.restarts = None;
             }
         }
     }
 }
 
-/// All memos.
+/// All states.
 #[derive(Debug, Default)]
-pub(crate) struct Memos {
-    memos: Mutex<HashMap<ObjectKey, Memo>>,
+pub(crate) struct ObjectStates {
+    states: Mutex<HashMap<ObjectKey, ObjectState>>,
     /// The calls that no schedule asked for, of the objects that made some lately. They outlive what is under way.
     spells: Mutex<Lately>,
 }
@@ -199,16 +199,16 @@ struct Lately {
     sweep_at: usize,
 }
 
-impl Memos {
+impl ObjectStates {
     /// A copy of what is remembered of this object; what was of another of its name is dropped.
-    pub(crate) fn get_of(&self, key: &ObjectKey, uid: Uid) -> Memo {
-        let mut memos = self.memos.lock();
-        if memos.get(key).is_some_and(|memo| memo.of != uid && memo.of != Uid::default()) {
-            memos.remove(key);
+    pub(crate) fn get_of(&self, key: &ObjectKey, uid: Uid) -> ObjectState {
+        let mut states = self.states.lock();
+        if states.get(key).is_some_and(|state| state.of != uid && state.of != Uid::default()) {
+            states.remove(key);
         }
-        let Some(memo) = memos.get_mut(key) else { return Memo::default() };
-        memo.of = uid;
-        memo.clone()
+        let Some(state) = states.get_mut(key) else { return ObjectState::default() };
+        state.of = uid;
+        state.clone()
     }
 
     /// What is remembered of the object's calls that no schedule asked for.
@@ -238,49 +238,49 @@ impl Memos {
     /// The clock was put back: what was to be tried again later is tried now, and what was seen at a time that is yet to
     /// come is looked at again.
     pub(crate) fn clock_went_back(&self) {
-        self.memos.lock().retain(|_, memo| {
-            memo.probe = None;
-            memo.trouble = None;
-            !memo.is_empty()
+        self.states.lock().retain(|_, state| {
+            state.lookup = None;
+            state.write_failure = None;
+            !state.is_empty()
         });
     }
 
     /// A copy of what is remembered.
-    pub(crate) fn get(&self, key: &ObjectKey) -> Memo {
-        self.memos.lock().get(key).cloned().unwrap_or_default()
+    pub(crate) fn get(&self, key: &ObjectKey) -> ObjectState {
+        self.states.lock().get(key).cloned().unwrap_or_default()
     }
 
     /// As [`Self::change`], of this object: what was of another of its name is dropped first.
-    pub(crate) fn change_of<T>(&self, key: &ObjectKey, uid: Uid, change: impl FnOnce(&mut Memo) -> T) -> T {
+    pub(crate) fn change_of<T>(&self, key: &ObjectKey, uid: Uid, change: impl FnOnce(&mut ObjectState) -> T) -> T {
         self.get_of(key, uid);
-        self.change(key, |memo| {
-            memo.of = uid;
-            change(memo)
+        self.change(key, |state| {
+            state.of = uid;
+            change(state)
         })
     }
 
     /// Changes what is remembered; what becomes empty is dropped.
-    pub(crate) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memo) -> T) -> T {
-        let mut memos = self.memos.lock();
-        let memo = memos.entry(key.clone()).or_default();
-        let result = change(memo);
-        if memo.is_empty() {
-            memos.remove(key);
+    pub(crate) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut ObjectState) -> T) -> T {
+        let mut states = self.states.lock();
+        let state = states.entry(key.clone()).or_default();
+        let result = change(state);
+        if state.is_empty() {
+            states.remove(key);
         }
-        if memos.len() * 8 < memos.capacity() {
-            memos.shrink_to_fit();
+        if states.len() * 8 < states.capacity() {
+            states.shrink_to_fit();
         }
         result
     }
 
     /// The object is gone.
-    pub(crate) fn forget(&self, key: &ObjectKey) -> Option<Memo> {
+    pub(crate) fn forget(&self, key: &ObjectKey) -> Option<ObjectState> {
         self.spells.lock().of.remove(key);
-        self.memos.lock().remove(key)
+        self.states.lock().remove(key)
     }
 
     /// The objects whose token isn't stored yet.
-    pub(crate) fn unsaved(&self) -> Vec<ObjectKey> {
-        self.memos.lock().iter().filter(|(_, memo)| memo.held.is_some()).map(|(key, _)| key.clone()).collect()
+    pub(crate) fn keys_with_unsaved_token(&self) -> Vec<ObjectKey> {
+        self.states.lock().iter().filter(|(_, state)| state.unsaved.is_some()).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -10,11 +10,11 @@ use crate::clock::{Now, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::grants::Grants;
 use crate::controller::providers::Providers;
-use crate::controller::providers::registry::{Account, Lookup};
+use crate::controller::providers::registry::{Lookup, ReadyProvider};
 use crate::controller::stores::Stores;
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::Objects;
-use crate::controller::tokens::object_state::{Found, Memo, Outcome};
+use crate::controller::tokens::object_state::{LastAttempt, LookupResult, ObjectState};
 use crate::plan::claim::claimed_by;
 use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
@@ -29,7 +29,7 @@ use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
 
 /// A probe that found nothing, or a Secret of another's, counts this long.
-const PROBE_LASTS: TimeDelta = TimeDelta::minutes(3);
+const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
 
 /// What holds an object back whose namespace has used up its share.
 const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
@@ -53,7 +53,7 @@ impl<'a> From<&'a Context> for Known<'a> {
 }
 
 /// One object with everything that it refers to, as known at one moment.
-pub(crate) struct Seen {
+pub(crate) struct ObservedToken {
     /// The object.
     pub(crate) token: Arc<Token>,
     /// Its spec, if it can be read; without its template, which may be large: what waits in a lane holds this.
@@ -63,7 +63,7 @@ pub(crate) struct Seen {
     /// "Kind/name" of its provider.
     pub(crate) provider: Option<String>,
     /// Its provider's account.
-    pub(crate) account: Option<Arc<Account>>,
+    pub(crate) account: Option<Arc<ReadyProvider>>,
     /// The workloads to restart when the token has changed.
     pub(crate) workloads: Vec<Workload>,
     /// What is asked of the provider.
@@ -78,35 +78,35 @@ pub(crate) struct Seen {
     data: DataView,
     owner_gone: bool,
     /// The Secret under its former name, if it is ours.
-    pub(crate) former: Option<(ObjectKey, Arc<SecretFacts>)>,
+    pub(crate) old_secret: Option<(ObjectKey, Arc<SecretFacts>)>,
     /// What is remembered.
-    pub(crate) memo: Memo,
+    pub(crate) state: ObjectState,
     failure: Option<Arc<Failure>>,
     /// Failures in a row.
     pub(crate) attempts: u32,
-    /// What would be tried now, for [`Outcome::Failed::tried`].
-    pub(crate) trying: u64,
+    /// What would be tried now, for [`LastAttempt::Failed::tried`].
+    pub(crate) attempt_hash: u64,
     queue: QueueState,
     block: Option<AccountBlock>,
     /// What bounds the calls that no schedule asks for.
     pub(crate) before: Before,
 }
 
-impl Seen {
+impl ObservedToken {
     /// Gathers. `None`: the object is gone.
-    pub(crate) fn gather(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
+    pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
         let token = known.stores.tokens.get(key)?;
-        let mut memo = known.objects.states.get_of(key, token.uid);
+        let mut state = known.objects.states.get_of(key, token.uid);
         let secret_key = token.secret_key();
-        let (secret, absent) = match (known.stores.secrets.get(&secret_key), recent_probe(&token, &memo, now.wall)) {
-            (Some(facts), _) | (None, Some(Found::Secret(facts))) => (Some(facts), false),
-            (None, found) => (None, matches!(found, Some(Found::Nothing))),
+        let (secret, absent) = match (known.stores.secrets.get(&secret_key), recent_lookup(&token, &state, now.wall)) {
+            (Some(facts), _) | (None, Some(LookupResult::Secret(facts))) => (Some(facts), false),
+            (None, found) => (None, matches!(found, Some(LookupResult::Nothing))),
         };
         let version = secret.as_ref().map(|facts| facts.version());
-        recall_contest(&token, &mut memo, version, now.wall);
-        let data = data_view(&token, &memo, secret.as_deref(), now.wall);
-        if data == DataView::Lost || (absent && memo.repaired) {
-            memo.held = memo.held.take().or(memo.spare.clone());
+        restore_contest(&token, &mut state, version, now.wall);
+        let data = data_view(&token, &state, secret.as_deref(), now.wall);
+        if data == DataView::Lost || (absent && state.repaired) {
+            state.unsaved = state.unsaved.take().or(state.spare.clone());
         }
         let owner_gone = secret
             .as_ref()
@@ -114,12 +114,12 @@ impl Seen {
             .is_some_and(|owner| owner != token.uid && !known.stores.tokens.has_uid(&token.key.namespace, owner));
         let told = token.status.other_secret.as_deref();
         let told = told.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
-        let left = memo.elsewhere.clone().filter(|elsewhere| *elsewhere != secret_key);
+        let left = state.elsewhere.clone().filter(|elsewhere| *elsewhere != secret_key);
         let former = told.into_iter().chain(left).find_map(|key| {
             let facts = known.stores.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
             Some((key, facts))
         });
-        let mut seen = Seen {
+        let mut seen = ObservedToken {
             spec: None,
             unjudged: false,
             provider: None,
@@ -132,27 +132,27 @@ impl Seen {
             absent,
             data,
             owner_gone,
-            former,
+            old_secret: former,
             failure: None,
             attempts: 0,
-            trying: 0,
+            attempt_hash: 0,
             queue: QueueState::None,
             block: None,
             before: Before::default(),
-            memo,
+            state,
             token,
         };
-        seen.wanted = seen.want(known);
+        seen.wanted = seen.resolve_spec(known);
         seen.before.generation = seen.token.generation();
         seen.before.spells =
-            known.objects.states.spells(key, seen.token.uid).or_else(|| seen.recall_spells(known)).unwrap_or_default();
-        seen.recall_failure(now.wall);
+            known.objects.states.spells(key, seen.token.uid).or_else(|| seen.restore_spells(known)).unwrap_or_default();
+        seen.restore_failure(now.wall);
         seen.read_queue_state(known, now);
         Some(seen)
     }
 
     /// What the spec and its provider ask for.
-    fn want(&mut self, known: Known<'_>) -> Option<Result<Wanted, Refusal>> {
+    fn resolve_spec(&mut self, known: Known<'_>) -> Option<Result<Wanted, Refusal>> {
         let mut whole = match self.token.spec() {
             Ok(spec) => spec,
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
@@ -201,7 +201,7 @@ impl Seen {
 
     /// What the Secret or the status tell of the last issue, if it was made by an earlier life of this process or by
     /// another operator.
-    fn recall_spells(&self, known: Known<'_>) -> Option<Spells> {
+    fn restore_spells(&self, known: Known<'_>) -> Option<Spells> {
         // in whole seconds, as what it is compared with
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
         let told = self.own_secret().map(|(facts, _)| facts.issued_at);
@@ -211,17 +211,17 @@ impl Seen {
 
     /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now, but
     /// not again and again.
-    fn recall_failure(&mut self, now: Timestamp) {
+    fn restore_failure(&mut self, now: Timestamp) {
         let version = self.account.as_ref().map_or(0, |account| account.version);
         let generation = self.token.generation().to_be_bytes();
         let forced = self.token.renew_requested_at.as_deref().unwrap_or_default();
-        self.trying = Hash::of([generation.as_slice(), &version.to_be_bytes(), forced.as_bytes()]).short();
+        self.attempt_hash = Hash::of([generation.as_slice(), &version.to_be_bytes(), forced.as_bytes()]).short();
         let status = &self.token.status;
         let told = status.last_failure.as_deref().filter(|_| status.failed_attempts > 0);
-        let (failure, attempts, excused) = match &self.memo.outcome {
-            Some(Outcome::Success) => (None, 0, true),
-            Some(Outcome::Failed { failure, attempts, tried }) => {
-                (Some(failure.clone()), *attempts, *tried != self.trying)
+        let (failure, attempts, excused) = match &self.state.last_attempt {
+            Some(LastAttempt::Success) => (None, 0, true),
+            Some(LastAttempt::Failed { failure, attempts, attempt_hash }) => {
+                (Some(failure.clone()), *attempts, *attempt_hash != self.attempt_hash)
             }
             None => {
                 let excused = status.observed_generation != self.token.generation();
@@ -229,7 +229,7 @@ impl Seen {
             }
         };
         let before = &mut self.before;
-        before.recalled = self.memo.outcome.is_none();
+        before.recalled = self.state.last_attempt.is_none();
         before.excused =
             excused && failure.is_some() && before.spells.next(Unplanned::Demand, before.generation, now).is_none();
         if !before.excused {
@@ -261,8 +261,8 @@ impl Seen {
             status: &self.token.status,
             wanted: self.wanted.clone(),
             secret: self.secret_view(),
-            former: self.former.as_ref().map(|(_, facts)| &**facts),
-            held: self.memo.held.as_ref().map(|held| HeldView {
+            former: self.old_secret.as_ref().map(|(_, facts)| &**facts),
+            held: self.state.unsaved.as_ref().map(|held| HeldView {
                 request: held.material.request,
                 renew_request: held.material.renew_request.as_deref(),
                 issued_at: held.material.issued_at,
@@ -271,9 +271,14 @@ impl Seen {
             failure: self.failure.as_deref(),
             queue: self.queue,
             block: self.block.clone(),
-            trouble: self.memo.trouble.as_ref().filter(|(_, tried)| *tried == self.trying).map(|(trouble, _)| trouble),
-            contest: self.memo.contest.as_deref(),
-            damaged: self.memo.repaired,
+            write_failure: self
+                .state
+                .write_failure
+                .as_ref()
+                .filter(|(_, attempt_hash)| *attempt_hash == self.attempt_hash)
+                .map(|(trouble, _)| trouble),
+            contest: self.state.contest.as_deref(),
+            damaged: self.state.repaired,
             before: self.before,
         }
     }
@@ -304,10 +309,10 @@ impl Seen {
     }
 
     /// The last failure and how many there were in a row, as the status tells them: also while they are excused.
-    pub(crate) fn told_failure(&self) -> (Option<&Failure>, u32) {
-        match &self.memo.outcome {
-            Some(Outcome::Success) => (None, 0),
-            Some(Outcome::Failed { failure, attempts, .. }) => (Some(failure), *attempts),
+    pub(crate) fn reported_failure(&self) -> (Option<&Failure>, u32) {
+        match &self.state.last_attempt {
+            Some(LastAttempt::Success) => (None, 0),
+            Some(LastAttempt::Failed { failure, attempts, .. }) => (Some(failure), *attempts),
             None => (self.token.status.last_failure.as_deref(), self.token.status.failed_attempts),
         }
     }
@@ -327,7 +332,7 @@ impl Seen {
     pub(crate) fn circumstances(&self) -> Circumstances<'_> {
         Circumstances {
             deleting: self.token.deleting(),
-            repaired: self.memo.repaired,
+            repaired: self.state.repaired,
             secret_name: &self.secret_key.name,
         }
     }
@@ -338,16 +343,17 @@ impl Seen {
     }
 }
 
-fn recent_probe(token: &Token, memo: &Memo, now: Timestamp) -> Option<Found> {
-    let current = memo.probe.as_ref().filter(|probe| probe.of == token.wake && (now - probe.at).abs() < PROBE_LASTS);
+fn recent_lookup(token: &Token, state: &ObjectState, now: Timestamp) -> Option<LookupResult> {
+    let current =
+        state.lookup.as_ref().filter(|probe| probe.of == token.trigger_hash && (now - probe.at).abs() < LOOKUP_TTL);
     current.map(|probe| probe.found.clone())
 }
 
 /// What is known of the data: what memory saw at this version, or what the status recorded.
-fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
+fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
     let Some(facts) = secret else { return DataView::Unverified };
-    let contest = memo.contest.as_deref();
-    match memo.data {
+    let contest = state.contest.as_deref();
+    match state.data {
         Some((version, data)) if version == facts.resource_version => data,
         _ if token.status.secret_version == facts.resource_version
             && token.status.other_secret.is_none()
@@ -369,15 +375,15 @@ fn data_view(token: &Token, memo: &Memo, secret: Option<&SecretFacts>, now: Time
 
 /// Others' changes and a trouble's time, as they count for the Secret and the spec as they stand. After a restart a fight
 /// is known from the status, so that there are no new repairs at once.
-fn recall_contest(token: &Token, memo: &mut Memo, secret: Option<Version>, now: Timestamp) {
+fn restore_contest(token: &Token, state: &mut ObjectState, secret: Option<Version>, now: Timestamp) {
     let generation = token.generation();
-    memo.contest.take_if(|contest| !contest.is_of(generation));
+    state.contest.take_if(|contest| !contest.is_of(generation));
     let since = token.status.conditions[2].since.time().filter(|since| *since <= now);
     let fights = stalled_by(token, CONTESTED) && token.status.observed_generation == generation;
-    if memo.contest.is_none() && fights {
-        memo.contest = since.map(|since| Box::new(Contest::recalled(generation, since)));
+    if state.contest.is_none() && fights {
+        state.contest = since.map(|since| Box::new(Contest::recalled(generation, since)));
     }
-    memo.trouble = memo.trouble.take().map(|(trouble, tried)| (trouble.at(secret), tried));
+    state.write_failure = state.write_failure.take().map(|(trouble, tried)| (trouble.at(secret), tried));
 }
 
 fn stalled_by(token: &Token, reason: &str) -> bool {
@@ -386,7 +392,12 @@ fn stalled_by(token: &Token, reason: &str) -> bool {
 }
 
 /// Does the provider's admin let this object ask for this scope?
-fn admitted(known: Known<'_>, token: &Token, spec: &VideoAccessTokenSpec, account: &Account) -> Result<(), Refusal> {
+fn admitted(
+    known: Known<'_>,
+    token: &Token,
+    spec: &VideoAccessTokenSpec,
+    account: &ReadyProvider,
+) -> Result<(), Refusal> {
     let Some(admission) = &account.admission else { return Ok(()) };
     let namespace = &*token.key.namespace;
     let admitted = known.stores.namespaces.admitted(namespace, &admission.namespaces);

@@ -10,15 +10,15 @@ use crate::controller::output::slots::Slot;
 use crate::controller::settings::PANIC_RETRY_DELAY;
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::call::issue;
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::renders::ASK_AGAIN;
 use crate::controller::tokens::secret_io::{
-    is_of, look_inside, move_here, probe, remove_former, render, store, stored,
+    copy_from_old_secret, delete_old_secret, inspect_secret, is_of, probe, render, store, stored,
 };
-use crate::controller::tokens::status_writer::record;
+use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
 use crate::controller::workloads::restarts;
-use crate::plan::decide::{Act, Cause, Decision, Delay, decide};
+use crate::plan::decide::{Cause, Decision, Delay, TokenStep, decide};
 use chrono::TimeDelta;
 use kube::runtime::controller::Action;
 use std::convert::Infallible;
@@ -37,8 +37,8 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
         tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
         drop(context.grants.take(&key));
-        context.grants.budgets.leave(&key, clock::now());
-        context.look_again(&key, PANIC_RETRY_DELAY);
+        context.grants.budgets.leave_queue(&key, clock::now());
+        context.requeue_after(&key, PANIC_RETRY_DELAY);
     }
     Ok(Action::await_change())
 }
@@ -59,22 +59,22 @@ impl Drop for Work {
 /// | `observe` | memory | gathers all that is known of the object |
 /// | `judge` | computes | renders a template that nobody has rendered yet, off this task |
 /// | `decide` | pure | the next step of the object |
-/// | `act` | IO | one request about the Secret, one call of a token API, or a change of the queue |
+/// | `run_step` | IO | one request about the Secret, one call of a token API, or a change of the queue |
 /// | `restart_workloads` | IO | one read and one patch for each workload, after a renewal |
 /// | `record` | IO | the status, the time of the next reconcile, the events |
 ///
-/// After `act` it observes and decides again, until the decision is to wait: each step is decided from fresh facts.
+/// After `run_step` it observes and decides again, until the decision is to wait: each step is decided from fresh facts.
 pub(crate) async fn run(context: &Context, key: &ObjectKey) {
     context.objects.requeue.clear(key);
     let in_flight = InFlight::of(&context.grants, key);
     for _ in 0..STEPS {
         if !context.lease.is_leader() {
-            context.look_again(key, TimeDelta::seconds(1));
+            context.requeue_after(key, TimeDelta::seconds(1));
             return;
         }
         fail_point::reach("reconcile", key);
         let now = clock::now();
-        let Some(seen) = Seen::gather(context.into(), key, now) else { return on_gone(context, key) };
+        let Some(seen) = ObservedToken::observe(context.into(), key, now) else { return on_gone(context, key) };
         if seen.unjudged {
             // an object that waits to be rendered holds nothing: there may be many
             drop(seen);
@@ -82,35 +82,35 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
             continue;
         }
         let mut decision = decide(&seen.view(), now.wall);
-        tracing::trace!(%key, act = ?decision.act, cause = ?decision.cause, "decided");
-        match act(context, &seen, &decision).await {
+        tracing::trace!(%key, act = ?decision.step, cause = ?decision.cause, "decided");
+        match run_step(context, &seen, &decision).await {
             Next::Step => continue,
             Next::Settled => {}
             Next::Held(delay) => decision.delay = delay,
         }
         // the token is stored, or waits: what follows keeps no other waiting
         drop(in_flight);
-        let restarted_for = restarts::follow(context, &seen, &decision).await;
-        if record(context, &seen, &decision, restarted_for).await {
-            let is_unsaved = context.objects.states.get(key).held.is_some();
+        let restarted_for = restarts::restart_workloads(context, &seen, &decision).await;
+        if write_status(context, &seen, &decision, restarted_for).await {
+            let is_unsaved = context.objects.states.get(key).unsaved.is_some();
             context.output.traces.settled(key, context.grants.budgets.is_queued(key), is_unsaved);
         }
         return;
     }
-    context.look_again(key, TimeDelta::seconds(1));
+    context.requeue_after(key, TimeDelta::seconds(1));
 }
 
 /// Forgets an object that is gone, and returns a grant that it holds.
 fn on_gone(context: &Context, key: &ObjectKey) {
     context.forget(key);
-    context.grants.budgets.leave(key, clock::now());
+    context.grants.budgets.leave_queue(key, clock::now());
 }
 
 /// Has the object's template rendered, so that the next decision knows whether it can be.
 async fn judge(context: &Context, key: &ObjectKey) {
     let current = || context.stores.tokens.get(key)?.spec().ok().map(|spec| spec.secret);
     if !context.objects.renders.judge(&key.namespace, current).await {
-        context.look_again(key, TimeDelta::from_std(ASK_AGAIN).unwrap_or_default());
+        context.requeue_after(key, TimeDelta::from_std(ASK_AGAIN).unwrap_or_default());
     }
 }
 
@@ -129,7 +129,7 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if self.slot.take().is_some() {
-            self.grants.budgets.room_again();
+            self.grants.budgets.notify_capacity();
         }
     }
 }
@@ -143,34 +143,37 @@ enum Next {
     Held(Option<Delay>),
 }
 
-async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
+async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> Next {
     let key = &seen.token.key;
     // what no budget bounds waits its turn here
-    let unbounded = matches!(decision.act, Act::Probe | Act::Inspect | Act::Render | Act::Move | Act::RemoveFormer);
+    let unbounded = matches!(
+        decision.step,
+        TokenStep::Probe | TokenStep::Inspect | TokenStep::Render | TokenStep::CopyToken | TokenStep::DeleteOldSecret
+    );
     let _slot = if unbounded { Some(context.output.secret_permits.take(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
         // a crowd's wait may outlast the lease
         return Next::Step;
     }
-    match &decision.act {
-        Act::Wait => return Next::Settled,
-        Act::Probe => probe(context, seen).await,
-        Act::Inspect => look_inside(context, seen).await,
-        Act::Render => render(context, seen).await,
-        Act::Move => move_here(context, seen).await,
-        Act::RemoveFormer => remove_former(context, seen).await,
-        Act::Store => store(context, seen, decision.cause).await,
-        Act::Discard => match (&seen.memo.held, seen.secret_facts()) {
+    match &decision.step {
+        TokenStep::Wait => return Next::Settled,
+        TokenStep::Probe => probe(context, seen).await,
+        TokenStep::Inspect => inspect_secret(context, seen).await,
+        TokenStep::Render => render(context, seen).await,
+        TokenStep::CopyToken => copy_from_old_secret(context, seen).await,
+        TokenStep::DeleteOldSecret => delete_old_secret(context, seen).await,
+        TokenStep::Store => store(context, seen, decision.cause).await,
+        TokenStep::Discard => match (&seen.state.unsaved, seen.secret_facts()) {
             // a write whose answer was lost has stored it
             (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
-            _ => context.objects.states.change(key, |memo| (memo.held, memo.spare) = (None, None)),
+            _ => context.objects.states.change(key, |state| (state.unsaved, state.spare) = (None, None)),
         },
-        Act::Withdraw => context.grants.budgets.leave(key, clock::now()),
-        &Act::Enqueue { expires_at, urgent_at, unplanned } => {
+        TokenStep::Withdraw => context.grants.budgets.leave_queue(key, clock::now()),
+        &TokenStep::Enqueue { expires_at, urgent_at, unplanned } => {
             let Some(account) = &seen.account else { return Next::Settled };
             if let Err(wait) = context.grants.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
-                context.look_again(key, TimeDelta::from_std(left).unwrap_or_default());
+                context.requeue_after(key, TimeDelta::from_std(left).unwrap_or_default());
                 let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
                                VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
                 let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
@@ -179,9 +182,9 @@ async fn act(context: &Context, seen: &Seen, decision: &Decision) -> Next {
             let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
             context.output.traces.asked(key, || trace_source::subject(seen, decision), due);
-            context.grants.budgets.ask(&account.key, ask, clock::now());
+            context.grants.budgets.enqueue(&account.key, ask, clock::now());
         }
-        Act::Issue => issue(context, seen, decision).await,
+        TokenStep::Issue => issue(context, seen, decision).await,
     }
     Next::Step
 }

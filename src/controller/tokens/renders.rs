@@ -3,7 +3,7 @@
 //! A template costs a bounded amount of work, but somebody else's object should not wait for it. So templates are
 //! rendered on blocking threads, a few at a time, of each namespace one at a time, and against a deadline. Whether the
 //! API server would take what a spec renders to depends on the spec's shape alone: the verdict is remembered by its
-//! hash, and a gather renders nothing.
+//! hash, and a observe renders nothing.
 //!
 //! What is large once rendered, or once read, holds memory until it is written. Its bytes are drawn from one budget, and
 //! each namespace draws for one Secret at a time.
@@ -46,8 +46,8 @@ pub(crate) struct Renders {
     verdicts: Mutex<Verdicts>,
     workers: Arc<Semaphore>,
     budget: Arc<Semaphore>,
-    rendering: Mutex<Turns>,
-    large: Mutex<Turns>,
+    rendering: Mutex<SharedBudgets>,
+    large: Mutex<SharedBudgets>,
 }
 
 impl Default for Renders {
@@ -90,7 +90,7 @@ impl Renders {
     /// Comes to a verdict on the spec that `current` gives once it is this namespace's turn, and remembers it. So those
     /// that wait hold no spec. Tells whether the verdict is one that lasts.
     pub(crate) async fn judge(&self, namespace: &Arc<str>, current: impl FnOnce() -> Option<SecretSpec>) -> bool {
-        let turn = Turns::of(&self.rendering, namespace).await;
+        let turn = SharedBudgets::of(&self.rendering, namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let Some(spec) = current() else { return true };
         let render = crate::plan::secret::render_hash(&spec);
@@ -139,7 +139,7 @@ impl Renders {
         if !spec.has_templates() {
             return shape(Subject { key, uid: Some(uid), spec }, material);
         }
-        let turn = Turns::of(&self.rendering, &key.namespace).await;
+        let turn = SharedBudgets::of(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, spec, material) = (key.clone(), uid.to_owned(), spec.clone(), material.clone());
         off(move || {
@@ -162,7 +162,7 @@ impl Renders {
             let verdict = inspect(&secret, facts, Subject { key, uid: Some(uid), spec: &spec });
             return Ok((verdict, fixed(&secret, &spec)));
         }
-        let turn = Turns::of(&self.rendering, &key.namespace).await;
+        let turn = SharedBudgets::of(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, facts) = (key.clone(), uid.to_owned(), facts.clone());
         off(move || {
@@ -175,7 +175,7 @@ impl Renders {
 
     /// Room for a Secret of so many bytes.
     pub(crate) async fn room(&self, namespace: &Arc<str>, bytes: usize) -> Room {
-        let turn = Turns::of(&self.large, namespace).await;
+        let turn = SharedBudgets::of(&self.large, namespace).await;
         let kibibytes = u32::try_from(bytes * COPIES / 1024).unwrap_or(LARGEST).clamp(1, LARGEST);
         Room { _turn: turn, _bytes: acquire(&self.budget, kibibytes).await }
     }
@@ -210,9 +210,9 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePerm
 
 /// One at a time of each namespace. A namespace that nobody waits in takes no room.
 #[derive(Default)]
-struct Turns(HashMap<Arc<str>, Weak<Semaphore>>);
+struct SharedBudgets(HashMap<Arc<str>, Weak<Semaphore>>);
 
-impl Turns {
+impl SharedBudgets {
     async fn of(turns: &Mutex<Self>, namespace: &Arc<str>) -> OwnedSemaphorePermit {
         let semaphore = turns.lock().semaphore(namespace);
         acquire(&semaphore, 1).await

@@ -5,9 +5,9 @@ use crate::api::secret::DeletionPolicy;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::tokens::contests;
-use crate::controller::tokens::contests::note_found;
-use crate::controller::tokens::object_state::{Found, Held, Probe};
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::contests::record_lookup;
+use crate::controller::tokens::object_state::{LookupResult, SecretLookup, UnsavedToken};
+use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::plan::contest::Contender;
 use crate::plan::decide::Cause;
@@ -20,19 +20,19 @@ use chrono::TimeDelta;
 use std::sync::Arc;
 
 /// One metadata GET of what stands at the Secret's name.
-pub(crate) async fn probe(context: &Context, seen: &Seen) {
+pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
-            context.objects.states.change(&seen.token.key, |memo| {
+            context.objects.states.change(&seen.token.key, |state| {
                 // what lies in the Secret as it stands is no less true for this look
-                memo.trouble.take_if(|(trouble, _)| trouble.met.is_none());
-                note_found(memo, seen, found);
-                if let Some(Probe { found: Found::Nothing, .. }) = &memo.probe
-                    && memo.elsewhere.is_none()
-                    && (seen.token.status.issuances > 0 || memo.issued > 0)
+                state.write_failure.take_if(|(trouble, _)| trouble.met.is_none());
+                record_lookup(state, seen, found);
+                if let Some(SecretLookup { found: LookupResult::Nothing, .. }) = &state.lookup
+                    && state.elsewhere.is_none()
+                    && (seen.token.status.issuances > 0 || state.issued > 0)
                 {
                     // it was renamed and renamed back: its token may stand at the name between
-                    memo.elsewhere = context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
+                    state.elsewhere = context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
                 }
             });
         }
@@ -41,7 +41,7 @@ pub(crate) async fn probe(context: &Context, seen: &Seen) {
 }
 
 /// One GET: did another hand change the data?
-pub(crate) async fn look_inside(context: &Context, seen: &Seen) {
+pub(crate) async fn inspect_secret(context: &Context, seen: &ObservedToken) {
     let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
     let data = match (fixed, &verdict) {
         (Some(fixed), _) => DataView::Fixed(fixed),
@@ -51,9 +51,9 @@ pub(crate) async fn look_inside(context: &Context, seen: &Seen) {
     };
     let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
     contests::looked(&context.objects.states, seen, contender.filter(|_| repaired));
-    context.objects.states.change(&seen.token.key, |memo| {
-        memo.data = Some((facts.resource_version, data));
-        memo.repaired |= repaired;
+    context.objects.states.change(&seen.token.key, |state| {
+        state.data = Some((facts.resource_version, data));
+        state.repaired |= repaired;
     });
 }
 
@@ -75,7 +75,7 @@ impl Read {
 }
 
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
-async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
+async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Option<Read> {
     let spec = seen.secret_spec()?;
     let look = context.stores.secrets.look(key);
     match context.output.api.read(key, &context.objects.renders).await {
@@ -93,8 +93,8 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
             }
         }
         Ok(None) => {
-            context.secret_gone(look);
-            context.objects.states.change(&seen.token.key, |memo| memo.probe = None);
+            context.on_secret_deleted(look);
+            context.objects.states.change(&seen.token.key, |state| state.lookup = None);
             None
         }
         Err(error) => {
@@ -105,7 +105,7 @@ async fn read(context: &Context, seen: &Seen, key: &ObjectKey) -> Option<Read> {
 }
 
 /// Writes the Secret anew from the token that it holds.
-pub(crate) async fn render(context: &Context, seen: &Seen) {
+pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     let Some(read) = read(context, seen, &seen.secret_key).await else { return };
     if !read.is(seen.secret_facts()) {
         return;
@@ -119,14 +119,14 @@ pub(crate) async fn render(context: &Context, seen: &Seen) {
         }
         Verdict::Lost => {
             let lost = Some((facts.resource_version, DataView::Lost));
-            context.objects.states.change(&seen.token.key, |memo| memo.data = lost);
+            context.objects.states.change(&seen.token.key, |state| state.data = lost);
         }
     }
 }
 
 /// Writes the Secret of the new name from the token in the former one.
-pub(crate) async fn move_here(context: &Context, seen: &Seen) {
-    let Some((former, facts)) = &seen.former else { return };
+pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken) {
+    let Some((former, facts)) = &seen.old_secret else { return };
     let Some(read) = read(context, seen, former).await else { return };
     if !read.is(Some(facts)) {
         return;
@@ -134,7 +134,7 @@ pub(crate) async fn move_here(context: &Context, seen: &Seen) {
     match read.verdict {
         Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material) => {
             if write(context, seen, &material, None, None).await {
-                context.objects.states.change(&seen.token.key, |memo| memo.elsewhere = Some(former.clone()));
+                context.objects.states.change(&seen.token.key, |state| state.elsewhere = Some(former.clone()));
             }
         }
         // nothing to move: without its facts the next decision issues
@@ -142,13 +142,16 @@ pub(crate) async fn move_here(context: &Context, seen: &Seen) {
     }
 }
 
-pub(crate) async fn remove_former(context: &Context, seen: &Seen) {
-    let Some((key, facts)) = &seen.former else { return };
+pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
+    let Some((key, facts)) = &seen.old_secret else { return };
     let look = context.stores.secrets.look(key);
     match context.output.api.delete_secret(key, facts).await {
         Ok(()) => {
-            context.objects.states.change(&seen.token.key, |memo| memo.elsewhere.take_if(|elsewhere| elsewhere == key));
-            context.secret_gone(look);
+            context
+                .objects
+                .states
+                .change(&seen.token.key, |state| state.elsewhere.take_if(|elsewhere| elsewhere == key));
+            context.on_secret_deleted(look);
         }
         Err(ApiError::NotLeading) => {}
         // another hand changed it: its watch event or the next look decides again
@@ -156,7 +159,7 @@ pub(crate) async fn remove_former(context: &Context, seen: &Seen) {
             let look = context.stores.secrets.look(key);
             match context.output.api.probe(key).await {
                 Ok(found @ Some(_)) => contests::learnt(&context.objects.states, seen, look, found),
-                Ok(None) => context.secret_gone(look),
+                Ok(None) => context.on_secret_deleted(look),
                 Err(error) => record_write_failure(context, seen, &error),
             }
         }
@@ -165,8 +168,8 @@ pub(crate) async fn remove_former(context: &Context, seen: &Seen) {
 }
 
 /// Stores the token at hand; over a plain renewal the one before is kept, if it is asked for.
-pub(crate) async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) {
-    let Some(held) = seen.memo.held.clone() else { return };
+pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<Cause>) {
+    let Some(held) = seen.state.unsaved.clone() else { return };
     let there = seen.secret_facts();
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
     let mut material = held.material.clone();
@@ -189,20 +192,20 @@ pub(crate) async fn store(context: &Context, seen: &Seen, cause: Option<Cause>) 
 }
 
 /// The Secret records the issue of the token at hand, for this object.
-pub(crate) fn is_of(facts: &SecretFacts, seen: &Seen, held: &Held) -> bool {
+pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedToken) -> bool {
     facts.owner == Some(seen.token.uid)
         && facts.issued_at == held.material.issued_at.into()
         && facts.expires_at == held.material.expires_at.into()
         && facts.request == Some(held.material.request)
 }
 
-pub(crate) fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Option<Cause>) {
-    context.objects.states.change_of(&seen.token.key, seen.token.uid, |memo| {
+pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<Cause>) {
+    context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
         // a spare one was counted when it was issued
-        memo.issued += u32::from(memo.held.take().is_some());
-        let fights = memo.contest.as_ref().is_some_and(|contest| contest.is_slowed());
-        memo.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
-        memo.notes = Some(held.notes.clone());
+        state.issued += u32::from(state.unsaved.take().is_some());
+        let fights = state.contest.as_ref().is_some_and(|contest| contest.is_slowed());
+        state.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
+        state.notes = Some(held.notes.clone());
     });
 }
 
@@ -210,13 +213,13 @@ pub(crate) fn stored(context: &Context, seen: &Seen, held: &Arc<Held>, cause: Op
 /// there.
 async fn write(
     context: &Context,
-    seen: &Seen,
+    seen: &ObservedToken,
     material: &Material,
     there: Option<&SecretFacts>,
     cause: Option<Cause>,
 ) -> bool {
     let key = &seen.token.key;
-    if context.objects.states.change(key, |memo| std::mem::take(&mut memo.unanswered)) {
+    if context.objects.states.change(key, |state| std::mem::take(&mut state.unanswered)) {
         // the last write's answer didn't come: it may have been served
         return look(context, seen, cause).await;
     }
@@ -264,7 +267,7 @@ async fn write(
         }
         Err(ApiError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
-            context.objects.states.change(key, |memo| memo.held = None);
+            context.objects.states.change(key, |state| state.unsaved = None);
             record_write_failure(context, seen, &ApiError::Gone(why));
             false
         }
@@ -276,12 +279,13 @@ async fn write(
 }
 
 /// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
-async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
+async fn look(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> bool {
     let request = context.stores.secrets.look(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
             // a write whose answer was lost may have stored the token at hand
-            let held = seen.memo.held.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
+            let held =
+                seen.state.unsaved.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
             if let Some(held) = held {
                 stored(context, seen, held, cause);
             }
@@ -296,10 +300,10 @@ async fn look(context: &Context, seen: &Seen, cause: Option<Cause>) -> bool {
 /// may be stale while that of the Secrets is fresh. A Secret with `deletionPolicy: Retain` that is created for an object
 /// that is gone stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read; a repair
 /// asks all the same, since it would be made again and again.
-async fn still_there(context: &Context, seen: &Seen) -> bool {
+async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
     let status = &seen.token.status;
-    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.memo.issued == 0;
+    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.state.issued == 0;
     if is_first && !retained {
         return true;
     }
@@ -331,23 +335,23 @@ async fn still_there(context: &Context, seen: &Seen) -> bool {
 }
 
 /// Records a failed request to the API server: until the next try nothing is written for this object.
-pub(crate) fn record_write_failure(context: &Context, seen: &Seen, error: &ApiError) {
+pub(crate) fn record_write_failure(context: &Context, seen: &ObservedToken, error: &ApiError) {
     if matches!(error, ApiError::NotLeading) {
         return;
     }
     if let Some(extent) = error.extent() {
         context.grants.write_failed(&seen.token.key.namespace, extent);
     }
-    let (now, before) = (clock::now().wall, seen.memo.trouble.as_ref().map(|(before, _)| before));
-    context.objects.states.change(&seen.token.key, |memo| {
-        memo.write_failures += 1;
-        memo.unanswered |= error.may_be_served();
-        let failure = write_failure(error, memo.write_failures, before, seen.version(), now, seen.token.uid);
+    let (now, before) = (clock::now().wall, seen.state.write_failure.as_ref().map(|(before, _)| before));
+    context.objects.states.change(&seen.token.key, |state| {
+        state.write_failures += 1;
+        state.unanswered |= error.may_be_served();
+        let failure = write_failure(error, state.write_failures, before, seen.version(), now, seen.token.uid);
         let (reason, message) = (failure.reason, &failure.message);
         tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
-        memo.trouble = Some((failure, seen.trying));
+        state.write_failure = Some((failure, seen.attempt_hash));
         if let (ApiError::Immutable, Some((_, version))) = (error, seen.version()) {
-            memo.data = Some((version, DataView::Fixed(Fixed::Immutable)));
+            state.data = Some((version, DataView::Fixed(Fixed::Immutable)));
         }
     });
 }

@@ -4,8 +4,8 @@ use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::settings::DECIDE_WITHIN;
-use crate::controller::tokens::object_state::{Memo, Outcome};
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::object_state::{LastAttempt, ObjectState};
+use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::issuer::Class;
 use crate::plan::backoff::{self, Tries};
@@ -17,30 +17,30 @@ use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 
 /// A status waits no longer for its turn than this: then the object is decided again first.
-const TELL_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const PERMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
 /// whether it says how things stand.
-pub(crate) async fn record(
+pub(crate) async fn write_status(
     context: &Context,
-    seen: &Seen,
+    seen: &ObservedToken,
     decision: &Decision,
     restarted_for: Option<Timestamp>,
 ) -> bool {
     let key = &seen.token.key;
     let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
-    context.objects.requeue.set(key, decision.wake.map_or(latest, |wake| wake.min(latest)));
+    context.objects.requeue.set(key, decision.requeue_at.map_or(latest, |wake| wake.min(latest)));
     // a provider that isn't known yet says nothing about the object
     if seen.wanted.is_none() && !seen.token.deleting() {
         return true;
     }
-    let (failure, failed_attempts) = seen.told_failure();
-    let notes = seen.memo.notes.as_ref();
+    let (failure, failed_attempts) = seen.reported_failure();
+    let notes = seen.state.notes.as_ref();
     let told = Told {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
         secret_name: &seen.secret_key.name,
-        issued: seen.memo.issued,
+        issued: seen.state.issued,
         failed_attempts,
         failure,
         expiry_assumed: notes.map_or(seen.token.status.expiry_assumed, |notes| notes.expiry_assumed),
@@ -57,13 +57,13 @@ pub(crate) async fn record(
         return true;
     }
     if facts.hash == seen.token.status.hash {
-        context.objects.states.change(key, settled(seen, decision, is_ready, restarted_for));
+        context.objects.states.change(key, clear_reported(seen, decision, is_ready, restarted_for));
         return true;
     }
-    let slot = tokio::time::timeout(TELL_WITHIN, context.output.status_permits.take(&key.namespace)).await;
+    let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.take(&key.namespace)).await;
     let Ok(slot) = slot else {
         // decided again before it is told: a renewal may be due
-        context.look_again(key, TimeDelta::seconds(1));
+        context.requeue_after(key, TimeDelta::seconds(1));
         return false;
     };
     let begun = clock::now().wall;
@@ -79,20 +79,20 @@ pub(crate) async fn record(
     }
     drop(slot);
     if matches!(written, Err(ApiError::NotLeading)) {
-        context.look_again(key, TimeDelta::seconds(1));
+        context.requeue_after(key, TimeDelta::seconds(1));
         return false;
     }
     context.output.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(trace_source::fault));
     match written {
         Ok(version) => {
             context.grants.api_server_reached(&key.namespace);
-            context.stores.tokens.learn_status(&seen.token, facts, &version);
-            context.objects.states.change(key, settled(seen, decision, is_ready, restarted_for));
+            context.stores.tokens.apply_own_status_write(&seen.token, facts, &version);
+            context.objects.states.change(key, clear_reported(seen, decision, is_ready, restarted_for));
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
             return true;
         }
-        // the watch brings what it is now, and wakes nobody if only the status or a label differs
-        Err(ApiError::Conflict) => tell_later(context, seen),
+        // the watch brings what it is now, and needs_reconcile nobody if only the status or a label differs
+        Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
             // the watch may tell of the deletion later than this answer
             if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
@@ -104,31 +104,31 @@ pub(crate) async fn record(
         Err(error @ ApiError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
-            context.look_again(key, TimeDelta::minutes(10));
+            context.requeue_after(key, TimeDelta::minutes(10));
         }
         Err(error) => {
             tracing::warn!(%key, %error, "the status isn't written");
-            tell_later(context, seen);
+            requeue_status(context, seen);
         }
     }
     false
 }
 
 /// Tries the status again after a while, longer with each failure in a row.
-fn tell_later(context: &Context, seen: &Seen) {
+fn requeue_status(context: &Context, seen: &ObservedToken) {
     let (key, now) = (&seen.token.key, clock::now().wall);
-    let next = context.objects.states.change(key, |memo| {
-        memo.status_failures += 1;
+    let next = context.objects.states.change(key, |state| {
+        state.status_failures += 1;
         backoff::next_attempt(
             Class::Transient,
-            Tries::in_a_row(memo.status_failures),
+            Tries::in_a_row(state.status_failures),
             None,
             None,
             now,
             seen.token.uid.0,
         )
     });
-    context.look_again(key, next - now);
+    context.requeue_after(key, next - now);
 }
 
 /// Spreads the looks of many objects over a minute, fixed by their UID.
@@ -137,36 +137,36 @@ fn spread(uid: u128) -> TimeDelta {
 }
 
 /// What the status says now need not be remembered.
-fn settled(
-    seen: &Seen,
+fn clear_reported(
+    seen: &ObservedToken,
     decision: &Decision,
     is_ready: bool,
     restarted_for: Option<Timestamp>,
-) -> impl FnOnce(&mut Memo) {
-    let (issued, at) = (seen.memo.issued, seen.version());
+) -> impl FnOnce(&mut ObjectState) {
+    let (issued, at) = (seen.state.issued, seen.version());
     let version = at.map(|(_, version)| version);
     let put_right = is_ready && decision.refusal.is_none();
-    let former = seen.former.as_ref().map(|(key, _)| key.clone());
-    move |memo| {
-        memo.issued -= issued.min(memo.issued);
-        memo.status_failures = 0;
-        if matches!(memo.outcome, Some(Outcome::Success)) {
-            memo.outcome = None;
+    let former = seen.old_secret.as_ref().map(|(key, _)| key.clone());
+    move |state| {
+        state.issued -= issued.min(state.issued);
+        state.status_failures = 0;
+        if matches!(state.last_attempt, Some(LastAttempt::Success)) {
+            state.last_attempt = None;
         }
-        memo.notes = None;
+        state.notes = None;
         // told when the token is there again
-        memo.repaired &= !put_right;
-        memo.forget_contest(at, clock::now().wall);
-        memo.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());
-        memo.forget_restarts(restarted_for);
-        if memo.trouble.is_none() {
-            memo.write_failures = 0;
+        state.repaired &= !put_right;
+        state.forget_contest(at, clock::now().wall);
+        state.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());
+        state.forget_restarts(restarted_for);
+        if state.write_failure.is_none() {
+            state.write_failures = 0;
         }
-        if memo.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::view::DataView::Verified) {
-            memo.data = None;
+        if state.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::view::DataView::Verified) {
+            state.data = None;
         }
         if version.is_some() {
-            memo.probe = None;
+            state.lookup = None;
         }
     }
 }

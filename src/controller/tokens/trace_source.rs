@@ -1,14 +1,14 @@
 //! What a trace is told of an attempt: only what a status tells as well.
 
 use crate::clock::Timestamp;
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::observe::ObservedToken;
 use crate::issuer::{IssueError, Issued};
 use crate::plan::decide::{Cause, Decision};
 use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::{Call, Fault, Subject};
 
 /// Whose token is issued, and why.
-pub(crate) fn subject(seen: &Seen, decision: &Decision) -> Subject {
+pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
     Subject {
         namespace: seen.token.key.namespace.to_string(),
         name: seen.token.key.name.to_string(),

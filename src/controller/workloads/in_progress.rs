@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 /// The workloads that are being restarted at this moment: two tokens that name one don't both do it.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay(Mutex<HashSet<(Arc<str>, Workload)>>);
+pub(crate) struct RestartsInProgress(Mutex<HashSet<(Arc<str>, Workload)>>);
 
 /// A workload that is being restarted.
-pub(crate) struct Claim<'a>(&'a UnderWay, (Arc<str>, Workload));
+pub(crate) struct Claim<'a>(&'a RestartsInProgress, (Arc<str>, Workload));
 
-impl UnderWay {
+impl RestartsInProgress {
     /// Claims the workload until the claim is dropped. `None`: another token's reconcile restarts it.
     pub(crate) fn claim(&self, namespace: &Arc<str>, workload: &Workload) -> Option<Claim<'_>> {
         let place = (namespace.clone(), workload.clone());

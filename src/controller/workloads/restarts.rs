@@ -8,7 +8,7 @@ use crate::api::workload::Workload;
 use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::stores::token::Token;
-use crate::controller::tokens::observe::Seen;
+use crate::controller::tokens::observe::ObservedToken;
 use crate::issuer::Class;
 use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
@@ -20,11 +20,15 @@ use chrono::TimeDelta;
 use futures::future::join_all;
 use std::sync::Arc;
 
-/// A restart that failed this often in a row is told as an event.
-const TOLD_AFTER: u32 = 3;
+/// A restart that failed this often in a row is reported as an event.
+const REPORT_AFTER_FAILURES: u32 = 3;
 
 /// Restarts what is due, and returns what `status.restartedFor` says then.
-pub(crate) async fn follow(context: &Context, seen: &Seen, decision: &Decision) -> Option<Timestamp> {
+pub(crate) async fn restart_workloads(
+    context: &Context,
+    seen: &ObservedToken,
+    decision: &Decision,
+) -> Option<Timestamp> {
     if seen.workloads.is_empty() {
         return None;
     }
@@ -39,11 +43,11 @@ pub(crate) async fn follow(context: &Context, seen: &Seen, decision: &Decision) 
     if decision.refusal.is_some() || !worth {
         return before.time();
     }
-    if serve(context, seen, issued_at, now).await { issued_at.time() } else { before.time() }
+    if restart_due(context, seen, issued_at, now).await { issued_at.time() } else { before.time() }
 }
 
 /// What came of one workload.
-enum Outcome {
+enum RestartResult {
     /// Restarted for its tokens as they are.
     Done,
     /// It can't be, and that is no failure: why, in one CamelCase word, and for people.
@@ -54,32 +58,32 @@ enum Outcome {
 }
 
 /// Restarts what can be restarted now. Tells whether all is done.
-async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestamp) -> bool {
+async fn restart_due(context: &Context, seen: &ObservedToken, issued_at: Seconds, now: Timestamp) -> bool {
     let key = &seen.token.key;
-    let memo = context.objects.states.get(key);
-    let due = memo.restarts.as_ref().filter(|restarts| restarts.of == issued_at).and_then(|restarts| restarts.next);
+    let state = context.objects.states.get(key);
+    let due = state.restarts.as_ref().filter(|restarts| restarts.of == issued_at).and_then(|restarts| restarts.next);
     if let Some(next) = due.filter(|next| now < *next) {
         context.objects.requeue.set(key, next);
         return false;
     }
-    let open = seen.workloads.iter().filter(|workload| !memo.restarted(issued_at, workload));
+    let open = seen.workloads.iter().filter(|workload| !state.restarted(issued_at, workload));
     let tried =
         join_all(open.map(async |workload| (workload, restart(context, &seen.token, workload, now).await))).await;
     let mut failed = None;
     for (workload, outcome) in tried {
         match outcome {
-            Outcome::Done => settle(context, seen, issued_at, workload, None),
-            Outcome::Skipped(why, note) => settle(context, seen, issued_at, workload, Some((why, note))),
-            Outcome::Later(at) => context.objects.requeue.set(key, at),
-            Outcome::Failed(error) => {
+            RestartResult::Done => mark_done(context, seen, issued_at, workload, None),
+            RestartResult::Skipped(why, note) => mark_done(context, seen, issued_at, workload, Some((why, note))),
+            RestartResult::Later(at) => context.objects.requeue.set(key, at),
+            RestartResult::Failed(error) => {
                 tracing::warn!(%key, %workload, %error, "a workload isn't restarted yet");
                 failed = Some((workload, error));
             }
         }
     }
     if let Some((workload, error)) = failed {
-        let failures = context.objects.states.change(key, |memo| {
-            let restarts = memo.restarts_of(issued_at);
+        let failures = context.objects.states.change(key, |state| {
+            let restarts = state.restarts_of(issued_at);
             restarts.failures += 1;
             let next = backoff::next_attempt(
                 Class::Transient,
@@ -93,48 +97,55 @@ async fn serve(context: &Context, seen: &Seen, issued_at: Seconds, now: Timestam
             context.objects.requeue.set(key, next);
             restarts.failures
         });
-        if failures >= TOLD_AFTER {
+        if failures >= REPORT_AFTER_FAILURES {
             let hint = match error {
                 ApiError::Refused(_) => ": is the chart's rbac.rolloutRestart set?",
                 _ => "",
             };
             let note = format!("spec.rolloutRestart: the {workload} can't be restarted yet: {error}{hint}");
-            tell(context, seen, issued_at, workload, "RestartFailed", &note);
+            report_once(context, seen, issued_at, workload, "RestartFailed", &note);
         }
     }
-    let memo = context.objects.states.get(key);
-    seen.workloads.iter().all(|workload| memo.restarted(issued_at, workload))
+    let state = context.objects.states.get(key);
+    seen.workloads.iter().all(|workload| state.restarted(issued_at, workload))
 }
 
 /// Notes that the workload is done with, restarted or not.
-fn settle(
+fn mark_done(
     context: &Context,
-    seen: &Seen,
+    seen: &ObservedToken,
     issued_at: Seconds,
     workload: &Workload,
     skipped: Option<(&'static str, String)>,
 ) {
-    context.objects.states.change(&seen.token.key, |memo| {
-        let restarts = memo.restarts_of(issued_at);
+    context.objects.states.change(&seen.token.key, |state| {
+        let restarts = state.restarts_of(issued_at);
         if !restarts.done.contains(workload) {
             restarts.done.push(workload.clone());
         }
         if skipped.is_none() {
-            restarts.told.retain(|(told, _)| told != workload);
+            restarts.reported.retain(|(reported, _)| reported != workload);
         }
     });
     if let Some((why, note)) = skipped {
-        tell(context, seen, issued_at, workload, why, &note);
+        report_once(context, seen, issued_at, workload, why, &note);
     }
 }
 
 /// An event, unless the last one about this workload said the same (P16).
-fn tell(context: &Context, seen: &Seen, issued_at: Seconds, workload: &Workload, why: &'static str, note: &str) {
-    let new = context.objects.states.change(&seen.token.key, |memo| {
-        let told = &mut memo.restarts_of(issued_at).told;
-        let new = !told.contains(&(workload.clone(), why));
-        told.retain(|(other, _)| other != workload);
-        told.push((workload.clone(), why));
+fn report_once(
+    context: &Context,
+    seen: &ObservedToken,
+    issued_at: Seconds,
+    workload: &Workload,
+    why: &'static str,
+    note: &str,
+) {
+    let new = context.objects.states.change(&seen.token.key, |state| {
+        let reported = &mut state.restarts_of(issued_at).reported;
+        let new = !reported.contains(&(workload.clone(), why));
+        reported.retain(|(other, _)| other != workload);
+        reported.push((workload.clone(), why));
         new
     });
     if new {
@@ -143,29 +154,29 @@ fn tell(context: &Context, seen: &Seen, issued_at: Seconds, workload: &Workload,
 }
 
 /// Restarts one workload, if it is time, for all tokens that name it.
-async fn restart(context: &Context, token: &Token, workload: &Workload, now: Timestamp) -> Outcome {
+async fn restart(context: &Context, token: &Token, workload: &Workload, now: Timestamp) -> RestartResult {
     let namespace = &token.key.namespace;
-    let tokens = naming(context, namespace, workload);
+    let tokens = states_of_tokens(context, namespace, workload);
     let mark = match restart::decide(&tokens.iter().map(|(_, naming)| *naming).collect::<Vec<_>>(), now) {
         // another token's reconcile has done it meanwhile
-        Restart::None => return Outcome::Done,
-        Restart::At(at) => return Outcome::Later(at),
+        Restart::None => return RestartResult::Done,
+        Restart::At(at) => return RestartResult::Later(at),
         Restart::Now(mark) => mark,
     };
     let Some(_claim) = context.restarts.claim(namespace, workload) else {
-        return Outcome::Later(now + TimeDelta::seconds(1));
+        return RestartResult::Later(now + TimeDelta::seconds(1));
     };
     let there = match context.output.api.workload(namespace, workload).await {
         Ok(Some(there)) if there.opted_in() => there,
         Ok(Some(_)) => return not_opted_in(namespace, workload),
         Ok(None) => return missing(workload),
-        Err(error) => return Outcome::Failed(error),
+        Err(error) => return RestartResult::Failed(error),
     };
     match context.output.api.restart(namespace, workload, &there, &mark).await {
         Ok(()) => {}
-        Err(ApiError::NotLeading) => return Outcome::Later(now + TimeDelta::seconds(1)),
+        Err(ApiError::NotLeading) => return RestartResult::Later(now + TimeDelta::seconds(1)),
         Err(ApiError::Gone(_)) => return missing(workload),
-        Err(error) => return Outcome::Failed(error),
+        Err(error) => return RestartResult::Failed(error),
     }
     tracing::info!(%namespace, %workload, mark, "restarted");
     for (other, naming) in tokens.iter().filter(|(other, _)| other.key != token.key) {
@@ -173,31 +184,31 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
             context
                 .objects
                 .states
-                .change(&other.key, |memo| memo.restarts_of(naming.issued_at).done.push(workload.clone()));
-            context.wake(&other.key);
+                .change(&other.key, |state| state.restarts_of(naming.issued_at).done.push(workload.clone()));
+            context.trigger(&other.key);
         }
     }
-    Outcome::Done
+    RestartResult::Done
 }
 
-fn missing(workload: &Workload) -> Outcome {
+fn missing(workload: &Workload) -> RestartResult {
     let note = format!("spec.rolloutRestart: there is no {workload}: once it is there, the next renewal restarts it");
-    Outcome::Skipped("RestartTargetMissing", note)
+    RestartResult::Skipped("RestartTargetMissing", note)
 }
 
-fn not_opted_in(namespace: &str, workload: &Workload) -> Outcome {
+fn not_opted_in(namespace: &str, workload: &Workload) -> RestartResult {
     let (kind, label) = (workload.kind.to_lowercase(), names::RESTART_ON_RENEWAL);
     let note = format!(
         "spec.rolloutRestart: the {workload} hasn't opted in and isn't restarted: kubectl label {kind} -n {namespace} \
          {} {label}=true",
         workload.name
     );
-    Outcome::Skipped("RestartNotAllowed", note)
+    RestartResult::Skipped("RestartNotAllowed", note)
 }
 
 /// All tokens that name the workload.
-fn naming(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(Arc<Token>, Naming)> {
-    let tokens = context.stores.tokens.naming(namespace, workload).into_iter().map(|token| {
+fn states_of_tokens(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(Arc<Token>, Naming)> {
+    let tokens = context.stores.tokens.tokens_for_workload(namespace, workload).into_iter().map(|token| {
         let secret = context.stores.secrets.get(&token.secret_key()).filter(|facts| facts.owner == Some(token.uid));
         let issued_at = secret.map(|facts| facts.issued_at).unwrap_or_default();
         let status = &token.status;

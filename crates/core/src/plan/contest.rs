@@ -5,7 +5,7 @@
 //! until a repair stands for those five minutes or the spec changes. A renewal that is due is no repair: it is written
 //! at its time, and counts for the pace. Looks at a Secret that changes all the time have a pace of their own.
 
-use super::decide::{Act, Decision};
+use super::decide::{Decision, TokenStep};
 use super::facts::Uid;
 use super::reason::Reason;
 use super::secret::Fixed;
@@ -199,7 +199,7 @@ pub fn keeps(view: &View<'_>, now: Timestamp) -> Option<(Refusal, Timestamp)> {
 
 /// What a decision to wait tells of a fight, and when it is to be looked at again for the fight's sake.
 pub fn tell(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
-    let Some(contest) = view.contest.filter(|_| decision.act == Act::Wait) else { return decision };
+    let Some(contest) = view.contest.filter(|_| decision.step == TokenStep::Wait) else { return decision };
     let mut wake = contest.ends(now);
     if decision.refusal.is_none()
         && decision.cause.is_none()
@@ -211,7 +211,7 @@ pub fn tell(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision
         decision.refusal = Some(contest.refusal());
         wake = Some(until);
     }
-    decision.wake = [decision.wake, wake].into_iter().flatten().min();
+    decision.requeue_at = [decision.requeue_at, wake].into_iter().flatten().min();
     decision
 }
 

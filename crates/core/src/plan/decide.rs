@@ -16,12 +16,12 @@ use super::view::{DataView, QueueState, Refusal, SecretView, View};
 use crate::clock::Timestamp;
 use causes::{cause, life};
 use issuance::issue;
-use maintenance::{attempt, keep, look};
+use maintenance::{attempt, look, maintain_secret};
 use secret_check::{SecretCheck, own_secret};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum TokenStep {
     /// Nothing until `wake`, or until something changes.
     Wait,
     /// One metadata GET: what stands at the Secret's name.
@@ -31,9 +31,9 @@ pub enum Act {
     /// Write the Secret anew from the token that it holds.
     Render,
     /// Write the Secret from the token in the one of the former name.
-    Move,
+    CopyToken,
     /// Delete the Secret of the former name.
-    RemoveFormer,
+    DeleteOldSecret,
     /// Write the token that was issued.
     Store,
     /// Drop a token that is no longer asked for.
@@ -66,9 +66,9 @@ pub struct Delay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The step.
-    pub act: Act,
+    pub step: TokenStep,
     /// Decide again at this time at the latest.
-    pub wake: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
     /// Why it can't be served.
     pub refusal: Option<Refusal>,
     /// Why a token must be issued.
@@ -94,8 +94,8 @@ pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
 
 fn step(view: &View<'_>, now: Timestamp) -> Decision {
     let mut decision = Decision {
-        act: Act::Wait,
-        wake: None,
+        step: TokenStep::Wait,
+        requeue_at: None,
         refusal: None,
         cause: None,
         delay: None,
@@ -103,7 +103,7 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         renewal: None,
     };
     if view.queue == QueueState::OtherAccount {
-        return Decision { act: Act::Withdraw, ..decision };
+        return Decision { step: TokenStep::Withdraw, ..decision };
     }
     if view.deleting {
         return going(view, decision, now);
@@ -121,15 +121,15 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         Err(SecretCheck::Refused(refusal)) => return refuse(view, decision, refusal, now),
         Err(SecretCheck::Look(act)) if !wanted.suspend => return look(view, wanted, decision, act, now),
         Err(SecretCheck::Look(_)) => {
-            decision.wake = expiry(view, now);
+            decision.requeue_at = expiry(view, now);
             return leave_queue(view, decision);
         }
     };
     let life = own.as_ref().and_then(|own| life(own.facts, wanted));
     decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
-    decision.wake = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
+    decision.requeue_at = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
     if let Some(end) = &wanted.ends_at {
-        soonest(&mut decision.wake, end.at);
+        set_earliest(&mut decision.requeue_at, end.at);
     }
     if wanted.suspend {
         return leave_queue(view, decision);
@@ -137,7 +137,7 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
     decision.cause = cause(&Facts { view, wanted, own: own.as_ref(), renewal: decision.renewal, now });
     match decision.cause {
         Some(cause) => issue(view, wanted, own.as_ref(), decision, cause, now),
-        None => keep(view, wanted, own.as_ref(), decision, now),
+        None => maintain_secret(view, wanted, own.as_ref(), decision, now),
     }
 }
 
@@ -145,14 +145,14 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
 /// its status stays true.
 fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
     if view.held.is_some() {
-        return Decision { act: Act::Discard, ..decision };
+        return Decision { step: TokenStep::Discard, ..decision };
     }
-    decision.wake = expiry(view, now);
+    decision.requeue_at = expiry(view, now);
     match (&view.wanted, view.secret) {
         (Some(Ok(_)), SecretView::Known { facts, data: DataView::Unverified, .. })
             if facts.owner == Some(view.uid) && view.contest.and_then(|contest| contest.next_look(now)).is_none() =>
         {
-            attempt(view, decision, Act::Inspect, now)
+            attempt(view, decision, TokenStep::Inspect, now)
         }
         _ => leave_queue(view, decision),
     }
@@ -160,9 +160,9 @@ fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
 
 /// Nothing is issued and nothing written; the token at hand lives on until it expires.
 fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
-    decision.wake = expiry(view, now);
+    decision.requeue_at = expiry(view, now);
     if let Some(again) = refusal.again {
-        soonest(&mut decision.wake, now + again);
+        set_earliest(&mut decision.requeue_at, now + again);
     }
     decision.refusal = Some(refusal);
     leave_queue(view, decision)
@@ -175,10 +175,10 @@ fn expiry(view: &View<'_>, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {
-    if view.queue == QueueState::None { decision } else { Decision { act: Act::Withdraw, ..decision } }
+    if view.queue == QueueState::None { decision } else { Decision { step: TokenStep::Withdraw, ..decision } }
 }
 
-fn soonest(wake: &mut Option<Timestamp>, at: Timestamp) {
+fn set_earliest(wake: &mut Option<Timestamp>, at: Timestamp) {
     *wake = Some(wake.map_or(at, |wake| wake.min(at)));
 }
 

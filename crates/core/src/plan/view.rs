@@ -178,7 +178,7 @@ impl WriteFailure {
     }
 }
 
-/// No trouble of ours keeps an object from the API server for longer: a time further ahead is from before the clock was put
+/// No write_failure of ours keeps an object from the API server for longer: a time further ahead is from before the clock was put
 /// back.
 const LONGEST_TROUBLE: TimeDelta = TimeDelta::minutes(11);
 
@@ -228,7 +228,7 @@ pub struct View<'a> {
     /// What keeps the whole account from calling.
     pub block: Option<AccountBlock>,
     /// A write that failed.
-    pub trouble: Option<&'a WriteFailure>,
+    pub write_failure: Option<&'a WriteFailure>,
     /// What others do to the Secret.
     pub contest: Option<&'a Contest>,
     /// Another writer has changed or deleted the Secret, and that isn't put right yet.

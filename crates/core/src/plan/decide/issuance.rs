@@ -3,7 +3,7 @@
 use super::causes::{Cause, is_ahead};
 use super::maintenance::{held_back, not_writable, report_write_failure};
 use super::secret_check::{OwnedSecret, secret_not_writable};
-use super::{Act, Decision, Delay, TOO_OFTEN, leave_queue, refuse, soonest};
+use super::{Decision, Delay, TOO_OFTEN, TokenStep, leave_queue, refuse, set_earliest};
 use crate::clock::Timestamp;
 use crate::issue::Class;
 use crate::plan::backoff;
@@ -16,7 +16,7 @@ use chrono::TimeDelta;
 use videotoken_api::wire_time;
 
 /// A wait in the queue is told in the status after this.
-const QUIET_WAIT: TimeDelta = TimeDelta::seconds(30);
+const WAIT_REPORT_DELAY: TimeDelta = TimeDelta::seconds(30);
 
 /// A token must be issued: store the one at hand, wait, ask for a turn, or call.
 pub(super) fn issue(
@@ -28,7 +28,7 @@ pub(super) fn issue(
     now: Timestamp,
 ) -> Decision {
     if view.held.as_ref().is_some_and(|held| !serves(view, wanted, held, Some(cause), now)) {
-        return Decision { act: Act::Discard, ..decision };
+        return Decision { step: TokenStep::Discard, ..decision };
     }
     if let Some(fixed) = not_writable(view) {
         return refuse(view, decision, secret_not_writable(fixed), now);
@@ -45,8 +45,8 @@ pub(super) fn issue(
         && !failure.is_of_account()
         && let Some(next) = backoff::held_until(failure, view.before.recalled, now)
     {
-        soonest(&mut decision.wake, next);
-        return leave_queue(view, tell(decision, failure));
+        set_earliest(&mut decision.requeue_at, next);
+        return leave_queue(view, report_issue_failure(decision, failure));
     }
     decision.unplanned = unplanned(view, own, cause, decision.renewal, now);
     if let Some(kind) = decision.unplanned
@@ -54,13 +54,13 @@ pub(super) fn issue(
     {
         return too_often(view, decision, kind, next);
     }
-    if let Some(trouble) = view.trouble.filter(|trouble| trouble.holds(now)) {
+    if let Some(write_failure) = view.write_failure.filter(|write_failure| write_failure.holds(now)) {
         // what couldn't be stored isn't asked for
-        soonest(&mut decision.wake, trouble.next);
-        return report_write_failure(view, decision, trouble);
+        set_earliest(&mut decision.requeue_at, write_failure.next);
+        return report_write_failure(view, decision, write_failure);
     }
     match view.queue {
-        QueueState::Granted => Decision { act: Act::Issue, ..decision },
+        QueueState::Granted => Decision { step: TokenStep::Issue, ..decision },
         QueueState::None | QueueState::OtherAccount => {
             // a token that is lost doesn't expire: it leads the second class, and leaves the reserve to those that do
             let expires_at = own
@@ -73,21 +73,21 @@ pub(super) fn issue(
                 _ => expires_at,
             };
             let unplanned = decision.unplanned.is_some();
-            Decision { act: Act::Enqueue { expires_at, urgent_at, unplanned }, ..decision }
+            Decision { step: TokenStep::Enqueue { expires_at, urgent_at, unplanned }, ..decision }
         }
         QueueState::Waiting(since) => {
             if let Some(failure) = view.failure {
-                decision = tell(decision, failure);
+                decision = report_issue_failure(decision, failure);
             }
             if decision.refusal.is_some() {
                 // as it was until the next answer
             } else if let Some(block) = &view.block {
                 decision.delay = Some(Delay { reason: block.reason.to_owned(), message: block.message.clone() });
-            } else if (now - since).abs() >= QUIET_WAIT {
+            } else if (now - since).abs() >= WAIT_REPORT_DELAY {
                 let message = "waits for its queue: the account's budget is used by other tokens".to_owned();
                 decision.delay = Some(Delay { reason: "WaitingForBudget".to_owned(), message });
             } else {
-                soonest(&mut decision.wake, since + QUIET_WAIT);
+                set_earliest(&mut decision.requeue_at, since + WAIT_REPORT_DELAY);
             }
             decision
         }
@@ -95,7 +95,7 @@ pub(super) fn issue(
 }
 
 /// Says that the last attempt failed: what the provider refuses stays refused also while it waits to be asked again.
-pub(super) fn tell(mut decision: Decision, failure: &Failure) -> Decision {
+pub(super) fn report_issue_failure(mut decision: Decision, failure: &Failure) -> Decision {
     if matches!(failure.class, Class::Configuration | Class::Denied) {
         let message = format!("the provider refuses it: {}", failure.message);
         decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
@@ -107,11 +107,11 @@ pub(super) fn tell(mut decision: Decision, failure: &Failure) -> Decision {
 
 /// Writes what is at hand, unless the last write failed a moment ago.
 pub(super) fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
-    match view.trouble.filter(|trouble| trouble.holds(now)) {
-        None => Decision { act: Act::Store, ..decision },
-        Some(trouble) => {
-            soonest(&mut decision.wake, trouble.next);
-            report_write_failure(view, decision, trouble)
+    match view.write_failure.filter(|write_failure| write_failure.holds(now)) {
+        None => Decision { step: TokenStep::Store, ..decision },
+        Some(write_failure) => {
+            set_earliest(&mut decision.requeue_at, write_failure.next);
+            report_write_failure(view, decision, write_failure)
         }
     }
 }
@@ -160,7 +160,7 @@ pub(super) fn unplanned(
 
 /// What waits since it was served too often already.
 pub(super) fn too_often(view: &View<'_>, mut decision: Decision, kind: Unplanned, next: Timestamp) -> Decision {
-    soonest(&mut decision.wake, next);
+    set_earliest(&mut decision.requeue_at, next);
     if view.before.spells.are_recalled() {
         // a few seconds after a restart, and nothing that anyone did too often
         return leave_queue(view, decision);

@@ -3,7 +3,7 @@
 use super::causes::{Cause, Facts, cause};
 use super::issuance::{serves, store};
 use super::secret_check::{OwnedSecret, secret_not_writable};
-use super::{Act, Decision, Delay, expiry, leave_queue, refuse, soonest};
+use super::{Decision, Delay, TokenStep, expiry, leave_queue, refuse, set_earliest};
 use crate::clock::Timestamp;
 use crate::plan::contest;
 use crate::plan::secret::Fixed;
@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
 /// No issue is needed: keep the Secret as it should be.
-pub(super) fn keep(
+pub(super) fn maintain_secret(
     view: &View<'_>,
     wanted: &Wanted,
     own: Option<&OwnedSecret<'_>>,
@@ -26,12 +26,12 @@ pub(super) fn keep(
         if own.is_none() && serves(view, wanted, held, None, now) {
             return store(view, decision, now);
         }
-        return Decision { act: Act::Discard, ..decision };
+        return Decision { step: TokenStep::Discard, ..decision };
     }
     if view.queue != QueueState::None {
-        return Decision { act: Act::Withdraw, ..decision };
+        return Decision { step: TokenStep::Withdraw, ..decision };
     }
-    let Some(own) = own else { return attempt(view, decision, Act::Move, now) };
+    let Some(own) = own else { return attempt(view, decision, TokenStep::CopyToken, now) };
     let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
     let reshaped =
         own.facts.render != Some(wanted.render) || own.adopted || previous_ends.is_some_and(|ends| now >= ends);
@@ -46,50 +46,58 @@ pub(super) fn keep(
         }
         kept = contest::keeps(view, now).filter(|_| !reshaped);
         if kept.is_none() {
-            return attempt(view, decision, Act::Render, now);
+            return attempt(view, decision, TokenStep::Render, now);
         }
     }
     if view.former.is_some() {
-        return attempt(view, decision, Act::RemoveFormer, now);
+        return attempt(view, decision, TokenStep::DeleteOldSecret, now);
     }
     if let Some(kept) = kept {
         decision = held_back(view, decision, kept);
     }
     for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
-        soonest(&mut decision.wake, next);
+        set_earliest(&mut decision.requeue_at, next);
     }
     decision
 }
 
 /// A look at the Secret, or a write that isn't of a new token; neither right after one that failed.
-pub(super) fn attempt(view: &View<'_>, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
-    match view.trouble.filter(|trouble| trouble.holds(now)) {
-        None => Decision { act, ..decision },
-        Some(trouble) => {
-            soonest(&mut decision.wake, trouble.next);
+pub(super) fn attempt(view: &View<'_>, mut decision: Decision, step: TokenStep, now: Timestamp) -> Decision {
+    match view.write_failure.filter(|write_failure| write_failure.holds(now)) {
+        None => Decision { step, ..decision },
+        Some(write_failure) => {
+            set_earliest(&mut decision.requeue_at, write_failure.next);
             if let Some(renewal) = decision.renewal {
-                soonest(&mut decision.wake, renewal.due);
+                set_earliest(&mut decision.requeue_at, renewal.due);
             }
-            report_write_failure(view, decision, trouble)
+            report_write_failure(view, decision, write_failure)
         }
     }
 }
 
-pub(super) fn report_write_failure(view: &View<'_>, mut decision: Decision, trouble: &WriteFailure) -> Decision {
-    if trouble.stalled {
-        decision.refusal = Some(Refusal::new(trouble.reason, trouble.message.clone()));
+pub(super) fn report_write_failure(view: &View<'_>, mut decision: Decision, write_failure: &WriteFailure) -> Decision {
+    if write_failure.stalled {
+        decision.refusal = Some(Refusal::new(write_failure.reason, write_failure.message.clone()));
     } else {
-        decision.delay = Some(Delay { reason: trouble.reason.to_owned(), message: trouble.message.clone() });
+        decision.delay =
+            Some(Delay { reason: write_failure.reason.to_owned(), message: write_failure.message.clone() });
     }
     leave_queue(view, decision)
 }
 
 /// A look at the Secret. One that changes all the time has a pace (P18), but for what is to be written anyway.
-pub(super) fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act: Act, now: Timestamp) -> Decision {
-    let Some(next) = view.contest.and_then(|contest| contest.next_look(now)).filter(|_| act == Act::Inspect) else {
-        return attempt(view, decision, act, now);
+pub(super) fn look(
+    view: &View<'_>,
+    wanted: &Wanted,
+    mut decision: Decision,
+    step: TokenStep,
+    now: Timestamp,
+) -> Decision {
+    let Some(next) = view.contest.and_then(|contest| contest.next_look(now)).filter(|_| step == TokenStep::Inspect)
+    else {
+        return attempt(view, decision, step, now);
     };
-    let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, act, now) };
+    let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, step, now) };
     let life = facts.life();
     decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
     let own = OwnedSecret { facts, data: DataView::Verified, adopted: false };
@@ -97,11 +105,11 @@ pub(super) fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act
         cause(&Facts { view, wanted, own: Some(&own), renewal: decision.renewal, now }),
         None | Some(Cause::Lost)
     ) {
-        return attempt(view, decision, act, now);
+        return attempt(view, decision, step, now);
     }
-    soonest(&mut decision.wake, next);
+    set_earliest(&mut decision.requeue_at, next);
     for at in [decision.renewal.map(|renewal| renewal.due), expiry(view, now)].into_iter().flatten() {
-        soonest(&mut decision.wake, at);
+        set_earliest(&mut decision.requeue_at, at);
     }
     decision.refusal = view.contest.filter(|contest| contest.is_slowed()).map(contest::Contest::refusal);
     leave_queue(view, decision)
@@ -109,7 +117,7 @@ pub(super) fn look(view: &View<'_>, wanted: &Wanted, mut decision: Decision, act
 
 /// A repair that has to wait (P18), as its reason says.
 pub(super) fn held_back(view: &View<'_>, mut decision: Decision, (refusal, next): (Refusal, Timestamp)) -> Decision {
-    soonest(&mut decision.wake, next);
+    set_earliest(&mut decision.requeue_at, next);
     decision.refusal = Some(refusal);
     leave_queue(view, decision)
 }

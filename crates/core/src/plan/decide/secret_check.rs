@@ -1,6 +1,6 @@
 //! Whether the Secret at the name in the spec is the object's own, may be adopted, or must not be touched (P09).
 
-use super::Act;
+use super::TokenStep;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::Fixed;
 use crate::plan::view::{DataView, Refusal, SecretView, View, Wanted};
@@ -19,13 +19,13 @@ pub(super) enum SecretCheck {
     /// It must not be used.
     Refused(Refusal),
     /// This request shows more.
-    Look(Act),
+    Look(TokenStep),
 }
 
 /// Returns the object's own Secret, if there is one, or why it can't be used as it is.
 pub(super) fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<OwnedSecret<'a>>, SecretCheck> {
     let (facts, data, owner_gone) = match view.secret {
-        SecretView::Unseen => return Err(SecretCheck::Look(Act::Probe)),
+        SecretView::Unseen => return Err(SecretCheck::Look(TokenStep::Probe)),
         SecretView::Absent => return Ok(None),
         SecretView::Foreign => return Err(SecretCheck::Refused(secret_not_owned())),
         SecretView::Known { facts, data, owner_gone } => (facts, data, owner_gone),
@@ -41,7 +41,7 @@ pub(super) fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<
         return Err(SecretCheck::Refused(waits.again(TimeDelta::seconds(30))));
     }
     match data {
-        DataView::Unverified => return Err(SecretCheck::Look(Act::Inspect)),
+        DataView::Unverified => return Err(SecretCheck::Look(TokenStep::Inspect)),
         DataView::Fixed(fixed) => return Err(SecretCheck::Refused(secret_not_writable(fixed))),
         DataView::Verified | DataView::Altered | DataView::Lost => {}
     }

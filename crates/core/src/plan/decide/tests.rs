@@ -85,7 +85,7 @@ struct Case {
     held: Option<(Hash, i64)>,
     failure: Option<Failure>,
     queue: QueueState,
-    trouble: Option<WriteFailure>,
+    write_failure: Option<WriteFailure>,
     renew: Option<&'static str>,
     deleting: bool,
     contest: Option<Contest>,
@@ -107,7 +107,7 @@ impl Default for Case {
             held: None,
             failure: None,
             queue: QueueState::None,
-            trouble: None,
+            write_failure: None,
             renew: None,
             deleting: false,
             contest: None,
@@ -143,7 +143,7 @@ impl Case {
             failure: self.failure.as_ref(),
             queue: self.queue,
             block: None,
-            trouble: self.trouble.as_ref(),
+            write_failure: self.write_failure.as_ref(),
             contest: self.contest.as_ref(),
             damaged: self.damaged,
             before: self.before,
@@ -162,19 +162,19 @@ fn with_secret(change: impl FnOnce(&mut SecretFacts)) -> Case {
     Case { secret: Some(facts), ..Case::default() }
 }
 
-fn kind(act: &Act) -> &'static str {
+fn kind(act: &TokenStep) -> &'static str {
     match act {
-        Act::Wait => "wait",
-        Act::Probe => "probe",
-        Act::Inspect => "inspect",
-        Act::Render => "render",
-        Act::Move => "move",
-        Act::RemoveFormer => "remove former",
-        Act::Store => "store",
-        Act::Discard => "discard",
-        Act::Enqueue { .. } => "enqueue",
-        Act::Withdraw => "withdraw",
-        Act::Issue => "issue",
+        TokenStep::Wait => "wait",
+        TokenStep::Probe => "probe",
+        TokenStep::Inspect => "inspect",
+        TokenStep::Render => "render",
+        TokenStep::CopyToken => "move",
+        TokenStep::DeleteOldSecret => "remove former",
+        TokenStep::Store => "store",
+        TokenStep::Discard => "discard",
+        TokenStep::Enqueue { .. } => "enqueue",
+        TokenStep::Withdraw => "withdraw",
+        TokenStep::Issue => "issue",
     }
 }
 
@@ -185,7 +185,7 @@ fn p03_p09_each_situation_has_its_step() {
     let suspended = Some(Ok(Wanted { suspend: true, ..wanted() }));
     let changed = Some(Ok(Wanted { request: other(), ..wanted() }));
     let reshaped = Some(Ok(Wanted { render: other(), ..wanted() }));
-    let trouble = |next| {
+    let write_failure = |next| {
         let (reason, message) = ("SecretWriteFailed", String::new());
         Some(WriteFailure { reason, message, next: at(next), stalled: false, met: None, soonest: at(next) })
     };
@@ -233,30 +233,35 @@ fn p03_p09_each_situation_has_its_step() {
         ),
         (
             "a failed write waits",
-            Case { held: Some((hash("request"), 90)), trouble: trouble(200), ..absent() },
+            Case { held: Some((hash("request"), 90)), write_failure: write_failure(200), ..absent() },
             "wait",
             Some(Cause::First),
         ),
         (
             "and is tried again",
-            Case { held: Some((hash("request"), 90)), trouble: trouble(50), ..absent() },
+            Case { held: Some((hash("request"), 90)), write_failure: write_failure(50), ..absent() },
             "store",
             Some(Cause::First),
         ),
         (
             "nothing is asked for that couldn't be stored",
-            Case { trouble: trouble(200), ..absent() },
+            Case { write_failure: write_failure(200), ..absent() },
             "wait",
             Some(Cause::First),
         ),
         (
             "not even on its turn",
-            Case { trouble: trouble(200), queue: QueueState::Granted, ..absent() },
+            Case { write_failure: write_failure(200), queue: QueueState::Granted, ..absent() },
             "withdraw",
             Some(Cause::First),
         ),
-        ("until the next try", Case { trouble: trouble(50), ..absent() }, "enqueue", Some(Cause::First)),
-        ("a failed look waits too", Case { secret: None, trouble: trouble(200), ..Case::default() }, "wait", None),
+        ("until the next try", Case { write_failure: write_failure(50), ..absent() }, "enqueue", Some(Cause::First)),
+        (
+            "a failed look waits too",
+            Case { secret: None, write_failure: write_failure(200), ..Case::default() },
+            "wait",
+            None,
+        ),
         ("due at two thirds", Case { now: 2400, ..Case::default() }, "enqueue", Some(Cause::Due)),
         ("not before the jitter's tenth", Case { now: 2279, ..Case::default() }, "wait", None),
         ("another request issues", Case { wanted: changed, ..Case::default() }, "enqueue", Some(Cause::RequestChanged)),
@@ -353,7 +358,7 @@ fn p03_p09_each_situation_has_its_step() {
     ];
     for (what, case, act, cause) in cases {
         let decision = case.decide();
-        assert_eq!((kind(&decision.act), decision.cause), (act, cause), "{what}: {decision:?}");
+        assert_eq!((kind(&decision.step), decision.cause), (act, cause), "{what}: {decision:?}");
     }
 }
 
@@ -368,21 +373,21 @@ fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
         ("in the queue", Case { queue: QueueState::Granted, ..deleting() }, "withdraw"),
         ("one at hand", Case { held: Some((hash("request"), 90)), ..deleting() }, "discard"),
     ] {
-        assert_eq!(kind(&case.decide().act), act, "{what}");
+        assert_eq!(kind(&case.decide().step), act, "{what}");
     }
-    assert_eq!(deleting().decide().wake, Some(at(LIFE)), "its status stays true");
+    assert_eq!(deleting().decide().requeue_at, Some(at(LIFE)), "its status stays true");
 }
 
 #[test]
 fn p03_a_token_at_hand_is_stored_after_a_rename_though_the_former_serves() {
     let held = Some((hash("request"), 90));
     let renamed = || Case { former: Some(secret()), held, ..absent() };
-    assert_eq!(kind(&renamed().decide().act), "store");
+    assert_eq!(kind(&renamed().decide().step), "store");
     // the former is gone before it moved: the same token, not another
-    assert_eq!(kind(&Case { former: None, ..renamed() }.decide().act), "store");
-    assert_eq!(kind(&Case { held: Some((hash("other"), 90)), ..renamed() }.decide().act), "discard");
+    assert_eq!(kind(&Case { former: None, ..renamed() }.decide().step), "store");
+    assert_eq!(kind(&Case { held: Some((hash("other"), 90)), ..renamed() }.decide().step), "discard");
     assert_eq!(
-        kind(&Case { secret: Some(secret()), ..renamed() }.decide().act),
+        kind(&Case { secret: Some(secret()), ..renamed() }.decide().step),
         "discard",
         "never over one that serves"
     );
@@ -391,7 +396,7 @@ fn p03_a_token_at_hand_is_stored_after_a_rename_though_the_former_serves() {
 #[test]
 fn a_trouble_that_lies_in_a_secret_ends_with_it() {
     let met = Some((Uid(1), 10));
-    let trouble = |met| WriteFailure {
+    let write_failure = |met| WriteFailure {
         reason: "SecretRefused",
         message: String::new(),
         next: at(60),
@@ -399,16 +404,16 @@ fn a_trouble_that_lies_in_a_secret_ends_with_it() {
         met,
         soonest: at(1),
     };
-    for (what, trouble, now, next) in [
-        ("the same Secret", trouble(Some(met)), met, 60),
-        ("a changed one", trouble(Some(met)), Some((Uid(1), 11)), 1),
-        ("another", trouble(Some(met)), Some((Uid(2), 10)), 1),
-        ("none", trouble(Some(met)), None, 1),
-        ("none as before", trouble(Some(None)), None, 60),
-        ("one where there was none", trouble(Some(None)), met, 1),
-        ("what lies elsewhere", trouble(None), None, 60),
+    for (what, write_failure, now, next) in [
+        ("the same Secret", write_failure(Some(met)), met, 60),
+        ("a changed one", write_failure(Some(met)), Some((Uid(1), 11)), 1),
+        ("another", write_failure(Some(met)), Some((Uid(2), 10)), 1),
+        ("none", write_failure(Some(met)), None, 1),
+        ("none as before", write_failure(Some(None)), None, 60),
+        ("one where there was none", write_failure(Some(None)), met, 1),
+        ("what lies elsewhere", write_failure(None), None, 60),
     ] {
-        assert_eq!(trouble.at(now).next, at(next), "{what}");
+        assert_eq!(write_failure.at(now).next, at(next), "{what}");
     }
 }
 
@@ -421,20 +426,20 @@ fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
     };
     // a token that lives until the end is the last
     let kept = until(LIFE, Case { now: LIFE - 1, ..Case::default() });
-    assert_eq!((kept.act, kept.cause, kept.wake), (Act::Wait, None, Some(at(LIFE))));
+    assert_eq!((kept.step, kept.cause, kept.requeue_at), (TokenStep::Wait, None, Some(at(LIFE))));
     // one that ends sooner is renewed as any other
     let due = until(10 * LIFE, Case { now: LIFE - 1, ..Case::default() });
     assert_eq!(due.cause, Some(Cause::Due));
     // the end has passed: with a token, without one, and with one that was lost
     for case in [Case::default(), absent(), Case { data: DataView::Lost, ..Case::default() }] {
         let ended = until(LIFE, Case { now: LIFE, ..case });
-        assert_eq!((ended.act, ended.cause, ended.wake), (Act::Wait, None, None));
+        assert_eq!((ended.step, ended.cause, ended.requeue_at), (TokenStep::Wait, None, None));
         let refusal = ended.refusal.unwrap();
         assert_eq!(refusal.reason, ENDED);
         assert!(refusal.message.starts_with("spec.scope.x.expiredAt: has passed"), "{}", refusal.message);
     }
     // a token on its way at the end is dropped with its turn
-    assert_eq!(until(LIFE, Case { now: LIFE, queue: QueueState::Granted, ..absent() }).act, Act::Withdraw);
+    assert_eq!(until(LIFE, Case { now: LIFE, queue: QueueState::Granted, ..absent() }).step, TokenStep::Withdraw);
 }
 
 #[test]

@@ -137,9 +137,9 @@ fn p18_a_repair_in_a_fight_waits_and_nothing_else_does() {
     for (what, case, act, refusal, wake) in cases {
         let decision = case.decide();
         let told = decision.refusal.as_ref().map(|refusal| &*refusal.reason);
-        assert_eq!((kind(&decision.act), told), (act, refusal), "{what}: {decision:?}");
+        assert_eq!((kind(&decision.step), told), (act, refusal), "{what}: {decision:?}");
         if wake.is_some() {
-            assert_eq!(decision.wake, wake.map(at), "{what}: {decision:?}");
+            assert_eq!(decision.requeue_at, wake.map(at), "{what}: {decision:?}");
         }
     }
 }
@@ -170,8 +170,8 @@ fn p18_looks_have_a_pace_but_for_what_is_to_be_written_anyway() {
     ];
     for (what, case, act) in cases {
         let decision = case.decide();
-        assert_eq!(kind(&decision.act), act, "{what}: {decision:?}");
-        assert!(act != "wait" || decision.wake.is_some(), "{what}");
+        assert_eq!(kind(&decision.step), act, "{what}: {decision:?}");
+        assert!(act != "wait" || decision.requeue_at.is_some(), "{what}");
     }
-    assert_eq!(changing().decide().wake, Some(at(155)));
+    assert_eq!(changing().decide().requeue_at, Some(at(155)));
 }

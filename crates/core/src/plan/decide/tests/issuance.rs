@@ -20,10 +20,14 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
         let due = refused(class).decide();
         assert_eq!(due.refusal.is_some(), stalls, "{class:?}");
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
-        assert_eq!(due.wake, Some(at(200)));
+        assert_eq!(due.requeue_at, Some(at(200)));
         // also while its next attempt waits for its turn
         let waiting = Case { now: 201, queue: QueueState::Waiting(at(200)), ..refused(class) }.decide();
-        assert_eq!((waiting.refusal, waiting.delay, waiting.act), (due.refusal, due.delay, Act::Wait), "{class:?}");
+        assert_eq!(
+            (waiting.refusal, waiting.delay, waiting.step),
+            (due.refusal, due.delay, TokenStep::Wait),
+            "{class:?}"
+        );
     }
 }
 
@@ -36,9 +40,12 @@ fn refused(class: Class) -> Case {
 #[test]
 fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
     for class in [Class::Throttled, Class::Credential] {
-        assert!(matches!(refused(class).decide().act, Act::Enqueue { .. }), "{class:?}");
+        assert!(matches!(refused(class).decide().step, TokenStep::Enqueue { .. }), "{class:?}");
         let waiting = Case { queue: QueueState::Waiting(at(149)), ..refused(class) }.decide();
-        assert_eq!((waiting.act, waiting.delay.map(|delay| delay.reason)), (Act::Wait, Some("Because".to_owned())));
+        assert_eq!(
+            (waiting.step, waiting.delay.map(|delay| delay.reason)),
+            (TokenStep::Wait, Some("Because".to_owned()))
+        );
     }
 }
 
@@ -51,6 +58,6 @@ fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
         Case { wanted: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
     ] {
         let decision = case.decide();
-        assert!(decision.wake.is_some_and(|wake| wake <= at(LIFE)), "{decision:?}");
+        assert!(decision.requeue_at.is_some_and(|wake| wake <= at(LIFE)), "{decision:?}");
     }
 }

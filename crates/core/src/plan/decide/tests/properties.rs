@@ -51,11 +51,11 @@ proptest! {
         let decision = case.decide();
         let suspended = matches!(&case.wanted, Some(Ok(wanted)) if wanted.suspend);
         let foreign = case.secret.as_ref().is_some_and(|s| s.owner != Some(UID) && !(case.owner_gone && s.owner.is_some()));
-        let writes = matches!(decision.act, Act::Store | Act::Render | Act::Move);
-        prop_assert!(decision.act != Act::Issue || case.queue == QueueState::Granted);
-        prop_assert!(!(suspended && (decision.act == Act::Issue || writes)));
-        prop_assert!(!(foreign && (decision.act == Act::Issue || writes)));
-        prop_assert!(decision.act != Act::Issue || case.held.is_none());
-        prop_assert!(decision.act != Act::Wait || !matches!(case.queue, QueueState::Granted | QueueState::OtherAccount));
+        let writes = matches!(decision.step, TokenStep::Store | TokenStep::Render | TokenStep::CopyToken);
+        prop_assert!(decision.step != TokenStep::Issue || case.queue == QueueState::Granted);
+        prop_assert!(!(suspended && (decision.step == TokenStep::Issue || writes)));
+        prop_assert!(!(foreign && (decision.step == TokenStep::Issue || writes)));
+        prop_assert!(decision.step != TokenStep::Issue || case.held.is_none());
+        prop_assert!(decision.step != TokenStep::Wait || !matches!(case.queue, QueueState::Granted | QueueState::OtherAccount));
     }
 }

@@ -38,28 +38,28 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
     for (what, case, cause, kind, at_once) in cases {
         let early = Case { before: spells(kind, at_once - 1), ..case.clone() }.decide();
         assert_eq!((early.cause, early.unplanned), (Some(cause), Some(kind)), "{what}");
-        let Act::Enqueue { expires_at, urgent_at, unplanned } = early.act else { panic!("{what}: {early:?}") };
+        let TokenStep::Enqueue { expires_at, urgent_at, unplanned } = early.step else { panic!("{what}: {early:?}") };
         assert!(
             unplanned && (kind != Loss || (expires_at.is_none() && urgent_at.is_none())),
             "{what}: {:?}",
-            early.act
+            early.step
         );
         let often = Case { before: spells(kind, at_once), now: 91, ..case.clone() }.decide();
-        assert_eq!(often.act, Act::Wait, "{what}");
+        assert_eq!(often.step, TokenStep::Wait, "{what}");
         assert_eq!(often.delay.unwrap().reason, TOO_OFTEN, "{what}");
-        assert!(often.wake.is_some_and(|wake| wake > at(91)), "{what}");
+        assert!(often.requeue_at.is_some_and(|wake| wake > at(91)), "{what}");
         let granted =
             Case { before: spells(kind, at_once), now: 91, queue: QueueState::Granted, ..case.clone() }.decide();
-        assert_eq!(granted.act, Act::Withdraw, "{what}");
+        assert_eq!(granted.step, TokenStep::Withdraw, "{what}");
         // the next attempt after a failure waits by its own back-off, and a token at hand is stored
         let failed = Some(failure(Class::Transient, 80));
         let retry = Case { failure: failed, before: spells(kind, 9), ..case.clone() }.decide();
-        assert!(matches!(retry.act, Act::Enqueue { .. }) && retry.unplanned.is_none(), "{what}: {retry:?}");
+        assert!(matches!(retry.step, TokenStep::Enqueue { .. }) && retry.unplanned.is_none(), "{what}: {retry:?}");
     }
     // a renewal that is due waits for none of it
     for case in [Case { renew: later, ..Case::default() }, Case { wanted: changed, ..Case::default() }] {
         let due = Case { now: 2500, before: spells(Unplanned::Demand, 40), ..case }.decide();
-        let Act::Enqueue { urgent_at, unplanned, .. } = due.act else { panic!("{due:?}") };
+        let TokenStep::Enqueue { urgent_at, unplanned, .. } = due.step else { panic!("{due:?}") };
         assert!(!unplanned && urgent_at.is_some_and(|urgent| urgent < at(LIFE)));
     }
 }
@@ -68,13 +68,13 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
 fn a_moment_that_a_restart_costs_is_not_told_as_issued_too_often() {
     let before = Before { spells: Spells::recalled(at(88), 0), ..Before::default() };
     let forced = Case { renew: Some("2027-01-01T00:00:00Z"), before, now: 91, ..Case::default() }.decide();
-    assert_eq!((forced.act, forced.cause, forced.delay), (Act::Wait, Some(Cause::Forced), None));
-    assert!(forced.wake.is_some_and(|wake| wake > at(91) && wake <= at(110)), "{:?}", forced.wake);
+    assert_eq!((forced.step, forced.cause, forced.delay), (TokenStep::Wait, Some(Cause::Forced), None));
+    assert!(forced.requeue_at.is_some_and(|wake| wake > at(91) && wake <= at(110)), "{:?}", forced.requeue_at);
 }
 
 #[test]
 fn b11_times_ahead_are_not_believed() {
-    let trouble = |next| {
+    let write_failure = |next| {
         let next = at(next);
         Some(WriteFailure {
             reason: "SecretWriteFailed",
@@ -96,10 +96,10 @@ fn b11_times_ahead_are_not_believed() {
             "enqueue",
         ),
         ("a wait of a day", Case { failure: Some(failure(Class::Transient, 86_400)), ..absent() }, "enqueue"),
-        ("a trouble of tomorrow", Case { trouble: trouble(86_400), ..absent() }, "enqueue"),
+        ("a write_failure of tomorrow", Case { write_failure: write_failure(86_400), ..absent() }, "enqueue"),
         (
-            "a token at hand and such a trouble",
-            Case { held: Some((hash("request"), 90)), trouble: trouble(86_400), ..absent() },
+            "a token at hand and such a write_failure",
+            Case { held: Some((hash("request"), 90)), write_failure: write_failure(86_400), ..absent() },
             "store",
         ),
         (
@@ -123,7 +123,7 @@ fn b11_times_ahead_are_not_believed() {
     ];
     for (what, case, act) in cases {
         let decision = case.decide();
-        assert_eq!(kind(&decision.act), act, "{what}: {decision:?}");
+        assert_eq!(kind(&decision.step), act, "{what}: {decision:?}");
     }
     // who waits since tomorrow says so
     let waiting = Case { queue: QueueState::Waiting(at(86_400)), ..absent() }.decide();
