@@ -1,5 +1,5 @@
-//! What a reconcile works with, by concern: a function takes the concerns that it touches, or all of it where it makes
-//! requests.
+//! Everything that a reconcile works with, by concern. A function takes the concerns that it touches, or the whole
+//! where it makes requests.
 
 use super::grants::Grants;
 use super::output::Output;
@@ -28,13 +28,13 @@ pub(super) struct Context {
     pub(crate) settings: Settings,
     /// Leadership.
     pub(crate) lease: LeaseHandle,
-    /// What the watches show.
+    /// Stores that the watches fill.
     pub(crate) stores: Stores,
     /// Provider objects as they are resolved, and their statuses.
     pub(crate) providers: Providers,
     /// Budgets, and what else decides on the next call of a token API.
     pub(crate) grants: Grants,
-    /// What memory holds of each `VideoAccessToken`, and when it is reconciled.
+    /// State of each `VideoAccessToken` beside the stores, and the times at which it is reconciled.
     pub(crate) objects: Objects,
     /// Requests to the API server, metrics and traces.
     pub(crate) output: Output,
@@ -66,7 +66,7 @@ impl Context {
         self.trigger_in_batches(mine.map(|token| token.key.clone()).collect());
     }
 
-    /// Wakes many, a few at a time: kube's Controller keeps the room that its longest queue ever took.
+    /// Triggers many objects, a few at a time: kube's Controller keeps the memory that its longest queue ever took.
     pub(crate) fn trigger_in_batches(self: &Arc<Self>, keys: Vec<ObjectKey>) {
         let context = self.clone();
         self.tasks.passing("trigger", async move {
@@ -105,8 +105,8 @@ impl Context {
         self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
     }
 
-    /// Does another object use this budget, of which the next renewal would tell whether the credential works? Not one
-    /// that is suspended, or that never had a token.
+    /// Returns true if another object with a valid token uses this budget, so that its next renewal shows whether the
+    /// credential works. A suspended object doesn't count.
     pub(crate) fn has_peer(&self, account: &AccountKey, key: &ObjectKey) -> bool {
         let sharing = self.providers.registry.providers_of_account(account);
         let mut others = sharing
@@ -120,8 +120,8 @@ impl Context {
         })
     }
 
-    /// The API server said that the Secret is gone. The watch will tell nothing new then, so who waits for the name is
-    /// woken here.
+    /// Removes a Secret that the API server reports as gone, and triggers the objects that wait for its name: the watch
+    /// may have nothing new to show.
     pub(crate) fn on_secret_deleted(&self, look: Look<'_>) {
         let secret = look.key().clone();
         look.gone();

@@ -157,7 +157,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A trigger for an object that is gone never reaches the reconcile: give its turn back here.
+/// Returns the grant of an object that is gone: kube's Controller never passes its trigger to the reconcile.
 fn on_deleted(context: &Context, key: &ObjectKey) {
     if context.grants.take(key).is_some() {
         context.grants.budgets.notify_capacity();
@@ -180,8 +180,8 @@ async fn store_unsaved(context: &Context) {
     }
 }
 
-/// Once a second: what is due, the clock, leadership, and now and then the providers' status. Awaits no request: what is
-/// due comes in time, and `/livez` tells of this process alone.
+/// Runs once a second: what is due, clock jumps, leadership, and now and then the statuses of providers. It awaits no
+/// request, so that what is due comes in time and `/livez` reports on this process alone (P17).
 async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut leadership: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -213,7 +213,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         }
         let won = leads && (changed || !led);
         if won {
-            // another may have led meanwhile
+            // another process may have led since
             context.grants.budgets.close();
         }
         let won = recall::follow_leadership(&context, leads) || won;
@@ -240,7 +240,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
     }
 }
 
-/// What is measured and not counted where it happens: how things stand now, and what has passed since `last`.
+/// Updates the gauges, and counts what has passed since `last`.
 fn measure(context: &Context, leads: bool, last: Now, now: Now) {
     context.output.metrics.set_leader(leads);
     context.output.metrics.set_queued(context.grants.budgets.depth());

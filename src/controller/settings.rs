@@ -1,4 +1,4 @@
-//! What the controller is started with, and its bounds on time.
+//! Settings of the controller, and its bounds on time.
 
 use crate::account::Reach;
 use crate::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! What the status page is told, from the memory that reconciles read.
+//! Source of the status page: entries from the memory that reconciles read.
 
 use crate::api::condition::ConditionStatus;
 use crate::clock::{self, Timestamp};
@@ -59,7 +59,7 @@ fn token_entry(context: &Context, token: &Token) -> Told {
     }
 }
 
-/// Until when its account holds it back, if its status says that it does.
+/// Returns the time until which the account blocks the token, if the status reports that it does.
 fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
     let [_, issuing, _] = &token.status.conditions;
     if issuing.status != Some(true) {

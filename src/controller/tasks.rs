@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use tokio::task::{Id, JoinSet};
 
-/// All tasks that the controller spawned.
+/// Tasks that the controller spawned.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks(Mutex<Running>);
 
@@ -19,7 +19,7 @@ struct Running {
 #[derive(Clone, Copy, Debug)]
 struct Task {
     name: &'static str,
-    /// It runs as long as the process; its end is a failure.
+    /// The task runs as long as the process; its end is a failure.
     lasts: bool,
 }
 

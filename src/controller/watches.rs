@@ -29,17 +29,17 @@ use tokio::time::Instant;
 /// The API server is asked to end a watch after this; seconds.
 const WATCH_SECONDS: u32 = 240;
 
-/// Objects of one page of a list. A page that is too large in bytes is asked for anew with fewer
+/// Objects in one page of a list. A page that is too large in bytes is requested again with fewer objects
 /// ([`crate::metrics::client`]).
 const PAGE: u32 = 250;
 
-/// The first wait before a watch is taken up again; each further one is twice as long.
+/// First wait before a failed watch is retried. Each further wait is twice as long.
 const SHORTEST_WAIT: Duration = Duration::from_millis(800);
 
 /// The longest wait, and for what isn't allowed.
 const LONGEST_WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
 
-/// After this long without a fault the waits begin anew.
+/// Time without a fault after which the waits start again from the first.
 const FORGIVEN: Duration = Duration::from_mins(2);
 
 /// A watch that is silent is followed by a new list at most once in this time: some API servers send no bookmarks.
@@ -139,7 +139,7 @@ async fn follow<K, S>(
     }
 }
 
-/// How a watch is taken up again after a fault.
+/// Back-off of one watch.
 struct Patience {
     failures: u32,
     last_failure: Instant,
@@ -152,9 +152,9 @@ impl Patience {
         Self { failures: 0, last_failure: now, last_silence: None, last_early: None }
     }
 
-    /// Does it begin with a list? A watch that can't even begin, as while the API server is down, may find another etcd
-    /// than it left: one restored from a backup counts its versions anew, and a watch from a version that isn't reached
-    /// yet is silent. One that broke off goes on where it was.
+    /// Returns true if the watch has to begin with a list. A watch that can't begin, as while the API server is down,
+    /// may find another etcd than before: a restored etcd counts versions from the start, and a watch from a version in
+    /// the future is silent. A watch that broke off continues where it was.
     fn lists_anew(&mut self, error: &watcher::Error, now: Instant) -> bool {
         match error {
             watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != 429,
@@ -372,7 +372,8 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
     );
 }
 
-/// Leaves out what nobody reads, and of a CA bundle that is refused for its length all but enough to refuse it.
+/// Removes the fields that the operator doesn't read, and all but the beginning of a CA bundle that is refused for its
+/// length.
 fn slim(object: &mut DynamicObject) {
     object.metadata.managed_fields = None;
     object.metadata.annotations = None;

@@ -1,4 +1,4 @@
-//! The budgets, shared: who waits, who may call, and the pump that needs_reconcile whom a turn is granted.
+//! Shared access to all budgets, and the loop that grants calls and triggers the reconcile of each granted object.
 
 use crate::api::key::ObjectKey;
 use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// All accounts' budgets.
+/// Budgets of all accounts.
 #[derive(Default)]
 pub(crate) struct SharedBudgets {
     budgets: Mutex<Budgets>,
     changed: Notify,
-    /// Since when turns are granted: as leader, and after what the objects tell of earlier calls was taken in.
+    /// Time since when calls are granted: from the start of leadership, once the calls that the objects record were
+    /// restored.
     open: Mutex<Option<Timestamp>>,
 }
 
@@ -27,23 +28,23 @@ impl SharedBudgets {
         self.changed.notify_one();
     }
 
-    /// No provider uses the account any more.
+    /// Retires an account that no provider uses any more.
     pub(crate) fn retire(&self, account: &AccountKey) {
         self.budgets.lock().retire(account);
     }
 
-    /// Asks for a turn.
+    /// Adds the object to the queue of the account.
     pub(crate) fn enqueue(&self, account: &AccountKey, ask: Ask, now: Now) {
         self.budgets.lock().enqueue(account, ask, now);
         self.changed.notify_one();
     }
 
-    /// What the objects tell of earlier calls is about to be taken in by [`Self::recall`].
+    /// Begins a round of [`Self::recall`].
     pub(crate) fn begin_recall(&self) {
         self.budgets.lock().begin_recall();
     }
 
-    /// The account's windows are at least as spent as these calls tell, which ended so long ago.
+    /// Spends the account's windows at least as far as these calls show, which ended so long ago.
     pub(crate) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
         self.budgets.lock().recall(account, ended, namespaces, now);
     }
@@ -54,7 +55,7 @@ impl SharedBudgets {
         self.changed.notify_one();
     }
 
-    /// No turns are granted: another process leads.
+    /// Stops granting: another process leads.
     pub(crate) fn close(&self) {
         *self.open.lock() = None;
     }
@@ -64,12 +65,12 @@ impl SharedBudgets {
         *self.open.lock()
     }
 
-    /// No longer waits. A turn that it was granted stays with its reconcile, which may be calling.
+    /// Removes the object from its queue. A grant stays with its reconcile, which may be calling.
     pub(crate) fn withdraw(&self, key: &ObjectKey) {
         self.budgets.lock().withdraw(key);
     }
 
-    /// The turn is taken up: the call counts from here on. `None`: it was lost meanwhile.
+    /// Begins the call of a grant: it counts from here on. `None`: the grant is lost.
     pub(crate) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
         self.budgets.lock().begin(key, account, now)
     }
@@ -92,7 +93,7 @@ impl SharedBudgets {
         self.changed.notify_one();
     }
 
-    /// It waits since its namespace has used up its share.
+    /// Returns true if the object waits because its namespace has used up its share of a window.
     pub(crate) fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
         self.budgets.lock().lacks_share(key, now)
     }
@@ -167,7 +168,7 @@ impl SharedBudgets {
         account_block(self.state(account, now), said)
     }
 
-    /// Grants turns as long as the process lives. `room` tells how many more tokens may be in flight now.
+    /// Grants calls as long as the process runs. `room` returns how many more grants may be given now.
     pub(crate) async fn run_grants(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
         loop {
             let now = clock::now();
@@ -178,7 +179,8 @@ impl SharedBudgets {
                 (grants, budgets.next_grant_in(now))
             };
             grants.into_iter().for_each(&granted);
-            // without room only a change helps; the second is for what tells nobody, such as a gate that opens
+            // without capacity only a change helps; the second covers what sends no notification, such as a breaker
+            // that becomes half-open
             let wait = if room == 0 { LOOK_AGAIN } else { next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN) };
             tokio::select! {
                 () = self.changed.notified() => {}

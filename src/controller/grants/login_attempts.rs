@@ -12,12 +12,12 @@ pub(crate) struct Logins {
     pub(crate) known: Mutex<HashMap<String, Vec<Attempt<ProviderKey>>>>,
     /// The provider objects whose logins have worked, by who logs in.
     pub(crate) worked: Mutex<BTreeMap<String, BTreeSet<ProviderKey>>>,
-    /// One login of a user is begun at a time, so that two provider objects don't both take the last.
+    /// Locks by user, held while a login begins: two provider objects must not both take the last one.
     beginning: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Logins {
-    /// Whose turn it is to begin a login of this user.
+    /// Returns the lock that a login of this user holds while it begins.
     pub(crate) fn turn(&self, login: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.beginning.lock();
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);

@@ -15,14 +15,14 @@ use serde_json::json;
 
 /// Why no login may be made now.
 pub(crate) enum LoginBlocked {
-    /// As many were made as may be: the next at this time.
+    /// As many logins were made as are safe. The next may be made at this time.
     UsedUp(Timestamp),
-    /// It couldn't be written down.
+    /// The login couldn't be recorded.
     Unwritten,
 }
 
-/// Writes down a login that is about to be made. `None`: none need be counted, since failed logins lock nobody there or
-/// the credential has worked.
+/// Records a login that is about to be made. `None`: it needs no record, because failed logins lock no user at this
+/// provider, or because the credential has worked.
 pub(crate) async fn record_attempt(
     context: &Context,
     account: &ReadyProvider,
@@ -74,7 +74,8 @@ pub(crate) fn record_success(context: &Context, account: &ReadyProvider) {
     }
 }
 
-/// Who logs in with this account, if that has ever worked; for its provider object's status.
+/// Returns the user who logs in with this account, if that login has ever worked. The status of the provider object
+/// reports it.
 pub(crate) fn proven(context: &Context, account: &ReadyProvider) -> Option<String> {
     account.issuer.login().filter(|login| has_worked(context, login, account))
 }
@@ -96,7 +97,7 @@ fn all_that_worked(context: &Context, login: &str) -> Vec<ProviderKey> {
     same.filter(|account| has_worked(context, login, account)).map(|account| account.provider_key.clone()).collect()
 }
 
-/// Strikes out a login that reached nobody, or that succeeded.
+/// Removes the record of a login that never reached the provider, or that succeeded.
 pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, attempt: Timestamp) {
     let Some(login) = account.issuer.login() else { return };
     let turn = context.grants.logins.turn(&login);
@@ -116,8 +117,8 @@ pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, a
     }
 }
 
-/// All attempts of this login that count: those of this process, and those in the statuses of the provider objects,
-/// also of objects that aren't resolved yet or can't be.
+/// Returns all attempts of this login that count: those of this process, and those in the statuses of all provider
+/// objects, also of unresolved ones.
 fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let mut all = Vec::new();
     for (of, object) in context.stores.provider_objects.all() {

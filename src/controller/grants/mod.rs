@@ -1,5 +1,4 @@
-//! What decides on the next call of a token API: budgets, the write breaker, logins, and what a new leader restores of
-//! earlier calls.
+//! Decides on the next call of a token API: budgets, the write breaker, logins, and the calls of earlier leaders.
 //!
 //! May not enter: requests, except for the logins that a provider object's status records.
 
@@ -35,7 +34,8 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// No grants yet. `max_in_flight` is the number of tokens between grant and Secret at the same time.
+    /// Returns a state without grants. `max_in_flight` is the number of tokens between grant and Secret at the same
+    /// time.
     pub(crate) fn new(max_in_flight: usize) -> Self {
         Self {
             budgets: SharedBudgets::default(),

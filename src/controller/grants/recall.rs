@@ -1,9 +1,9 @@
-//! What a process that has just become the leader takes in of earlier calls (P20): their accounts' windows are at least as
-//! spent as the objects, their Secrets and their statuses tell.
+//! Restores the calls of earlier leaders (P20): the windows of each account are at least as spent as the objects, their
+//! Secrets and their statuses show.
 //!
-//! Told of are, for each object: the token in the Secret at its name, whoever it was written for, and at its former name;
-//! the token that its status speaks of; its last failed attempt. What a Secret says that no object names counts for nobody:
-//! it tells no account, and whoever may write Secrets could otherwise spend others' windows by writing many.
+//! Each object shows the issuance of the token in its Secret, of the token in its old Secret, of the token in its
+//! status, and its last failed attempt. A Secret that no object names counts for no account: a user who can write
+//! Secrets could otherwise spend the windows of others.
 
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now, Timestamp};
@@ -39,15 +39,15 @@ pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
     }
 }
 
-/// Objects of further namespaces can be decided: a leader takes in what they tell before it does so.
+/// Restores the calls of further namespaces, once their lists are complete and before their objects are decided.
 pub(crate) fn scope_begins(context: &Context, scope: &Scope) {
     if context.grants.budgets.open_since().is_some() {
         take_in(context, |namespace| scope.holds(namespace));
     }
 }
 
-/// One pass over the objects of these namespaces, each of which is passed over once in a round of recalls. What is told of
-/// providers that aren't resolved yet is added to what was told before.
+/// Passes over the objects of these namespaces, each namespace once in a round. Calls of an unresolved provider are
+/// added to those that an earlier pass found.
 fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
     let mut round = context.grants.recalled.round();
     let mut passed = BTreeSet::new();
@@ -75,7 +75,7 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
     }
 }
 
-/// Takes in what is told of a provider object, once; also one that is resolved only now.
+/// Restores the calls of a provider object, once, also when it is resolved later than the others.
 pub(crate) fn of_provider(context: &Context, key: &ProviderKey) {
     status::restore_account_state(context, key);
     let Some(account) = context.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };

@@ -1,4 +1,4 @@
-//! One round of recalls: what the objects tell of earlier calls, each namespace once.
+//! One round of restoring calls: those that the objects record, each namespace once.
 
 use crate::clock::Timestamp;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -6,7 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// What is told of calls by way of one provider object.
+/// Calls that were made by way of one provider object.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) calls: Vec<Timestamp>,
@@ -28,23 +28,23 @@ impl Recalled {
         self.0.lock()
     }
 
-    /// Takes what is told of a provider object, once.
+    /// Takes the calls of a provider object, once.
     pub(crate) fn take(&self, key: &ProviderKey) -> Option<Told> {
         self.0.lock().told.remove(key)
     }
 }
 
-/// What was told in one round.
+/// Calls that the objects of one round record.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    /// What is told of each provider object that isn't resolved yet.
+    /// Calls of each provider object that isn't resolved yet.
     told: HashMap<ProviderKey, Told>,
     /// The namespaces that were passed over: one may begin just while a leader takes in all that have begun.
     pub(crate) passed: BTreeSet<Arc<str>>,
 }
 
 impl Round {
-    /// Who is told of; none where all that its namespace tells was taken in before.
+    /// Returns the entry of a provider object; `None` if the namespace was passed over before.
     pub(crate) fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut Told> {
         (!self.passed.contains(namespace)).then(|| self.told.entry(provider).or_default())
     }

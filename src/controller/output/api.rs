@@ -25,10 +25,11 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
-/// A write takes no longer. Admission may take 30 s (a webhook's longest `timeoutSeconds`), and the API server abandons a
-/// write whose client has gone: whoever waits less is never served behind a webhook that hangs and may be ignored.
+/// Time limit of a write. Admission may take 30 s, the largest `timeoutSeconds` of a webhook, and the API server
+/// abandons a write whose client has gone: with a shorter limit a write behind a webhook that hangs and may be ignored
+/// would never succeed.
 ///
-/// A write needs the lease when it begins, no longer: its uid and resourceVersion make a late one harmless.
+/// A write needs the lease only when it begins: its uid and resourceVersion make a late one harmless.
 const WRITE_WITHIN: Duration = Duration::from_secs(34);
 
 /// A read takes no longer: no admission delays it.
@@ -43,12 +44,12 @@ const MAX_SAID: usize = 512;
 /// A request that failed, with what was said of it: not to be shown as it is. An admission webhook may quote the object.
 enum Failed {
     Kube(kube::Error),
-    /// No answer within this.
+    /// No answer came within this time.
     Late(Duration),
 }
 
 impl Failed {
-    /// Whether somebody's text would be told.
+    /// Returns true if the error quotes a text of the API server or a webhook.
     fn is_told(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if ![404, 409, 429, 503, 504].contains(&status.code))
     }
@@ -117,7 +118,7 @@ impl Applier {
         Err(error.told(&Redactor::of_object(secrets)))
     }
 
-    /// What the Secret of this name holds: who refuses a change of it may quote what it was.
+    /// Returns the values in the Secret of this name: the error of a refused change may quote them.
     async fn held_at(&self, key: &ObjectKey) -> Vec<SecretString> {
         let Ok(Some(secret)) = self.credential(key).await else { return Vec::new() };
         let values = secret.data.unwrap_or_default().into_values();
@@ -143,7 +144,7 @@ impl Applier {
         }
     }
 
-    /// What stands at the Secret's name, metadata alone. `None`: nothing.
+    /// Returns the metadata of the Secret. `None`: there is none.
     pub(crate) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApiError> {
         let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
         let meta = read(async { api.get_opt(&key.name).await }).await?;
@@ -232,8 +233,8 @@ impl Applier {
         Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
     }
 
-    /// Marks the pod template of a workload as it was seen, so that its controller makes its pods anew. Where the mark
-    /// is there already nothing changes. Creates none, nor does a late one undo what came after it.
+    /// Changes the Pod template of a workload as it was seen, so that its controller replaces the Pods. The same mark
+    /// changes nothing. It creates no workload, and a late write undoes no later change.
     pub(crate) async fn restart(
         &self,
         namespace: &str,
@@ -354,7 +355,7 @@ fn provider_kind(cluster: bool) -> ApiResource {
 pub(crate) struct WorkloadMeta(ObjectMeta);
 
 impl WorkloadMeta {
-    /// Who may change it lets tokens restart it.
+    /// Returns true if the workload has the label that lets tokens restart it.
     pub(crate) fn opted_in(&self) -> bool {
         let label = self.0.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
         label.is_some_and(|value| value == "true")

@@ -1,7 +1,7 @@
 //! Kubernetes events: on transitions only (P16).
 //!
-//! An event is a courtesy: it waits in a bounded queue and is published beside the reconcile, so that an API server that
-//! is slow to take events holds up no token.
+//! Events wait in a bounded queue and are published outside the reconcile, so that an API server that takes events
+//! slowly delays no token.
 
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::VideoAccessTokenStatus;
@@ -22,16 +22,16 @@ use kube::{Api, Client};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// So many events may wait; further ones are dropped, with a line in the log.
+/// Number of events that may wait. Further ones are dropped, with a line in the log.
 const WAITING: usize = 1024;
 
-/// So many are published at once.
+/// Number of events that are published at the same time.
 const AT_ONCE: usize = 8;
 
 /// The API server takes an event within this, or it is dropped.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
 
-/// Who tells.
+/// Name of the reporter.
 const REPORTER: &str = "videotoken.dev/video-token-operator";
 
 /// A name has at most so many bytes, and so many hexadecimal digits make an event's unlike others.
@@ -60,7 +60,7 @@ pub(crate) fn queue() -> (Events, Queue) {
     (Events(events), Queue(queue))
 }
 
-/// Publishes what is told, as long as the process lives.
+/// Publishes the events of the queue as long as the process runs.
 pub(crate) async fn publish_all(queue: Queue, client: Client) {
     let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.to_owned(), instance: None });
     let told = futures::stream::unfold(queue.0, async |mut queue| Some((queue.recv().await?, queue)));

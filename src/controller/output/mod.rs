@@ -1,4 +1,4 @@
-//! What leaves the process: requests to the API server, how many at once, events, metrics and traces.
+//! Output of the process: requests to the API server, how many at the same time, events, metrics and traces.
 //!
 //! May not enter: decisions.
 

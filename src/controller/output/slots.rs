@@ -1,11 +1,11 @@
-//! A bounded number of requests to the API server at once, shared fairly among namespaces.
+//! Bound on concurrent requests to the API server, shared fairly among namespaces.
 //!
-//! Priority and fairness of the API server rejects a client that has some hundreds of requests waiting, Lease renewals
-//! included. So a crowd of objects waits here.
+//! API Priority and Fairness rejects a client with hundreds of waiting requests, Lease renewals included. So requests
+//! wait here.
 //!
-//! A request that takes longer than [`SLOW`] hangs in an admission webhook of its namespace: it costs the API server
-//! next to nothing, so it no longer counts against the total, and the other namespaces go on. Its own namespace gets no
-//! more than [`Slots::per_namespace`] such requests.
+//! A request that takes longer than [`SLOW`] hangs in an admission webhook of its namespace. It costs the API server
+//! next to nothing, so it no longer counts in the total, and other namespaces go on. Its own namespace gets at most
+//! [`Slots::per_namespace`] such requests.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,14 +32,14 @@ pub(crate) struct Slots {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// By number: whose it is, and since when.
+    /// Namespace and start of each request, by number.
     taken: BTreeMap<u64, (Arc<str>, Instant)>,
     waiting: BTreeMap<Arc<str>, VecDeque<oneshot::Sender<u64>>>,
     /// The namespace that was served last.
     last: Option<Arc<str>>,
 }
 
-/// One slot, given back on drop.
+/// A slot, returned on drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -47,7 +47,8 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    /// At most `most` requests that don't hang, and `per_namespace` of one namespace, hanging or not.
+    /// Returns slots for `most` requests that don't hang, and for `per_namespace` requests of one namespace, hanging or
+    /// not.
     pub(crate) fn new(most: usize, per_namespace: usize) -> Arc<Self> {
         Arc::new(Self { most, per_namespace, state: Mutex::default() })
     }
@@ -105,7 +106,7 @@ impl Slots {
             let Some(give) = waiting else { continue };
             let number = state.insert(namespace, now);
             if give.send(number).is_err() {
-                // nobody waits for it any more
+                // the waiting task is gone
                 state.taken.remove(&number);
             } else {
                 live += 1;
@@ -153,7 +154,7 @@ impl Drop for Slot {
     }
 }
 
-/// One that waits for its slot; a slot that was given when it no longer waits goes back.
+/// A task that waits for its slot. A slot that is given after it stopped waiting is returned.
 struct Turn {
     slots: Arc<Slots>,
     turn: Option<oneshot::Receiver<u64>>,

@@ -1,6 +1,6 @@
 //! Client assertions from the API server: a TokenRequest for a `ServiceAccount`.
 //!
-//! What the API server answers is never quoted here: the answer holds the token.
+//! The answer is never quoted in an error, because it contains the token.
 
 use crate::account::{Guarded, not_allowed};
 use crate::api::key::ObjectKey;
@@ -15,15 +15,16 @@ use kube::Api;
 use kube::api::PostParams;
 use secrecy::SecretString;
 
-/// How long an assertion lives, in seconds: the API server's least.
+/// Lifetime of an assertion in seconds: the least that the API server issues.
 const LIFE: i64 = 600;
 
-/// One `ServiceAccount`'s assertions.
+/// Assertions of one `ServiceAccount`.
 pub(crate) struct ServiceAccountAssertion {
     applier: Applier,
     account: ObjectKey,
     audience: String,
-    /// What the account must allow, each time anew: nothing tells when its owner takes it back.
+    /// Hosts that the `ServiceAccount` must allow. They are checked for each assertion, because no watch shows a
+    /// change.
     sent_to: Guarded,
 }
 

@@ -1,4 +1,4 @@
-//! What was written of each provider object's status, and when it may be written again.
+//! Last written status of each provider object, and the time of the next write.
 
 use crate::clock::Timestamp;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -7,24 +7,25 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What was written of each provider object.
+/// Last written status by provider object.
 #[derive(Default)]
 pub(crate) struct LastWritten(Mutex<HashMap<ProviderKey, OfOne>>);
 
 #[derive(Default)]
 struct OfOne {
-    /// Of the status that was written last, so that two operators that see different things don't answer each other.
+    /// Hash of the last written status, so that two operators that see different facts don't overwrite each other's
+    /// status again and again.
     hash: Option<u64>,
     /// Writes that failed in a row.
     failures: u32,
-    /// No write before this.
+    /// Earliest time of the next write.
     next: Option<Timestamp>,
-    /// Held by whoever writes a status of this object: of two writes at once one is a conflict.
+    /// Lock held while a status of this object is written: of two concurrent writes one would conflict.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LastWritten {
-    /// Waits until nobody else writes a status of this object.
+    /// Waits until no other task writes a status of this object.
     pub(crate) async fn alone(&self, key: &ProviderKey) -> tokio::sync::OwnedMutexGuard<()> {
         let writing = self.change(key, |one| one.writing.clone());
         writing.lock_owned().await

@@ -17,7 +17,7 @@ use last_written::LastWritten;
 use registry::ProviderRegistry;
 use work::Work;
 
-/// Provider objects as they are resolved, and what is to be done about them.
+/// Provider objects as they are resolved, and the work that is queued for them.
 pub(crate) struct Providers {
     pub(crate) registry: ProviderRegistry,
     pub(crate) last_written: LastWritten,

@@ -1,4 +1,4 @@
-//! What provider objects refer to, read from the API server.
+//! Reads the objects that provider objects refer to from the API server.
 
 use crate::account::{Guarded, Source, Unreadable};
 use crate::api::key::ObjectKey;

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// One provider object that is ready to issue.
+/// A provider object that is resolved and ready to issue.
 pub(crate) struct ReadyProvider {
     /// Which object.
     pub(crate) provider_key: ProviderKey,
@@ -28,24 +28,24 @@ pub(crate) struct ReadyProvider {
     pub(crate) type_name: &'static str,
     /// Its spec.
     pub(crate) spec: ProviderSpec,
-    /// Who issues.
+    /// Issuer of its tokens.
     pub(crate) issuer: Arc<dyn Issuer>,
     /// For whom, and what; `None` for a namespaced one.
     pub(crate) admission: Option<Admission>,
-    /// Of spec, credentials and CA: another one excuses a failure.
+    /// Hash of spec, credentials and CA. A change forgives recorded failures.
     pub(crate) version: u64,
-    /// Of the account and its credentials, by the versions of the objects that hold them.
+    /// Hash of the account and its credentials, by the versions of the objects that hold them.
     pub(crate) credentials: Hash,
-    /// What has happened with it.
+    /// History of its calls.
     pub(crate) history: Arc<Mutex<AccountHistory>>,
 }
 
-/// What has happened with an account; an edit that leaves the account as it is keeps it, also from a call under way.
+/// History of an account's calls. It outlives an edit that leaves the account as it is, also for a call in progress.
 #[derive(Default)]
 pub(crate) struct AccountHistory {
     /// When a token was last issued.
     pub(crate) last_issued: Option<Timestamp>,
-    /// What the provider said when it last refused the credential or throttled.
+    /// Answer of the provider when it last refused the credential or throttled.
     pub(crate) refusal: Option<Said>,
     /// Since when no TLS comes about with it, with the CAs as they are.
     pub(crate) untrusted_since: Option<Timestamp>,
@@ -59,56 +59,57 @@ impl AccountHistory {
     }
 }
 
-/// What a provider said to a request.
+/// Answer of a provider to a refused request.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
-    /// Whose request it was.
+    /// Namespace of the request.
     pub(crate) namespace: Box<str>,
-    /// One word of ours.
+    /// One CamelCase word of the operator.
     pub(crate) reason: &'static str,
     /// The provider's own words; they may be about that request.
     pub(crate) message: String,
 }
 
 impl Said {
-    /// All of it.
+    /// Returns reason and message.
     pub(crate) fn whole(&self) -> String {
         format!("{}: {}", self.reason, self.message)
     }
 
-    /// As much as those of this namespace may read: what was said to another's request is that one's.
+    /// Returns the part that users of this namespace may read: the message belongs to the namespace whose request it
+    /// answers.
     pub(crate) fn to(&self, namespace: &str) -> String {
         if *self.namespace == *namespace { self.whole() } else { self.reason.to_owned() }
     }
 }
 
 impl ReadyProvider {
-    /// Who reads or changes what has happened.
+    /// Locks the history.
     pub(crate) fn history(&self) -> MutexGuard<'_, AccountHistory> {
         self.history.lock()
     }
 }
 
-/// What is known of one provider object.
+/// Result of resolving one provider object.
 #[derive(Clone)]
 pub(crate) struct Resolved {
     /// The account, or why it can't be used.
     pub(crate) state: Result<Arc<ReadyProvider>, Refusal>,
-    /// What it refers to, and the resourceVersions that were read.
+    /// Objects that it refers to, with the resourceVersions that were read.
     pub(crate) refers: BTreeMap<ObjectKey, u64>,
 }
 
-/// What a token's reference leads to.
+/// Result of following a token's provider reference.
 pub(crate) enum Lookup {
     /// The provider object is there and will be resolved in a moment.
     Unresolved,
-    /// It can't be used.
+    /// The provider can't be used.
     Refused(Refusal),
-    /// Here it is.
+    /// The provider is ready.
     Found(Arc<ReadyProvider>),
 }
 
-/// All provider objects, and who refers to which credential and uses which budget.
+/// All provider objects, and indexes of their credentials and budgets.
 pub(crate) struct ProviderRegistry {
     registry: Mutex<Registry>,
     serves_cluster: bool,
@@ -116,7 +117,7 @@ pub(crate) struct ProviderRegistry {
 
 #[derive(Default)]
 struct Registry {
-    /// One that is there but isn't resolved yet stands as `None`.
+    /// Results by provider object; `None` for an object that isn't resolved yet.
     known: HashMap<ProviderKey, Option<Resolved>>,
     referring: HashMap<ObjectKey, BTreeSet<ProviderKey>>,
     sharing: HashMap<AccountKey, BTreeSet<ProviderKey>>,
@@ -148,7 +149,7 @@ impl Registry {
         before
     }
 
-    /// Takes what was known before out of the indexes, save what still holds.
+    /// Removes an earlier result from the indexes, except for what still holds.
     fn unlink(&mut self, key: &ProviderKey, before: Option<&Resolved>) {
         fn drop_from<K: Eq + std::hash::Hash>(
             index: &mut HashMap<K, BTreeSet<ProviderKey>>,
@@ -190,9 +191,9 @@ impl Registry {
     }
 }
 
-/// A read of a provider's references under way: a credential that changes before its outcome is installed has nobody
-/// yet who is known to refer to it.
-#[must_use = "what changed meanwhile is to be asked"]
+/// A read of a provider's references in progress. A credential that changes before the result is registered has no
+/// known provider yet.
+#[must_use = "a credential that changed during the read has to be asked for"]
 pub(crate) struct Reading<'a> {
     accounts: &'a ProviderRegistry,
     number: u64,
@@ -215,7 +216,7 @@ impl Drop for Reading<'_> {
 }
 
 impl ProviderRegistry {
-    /// None yet. `serves_cluster`: `ClusterTokenProvider`s are watched.
+    /// Returns an empty registry. `serves_cluster`: `ClusterTokenProvider`s are watched.
     pub(crate) fn new(serves_cluster: bool) -> Self {
         Self { registry: Mutex::default(), serves_cluster }
     }
@@ -229,8 +230,8 @@ impl ProviderRegistry {
         Reading { accounts: self, number }
     }
 
-    /// Takes an event of the watch over the labelled credentials of `namespace` (`None`: all) and returns the providers
-    /// that are to be resolved anew.
+    /// Applies an event of the watch over the labelled credentials of `namespace` (`None`: all) and returns the
+    /// providers to resolve again.
     pub(crate) fn credential(
         &self,
         relist: &mut Relist,
@@ -263,8 +264,8 @@ impl ProviderRegistry {
         }
     }
 
-    /// Follows a token's reference; tells the provider as "Kind/name" too. `knows_cluster`: what a
-    /// `ClusterTokenProvider` needs is listed.
+    /// Follows a token's reference, and returns the provider as "Kind/name" too. `knows_cluster`: the lists that a
+    /// `ClusterTokenProvider` needs are complete.
     pub(crate) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec, knows_cluster: bool) -> (String, Lookup) {
         let reference = &spec.provider_ref;
         let Some(key) = ProviderKey::named(reference, namespace) else {
@@ -302,12 +303,12 @@ impl ProviderRegistry {
         self.registry.lock().remove(key)
     }
 
-    /// What it was resolved to.
+    /// Returns the result of one provider object.
     pub(crate) fn get(&self, key: &ProviderKey) -> Option<Resolved> {
         self.registry.lock().known.get(key).cloned().flatten()
     }
 
-    /// All that are resolved.
+    /// Returns every resolved provider object.
     pub(crate) fn all(&self) -> Vec<(ProviderKey, Resolved)> {
         let registry = self.registry.lock();
         registry.known.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()

@@ -24,10 +24,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// What isn't watched (CA bundles) is looked at again after this.
+/// Time between two reads of objects that no watch covers (CA bundles).
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 
-/// The same while no TLS comes about with the CAs that were read, at first.
+/// First of these times while TLS fails with the CAs that were read.
 const LOOK_AGAIN_SOON: TimeDelta = TimeDelta::seconds(5);
 
 /// And the longest of these waits.
@@ -71,7 +71,7 @@ pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::Unbounded
     }
 }
 
-/// What a panic over one provider object leaves: that object can't be used for a while, and all others can.
+/// Registers a provider object whose resolve panicked as unusable for a while. All others stay usable.
 fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
     let message = "the operator failed over this object: its log says where; it tries again in a minute";
     tracing::error!(provider = %key, "resolving the provider panicked");
@@ -127,8 +127,8 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     context.providers.report_soon(key);
 }
 
-/// While no TLS comes about with CAs that nothing watches, they are looked at every few seconds: whoever mends them waits
-/// for it.
+/// Schedules the next read of CAs that no watch covers while TLS fails with them: every few seconds, because a user who
+/// corrects them waits for it.
 pub(crate) fn note_trust(context: &Context, account: &ReadyProvider, error: &IssueError, now: Timestamp) {
     if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
         return;
@@ -169,7 +169,7 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     }
     let before = context.providers.registry.resolve(key, resolved);
     let is_edited = before.is_some();
-    // whoever makes or edits a provider object, or what it refers to, may have mended it
+    // an edit of a provider object, or of an object that it refers to, may have corrected the credential
     let try_again = |account: &AccountKey| context.grants.budgets.try_again(account, clock::now());
     if let Some(account) = &now {
         configure(context, account);
@@ -180,7 +180,7 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     }
     recall::of_provider(context, key);
     if let Some(account) = now.filter(|_| is_edited) {
-        // what its status told of before the edit
+        // the status from before the edit
         try_again(&account);
     }
     true
@@ -212,7 +212,7 @@ fn retire(context: &Context, account: &AccountKey) {
 
 type ReferenceVersions = std::collections::BTreeMap<ObjectKey, u64>;
 
-/// From the object to an account, or to why it can't be used.
+/// Resolves the object to an account, or to the reason why it can't be used.
 async fn account(
     context: &Arc<Context>,
     key: &ProviderKey,

@@ -1,5 +1,5 @@
-//! The status of a provider object: is it ready, is more asked of it than it allows, does its clock agree with ours, what
-//! has the provider said of its credential; and, after a restart or a change of leaders, what an earlier status says.
+//! Writes the status of provider objects, and restores from an earlier status what a new process or leader has to know
+//! of the account.
 
 use crate::api::provider_status::ProviderStatus;
 use crate::api::token_api;

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// So many pieces of work are under way at once.
+/// Number of tasks at the same time.
 const AT_ONCE: usize = 16;
 
-/// So many of them may be of one namespace.
+/// Number of them of one namespace.
 const OF_A_NAMESPACE: usize = 4;
 
-/// One kind of work, deduplicated.
+/// One kind of work, at most once at a time for each key.
 #[derive(Debug)]
 pub(crate) struct Work {
     slots: Arc<Slots>,
@@ -23,16 +23,16 @@ pub(crate) struct Work {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It waits for its slot.
+    /// The key waits for its slot.
     Waiting,
-    /// It is under way.
+    /// The work is in progress.
     Running,
-    /// It is under way, and was asked for again meanwhile.
+    /// The work is in progress, and was requested again.
     RunningStale,
 }
 
 impl Work {
-    /// No work yet. Each key that the receiver yields is to be begun by [`Self::turn`].
+    /// Returns a queue without work. The caller begins each key that the receiver yields with [`Self::turn`].
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ProviderKey>) {
         let (asked, to_do) = mpsc::unbounded_channel();
         (Self { slots: Slots::new(AT_ONCE, OF_A_NAMESPACE), known: Mutex::default(), asked }, to_do)
@@ -60,7 +60,7 @@ impl Work {
         slot
     }
 
-    /// The work on this key is done. Tells whether it was asked for again meanwhile.
+    /// Ends the work on this key. Returns true if it was requested again.
     pub(crate) fn done(&self, key: &ProviderKey) -> bool {
         let mut known = self.known.lock();
         let again = known.get(key) == Some(&State::RunningStale);

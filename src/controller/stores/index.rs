@@ -1,14 +1,14 @@
-//! Who refers to what: kept as objects come, change and go, in order.
+//! Index from a referent to the objects that refer to it, in order.
 
 use crate::api::key::ObjectKey;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// From what is referred to, to those that do, in their order.
+/// Objects that refer to one referent, by referent.
 #[derive(Debug)]
 pub(crate) struct Index<K, V = ObjectKey>(HashMap<K, Few<V>>);
 
-/// Nearly always there is one, and a tree for one would take ten times its room.
+/// The objects of one referent. Nearly always there is one, and a tree of one takes ten times its memory.
 #[derive(Debug)]
 enum Few<V> {
     One(V),
@@ -22,7 +22,7 @@ impl<K, V> Default for Index<K, V> {
 }
 
 impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
-    /// It refers to this.
+    /// Adds an object that refers to `to`.
     pub(crate) fn add(&mut self, to: K, who: V) {
         match self.0.get_mut(&to) {
             None => {
@@ -40,7 +40,7 @@ impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
         }
     }
 
-    /// It no longer does.
+    /// Removes an object that no longer refers to `to`.
     pub(crate) fn remove(&mut self, to: &K, who: &V) {
         let empty = match self.0.get_mut(to) {
             None => false,
@@ -63,7 +63,7 @@ impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
         }
     }
 
-    /// All that refer to it.
+    /// Returns all objects that refer to `to`.
     pub(crate) fn of(&self, to: &K) -> Vec<V> {
         match self.0.get(to) {
             None => Vec::new(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The metadata that we read, straight from the wire: managedFields and the like are never built.
+/// Metadata straight from the wire. Fields that the operator never reads, such as managedFields, are never built.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WireMeta {
@@ -24,15 +24,15 @@ pub(crate) struct WireMeta {
     pub(crate) owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Bytes that are kept of an annotation: none of ours is longer, and what is longer is none of ours.
+/// Bytes that are kept of an annotation. None of the operator's own is longer.
 const LONGEST_ANNOTATION: usize = 512;
 
-/// Keeps the labels under our own domain and the one that marks our Secrets; skips the rest unread.
+/// Keeps the labels under `videotoken.dev/` and the one that marks managed Secrets, and skips the others unread.
 fn labels_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
     kept(from, |name| name == names::MANAGED_BY || name.starts_with(OURS))
 }
 
-/// Keeps the annotations under our own domain, as far as one of ours goes, and skips the rest unread.
+/// Keeps the annotations under `videotoken.dev/`, up to [`LONGEST_ANNOTATION`], and skips the others unread.
 fn annotations_of_ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
     kept(from, |name| name.starts_with(OURS))
 }

@@ -1,4 +1,5 @@
-//! What the watches show, slim: only what a decision or a status needs. Own writes enter by the same door as the watch.
+//! Stores that the watches fill, slim: only what a decision or a status needs. The operator's own writes enter them
+//! too.
 //!
 //! May not enter: requests, decisions.
 
@@ -22,7 +23,7 @@ use scopes::Scopes;
 use secrets::Secrets;
 use tokens::Tokens;
 
-/// All stores.
+/// Stores of all watched kinds.
 #[derive(Default)]
 pub(crate) struct Stores {
     pub(crate) tokens: Tokens,

@@ -23,7 +23,7 @@ impl fmt::Display for ProviderKey {
 }
 
 impl ProviderKey {
-    /// What a token of this namespace refers to; `None`: a kind that isn't known here.
+    /// Returns the provider object that a token of this namespace refers to. `None`: an unknown kind.
     pub(crate) fn named(reference: &ProviderRef, namespace: &str) -> Option<Self> {
         let namespace = match reference.kind {
             ProviderKind::TokenProvider => Some(namespace.to_owned()),
@@ -38,12 +38,12 @@ impl ProviderKey {
         if self.is_cluster() { "ClusterTokenProvider" } else { "TokenProvider" }
     }
 
-    /// Whose it is.
+    /// Returns the scope of the provider object: the cluster or a namespace.
     pub(crate) fn owner(&self) -> Owner {
         if self.is_cluster() { Owner::Cluster } else { Owner::Namespace }
     }
 
-    /// It names a `ClusterTokenProvider`.
+    /// Returns true for a `ClusterTokenProvider`.
     pub(crate) fn is_cluster(&self) -> bool {
         self.namespace.is_none()
     }

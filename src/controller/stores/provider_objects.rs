@@ -30,8 +30,8 @@ impl ProviderObjects {
         self.1.lock().end();
     }
 
-    /// Takes a new version; one that is older than our own last write is none, unless a list names it and we wrote
-    /// nothing meanwhile. Tells whether its spec is another.
+    /// Stores a new version. An older one than the operator's last write is ignored, unless a list contains it and the
+    /// operator wrote nothing during the list. Returns true if the spec differs.
     pub(crate) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
         let mut all = self.0.lock();
@@ -39,7 +39,7 @@ impl ProviderObjects {
         match all.get(key) {
             Some(old) if weighed && version_of(&object) < version_of(old) => false,
             old => {
-                // a restored etcd counts generations anew
+                // a restored etcd counts generations from the start
                 let other =
                     old.is_none_or(|old| identity(old) != identity(&object) || old.data["spec"] != object.data["spec"]);
                 all.insert(key.clone(), Arc::new(object));
@@ -48,7 +48,7 @@ impl ProviderObjects {
         }
     }
 
-    /// Takes our own write of some members of the status, on the object as it was seen.
+    /// Stores the operator's own write of some members of the status, made on `seen`.
     pub(crate) fn apply_own_status_write(
         &self,
         key: &ProviderKey,
@@ -81,7 +81,7 @@ impl ProviderObjects {
         self.0.lock().remove(key).is_some()
     }
 
-    /// All of them.
+    /// Returns every object.
     pub(crate) fn all(&self) -> Vec<(ProviderKey, Arc<DynamicObject>)> {
         self.0.lock().iter().map(|(key, object)| (key.clone(), object.clone())).collect()
     }
@@ -96,12 +96,12 @@ fn version_of(object: &DynamicObject) -> u64 {
     resource_version(object.metadata.resource_version.as_deref())
 }
 
-/// What the object's status says; one that can't be read says nothing.
+/// Returns the status of the object; the default if it can't be read.
 pub(crate) fn parse_status(object: &DynamicObject) -> ProviderStatus {
     object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default()
 }
 
-/// What the object's Ready condition says.
+/// Returns true if the Ready condition of the object is `True`.
 pub(crate) fn is_ready(object: &DynamicObject) -> bool {
     let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
     conditions.is_some_and(|all| all.iter().any(|says| says["type"] == "Ready" && says["status"] == "True"))

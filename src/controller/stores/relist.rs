@@ -1,13 +1,13 @@
-//! One watch's progress through a relist: what the list named so far, so that its end tells what is gone; and what we
-//! wrote meanwhile, which the list may not know.
+//! Progress of one watch through a relist: the objects that the list contains so far, and the operator's own writes
+//! during the list.
 //!
-//! resourceVersions are compared within one list and the watch that follows it, never across: a restored etcd gives
-//! them anew. So what a list names replaces what was known, whatever the versions say.
+//! resourceVersions are compared within one list and the watch that follows it, never across lists: a restored etcd
+//! counts them from the start. So an object in a list replaces the stored one, whatever the versions are.
 
 use crate::api::key::ObjectKey;
 use std::collections::HashSet;
 
-/// What a running relist named so far.
+/// Objects that a running list contains so far.
 #[derive(Debug, Default)]
 pub(crate) struct Relist(Option<HashSet<ObjectKey>>);
 

@@ -1,5 +1,5 @@
-//! What is served: a scope is one of `--watch-namespaces`, or all namespaces. Each begins when its own lists are in, so
-//! that one that can't be listed holds up no other.
+//! Scopes of the watches: one of `--watch-namespaces`, or all namespaces. Each scope begins when its own lists are
+//! complete, so that a list that fails delays no other scope.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 pub(crate) enum Scope {
     /// Cluster-scoped kinds: what a `ClusterTokenProvider` needs.
     Cluster,
-    /// One namespace, or all.
+    /// Served namespace; `None` for all.
     Served(Option<String>),
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Scopes {
 struct State {
     /// The lists that each scope waits for before it begins.
     missing: BTreeMap<Scope, BTreeSet<&'static str>>,
-    /// Why a list can't be had, as it was last told.
+    /// Error of each list that fails, as last reported.
     failing: BTreeMap<Watched, String>,
 }
 
@@ -77,7 +77,7 @@ impl Scopes {
         state.missing.iter().any(|(scope, kinds)| kinds.is_empty() && scope.holds(namespace))
     }
 
-    /// What `ClusterTokenProvider`s need is listed.
+    /// Returns true if the lists that `ClusterTokenProvider`s need are complete.
     pub(crate) fn knows_cluster(&self) -> bool {
         self.state.lock().missing.get(&Scope::Cluster).is_none_or(BTreeSet::is_empty)
     }

@@ -1,7 +1,7 @@
-//! What is known of the Secrets of ours: facts from a metadata watch, and from our own writes by the same door.
+//! Facts of the managed Secrets, from a metadata watch and from the operator's own writes and reads.
 //!
-//! An own write enters at once, as newer than whatever was known when it was sent, and outranks the watch until the
-//! watch has caught up: its echo then changes nothing. A GET enters in the same way.
+//! An own write enters at once as the newest version, and outranks the watch until the watch has caught up: its echo
+//! then changes nothing. A GET enters in the same way.
 
 use crate::api::key::ObjectKey;
 use crate::controller::stores::meta::WireMeta;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A Secret's metadata, without what we never read; asks the API server for metadata only.
+/// Metadata of a Secret, without the fields that the operator never reads. Requests of this type ask for metadata only.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Wire")]
 pub(crate) struct SecretMeta(ObjectMeta);
@@ -50,7 +50,7 @@ impl SecretMeta {
         ObjectKey::new(self.0.namespace.as_deref().unwrap_or_default(), self.0.name.as_deref().unwrap_or_default())
     }
 
-    /// What its metadata says.
+    /// Returns the facts in the metadata.
     pub(crate) fn facts(&self) -> SecretFacts {
         secret_facts(&self.0)
     }
@@ -83,7 +83,7 @@ impl Resource for SecretMeta {
     }
 }
 
-/// The facts of all Secrets that carry our label, and of those that we just wrote.
+/// Facts of all Secrets with the operator's label, and of those that the operator has just written.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Mutex<Inner>);
 
@@ -94,7 +94,7 @@ struct Inner {
     looks: HashMap<ObjectKey, Flight>,
 }
 
-/// Requests about one Secret that are under way, and what the watch told of it meanwhile.
+/// Requests about one Secret that are in progress, and the events of the watch since they began.
 #[derive(Debug, Default)]
 struct Flight {
     requests: usize,
@@ -103,8 +103,8 @@ struct Flight {
     deleted: Option<u64>,
 }
 
-/// One request about a Secret, from before it is sent: what it brings is as new as anything that was known before, and
-/// is weighed by its version against what the watch told since.
+/// One request about a Secret, from before it is sent. Its result is newer than anything known before, and is compared
+/// by version with the events of the watch since.
 #[derive(Debug)]
 #[must_use = "what the request brought is to be told"]
 pub(crate) struct Look<'a> {
@@ -163,7 +163,7 @@ impl Drop for Look<'_> {
 }
 
 impl Secrets {
-    /// The facts of a Secret, if it is one of ours.
+    /// Returns the facts of a Secret, if it is managed.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<SecretFacts>> {
         self.0.lock().known.get(key).cloned()
     }
@@ -190,7 +190,7 @@ impl Secrets {
         Look { secrets: self, key: key.clone(), events: flight.events }
     }
 
-    /// It is of no use.
+    /// Removes a Secret that can't be used.
     pub(crate) fn forget(&self, key: &ObjectKey) {
         self.0.lock().known.remove(key);
     }
@@ -228,7 +228,7 @@ impl Secrets {
 }
 
 impl Inner {
-    /// Within a watch newer facts replace older ones; what a list names replaces, unless we wrote meanwhile.
+    /// Stores newer facts. A listed Secret replaces the stored one, unless the operator wrote it during the list.
     fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, facts) = (secret.key(), secret.facts());
         if let Some(flight) = self.looks.get_mut(&key) {
@@ -246,7 +246,7 @@ impl Inner {
         Some((key, owner))
     }
 
-    /// A deletion older than what we know is an echo of a Secret before this one.
+    /// Removes a deleted Secret. A deletion older than the stored version is an echo of an earlier Secret.
     fn delete(&mut self, secret: &SecretMeta) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, version) = (secret.key(), secret.facts().resource_version);
         if let Some(flight) = self.looks.get_mut(&key) {
@@ -260,7 +260,7 @@ impl Inner {
         Some((key, owner))
     }
 
-    /// What a relist didn't name is gone, save what we wrote while it ran.
+    /// Removes the Secrets that a complete list doesn't contain, except those that the operator wrote during the list.
     fn finish_relist(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
         let gone: Vec<_> = self
             .known

@@ -1,7 +1,7 @@
-//! The slim form of a `VideoAccessToken`: what the store keeps for each of ten thousand.
+//! The slim form of a `VideoAccessToken`: the part that the store keeps.
 //!
-//! It can't fail to deserialise: the spec stays JSON until a reconcile decodes it, a status that can't be read counts
-//! as none. So one bad object holds up no other.
+//! Deserialising it never fails: the spec stays JSON until a reconcile decodes it, and an unreadable status counts as
+//! none. So one invalid object delays no other.
 
 use crate::api::key::ObjectKey;
 use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// One `VideoAccessToken`, slim.
+/// A `VideoAccessToken`, slim.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Wire")]
 pub(crate) struct Token {
@@ -35,7 +35,7 @@ pub(crate) struct Token {
     pub(crate) version: u64,
     /// The annotation that forces a renewal.
     pub(crate) renew_requested_at: Option<Box<str>>,
-    /// What the last status says.
+    /// Facts of the last status.
     pub(crate) status: StatusFacts,
     /// The Secret's name, if the spec gives it another than the object's.
     secret_name: Option<Box<str>>,
@@ -45,7 +45,7 @@ pub(crate) struct Token {
     oversized: Option<Oversized>,
     /// The spec names workloads.
     restarts: bool,
-    /// Of what may wake the reconciler: spec, deletion, the annotation that forces a renewal.
+    /// Hash of everything whose change triggers a reconcile: spec, deletion, the annotation that forces a renewal.
     pub(crate) trigger_hash: u64,
 }
 
@@ -59,7 +59,7 @@ impl Token {
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
             let place = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
-            // serde_json names line and column of our own compact copy: of no use to a reader
+            // serde_json names line and column of the compact copy, which mean nothing to a user
             let inner = error.inner().to_string();
             format!("{place}: {}", inner.split(" at line ").next().unwrap_or_default())
         })
@@ -87,7 +87,7 @@ impl Token {
         self.meta.generation.unwrap_or_default()
     }
 
-    /// It is being deleted.
+    /// Returns true if the object is being deleted.
     pub(crate) fn deleting(&self) -> bool {
         self.meta.deletion_timestamp.is_some()
     }
@@ -115,9 +115,9 @@ impl Token {
         (self.meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()), self.uid.0)
     }
 
-    /// Would a reconcile see something new in the other? Status writes, ours above all, don't count.
+    /// Returns true if a reconcile could see a difference to `other`. Status writes don't count.
     pub(crate) fn needs_reconcile(&self, other: &Token) -> bool {
-        // the generation is in it; but a restored etcd counts generations anew
+        // the generation is part of it, but a restored etcd counts generations from the start
         self.trigger_hash != other.trigger_hash || self.spec != other.spec
     }
 
@@ -126,7 +126,7 @@ impl Token {
         self.spec.len()
     }
 
-    /// The same object without its template: there is no room for it, and it is refused for that.
+    /// Returns the object without its template, which there is no memory for. The object is refused for that.
     #[must_use]
     pub(crate) fn shed(mut self) -> Self {
         let mut spec: Value = serde_json::from_slice(&self.spec).unwrap_or_default();
@@ -135,7 +135,7 @@ impl Token {
         self
     }
 
-    /// The same object after our own status write.
+    /// Returns the object after the operator's own status write.
     #[must_use]
     pub(crate) fn with_status(&self, status: StatusFacts, resource_version_text: &str) -> Self {
         let mut token = self.clone();
@@ -149,13 +149,13 @@ impl Token {
 /// Why a spec isn't kept. The CRD's rules refuse it; an older CRD may have let it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Oversized {
-    /// All templates together.
+    /// The templates together.
     Templates,
-    /// All annotations together.
+    /// The annotations together.
     Annotations,
-    /// All of it.
+    /// The whole spec.
     Spec,
-    /// It and the large ones beside it: see [`super::weights`].
+    /// This spec and the large ones of other objects: see [`super::weights`].
     Together,
 }
 
@@ -211,7 +211,7 @@ fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
     if oversized.is_some() { (without_template(spec), oversized) } else { (json.into_boxed_slice(), None) }
 }
 
-/// What is kept of a spec that is refused for its size.
+/// Returns the part that is kept of a spec that is refused for its size.
 fn without_template(spec: &mut Value) -> Box<[u8]> {
     if let Some(secret) = spec["secret"].as_object_mut() {
         secret.remove("template");

@@ -1,7 +1,7 @@
-//! All `VideoAccessToken`s, slim, and who names which Secret, which provider and which workload.
+//! Store of all `VideoAccessToken`s, slim, and indexes of the Secrets, providers and workloads that they name.
 //!
-//! The store is kube's, since its Controller reads from it; it is filled in place, so that a relist holds no second
-//! copy of everything, and our own status writes enter it by the same door as the watch.
+//! The store is kube's, because its Controller reads from it. It is filled in place, so that a relist holds no second
+//! copy of everything.
 
 use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
@@ -27,26 +27,26 @@ pub(crate) struct Tokens {
     weights: Mutex<Weights>,
 }
 
-/// Who names what.
+/// Indexes by what the objects name.
 #[derive(Default)]
 struct Named {
-    /// Who names a Secret that isn't called like the object itself.
+    /// Objects by Secret, where its name differs from the object's.
     secrets: Index<ObjectKey, Claim>,
-    /// Who names a provider.
+    /// Objects by provider.
     providers: Index<ProviderKey>,
-    /// Who names a workload to be restarted, by namespace.
+    /// Objects by workload, within a namespace.
     workloads: Index<(Arc<str>, Workload)>,
     uids: HashMap<Uid, ObjectKey>,
 }
 
-/// What an event changed.
+/// Effects of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// These objects are gone, or others of their names stand in their place: nothing that is remembered passes on.
     pub(crate) gone: Vec<ObjectKey>,
-    /// These are to be reconciled.
+    /// Objects to reconcile.
     pub(crate) trigger: Vec<ObjectKey>,
-    /// Of these a renewal is asked for that wasn't before.
+    /// Objects for which a renewal was newly requested.
     pub(crate) demanded: Vec<ObjectKey>,
 }
 
@@ -88,7 +88,7 @@ impl Tokens {
         });
     }
 
-    /// All objects.
+    /// Returns every object.
     pub(crate) fn all(&self) -> Vec<Arc<Token>> {
         self.reader.state()
     }
@@ -136,8 +136,8 @@ impl Tokens {
         changes
     }
 
-    /// What our own status write brought. It was guarded by `written`'s resourceVersion, so the rest is as it was, and
-    /// it is newer than that one, whatever the versions say.
+    /// Stores the operator's own status write. `written`'s resourceVersion guarded it, so the rest of the object is
+    /// unchanged, and the new version is newer, whatever the versions are.
     pub(crate) fn apply_own_status_write(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
         let mut writer = self.writer.lock();
@@ -148,7 +148,7 @@ impl Tokens {
         }
     }
 
-    /// Within a watch newer versions replace older ones; what a list names replaces, unless we wrote meanwhile.
+    /// Stores a newer version. A listed object replaces the stored one, unless the operator wrote it during the list.
     fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
         let mut writer = self.writer.lock();
         let old = self.get(&token.key);
@@ -186,7 +186,7 @@ impl Tokens {
         changes.trigger.push(key.clone());
     }
 
-    /// Keeps the indexes, and returns who is next to have a Secret that was let go.
+    /// Updates the indexes, and returns the next object that may have a Secret that was released.
     fn update_indexes(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
         if let (Some(old), Some(new)) = (old, new)
             && old.uid == new.uid
@@ -224,13 +224,13 @@ impl Tokens {
         self.first_but(&left, old.map(|old| old.uid)).map(|next| next.key.clone())
     }
 
-    /// All objects that name this workload of their namespace.
+    /// Returns the objects that name this workload of their namespace.
     pub(crate) fn tokens_for_workload(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
         let keys = self.named.lock().workloads.of(&(namespace.clone(), workload.clone()));
         keys.iter().filter_map(|key| self.get(key)).collect()
     }
 
-    /// All objects that name this provider.
+    /// Returns the objects that name this provider.
     pub(crate) fn using(&self, provider: &ProviderKey) -> Vec<ObjectKey> {
         self.named.lock().providers.of(provider)
     }

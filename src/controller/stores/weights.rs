@@ -1,8 +1,8 @@
-//! How much memory the large specs of all objects take together (P21).
+//! Bound on the memory that the large specs of all objects take together (P21).
 //!
-//! A spec up to [`LIGHT`] bytes is always kept. Of larger ones a namespace has [`OF_A_NAMESPACE`] bytes and all namespaces
-//! [`TOGETHER`]: an object that has no room is kept without its template and refused. So nobody takes the memory of all by
-//! many large objects, and who has ordinary ones is never refused.
+//! A spec up to [`LIGHT`] bytes is always kept. Larger ones share [`OF_A_NAMESPACE`] bytes in a namespace and
+//! [`TOGETHER`] bytes overall. An object beyond that is kept without its template and refused. So no namespace takes
+//! the memory of all by many large objects, and an ordinary object is never refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One call of the provider, from the granted turn to the token at hand or the failure.
+//! One call of a token API, from the grant to the issued token or the failure.
 
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
@@ -29,7 +29,7 @@ use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Our turn: one call of the provider, then the token is at hand.
+/// Makes one call of the token API that was granted. The issued token is kept until it is stored.
 pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
@@ -114,7 +114,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
     }
 }
 
-/// A call that is under way. One that nobody ends, since its reconcile panicked, failed.
+/// A call in progress. If its reconcile panics, it ends as failed.
 struct Call<'a> {
     context: &'a Context,
     begun: budget::Begun,

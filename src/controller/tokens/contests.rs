@@ -1,4 +1,5 @@
-//! What others do to the Secrets, and what admission makes of our writes: noted for the next decision (P18).
+//! Records what other clients do to the Secrets, and what admission makes of the operator's writes, for the next
+//! decision (P18).
 
 use crate::clock;
 use crate::controller::stores::secrets::Look;
@@ -15,13 +16,13 @@ use k8s_openapi::api::core::v1::Secret;
 /// Writes in a row that met another Secret than the one that was seen; from then on they have a back-off.
 const CONFLICTS: u32 = 3;
 
-/// Whether a write puts right what another writer did, and isn't wanted for a reason of its own.
+/// Returns true if a write restores what another client changed and has no cause of its own.
 pub(crate) fn is_repair(seen: &ObservedToken, cause: Option<Cause>) -> bool {
     seen.state.repaired && !matches!(cause, Some(Cause::Due | Cause::Forced | Cause::RequestChanged))
 }
 
-/// What a GET or an answer said of a Secret. The watch shows those with our label alone: what is known of another ends
-/// by itself.
+/// Records a Secret that a GET or the answer to a write showed. The watch shows only those with the operator's label:
+/// what is known of another expires by itself.
 pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: Look<'_>, found: Option<SecretFacts>) {
     let is_named = *look.key() == seen.secret_key;
     match found {
@@ -40,7 +41,8 @@ pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: Look<'_>
     }
 }
 
-/// Notes what stands at the Secret's name. Nothing, where the status knows a live token: another hand deleted it.
+/// Records the result of a Secret lookup. If the Secret is missing although the status reports a valid token, another
+/// client deleted it, and the object is marked as repaired.
 pub(crate) fn record_lookup(state: &mut ObjectState, seen: &ObservedToken, found: Option<SecretFacts>) {
     let (now, status) = (clock::now().wall, &seen.token.status);
     let expected = status.expires_at.time().is_some_and(|expires| expires > now) && status.other_secret.is_none();
@@ -48,7 +50,7 @@ pub(crate) fn record_lookup(state: &mut ObjectState, seen: &ObservedToken, found
     state.lookup = Some(SecretLookup { at: now, of: seen.token.trigger_hash, found: found.into() });
 }
 
-/// Notes a look at the whole Secret.
+/// Records a read of the whole Secret.
 pub(crate) fn looked(states: &ObjectStates, seen: &ObservedToken, contender: Option<Contender>) {
     let now = clock::now().wall;
     let generation = seen.token.generation();
@@ -74,7 +76,7 @@ pub(crate) fn wrote(
     });
 }
 
-/// Learns what the API server stored, and tells whether the token stands there as it was sent.
+/// Records the Secret that the API server stored. Returns true if it holds the token that was sent.
 pub(crate) fn stored(
     states: &ObjectStates,
     seen: &ObservedToken,
@@ -103,7 +105,8 @@ pub(crate) fn stored(
     data != DataView::Lost
 }
 
-/// Counts a write that met another Secret than the one that was seen, and tells whether it is one of many.
+/// Counts a write that met another version of the Secret than the decision saw. Returns true from the fourth in a row
+/// on.
 pub(crate) fn conflicts_again(states: &ObjectStates, seen: &ObservedToken) -> bool {
     states.change(&seen.token.key, |state| {
         state.write_failures += 1;

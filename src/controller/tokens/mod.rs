@@ -31,7 +31,7 @@ use kube::runtime::reflector::ObjectRef;
 use object_state::ObjectStates;
 use renders::Renders;
 
-/// What memory holds of each object, and when it is reconciled.
+/// State of each object beside the stores, and the times at which it is reconciled.
 pub(crate) struct Objects {
     pub(crate) states: ObjectStates,
     /// When each is reconciled again.
@@ -42,7 +42,7 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Nothing is known yet. `trigger_tx` leads to kube's Controller.
+    /// Returns an empty state. `trigger_tx` leads to kube's Controller.
     pub(crate) fn new(trigger_tx: UnboundedSender<ObjectRef<Token>>) -> Self {
         Self {
             states: ObjectStates::default(),

@@ -1,6 +1,8 @@
-//! What memory holds of an object beside the stores: only while something is under way or has just happened.
+//! In-memory state of an object that is not in the stores. An entry exists only while an attempt, a write or a restart
+//! is in progress or has just ended.
 //!
-//! In a settled cluster there is none of this, but for workloads that couldn't be restarted; what must survive a restart stands in the Secret and the status.
+//! In a settled cluster there are none, except for workloads that couldn't be restarted. Secret and status hold
+//! everything that must survive a restart of the process.
 
 use crate::api::key::ObjectKey;
 use crate::api::workload::Workload;
@@ -17,18 +19,18 @@ use std::sync::Arc;
 
 use crate::controller::workloads::pending::Restarts;
 
-/// What is remembered of one object.
+/// State of one object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ObjectState {
     /// The object, once it was looked at: nothing of this passes to another of its name.
     of: Uid,
     /// An issued token whose write isn't done: the write is retried, never the issue.
     pub(crate) unsaved: Option<Arc<UnsavedToken>>,
-    /// What is known of the Secret's data at a resourceVersion.
+    /// Data of the Secret as last seen, with its resourceVersion.
     pub(crate) data: Option<(u64, DataView)>,
-    /// What a metadata GET found at the Secret's name.
+    /// Result of the last metadata GET of the Secret.
     pub(crate) lookup: Option<SecretLookup>,
-    /// What the last attempt came to, until a status says so.
+    /// Result of the last attempt, until a status reports it.
     pub(crate) last_attempt: Option<LastAttempt>,
     /// A write that failed, and what was tried: a change of it excuses the failure.
     pub(crate) write_failure: Option<(WriteFailure, u64)>,
@@ -40,21 +42,22 @@ pub(crate) struct ObjectState {
     pub(crate) status_failures: u32,
     /// Tokens stored since the last status.
     pub(crate) issued: u32,
-    /// What the last token's answer told beside it.
+    /// Notes of the last answer of the token API.
     pub(crate) notes: Option<Notes>,
-    /// Workloads that are to be restarted, or couldn't be.
+    /// Workloads that wait for a restart, or couldn't be restarted.
     pub(crate) restarts: Option<Box<Restarts>>,
-    /// Something of this object was put right since the last status, or is to be: told as an event.
+    /// Another client changed or deleted the Secret since the last status; an event reports the repair.
     pub(crate) repaired: bool,
-    /// What others do to the Secret.
+    /// Changes that other clients make to the Secret.
     pub(crate) contest: Option<Box<Contest>>,
-    /// In a fight, the last token that was stored after another writer had changed or taken it: it is good once more.
+    /// In a fight over the Secret, the last token that was stored after another client had changed or deleted it. It
+    /// can be stored again.
     pub(crate) spare: Option<Arc<UnsavedToken>>,
     /// Where a Secret of this object's stands, if neither spec nor status names it.
     pub(crate) elsewhere: Option<ObjectKey>,
 }
 
-/// One look at the Secret's name.
+/// Result of one metadata GET of the Secret, with its time.
 #[derive(Clone, Debug)]
 pub(crate) struct SecretLookup {
     /// When it was taken.
@@ -62,16 +65,16 @@ pub(crate) struct SecretLookup {
     /// [`Token::trigger_hash`](super::token::Token::trigger_hash) of the object that it was taken for: one that has changed since may
     /// name another Secret, and looks again.
     pub(crate) of: u64,
-    /// What was there.
+    /// Result of the GET.
     pub(crate) found: LookupResult,
 }
 
-/// What stands at the Secret's name.
+/// Result of a Secret lookup.
 #[derive(Clone, Debug)]
 pub(crate) enum LookupResult {
     /// Nothing.
     Nothing,
-    /// A Secret that the watch doesn't show: another's, or one that lost our label.
+    /// A Secret that the watch doesn't show, because it lacks the operator's label.
     Secret(Arc<SecretFacts>),
 }
 
@@ -86,37 +89,37 @@ impl From<Option<SecretFacts>> for LookupResult {
 pub(crate) struct UnsavedToken {
     /// The token and its record.
     pub(crate) material: Material,
-    /// What the answer told beside the token.
+    /// Notes of the answer that the token came with.
     pub(crate) notes: Notes,
 }
 
-/// What a provider's answer told beside the token; the status keeps it.
+/// Notes that a token API's answer contains beside the token. The status keeps them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
-    /// The answer didn't tell when the token expires.
+    /// The answer contained no expiry.
     pub(crate) expiry_assumed: bool,
-    /// What the token may do beyond what was asked.
+    /// Rights of the token beyond the requested scope.
     pub(crate) excess: Option<Excess>,
 }
 
-/// What the last attempt came to.
+/// Result of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum LastAttempt {
-    /// It succeeded: failures start again from none.
+    /// The attempt succeeded: failures count from none again.
     Success,
-    /// It failed.
+    /// The attempt failed.
     Failed {
-        /// As the status tells it.
+        /// Failure as the status reports it.
         failure: Arc<Failure>,
         /// Failures in a row.
         attempts: u32,
-        /// What was tried: a change of it excuses the failure.
+        /// Hash of the inputs of the attempt. A change forgives the failure.
         attempt_hash: u64,
     },
 }
 
 impl ObjectState {
-    /// Nothing is remembered.
+    /// Returns true if the state holds nothing.
     fn is_empty(&self) -> bool {
         self.unsaved.is_none()
             && self.data.is_none()
@@ -168,7 +171,7 @@ impl ObjectState {
         self.restarts.as_ref().is_some_and(|restarts| restarts.of == token && restarts.done.contains(workload))
     }
 
-    /// A status has told what `restartedFor` is: what is done needs no more remembering.
+    /// Forgets the restarts that a status reports in `restartedFor`.
     pub(crate) fn forget_restarts(&mut self, restarted_for: Option<Timestamp>) {
         if let Some(restarts) = &mut self.restarts {
             if restarted_for.is_none() {
@@ -184,7 +187,7 @@ impl ObjectState {
     }
 }
 
-/// All states.
+/// States of all objects.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectStates {
     states: Mutex<HashMap<ObjectKey, ObjectState>>,
@@ -195,7 +198,7 @@ pub(crate) struct ObjectStates {
 #[derive(Debug, Default)]
 struct Lately {
     of: HashMap<ObjectKey, (Uid, Spells)>,
-    /// At so many, those that count no more are dropped.
+    /// Number of entries at which those that no longer count are dropped.
     sweep_at: usize,
 }
 
@@ -211,7 +214,7 @@ impl ObjectStates {
         state.clone()
     }
 
-    /// What is remembered of the object's calls that no schedule asked for.
+    /// Returns the object's calls that no schedule asked for.
     pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<Spells> {
         self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
     }
@@ -250,7 +253,8 @@ impl ObjectStates {
         self.states.lock().get(key).cloned().unwrap_or_default()
     }
 
-    /// As [`Self::change`], of this object: what was of another of its name is dropped first.
+    /// Changes the state of this object, as [`Self::change`] does. A state of another object of the same name is
+    /// dropped first.
     pub(crate) fn change_of<T>(&self, key: &ObjectKey, uid: Uid, change: impl FnOnce(&mut ObjectState) -> T) -> T {
         self.get_of(key, uid);
         self.change(key, |state| {

@@ -31,12 +31,12 @@ use std::sync::Arc;
 /// A probe that found nothing, or a Secret of another's, counts this long.
 const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
 
-/// What holds an object back whose namespace has used up its share.
+/// Text for an object whose namespace has used up its share.
 const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
     asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
     about to expire";
 
-/// What is known of all objects. Nothing is requested to learn more.
+/// Everything that is known of all objects. Observing makes no request.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     stores: &'a Stores,
@@ -52,7 +52,7 @@ impl<'a> From<&'a Context> for Known<'a> {
     }
 }
 
-/// One object with everything that it refers to, as known at one moment.
+/// One object with everything that it refers to, at one moment.
 pub(crate) struct ObservedToken {
     /// The object.
     pub(crate) token: Arc<Token>,
@@ -66,9 +66,9 @@ pub(crate) struct ObservedToken {
     pub(crate) account: Option<Arc<ReadyProvider>>,
     /// The workloads to restart when the token has changed.
     pub(crate) workloads: Vec<Workload>,
-    /// What is asked of the provider.
+    /// Request to the token API.
     pub(crate) request: Option<TokenRequest>,
-    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
+    /// The resolved spec, or the reason why it can't be served. `None`: the provider isn't resolved yet.
     pub(crate) wanted: Option<Result<Wanted, Refusal>>,
     /// The Secret that the spec names.
     pub(crate) secret_key: ObjectKey,
@@ -77,18 +77,18 @@ pub(crate) struct ObservedToken {
     absent: bool,
     data: DataView,
     owner_gone: bool,
-    /// The Secret under its former name, if it is ours.
+    /// Managed Secret under the old name.
     pub(crate) old_secret: Option<(ObjectKey, Arc<SecretFacts>)>,
-    /// What is remembered.
+    /// In-memory state of the object.
     pub(crate) state: ObjectState,
     failure: Option<Arc<Failure>>,
     /// Failures in a row.
     pub(crate) attempts: u32,
-    /// What would be tried now, for [`LastAttempt::Failed::tried`].
+    /// Hash of the inputs of an attempt that is made now: see [`LastAttempt::Failed`].
     pub(crate) attempt_hash: u64,
     queue: QueueState,
     block: Option<AccountBlock>,
-    /// What bounds the calls that no schedule asks for.
+    /// Bounds on the calls that no schedule asks for.
     pub(crate) before: Before,
 }
 
@@ -151,7 +151,7 @@ impl ObservedToken {
         Some(seen)
     }
 
-    /// What the spec and its provider ask for.
+    /// Resolves the spec and its provider to a request and the desired token.
     fn resolve_spec(&mut self, known: Known<'_>) -> Option<Result<Wanted, Refusal>> {
         let mut whole = match self.token.spec() {
             Ok(spec) => spec,
@@ -199,8 +199,7 @@ impl ObservedToken {
         Some(wanted)
     }
 
-    /// What the Secret or the status tell of the last issue, if it was made by an earlier life of this process or by
-    /// another operator.
+    /// Restores the last issuance from the Secret or the status, if an earlier process or another operator made it.
     fn restore_spells(&self, known: Known<'_>) -> Option<Spells> {
         // in whole seconds, as what it is compared with
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
@@ -252,7 +251,7 @@ impl ObservedToken {
         }
     }
 
-    /// What the decision sees.
+    /// Returns the input of the decision.
     pub(crate) fn view(&self) -> View<'_> {
         View {
             uid: self.token.uid,
@@ -297,7 +296,7 @@ impl ObservedToken {
         self.secret.as_deref().filter(|facts| facts.owner == Some(self.token.uid)).map(|facts| (facts, self.data))
     }
 
-    /// When the token before the next one was issued, as far as Secret or status tell.
+    /// Returns the issuance of the token before the next one, from the Secret or the status.
     pub(crate) fn issued_before(&self) -> Seconds {
         let there = self.own_secret().map(|(facts, _)| facts.issued_at);
         there.unwrap_or_else(|| self.token.status.restarted_for)
@@ -308,7 +307,8 @@ impl ObservedToken {
         self.secret.as_ref()
     }
 
-    /// The last failure and how many there were in a row, as the status tells them: also while they are excused.
+    /// Returns the last failure and the number of failures in a row as the status reports them, also while they are
+    /// forgiven.
     pub(crate) fn reported_failure(&self) -> (Option<&Failure>, u32) {
         match &self.state.last_attempt {
             Some(LastAttempt::Success) => (None, 0),
@@ -328,7 +328,7 @@ impl ObservedToken {
         self.secret.as_ref().map(|facts| facts.version())
     }
 
-    /// Returns what bears on the events beside the statuses.
+    /// Returns the inputs of the events other than the statuses.
     pub(crate) fn circumstances(&self) -> Circumstances<'_> {
         Circumstances {
             deleting: self.token.deleting(),
@@ -337,7 +337,7 @@ impl ObservedToken {
         }
     }
 
-    /// What the spec says of the Secret, with its template.
+    /// Returns the Secret part of the spec, with its template.
     pub(crate) fn secret_spec(&self) -> Option<SecretSpec> {
         self.token.spec().ok().map(|spec| spec.secret)
     }
@@ -349,7 +349,7 @@ fn recent_lookup(token: &Token, state: &ObjectState, now: Timestamp) -> Option<L
     current.map(|probe| probe.found.clone())
 }
 
-/// What is known of the data: what memory saw at this version, or what the status recorded.
+/// Returns what is known of the data: as memory saw it at this version, or as the status recorded it.
 fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
     let Some(facts) = secret else { return DataView::Unverified };
     let contest = state.contest.as_deref();
@@ -357,7 +357,7 @@ fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, n
         Some((version, data)) if version == facts.resource_version => data,
         _ if token.status.secret_version == facts.resource_version
             && token.status.other_secret.is_none()
-            // which label it was, no status tells in a form to be read back: the next look does
+            // no status reports the label in a form that can be read back; the next read of the Secret does
             && (!stalled_by(token, OVERRIDDEN) || contest.is_some()) =>
         {
             DataView::Verified

@@ -137,22 +137,22 @@ impl Drop for InFlight<'_> {
 enum Next {
     /// Something was learnt: decide again.
     Step,
-    /// Nothing to do but wait.
+    /// The object waits.
     Settled,
-    /// It may not ask for a turn now: what the status says of it, if the wait has lasted.
+    /// The object may not enter the queue now; the reason, if that has lasted.
     Held(Option<Delay>),
 }
 
 async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> Next {
     let key = &seen.token.key;
-    // what no budget bounds waits its turn here
+    // requests that no budget bounds wait for a permit
     let unbounded = matches!(
         decision.step,
         TokenStep::Probe | TokenStep::Inspect | TokenStep::Render | TokenStep::CopyToken | TokenStep::DeleteOldSecret
     );
     let _slot = if unbounded { Some(context.output.secret_permits.take(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
-        // a crowd's wait may outlast the lease
+        // the wait for a permit may outlast the lease
         return Next::Step;
     }
     match &decision.step {

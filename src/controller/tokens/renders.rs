@@ -1,12 +1,11 @@
-//! Rendering, off the tasks that reconcile: verdicts on templates, and the shapes of Secrets.
+//! Renders templates outside the tasks that reconcile: verdicts on specs, and Secrets to write.
 //!
-//! A template costs a bounded amount of work, but somebody else's object should not wait for it. So templates are
-//! rendered on blocking threads, a few at a time, of each namespace one at a time, and against a deadline. Whether the
-//! API server would take what a spec renders to depends on the spec's shape alone: the verdict is remembered by its
-//! hash, and a observe renders nothing.
+//! A template costs a bounded amount of work, but other objects must not wait for it. So templates are rendered on
+//! blocking threads, a few at the same time, one of each namespace, and with a deadline. The verdict on a spec depends
+//! on the spec alone: it is kept by hash, so that observing renders nothing.
 //!
-//! What is large once rendered, or once read, holds memory until it is written. Its bytes are drawn from one budget, and
-//! each namespace draws for one Secret at a time.
+//! A large Secret takes memory until it is written. Its bytes are drawn from one budget, and each namespace draws for
+//! one Secret at the same time.
 
 use crate::api::key::ObjectKey;
 use crate::api::request::FieldError;
@@ -28,17 +27,17 @@ use tokio::time::Instant;
 const AT_ONCE: usize = 2;
 /// How long one may take. Its fuel ends it in a fraction of this; a machine that is this slow has other worries.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A verdict that came of the deadline is asked anew after this.
+/// Time after which a verdict that came from the deadline is renewed.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_mins(10);
 /// Verdicts of one generation; two are kept. An entry takes some 100 bytes, and a refusal up to 1 KiB more.
 const VERDICTS: usize = 10_000;
 /// Secrets up to this size draw from no budget: so many as may be in flight take a few megabytes.
 pub(crate) const SMALL: usize = 32 * 1024;
-/// What large Secrets may take together while they are read, shaped and written, in KiB.
+/// Memory of all large Secrets together while they are read, built and written, in KiB.
 const BUDGET: u32 = 16 * 1024;
 /// A Secret is there as text, as base64, as JSON and as a request's body.
 const COPIES: usize = 4;
-/// What the largest Secret takes, in KiB: 1 MiB of data, and metadata.
+/// Memory of the largest Secret in KiB: 1 MiB of data, and metadata.
 const LARGEST: u32 = 6 * 1024;
 
 /// Where templates are rendered.
@@ -69,16 +68,16 @@ pub(crate) struct Room {
     _bytes: OwnedSemaphorePermit,
 }
 
-/// What a Secret is written as, and the room that it takes.
+/// A Secret to write, and the memory that it takes.
 pub(crate) struct Shaped {
-    /// What is written.
+    /// The Secret.
     pub(crate) shape: Shape,
     #[allow(dead_code)] // held until the write is done
     room: Option<Room>,
 }
 
 impl Renders {
-    /// What is known of the spec. Renders nothing: `None` where that would take rendering, and nobody has.
+    /// Returns the known verdict on the spec. `None`: its template must be rendered first.
     pub(crate) fn verdict(&self, render: Hash, spec: &SecretSpec) -> Option<Fit> {
         if !spec.has_templates() {
             return Some(Fit::of(spec));
@@ -149,7 +148,7 @@ impl Renders {
         .await?
     }
 
-    /// What a Secret that was read whole turned out to be.
+    /// Compares a Secret that was read whole with the spec.
     pub(crate) async fn inspect(
         &self,
         key: &ObjectKey,
@@ -208,7 +207,7 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePerm
     }
 }
 
-/// One at a time of each namespace. A namespace that nobody waits in takes no room.
+/// One permit for each namespace. A namespace without waiting tasks takes no memory.
 #[derive(Default)]
 struct SharedBudgets(HashMap<Arc<str>, Weak<Semaphore>>);
 
@@ -231,8 +230,8 @@ impl SharedBudgets {
     }
 }
 
-/// Verdicts by render-hash, in two generations: when the young one is full, the old one goes. What is asked for moves
-/// to the young one, so that the verdicts of objects that are gone are the ones that are let go.
+/// Verdicts by render hash, in two generations: when the young one is full, the old one is dropped. A verdict that is
+/// used moves to the young one, so that the verdicts of deleted objects are dropped.
 #[derive(Default)]
 struct Verdicts {
     young: HashMap<Hash, Entry>,

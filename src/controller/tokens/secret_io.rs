@@ -19,7 +19,7 @@ use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 use std::sync::Arc;
 
-/// One metadata GET of what stands at the Secret's name.
+/// Reads the metadata of the Secret: one GET.
 pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
@@ -40,7 +40,7 @@ pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     }
 }
 
-/// One GET: did another hand change the data?
+/// Reads the whole Secret to see whether another client changed its data: one GET.
 pub(crate) async fn inspect_secret(context: &Context, seen: &ObservedToken) {
     let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
     let data = match (fixed, &verdict) {
@@ -62,13 +62,13 @@ struct Read {
     facts: SecretFacts,
     verdict: Verdict,
     fixed: Option<Fixed>,
-    /// Who changed what of ours.
+    /// Field that another client changed, and its field manager.
     contender: Option<Contender>,
 }
 
 impl Read {
-    /// It is as the decision saw it: what was decided may be written over it. Else the next decision is made of what
-    /// was learnt.
+    /// Returns true if the Secret is still as the decision saw it, so that the decision holds. Else the next decision
+    /// is made from the new facts.
     fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
         seen.is_some_and(|seen| seen.version() == self.facts.version())
     }
@@ -104,7 +104,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
     }
 }
 
-/// Writes the Secret anew from the token that it holds.
+/// Writes the Secret again from the token that it holds.
 pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     let Some(read) = read(context, seen, &seen.secret_key).await else { return };
     if !read.is(seen.secret_facts()) {
@@ -154,7 +154,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
             context.on_secret_deleted(look);
         }
         Err(ApiError::NotLeading) => {}
-        // another hand changed it: its watch event or the next look decides again
+        // another client changed it: its watch event or the next read decides
         Err(ApiError::Conflict) => {
             let look = context.stores.secrets.look(key);
             match context.output.api.probe(key).await {
@@ -167,7 +167,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
     }
 }
 
-/// Stores the token at hand; over a plain renewal the one before is kept, if it is asked for.
+/// Stores the unsaved token. Over a plain renewal the token before is kept, if the spec asks for it.
 pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<Cause>) {
     let Some(held) = seen.state.unsaved.clone() else { return };
     let there = seen.secret_facts();
@@ -191,7 +191,7 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
     }
 }
 
-/// The Secret records the issue of the token at hand, for this object.
+/// Returns true if the Secret records the issuance of the unsaved token, for this object.
 pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedToken) -> bool {
     facts.owner == Some(seen.token.uid)
         && facts.issued_at == held.material.issued_at.into()
@@ -283,7 +283,7 @@ async fn look(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> 
     let request = context.stores.secrets.look(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
-            // a write whose answer was lost may have stored the token at hand
+            // a write whose answer was lost may have stored the unsaved token
             let held =
                 seen.state.unsaved.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
             if let Some(held) = held {
@@ -308,9 +308,9 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
         return true;
     }
     match context.output.api.live(&*seen.token).await {
-        // who may not ask goes on as before
+        // without the permission to ask, it goes on as before
         Err(ApiError::Refused(_)) => true,
-        // a restored etcd counts generations anew, too
+        // a restored etcd counts generations from the start, too
         Ok(Some(live))
             if live.generation.unwrap_or_default() == seen.token.generation()
                 && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
@@ -318,7 +318,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
             true
         }
         Ok(Some(_)) => {
-            // it may name another Secret by now: its watch will tell
+            // the spec may name another Secret now; the watch shows it
             record_write_failure(context, seen, &ApiError::Conflict);
             false
         }

@@ -16,7 +16,7 @@ use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
 
-/// A status waits no longer for its turn than this: then the object is decided again first.
+/// Longest wait of a status write for a permit. After that the object is decided again first.
 const PERMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
@@ -49,7 +49,7 @@ pub(crate) async fn write_status(
     };
     let status = compose(&seen.view(), decision, &told, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
-    // a token on its way tells of itself when it is stored, in the one status write (P04); a wait that lasts has a reason
+    // a token in flight is reported once it is stored, in the one status write (P04); a wait that lasts has a reason
     let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
     let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
     let is_ready = ready(&facts);
@@ -62,7 +62,7 @@ pub(crate) async fn write_status(
     }
     let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.take(&key.namespace)).await;
     let Ok(slot) = slot else {
-        // decided again before it is told: a renewal may be due
+        // decided again before the write: a renewal may be due
         context.requeue_after(key, TimeDelta::seconds(1));
         return false;
     };
@@ -91,16 +91,16 @@ pub(crate) async fn write_status(
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
             return true;
         }
-        // the watch brings what it is now, and needs_reconcile nobody if only the status or a label differs
+        // the watch shows the new version, and triggers no reconcile if only the status or a label differs
         Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
-            // the watch may tell of the deletion later than this answer
+            // the watch may show the deletion later than this answer
             if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
                 context.take(&context.stores.tokens.gone(&seen.token));
             }
             return true;
         }
-        // an older CRD let it in, and this one's rules can't even read it: only an event can tell
+        // an older CRD allowed the object, and the rules of this one can't read it: only an event can report it
         Err(error @ ApiError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
@@ -131,12 +131,12 @@ fn requeue_status(context: &Context, seen: &ObservedToken) {
     context.requeue_after(key, next - now);
 }
 
-/// Spreads the looks of many objects over a minute, fixed by their UID.
+/// Returns a delay of up to a minute that spreads the reconciles of many objects, fixed by the UID.
 fn spread(uid: u128) -> TimeDelta {
     TimeDelta::seconds(i64::try_from(uid % 60).unwrap_or_default())
 }
 
-/// What the status says now need not be remembered.
+/// Clears the state that the written status reports.
 fn clear_reported(
     seen: &ObservedToken,
     decision: &Decision,
@@ -154,7 +154,7 @@ fn clear_reported(
             state.last_attempt = None;
         }
         state.notes = None;
-        // told when the token is there again
+        // reported when the token is in the Secret again
         state.repaired &= !put_right;
         state.forget_contest(at, clock::now().wall);
         state.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());

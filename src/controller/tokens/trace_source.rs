@@ -1,4 +1,4 @@
-//! What a trace is told of an attempt: only what a status tells as well.
+//! Input of a trace: only facts that a status reports too.
 
 use crate::clock::Timestamp;
 use crate::controller::tokens::observe::ObservedToken;
@@ -7,7 +7,7 @@ use crate::plan::decide::{Cause, Decision};
 use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::{Call, Fault, Subject};
 
-/// Whose token is issued, and why.
+/// Returns the object whose token is issued, and the cause.
 pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
     Subject {
         namespace: seen.token.key.namespace.to_string(),
@@ -18,7 +18,7 @@ pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
     }
 }
 
-/// What the call came to; of a token only the id of its request.
+/// Returns the result of a call. Of a token it contains only the ID of its request.
 pub(crate) fn call(
     provider_type: &'static str,
     (begun, ended): (Timestamp, Timestamp),

@@ -1,10 +1,10 @@
-//! What is remembered of one token's restarts.
+//! State of one token's restarts.
 
 use crate::api::workload::Workload;
 use crate::clock::Timestamp;
 use crate::plan::facts::Seconds;
 
-/// What is remembered of one token's restarts: while some are due, and of what was reported.
+/// State of one token's restarts: while some are due, and the events that were published.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Restarts {
     /// The issue of the token that they are for.
@@ -13,14 +13,14 @@ pub(crate) struct Restarts {
     pub(crate) done: Vec<Workload>,
     /// Failures in a row.
     pub(crate) failures: u32,
-    /// No attempt before this.
+    /// Earliest time of the next attempt.
     pub(crate) next: Option<Timestamp>,
-    /// What was reported, and of which workload, until it is otherwise.
+    /// Last reported reason by workload.
     pub(crate) reported: Vec<(Workload, &'static str)>,
 }
 
 impl Restarts {
-    /// Nothing of an earlier token's but what was reported.
+    /// Clears the state of an earlier token, except for the reported reasons.
     pub(crate) fn reset(&mut self, of: Seconds) {
         let reported = std::mem::take(&mut self.reported);
         *self = Self { of, reported, ..Self::default() };

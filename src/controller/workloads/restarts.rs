@@ -1,7 +1,8 @@
-//! Restarts the workloads that a token names after it has changed: for each, one metadata GET and one patch.
+//! Restarts the workloads that a token names after a renewal: for each, one metadata GET and one patch.
 //!
-//! It comes after the Secret's write and before the status', which tells of it: `plan::restart` says why a crash between
-//! any two of these neither loses nor repeats a restart. A failure is tried again by and by, and holds up no renewal.
+//! A restart follows the write of the Secret and precedes the write of the status, which reports it. `plan::restart`
+//! explains why a crash between any two of these neither loses nor repeats a restart. A failed restart is retried with
+//! back-off and delays no renewal.
 
 use crate::api::names;
 use crate::api::workload::Workload;
@@ -46,13 +47,13 @@ pub(crate) async fn restart_workloads(
     if restart_due(context, seen, issued_at, now).await { issued_at.time() } else { before.time() }
 }
 
-/// What came of one workload.
+/// Result of one restart.
 enum RestartResult {
     /// Restarted for its tokens as they are.
     Done,
-    /// It can't be, and that is no failure: why, in one CamelCase word, and for people.
+    /// The workload can't be restarted, which is no failure: the reason as one CamelCase word, and a text for people.
     Skipped(&'static str, String),
-    /// Not yet.
+    /// The restart isn't due until this time.
     Later(Timestamp),
     Failed(ApiError),
 }
@@ -158,7 +159,7 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
     let namespace = &token.key.namespace;
     let tokens = states_of_tokens(context, namespace, workload);
     let mark = match restart::decide(&tokens.iter().map(|(_, naming)| *naming).collect::<Vec<_>>(), now) {
-        // another token's reconcile has done it meanwhile
+        // the reconcile of another token has restarted it
         Restart::None => return RestartResult::Done,
         Restart::At(at) => return RestartResult::Later(at),
         Restart::Now(mark) => mark,
@@ -206,7 +207,7 @@ fn not_opted_in(namespace: &str, workload: &Workload) -> RestartResult {
     RestartResult::Skipped("RestartNotAllowed", note)
 }
 
-/// All tokens that name the workload.
+/// Returns the restart state of all tokens that name the workload.
 fn states_of_tokens(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(Arc<Token>, Naming)> {
     let tokens = context.stores.tokens.tokens_for_workload(namespace, workload).into_iter().map(|token| {
         let secret = context.stores.secrets.get(&token.secret_key()).filter(|facts| facts.owner == Some(token.uid));
