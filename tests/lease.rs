@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use testkit::stand::controlplane::OPERATOR;
-use testkit::stand::{ControlPlane, Kubeconfig, shared};
+use testkit::stand::wait::throughout;
+use testkit::stand::{ControlPlane, Kubeconfig, eventually, shared};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,6 +62,14 @@ impl Process {
     /// Waits until this one is told that it no longer leads, and tells how long that took.
     async fn loses(&self) -> Duration {
         self.becomes(false).await
+    }
+
+    /// Waits until this one has asked whose the Lease is.
+    async fn has_looked(&self) {
+        eventually(Duration::from_secs(5), "a look at the Lease", async || {
+            if self.metrics.encode().contains(r#"resource="leases""#) { Ok(()) } else { Err("none") }
+        })
+        .await;
     }
 
     async fn becomes(&self, leading: bool) -> Duration {
@@ -120,7 +129,7 @@ async fn p15_a_clean_stop_hands_over_within_five_seconds() {
     let second = Process::start(&login, &lease, "second", DEFAULT);
     let referee = Referee::watch(&[&first, &second]);
     let renewed = record(plane, &lease).await.renew_time;
-    testkit::stand::eventually(Duration::from_secs(5), "a renewal", async || {
+    eventually(Duration::from_secs(5), "a renewal", async || {
         let now = record(plane, &lease).await.renew_time;
         if now > renewed { Ok(()) } else { Err("not yet") }
     })
@@ -153,7 +162,7 @@ async fn a_crash_hands_over_within_the_duration_and_a_retry_period() {
     first.leads().await;
     let second = Process::start(&login, &lease, "second", SHORT);
     let referee = Referee::watch(&[&first, &second]);
-    sleep(Duration::from_secs(2)).await;
+    second.has_looked().await;
     first.run.abort();
     let took = second.leads().await;
     let [duration, _, retry] = SHORT;
@@ -170,7 +179,7 @@ async fn p10_a_holder_cut_off_from_the_api_server_has_stopped_before_another_sta
     first.leads().await;
     let second = Process::start(&login, &lease, "second", SHORT);
     let referee = Referee::watch(&[&first, &second]);
-    sleep(Duration::from_secs(2)).await;
+    second.has_looked().await;
     assert!(first.handle.is_leader() && !second.handle.is_leader());
 
     relay.cut.store(true, Ordering::Relaxed);
@@ -183,8 +192,13 @@ async fn p10_a_holder_cut_off_from_the_api_server_has_stopped_before_another_sta
     assert!(cut.elapsed() <= duration + retry + SLACK, "{:?}", cut.elapsed());
 
     relay.cut.store(false, Ordering::Relaxed);
-    sleep(duration).await;
-    assert!(!first.handle.is_leader() && second.handle.is_leader(), "one that comes back waits its turn");
+    throughout(duration, "one that comes back waits its turn", async || {
+        match (first.handle.is_leader(), second.handle.is_leader()) {
+            (false, true) => Ok(()),
+            leading => Err(format!("{leading:?}")),
+        }
+    })
+    .await;
     referee.verdict();
 }
 
@@ -194,12 +208,18 @@ async fn many_candidates_at_once_elect_one() {
     let all: Vec<_> = (0..8).map(|n| Process::start(&login, &lease, &format!("p{n}"), DEFAULT)).collect();
     let players: Vec<_> = all.iter().collect();
     let referee = Referee::watch(&players);
-    testkit::stand::eventually(Duration::from_secs(5), "a leader", async || {
+    eventually(Duration::from_secs(5), "a leader", async || {
         let leading = all.iter().filter(|process| process.handle.is_leader()).count();
         if leading == 1 { Ok(()) } else { Err(format!("{leading} lead")) }
     })
     .await;
-    sleep(Duration::from_secs(3)).await;
+    throughout(Duration::from_secs(3), "one leads", async || {
+        match all.iter().filter(|process| process.handle.is_leader()).count() {
+            1 => Ok(()),
+            leading => Err(format!("{leading} lead")),
+        }
+    })
+    .await;
     referee.verdict();
     assert_eq!(record(plane, &lease).await.lease_transitions, Some(0), "no one was displaced");
 }

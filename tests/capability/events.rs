@@ -7,6 +7,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use testkit::emulator::{Fault, Life, Rule};
 use testkit::scene::{SOON, Scene, condition};
+use testkit::stand::wait::until_past;
 use testkit::stand::{Operator, eventually};
 
 /// Waits until this was told of an object, each reason so often, and nothing else.
@@ -76,8 +77,7 @@ async fn p16_failed_expired_and_recovered_are_told_once_each_time() {
         if reason == "Forbidden" {
             // while nobody looks
             operator.kill9();
-            let left = (end - Utc::now()).to_std().unwrap_or_default();
-            tokio::time::sleep(left).await;
+            until_past(end).await;
             operator = scene.operator().await.unwrap();
         }
         scene.until("lobby", "Ready", "False", "Expired").await.unwrap();

@@ -1,5 +1,5 @@
-//! What holds for every token API whose credentials are keys, from YAML to Secret: one row of `testkit::offers` each.
-//! What is particular to an API is in its own file.
+//! Behaviour of every token API whose credentials are keys, from YAML to Secret. The cases are the rows of
+//! `testkit::offers`. Files with a product's name contain the behaviour of that product alone.
 
 use crate::OPERATOR;
 use futures::future::join_all;
@@ -10,7 +10,7 @@ use testkit::offers::{Offer, THROTTLED_FOR, offers};
 use testkit::scene::{SOON, Scene, condition};
 use testkit::stand::Matcher;
 
-/// A namespace with a provider of each type, and the operator's leave to call their emulators.
+/// Returns a namespace with a provider of each type. The operator may call their emulators.
 async fn scene(prefix: &str) -> (Scene, Vec<Offer>) {
     let mut scene = Scene::bare(prefix, OPERATOR).await.unwrap();
     let offers = offers(scene.azure.ca()).await.unwrap();
@@ -67,10 +67,10 @@ async fn p07_refused_keys_of_each_type_are_tried_once_and_heal_when_they_change(
         assert!(failure["message"].as_str().unwrap().contains(offer.refusal), "{failure}");
         let request_id = offer.control.requests()[0].call.request_id.to_string();
         assert_eq!(failure["requestId"], json!(offer.has_request_ids.then_some(request_id)), "{failure}");
-        // neither another token nor an edit changes the keys
+        // a second token and an edit of the spec leave the keys as they are
         scene.apply(&offer.token(&scene, &second, &json!({}))).await.unwrap();
         scene.touch(&first).await.unwrap();
-        // a wait is told when it has lasted for half a minute
+        // the status reports a wait after half a minute
         let waits = |object: &Value| condition(object, "Issuing")["reason"] == "CredentialRejected";
         scene.until_within(SOON * 3, &second, "waits for the credential", waits).await.unwrap();
         assert_eq!(offer.control.counters().requests, 1, "{}: one tried for both", offer.type_);

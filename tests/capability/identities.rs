@@ -1,7 +1,7 @@
 //! Each way that a provider proves who it is, end to end; and each of the four operations, as it was asked for.
 
 use crate::OPERATOR;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
 use testkit::emulator::{Call, Federation, KeySource, OPERATIONS, TOKEN_EXCHANGE_AUDIENCE, example};
-use testkit::scene::{SOON, Scene, condition};
-use testkit::stand::eventually;
+use testkit::scene::{Scene, condition};
+use testkit::stand::wait::until_past;
 use testkit::tls::ClientCertificate;
 
 /// How the API server of the stand signs itself.
@@ -152,10 +152,7 @@ async fn a_namespaces_own_service_account_issues_once_its_owner_grants_the_role(
     }
     let failed: DateTime<Utc> = refused["status"]["lastFailure"]["time"].as_str().unwrap().parse().unwrap();
     // the account's own pause after a failed login
-    eventually(SOON, "two seconds after the refusal", async || {
-        if (Utc::now() - failed).num_seconds() > 2 { Ok(()) } else { Err("not yet") }
-    })
-    .await;
+    until_past(failed + TimeDelta::seconds(3)).await;
     scene.force_renewal("lobby").await.unwrap();
     let asked = issued_to(&scene, example::CLIENT_ID).await;
     assert!(asked.form("client_assertion").is_some());

@@ -1,6 +1,7 @@
 //! The status page in a real browser: what it shows, that it keeps up, and that nobody's words become markup.
 
 use crate::OPERATOR;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use testkit::browser::{Browser, Tab};
 use testkit::emulator::{Fault, Life, Rule};
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::controlplane::repository;
+use testkit::stand::wait::until_past;
 use testkit::stand::{Matcher, Operator, eventually};
 use video_token_operator::page::{Page, Provider, Source, Told};
 use video_token_operator::serve::{Health, Scrape, Server};
@@ -128,8 +130,10 @@ async fn keeps_up(scene: &Scene, tab: &Tab<'_>) {
     let expires = "[...document.querySelectorAll('#tokens tbody tr')].find(row => \
                    row.querySelector('th').textContent === 'lobby-camera').querySelector('time').dateTime";
     let before = tab.evaluate(expires).await.unwrap();
-    // a second later, so that another time stands there
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // in another second, so that another time stands there
+    let object = scene.tokens().get("lobby-camera").await.unwrap();
+    let issued: DateTime<Utc> = object.data["status"]["issuedAt"].as_str().unwrap().parse().unwrap();
+    until_past(issued + TimeDelta::seconds(1)).await;
     scene.force_renewal("lobby-camera").await.unwrap();
     scene.until_that("lobby-camera", "renewed", |object| object["status"]["issuances"] == 2).await.unwrap();
     tab.until("the renewal", &format!("{expires} !== {before}")).await.unwrap();

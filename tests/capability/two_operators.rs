@@ -1,7 +1,7 @@
 //! P10: two operators at once corrupt nothing; with election, one works at a time, and a spare takes over.
 
 use crate::OPERATOR;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use testkit::emulator::Life;
 use testkit::scene::{SOON, Scene};
-use testkit::stand::wait::throughout;
+use testkit::stand::wait::{throughout, until_past};
 use testkit::stand::{Observer, ObserverOptions, Operator, OperatorOptions, Traffic, eventually};
 
 const TOKENS: usize = 8;
@@ -17,7 +17,7 @@ const TOKENS: usize = 8;
 /// Short, with room for a call and its write within the renew deadline.
 pub(crate) const LEASE: [&str; 3] = ["--lease-duration=12s", "--lease-renew-deadline=10s", "--lease-retry-period=1s"];
 const LEASE_DURATION: Duration = Duration::from_secs(12);
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+const RENEW_DEADLINE: TimeDelta = TimeDelta::seconds(10);
 
 /// What a machine that does other things too may add to any time.
 const SLACK: Duration = Duration::from_secs(5);
@@ -139,15 +139,17 @@ async fn p10_a_spare_takes_over_from_one_that_was_killed_when_the_lease_has_run_
     assert_eq!(held(&scene, &names).await, before);
 }
 
-/// Waits until every token of the operator's is due.
-async fn due(scene: &Scene, names: &[String]) {
-    let mut last = Utc::now();
+/// Waits until every token of the operator's is due, and returns when the first is.
+async fn due(scene: &Scene, names: &[String]) -> DateTime<Utc> {
+    let mut all = Vec::new();
     for name in names {
         let object = scene.tokens().get(name).await.unwrap();
         let at = DateTime::parse_from_rfc3339(object.data["status"]["renewAt"].as_str().unwrap()).unwrap();
-        last = last.max(at.to_utc());
+        all.push(at.to_utc());
     }
-    tokio::time::sleep((last - Utc::now()).to_std().unwrap_or_default() + Duration::from_secs(1)).await;
+    all.sort();
+    until_past(*all.last().unwrap()).await;
+    all[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,9 +162,9 @@ async fn p10_a_leader_that_is_cut_off_calls_nobody_when_its_lease_has_run_out() 
     scene.azure.video_indexer.control().set_life(Life::Seconds(60));
     let names = issue_all(&scene).await;
     scene.proxy.set_traffic(Traffic::Silent);
-    let cut = Instant::now();
-    due(&scene, &names).await;
-    assert!(cut.elapsed() > RENEW_DEADLINE, "due after {:?}", cut.elapsed());
+    let cut = Utc::now();
+    let due = due(&scene, &names).await;
+    assert!(due - cut > RENEW_DEADLINE, "due before the lease has run out");
     throughout(Duration::from_secs(3), "no call", async || {
         if scene.issued() == TOKENS { Ok(()) } else { Err(format!("{} issued", scene.issued())) }
     })

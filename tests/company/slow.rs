@@ -6,14 +6,14 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
-use testkit::emulator::{Fault, HoldPoint};
+use testkit::emulator::Fault;
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::wait::throughout;
 use testkit::stand::{Failure, Matcher, eventually};
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// A webhook for Secrets of one namespace that never answers, and may be ignored after `seconds`.
 struct HangingWebhook {
@@ -176,31 +176,35 @@ async fn p18_edits_of_a_provider_leave_one_timer_and_one_resolve_each() {
         provider["spec"]["limits"]["concurrency"] = json!(1 + n);
         scene.apply(&provider).await.unwrap();
     }
-    // the edits are resolved
-    sleep(Duration::from_secs(3)).await;
+    let resolved = |object: &Value| object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    scene.until_provider("indexer", "resolved", resolved).await.unwrap();
     let before = scene.proxy.count(&reads);
     assert!(before <= 1 + EDITS as u64, "{before} reads for {EDITS} edits");
-    sleep(Duration::from_secs(25)).await;
-    let timed = scene.proxy.count(&reads) - before;
-    assert!((1..=3).contains(&timed), "{timed} reads in 25 s, of one timer of 10 s");
+    let timed = || scene.proxy.count(&reads) - before;
+    throughout(Duration::from_secs(25), "one timer of 10 s", async || match timed() {
+        0..=3 => Ok(()),
+        timed => Err(format!("{timed} reads")),
+    })
+    .await;
+    assert!(timed() >= 1, "it is looked at again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p15_a_call_of_nine_seconds_is_stored_after_the_signal() {
     let scene = Scene::new("late", OPERATOR).await.unwrap();
     let mut operator = scene.operator().await.unwrap();
-    let hold = scene.azure.video_indexer.control().hold(HoldPoint::Answer, None);
+    let control = scene.azure.video_indexer.control();
+    control.play_once(Fault::Stall(Duration::from_secs(9)));
     scene.apply(&scene.token("lobby", &json!({}))).await.unwrap();
-    timeout(SOON, hold.reached()).await.unwrap();
-    let answered_late = async {
-        sleep(Duration::from_secs(9)).await;
-        hold.release();
-    };
-    let (stopped, ()) = tokio::join!(operator.terminate(), answered_late);
-    let stopped = stopped.unwrap();
+    eventually(SOON, "under way", async || match control.counters().in_flight {
+        0 => Err("no call"),
+        _ => Ok(()),
+    })
+    .await;
+    let stopped = operator.terminate().await.unwrap();
     assert!(stopped.status.success() && stopped.took < Duration::from_secs(20), "{stopped:?}");
     let token = scene.held("lobby").await.unwrap();
-    assert!(scene.azure.video_indexer.control().knows(&token).is_some());
+    assert!(control.knows(&token).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

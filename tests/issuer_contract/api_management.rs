@@ -1,4 +1,4 @@
-//! The two APIs behind Azure API Management: how long a throttle and a quota last, in each way that the gateway says it.
+//! Throttles and quotas of the two APIs behind Azure API Management, in each form that the gateway uses.
 
 use super::keyed::Tested;
 use super::{cognitive_services, video_indexer_classic};

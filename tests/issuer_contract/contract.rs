@@ -1,5 +1,5 @@
-//! What holds for every token API: one row of `testkit::offers` for each type whose credentials are keys, and one for
-//! `videoIndexer`. What is particular to an API is in its own file.
+//! Behaviour of every token API. The cases are the rows of `testkit::offers`, and one row for `videoIndexer`. Files with a
+//! product's name contain the behaviour of that product alone.
 
 use super::Stand;
 use super::keyed::Tested;
@@ -22,7 +22,7 @@ struct Row {
     _emulators: Box<dyn Any>,
 }
 
-/// A row for each type.
+/// Returns a row for each type.
 async fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = offered().await.into_iter().map(keyed).collect();
     rows.push(video_indexer().await);
@@ -124,7 +124,7 @@ async fn each_failure_that_every_api_has_gets_its_class_reason_and_message() {
             (Fault::ConnectionReset, broken("ConnectFailed"), "lost the connection to 127.0.0.1"),
         ];
         tested.refuses(scope, *has_request_ids, cases).await;
-        // all that was sent comes back, and nothing of it shows
+        // the answer repeats the request; `fail` checks that no secret shows
         tested.control.play_once(Fault::EchoRequest);
         tested.fail(scope).await;
     }

@@ -1,12 +1,12 @@
 //! Entra's answers: good, bad and late, to one caller and to fifty.
 
-use super::{Stand, assert_no_secret, auth, http, secret};
+use super::{Stand, assert_no_secret, auth, http, pass, secret};
 use axum::Router;
 use axum::http::StatusCode;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::emulator::{Azure, AzureOptions, Fault, HoldPoint, example};
 use testkit::tls::{CertificateAuthority, serve};
 use videotoken_providers::Class;
@@ -43,7 +43,6 @@ async fn fifty_callers_of_a_failing_entra_make_one_call_and_learn_the_same() {
     let control = azure.entra.control();
     control.set_latency(Duration::from_millis(100));
     control.play(status(503, "busy", Some("2")));
-    let started = Instant::now();
     let errors = join_all((0..50).map(|_| auth.token())).await;
     for error in errors {
         let error = error.map(|_| ()).unwrap_err();
@@ -52,11 +51,10 @@ async fn fifty_callers_of_a_failing_entra_make_one_call_and_learn_the_same() {
         assert!(error.retry_after.is_some_and(|wait| wait <= Duration::from_secs(2)));
     }
     assert_eq!(control.counters().requests, 1);
-    assert!(started.elapsed() < Duration::from_secs(1));
 
     control.clear_faults();
     assert!(auth.token().await.is_err(), "not before Retry-After");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    pass(Duration::from_secs(2)).await;
     auth.token().await.unwrap();
     assert_eq!(control.counters().requests, 2);
 }
@@ -89,25 +87,16 @@ async fn each_failure_of_entra_has_its_class() {
     for (fault, class, reason, retry_after) in cases {
         let (azure, auth) = azure().await;
         azure.entra.control().play(fault.clone());
-        let started = Instant::now();
         let error = auth.token().await.map(|_| ()).unwrap_err();
         assert_eq!((error.class, error.reason), (class, reason), "{fault:?}: {error}");
         assert_eq!(error.retry_after, retry_after, "{fault:?}");
         assert!(error.message.starts_with("Entra"), "{error}");
-        assert!(started.elapsed() < TIMEOUT, "{fault:?}");
         assert_eq!(azure.entra.control().counters().requests, 1, "{fault:?}: never retried inside");
         assert_no_secret(&azure, &error);
     }
     let (azure, auth) = azure().await;
     azure.entra.control().play(status(200, &endless, None));
     auth.token().await.expect("a life without end is cut");
-}
-
-/// Lets so much time pass for everything that waits.
-async fn pass(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A token API whose credentials are keys, at its emulator: what the tests of all of them share.
+//! The stand for token APIs whose credentials are keys.
 
 use super::last;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use videotoken_providers::http::{Http, HttpOptions, Proxies};
 use videotoken_providers::keyed::KeyedAccount;
 use videotoken_providers::{Class, IssueError, Issued, Issuer};
 
-/// An account as its users write it, the issuer that the operator builds from it, and the emulator's control.
+/// An account as users write it, the issuer that the operator builds from it, and the control of its emulator.
 pub(crate) struct Tested {
     pub(crate) issuer: Arc<dyn Issuer>,
     pub(crate) control: Arc<Control>,
@@ -25,7 +25,7 @@ pub(crate) struct Tested {
     pub(crate) ca_pem: String,
 }
 
-/// One answer of the API: the class, the reason and the wait in seconds that become of it, and how the message begins.
+/// One failing answer; the class, reason and wait in seconds that the issuer makes of it; and the start of the message.
 pub(crate) type Refusal<M> = (Fault, (Class, &'static str, Option<u64>), M);
 
 impl Tested {
@@ -35,7 +35,7 @@ impl Tested {
         Self { issuer, control, secrets, provider, ca_pem: ca_pem.to_owned() }
     }
 
-    /// The account of a row, with these keys in its Secret.
+    /// Returns the account of a row, with these keys in its Secret.
     pub(crate) fn of(offer: &Offer, keys: &Value) -> Self {
         let provider: ProviderSpec = serde_json::from_value(json!({offer.type_: offer.account})).unwrap();
         let credentials = keyed(&provider).credentials();
@@ -60,7 +60,7 @@ impl Tested {
         self.issuer.issue(&self.request(scope, rest)).await
     }
 
-    /// Asks in vain. What it says is short and holds none of the secrets.
+    /// Requests a token and returns the error. Panics if the error is long or contains a secret.
     pub(crate) async fn fail(&self, scope: &str) -> IssueError {
         let error = self.issue(scope, "").await.map(|issued| issued.expires_at).unwrap_err();
         let shown = format!("{error} {error:?} {error:#?}");
@@ -72,7 +72,7 @@ impl Tested {
         error
     }
 
-    /// Asks in vain once for each answer, and in between with success.
+    /// Plays each answer once and checks the error. Each next request must succeed.
     pub(crate) async fn refuses<M: AsRef<str>>(
         &self,
         scope: &str,
@@ -98,7 +98,7 @@ impl Tested {
     }
 }
 
-/// The same with the running emulator, for what is particular to it.
+/// [`Tested`] with its running emulator, for tests of one product.
 pub(crate) struct Keyed<E: Emulator> {
     pub(crate) serving: Serving<E>,
     tested: Tested,

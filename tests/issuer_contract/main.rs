@@ -128,6 +128,13 @@ fn simplest() -> TokenRequest {
     request(OPERATIONS[0], json!({"permissionType": "Reader", "scope": "Account"}), Duration::from_hours(1))
 }
 
+/// Lets so much time pass for everything that waits.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// No credential and no token that was used shows in an error.
 fn assert_no_secret(azure: &Azure, error: &IssueError) {
     let shown = format!("{error} {error:?} {error:#?}");

@@ -1,10 +1,10 @@
 //! The four operations, and each way that they fail.
 
-use super::{Stand, assert_no_secret, issuer, request, secret, simplest};
+use super::{Stand, assert_no_secret, issuer, pass, request, secret, simplest};
 use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::emulator::{Fault, OPERATIONS, Operations, Rule, example};
 use uuid::Uuid;
 use videotoken_providers::{Class, Issuer as _};
@@ -129,18 +129,16 @@ async fn p13_any_text_can_be_a_token_and_has_the_promised_life() {
 async fn p13_a_stalled_call_ends_in_time() {
     let stand = Stand::start().await;
     let hasty = issuer(&stand.azure, secret(example::CLIENT_SECRET), Duration::from_secs(1));
-    for stalled in stand.azure.controls() {
+    // Entra may take half of the time, so that a call is left for the token
+    let asked = [(stand.azure.authority_url(), "500 ms"), (stand.azure.resource_manager_url(), "1 s")];
+    for (stalled, (url, within)) in stand.azure.controls().iter().zip(asked) {
         stalled.play_once(Fault::Stall(Duration::from_secs(20)));
-        let started = Instant::now();
         let error = hasty.issue(&simplest()).await.unwrap_err();
         assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{}: {error}", stalled.name());
-        let asked =
-            if stalled.name() == "entra" { stand.azure.authority_url() } else { stand.azure.resource_manager_url() };
-        let host = asked.trim_start_matches("https://").trim_end_matches('/').to_owned();
-        assert!(error.message.contains(&format!("from {host} within ")), "{host}: {error}");
-        assert!(started.elapsed() < Duration::from_millis(1500), "{}", stalled.name());
-        // Entra's back-off.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let host = url.trim_start_matches("https://").trim_end_matches('/');
+        assert!(error.message.contains(&format!("from {host} within {within}")), "{host}: {error}");
+        // Entra's back-off
+        pass(Duration::from_secs(2)).await;
     }
 }
 
@@ -152,10 +150,8 @@ async fn a_connection_that_hangs_is_used_for_no_second_try() {
     let error = stand.fail().await;
     assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{error}");
     // the operator's next try comes after a second at least
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let started = Instant::now();
-    stand.issue().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    pass(Duration::from_secs(1)).await;
+    stand.issue().await.expect("another connection");
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
-//! One token of each type as an earlier release's operator left it, in `stored/`: the provider, the token's object and its
-//! Secret, statuses included. Today's CRDs take them as they are, and today's operator asks for nothing anew.
+//! An upgrade of the operator with stored objects. `stored/` contains one token of each type as an operator stored it: the
+//! `TokenProvider`, the `VideoAccessToken` and the Secret, with all statuses. The current CRDs accept these objects
+//! unchanged, and the current operator issues no token before `renewAt`.
 //!
-//! `CAPTURE=1` writes the files from a run of the operator under test. Do that for a release, never to make this test pass.
-//! What differs from run to run is a word in capitals there: the CA, the token, UIDs, versions and the content hash. Times
-//! are shifted when the files are read. The emulators' ports are fixed, since two types identify their account by its URL.
+//! `CAPTURE=1` writes the files from a run of the current operator. Capture for a release, not to make this test pass. The
+//! files contain words in capitals for the values that differ between runs: the CA, the token, UIDs, the resourceVersion
+//! and the content hash. The test shifts all times to the present. Ports are fixed, because two types identify an account
+//! by its URL.
 
 use super::before;
 use crate::OPERATOR;
@@ -29,28 +31,28 @@ use testkit::stand::process::Scratch;
 use testkit::stand::wait::{own_kind, throughout};
 use testkit::stand::{eventually, yaml};
 
-/// Entra's port; Resource Manager's and those of the rows of `offers` follow.
+/// Port of Entra. The ports of Resource Manager and of the rows of `offers` follow.
 const FIRST_PORT: u16 = 21_500;
 
-/// The operator's field manager.
+/// Field manager of the operator.
 const MANAGER: &str = "video-token-operator";
 
-/// The tokens' `renewBefore`: a tenth of it, at most, is the share by which a UID moves the renewal.
+/// `renewBefore` of each token. The jitter, which depends on the UID, is at most a tenth of it.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(30);
 
-/// From now until the stored tokens are due: time enough to start an operator that has nothing to do.
+/// Time from storing a token until its renewal is due: long enough to start an operator and to see that it is idle.
 const QUIET: TimeDelta = TimeDelta::seconds(45);
 
-/// A renewal is not later than this (P17).
+/// Longest delay of a renewal after `renewAt` (P17).
 const LATEST: TimeDelta = TimeDelta::seconds(10);
 
-/// A control plane of its own, and the emulators of all types.
+/// Private control plane and the emulators of all types.
 struct Stage {
     scene: Scene,
     offers: Vec<Offer>,
 }
 
-/// One type: the names of its objects, and its emulator.
+/// One type: the name of all its objects, and the control of its emulator.
 struct Type {
     name: String,
     control: Arc<Control>,
@@ -61,7 +63,7 @@ impl Stage {
         let mut scene = Scene::private("stored", OPERATOR).await.unwrap();
         let ca = scene.azure.ca().clone();
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        // another run of this test may have them
+        // a second run of this test on the same machine waits for the first
         let (azure, offers) = eventually(SOON * 10, "the emulators' ports", async || {
             let (authority, resource_manager) = (at(FIRST_PORT), at(FIRST_PORT + 1));
             let azure = Azure::start_with(AzureOptions { authority, resource_manager, ca: Some(ca.clone()) }).await?;
@@ -86,7 +88,7 @@ impl Stage {
         keyed.chain([Type { name: "videoindexer".to_owned(), control: video_indexer }]).collect()
     }
 
-    /// The provider and the token of each type, as users would write them.
+    /// Returns the provider and the token of each type, as users write them.
     fn written(&self) -> Vec<[Value; 2]> {
         let spec = json!({"renewBefore": format!("{}s", RENEW_BEFORE.num_seconds())});
         let keyed = self.offers.iter().map(|offer| {
@@ -105,7 +107,7 @@ impl Stage {
         Api::namespaced_with(self.scene.client.clone(), &self.scene.namespace, &own_kind(kind))
     }
 
-    /// An object as it is stored.
+    /// Returns an object of the API server.
     async fn stored(&self, kind: &str, name: &str) -> Value {
         serde_json::to_value(self.api(kind).get(name).await.unwrap()).unwrap()
     }
@@ -141,7 +143,7 @@ fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
 }
 
-/// Writes `stored/` from a run of this operator.
+/// Writes `stored/` from a run of the current operator.
 async fn capture(stage: &Stage) {
     let scene = &stage.scene;
     let _operator = scene.operator().await.unwrap();
@@ -186,7 +188,7 @@ async fn capture(stage: &Stage) {
 
 const GROUP_VERSION: &str = "videotoken.dev/v1alpha1";
 
-/// What was stored of one type, as of now.
+/// Objects of one type after [`store`], and the latest time at which the renewal is due.
 struct Kept {
     provider: Value,
     object: Value,
@@ -194,7 +196,7 @@ struct Kept {
     due: DateTime<Utc>,
 }
 
-/// Stores what the file of a type holds, as its writers did, so that it is due after [`QUIET`].
+/// Stores the objects of a file with the field managers that wrote them. The renewal is due after [`QUIET`].
 async fn store(stage: &Stage, name: &str) -> Kept {
     let scene = &stage.scene;
     let text = fs::read_to_string(file(name)).unwrap();
@@ -210,7 +212,7 @@ async fn store(stage: &Stage, name: &str) -> Kept {
             }
         });
         replace(value, "CA_BUNDLE", &scene.azure.ca_pem());
-        // whose it is doesn't matter: no provider is asked whether it knows it
+        // no token API sees this token
         replace(value, "TOKEN", "a-token-of-an-earlier-release-0123456789");
     }
     let by_user = |value: &Value| {
@@ -261,7 +263,7 @@ async fn apply_crds(scene: &Scene, folder: PathBuf) {
     }
 }
 
-/// Today's CRDs would store the object as it is stored.
+/// Panics unless a dry run of the stored object changes neither its spec nor its status nor its generation.
 async fn is_accepted_unchanged(stage: &Stage, stored: &Value) {
     let mut again: DynamicObject = serde_json::from_value(stored.clone()).unwrap();
     again.metadata.managed_fields = None;
@@ -301,7 +303,7 @@ async fn what_an_earlier_release_stored_of_each_type_is_served_on_without_a_call
             assert_eq!(stage.secret(name).await.metadata.resource_version, kept.secret.metadata.resource_version);
             let now = stage.stored("VideoAccessToken", name).await;
             assert_eq!(now["spec"], kept.object["spec"], "{name}");
-            // a release may word its messages anew
+            // a release may change the text of a message
             let (ready, then) = (condition(&now, "Ready"), condition(&kept.object, "Ready"));
             for member in ["status", "reason", "lastTransitionTime"] {
                 assert_eq!(ready[member], then[member], "{name}: Ready: {member}");

@@ -1,14 +1,14 @@
-//! The content hash of a token's Secret, scheme `v1`, written from its description and not from the operator's code: what
-//! an earlier release stored must stay readable, so this file doesn't change when the operator does.
+//! The content hash of a token's Secret, scheme `v1`. This file is a second implementation, independent of the operator's
+//! code: it stays the same when the operator changes, because Secrets of earlier releases stay the same.
 
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// The annotation that holds the hash.
+/// Annotation that contains the hash.
 pub const ANNOTATION: &str = "videotoken.dev/content-hash";
 
-/// The annotations that the hash covers, in its order.
+/// Annotations that the hash covers, in this order.
 const COVERED: [&str; 8] = [
     "videotoken.dev/owner-uid",
     "videotoken.dev/issued-at",
@@ -20,8 +20,8 @@ const COVERED: [&str; 8] = [
     "videotoken.dev/previous-expires-at",
 ];
 
-/// `v1:` and the first 128 bits, in hexadecimal, of a SHA-256 over each key with its value and each covered annotation with
-/// its value, every part preceded by its length in eight bytes. An annotation that isn't there counts as empty.
+/// Returns `v1:` and the first 128 bits, in hexadecimal, of a SHA-256 over each key and value of the data and each covered
+/// annotation and value. The length in eight bytes precedes every part. A missing annotation counts as empty.
 pub fn content_hash(data: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> String {
     let annotations = COVERED.iter().flat_map(|name| [*name, annotations.get(*name).map_or("", String::as_str)]);
     let mut sha = Sha256::new();

@@ -15,10 +15,10 @@ use std::{
     sync::Arc,
 };
 
-/// How long each of [`Offer::throttles`] asks callers to wait, in seconds.
+/// Wait in seconds that each answer of [`Offer::throttles`] asks for.
 pub const THROTTLED_FOR: u64 = 12;
 
-/// One API at its emulator, and an account of it.
+/// One token API at its emulator, and an account there.
 pub struct Offer {
     /// The type, as the API names it.
     pub type_: &'static str,
@@ -28,13 +28,13 @@ pub struct Offer {
     pub keys: Value,
     /// The scope of a token.
     pub scope: Value,
-    /// Goes over `keys`: credentials that the API refuses.
+    /// Keys that the API refuses, to merge over `keys`.
     pub wrong_keys: Value,
-    /// What the API says of `wrong_keys`, as a condition's message shows it.
+    /// Part of the API's answer to `wrong_keys`.
     pub refusal: &'static str,
-    /// Whether each answer carries a request id.
+    /// Each answer contains a request ID.
     pub has_request_ids: bool,
-    /// Each way in which the API says that there were too many calls, for [`THROTTLED_FOR`].
+    /// Answers of the API to too many calls. Each asks for [`THROTTLED_FOR`].
     pub throttles: Vec<Fault>,
     /// Where the emulator is, as `--allowed-endpoint` names it.
     pub host: String,
@@ -56,7 +56,7 @@ impl Offer {
         format!("{}-keys", self.provider_name())
     }
 
-    /// The values of its credentials.
+    /// Returns the values of all credentials.
     pub fn secrets(&self) -> Vec<String> {
         let keys = self.keys.as_object().into_iter().flat_map(|keys| keys.values());
         keys.filter_map(|key| key.as_str().map(str::to_owned)).collect()
@@ -71,7 +71,7 @@ impl Offer {
         ]
     }
 
-    /// The certificate that clients of its emulator must trust.
+    /// Returns the CA that clients of the emulator must trust, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
@@ -81,7 +81,7 @@ impl Offer {
         scene.token_of(name, &self.provider_name(), &json!({self.type_: self.scope}), changes)
     }
 
-    /// A row with the usual refusals; `written` is the account, the keys and the scope.
+    /// Returns a row without request IDs and with the API's own 429 as its only throttle.
     fn new<E: Emulator>(
         serving: Serving<E>,
         type_: &'static str,
@@ -105,15 +105,15 @@ impl Offer {
     }
 }
 
-/// A key of another subscription.
+/// Key of another subscription.
 const OTHERS_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// Starts an emulator of each on a free port.
+/// Starts each emulator on a free port and returns all rows.
 pub async fn offers(ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
     offers_from(0, ca).await
 }
 
-/// The same on consecutive ports, `first` and those after it; 0 takes free ones. Errors: a port is taken.
+/// Starts the emulators on consecutive ports from `first`; 0 selects free ports. Errors: a port is in use.
 pub async fn offers_from(first: u16, ca: &Arc<CertificateAuthority>) -> Result<Vec<Offer>> {
     let at = |row: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, if first == 0 { 0 } else { first + row }));
     Ok(vec![
@@ -124,7 +124,7 @@ pub async fn offers_from(first: u16, ca: &Arc<CertificateAuthority>) -> Result<V
     ])
 }
 
-/// A reference to a key of the type's credential Secret.
+/// Returns a reference to a key of the type's credential Secret.
 fn key(type_: &str, key: &str) -> Value {
     json!({"name": format!("{}-keys", type_.to_lowercase()), "key": key})
 }
@@ -149,7 +149,7 @@ async fn cognitive_services(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> R
         "featureFlags": cognitive_example::FEATURES}});
     let refused = (json!({"key": OTHERS_KEY}), "wrong API endpoint");
     let mut offer = Offer::new(serving, type_, [account, keys, scope], refused);
-    // a quota of calls is a throttle too, and only the message says how long
+    // a used-up quota is a throttle too; only its message contains the wait
     let quota = "Out of call volume quota. Quota will be replenished in 00:00:12.";
     let body = json!({"error": {"code": "403", "message": quota}}).to_string();
     offer.throttles.push(Fault::status(403, body, &[]));

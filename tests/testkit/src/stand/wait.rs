@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use chrono::{DateTime, Utc};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
@@ -62,6 +63,13 @@ pub async fn throughout<E: Display>(time: Duration, what: &str, mut probe: impl 
             panic!("{what}: did not hold for {time:?}: {why}");
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Waits until the wall clock is past `time`, such as an expiry or a `renewAt`.
+pub async fn until_past(time: DateTime<Utc>) {
+    while let Ok(left) = (time - Utc::now()).to_std() {
+        sleep(left.max(PAUSE)).await;
     }
 }
 

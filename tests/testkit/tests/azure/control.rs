@@ -3,10 +3,7 @@
 use super::{Client, json_of, simplest};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, time::Duration};
 use testkit::emulator::{Fault, HoldPoint, IssuedToken, Life, Limit, Rule, claims, control_router};
 use uuid::Uuid;
 
@@ -38,11 +35,12 @@ fn token(client: &Client, outcome: &Outcome) -> Option<(String, IssuedToken)> {
 }
 
 async fn none_in_hand(client: &Client) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while client.azure.video_indexer.control().counters().in_flight > 0 {
-        assert!(Instant::now() < deadline, "a request is still in hand");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let control = client.azure.video_indexer.control();
+    testkit::stand::eventually(Duration::from_secs(5), "none in hand", async || match control.counters().in_flight {
+        0 => Ok(()),
+        requests => Err(format!("{requests} are")),
+    })
+    .await;
 }
 
 #[tokio::test]
