@@ -19,8 +19,8 @@ use testkit::stand::eventually;
 use testkit::tls::{CertificateAuthority, Server, serve};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use video_token_operator::issuer::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
-use video_token_operator::issuer::{Class, IssueError};
+use videotoken_providers::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
+use videotoken_providers::{Class, IssueError};
 
 /// Longer than any of these calls may take.
 const SOON: Duration = Duration::from_secs(30);

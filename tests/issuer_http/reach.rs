@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use video_token_operator::issuer::Class;
-use video_token_operator::issuer::hosts::{HostPolicy, NetworkGuard};
-use video_token_operator::issuer::http::{HttpOptions, Proxies};
+use videotoken_providers::Class;
+use videotoken_providers::hosts::{HostPolicy, NetworkGuard};
+use videotoken_providers::http::{HttpOptions, Proxies};
 
 #[tokio::test]
 async fn a_guarded_client_sends_nothing_where_it_may_not() {

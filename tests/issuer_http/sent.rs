@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use testkit::tls::{Raw, serve_on, serve_raw};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use video_token_operator::issuer::Class;
-use video_token_operator::issuer::hosts::{HostPolicy, NetworkGuard};
-use video_token_operator::issuer::http::{Call, Http, HttpOptions, Proxies};
+use videotoken_providers::Class;
+use videotoken_providers::hosts::{HostPolicy, NetworkGuard};
+use videotoken_providers::http::{Call, Http, HttpOptions, Proxies};
 
 /// Where failed logins lock a user, only what was certainly not sent is no login.
 #[tokio::test]

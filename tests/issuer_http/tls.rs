@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use testkit::tls::{CertificateAuthority, serve, serve_on};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use video_token_operator::issuer::Class;
-use video_token_operator::issuer::http::{Call, Http, HttpOptions, Proxies};
+use videotoken_providers::Class;
+use videotoken_providers::http::{Call, Http, HttpOptions, Proxies};
 
 #[tokio::test]
 async fn a_tls_fault_says_what_is_wrong() {
