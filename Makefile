@@ -72,9 +72,9 @@ crds: needs-rust ## write crds/ anew from the types; `make chart` then brings th
 	@UPDATE=1 $(CARGO) test --quiet --test crds
 	@git status --short crds 2>/dev/null || true
 
-chart: needs-control-plane needs-rust tools ## write anew what is made from the chart and the types: its CRDs, its README's table, deploy/
+chart: needs-control-plane needs-rust tools ## generate files from the chart, the types and the program: CRDs, README tables, deploy/, docs/reference/
 	@UPDATE=1 $(CARGO) test --quiet --test chart kept_equal
-	@git status --short charts deploy 2>/dev/null || true
+	@git status --short charts deploy docs 2>/dev/null || true
 
 manifests: chart
 

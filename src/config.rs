@@ -27,87 +27,87 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // flags: each is set by itself
 pub struct Config {
-    /// Namespaces whose objects are served, separated by commas; none: all
+    /// Namespaces that the operator serves, separated by commas. Default: all
     #[arg(long, env = "VTO_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     pub watch_namespaces: Vec<String>,
 
-    /// Serve ClusterTokenProviders; switched off, nothing outside the served namespaces is read
+    /// Serve ClusterTokenProviders. With false, the operator reads nothing outside the served namespaces
     #[arg(long, env = "VTO_CLUSTER_PROVIDERS", value_name = "BOOL", default_value_t = true)]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub cluster_providers: bool,
 
-    /// Where ClusterTokenProviders find their Secrets and ConfigMaps
+    /// Namespace of the Secrets and ConfigMaps that ClusterTokenProviders name
     #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
     pub cluster_resource_namespace: String,
 
-    /// Work only while holding the Lease; switch off only where one process runs
+    /// Act only while holding the Lease. Set false only with one replica
     #[arg(long, env = "VTO_LEADER_ELECT", value_name = "BOOL", default_value_t = true)]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
 
-    /// Where the Lease lives
+    /// Namespace of the Lease
     #[arg(long, env = "VTO_LEASE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
     pub lease_namespace: String,
 
-    /// What the Lease is called
+    /// Name of the Lease
     #[arg(long, env = "VTO_LEASE_NAME", value_name = "NAME", default_value = NAME)]
     pub lease_name: String,
 
-    /// How long the Lease is left to a holder that no longer renews it
+    /// Time after which a standby takes a Lease that was not renewed
     #[arg(long, env = "VTO_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub lease_duration: Duration,
 
-    /// How long after its last renewal the holder still works; shorter than the Lease's duration
+    /// Time after its last renewal at which the leader stops acting; shorter than the Lease's duration
     #[arg(long, env = "VTO_LEASE_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = duration)]
     pub lease_renew_deadline: Duration,
 
-    /// How long between two tries to renew or to take the Lease; shorter than the renew deadline
+    /// Interval between attempts to renew or take the Lease; shorter than the renew deadline
     #[arg(long, env = "VTO_LEASE_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub lease_retry_period: Duration,
 
-    /// Where /metrics, /livez and /readyz are served
+    /// Address of /metrics, /livez and /readyz
     #[arg(long, env = "VTO_METRICS_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_addr: SocketAddr,
 
-    /// Give each token its own series of expiry and renewal times
+    /// Export series of expiry and renewal times for each token
     #[arg(long, env = "VTO_TOKEN_METRICS", value_name = "BOOL", default_value_t = true)]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub token_metrics: bool,
 
-    /// Serve a read-only page of all tokens and providers at / of the metrics address, to whoever reaches it
+    /// Serve a read-only page of all tokens and providers at / of the metrics address, without a login
     #[arg(long, env = "VTO_STATUS_PAGE", value_name = "BOOL", default_value_t = false)]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub status_page: bool,
 
-    /// A name under which a browser may ask for the status page, beside addresses, localhost and names that end in .svc
-    /// or .svc.cluster.local; repeatable
+    /// Host under which browsers may request the status page, in addition to addresses, localhost and names that end in
+    /// .svc or .svc.cluster.local; repeatable
     #[arg(long = "status-page-host", env = "VTO_STATUS_PAGE_HOST", value_delimiter = ',', value_name = "NAME")]
     pub status_page_hosts: Vec<String>,
 
-    /// Send a trace of each issuance to this OpenTelemetry collector, to /v1/traces below it; the OTEL_EXPORTER_OTLP_
-    /// variables say so too
+    /// URL of an OpenTelemetry collector for a trace of each issuance, without /v1/traces. The OTEL_EXPORTER_OTLP_
+    /// variables set it, too
     #[arg(long, env = "VTO_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<url::Url>,
 
-    /// How log lines are written; RUST_LOG says which
+    /// Format of log lines. RUST_LOG selects what the operator logs
     #[arg(long, env = "VTO_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 
-    /// A host that a TokenProvider may name beside its provider's public ones; repeatable
+    /// Host that a TokenProvider may name in addition to the public hosts of its type; repeatable
     #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
     pub allowed_endpoints: Vec<String>,
 
-    /// Let providers be called over plain http
+    /// Permit calls over http
     #[arg(long, env = "VTO_ALLOW_INSECURE_ENDPOINTS", value_name = "BOOL", default_value_t = false)]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_insecure_endpoints: bool,
 
-    /// A range of the cluster's Service addresses, which no TokenProvider may reach; repeatable
+    /// Range of the cluster's Service addresses, which no TokenProvider may reach; repeatable
     #[arg(long = "service-cidr", env = "VTO_SERVICE_CIDR", value_delimiter = ',', value_name = "CIDR")]
     pub service_cidrs: Vec<IpNet>,
 
-    /// How long one call of a provider may take
+    /// Timeout of one call of a token API
     #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub provider_timeout: Duration,
 
@@ -115,7 +115,7 @@ pub struct Config {
     #[arg(long, env = "VTO_METADATA_ENDPOINT", value_name = "URL", hide = true)]
     pub metadata_endpoint: Option<url::Url>,
 
-    /// How many tokens may be between the budget's grant and their Secret at once
+    /// Maximum number of tokens in flight, from the grant until the token is stored
     #[arg(long, env = "VTO_MAX_IN_FLIGHT", value_name = "TOKENS", default_value = "64")]
     pub max_in_flight: NonZeroUsize,
 }

@@ -1,5 +1,4 @@
-//! What readers take home: the API server takes every file of deploy/examples as it is, and the pages show them as
-//! they are.
+//! Checks that the API server accepts the files of deploy/examples unchanged, and that provider pages show them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +15,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(repository().join(path)).unwrap()
 }
 
-/// The files of a folder with this extension, in order.
+/// Returns the files of a folder with this extension in alphabetical order.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
@@ -38,7 +37,7 @@ async fn the_api_server_takes_each_example_as_it_is() {
             let home = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
             yaml::apply(&client, namespace, &home).await.unwrap();
         }
-        // unknown fields are errors here, as with kubectl; what names no namespace must need none
+        // unknown fields are errors, as with kubectl; objects without a namespace must be cluster-scoped
         let applied = yaml::apply(&client, "named-by-nobody", &example).await;
         assert!(applied.is_ok(), "{}: {applied:?}", path.display());
     }

@@ -12,7 +12,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The file is as it should be; with UPDATE=1 it is made so.
+/// Checks the content of a file, or writes it with UPDATE=1.
 fn holds(path: &Path, content: &str) {
     if env::var_os("UPDATE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -52,13 +52,13 @@ fn the_reference_is_that_of_the_crds() {
     holds(&repository().join("docs/reference/api.md"), &reference::markdown().unwrap());
 }
 
-/// A table between its markers in a page.
+/// Checks a table between its markers in a page, or writes it with UPDATE=1.
 fn holds_table(page: &str, name: &str, table: &str) {
     let page = repository().join(page);
     holds(&page, &values::replaced(&fs::read_to_string(&page).unwrap(), name, table).unwrap());
 }
 
-/// A text that starts as a sentence does, with what is written in specs and commands set as code.
+/// Returns the text as a sentence, with fields, flags and labels formatted as code.
 fn sentence(text: &str) -> String {
     let is_code = |word: &str| {
         let camel = word.starts_with(char::is_lowercase) && word.contains(char::is_uppercase);

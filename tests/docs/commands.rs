@@ -1,4 +1,4 @@
-//! The commands: each page's blocks one after the other, on a cluster that nobody else has touched.
+//! Runs the commands of each page in order, on a new cluster for each page.
 
 use crate::pages::{blocks, inline, pages, repository, title};
 use std::path::Path;
@@ -7,19 +7,19 @@ use testkit::stand::operator::beside;
 use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions};
 
-/// The CRDs, and the objects of the first example of the guides.
+/// Creates the CRDs and the example of the how-to guides.
 const CINEMA: &str = "video-token-operator crds | kubectl apply --server-side -f -
      kubectl wait --for=condition=Established crd --all
      kubectl create namespace cinema
      kubectl apply -f deploy/examples/own-account.yaml";
 
-/// The same, installed by helm.
+/// Installs the chart and creates the example of the how-to guides.
 const INSTALLED: &str = "helm install video-token-operator charts/video-token-operator \
      --namespace video-token-operator --create-namespace
      kubectl create namespace cinema
      kubectl apply -f deploy/examples/own-account.yaml";
 
-/// What exists before the blocks of a page run. Each page with a block of `sh` has a line.
+/// Commands that run before the blocks of a page. Each page with a block of `sh` has an entry.
 const BEFORE: [(&str, &str); 13] = [
     ("README.md", ""),
     ("charts/video-token-operator/README.md", ""),
@@ -36,7 +36,7 @@ const BEFORE: [(&str, &str); 13] = [
     ("docs/tutorials/arc-player.md", ""),
 ];
 
-/// A cluster, and the programs that the pages call.
+/// A cluster, and the programs that pages call.
 struct Cluster {
     plane: ControlPlane,
     programs: Scratch,
@@ -59,7 +59,7 @@ impl Cluster {
         Self { plane, programs }
     }
 
-    /// Runs a script from the repository's top, as a reader would.
+    /// Runs a script in the root of the repository.
     fn run(&self, script: &str) -> Result<String, String> {
         let script = format!(
             "export PATH={}:$PATH KUBECONFIG={}\nset -eu\n{script}",
@@ -70,7 +70,7 @@ impl Cluster {
     }
 }
 
-/// Of the repository itself: tested by themselves, and for minutes.
+/// Returns true for a block of `make` commands, which other tests cover.
 fn is_of_make(block: &str) -> bool {
     block.lines().all(|line| line.starts_with("make "))
 }
@@ -94,7 +94,7 @@ async fn the_commands_of_every_page_do_what_they_say() {
     }
 }
 
-/// The commands that only look, from the middle of sentences. `NAME` is any object of that kind.
+/// Runs the inline commands that only read. `NAME` stands for an object of that kind.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_within_sentences_look_at_what_is_there() {
     let cluster = Cluster::new(true).await;

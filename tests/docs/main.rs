@@ -1,4 +1,4 @@
-//! The documentation, taken at its word: its commands run, its manifests are taken and its links lead somewhere.
+//! Tests of the documentation: commands run, the API server accepts manifests, and links have targets.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,12 +8,13 @@ mod names;
 mod pages;
 mod parameters;
 mod promises;
+mod templates;
 
 use pages::{blocks, pages, repository, title};
 use std::fs;
 use std::path::Path;
 
-/// What may stand behind a fence. A block that is neither run nor taken is one that shows: output, a diff, a drawing.
+/// Returns true for a known fence. Blocks that are neither run nor applied show output, a diff or a diagram.
 fn is_known(fence: &str) -> bool {
     let (language, rest) = fence.split_once(' ').unwrap_or((fence, ""));
     match language {
@@ -43,7 +44,7 @@ fn what_needs_azure_is_marked() {
     }
 }
 
-/// What GitHub makes of a heading in a link to it.
+/// Anchor of a heading, as GitHub generates it.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -73,7 +74,7 @@ fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
     }
 }
 
-/// `make X` in a page names what the Makefile has.
+/// Checks that the Makefile has each target that a page names as `make X`.
 #[test]
 fn every_make_target_that_a_page_names_is_there() {
     let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();

@@ -1,11 +1,11 @@
-//! The manifests: what a page shows, the API server takes, unknown fields refused.
+//! Checks that the API server accepts the manifests of each page and knows all their fields.
 
 use crate::pages::{Block, blocks, pages, title};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::stand::{shared, yaml};
 
-/// `patch` laid over `base`, a list over a whole list.
+/// Merges `patch` into `base`. Lists are replaced.
 fn merge(base: &mut Value, patch: &Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
@@ -17,7 +17,7 @@ fn merge(base: &mut Value, patch: &Value) {
     }
 }
 
-/// The object that a part of one belongs to: the page's own first of that kind, or a plain one.
+/// Returns the object that a partial manifest belongs to: the first of its kind on the page, or a minimal one.
 fn whole(kind: &str, of_page: &[Value], part: &Value) -> Value {
     let plain = |version: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "part"}});
     let mut object = match (of_page.iter().find(|object| object["kind"] == kind), kind) {

@@ -1,4 +1,4 @@
-//! docs/reference/labels-annotations.md has a row for each label and annotation of the operator, and no other.
+//! Checks that docs/reference/labels-annotations.md lists exactly the labels and annotations of the operator.
 
 use crate::pages::repository;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The pages, and what stands in them.
+//! The pages and their content.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every page, in order.
+/// Returns all pages in alphabetical order.
 pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages =
         vec![repository().join("README.md"), repository().join("CONTRIBUTING.md"), folder().join("README.md")];
@@ -17,7 +17,7 @@ pub(crate) fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The pages in a folder and those below it.
+/// Adds the pages of a folder and its subfolders.
 fn below(folder: &Path, pages: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -29,20 +29,20 @@ fn below(folder: &Path, pages: &mut Vec<PathBuf>) {
     }
 }
 
-/// A page's path in the repository.
+/// Returns the path of a page in the repository.
 pub(crate) fn title(page: &Path) -> String {
     page.strip_prefix(repository()).unwrap().display().to_string()
 }
 
 /// A fenced block.
 pub(crate) struct Block {
-    /// What stands behind the opening fence.
+    /// Text after the opening fence.
     pub(crate) fence: String,
-    /// What stands between the fences, indented as the opening one is.
+    /// Text between the fences, without the indentation of the opening fence.
     pub(crate) text: String,
 }
 
-/// The blocks of a page.
+/// Returns the blocks of a page.
 pub(crate) fn blocks(page: &Path) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(usize, Block)> = None;
@@ -65,7 +65,7 @@ pub(crate) fn blocks(page: &Path) -> Vec<Block> {
     found
 }
 
-/// What stands between backticks in a page's sentences.
+/// Returns the inline code of a page.
 pub(crate) fn inline(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let mut fenced = false;

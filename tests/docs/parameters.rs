@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use videotoken_api::crds;
 
-/// What the references name: parameters of path, query, header and body, and the properties of answers that are told.
+/// Names in the references: parameters of path, query, header and body, and properties of responses.
 const REFERENCES: [(&str, &[&str]); 5] = [
     (
         "videoIndexer",
@@ -56,7 +56,7 @@ const REFERENCES: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// One table: its type, the names of the references, and the fields, `provider x` or `scope x`.
+/// A table: its type, the names of the reference, and the fields as `provider x` or `scope x`.
 struct Table {
     type_: String,
     names: BTreeSet<String>,
@@ -95,7 +95,7 @@ fn tables() -> Vec<Table> {
     tables
 }
 
-/// The schema of a type's member in the spec of the provider kinds or in `spec.scope`.
+/// Returns the schema of a type's member in the spec of the provider kinds or in `spec.scope`.
 fn schema(place: &str, type_: &str) -> Value {
     let (kind, path) = match place {
         "provider" => ("TokenProvider", "/properties/spec/properties"),
@@ -111,7 +111,7 @@ fn has(schema: &Value, field: &str) -> bool {
     schema.pointer(&path).is_some()
 }
 
-/// The fields of a schema down to what has no fields of its own.
+/// Collects the paths of the fields of a schema that have no fields of their own.
 fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
     match schema.get("properties").and_then(Value::as_object) {
         Some(members) if !members.is_empty() => {

@@ -1,16 +1,15 @@
-//! The promises of docs/design.md: each number that is named anywhere is defined there, and each that is defined there
-//! is named by a test.
+//! Checks the promises of docs/design.md: each number in use has a definition, and each definition has a test.
 
 use crate::pages::{repository, title};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where numbers may be named.
+/// Folders and files that may use numbers.
 const PLACES: [&str; 8] =
     ["src", "crates", "tests", "fuzz/src", "fuzz/fuzz_targets", "docs", "README.md", "CONTRIBUTING.md"];
 
-/// The two digits behind each `mark` that starts a word and is followed by `after`.
+/// Returns the two digits after each `mark` at the start of a word, if the rest satisfies `after`.
 fn numbers<'a>(text: &'a str, mark: &'a str, after: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = String> + 'a {
     text.match_indices(mark).filter_map(move |(at, _)| {
         let starts_a_word = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
@@ -20,34 +19,31 @@ fn numbers<'a>(text: &'a str, mark: &'a str, after: impl Fn(&str) -> bool + 'a) 
     })
 }
 
-/// Numbers as sentences and comments have them: `P04`.
+/// Returns the numbers in sentences and comments: `P04`.
 fn in_words(text: &str) -> impl Iterator<Item = String> + '_ {
     numbers(text, "P", |rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
 }
 
-/// Numbers in the names of functions: `fn p04_…`, and `fn p03_p09_…`.
+/// Returns the numbers in names of functions: `fn p04_…` and `fn p03_p09_…`.
 fn in_names(text: &str) -> BTreeSet<String> {
     let names = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
     let names = names.filter(|name| name.starts_with('p') && !name.contains(char::is_whitespace));
     names.flat_map(|name| numbers(name, "p", |rest| rest.starts_with('_'))).collect()
 }
 
-/// Numbers that the design defines: each starts an item in bold, as `- **P04 Cost.**`.
+/// Returns the numbers that the design defines, each at the start of an item: `- **P04 Cost.**`.
 fn defined(design: &str) -> BTreeSet<String> {
     design.lines().filter_map(|line| in_words(line.strip_prefix("- **")?.get(..3)?).next()).collect()
 }
 
-/// What is wrong, given the design and each file with its text.
+/// Returns the faults of the design and the files, given their text.
 fn findings(design: &str, files: &BTreeMap<String, String>) -> Vec<String> {
     let defined = defined(design);
     let mut findings = Vec::new();
     let mut tested = BTreeSet::new();
     for (file, text) in files {
-        let in_names = if Path::new(file).extension().is_some_and(|extension| extension == "rs") {
-            in_names(text)
-        } else {
-            BTreeSet::new()
-        };
+        let is_rust = Path::new(file).extension().is_some_and(|extension| extension == "rs");
+        let in_names = if is_rust { in_names(text) } else { BTreeSet::new() };
         for number in in_words(text).chain(in_names.clone()).collect::<BTreeSet<_>>().difference(&defined) {
             findings.push(format!("{file} names P{number}, which docs/design.md doesn't define"));
         }
@@ -85,7 +81,7 @@ fn each_promise_that_is_named_is_defined_and_each_that_is_defined_has_a_test() {
     assert!(findings.is_empty(), "{findings:#?}");
 }
 
-/// Numbers are put together here, since this file is searched, too.
+/// Builds the numbers at run time, because the test also searches this file.
 #[test]
 fn a_number_without_a_definition_and_one_without_a_test_are_found() {
     let number = |digits: &str| format!("P{digits}");
@@ -111,7 +107,6 @@ fn a_number_without_a_definition_and_one_without_a_test_are_found() {
     }
 }
 
-/// One word, one meaning, and few enough to be learnt.
 #[test]
 fn the_glossary_has_at_most_30_terms_each_once() {
     let design = fs::read_to_string(repository().join("docs/design.md")).unwrap();

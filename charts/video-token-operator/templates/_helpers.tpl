@@ -93,16 +93,16 @@ hostAliases:
 {{/* Checks that the schema can't express. */}}
 {{- define "vto.check" -}}
 {{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
-{{- fail "leaderElection.enabled: without the Lease two processes would issue each token twice: set replicas to 1 and updateStrategy to {type: Recreate}" -}}
+{{- fail "leaderElection.enabled: without the Lease two replicas would issue each token twice. Set replicas to 1 and updateStrategy to {type: Recreate}" -}}
 {{- end -}}
 {{- if and .Values.trust.configMap .Values.trust.secret -}}
-{{- fail "trust: name a ConfigMap or a Secret, not both" -}}
+{{- fail "trust: set configMap or secret, not both" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
-{{- fail "serviceMonitor.enabled: it needs metrics.service.enabled; podMonitor.enabled does not" -}}
+{{- fail "serviceMonitor.enabled: a ServiceMonitor needs metrics.service.enabled. podMonitor.enabled does not" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
-{{- fail "serviceMonitor.enabled, podMonitor.enabled: each would scrape the same Pods: choose one" -}}
+{{- fail "serviceMonitor.enabled, podMonitor.enabled: both would scrape the same Pods. Choose one" -}}
 {{- end -}}
 {{- end -}}
 

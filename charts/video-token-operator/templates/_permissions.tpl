@@ -1,6 +1,6 @@
 {{/*
-The verbs that the operator uses, and no more: tests/permissions.rs compares them with what it is seen to call. Each
-list is for one reach; watchNamespaces decides whether a reach is a Role or part of a ClusterRole.
+The verbs that the operator uses. tests/chart/permissions.rs compares them with its requests. watchNamespaces decides
+whether a list becomes a Role or a part of a ClusterRole.
 */}}
 
 {{/* Rules for each namespace that the operator serves. */}}
@@ -8,21 +8,21 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens, tokenproviders]
   verbs: [list, watch]
-# get: before a Secret is created anew, or one that is retained: does the object still exist?
+# get: checks that the object still exists before a Secret is created again or created with deletionPolicy Retain
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens]
   verbs: [get]
 - apiGroups: [videotoken.dev]
   resources: [videoaccesstokens/status, tokenproviders/status]
   verbs: [patch]
-# get: one for a first issue and for a Secret that another hand changed, and credentials; list and watch: metadata only
+# get: at the first issuance, after a change by another client, and for credentials; list and watch: metadata only
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
-# metadata only: where a ServiceAccount's tokens may be sent, by its annotation; the tokens themselves its owner grants
+# metadata only: the annotation with the allowed hosts; the owner permits tokens of the ServiceAccount
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get]
@@ -30,7 +30,7 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
   resources: [events]
   verbs: [create, patch]
 {{- if .Values.rbac.rolloutRestart }}
-# spec.rolloutRestart: metadata is read, and the pod template's annotation set, where the workload has opted in
+# spec.rolloutRestart: reads metadata and sets the annotation of the Pod template of workloads with the opt-in label
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, patch]
@@ -45,7 +45,7 @@ list is for one reach; watchNamespaces decides whether a reach is a Role or part
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
-# also by an operator of some namespaces: a login that may lock a user is written down before it is made
+# login attempts that may lock a user are written before they are made, also with watchNamespaces
 - apiGroups: [videotoken.dev]
   resources: [clustertokenproviders/status]
   verbs: [patch]

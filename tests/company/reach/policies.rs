@@ -99,9 +99,9 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     let merge = PatchParams { dry_run: true, ..PatchParams::default() };
     let take = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "video-token-operator"}}});
     let refusal = said(secrets.patch("database", &merge, &Patch::Merge(&take)).await);
-    assert!(refusal.contains("isn't its own"), "{refusal}");
+    assert!(refusal.contains("Secrets that it manages"), "{refusal}");
     let refusal = said(secrets.delete("database", &DeleteParams { dry_run: true, ..DeleteParams::default() }).await);
-    assert!(refusal.contains("isn't its own"), "{refusal}");
+    assert!(refusal.contains("Secrets that it manages"), "{refusal}");
 
     // workloads
     let deployments: Api<Deployment> = Api::namespaced(operator, &scene.namespace);
@@ -110,20 +110,32 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     let mark = annotate("videotoken.dev/restarted-at");
     for (name, patch, refused) in [
         ("in", mark.clone(), ""),
-        ("out", mark.clone(), "carries the label"),
-        ("in", annotate("example.com/other"), "restarted-at only"),
-        ("in", json!({"spec": {"template": {"metadata": {"annotations": {"other": null}}}}}), "restarted-at only"),
-        ("in", json!({"spec": {"template": {"metadata": {"labels": {"more": "x"}}}}}), "restarted-at only"),
-        ("in", json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}), "restarted-at only"),
+        ("out", mark.clone(), "workloads with the label"),
+        ("in", annotate("example.com/other"), "restarted-at of a Pod template"),
+        (
+            "in",
+            json!({"spec": {"template": {"metadata": {"annotations": {"other": null}}}}}),
+            "restarted-at of a Pod template",
+        ),
+        (
+            "in",
+            json!({"spec": {"template": {"metadata": {"labels": {"more": "x"}}}}}),
+            "restarted-at of a Pod template",
+        ),
+        ("in", json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}), "restarted-at of a Pod template"),
         (
             "in",
             json!({"spec": {"template": {"spec": {"containers": [{"name": "player", "image": "evil.example/x"}]}}}}),
-            "restarted-at only",
+            "restarted-at of a Pod template",
         ),
-        ("in", json!({"spec": {"replicas": 7}}), "an annotation of its pod template"),
-        ("in", json!({"spec": {"paused": true}}), "an annotation of its pod template"),
-        ("in", json!({"metadata": {"labels": {"x": "y"}}}), "an annotation of its pod template"),
-        ("out", json!({"metadata": {"labels": {"videotoken.dev/restart-on-renewal": "true"}}}), "carries the label"),
+        ("in", json!({"spec": {"replicas": 7}}), "an annotation of a workload's Pod template"),
+        ("in", json!({"spec": {"paused": true}}), "an annotation of a workload's Pod template"),
+        ("in", json!({"metadata": {"labels": {"x": "y"}}}), "an annotation of a workload's Pod template"),
+        (
+            "out",
+            json!({"metadata": {"labels": {"videotoken.dev/restart-on-renewal": "true"}}}),
+            "workloads with the label",
+        ),
     ] {
         let said = said(deployments.patch(name, &merge, &Patch::Merge(&patch)).await);
         assert!(said.contains(refused) && said.is_empty() == refused.is_empty(), "{name} {patch}: {said}");
@@ -157,7 +169,7 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     tenants(&scene).await;
 }
 
-/// Who writes what of ours must be allowed what it does for him.
+/// Authors of the kinds must be allowed what the operator does for them.
 async fn tenants(scene: &Scene) {
     let kinds = json!({"apiGroups": ["videotoken.dev"], "resources": ["videoaccesstokens", "tokenproviders"],
         "verbs": ["get", "create", "patch", "update"]});
@@ -180,7 +192,7 @@ async fn tenants(scene: &Scene) {
     for (who, client, object, refused) in [
         ("nobody", &nobody, scene.token("t", &json!({})), "create Secrets"),
         ("maker", &maker, scene.token("t", &json!({})), ""),
-        ("nobody", &nobody, scene.provider("p", &client_secret("azure-login")), "must be allowed to get it"),
+        ("nobody", &nobody, scene.provider("p", &client_secret("azure-login")), "must be allowed to get a Secret"),
         ("maker", &maker, scene.provider("p", &client_secret("azure-login")), "clientSecret.secretRef"),
         ("reader", &reader, scene.provider("p", &client_secret("azure-login")), ""),
         ("reader", &reader, scene.provider("p", &client_secret("database")), "clientSecret.secretRef"),

@@ -43,7 +43,7 @@ async fn a_page_says_why_what_comes_next_and_what_to_do() {
         let text = stage.at_terminal(&["describe", "lobby"], columns).await.text();
         for expected in [
             "State         Failing, ServerError",
-            "Hint          the provider can't be reached, or answers nonsense",
+            "Hint          the operator can't reach the token API, or gets an",
             "  Request id  ",
             "  Reason      ServerError (Transient), ",
             "Issuing=True ServerError",

@@ -73,7 +73,7 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(ran.code, Some(1));
     has(&report, "Providers", "failed", "CredentialsUnlabelled");
-    has(&report, "Providers", "failed", "label it videotoken.dev/credentials=true");
+    has(&report, "Providers", "failed", "add the label videotoken.dev/credentials=true");
     has(&report, "Credentials", "failed", &format!("kubectl label secret -n {} azure-login", stage.namespace));
     has(&report, "Network", "warning", "isn't tried from this machine");
 
