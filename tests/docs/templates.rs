@@ -3,7 +3,7 @@
 use crate::pages::repository;
 use std::collections::BTreeMap;
 use std::fs;
-use video_token_operator::plan::template;
+use videotoken_core::plan::template;
 
 /// Returns the names in the first column of the table below a heading.
 fn names(heading: &str) -> Vec<String> {
