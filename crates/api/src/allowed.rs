@@ -1,13 +1,10 @@
 //! For whom a ClusterTokenProvider issues, and what.
 
-use super::arcgis_video_server::ArcgisVideoServerAllowed;
-use super::blend_vision::BlendVisionAllowed;
+pub use super::AllowedScopes;
 use super::cel::cel;
-use super::cognitive_services::CognitiveServicesAllowed;
 use super::request::FieldError;
 use super::schema::label_selector;
 use super::scope::Scope;
-use super::video_indexer_classic::VideoIndexerClassicAllowed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube_core::{Selector, SelectorExt};
 use schemars::JsonSchema;
@@ -42,29 +39,6 @@ impl AllowedNamespaces {
     }
 }
 
-/// The scopes that may be asked for. What is absent has its default: read-only access.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedScopes {
-    /// Video Indexer's permissions; in its classic API, `allowEdit` counts as Contributor, all else as Reader.
-    /// Default: RestrictedViewer, Reader.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    pub permissions: Option<Vec<String>>,
-    /// Further limits in Video Indexer's classic API.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub video_indexer_classic: Option<VideoIndexerClassicAllowed>,
-    /// BlendVision's tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blend_vision: Option<BlendVisionAllowed>,
-    /// Cognitive Services' tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cognitive_services: Option<CognitiveServicesAllowed>,
-    /// ArcGIS Video Server's tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arcgis_video_server: Option<ArcgisVideoServerAllowed>,
-}
-
 /// What of the Secrets that tokens are written to would otherwise be refused, since other controllers trust it. Default:
 /// nothing. Names of Kubernetes and of this operator can't be freed.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,18 +60,11 @@ pub struct AllowedSecrets {
     pub types: Option<Vec<String>>,
 }
 
-/// What `permissions` is by default: reading.
-const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
-
 impl AllowedScopes {
     /// Whether they admit `scope`; the error names the field of the VideoAccessToken. A scope without exactly one
     /// type is refused.
     pub fn admits(&self, scope: &Scope) -> Result<(), FieldError> {
         scope.typed()?.admitted(self)
-    }
-
-    pub(super) fn admits_permission(&self, field: &str, permission: &str) -> Result<(), FieldError> {
-        among(field, permission, self.permissions.as_deref(), READ_ONLY)
     }
 }
 

@@ -10,7 +10,8 @@ use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, strings, url};
-use super::token_api::{TokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, one};
+use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -117,18 +118,9 @@ impl ArcgisVideoServerScope {
 }
 
 impl TokenApi for ArcgisVideoServerAccount {
-    type Scope = ArcgisVideoServerScope;
-
-    /// Five failed logins in 15 min lock a user for 15 min.
-    const LOGS_IN: bool = true;
-
     /// No limits are documented: what one machine on the premises bears beside its work, one login at a time.
-    fn limits() -> AccountLimits {
+    fn limits(&self) -> AccountLimits {
         AccountLimits::new(2, 30, 1)
-    }
-
-    fn rules() -> Vec<Cel> {
-        LIFE.rules("has(self.scope.arcgisVideoServer)")
     }
 
     /// The admin root: the server numbers its users itself.
@@ -146,6 +138,18 @@ impl TokenApi for ArcgisVideoServerAccount {
 
     fn shown(&self) -> String {
         site(self.root()).unwrap_or_default()
+    }
+
+    fn lockout(&self) -> Option<Cow<'static, str>> {
+        Some("ArcGIS Video Server locks a user after failed logins".into())
+    }
+}
+
+impl TypedTokenApi for ArcgisVideoServerAccount {
+    type Scope = ArcgisVideoServerScope;
+
+    fn rules() -> Vec<Cel> {
+        LIFE.rules("has(self.scope.arcgisVideoServer)")
     }
 
     /// `fields` are the form's, without username, password and `f`. A lifetime is rounded up to minutes.

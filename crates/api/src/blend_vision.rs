@@ -10,7 +10,7 @@ use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{End, FieldError, TokenRequest};
 use super::schema::{root, url};
-use super::token_api::{TokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, one};
 use super::wire_time;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
@@ -214,12 +214,25 @@ impl BlendVisionScope {
 }
 
 impl TokenApi for BlendVisionAccount {
-    type Scope = BlendVisionScope;
-
     /// The reference names no limits: what a careful client would ask.
-    fn limits() -> AccountLimits {
+    fn limits(&self) -> AccountLimits {
         AccountLimits::new(5, 100, 2)
     }
+
+    fn identity(&self) -> Result<String, FieldError> {
+        if self.organization.is_empty() {
+            return Err(FieldError::new("spec.blendVision.organization", "must be the organization's id"));
+        }
+        Ok(format!("blendVision/{}", self.organization))
+    }
+
+    fn shown(&self) -> String {
+        self.organization.clone()
+    }
+}
+
+impl TypedTokenApi for BlendVisionAccount {
+    type Scope = BlendVisionScope;
 
     fn rules() -> Vec<Cel> {
         let endless = |kind: &str| {
@@ -239,17 +252,6 @@ impl TokenApi for BlendVisionAccount {
             ASKED.rules(&format!("{is} && !({endless}) && !({until})")),
         ]
         .concat()
-    }
-
-    fn identity(&self) -> Result<String, FieldError> {
-        if self.organization.is_empty() {
-            return Err(FieldError::new("spec.blendVision.organization", "must be the organization's id"));
-        }
-        Ok(format!("blendVision/{}", self.organization))
-    }
-
-    fn shown(&self) -> String {
-        self.organization.clone()
     }
 
     /// `expires_in` is a text in seconds, such as `3600s`.

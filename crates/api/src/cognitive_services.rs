@@ -10,7 +10,7 @@ use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, url};
-use super::token_api::{TokenApi, blame_provider, one};
+use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -133,17 +133,9 @@ impl CognitiveServicesScope {
 }
 
 impl TokenApi for CognitiveServicesAccount {
-    type Scope = CognitiveServicesScope;
-
     /// No limits are documented for the token API; the free tier of the services themselves allows 20 a minute.
-    fn limits() -> AccountLimits {
+    fn limits(&self) -> AccountLimits {
         AccountLimits::new(5, 20, 2)
-    }
-
-    fn rules() -> Vec<Cel> {
-        let scope = "self.scope.cognitiveServices";
-        let is = |kind: &str| format!("has({scope}) && has({scope}.{kind})");
-        [ASKED.rules(&is("limitedAccess")), FIXED.rules(&is("service"))].concat()
     }
 
     /// The endpoint: a key alone tells which resource issues, and a key is no identity.
@@ -156,6 +148,16 @@ impl TokenApi for CognitiveServicesAccount {
 
     fn shown(&self) -> String {
         site(self.root()).unwrap_or_default()
+    }
+}
+
+impl TypedTokenApi for CognitiveServicesAccount {
+    type Scope = CognitiveServicesScope;
+
+    fn rules() -> Vec<Cel> {
+        let scope = "self.scope.cognitiveServices";
+        let is = |kind: &str| format!("has({scope}) && has({scope}.{kind})");
+        [ASKED.rules(&is("limitedAccess")), FIXED.rules(&is("service"))].concat()
     }
 
     /// `expiredTime` stands in `fields` beside the body's fields, and goes into the query.

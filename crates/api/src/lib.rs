@@ -3,16 +3,17 @@
 //! May not enter: anything but serde, schemars, url, chrono and kube's derive, which the crate's dependencies hold. Wire types can't fail: unions are
 //! structs of Options, durations and open enums are strings, parsed once into a [`request::TokenRequest`].
 //!
-//! A further provider type is one file like [`blend_vision`], a line in the table of [`token_api`], and a member each
-//! in [`provider::ProviderSpec`], [`scope::Scope`] and, where its scopes differ in power, [`allowed::AllowedScopes`].
+//! A further provider type is a file like [`blend_vision`] and a row in the table `provider_types!` below. Module,
+//! members of [`provider::ProviderSpec`], [`scope::Scope`] and [`allowed::AllowedScopes`], and the dispatch of
+//! [`token_api::Account`] follow from the row.
+
+#[macro_use]
+mod provider_types;
 
 pub mod allowed;
-pub mod arcgis_video_server;
 pub mod azure;
-pub mod blend_vision;
 mod cel;
 pub mod cluster_token_provider;
-pub mod cognitive_services;
 pub mod condition;
 pub mod crds;
 pub mod duration;
@@ -31,12 +32,60 @@ mod tests;
 pub mod token_api;
 pub mod token_provider;
 pub mod video_access_token;
-pub mod video_indexer;
-pub mod video_indexer_classic;
 pub mod wire_time;
 pub mod workload;
 
 pub use schema::is_object_name;
+
+// The provider types: module, name of the type in Rust and in YAML; its account, its scope, and the scopes that a
+// ClusterTokenProvider admits, each with the text that the CRDs describe it with.
+provider_types! {
+    video_indexer, VideoIndexer, "videoIndexer" {
+        /// Azure Video Indexer through Azure Resource Manager.
+        account: video_indexer::VideoIndexerAccount;
+        /// A token of Azure Video Indexer.
+        scope: video_indexer::VideoIndexerScope;
+        /// The permissions of Video Indexer tokens.
+        #[serde(flatten)]
+        allowed: video_indexer::VideoIndexerAllowed;
+    }
+    video_indexer_classic, VideoIndexerClassic, "videoIndexerClassic" {
+        /// Azure Video Indexer's classic Authorization API.
+        account: video_indexer_classic::VideoIndexerClassicAccount;
+        /// A token of Azure Video Indexer's classic Authorization API.
+        scope: video_indexer_classic::VideoIndexerClassicScope;
+        /// Further limits in Video Indexer's classic API.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<video_indexer_classic::VideoIndexerClassicAllowed>;
+    }
+    blend_vision, BlendVision, "blendVision" {
+        /// BlendVision One.
+        account: blend_vision::BlendVisionAccount;
+        /// A token of BlendVision One.
+        scope: blend_vision::BlendVisionScope;
+        /// BlendVision's tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<blend_vision::BlendVisionAllowed>;
+    }
+    cognitive_services, CognitiveServices, "cognitiveServices" {
+        /// The token API of Azure Cognitive Services.
+        account: cognitive_services::CognitiveServicesAccount;
+        /// A token of Azure Cognitive Services.
+        scope: cognitive_services::CognitiveServicesScope;
+        /// Cognitive Services' tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<cognitive_services::CognitiveServicesAllowed>;
+    }
+    arcgis_video_server, ArcgisVideoServer, "arcgisVideoServer" {
+        /// ArcGIS Video Server.
+        account: arcgis_video_server::ArcgisVideoServerAccount;
+        /// A token of ArcGIS Video Server.
+        scope: arcgis_video_server::ArcgisVideoServerScope;
+        /// ArcGIS Video Server's tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<arcgis_video_server::ArcgisVideoServerAllowed>;
+    }
+}
 
 /// Wall-clock time, UTC: all that is stored, or compared with what a provider said.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,41 +1,41 @@
-//! The token APIs side by side: what each brings, and the one table that lists them.
+//! What each token API brings, and what is the same for all.
 
-use super::allowed::AllowedScopes;
-use super::arcgis_video_server::ArcgisVideoServerAccount;
-use super::blend_vision::BlendVisionAccount;
-use super::cel::{Cel, exactly_one};
-use super::cognitive_services::CognitiveServicesAccount;
+use super::cel::{Cel, cel, exactly_one};
 use super::duration::GoDuration;
 use super::limits::AccountLimits;
-use super::provider::ProviderSpec;
 use super::request::{FieldError, TokenRequest};
-use super::scope::Scope;
-use super::video_indexer::VideoIndexerAccount;
-use super::video_indexer_classic::VideoIndexerClassicAccount;
+pub use super::{Account, NAMES};
+use super::{AllowedScopes, lockouts, type_rules};
 use schemars::{Schema, transform::Transform};
+use std::borrow::Cow;
 
-/// One token API, as its account's spec.
+/// One account at a token API.
 pub(super) trait TokenApi {
+    /// Returns what an account may be asked when its spec says nothing.
+    fn limits(&self) -> AccountLimits;
+
+    /// Returns the account as its provider identifies it, or what is wrong with the spec, its paths from a provider
+    /// object's root.
+    fn identity(&self) -> Result<String, FieldError>;
+
+    /// Returns the account in short, for people.
+    fn shown(&self) -> String;
+
+    /// If each token is a login and failed ones lock the user, returns a clause that says so. Calls then go one at a time.
+    fn lockout(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+}
+
+/// [`TokenApi`] with the scope of the type.
+pub(super) trait TypedTokenApi: TokenApi {
     /// What a token of it may do.
     type Scope;
 
-    /// Each token is a login, and failed ones lock the user: calls go one at a time.
-    const LOGS_IN: bool = false;
-
-    /// What an account may be asked when its spec says nothing.
-    fn limits() -> AccountLimits;
-
-    /// Rules of a VideoAccessToken's spec that need more than the scope: lifetimes above all.
+    /// Returns the rules of a VideoAccessToken's spec that need more than the scope: lifetimes above all.
     fn rules() -> Vec<Cel>;
 
-    /// The account as its provider identifies it; or what is wrong with the spec, its paths from a provider object's
-    /// root.
-    fn identity(&self) -> Result<String, FieldError>;
-
-    /// The account in short, for people.
-    fn shown(&self) -> String;
-
-    /// The request for one token. `account` is this account's identity.
+    /// Returns the request for one token. `account` is this account's identity.
     fn request(
         &self,
         account: String,
@@ -43,113 +43,57 @@ pub(super) trait TokenApi {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError>;
 
-    /// Whether a ClusterTokenProvider's `allowedScopes` admit this scope.
+    /// Checks that a ClusterTokenProvider's `allowedScopes` admit this scope.
     fn admits(allowed: &AllowedScopes, scope: &Self::Scope) -> Result<(), FieldError>;
 }
 
-macro_rules! token_apis {
-    ($($variant:ident: $member:ident, $name:literal, $account:ty;)+) => {
-        /// The members of the unions `ProviderSpec` and `Scope`.
-        pub const NAMES: &[&str] = &[$($name),+];
+impl Account<'_> {
+    /// Returns the account as its provider identifies it, or what is wrong with the spec.
+    pub fn identity(&self) -> Result<String, FieldError> {
+        self.api().identity()
+    }
 
-        /// The account that a provider's spec names.
-        #[derive(Clone, Copy, Debug)]
-        pub enum Account<'a> {
-            $(#[doc = concat!("`", $name, "`")] $variant(&'a $account),)+
-        }
+    /// Returns the account in short, for people.
+    pub fn shown(&self) -> String {
+        self.api().shown()
+    }
 
-        /// The scope that a token's spec names.
-        #[derive(Clone, Copy, Debug)]
-        pub(super) enum TypedScope<'a> {
-            $(#[doc = concat!("`", $name, "`")] $variant(&'a <$account as TokenApi>::Scope),)+
-        }
+    /// If each token is a login and failed ones lock the user, returns a clause that says so.
+    pub fn lockout(&self) -> Option<Cow<'static, str>> {
+        self.api().lockout()
+    }
 
-        impl Account<'_> {
-            /// The type's name in the API.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
-            }
-
-            /// The account as its provider identifies it; or what is wrong with the spec.
-            pub fn identity(&self) -> Result<String, FieldError> {
-                match self { $(Self::$variant(account) => account.identity(),)+ }
-            }
-
-            /// The account in short, for people.
-            pub fn shown(&self) -> String {
-                match self { $(Self::$variant(account) => account.shown(),)+ }
-            }
-
-            /// Each token is a login, and failed ones lock the user: calls go one at a time.
-            pub fn logs_in(&self) -> bool {
-                match self { $(Self::$variant(_) => <$account>::LOGS_IN,)+ }
-            }
-
-            /// The type's default limits.
-            pub fn default_limits(&self) -> AccountLimits {
-                match self { $(Self::$variant(_) => <$account>::limits(),)+ }
-            }
-
-            /// The request for one token of `scope`. What is wrong with the account is blamed on `spec.providerRef`.
-            pub(super) fn request(
-                &self,
-                scope: TypedScope<'_>,
-                lifetime: Option<&GoDuration>,
-            ) -> Result<TokenRequest, FieldError> {
-                match (self, scope) {
-                    $((Self::$variant(account), TypedScope::$variant(scope)) => {
-                        let identity = account.identity().map_err(|error| blame_provider(&error))?;
-                        account.request(identity, scope, lifetime)
-                    })+
-                    _ => Err(other_type(self.name(), scope.name())),
-                }
-            }
-        }
-
-        impl TypedScope<'_> {
-            /// The type's name in the API.
-            pub(super) fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
-            }
-
-            /// Whether `allowed` admits it.
-            pub(super) fn admitted(&self, allowed: &AllowedScopes) -> Result<(), FieldError> {
-                match self { $(Self::$variant(scope) => <$account>::admits(allowed, scope),)+ }
-            }
-        }
-
-        impl ProviderSpec {
-            /// The one account that it names.
-            pub fn account(&self) -> Result<Account<'_>, FieldError> {
-                one([$(self.$member.as_ref().map(Account::$variant)),+], "spec", "provider type")
-            }
-        }
-
-        impl Scope {
-            /// The one scope that it names.
-            pub(super) fn typed(&self) -> Result<TypedScope<'_>, FieldError> {
-                one([$(self.$member.as_ref().map(TypedScope::$variant)),+], "spec.scope", "scope")
-            }
-        }
-
-        /// A transform: the rules of each type.
-        pub(super) fn rules(schema: &mut Schema) {
-            $(for mut rule in <$account>::rules() { rule.transform(schema); })+
-        }
-    };
+    /// Returns the type's default limits.
+    pub fn default_limits(&self) -> AccountLimits {
+        self.api().limits()
+    }
 }
 
-token_apis! {
-    VideoIndexer: video_indexer, "videoIndexer", VideoIndexerAccount;
-    VideoIndexerClassic: video_indexer_classic, "videoIndexerClassic", VideoIndexerClassicAccount;
-    BlendVision: blend_vision, "blendVision", BlendVisionAccount;
-    CognitiveServices: cognitive_services, "cognitiveServices", CognitiveServicesAccount;
-    ArcgisVideoServer: arcgis_video_server, "arcgisVideoServer", ArcgisVideoServerAccount;
+/// A transform: the rules of each type.
+pub(super) fn rules(schema: &mut Schema) {
+    for mut rule in type_rules() {
+        rule.transform(schema);
+    }
 }
 
 /// A transform: exactly one of the types is set.
 pub(super) fn one_type(schema: &mut Schema) {
     exactly_one(NAMES).transform(schema);
+}
+
+/// A transform: where a login can lock a user, calls go one at a time.
+pub(super) fn one_login(schema: &mut Schema) {
+    for (name, lockout) in lockouts() {
+        let rule = format!(
+            "!has(self.{name}) || !has(self.limits) || !has(self.limits.concurrency) || self.limits.concurrency == 1"
+        );
+        cel(rule, one_at_a_time(&lockout)).at(".limits.concurrency").transform(schema);
+    }
+}
+
+/// What to say about a concurrency where a login can lock a user.
+pub(super) fn one_at_a_time(lockout: &str) -> String {
+    format!("{lockout}, so one is made at a time: remove concurrency")
 }
 
 /// The only member that is set.
@@ -166,7 +110,7 @@ pub(super) fn blame_provider(error: &FieldError) -> FieldError {
     FieldError::new("spec.providerRef", format!("the provider's {error}"))
 }
 
-fn other_type(provider: &str, scope: &str) -> FieldError {
+pub(super) fn other_type(provider: &str, scope: &str) -> FieldError {
     FieldError::new(
         "spec.scope",
         format!(

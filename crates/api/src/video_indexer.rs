@@ -2,7 +2,7 @@
 //!
 //! Wire facts: the reference's `Generate - … Access Token`, api-version 2025-04-01.
 
-use super::allowed::AllowedScopes;
+use super::allowed::{AllowedScopes, among};
 use super::azure::{AzureAuth, AzureEndpoints, Cloud, CloudEndpoints};
 use super::cel::{Cel, cel, cel_saying, open};
 use super::duration::GoDuration;
@@ -10,7 +10,7 @@ use super::life::Life;
 use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, is_segment, segment};
-use super::token_api::TokenApi;
+use super::token_api::{TokenApi, TypedTokenApi};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -247,19 +247,29 @@ impl VideoIndexerScope {
     }
 }
 
-impl TokenApi for VideoIndexerAccount {
-    type Scope = VideoIndexerScope;
+/// What `permissions` is by default: reading.
+const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
 
-    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
-    fn limits() -> AccountLimits {
-        AccountLimits::new(10, 120, 4)
+/// Which permissions a ClusterTokenProvider admits.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoIndexerAllowed {
+    /// Video Indexer's permissions; in its classic API, `allowEdit` counts as Contributor, all else as Reader.
+    /// Default: RestrictedViewer, Reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub permissions: Option<Vec<String>>,
+}
+
+impl VideoIndexerAllowed {
+    pub(super) fn admits_permission(&self, field: &str, permission: &str) -> Result<(), FieldError> {
+        among(field, permission, self.permissions.as_deref(), READ_ONLY)
     }
+}
 
-    fn rules() -> Vec<Cel> {
-        let scope = "self.scope.videoIndexer";
-        let asked = format!("has({scope}) && {scope}.mediaScope == 'Video' && has({scope}.extensionId)");
-        let fixed = format!("has({scope}) && !({scope}.mediaScope == 'Video' && has({scope}.extensionId))");
-        [ASKED.rules(&asked), FIXED.rules(&fixed)].concat()
+impl TokenApi for VideoIndexerAccount {
+    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
+    fn limits(&self) -> AccountLimits {
+        AccountLimits::new(10, 120, 4)
     }
 
     /// The resource id in lower case: Azure ignores case.
@@ -284,6 +294,17 @@ impl TokenApi for VideoIndexerAccount {
     fn shown(&self) -> String {
         self.account_name.clone()
     }
+}
+
+impl TypedTokenApi for VideoIndexerAccount {
+    type Scope = VideoIndexerScope;
+
+    fn rules() -> Vec<Cel> {
+        let scope = "self.scope.videoIndexer";
+        let asked = format!("has({scope}) && {scope}.mediaScope == 'Video' && has({scope}.extensionId)");
+        let fixed = format!("has({scope}) && !({scope}.mediaScope == 'Video' && has({scope}.extensionId))");
+        [ASKED.rules(&asked), FIXED.rules(&fixed)].concat()
+    }
 
     fn request(
         &self,
@@ -307,6 +328,6 @@ impl TokenApi for VideoIndexerAccount {
     }
 
     fn admits(allowed: &AllowedScopes, scope: &VideoIndexerScope) -> Result<(), FieldError> {
-        allowed.admits_permission("spec.scope.videoIndexer.permission", scope.permission.as_str())
+        allowed.video_indexer.admits_permission("spec.scope.videoIndexer.permission", scope.permission.as_str())
     }
 }

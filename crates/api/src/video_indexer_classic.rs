@@ -10,7 +10,7 @@ use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, guid, is_segment, root, segment, url};
-use super::token_api::{TokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -203,15 +203,9 @@ impl VideoIndexerClassicScope {
 }
 
 impl TokenApi for VideoIndexerClassicAccount {
-    type Scope = VideoIndexerClassicScope;
-
     /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
-    fn limits() -> AccountLimits {
+    fn limits(&self) -> AccountLimits {
         AccountLimits::new(10, 120, 4)
-    }
-
-    fn rules() -> Vec<Cel> {
-        LIFE.rules("has(self.scope.videoIndexerClassic)")
     }
 
     fn identity(&self) -> Result<String, FieldError> {
@@ -227,6 +221,14 @@ impl TokenApi for VideoIndexerClassicAccount {
 
     fn shown(&self) -> String {
         self.account_id.clone()
+    }
+}
+
+impl TypedTokenApi for VideoIndexerClassicAccount {
+    type Scope = VideoIndexerClassicScope;
+
+    fn rules() -> Vec<Cel> {
+        LIFE.rules("has(self.scope.videoIndexerClassic)")
     }
 
     fn request(
@@ -248,6 +250,6 @@ impl TokenApi for VideoIndexerClassicAccount {
             None if kind.fields.get("allowEdit") == Some(&Value::Bool(true)) => "Contributor",
             None => "Reader",
         };
-        allowed.admits_permission(&format!("{SCOPE}.{}", kind.member), permission)
+        allowed.video_indexer.admits_permission(&format!("{SCOPE}.{}", kind.member), permission)
     }
 }
