@@ -47,6 +47,8 @@ lint: needs-rust ## formatting and lints; each warning is an error
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt." >&2; exit 1; }
 	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy." >&2; exit 1; }
 	$(CARGO) fmt --all -- --check
+	@# modules that a table declares, which `cargo fmt` doesn't find
+	rustfmt --check --edition 2024 crates/*/src/*.rs
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 bench: needs-control-plane needs-rust control-plane ## tokens per second, writes per renewal, memory, restart; into target/bench.json

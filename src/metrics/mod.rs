@@ -28,6 +28,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -50,7 +51,7 @@ struct OfProvider {
 struct OfFailure {
     provider_type: &'static str,
     class: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,7 +132,7 @@ impl Metrics {
     }
 
     /// A call for a token of `provider_type` failed after `took`.
-    pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: &'static str, took: Duration) {
+    pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: Cow<'static, str>, took: Duration) {
         self.0.issue_duration.get_or_create(&OfProvider { provider_type }).observe(took.as_secs_f64());
         self.0.issue_failures.inc(&OfFailure { provider_type, class: name(class), reason });
     }
@@ -261,7 +262,7 @@ mod tests {
     fn what_happened_is_in_the_scrape_by_its_documented_name() {
         let metrics = Metrics::new();
         metrics.issued("videoIndexer", Duration::from_millis(300));
-        metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled", Duration::from_secs(40));
+        metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled".into(), Duration::from_secs(40));
         metrics.budget_granted(Duration::from_secs(4));
         metrics.throttled("blendVision", Duration::from_millis(1500));
         metrics.expired(2.5);

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::issuer::Class;
 use crate::plan::status::class_name;
 use chrono::TimeDelta;
+use std::borrow::Cow;
 
 /// More steps than an attempt takes; a write that fails for hours is told by its first tries.
 const STEPS: usize = 24;
@@ -50,7 +51,7 @@ pub struct Fault {
     /// What it means for the next attempt; none of a write.
     pub class: Option<Class>,
     /// One CamelCase word.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What happened.
     pub message: String,
 }
@@ -187,7 +188,7 @@ impl Span {
 
     fn failed(mut self, fault: Option<&Fault>) -> Self {
         if let Some(fault) = fault {
-            self.attributes.push(("error.type", fault.reason.to_owned()));
+            self.attributes.push(("error.type", fault.reason.to_string()));
             self.attributes.extend(fault.class.map(|class| ("videotoken.failure.class", class_name(class).to_owned())));
             self.error = Some(fault.message.clone());
         }
@@ -234,7 +235,7 @@ mod tests {
         journey.ask(subject(), Some(at(0)), at(450));
         journey.grant(at(690));
         journey.call(call(None));
-        let conflict = Fault { class: None, reason: "Conflict", message: "it changed".into() };
+        let conflict = Fault { class: None, reason: "Conflict".into(), message: "it changed".into() };
         journey.write(Written::Secret, at(910), at(920), Some(conflict));
         journey.write(Written::Secret, at(930), at(940), None);
         journey.write(Written::Status, at(945), at(960), None);
@@ -269,7 +270,7 @@ mod tests {
     fn a_failure_is_told_by_the_call_and_by_the_root() {
         let mut journey = Journey::new(at(0));
         journey.ask(subject(), None, at(1));
-        let fault = Fault { class: Some(Class::Denied), reason: "Forbidden", message: "no role".into() };
+        let fault = Fault { class: Some(Class::Denied), reason: "Forbidden".into(), message: "no role".into() };
         journey.call(call(Some(fault)));
         let spans = journey.spans(at(1000));
         for span in [&spans[0], &spans[3]] {

@@ -11,10 +11,10 @@ use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, strings, url};
 use super::token_api::{TokenApi, TypedTokenApi, one};
-use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ const LIFE: Life = Life::Asked {
     least: Duration::from_mins(1),
     most: Some(Duration::from_hours(525_600 / 60)),
     default: Duration::from_hours(1),
-    issuer: "ArcGIS Video Server",
+    issuer: Cow::Borrowed("ArcGIS Video Server"),
 };
 
 const SCOPE: &str = "spec.scope.arcgisVideoServer";
@@ -169,7 +169,7 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
         fields.extend(self.extra_parameters.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
         Ok(TokenRequest {
             account,
-            operation: "generateToken",
+            operation: "generateToken".into(),
             fields,
             promised_life: Duration::from_secs(minutes * 60),
             ends_at: None,

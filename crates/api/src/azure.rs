@@ -7,6 +7,7 @@ use super::schema::{data_key, guid, object_name, url};
 use super::token_api::one;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One of Azure's clouds.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,24 +143,24 @@ const OWN_ACCOUNT: &str = "the operator's identity serves ClusterTokenProviders 
                            and tenantId";
 
 impl AzureAuth {
-    /// The one way that it names; of a ClusterTokenProvider.
-    pub fn of_cluster(&self) -> Result<Auth<'_>, FieldError> {
+    /// Returns the one way that it names; of a ClusterTokenProvider. `field` is the path of this value.
+    pub fn of_cluster(&self, field: &str) -> Result<Auth<'_>, FieldError> {
         let ways = [
             self.workload_identity.as_ref().map(Auth::WorkloadIdentity),
             self.managed_identity.as_ref().map(Auth::ManagedIdentity),
             self.client_secret.as_ref().map(Auth::ClientSecret),
             self.client_certificate.as_ref().map(Auth::ClientCertificate),
         ];
-        one(ways, "spec.videoIndexer.auth", "way to authenticate")
+        one(ways, field, "way to authenticate")
     }
 
-    /// The one way that it names; of a namespaced TokenProvider, which must bring an identity of its own.
-    pub fn of_namespace(&self) -> Result<Auth<'_>, FieldError> {
-        let auth = self.of_cluster()?;
+    /// Returns the one way that it names; of a namespaced TokenProvider, which must bring an identity of its own.
+    pub fn of_namespace(&self, field: &str) -> Result<Auth<'_>, FieldError> {
+        let auth = self.of_cluster(field)?;
         match auth {
-            Auth::ManagedIdentity(_) => Err(FieldError::new("spec.videoIndexer.auth.managedIdentity", NOT_MANAGED)),
+            Auth::ManagedIdentity(_) => Err(FieldError::new(format!("{field}.managedIdentity"), NOT_MANAGED)),
             Auth::WorkloadIdentity(identity) if !identity.is_own() => {
-                Err(FieldError::new("spec.videoIndexer.auth.workloadIdentity", OWN_ACCOUNT))
+                Err(FieldError::new(format!("{field}.workloadIdentity"), OWN_ACCOUNT))
             }
             _ => Ok(auth),
         }
@@ -168,14 +169,18 @@ impl AzureAuth {
 
 /// A transform of TokenProvider's spec: the rules of [`AzureAuth::of_namespace`], put where they blame least.
 pub(super) fn own_identity(schema: &mut Schema) {
-    let auth = schema.pointer_mut("/properties/videoIndexer/properties/auth").and_then(|auth| auth.try_into().ok());
-    let Some(auth): Option<&mut Schema> = auth else { return };
-    let own = ["serviceAccountName", "clientId", "tenantId"].map(|m| format!("has(self.workloadIdentity.{m})"));
-    cel("!has(self.managedIdentity)", NOT_MANAGED).at(".managedIdentity").forbidden().transform(auth);
-    cel(format!("!has(self.workloadIdentity) || ({})", own.join(" && ")), OWN_ACCOUNT)
-        .at(".workloadIdentity")
-        .required()
-        .transform(auth);
+    let types = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, type_) in types {
+        let auth =
+            type_.pointer_mut("/properties/auth").filter(|auth| !auth["properties"]["workloadIdentity"].is_null());
+        let Some(auth) = auth.and_then(|auth| <&mut Schema>::try_from(auth).ok()) else { continue };
+        let own = ["serviceAccountName", "clientId", "tenantId"].map(|m| format!("has(self.workloadIdentity.{m})"));
+        cel("!has(self.managedIdentity)", NOT_MANAGED).at(".managedIdentity").forbidden().transform(auth);
+        cel(format!("!has(self.workloadIdentity) || ({})", own.join(" && ")), OWN_ACCOUNT)
+            .at(".workloadIdentity")
+            .required()
+            .transform(auth);
+    }
 }
 
 /// A ServiceAccount that an app registration or managed identity trusts.

@@ -12,6 +12,7 @@ use super::request::{End, FieldError, TokenRequest};
 use super::schema::{root, url};
 use super::token_api::{TokenApi, TypedTokenApi, one};
 use super::wire_time;
+use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -152,12 +153,12 @@ const READ_ONLY: &[&str] = &["resource", "playback"];
 
 /// The reference names no bounds. Without a lifetime BlendVision would issue for ever: the operator asks for 1h.
 const ASKED: Life =
-    Life::Asked { least: Duration::from_secs(1), most: None, default: Duration::from_hours(1), issuer: "BlendVision" };
+    Life::Asked { least: Duration::from_secs(1), most: None, default: Duration::from_hours(1), issuer: Cow::Borrowed("BlendVision") };
 
 const ENDLESS: Life =
-    Life::Endless { because: "a token that never expires has no lifetime: remove lifetime or neverExpires" };
+    Life::Endless { because: Cow::Borrowed("a token that never expires has no lifetime: remove lifetime or neverExpires") };
 
-const UNTIL: Life = Life::Endless { because: "expiredAt says when the access ends: remove lifetime or expiredAt" };
+const UNTIL: Life = Life::Endless { because: Cow::Borrowed("expiredAt says when the access ends: remove lifetime or expiredAt") };
 
 const SCOPE: &str = "spec.scope.blendVision";
 
@@ -278,9 +279,9 @@ impl TypedTokenApi for BlendVisionAccount {
             }
             let at = wire_time::parse(&text).ok_or_else(|| FieldError::new(field, NO_END))?;
             fields.insert("expired_at".into(), wire_time::text(at).into());
-            ends_at = Some(End { field, at });
+            ends_at = Some(End { field: field.into(), at });
         }
-        Ok(TokenRequest { account, operation, fields, promised_life, ends_at })
+        Ok(TokenRequest { account, operation: operation.into(), fields, promised_life, ends_at })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &BlendVisionScope) -> Result<(), FieldError> {

@@ -11,6 +11,7 @@ use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, url};
 use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
+use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -110,12 +111,12 @@ const ASKED: Life = Life::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(24)),
     default: Duration::from_hours(1),
-    issuer: "Cognitive Services",
+    issuer: Cow::Borrowed("Cognitive Services"),
 };
 
 const FIXED: Life = Life::Fixed {
     life: Duration::from_mins(10),
-    because: "Cognitive Services always issues a service token for 10m: remove lifetime",
+    because: Cow::Borrowed("Cognitive Services always issues a service token for 10m: remove lifetime"),
 };
 
 const SCOPE: &str = "spec.scope.cognitiveServices";
@@ -170,7 +171,7 @@ impl TypedTokenApi for CognitiveServicesAccount {
         match scope.kind()? {
             Kind::Service => {
                 let promised_life = FIXED.choose(lifetime)?;
-                Ok(TokenRequest { account, operation: "issueToken", fields: Map::new(), promised_life, ends_at: None })
+                Ok(TokenRequest { account, operation: "issueToken".into(), fields: Map::new(), promised_life, ends_at: None })
             }
             Kind::LimitedAccess(access) => {
                 let promised_life = ASKED.choose(lifetime)?;
@@ -199,7 +200,7 @@ impl TypedTokenApi for CognitiveServicesAccount {
                     ("featureFlags".into(), flags),
                     ("expiredTime".into(), promised_life.as_secs().into()),
                 ]);
-                Ok(TokenRequest { account, operation: "issueLimitedAccessToken", fields, promised_life, ends_at: None })
+                Ok(TokenRequest { account, operation: "issueLimitedAccessToken".into(), fields, promised_life, ends_at: None })
             }
         }
     }

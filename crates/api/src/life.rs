@@ -3,17 +3,18 @@
 use super::cel::{Cel, cel};
 use super::duration::{GoDuration, is_duration, literal};
 use super::request::{ENDLESS, FieldError};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The lives that one operation can give.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Life {
     /// Always the same: a `lifetime` is refused.
     Fixed {
         /// How long.
         life: Duration,
         /// What to say about a `lifetime`.
-        because: &'static str,
+        because: Cow<'static, str>,
     },
     /// As asked.
     Asked {
@@ -24,12 +25,12 @@ pub(super) enum Life {
         /// What the operator asks for by itself.
         default: Duration,
         /// Who issues, for messages.
-        issuer: &'static str,
+        issuer: Cow<'static, str>,
     },
     /// For ever: a `lifetime` is refused.
     Endless {
         /// What to say about a `lifetime`.
-        because: &'static str,
+        because: Cow<'static, str>,
     },
 }
 
@@ -37,13 +38,13 @@ impl Life {
     /// The life to ask for and to expect.
     pub(super) fn choose(&self, lifetime: Option<&GoDuration>) -> Result<Duration, FieldError> {
         let refused = |message: &str| Err(FieldError::new("spec.lifetime", message));
-        match (*self, lifetime) {
-            (Self::Fixed { life, .. }, None) => Ok(life),
+        match (self, lifetime) {
+            (Self::Fixed { life, .. }, None) => Ok(*life),
             (Self::Endless { .. }, None) => Ok(ENDLESS),
             (Self::Fixed { because, .. } | Self::Endless { because }, Some(_)) => refused(because),
-            (Self::Asked { default, .. }, None) => Ok(default),
+            (Self::Asked { default, .. }, None) => Ok(*default),
             (Self::Asked { least, most, .. }, Some(text)) => match text.parse() {
-                Some(asked) if asked >= least && most.is_none_or(|most| asked <= most) => Ok(asked),
+                Some(asked) if asked >= *least && most.is_none_or(|most| asked <= most) => Ok(asked),
                 Some(_) => refused(&self.bounds()),
                 None => refused("must be a duration of whole hours, minutes and seconds, such as 12h, 90m or 1h30m"),
             },
@@ -52,9 +53,9 @@ impl Life {
 
     /// The rules of a VideoAccessToken's spec where `when` (CEL) holds.
     pub(super) fn rules(&self, when: &str) -> Vec<Cel> {
-        match *self {
+        match self {
             Self::Fixed { life, because } => {
-                vec![no_lifetime(when, because), renew_within(when, life, "such a token always lives")]
+                vec![no_lifetime(when, because), renew_within(when, *life, "such a token always lives")]
             }
             Self::Endless { because } => vec![no_lifetime(when, because)],
             Self::Asked { least, most, default, .. } => {
@@ -63,10 +64,10 @@ impl Life {
                 let bounds = format!(
                     "!has(self.lifetime) || !{} || !({when}) || ({lifetime} >= {}{above})",
                     is_duration("self.lifetime"),
-                    literal(least)
+                    literal(*least)
                 );
                 let no_lifetime = format!("!has(self.lifetime) && {when}");
-                let default = renew_within(&no_lifetime, default, "without a lifetime such a token lives");
+                let default = renew_within(&no_lifetime, *default, "without a lifetime such a token lives");
                 vec![cel(bounds, self.bounds()).at(".lifetime"), default]
             }
         }
@@ -74,12 +75,12 @@ impl Life {
 
     /// What to say about a `lifetime` out of bounds.
     fn bounds(&self) -> String {
-        match *self {
+        match self {
             Self::Asked { least, most: Some(most), issuer, .. } => {
-                format!("{issuer} issues for {} to {}", GoDuration::from(least), GoDuration::from(most))
+                format!("{issuer} issues for {} to {}", GoDuration::from(*least), GoDuration::from(*most))
             }
-            Self::Asked { least, issuer, .. } => format!("{issuer} issues for {} at least", GoDuration::from(least)),
-            Self::Fixed { because, .. } | Self::Endless { because } => because.into(),
+            Self::Asked { least, issuer, .. } => format!("{issuer} issues for {} at least", GoDuration::from(*least)),
+            Self::Fixed { because, .. } | Self::Endless { because } => because.to_string(),
         }
     }
 }

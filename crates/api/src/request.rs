@@ -2,6 +2,7 @@
 
 use crate::Timestamp;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The promised life of a token that never expires: a hundred years.
@@ -38,7 +39,7 @@ pub struct TokenRequest {
     /// The account as its provider identifies it, in lower case where the provider ignores case.
     pub account: String,
     /// The operation's name on the wire.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// The wire fields, in canonical (sorted) order.
     pub fields: Map<String, Value>,
     /// The life that the operation promises for this request, where the answer doesn't tell.
@@ -48,18 +49,18 @@ pub struct TokenRequest {
 }
 
 /// A fixed end of what a spec asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
     /// The field that says so, as a path from the object's root.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// When.
     pub at: Timestamp,
 }
 
 impl End {
     /// What to tell once it has passed.
-    pub fn passed(self) -> FieldError {
+    pub fn passed(&self) -> FieldError {
         let message = "has passed: no further token is asked for; write a later time, or delete the object";
-        FieldError::new(self.field, message)
+        FieldError::new(self.field.clone(), message)
     }
 }

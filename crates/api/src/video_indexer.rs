@@ -11,6 +11,7 @@ use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, is_segment, segment};
 use super::token_api::{TokenApi, TypedTokenApi};
+use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -178,13 +179,13 @@ const ASKED: Life = Life::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(12)),
     default: Duration::from_hours(1),
-    issuer: "Video Indexer",
+    issuer: Cow::Borrowed("Video Indexer"),
 };
 
 const FIXED: Life = Life::Fixed {
     life: Duration::from_hours(1),
-    because: "Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
-              any other token lives 1h: remove lifetime",
+    because: Cow::Borrowed("Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
+              any other token lives 1h: remove lifetime"),
 };
 
 impl VideoIndexerScope {
@@ -320,7 +321,7 @@ impl TypedTokenApi for VideoIndexerAccount {
         let promised_life = if scope.takes_lifetime() { ASKED } else { FIXED }.choose(lifetime)?;
         Ok(TokenRequest {
             account,
-            operation: scope.operation(),
+            operation: scope.operation().into(),
             fields: scope.body(promised_life),
             promised_life,
             ends_at: None,

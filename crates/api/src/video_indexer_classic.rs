@@ -11,6 +11,7 @@ use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, guid, is_segment, root, segment, url};
 use super::token_api::{TokenApi, TypedTokenApi, one};
+use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -152,7 +153,7 @@ const OF_ACCOUNT: &[&str] = &["account", "accountWithPermission", "project", "vi
 
 const LIFE: Life = Life::Fixed {
     life: Duration::from_hours(1),
-    because: "Video Indexer's classic API always issues for 1h: remove lifetime",
+    because: Cow::Borrowed("Video Indexer's classic API always issues for 1h: remove lifetime"),
 };
 
 const SCOPE: &str = "spec.scope.videoIndexerClassic";
@@ -238,7 +239,7 @@ impl TypedTokenApi for VideoIndexerClassicAccount {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
         let Kind { operation, fields, .. } = scope.kind()?;
-        Ok(TokenRequest { account, operation, fields, promised_life: LIFE.choose(lifetime)?, ends_at: None })
+        Ok(TokenRequest { account, operation: operation.into(), fields, promised_life: LIFE.choose(lifetime)?, ends_at: None })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {

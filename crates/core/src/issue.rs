@@ -53,7 +53,7 @@ pub struct IssueError {
     /// What it means for the next attempt.
     pub class: Class,
     /// One CamelCase word for conditions and metrics, such as `Throttled`, `BadAnswer`, `Timeout`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What happened, fit for a status.
     pub message: String,
     /// The provider's id of this request.
@@ -92,9 +92,17 @@ impl Heals {
 
 impl IssueError {
     /// A failure without an answer: no request id, no wish of the provider's.
-    pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(class: Class, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (request_id, retry_after) = (None, None);
-        Self { class, reason, message: message.into(), request_id, retry_after, heals: Heals::No, unsent: false }
+        Self {
+            class,
+            reason: reason.into(),
+            message: message.into(),
+            request_id,
+            retry_after,
+            heals: Heals::No,
+            unsent: false,
+        }
     }
 
     /// No answer came within `limit`.

@@ -142,9 +142,9 @@ mod tests {
         Told { ends: ends.map(at), issued: issued.map(at), date: date.map(at), sent_at: at(0), arrived_at: at(1) }
     }
 
-    fn expiry(told: Told, promised: i64) -> Result<(i64, bool), &'static str> {
+    fn expiry(told: Told, promised: i64) -> Result<(i64, bool), String> {
         let expiry = told.expiry(Duration::from_secs(promised.unsigned_abs()));
-        expiry.map(|(at, assumed)| (at.timestamp() - SENT, assumed)).map_err(|error| error.reason)
+        expiry.map(|(at, assumed)| (at.timestamp() - SENT, assumed)).map_err(|error| error.reason.into_owned())
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             ("expired on the way", Some(1), None, Some(0), Err("ExpiredToken")),
             ("not told", None, Some(2 * HOUR), Some(2 * HOUR), Ok((HOUR, true))),
         ] {
-            assert_eq!(expiry(told(ends, issued, date), HOUR), expected, "{what}");
+            assert_eq!(expiry(told(ends, issued, date), HOUR), expected.map_err(str::to_owned), "{what}");
         }
     }
 

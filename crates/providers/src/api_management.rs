@@ -35,7 +35,7 @@ pub fn refusal(answer: &Answer) -> IssueError {
     let mut error = answer.refusal();
     let sentence = sentence(&answer.body);
     if answer.status == 403 && sentence.contains("out of call volume quota") {
-        (error.class, error.reason) = (Class::Throttled, "QuotaExceeded");
+        (error.class, error.reason) = (Class::Throttled, "QuotaExceeded".into());
     }
     if error.class == Class::Throttled && error.retry_after.is_none() {
         error.retry_after = wait(&sentence).map(|wait| wait.min(MAX_RETRY_AFTER));
@@ -104,7 +104,7 @@ mod tests {
     fn read(media_type: &'static str, body: &str) -> Result<Issued, IssueError> {
         let request = TokenRequest {
             account: "a".to_owned(),
-            operation: "issueToken",
+            operation: "issueToken".into(),
             fields: Map::new(),
             promised_life: Duration::from_mins(10),
             ends_at: None,
@@ -156,7 +156,7 @@ mod tests {
         ];
         for (media_type, body) in bodies {
             let error = read(media_type, body).unwrap_err();
-            assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"), "{body}");
+            assert_eq!((error.class, &*error.reason), (Class::Transient, "BadAnswer"), "{body}");
             let is_page = media_type == "text/html" || body.starts_with('<');
             let expected = if is_page { "HTTP 200: a page in HTML" } else { "HTTP 200: no token in it" };
             assert!(error.message.starts_with(expected), "{body}: {error}");
@@ -185,7 +185,7 @@ mod tests {
         for (message, seconds) in told {
             for body in [json!({"error": {"code": "429", "message": message}}), json!({"Message": message})] {
                 let error = refusal(&answer(429, "application/json", &body.to_string()));
-                assert_eq!((error.class, error.reason), (Class::Throttled, "Throttled"));
+                assert_eq!((error.class, &*error.reason), (Class::Throttled, "Throttled"));
                 assert_eq!(error.retry_after, seconds.map(Duration::from_secs), "{message}");
             }
             let plain = refusal(&answer(429, "text/plain", message));

@@ -10,6 +10,7 @@ use super::hosts::canonical_host;
 use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::life::told_end;
+use super::provider::{Credential, Field};
 use super::{Class, Excess, IssueError, Issued};
 use crate::clock::Timestamp;
 use complaint::Complaint;
@@ -20,7 +21,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 use videotoken_api::arcgis_video_server::ArcgisVideoServerAccount;
-use videotoken_api::provider::SecretKeyRef;
 use videotoken_api::request::{FieldError, TokenRequest};
 
 /// Stands for the user's name in a value of `extraParameters`.
@@ -40,20 +40,23 @@ pub struct ArcgisVideoServer {
 
 impl KeyedAccount for ArcgisVideoServerAccount {
     /// None: each server stands on its owner's premises.
-    fn public_hosts(&self) -> &'static [&'static str] {
-        &[]
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        Vec::new()
     }
 
-    fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.arcgisVideoServer.url", self.root())
+    fn endpoint(&self) -> (Field, &str) {
+        ("spec.arcgisVideoServer.url".into(), self.root())
     }
 
-    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
+    fn credentials(&self) -> Vec<Credential<'_>> {
         let login = [
-            ("spec.arcgisVideoServer.usernameRef", &self.username_ref),
-            ("spec.arcgisVideoServer.passwordRef", &self.password_ref),
+            ("spec.arcgisVideoServer.usernameRef".into(), &self.username_ref),
+            ("spec.arcgisVideoServer.passwordRef".into(), &self.password_ref),
         ];
-        login.into_iter().chain(self.token_ref.as_ref().map(|key| ("spec.arcgisVideoServer.tokenRef", key))).collect()
+        login
+            .into_iter()
+            .chain(self.token_ref.as_ref().map(|key| ("spec.arcgisVideoServer.tokenRef".into(), key)))
+            .collect()
     }
 
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
@@ -228,6 +231,7 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
     use serde_json::{Map, json};
     use std::time::Duration;
+    use videotoken_api::provider::SecretKeyRef;
 
     fn server(extra: &[(&str, &str)]) -> ArcgisVideoServer {
         let extra_parameters = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -239,7 +243,7 @@ mod tests {
     fn request(fields: &Value) -> TokenRequest {
         TokenRequest {
             account: "arcgisVideoServer/video.example:21443/arcgis/admin".to_owned(),
-            operation: "generateToken",
+            operation: "generateToken".into(),
             fields: fields.as_object().cloned().unwrap_or_default(),
             promised_life: Duration::from_hours(1),
             ends_at: None,
@@ -362,7 +366,7 @@ mod tests {
         for told in ["true", r#""true""#, r#"" True ""#] {
             assert_eq!(with(false, told).unwrap().excess, Some(SITE_ADMINISTRATOR), "{told}");
             let refused = with(true, told).unwrap_err();
-            assert_eq!((refused.class, refused.reason), (Class::Denied, "SiteAdministrator"), "{told}");
+            assert_eq!((refused.class, &*refused.reason), (Class::Denied, "SiteAdministrator"), "{told}");
             assert!(!refused.message.contains("t0ken"), "{refused}");
         }
         for told in ["false", r#""false""#, "null", "0", "{}"] {
@@ -422,7 +426,7 @@ mod tests {
             }
             for body in [nested, spelt, flat] {
                 let error = read(200, &body.to_string()).unwrap_err();
-                assert_eq!((error.class, error.reason), (class, reason), "{body}");
+                assert_eq!((error.class, &*error.reason), (class, reason), "{body}");
                 assert!(error.message.contains(message), "{error}");
             }
         }
@@ -449,7 +453,7 @@ mod tests {
             (500, r#"{"token":"t0ken-0123456789"}"#, Transient, "ServerError"),
         ] {
             let error = read(status, body).unwrap_err();
-            assert_eq!((error.class, error.reason), (class, reason), "{status} {body}");
+            assert_eq!((error.class, &*error.reason), (class, reason), "{status} {body}");
         }
         assert!(read(404, "").unwrap_err().message.ends_with(WAY_OUT));
         assert!(read(200, "<html>").unwrap_err().message.ends_with(WAY_OUT));
@@ -461,7 +465,7 @@ mod tests {
             let error =
                 json!({"code": code, "messageCode": "GWM_0003", "message": "Keine Berechtigung.", "details": []});
             let error = read(200, &json!({"error": error}).to_string()).unwrap_err();
-            assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{code}");
+            assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"), "{code}");
             assert_eq!(error.message, format!("HTTP 200: {code} GWM_0003: Keine Berechtigung."));
         }
     }
@@ -482,7 +486,7 @@ mod tests {
             &["NTLM, Basic"],
         ] {
             let error = asked(schemes, 401, "<html>401 - Unauthorized</html>");
-            assert_eq!((error.class, error.reason), (Class::Configuration, "WindowsAuthentication"), "{schemes:?}");
+            assert_eq!((error.class, &*error.reason), (Class::Configuration, "WindowsAuthentication"), "{schemes:?}");
             assert!(error.unsent && error.message.contains("https://video.example:21443/arcgis/admin"), "{error}");
         }
         let complaint = r#"{"error":{"code":401,"message":"Invalid username or password."}}"#;

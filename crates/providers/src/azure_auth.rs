@@ -19,6 +19,7 @@ use crate::clock::{self, Now, Timestamp};
 use chrono::TimeDelta;
 use credential::Entra;
 use secrecy::SecretString;
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +48,8 @@ pub struct AzureAuthOptions {
     /// The client that Entra is called with. A fetch may take half of its timeout, so that the other half is left for
     /// the call that the token is for.
     pub http: Http,
+    /// The path of the account in the provider's spec, such as `spec.videoIndexer`, for messages.
+    pub field: Cow<'static, str>,
     /// Where the instance metadata service is instead of `http://169.254.169.254`; called with `http`. For tests.
     pub metadata_endpoint: Option<Url>,
 }
@@ -229,7 +232,7 @@ impl State {
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(Failure { error: error.clone(), at: now.mono, retry_at });
         let Some(held) = served else { return Err(error) };
-        tracing::warn!(reason = error.reason, %error, "no new Entra token; the old one is still good");
+        tracing::warn!(reason = %error.reason, %error, "no new Entra token; the old one is still good");
         Ok(held.token.clone())
     }
 

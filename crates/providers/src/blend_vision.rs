@@ -6,14 +6,15 @@
 use super::http::{Answer, Call, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::life::told_end;
+use super::provider::{Credential, Field, hosts};
 use super::{Class, IssueError, Issued, jwt};
 use crate::clock::Timestamp;
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::borrow::Cow;
 use url::Url;
 use videotoken_api::blend_vision::BlendVisionAccount;
-use videotoken_api::provider::SecretKeyRef;
 use videotoken_api::request::{FieldError, TokenRequest};
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-bv-org-id");
@@ -28,16 +29,16 @@ pub struct BlendVision {
 }
 
 impl KeyedAccount for BlendVisionAccount {
-    fn public_hosts(&self) -> &'static [&'static str] {
-        &["api.one.blendvision.com"]
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        hosts(&["api.one.blendvision.com"])
     }
 
-    fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.blendVision.endpoint", self.root())
+    fn endpoint(&self) -> (Field, &str) {
+        ("spec.blendVision.endpoint".into(), self.root())
     }
 
-    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
-        vec![("spec.blendVision.apiTokenRef", &self.api_token_ref)]
+    fn credentials(&self) -> Vec<Credential<'_>> {
+        vec![("spec.blendVision.apiTokenRef".into(), &self.api_token_ref)]
     }
 
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
@@ -153,7 +154,7 @@ mod tests {
         }
         TokenRequest {
             account: "blendVision/org-1".to_owned(),
-            operation: "resources/tokens",
+            operation: "resources/tokens".into(),
             fields: fields.as_object().cloned().unwrap(),
             promised_life: if expires_in.is_some() { Duration::from_hours(1) } else { ENDLESS },
             ends_at: None,
@@ -240,12 +241,12 @@ mod tests {
         for (status, code, class, reason) in cases {
             let body = json!({"code": code, "message": "because", "details": [{"@type": "type.example/x"}]});
             let error = read(status, &body.to_string(), Some("3600s")).unwrap_err();
-            assert_eq!((error.class, error.reason), (class, reason), "{status} {code}");
+            assert_eq!((error.class, &*error.reason), (class, reason), "{status} {code}");
             assert!(reason == "BadAnswer" || error.message == format!("HTTP {status}: {code}: because"), "{error}");
         }
         for body in ["", "<html>", "{}", r#"{"token":""}"#, r#"{"token":"a b"}"#, r#"{"token":"half-of-i"#] {
             let error = read(200, body, Some("3600s")).unwrap_err();
-            assert_eq!((error.class, error.reason), (Transient, "BadAnswer"), "{body}");
+            assert_eq!((error.class, &*error.reason), (Transient, "BadAnswer"), "{body}");
             assert!(!error.message.contains("half-of-i"), "{error}");
         }
     }

@@ -6,12 +6,13 @@
 use super::api_management::{self, SUBSCRIPTION_KEY};
 use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below};
+use super::provider::{Credential, Field, hosts};
 use super::{IssueError, Issued};
 use crate::clock::Timestamp;
 use secrecy::SecretString;
+use std::borrow::Cow;
 use url::Url;
 use videotoken_api::cognitive_services::CognitiveServicesAccount;
-use videotoken_api::provider::SecretKeyRef;
 use videotoken_api::request::{FieldError, TokenRequest};
 
 /// One issuing resource.
@@ -23,8 +24,8 @@ pub struct CognitiveServices {
 impl KeyedAccount for CognitiveServicesAccount {
     /// Regional endpoints and resources' own, of the public cloud, the Government's and China's. Whoever a resource
     /// below them belongs to, it is Azure that ends its TLS and reads the key.
-    fn public_hosts(&self) -> &'static [&'static str] {
-        &[
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        hosts(&[
             "api.cognitive.microsoft.com",
             "*.api.cognitive.microsoft.com",
             "*.cognitiveservices.azure.com",
@@ -33,15 +34,15 @@ impl KeyedAccount for CognitiveServicesAccount {
             "api.cognitive.azure.cn",
             "*.api.cognitive.azure.cn",
             "*.cognitiveservices.azure.cn",
-        ]
+        ])
     }
 
-    fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.cognitiveServices.endpoint", self.root())
+    fn endpoint(&self) -> (Field, &str) {
+        ("spec.cognitiveServices.endpoint".into(), self.root())
     }
 
-    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
-        vec![("spec.cognitiveServices.keyRef", &self.key_ref)]
+    fn credentials(&self) -> Vec<Credential<'_>> {
+        vec![("spec.cognitiveServices.keyRef".into(), &self.key_ref)]
     }
 
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
@@ -53,7 +54,7 @@ impl KeyedAccount for CognitiveServicesAccount {
 impl Exchange for CognitiveServices {
     /// The request's fields are the body, but for `expiredTime`, which is the query; without fields there is none.
     fn call(&self, request: &TokenRequest) -> Result<Call, IssueError> {
-        let mut url = below(&self.endpoint, ["sts", "v1.0", request.operation]);
+        let mut url = below(&self.endpoint, ["sts", "v1.0", &request.operation]);
         let mut body = request.fields.clone();
         if let Some(seconds) = body.remove("expiredTime") {
             url.query_pairs_mut().append_pair("expiredTime", &seconds.to_string());
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn azures_own_hosts_are_public_and_no_other() {
-        let policy = HostPolicy::guarded(CognitiveServicesAccount::default().public_hosts(), Arc::default());
+        let policy =
+            HostPolicy::guarded(&KeyedAccount::public_hosts(&CognitiveServicesAccount::default()), Arc::default());
         let hosts = [
             ("virginia.api.cognitive.microsoft.us", true),
             ("westus.api.cognitive.microsoft.com", true),
@@ -111,7 +113,7 @@ mod tests {
         let answer = Answer::new(status, headers, body.to_vec(), now, now, Redactor::default());
         let request = TokenRequest {
             account: "cognitiveServices/westus.api.cognitive.microsoft.com".to_owned(),
-            operation: "issueToken",
+            operation: "issueToken".into(),
             fields: Map::new(),
             promised_life: Duration::from_mins(10),
             ends_at: None,

@@ -174,8 +174,8 @@ pub enum HostRefusal {
 
 impl HostPolicy {
     /// The policy of a namespaced provider whose own hosts are `public` (each a host or `*.suffix`).
-    pub fn guarded(public: &[&str], guard: Arc<NetworkGuard>) -> Self {
-        let public = public.iter().filter_map(|host| host.parse().ok()).collect();
+    pub fn guarded<S: AsRef<str>>(public: &[S], guard: Arc<NetworkGuard>) -> Self {
+        let public = public.iter().filter_map(|host| host.as_ref().parse().ok()).collect();
         Self::Guarded { public, guard }
     }
 

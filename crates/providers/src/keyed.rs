@@ -5,26 +5,32 @@
 
 use super::http::{Answer, Call, ClockSkew, Http};
 use super::life::Told;
+use super::provider::{Credential, Field, Provider, url};
 use super::{IssueError, Issued, Issuer, jwt};
+use crate::account::build::{OWN_CA, guarded, has_own_ca, public_host, unfit};
+use crate::account::{Built, References, Via, shown};
 use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
 use std::sync::Arc;
 use url::Url;
-use videotoken_api::provider::SecretKeyRef;
+use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::{FieldError, TokenRequest};
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::view::Refusal;
 
 /// An account of such an API: what its issuer needs.
 pub trait KeyedAccount: Sync {
     /// The provider's own hosts, each a host or `*.suffix`: all that a namespaced provider may call unless the
     /// operator's admin allows more. A credential for another host must name it in its annotation.
-    fn public_hosts(&self) -> &'static [&'static str];
+    fn public_hosts(&self) -> Vec<Cow<'static, str>>;
 
     /// The field of the URL that is called, from a provider object's root, and its text.
-    fn endpoint(&self) -> (&'static str, &str);
+    fn endpoint(&self) -> (Field, &str);
 
     /// The keys that the issuer needs, each with its field.
-    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)>;
+    fn credentials(&self) -> Vec<Credential<'_>>;
 
     /// Its half of the work. `secrets` are in the order of [`KeyedAccount::credentials`].
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError>;
@@ -33,6 +39,43 @@ pub trait KeyedAccount: Sync {
     fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
         let exchange = self.exchange(endpoint, secrets)?;
         Ok(Arc::new(Keyed { exchange, http, skew: ClockSkew::default() }))
+    }
+}
+
+#[async_trait]
+impl<A: KeyedAccount> Provider for A {
+    fn endpoints(&self) -> Result<Vec<(Field, Url)>, FieldError> {
+        let (field, text) = self.endpoint();
+        Ok(vec![url(field, text)?])
+    }
+
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        KeyedAccount::public_hosts(self)
+    }
+
+    fn secrets(&self) -> Result<Vec<String>, FieldError> {
+        Ok(self.credentials().into_iter().map(|(_, reference)| reference.name.clone()).collect())
+    }
+
+    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+        let (field, text) = self.endpoint();
+        let (field, endpoint) = url(field, text).map_err(|error| unfit(&error))?;
+        let public = KeyedAccount::public_hosts(self);
+        let http = via.http(&public, spec, references).await?;
+        http.admits(&endpoint).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
+        let host = shown(&endpoint);
+        let because = match public_host(&public, &endpoint) {
+            Err(because) => Some(because),
+            Ok(()) => has_own_ca(via.owner, spec).then_some(OWN_CA),
+        };
+        let references = references.sent_to(guarded(because, || vec![endpoint.clone()]));
+        let mut secrets = Vec::new();
+        for (field, reference) in self.credentials() {
+            secrets.push(references.credential(&field, reference).await?);
+        }
+        let identity = Hash::of(secrets.iter().map(|secret| secret.expose_secret().as_bytes()));
+        let issuer = self.issuer(endpoint, secrets, http).map_err(|error| unfit(&error))?;
+        Ok(Built { issuer, identity, host })
     }
 }
 

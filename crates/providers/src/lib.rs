@@ -5,25 +5,44 @@
 
 pub mod account;
 pub mod api_management;
-pub mod arcgis_video_server;
 pub mod azure_auth;
-pub mod blend_vision;
 pub mod clock;
-pub mod cognitive_services;
 pub mod hosts;
 pub mod http;
 pub mod keyed;
+pub mod provider;
 pub mod redact;
-pub mod video_indexer;
-pub mod video_indexer_classic;
 
 pub use videotoken_core::issue::{Class, Excess, Heals, IssueError, Issued};
 pub use videotoken_core::{jwt, life};
 
 use crate::clock::Timestamp;
+use crate::provider::Provider;
 use async_trait::async_trait;
 use std::time::Duration;
 use videotoken_api::request::TokenRequest;
+use videotoken_api::token_api::Account;
+
+/// Declares the module of each provider type, and the dispatch over them.
+macro_rules! provider_types {
+    ($($module:ident, $variant:ident;)+) => {
+        $(pub mod $module;)+
+
+        /// Returns the provider of an account.
+        pub fn provider<'a>(account: &Account<'a>) -> &'a dyn Provider {
+            match account { $(Account::$variant(account) => *account,)+ }
+        }
+    };
+}
+
+// Module and name of each type, as in the table of `videotoken-api`.
+provider_types! {
+    arcgis_video_server, ArcgisVideoServer;
+    blend_vision, BlendVision;
+    cognitive_services, CognitiveServices;
+    video_indexer, VideoIndexer;
+    video_indexer_classic, VideoIndexerClassic;
+}
 
 /// How much longer than its timeout an issue may take before its caller gives it up: what ends in time says itself who
 /// didn't answer.

@@ -4,6 +4,8 @@
 //! JSON both ways; the operation and its body come parsed in a [`TokenRequest`]. Source: Azure's REST reference for
 //! Video Indexer, api-version 2025-04-01.
 
+mod provider;
+
 use super::azure_auth::{AzureAuth, EntraToken};
 use super::http::{Answer, Call, ClockSkew, Http, length};
 use super::{Class, IssueError, Issued, Issuer, keyed};
@@ -130,7 +132,7 @@ impl VideoIndexer {
     async fn ask(&self, request: &TokenRequest, entra: EntraToken) -> Result<Issued, IssueError> {
         let url = self
             .account
-            .url(request.operation)
+            .url(&request.operation)
             .ok_or_else(|| IssueError::new(Class::Configuration, "BadRequest", "the resource manager is no URL"))?;
         let call = Call::post(url).bearer(&entra.token).client_request_id(CLIENT_REQUEST_ID).json(&request.fields);
         let answer = self.http.send(call).await?;
@@ -249,7 +251,7 @@ mod tests {
     fn request() -> TokenRequest {
         TokenRequest {
             account: "contoso-vi".to_owned(),
-            operation: "generateAccessToken",
+            operation: "generateAccessToken".into(),
             fields: Map::new(),
             promised_life: Duration::from_hours(1),
             ends_at: None,
@@ -337,7 +339,7 @@ mod tests {
         ];
         for body in bodies {
             let error = issued(&answer(body), &request(), clock::now().wall).unwrap_err();
-            assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"));
+            assert_eq!((error.class, &*error.reason), (Class::Transient, "BadAnswer"));
             assert_eq!(error.request_id.as_deref(), Some("id-1"));
         }
         let expired = format!(r#"{{"accessToken":"{}"}}"#, jwt(1000));

@@ -6,13 +6,14 @@
 use super::api_management::{self, SUBSCRIPTION_KEY};
 use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below};
+use super::provider::{Credential, Field, hosts};
 use super::{Class, IssueError, Issued};
 use crate::clock::Timestamp;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use serde_json::Value;
+use std::borrow::Cow;
 use url::Url;
-use videotoken_api::provider::SecretKeyRef;
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::video_indexer_classic::VideoIndexerClassicAccount;
 
@@ -27,16 +28,16 @@ pub struct VideoIndexerClassic {
 }
 
 impl KeyedAccount for VideoIndexerClassicAccount {
-    fn public_hosts(&self) -> &'static [&'static str] {
-        &["api.videoindexer.ai", "api.videoindexer.ai.azure.us"]
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        hosts(&["api.videoindexer.ai", "api.videoindexer.ai.azure.us"])
     }
 
-    fn endpoint(&self) -> (&'static str, &str) {
-        ("spec.videoIndexerClassic.endpoint", self.root())
+    fn endpoint(&self) -> (Field, &str) {
+        ("spec.videoIndexerClassic.endpoint".into(), self.root())
     }
 
-    fn credentials(&self) -> Vec<(&'static str, &SecretKeyRef)> {
-        vec![("spec.videoIndexerClassic.subscriptionKeyRef", &self.subscription_key_ref)]
+    fn credentials(&self) -> Vec<Credential<'_>> {
+        vec![("spec.videoIndexerClassic.subscriptionKeyRef".into(), &self.subscription_key_ref)]
     }
 
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError> {
@@ -55,7 +56,7 @@ impl VideoIndexerClassic {
             (None, Some(video)) => Some(["Videos", video]),
             (None, None) => None,
         };
-        let mut path: Vec<&str> = match request.operation {
+        let mut path: Vec<&str> = match &*request.operation {
             "Get-User-Access-Token" => vec!["Auth", self.location.as_str(), "Users", "me"],
             _ => account.into_iter().chain(narrowed.into_iter().flatten()).collect(),
         };
@@ -85,7 +86,7 @@ impl Exchange for VideoIndexerClassic {
         let mut error = api_management::refusal(answer);
         // The gateway has taken the key; it is the key's user who may not do this.
         if answer.status == 401 && error_type(&answer.body).as_deref() == Some("USER_NOT_ALLOWED") {
-            (error.class, error.reason) = (Class::Denied, "Forbidden");
+            (error.class, error.reason) = (Class::Denied, "Forbidden".into());
             error.message = format!(
                 "{}; the user whose subscription key this is needs access to account {} in {}",
                 error.message, self.account_id, self.location
@@ -162,7 +163,7 @@ mod tests {
     fn the_documented_endpoints_are_public() {
         let account = VideoIndexerClassicAccount::default();
         for host in ["api.videoindexer.ai", "api.videoindexer.ai.azure.us"] {
-            assert!(account.public_hosts().contains(&host));
+            assert!(KeyedAccount::public_hosts(&account).iter().any(|public| public == host));
         }
     }
 
@@ -178,7 +179,7 @@ mod tests {
             ("", (Class::Credential, "Unauthorized")),
         ] {
             let error = read(401, &HeaderMap::new(), body.as_bytes()).unwrap_err();
-            assert_eq!((error.class, error.reason), expected, "{error}");
+            assert_eq!((error.class, &*error.reason), expected, "{error}");
         }
     }
 

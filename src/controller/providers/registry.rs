@@ -15,6 +15,7 @@ use crate::plan::hash::Hash;
 use crate::plan::view::Refusal;
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, MutexGuard};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub(crate) struct Said {
     /// Namespace of the request.
     pub(crate) namespace: Box<str>,
     /// One CamelCase word of the operator.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     /// The provider's own words; they may be about that request.
     pub(crate) message: String,
 }
@@ -79,7 +80,7 @@ impl Said {
     /// Returns the part that users of this namespace may read: the message belongs to the namespace whose request it
     /// answers.
     pub(crate) fn to(&self, namespace: &str) -> String {
-        if *self.namespace == *namespace { self.whole() } else { self.reason.to_owned() }
+        if *self.namespace == *namespace { self.whole() } else { self.reason.to_string() }
     }
 }
 

@@ -177,12 +177,13 @@ fn record_issue_failure(
 ) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
     let (class, outcome) = issue_failure::classify(error, refused_account(context, account, key, error, now));
-    context.output.metrics.issue_failed(account.type_name, class, error.reason, took);
+    context.output.metrics.issue_failed(account.type_name, class, error.reason.clone(), took);
     let attempts = seen.attempts + 1;
     resolve::note_trust(context, account, error, now.wall);
     if issue_failure::is_of_account(class) {
         let namespace = (&*key.namespace).into();
-        account.history().refusal = Some(Said { namespace, reason: error.reason, message: error.message.clone() });
+        account.history().refusal =
+            Some(Said { namespace, reason: error.reason.clone(), message: error.message.clone() });
     }
     call.end(outcome, now);
     let attempt = FailedAttempt {
@@ -196,12 +197,12 @@ fn record_issue_failure(
     if attempt.is_delayed_by_account() {
         context.providers.report_soon(&account.provider_key);
     }
-    tracing::warn!(%key, provider = seen.provider, ?class, reason = error.reason, message = error.message,
+    tracing::warn!(%key, provider = seen.provider, ?class, reason = %error.reason, message = error.message,
         request_id = error.request_id, attempts, next_attempt_at = %next, "the issue failed");
     let failure = Failure {
         time: now.wall.trunc_subsecs(0),
         class,
-        reason: error.reason.to_owned(),
+        reason: error.reason.to_string(),
         message: error.message.clone(),
         request_id: error.request_id.clone(),
         next_attempt_at: Some(next),

@@ -27,7 +27,8 @@ pub(crate) fn call(
     let (request_id, failure) = match result {
         Ok(issued) => (issued.request_id.clone(), None),
         Err(error) => {
-            let fault = Fault { class: Some(error.class), reason: error.reason, message: error.message.clone() };
+            let fault =
+                Fault { class: Some(error.class), reason: error.reason.clone(), message: error.message.clone() };
             (error.request_id.clone(), Some(fault))
         }
     };
@@ -36,5 +37,5 @@ pub(crate) fn call(
 
 /// Why a write failed.
 pub(crate) fn fault(error: &ApiError) -> Fault {
-    Fault { class: None, reason: error.name(), message: error.to_string() }
+    Fault { class: None, reason: error.name().into(), message: error.to_string() }
 }

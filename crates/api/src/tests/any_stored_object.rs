@@ -144,7 +144,7 @@ proptest! {
         let _ = provider.spec.provider.account_limits();
         let _ = AllowedScopes::default().admits(&token.spec.scope);
         if let Some(account) = &provider.spec.provider.video_indexer {
-            let _ = (account.auth.of_namespace(), account.cloud_endpoints());
+            let _ = (account.auth.of_namespace("spec.videoIndexer.auth"), account.cloud_endpoints());
         }
     }
 

@@ -238,7 +238,14 @@ fn a_namespace_brings_its_own_identity() {
         (&format!("{{managedIdentity: {{}}, clientSecret: {secret}}}"), false, false),
     ] {
         let parsed: AzureAuth = yaml(auth);
-        assert_eq!((parsed.of_cluster().is_ok(), parsed.of_namespace().is_ok()), (of_cluster, of_namespace), "{auth}");
+        assert_eq!(
+            (
+                parsed.of_cluster("spec.videoIndexer.auth").is_ok(),
+                parsed.of_namespace("spec.videoIndexer.auth").is_ok()
+            ),
+            (of_cluster, of_namespace),
+            "{auth}"
+        );
     }
 }
 

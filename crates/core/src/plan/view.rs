@@ -38,7 +38,7 @@ impl Refusal {
 }
 
 /// What the spec and its provider ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     /// What is asked of the provider.
     pub request: Hash,

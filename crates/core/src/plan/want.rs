@@ -41,7 +41,7 @@ pub fn want(
         render: fit.render,
         renew_before: spec.renew_before()?,
         suspend: spec.suspend,
-        ends_at: request.ends_at,
+        ends_at: request.ends_at.clone(),
         longest_life: TimeDelta::from_std(request.promised_life).unwrap_or(TimeDelta::MAX / 4) + floor::AHEAD,
     };
     Ok((request, wanted))

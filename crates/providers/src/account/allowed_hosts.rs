@@ -102,7 +102,7 @@ fn is_plain(url: &Url) -> bool {
 }
 
 /// `host` or `host:port`, as an entry names it.
-pub(super) fn shown(url: &Url) -> String {
+pub fn shown(url: &Url) -> String {
     let mut shown = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
     if let Some(port) = url.port() {
         let _ = write!(shown, ":{port}");

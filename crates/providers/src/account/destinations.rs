@@ -1,11 +1,11 @@
 //! Where an account's issuer goes, and what it takes along: URLs, and the Secrets that hold its credentials. For whoever
 //! looks at an account from outside.
 
-use crate::keyed::KeyedAccount;
-use crate::video_indexer::VideoIndexer;
+use crate::provider;
+use crate::provider::Field;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use url::Url;
-use videotoken_api::azure::Auth;
 use videotoken_api::request::FieldError;
 use videotoken_api::token_api::Account;
 
@@ -13,44 +13,18 @@ use videotoken_api::token_api::Account;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destinations {
     /// The URLs that are called, each with its field from a provider object's root.
-    pub urls: Vec<(&'static str, Url)>,
+    pub urls: Vec<(Field, Url)>,
     /// The provider's own hosts.
-    pub public_hosts: &'static [&'static str],
+    pub public_hosts: Vec<Cow<'static, str>>,
     /// The Secrets that hold its credentials.
     pub secrets: BTreeSet<String>,
 }
 
 /// Reads it from the spec; the error names the field at fault.
 pub fn destinations(account: &Account<'_>) -> Result<Destinations, FieldError> {
-    match account {
-        Account::VideoIndexer(account) => {
-            let endpoints = account.cloud_endpoints()?;
-            let secrets = match account.auth.of_cluster()? {
-                Auth::ClientSecret(app) => BTreeSet::from([app.secret_ref.name.clone()]),
-                Auth::ClientCertificate(app) => BTreeSet::from([app.secret_ref.name.clone()]),
-                Auth::WorkloadIdentity(_) | Auth::ManagedIdentity(_) => BTreeSet::new(),
-            };
-            let urls = vec![
-                url("spec.videoIndexer.endpoints.authority", &endpoints.authority)?,
-                url("spec.videoIndexer.endpoints.resourceManager", &endpoints.resource_manager)?,
-            ];
-            Ok(Destinations { urls, public_hosts: &VideoIndexer::PUBLIC_HOSTS, secrets })
-        }
-        Account::VideoIndexerClassic(account) => keyed(*account),
-        Account::BlendVision(account) => keyed(*account),
-        Account::ArcgisVideoServer(account) => keyed(*account),
-        Account::CognitiveServices(account) => keyed(*account),
-    }
-}
-
-fn keyed(account: &dyn KeyedAccount) -> Result<Destinations, FieldError> {
-    let (field, text) = account.endpoint();
-    let secrets = account.credentials().into_iter().map(|(_, reference)| reference.name.clone()).collect();
-    Ok(Destinations { urls: vec![url(field, text)?], public_hosts: account.public_hosts(), secrets })
-}
-
-fn url(field: &'static str, text: &str) -> Result<(&'static str, Url), FieldError> {
-    Url::parse(text).map(|url| (field, url)).map_err(|_| FieldError::new(field, "must be an absolute URL"))
+    let provider = provider(account);
+    let secrets = provider.secrets()?.into_iter().collect();
+    Ok(Destinations { urls: provider.endpoints()?, public_hosts: provider.public_hosts(), secrets })
 }
 
 #[cfg(test)]
@@ -83,7 +57,7 @@ mod tests {
             assert!(destinations.urls.iter().all(|(_, url)| url.scheme() == "https"), "{destinations:?}");
             assert!(account.name() == "videoIndexer" || !destinations.secrets.is_empty(), "{destinations:?}");
             if account.name() != "arcgisVideoServer" {
-                let public = HostPolicy::guarded(destinations.public_hosts, Arc::default());
+                let public = HostPolicy::guarded(&destinations.public_hosts, Arc::default());
                 assert!(
                     destinations.urls.iter().all(|(_, url)| public.admits(url, Route::Direct).is_ok()),
                     "{destinations:?}"

@@ -8,22 +8,25 @@
 //! | `text` | the text of a credential, and what is none |
 //! | `encrypted` | values that a tool has encrypted: no credentials |
 //! | `allowed_hosts` | what `videotoken.dev/allowed-hosts` admits |
-//! | `build` | the issuer of each type |
+//! | `azure` | the identity that asks Microsoft Entra |
+//! | `build` | what the issuers of all types are built with |
 //! | `destinations` | where an issuer goes, for whoever looks from outside |
 //!
 //! What a spec refers to is read through [`Source`]: the API server for the operator, files for a command without a
 //! cluster. May not enter: a Kubernetes client, files, calls of a provider.
 
 mod allowed_hosts;
-mod build;
+mod azure;
+pub(crate) mod build;
 pub mod destinations;
 mod encrypted;
 mod references;
 mod spec;
 mod text;
 
-pub use allowed_hosts::{Guarded, Missing};
-pub use build::{Built, Reach, issuer};
+pub use allowed_hosts::{Guarded, Missing, shown};
+pub use azure::{azure_credential, tenant};
+pub use build::{Built, Reach, Via, issuer};
 pub use encrypted::encrypted_value;
 pub use references::{References, Source, Unreadable, not_allowed};
 pub use spec::{Admission, Owner, ProviderObject};

@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use videotoken_api::request::FieldError;
 
-const AUTH: &str = "spec.videoIndexer.auth";
-
 /// How an identity proves itself to Entra.
 #[derive(Clone)]
 pub enum AzureCredential {
@@ -117,7 +115,9 @@ impl AzureCredential {
 
     /// The operator's own workload identity, as the Azure webhook announces it in the environment: the token's file in
     /// `AZURE_FEDERATED_TOKEN_FILE`, and where the spec names none, `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`.
+    /// `field` is the path of the spec's `auth`.
     pub fn ambient(
+        field: &str,
         tenant_id: Option<String>,
         client_id: Option<String>,
         environment: impl Fn(&str) -> Option<String>,
@@ -125,7 +125,7 @@ impl AzureCredential {
         let from = |variable: &str| environment(variable).filter(|value| !value.is_empty());
         let missing = |variable: &str| {
             FieldError::new(
-                format!("{AUTH}.workloadIdentity"),
+                format!("{field}.workloadIdentity"),
                 format!("the operator has no workload identity of its own: {variable} is not set in its environment"),
             )
         };
@@ -139,7 +139,7 @@ impl AzureCredential {
         })
     }
 
-    /// Its field below [`AUTH`].
+    /// Returns its field below `auth`.
     fn field(&self) -> &'static str {
         match self {
             Self::ClientSecret { .. } => "clientSecret",
@@ -172,9 +172,12 @@ enum Proof {
 impl Entra {
     /// Checks all that can be checked without a call.
     pub(super) fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
-        let path = format!("{AUTH}.{}", credential.field());
+        let path = format!("{}.auth.{}", options.field, credential.field());
         if options.authority.scheme() != "https" || options.authority.host().is_none() {
-            return Err(FieldError::new("spec.videoIndexer.endpoints.authority", "Entra is called by https only"));
+            return Err(FieldError::new(
+                format!("{}.endpoints.authority", options.field),
+                "Entra is called by https only",
+            ));
         }
         let client = client_options(&credential, &options)?;
         let proof = match credential {
@@ -283,16 +286,12 @@ fn token_url(authority: &url::Url, tenant_id: &str) -> Option<String> {
 /// `azure_core`, without its retries, and with our client below it.
 fn client_options(credential: &AzureCredential, options: &AzureAuthOptions) -> Result<ClientOptions, FieldError> {
     let is_machine = matches!(credential, AzureCredential::ManagedIdentity { .. });
-    let transport = match (&options.metadata_endpoint, is_machine) {
-        (_, false) => EntraTransport { http: options.http.clone(), caller: Caller::Entra },
-        (Some(endpoint), true) => {
-            let caller = Caller::Metadata { instead: Some(endpoint.clone()) };
-            EntraTransport { http: options.http.clone(), caller }
-        }
-        (None, true) => {
-            EntraTransport { http: metadata_client(&options.http)?, caller: Caller::Metadata { instead: None } }
-        }
+    let (http, caller) = match (&options.metadata_endpoint, is_machine) {
+        (_, false) => (options.http.clone(), Caller::Entra),
+        (Some(endpoint), true) => (options.http.clone(), Caller::Metadata { instead: Some(endpoint.clone()) }),
+        (None, true) => (metadata_client(&options.http)?, Caller::Metadata { instead: None }),
     };
+    let transport = EntraTransport { http, caller, field: options.field.clone() };
     let mut cloud = CustomConfiguration::default();
     cloud.authority_host = options.authority.to_string();
     Ok(ClientOptions {

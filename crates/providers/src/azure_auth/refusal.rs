@@ -14,14 +14,21 @@ use serde_json::Value;
 pub(super) struct Refusal {
     /// As in `AADSTS7000215`.
     pub(super) number: i64,
-    /// What it means, and the way out.
-    pub(super) says: &'static str,
+    /// What it means, and the way out. `{provider}` stands for the path of the account in the provider's spec.
+    says: &'static str,
     /// Whether it passes without anyone's doing.
     pub(super) heals: Heals,
     /// It is about the assertion: what that says of itself belongs to the message.
     pub(super) of_assertion: bool,
     /// It is Entra's own trouble, and no refusal.
     pub(super) passes: bool,
+}
+
+impl Refusal {
+    /// Returns what it means, and the way out. `provider` is the path of the account in the provider's spec.
+    pub(super) fn says(&self, provider: &str) -> String {
+        self.says.replace("{provider}", provider)
+    }
 }
 
 const fn passes(number: i64, says: &'static str) -> Refusal {
@@ -70,7 +77,7 @@ pub(super) fn of(number: i64) -> Option<&'static Refusal> {
 /// All that are known, by their first digits as people look them up.
 pub(super) const ALL: &[Refusal] = &[
     // the tenant, and its cloud
-    stays(90_002, "there is no such tenant in this cloud: check tenantId, and spec.videoIndexer.cloud"),
+    stays(90_002, "there is no such tenant in this cloud: check tenantId, and {provider}.cloud"),
     stays(
         900_021,
         "tenantId is neither a tenant's id nor its domain: take the directory (tenant) ID of the app's overview",
@@ -83,9 +90,9 @@ pub(super) const ALL: &[Refusal] = &[
         5_000_225,
         "the tenant is blocked since it was inactive: let one of its admins ask Microsoft to bring it back",
     ),
-    stays(90_038, "the tenant is in another cloud: set spec.videoIndexer.cloud to the tenant's"),
-    stays(900_382, "the application is in another cloud: set spec.videoIndexer.cloud to the application's"),
-    stays(900_439, "the application is in Azure Government: set spec.videoIndexer.cloud: USGovernment"),
+    stays(90_038, "the tenant is in another cloud: set {provider}.cloud to the tenant's"),
+    stays(900_382, "the application is in another cloud: set {provider}.cloud to the application's"),
+    stays(900_439, "the application is in Azure Government: set {provider}.cloud: USGovernment"),
     stays(
         9_001_023,
         "tenantId must be one tenant's, not common, organizations or consumers: give the tenant that owns the account",
@@ -155,7 +162,7 @@ pub(super) const ALL: &[Refusal] = &[
     assertion(
         700_023,
         Heals::No,
-        "the assertion's audience isn't Entra: check tenantId and spec.videoIndexer.cloud, or endpoints.authority",
+        "the assertion's audience isn't Entra: check tenantId and {provider}.cloud, or endpoints.authority",
     ),
     assertion(
         700_024,
@@ -215,11 +222,11 @@ pub(super) const ALL: &[Refusal] = &[
         "Entra can't read the issuer's keys: its /.well-known/openid-configuration must be reachable from the internet",
     ),
     // what it asks for
-    stays(70_011, "the scope isn't valid: check spec.videoIndexer.endpoints.resourceManager"),
-    stays(1_002_012, "the scope isn't valid: check spec.videoIndexer.endpoints.resourceManager"),
+    stays(70_011, "the scope isn't valid: check {provider}.endpoints.resourceManager"),
+    stays(1_002_012, "the scope isn't valid: check {provider}.endpoints.resourceManager"),
     stays(
         500_011,
-        "the tenant doesn't know the resource: check spec.videoIndexer.cloud and endpoints.resourceManager, and tenantId",
+        "the tenant doesn't know the resource: check {provider}.cloud and endpoints.resourceManager, and tenantId",
     ),
     stays(500_014, "the resource is disabled in the tenant: its admin, or its subscription, must enable it"),
     stays(65_001, "nobody has consented to the application: let an admin of the tenant grant it consent"),
@@ -296,7 +303,8 @@ mod tests {
         let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| AADSTS")).collect();
         let ours: Vec<_> = ALL
             .iter()
-            .map(|Refusal { number, says, .. }| {
+            .map(|refusal| {
+                let (number, says) = (refusal.number, refusal.says("spec.videoIndexer"));
                 let (means, way_out) = says.split_once(": ").unwrap();
                 format!("| AADSTS{number} | {means} | {way_out} |")
             })

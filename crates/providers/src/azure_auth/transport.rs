@@ -15,6 +15,7 @@ use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use url::{Url, form_urlencoded};
 
@@ -58,6 +59,8 @@ pub(super) enum Caller {
 pub(super) struct EntraTransport {
     pub(super) http: Http,
     pub(super) caller: Caller,
+    /// The path of the account in the provider's spec.
+    pub(super) field: Cow<'static, str>,
 }
 
 #[async_trait]
@@ -79,7 +82,7 @@ impl EntraTransport {
         if answer.status == 200 {
             return granted(&answer, clock::now().wall).map_err(named);
         }
-        Err(refused(&answer, &self.caller, || presented(request)))
+        Err(refused(&answer, &self.caller, &self.field, || presented(request)))
     }
 
     fn call(&self, request: &Request) -> Result<Call, IssueError> {
@@ -202,7 +205,7 @@ fn presented(request: &Request) -> Option<String> {
 
 /// The class of a refusal, and only what is safe to show of it: its numbers, what they mean, and of a federated credential
 /// what was presented.
-fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<String>) -> IssueError {
+fn refused(answer: &Answer, caller: &Caller, field: &str, presented: impl FnOnce() -> Option<String>) -> IssueError {
     let Refused { error, codes, is_oauth } = Refused::read(&answer.body);
     let known = codes.iter().find_map(|code| refusal::of(*code));
     let codes = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");
@@ -235,7 +238,7 @@ fn refused(answer: &Answer, caller: &Caller, presented: impl FnOnce() -> Option<
         message = format!("{message}: look it up at https://login.microsoftonline.com/error?code=NUMBER");
     }
     if let Some(known) = known {
-        message = format!("{message}: {}", known.says);
+        message = format!("{message}: {}", known.says(field));
         if let Some(presented) = Some(()).filter(|()| known.of_assertion).and_then(|()| presented()) {
             message = format!("{message}; {presented}");
         }
@@ -345,13 +348,16 @@ mod tests {
             (204, "", Class::Transient, "Entra answered: HTTP 204"),
         ];
         for (status, body, class, message) in cases {
-            let error = refused(&answer(status, body), &Caller::Entra, || None);
+            let error = refused(&answer(status, body), &Caller::Entra, "spec.videoIndexer", || None);
             let known = [7_000_215, 53_003].into_iter().find(|number| message.contains(&format!("AADSTS{number}")));
-            let says = known.and_then(refusal::of).map(|known| format!(": {}", known.says)).unwrap_or_default();
+            let says = known
+                .and_then(refusal::of)
+                .map(|known| format!(": {}", known.says("spec.videoIndexer")))
+                .unwrap_or_default();
             assert_eq!((error.class, error.message), (class, format!("{message}{says}")), "{status} {body}");
         }
         let machine = Caller::Metadata { instead: None };
-        let error = refused(&answer(404, r#"{"error":"invalid_request"}"#), &machine, || None);
+        let error = refused(&answer(404, r#"{"error":"invalid_request"}"#), &machine, "spec.videoIndexer", || None);
         assert_eq!(
             (error.class, error.message.as_str()),
             (Class::Transient, "managed identity unavailable: invalid_request")
@@ -362,9 +368,15 @@ mod tests {
     fn p07_each_known_number_has_its_sentence_and_a_federated_credential_what_was_presented() {
         for known in refusal::ALL {
             let body = json!({"error": "unauthorized_client", "error_codes": [known.number]}).to_string();
-            let error = refused(&answer(401, &body), &Caller::Entra, || Some("presented: issuer i".to_owned()));
+            let error = refused(&answer(401, &body), &Caller::Entra, "spec.videoIndexer", || {
+                Some("presented: issuer i".to_owned())
+            });
             let verb = if known.passes { "unavailable" } else { "refused" };
-            let head = format!("Entra {verb}: unauthorized_client (AADSTS{}): {}", known.number, known.says);
+            let head = format!(
+                "Entra {verb}: unauthorized_client (AADSTS{}): {}",
+                known.number,
+                known.says("spec.videoIndexer")
+            );
             let presented = if known.of_assertion { "; presented: issuer i" } else { "" };
             assert_eq!((error.message, error.heals), (format!("{head}{presented}"), known.heals));
             let class = if known.passes { Class::Transient } else { Class::Credential };
@@ -398,7 +410,7 @@ mod tests {
             if let Ok(granted) = granted(&answer, clock::now().wall) {
                 prop_assert!((1..=LONGEST_LIFE).contains(&granted["expires_in"].as_i64().unwrap()));
             }
-            refused(&answer, &Caller::Entra, || None);
+            refused(&answer, &Caller::Entra, "spec.videoIndexer", || None);
         }
     }
 }

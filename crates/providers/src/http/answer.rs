@@ -7,6 +7,7 @@ use super::said;
 use crate::clock::Timestamp;
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use url::Url;
@@ -105,7 +106,12 @@ impl Answer {
     }
 
     /// The failure that this answer is, with its ids and its Retry-After. `message` must hold only quotations.
-    pub fn failure(&self, class: Class, reason: &'static str, message: impl Into<String>) -> IssueError {
+    pub fn failure(
+        &self,
+        class: Class,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> IssueError {
         self.with_ids(IssueError::new(class, reason, message))
     }
 
@@ -349,7 +355,7 @@ mod tests {
     fn a_failure_carries_ids_and_the_providers_wish() {
         let both = [("x-ms-correlation-request-id", "corr-1"), ("retry-after", "5")];
         let error = saying(503, &both, "secret-subscription-key is busy").refusal();
-        assert_eq!((error.class, error.reason), (Class::Transient, "ServerError"));
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "ServerError"));
         assert_eq!(error.message, "HTTP 503: [redacted] is busy");
         assert_eq!(error.request_id.as_deref(), Some("corr-1"));
         assert_eq!(error.retry_after, Some(Duration::from_secs(5)));
@@ -392,7 +398,7 @@ mod tests {
             (r#"{"accessToken":7}"#, "HTTP 200: no token in it"),
         ] {
             let error = of(200, body).not_understood("no token in it");
-            assert_eq!((error.class, error.reason, error.message.as_str()), (Class::Transient, "BadAnswer", message));
+            assert_eq!((error.class, &*error.reason, error.message.as_str()), (Class::Transient, "BadAnswer", message));
         }
         let blocked = "HTTP 403: a page in HTML from vi.example:8443: a firewall or a proxy refuses, not the API";
         assert_eq!(of(403, "<html>blocked").refusal().message, blocked);

@@ -420,7 +420,7 @@ fn a_trouble_that_lies_in_a_secret_ends_with_it() {
 #[test]
 fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
     let until = |end: i64, case: Case| {
-        let end = End { field: "spec.scope.x.expiredAt", at: at(end) };
+        let end = End { field: "spec.scope.x.expiredAt".into(), at: at(end) };
         let wanted = Wanted { ends_at: Some(end), ..wanted() };
         Case { wanted: Some(Ok(wanted)), ..case }.decide()
     };

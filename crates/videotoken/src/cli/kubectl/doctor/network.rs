@@ -11,6 +11,7 @@ use super::report::{Finding, Report, Verdict};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(super) async fn look(
         let guard = NetworkGuard { allowed: operator.allowed.clone(), ..NetworkGuard::default() };
         let hosts = match provider.namespace {
             None => HostPolicy::Any,
-            Some(_) => HostPolicy::guarded(destinations.public_hosts, Arc::new(guard)),
+            Some(_) => HostPolicy::guarded(&destinations.public_hosts, Arc::new(guard)),
         };
         let ca_pem = match ca(session, operator, provider).await {
             Ok(ca) => ca,
@@ -92,10 +93,11 @@ async fn call(url: &Url, options: &HttpOptions, shown: &str) -> Finding {
     let begun = clock::now().mono;
     let asked = match Http::new(options) {
         Ok(http) => http.send(Call::get(root)).await.map_err(|error| (error.reason, error.message)),
-        Err(error) => Err(("InvalidSpec", error.to_string())),
+        Err(error) => Err(("InvalidSpec".into(), error.to_string())),
     };
     let finding = |verdict, found, way_out| Finding { area: AREA, verdict, found, way_out };
     let took = begun.elapsed().as_millis();
+    let asked = asked.as_ref().map_err(|(reason, why): &(Cow<'static, str>, String)| (&**reason, why));
     match asked {
         Ok(answer) if answer.clock_skew.is_some_and(|skew| skew.abs() > SKEW) => {
             let minutes = answer.clock_skew.unwrap_or_default() / 60;

@@ -90,6 +90,7 @@ fn http(azure: &Azure, timeout: Duration) -> Http {
 
 fn auth(azure: &Azure, credential: AzureCredential, timeout: Duration) -> AzureAuth {
     let options = AzureAuthOptions {
+        field: "spec.videoIndexer".into(),
         authority: azure.authority_url().parse().unwrap(),
         scope: account(azure).entra_scope(),
         http: http(azure, timeout),
@@ -117,7 +118,7 @@ fn request(operation: &'static str, fields: Value, life: Duration) -> TokenReque
     let Value::Object(fields) = fields else { panic!("no object") };
     TokenRequest {
         account: example::account_id().to_lowercase(),
-        operation,
+        operation: operation.into(),
         fields,
         promised_life: life,
         ends_at: None,

@@ -83,7 +83,7 @@ impl Tested {
             self.control.play_once(fault.clone());
             let error = self.fail(scope).await;
             let expected = (class, reason, wait.map(Duration::from_secs));
-            assert_eq!((error.class, error.reason, error.retry_after), expected, "{fault:?}: {error}");
+            assert_eq!((error.class, &*error.reason, error.retry_after), expected, "{fault:?}: {error}");
             assert!(error.message.starts_with(message.as_ref()), "{fault:?}: {error}");
             let is_answered = has_request_ids && fault != Fault::ConnectionReset;
             let request_id = is_answered.then(|| self.last().request_id.to_string());

@@ -137,11 +137,11 @@ async fn each_refusal_of_its_own_has_its_class_reason_and_message() {
 async fn what_is_missing_is_named() {
     let stand = start().await;
     let error = stand.fail(&scope("resource", example::LIVE_ID, "LIVE", "")).await;
-    assert_eq!((error.class, error.reason), (Class::Configuration, "BadRequest"));
+    assert_eq!((error.class, &*error.reason), (Class::Configuration, "BadRequest"));
     assert_eq!(error.message, "HTTP 400: 3: invalid argument; customer_id: it is required");
 
     let error = stand.fail(&scope("resource", example::VOD_ID, "LIVE", "")).await;
-    assert_eq!((error.class, error.reason), (Class::Configuration, "NotFound"));
+    assert_eq!((error.class, &*error.reason), (Class::Configuration, "NotFound"));
     assert_eq!(error.message, format!("HTTP 404: 5: resource {} not found; RESOURCE_NOT_FOUND", example::VOD_ID));
 }
 

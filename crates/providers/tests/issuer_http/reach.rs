@@ -39,7 +39,7 @@ async fn a_guarded_client_sends_nothing_where_it_may_not() {
             Ok(_) => assert!(admitted, "{url} {:?}", options.hosts),
             Err(error) => {
                 assert!(!admitted, "{url} {:?}: {error}", options.hosts);
-                assert_eq!((error.class, error.reason), (Class::Configuration, "HostNotAllowed"), "{error}");
+                assert_eq!((error.class, &*error.reason), (Class::Configuration, "HostNotAllowed"), "{error}");
             }
         }
         assert_eq!(stand.arrived.load(Ordering::SeqCst), usize::from(admitted));
@@ -53,7 +53,7 @@ async fn plain_http_is_called_only_when_allowed() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(async || "plain"))).await });
     let error = failed(stand.get(&stand.options(), &url).await);
-    assert_eq!((error.class, error.reason), (Class::Configuration, "InsecureEndpoint"));
+    assert_eq!((error.class, &*error.reason), (Class::Configuration, "InsecureEndpoint"));
     let insecure = HttpOptions { allow_insecure: true, ..stand.options() };
     assert_eq!(stand.get(&insecure, &url).await.unwrap().body, b"plain");
 }
@@ -96,7 +96,7 @@ async fn behind_a_proxy_the_proxy_resolves_and_only_exact_names_count() {
     };
     let guarded = |pattern: &str| {
         let guard = NetworkGuard { allowed: vec![pattern.parse().unwrap()], ..NetworkGuard::default() };
-        through(HostPolicy::guarded(&[], Arc::new(guard)))
+        through(HostPolicy::guarded::<&str>(&[], Arc::new(guard)))
     };
     // A name that resolves nowhere: were it looked up here, the call would fail.
     let name = "https://localhost/";
@@ -141,7 +141,7 @@ async fn a_proxy_that_refuses_a_tunnel_is_told_with_its_status_and_a_way_out() {
         let options =
             HttpOptions { proxies: Proxies::Through { proxy: url, except: String::new() }, ..stand.options() };
         let error = failed(stand.get(&options, "https://vi.example/").await);
-        assert_eq!((error.class, error.reason), (Class::Transient, "ConnectFailed"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "ConnectFailed"), "{error}");
         let begins = format!("no connection to vi.example through the proxy {proxy}: ");
         assert!(error.message.starts_with(&begins) && error.message.contains(way_out), "{status}: {error}");
         assert!(asked.load(Ordering::SeqCst) <= 2, "{status}");
@@ -155,6 +155,6 @@ async fn a_proxy_that_refuses_is_named() {
     let named = format!("no connection to vi.example through the proxy {}: ", url.trim_start_matches("http://"));
     let options = HttpOptions { proxies: Proxies::Through { proxy: url, except: String::new() }, ..stand.options() };
     let error = failed(stand.get(&options, "https://vi.example/").await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "ConnectFailed"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "ConnectFailed"), "{error}");
     assert!(error.message.starts_with(&named), "{error}");
 }

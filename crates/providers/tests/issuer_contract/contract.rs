@@ -139,11 +139,11 @@ async fn wrong_keys_are_the_credentials_fault() {
         }
         let wrong = Tested::of(&offer, &keys);
         let error = wrong.fail(&scope(&offer)).await;
-        assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"), "{error}");
         assert!(error.message.contains(offer.refusal), "{error}");
         wrong.control.play_once(Fault::status(401, "", &[]));
         let error = wrong.fail(&scope(&offer)).await;
-        assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"), "{error}");
         assert!(error.message.starts_with("HTTP 401"), "{error}");
     }
 }

@@ -45,7 +45,7 @@ async fn a_certificate_signs_a_new_assertion_each_time() {
     let stand = Stand::with(by_certificate(&certificate)).await;
     // Not registered yet.
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Credential, "EntraRefused"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "EntraRefused"));
     let expected = "Entra refused: invalid_client (AADSTS700027): the certificate isn't registered with the application, or has \
         expired: upload it under Certificates & secrets";
     assert_eq!((error.message.as_str(), error.heals), (expected, Heals::No));
@@ -109,9 +109,11 @@ async fn a_projected_token_is_read_again_for_each_fetch() {
         "AZURE_TENANT_ID" => Some(example::TENANT_ID.to_owned()),
         _ => None,
     };
-    let missing = AzureCredential::ambient(None, None, environment).unwrap_err();
+    let missing = AzureCredential::ambient("spec.videoIndexer.auth", None, None, environment).unwrap_err();
     assert!(missing.to_string().contains("AZURE_CLIENT_ID is not set"), "{missing}");
-    let credential = AzureCredential::ambient(None, Some(example::CLIENT_ID.to_owned()), environment).unwrap();
+    let credential =
+        AzureCredential::ambient("spec.videoIndexer.auth", None, Some(example::CLIENT_ID.to_owned()), environment)
+            .unwrap();
     let stand = Stand::with(credential).await;
     stand.azure.entra.set_issuer_keys(CLUSTER, KeySource::Document(cluster.jwks()));
     let federation = Federation::service_account(CLUSTER, "video", "operator");
@@ -129,7 +131,9 @@ async fn a_projected_token_is_read_again_for_each_fetch() {
     assert!(error.message.ends_with(&presented) && error.heals == Heals::Soon, "{error}");
     // The kubelet ends its files with a newline, or doesn't.
     std::fs::write(&file, cluster.token("video", "operator") + "\n").unwrap();
-    let again = AzureCredential::ambient(None, Some(example::CLIENT_ID.to_owned()), environment).unwrap();
+    let again =
+        AzureCredential::ambient("spec.videoIndexer.auth", None, Some(example::CLIENT_ID.to_owned()), environment)
+            .unwrap();
     issuer(&stand.azure, again, Duration::from_secs(10)).issue(&simplest()).await.unwrap();
     let seen = stand.last_of_entra();
     assert_eq!(seen.form("client_assertion_type").as_deref(), Some(ASSERTION_TYPE));
@@ -142,7 +146,7 @@ async fn a_projected_token_that_is_missing_or_empty_is_said() {
     let file = std::env::temp_dir().join(format!("projected-token-{}", uuid::Uuid::new_v4()));
     let source = ProjectedToken::new(&file);
     let error = source.assertion().await.unwrap_err();
-    assert_eq!((error.class, error.reason), (Class::Transient, "AssertionFailed"));
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "AssertionFailed"));
     assert!(error.message.ends_with("entity not found"), "{error}");
     std::fs::write(&file, " \n").unwrap();
     assert!(source.assertion().await.unwrap_err().message.ends_with("is empty"));
@@ -168,7 +172,7 @@ async fn what_an_assertion_source_says_is_said_unchanged() {
     };
     let stand = Stand::with(credential).await;
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Denied, "AssertionDenied"));
+    assert_eq!((error.class, &*error.reason), (Class::Denied, "AssertionDenied"));
     assert_eq!(error.message, "grant this Role: …");
     assert_eq!(stand.seen(), (0, 0));
 }
@@ -189,7 +193,7 @@ async fn the_machines_identity_is_asked_of_the_metadata_service() {
     let unknown = AzureCredential::ManagedIdentity { client_id: Some(example::CLIENT_ID.to_owned()) };
     let stand = Stand::with(unknown).await;
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Credential, "EntraRefused"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "EntraRefused"));
     assert_eq!(error.message, "managed identity refused: invalid_request");
     assert_eq!(stand.seen(), (1, 0), "asked once");
 }
@@ -210,7 +214,7 @@ async fn a_wrong_identity_is_refused_with_class_and_number() {
     for (credential, expected) in cases {
         let stand = Stand::with(credential).await;
         let error = stand.fail().await;
-        assert_eq!((error.class, error.reason), (Class::Credential, "EntraRefused"));
+        assert_eq!((error.class, &*error.reason), (Class::Credential, "EntraRefused"));
         assert!(error.message.starts_with(&format!("Entra refused: {expected}: ")), "{error}");
         assert_eq!(error.request_id, Some(stand.last_of_entra().request_id.to_string()));
         assert_eq!(stand.fail().await, error, "repeated without a call");

@@ -83,7 +83,7 @@ async fn each_refusal_of_its_own_has_its_class_reason_and_message() {
     for (fault, class, reason, message) in cases {
         stand.azure.video_indexer.control().play_once(fault.clone());
         let error = stand.fail().await;
-        assert_eq!((error.class, error.reason, error.retry_after), (class, reason, None), "{fault:?}: {error}");
+        assert_eq!((error.class, &*error.reason, error.retry_after), (class, reason, None), "{fault:?}: {error}");
         assert!(error.message.starts_with(message), "{fault:?}: {error}");
         assert!(!error.message.contains("needs a role") || message.contains("needs a role"), "{error}");
         stand.issue().await.expect("the next one succeeds");
@@ -106,7 +106,7 @@ async fn what_is_missing_is_named() {
     let role = Operations::Only(vec![OPERATIONS[1].to_owned()]);
     stand.azure.video_indexer.assign_role(example::CLIENT_ID, &example::resource_group_id(), role);
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"));
+    assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"));
     let way_out = format!(
         "the identity needs a role with Microsoft.VideoIndexer/accounts/generateAccessToken/action on {}",
         example::account_id()
@@ -134,7 +134,7 @@ async fn p13_a_stalled_call_ends_in_time() {
     for (stalled, (url, within)) in stand.azure.controls().iter().zip(asked) {
         stalled.play_once(Fault::Stall(Duration::from_secs(20)));
         let error = hasty.issue(&simplest()).await.unwrap_err();
-        assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{}: {error}", stalled.name());
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "Timeout"), "{}: {error}", stalled.name());
         let host = url.trim_start_matches("https://").trim_end_matches('/');
         assert!(error.message.contains(&format!("from {host} within {within}")), "{host}: {error}");
         // Entra's back-off
@@ -148,7 +148,7 @@ async fn a_connection_that_hangs_is_used_for_no_second_try() {
     stand.issue().await.unwrap();
     stand.azure.video_indexer.control().play_once(Fault::ConnectionHang);
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "Timeout"), "{error}");
     // the operator's next try comes after a second at least
     pass(Duration::from_secs(1)).await;
     stand.issue().await.expect("another connection");
@@ -177,7 +177,7 @@ async fn a_cached_entra_token_that_is_refused_is_replaced() {
     stand.issue().await.unwrap();
     stand.azure.entra.control().revoke(stand.last().bearer().unwrap());
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Transient, "EntraTokenRefused"));
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "EntraTokenRefused"));
     stand.issue().await.unwrap();
     assert_eq!(stand.seen(), (2, 3));
 }
@@ -189,7 +189,7 @@ async fn a_fresh_entra_token_that_is_refused_is_the_credentials_fault() {
     stand.azure.video_indexer.control().play(Rule::new(Fault::status(401, "", &[])).times(2));
     assert_eq!(stand.fail().await.class, Class::Transient);
     let error = stand.fail().await;
-    assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"));
     assert_no_secret(&stand.azure, &error);
     stand.issue().await.unwrap();
 }

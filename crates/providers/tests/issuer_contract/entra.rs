@@ -46,7 +46,7 @@ async fn fifty_callers_of_a_failing_entra_make_one_call_and_learn_the_same() {
     let errors = join_all((0..50).map(|_| auth.token())).await;
     for error in errors {
         let error = error.map(|_| ()).unwrap_err();
-        assert_eq!((error.class, error.reason), (Class::Transient, "EntraUnavailable"));
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "EntraUnavailable"));
         assert_eq!(error.message, "Entra unavailable: HTTP 503");
         assert!(error.retry_after.is_some_and(|wait| wait <= Duration::from_secs(2)));
     }
@@ -88,7 +88,7 @@ async fn each_failure_of_entra_has_its_class() {
         let (azure, auth) = azure().await;
         azure.entra.control().play(fault.clone());
         let error = auth.token().await.map(|_| ()).unwrap_err();
-        assert_eq!((error.class, error.reason), (class, reason), "{fault:?}: {error}");
+        assert_eq!((error.class, &*error.reason), (class, reason), "{fault:?}: {error}");
         assert_eq!(error.retry_after, retry_after, "{fault:?}");
         assert!(error.message.starts_with("Entra"), "{error}");
         assert_eq!(azure.entra.control().counters().requests, 1, "{fault:?}: never retried inside");
@@ -152,6 +152,7 @@ async fn p11_an_authority_that_echoes_the_secret_into_an_id_is_not_quoted() {
     let authority = serve(Router::new().fallback(echo), &ca).await.unwrap();
     let azure = Azure::start_with(AzureOptions { ca: Some(ca), ..AzureOptions::default() }).await.unwrap();
     let options = AzureAuthOptions {
+        field: "spec.videoIndexer".into(),
         authority: authority.url().parse().unwrap(),
         scope: "https://management.azure.com/.default".to_owned(),
         http: http(&azure, TIMEOUT),
@@ -160,7 +161,7 @@ async fn p11_an_authority_that_echoes_the_secret_into_an_id_is_not_quoted() {
     // As plain as an id, and short enough not to look like a key.
     let auth = AzureAuth::new(secret("a-plain-password"), options).unwrap();
     let error = auth.token().await.map(|_| ()).unwrap_err();
-    assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"));
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "BadAnswer"));
     assert_eq!(error.request_id, None);
 }
 

@@ -147,7 +147,7 @@ async fn a_wrong_key_is_the_credentials_fault_and_a_users_lack_of_access_is_not(
         "videoIndexerClassic: {accountWithPermission: {permission: Owner}}",
     ] {
         let error = stand.fail(scope).await;
-        assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"), "{error}");
         assert!(error.message.contains("User not allowed to"), "{error}");
     }
     let error = stand.fail("videoIndexerClassic: {video: {videoId: unknown}}").await;
@@ -155,13 +155,13 @@ async fn a_wrong_key_is_the_credentials_fault_and_a_users_lack_of_access_is_not(
 
     assert!(stand.serving.remove_member(example::ACCOUNT_ID, "reader"));
     let error = stand.fail(ACCOUNT).await;
-    assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"));
+    assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"));
     assert!(error.message.contains("User not allowed access account"), "{error}");
 
     assert!(stand.serving.add_member(example::ACCOUNT_ID, "reader", Access::Edit));
     stand.serving.gateway().remove_key(example::READERS_KEY);
     let error = stand.fail(ACCOUNT).await;
-    assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"));
     let told = "HTTP 401: Access denied due to invalid subscription key. Make sure to provide a valid key for an active \
                 subscription.";
     assert_eq!(error.message, told);

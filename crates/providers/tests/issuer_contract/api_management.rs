@@ -24,7 +24,7 @@ async fn wait_as_told(tested: &Tested, gateway: &Gateway, scope: &str) {
         tested.control.play_once(fault.clone());
         let error = tested.fail(scope).await;
         let expected = (Class::Throttled, "Throttled", Some(Duration::from_secs(26)));
-        assert_eq!((error.class, error.reason, error.retry_after), expected, "{telling:?}");
+        assert_eq!((error.class, &*error.reason, error.retry_after), expected, "{telling:?}");
         let is_in_words = error.message.ends_with("Rate limit is exceeded. Try again in 26 seconds.");
         assert!(is_in_words || matches!(telling, Telling::Header), "{error}");
         assert_eq!(tested.last().fault(), Some(&fault));
@@ -39,7 +39,7 @@ async fn wait_as_told(tested: &Tested, gateway: &Gateway, scope: &str) {
         gateway.use_up_quota(Some(Duration::from_secs(left)));
         let error = tested.fail(scope).await;
         let expected = (Class::Throttled, "QuotaExceeded", Some(Duration::from_secs(wait)));
-        assert_eq!((error.class, error.reason, error.retry_after), expected, "{telling:?}");
+        assert_eq!((error.class, &*error.reason, error.retry_after), expected, "{telling:?}");
         let words = format!("HTTP 403: Out of call volume quota. Quota will be replenished in {in_words}");
         assert_eq!(error.message, words);
     }

@@ -30,7 +30,7 @@ async fn a_tls_fault_says_what_is_wrong() {
     ];
     for (options, url, expected) in cases {
         let error = failed(stand.get(options, &url).await);
-        assert_eq!((error.class, error.reason), (Class::Transient, "TlsFailed"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "TlsFailed"), "{error}");
         assert!(error.message.ends_with(expected), "{error}");
     }
     assert_eq!(stand.arrived.load(Ordering::SeqCst), 0);
@@ -79,7 +79,7 @@ async fn a_ca_that_got_another_key_under_its_name_is_told() {
     let former = CertificateAuthority::generate().unwrap();
     let options = HttpOptions { ca_pem: Some(former.ca_pem()), ..stand.options() };
     let error = failed(stand.get(&options, &stand.server.url()).await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "TlsFailed"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "TlsFailed"), "{error}");
     assert!(
         error.message.contains("new certificate in spec.caBundle") && error.message.contains("127.0.0.1"),
         "{error}"

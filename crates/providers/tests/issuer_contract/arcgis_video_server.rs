@@ -83,7 +83,7 @@ async fn a_server_that_wants_user_gets_it() {
     let stand = start().await;
     stand.serving.speak(WANTS_USER);
     let error = stand.fail(REFERER).await;
-    assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"));
     assert!(error.message.ends_with("'user' must be specified."), "{error}");
 }
 
@@ -94,7 +94,7 @@ async fn extra_parameters_add_to_the_form_and_replace_in_it() {
     let seen = stand.last();
     let field = |name| seen.form(name).unwrap_or_default();
     assert_eq!([field("client"), field("referrer"), field("note")], ["referrer", "https://x.example", "a&b=c"]);
-    assert_eq!((error.class, error.reason), (Class::Configuration, "BadRequest"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Configuration, "BadRequest"), "{error}");
 }
 
 #[tokio::test]
@@ -160,18 +160,18 @@ async fn a_login_that_fails_is_the_credentials_fault_and_five_lock_the_user() {
         for n in 1..=5 {
             assert!(!stand.serving.is_locked(example::USERNAME));
             let error = wrong.issue(&request).await.unwrap_err();
-            assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"), "{error}");
+            assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"), "{error}");
             assert_eq!(stand.serving.failed_logins(example::USERNAME).len(), n);
         }
         assert!(stand.serving.is_locked(example::USERNAME));
         let error = stand.fail(REFERER).await;
-        assert_eq!((error.class, error.reason), (Class::Credential, "AccountLocked"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Credential, "AccountLocked"), "{error}");
         stand.serving.set_lockout(Duration::ZERO);
         stand.issue(REFERER, "").await.unwrap();
 
         stand.serving.set_permission(example::USERNAME, false);
         let error = stand.fail(REFERER).await;
-        assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"), "{error}");
     }
 }
 

@@ -139,14 +139,14 @@ async fn a_key_of_another_resource_and_a_feature_that_was_not_granted_are_told_a
         let stand = start().await;
         stand.serving.set_flat_errors(flat);
         let error = stand.fail(&limited("Face.Verification, LimitedAccess.HighRisk")).await;
-        assert_eq!((error.class, error.reason), (Class::Denied, "Forbidden"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Denied, "Forbidden"), "{error}");
         assert!(error.message.contains("following features: LimitedAccess.HighRisk."), "{error}");
         stand.serving.grant_feature(example::ISSUER, "LimitedAccess.HighRisk");
         stand.issue(&limited("Face.Verification, LimitedAccess.HighRisk"), "").await.unwrap();
 
         stand.serving.gateway().remove_key(example::KEY);
         let error = stand.fail(SERVICE).await;
-        assert_eq!((error.class, error.reason), (Class::Credential, "Unauthorized"), "{error}");
+        assert_eq!((error.class, &*error.reason), (Class::Credential, "Unauthorized"), "{error}");
     }
 }
 

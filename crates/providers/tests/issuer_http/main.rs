@@ -81,7 +81,7 @@ async fn p13_a_body_is_bounded() {
         .route("/throttled", get(async || (axum::http::StatusCode::TOO_MANY_REQUESTS, [("retry-after", "9")], huge())));
     let stand = Stand::serving(router).await;
     let error = failed(stand.path("/huge").await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "BodyTooLarge"));
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "BodyTooLarge"));
     assert_eq!(stand.path("/full").await.unwrap().body.len(), MAX_BODY);
     // A failure's status counts, however much is said.
     let answer = stand.path("/throttled").await.unwrap();
@@ -109,7 +109,7 @@ async fn p13_a_call_is_bounded_in_time() {
     ];
     for url in urls {
         let error = failed(timeout(SOON, stand.get(&options, &url)).await.expect("it ends"));
-        assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{url}: {error}");
+        assert_eq!((error.class, &*error.reason), (Class::Transient, "Timeout"), "{url}: {error}");
     }
 }
 
@@ -120,7 +120,7 @@ async fn a_redirect_is_never_followed() {
         .route("/target", get(async || "followed"));
     let stand = Stand::serving(router).await;
     let error = failed(stand.path("/moved").await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "Redirected"));
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "Redirected"));
     assert_eq!(stand.arrived.load(Ordering::SeqCst), 1);
 }
 
@@ -146,10 +146,10 @@ async fn a_connection_that_fails_says_where() {
     let stand = Stand::serving(Router::new()).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = failed(stand.get(&stand.options(), &format!("https://{closed}")).await);
-    assert_eq!((refused.class, refused.reason), (Class::Transient, "ConnectFailed"));
+    assert_eq!((refused.class, &*refused.reason), (Class::Transient, "ConnectFailed"));
     assert!(refused.message.starts_with(&format!("no connection to {closed}: ")), "{refused}");
     let unknown = failed(stand.get(&stand.options(), "https://nowhere.invalid").await);
-    assert_eq!((unknown.class, unknown.reason), (Class::Transient, "DnsFailed"));
+    assert_eq!((unknown.class, &*unknown.reason), (Class::Transient, "DnsFailed"));
     assert!(unknown.message.contains("nowhere.invalid"), "{unknown}");
 }
 
@@ -170,7 +170,7 @@ async fn an_answer_that_breaks_off_is_a_bad_answer_and_a_refusal_stays_one() {
         .route("/refusal", get(async move || broken(403).await));
     let stand = Stand::serving(router).await;
     let error = failed(stand.path("/success").await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "BadAnswer"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "BadAnswer"), "{error}");
     assert_eq!(error.request_id.as_deref(), Some("id-1"));
     assert_eq!(stand.path("/refusal").await.unwrap().refusal().class, Class::Denied);
 }
@@ -192,7 +192,7 @@ async fn a_connection_that_hangs_is_dropped_and_the_next_call_has_another() {
     let call = |path: &str| Call::get(format!("{}{path}", stand.server.url()).parse().unwrap());
     http.send(call("/")).await.unwrap();
     let error = failed(http.send(call("/hang")).await);
-    assert_eq!((error.class, error.reason), (Class::Transient, "Timeout"), "{error}");
+    assert_eq!((error.class, &*error.reason), (Class::Transient, "Timeout"), "{error}");
     assert!(error.message.contains("stopped answering: the next call opens another connection"), "{error}");
     http.send(call("/")).await.unwrap();
 
@@ -236,7 +236,7 @@ async fn p11_a_credential_that_no_header_can_carry_is_refused_unspoken() {
     let stand = Stand::serving(Router::new()).await;
     let call = Call::get(stand.server.url().parse().unwrap()).bearer(&"line one\nline two".into());
     let error = failed(Http::new(&stand.options()).unwrap().send(call).await);
-    assert_eq!((error.class, error.reason), (Class::Credential, "BadCredential"));
+    assert_eq!((error.class, &*error.reason), (Class::Credential, "BadCredential"));
     assert!(!format!("{error} {error:?}").contains("line"), "{error}");
     assert_eq!(stand.arrived.load(Ordering::SeqCst), 0);
 }

@@ -1,0 +1,89 @@
+//! From an account in a provider's spec to its issuer.
+
+use super::{VideoIndexer, VideoIndexerAccount as Settings};
+use crate::account::build::{OWN_CA, guarded, has_own_ca, unfit};
+use crate::account::{Built, Owner, References, Via, azure_credential, shown, tenant};
+use crate::azure_auth::{AzureAuth, AzureAuthOptions};
+use crate::provider::{Field, Provider, hosts, url};
+use async_trait::async_trait;
+use std::borrow::Cow;
+use std::sync::Arc;
+use url::Url;
+use videotoken_api::azure::{Auth, Cloud};
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::request::FieldError;
+use videotoken_api::video_indexer::VideoIndexerAccount;
+use videotoken_core::plan::view::Refusal;
+
+/// The account in a provider object's spec.
+const FIELD: &str = "spec.videoIndexer";
+const OTHER_CLOUD: &str = ", and in another cloud than Public it must";
+
+#[async_trait]
+impl Provider for VideoIndexerAccount {
+    fn endpoints(&self) -> Result<Vec<(Field, Url)>, FieldError> {
+        let endpoints = self.cloud_endpoints()?;
+        Ok(vec![
+            url(format!("{FIELD}.endpoints.authority"), &endpoints.authority)?,
+            url(format!("{FIELD}.endpoints.resourceManager"), &endpoints.resource_manager)?,
+        ])
+    }
+
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        hosts(&VideoIndexer::PUBLIC_HOSTS)
+    }
+
+    fn secrets(&self) -> Result<Vec<String>, FieldError> {
+        Ok(match self.auth.of_cluster(&format!("{FIELD}.auth"))? {
+            Auth::ClientSecret(app) => vec![app.secret_ref.name.clone()],
+            Auth::ClientCertificate(app) => vec![app.secret_ref.name.clone()],
+            Auth::WorkloadIdentity(_) | Auth::ManagedIdentity(_) => Vec::new(),
+        })
+    }
+
+    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+        let auth_field = format!("{FIELD}.auth");
+        let endpoints = self.cloud_endpoints().map_err(|error| unfit(&error))?;
+        let url = |member: &str, text: &str| url(format!("{FIELD}.endpoints.{member}"), text);
+        let (_, resource_manager) =
+            url("resourceManager", &endpoints.resource_manager).map_err(|error| unfit(&error))?;
+        let (_, authority) = url("authority", &endpoints.authority).map_err(|error| unfit(&error))?;
+        let http = via.http(&self.public_hosts(), spec, references).await?;
+        for (member, url) in [("resourceManager", &resource_manager), ("authority", &authority)] {
+            http.admits(url)
+                .map_err(|refusal| Refusal::new("HostNotAllowed", format!("{FIELD}.endpoints.{member}: {refusal}")))?;
+        }
+        let because = match &self.cloud {
+            _ if self.endpoints.is_some() => Some(""),
+            _ if has_own_ca(via.owner, spec) => Some(OWN_CA),
+            Some(cloud) if via.owner == Owner::Namespace && *cloud != Cloud::Public => Some(OTHER_CLOUD),
+            _ => None,
+        };
+        let references = references.sent_to(guarded(because, || {
+            // the authority's own path is ignored: the tenant's stands there
+            let mut asked = authority.clone();
+            asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(&self.auth, &auth_field).unwrap_or_default()));
+            vec![resource_manager.clone(), asked]
+        }));
+        let (credential, identity) =
+            azure_credential(&self.auth, &auth_field, &references, endpoints.assertion_audience).await?;
+        let settings = Settings {
+            api_version: endpoints.api_version,
+            subscription_id: self.subscription_id.clone(),
+            resource_group: self.resource_group.clone(),
+            account_name: self.account_name.clone(),
+            resource_manager,
+        };
+        let options = AzureAuthOptions {
+            authority,
+            scope: settings.entra_scope(),
+            http: http.clone(),
+            metadata_endpoint: via.reach.metadata_endpoint.clone(),
+            field: FIELD.into(),
+        };
+        let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
+        let host = shown(&settings.resource_manager);
+        let issuer = VideoIndexer::new(settings, Arc::new(auth), http).map_err(|error| unfit(&error))?;
+        Ok(Built { issuer: Arc::new(issuer), identity, host })
+    }
+}
