@@ -1,4 +1,4 @@
-//! From flags to what each room is told: the one place that knows them all.
+//! From flags to the settings of each room: the one place that knows them all.
 
 use crate::account::Reach;
 use crate::config::Config;

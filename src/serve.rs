@@ -28,10 +28,10 @@ const LIVENESS_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an open connection may hold up a stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Many who scrape cost no more than one: what was written serves all for this long, and is then let go.
+/// Time for which one exposition answers all scrapes, so that many scrapes cost no more than one.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What a scrape is answered in, as its Accept header asks.
+/// Format of a scrape, as its Accept header asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposition {
     /// `OpenMetrics` 1.0.
@@ -70,13 +70,13 @@ struct Expositions {
 impl Expositions {
     async fn of(self: &Arc<Self>, exposition: Exposition) -> Option<Bytes> {
         let kind = usize::from(exposition == Exposition::Classic);
-        // held while it is written: who comes meanwhile takes the same
+        // held while the text is written: a concurrent scrape gets the same text
         let mut fresh = self.fresh.lock().await;
         if let Some(text) = &fresh[kind] {
             return Some(text.clone());
         }
         let scrape = self.scrape.clone();
-        // a scrape of a large cluster takes milliseconds: too long for a thread that serves everybody
+        // a scrape of a large cluster takes milliseconds: too long for a thread that serves other connections
         let text = Bytes::from(tokio::task::spawn_blocking(move || scrape(exposition)).await.ok()?);
         fresh[kind] = Some(text.clone());
         let all = self.clone();
@@ -88,7 +88,7 @@ impl Expositions {
     }
 }
 
-/// What the two probes answer from.
+/// State behind the two probes.
 #[derive(Debug)]
 pub struct Health {
     last_heartbeat: Mutex<Instant>,
@@ -112,7 +112,7 @@ impl Health {
         self.parts.lock().insert(part, ready);
     }
 
-    /// Whether the last beat is at most a minute old.
+    /// Returns true if the last heartbeat is at most a minute old.
     pub fn is_live(&self) -> bool {
         self.last_heartbeat.lock().elapsed() <= LIVENESS_TIMEOUT
     }
@@ -151,8 +151,8 @@ impl Server {
         self.addr
     }
 
-    /// Answers until `stop` resolves, then finishes the requests under way, for two seconds at most.
-    /// `more` are routes beside those three.
+    /// Serves until `stop` resolves, then finishes the requests in progress, for two seconds at most. `more` are
+    /// further routes.
     pub async fn run(
         self,
         health: Arc<Health>,

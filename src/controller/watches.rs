@@ -1,4 +1,4 @@
-//! The watches: each feeds a store in place and needs_reconcile whom its event concerns.
+//! Watches: each feeds a store in place and triggers the objects that its events concern.
 
 use crate::api::names;
 use crate::api::provider::LARGEST_CA_BUNDLE;

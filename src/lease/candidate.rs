@@ -11,10 +11,10 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// No try is given less, unless the lease ends before.
+/// Least time of one try, unless the lease ends before.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// One process in the election.
+/// A process in the election.
 #[derive(Debug)]
 pub struct Candidate {
     api: Api<Lease>,
@@ -47,8 +47,8 @@ impl Candidate {
         Self { api, settings, handle, stored: None, observed: None, failing: false }
     }
 
-    /// Stands until `stop` resolves, then lets go of the lease, so that a spare takes over at its next look. Resolve
-    /// `stop` only when all that needs the lease has ended.
+    /// Runs until `stop` resolves, then releases the lease, so that a standby takes over at its next try. Resolve
+    /// `stop` only after everything that needs the lease has ended.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         loop {
@@ -61,7 +61,7 @@ impl Candidate {
         self.release().await;
     }
 
-    /// One try, and the wait for the next.
+    /// Makes one try and waits for the next.
     async fn run_once(&mut self) {
         let start = Instant::now();
         self.check_expiry(start);
@@ -77,7 +77,7 @@ impl Candidate {
         sleep_until(next.max(end + Duration::from_millis(10))).await;
     }
 
-    /// Until when the lease holds; says so if that is over.
+    /// Returns the time until which the lease holds, and logs its end.
     fn check_expiry(&self, now: Instant) -> Option<Instant> {
         let until = self.handle.until(now);
         if until.is_none() {
@@ -86,8 +86,8 @@ impl Candidate {
         until
     }
 
-    /// One try within its time. A holder gives each half of what is left to it: a slow answer may still come, and one
-    /// that never comes leaves room for the next try.
+    /// Makes one try within its time limit. A leader gives each try half of the time that is left: a slow answer may
+    /// still come, and an answer that never comes leaves time for the next try.
     async fn try_once(&mut self, now: Instant) -> Option<Outcome> {
         let limit = match self.handle.until(now) {
             Some(until) => ((until - now) / 2).max(SHORTEST).min(until - now),
@@ -106,7 +106,8 @@ impl Candidate {
         result.ok()
     }
 
-    /// Looks if need be, decides, and writes if the lease is to be had; looks again once if another was faster.
+    /// Reads the Lease if need be, decides, and writes if the lease can be had. It reads and decides once more if
+    /// another process was faster.
     async fn attempt(&mut self) -> Result<Outcome, kube::Error> {
         if !self.is_ours() {
             self.look().await?;
@@ -135,7 +136,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Writes our record over the one that the decision saw, or fails.
+    /// Writes this process's record over the one that the decision saw.
     async fn write(&mut self, action: Action) -> Result<(), kube::Error> {
         let sent = clock::now();
         let before = self.observed.as_ref().map(|observed| &observed.spec);
@@ -150,7 +151,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// One PUT that holds only while nobody else has written, or one POST where there is no Lease.
+    /// Sends one PUT that succeeds only if no other process has written, or one POST if there is no Lease.
     async fn put(&self, spec: LeaseSpec) -> Result<Lease, kube::Error> {
         let how = PostParams::default();
         if let Some(stored) = &self.stored {
@@ -183,7 +184,7 @@ impl Candidate {
         self.handle.mark_lost();
     }
 
-    /// Lets go, if the lease is ours. A failure costs the spare the lease's duration, no more.
+    /// Releases the lease if this process holds it. A failure costs the standby the duration of the lease, no more.
     async fn release(mut self) {
         self.handle.mark_lost();
         let limit = self.settings.renew_deadline / 2;

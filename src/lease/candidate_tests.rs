@@ -12,13 +12,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::BoxError;
 
-/// What stands between a candidate and the API server.
+/// State of the connection between a candidate and the API server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
     Up,
     /// Each way takes up to so many milliseconds.
     Slow(u64),
-    /// Nothing arrives.
+    /// The connection is cut: no request arrives.
     Cut,
     /// Requests arrive, answers don't.
     Deaf,
@@ -118,7 +118,7 @@ impl Process {
         *self.link.lock().unwrap() = link;
     }
 
-    /// As a killed process: nothing runs any more, nothing is released.
+    /// Ends the process like a kill: nothing runs any more, nothing is released.
     fn crash(self) {
         self.run.abort();
     }
@@ -128,7 +128,7 @@ impl Process {
         self.run.await.unwrap();
     }
 
-    /// Waits for this one to lead, and tells how long that took.
+    /// Waits for this process to lead, and returns how long that took.
     async fn leads(&self) -> Duration {
         let start = Instant::now();
         let mut changes = self.handle.changes();
@@ -243,8 +243,8 @@ async fn a_stop_in_the_middle_of_a_write_still_releases() {
     assert_eq!(server.holder(), "");
 }
 
-/// Days of an unlucky cluster: whatever the links do, and whoever stops or dies, no two lead, and once all is well one
-/// does.
+/// Days of an unlucky cluster: whatever the connections do, and whichever process stops or dies, no two lead, and once
+/// all is well one does.
 #[tokio::test(start_paused = true)]
 async fn p10_no_two_lead_at_any_moment() {
     for seed in 0..3 {

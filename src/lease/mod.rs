@@ -1,13 +1,13 @@
-//! Leader election over a `coordination.k8s.io/v1` Lease: client-go's algorithm, and a handle that knows by itself when
-//! its time is up.
+//! Leader election over a `coordination.k8s.io/v1` Lease with the algorithm of client-go. [`LeaseHandle`] computes the
+//! expiry locally, without a request.
 //!
-//! The holder renews by a PUT that carries the resourceVersion it saw last. The others measure, on their own monotonic
-//! clock, how long the record has not changed; once that exceeds the record's duration they take it. Nobody compares
-//! anybody else's wall clock. A holder works for the renew deadline after the moment *before* its last good PUT was
-//! sent; the deadline is shorter than the duration, so that one cut off from the API server has stopped before another
-//! may start. See [`step`](step::step) for the decision and [`Candidate`] for the loop.
+//! The leader renews by a PUT with the resourceVersion that it saw last. The standbys measure, on their own monotonic
+//! clock, how long the record has not changed; once that exceeds the record's duration they take it. No process
+//! compares the wall clock of another. A leader works for the renew deadline after the moment *before* its last
+//! successful PUT was sent. The deadline is shorter than the duration, so that a leader that is cut off from the API
+//! server has stopped before another starts. See [`step`](step::step) for the decision and [`Candidate`] for the loop.
 //!
-//! Who deletes the Lease by hand frees it for everybody at once, and its holder learns of that at its next renewal.
+//! A user who deletes the Lease frees it for every process at once, and its leader sees that at its next renewal.
 //!
 //! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more.
 
@@ -42,7 +42,7 @@ pub struct Settings {
     pub retry_period: Duration,
 }
 
-/// Enters the election: the handle tells how it stands, the candidate must be run.
+/// Enters the election. The handle shows its state; the caller runs the candidate.
 pub fn candidate(client: kube::Client, settings: Settings) -> (LeaseHandle, Candidate) {
     let handle = LeaseHandle::new(NOT_HELD);
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
@@ -58,8 +58,8 @@ struct LeaseState {
     start: Instant,
     /// Nanoseconds after `start` until which the lease holds.
     until: AtomicU64,
-    /// The same by the wall clock, in milliseconds since the epoch: the monotonic clock stands still while the machine is
-    /// suspended, and others may have taken the lease meanwhile.
+    /// The same by the wall clock, in milliseconds since the epoch: the monotonic clock stands still while the machine
+    /// is suspended, when another process may take the lease.
     until_wall: AtomicI64,
     leading: watch::Sender<bool>,
 }
@@ -91,13 +91,13 @@ impl LeaseHandle {
         }))
     }
 
-    /// Whether the lease holds now.
+    /// Returns true if the lease holds now.
     pub fn is_leader(&self) -> bool {
         self.valid_for(Duration::ZERO)
     }
 
-    /// Whether the lease holds for `need` from now on, even if it is never renewed again. A `need` of the renew deadline
-    /// or more is never granted.
+    /// Returns true if the lease holds for `need` from now on, even if it is never renewed again. A `need` of the renew
+    /// deadline or more is never granted.
     pub fn valid_for(&self, need: Duration) -> bool {
         match self.0.until.load(Ordering::Acquire) {
             NOT_HELD => false,
@@ -117,7 +117,7 @@ impl LeaseHandle {
         clock::now().wall.timestamp_millis() > self.0.until_wall.load(Ordering::Acquire)
     }
 
-    /// Until when the lease holds, if it does at `now`.
+    /// Returns the time until which the lease holds, if it does at `now`.
     fn until(&self, now: Instant) -> Option<Instant> {
         let until = self.0.until.load(Ordering::Acquire);
         let held =
@@ -125,7 +125,8 @@ impl LeaseHandle {
         held.then(|| self.0.start + Duration::from_nanos(until))
     }
 
-    /// The lease holds until then, by both clocks. One that had lapsed is won anew, and that is told.
+    /// Extends the lease to these times, one of each clock. A lease that had lapsed is won again, and subscribers are
+    /// notified.
     fn hold_until(&self, until: Instant, wall: Timestamp) {
         let lapsed = self.until(Instant::now()).is_none();
         let until = nanoseconds(until.saturating_duration_since(self.0.start));

@@ -15,27 +15,27 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// What `spec`, read at `now`, adds to what was seen `before`: nothing where nothing changed.
+    /// Adds `spec`, read at `now`, to the record seen `before`. An unchanged record keeps its time.
     pub(super) fn see(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         before.filter(|before| before.spec == spec).unwrap_or(Self { spec, since: now })
     }
 
-    /// Who holds the lease; nobody is empty.
+    /// Returns the identity of the leader; empty if there is none.
     pub(super) fn holder(&self) -> &str {
         self.spec.holder_identity.as_deref().unwrap_or_default()
     }
 }
 
-/// What to do about the lease.
+/// Next action on the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// There is none.
     Create,
-    /// It is ours.
+    /// This process holds the lease.
     Renew,
-    /// It is nobody's, or its holder has been silent for its whole duration.
+    /// No process holds the lease, or its leader has been silent for the whole duration.
     Acquire,
-    /// It is another's at least until then.
+    /// Another process holds the lease at least until then.
     Wait(Instant),
 }
 
@@ -74,7 +74,8 @@ pub(super) fn acquired_spec(
     }
 }
 
-/// The record that lets go of `before`: nobody's, and even for a reader that overlooks this, over in a second.
+/// Returns the record that releases `before`: without a leader, and with a duration of a second for a reader that
+/// overlooks this.
 pub(super) fn released(before: &LeaseSpec, now: Now) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),

@@ -1,9 +1,9 @@
-//! Connections of the metrics port, as many as anybody opens: what each may take, and who has to go.
+//! Connections of the metrics port: bounds on each, and which one is closed for a new one.
 //!
-//! The port has no login. So that a crowd that connects and says nothing, or asks and never reads, takes bounded memory
-//! and keeps nobody out, there are so many connections and so many large answers at once, and when they are all taken,
-//! who comes pushes out who has been there longest. A probe asks at once and reads its few bytes at once: it needs a
-//! connection for a moment, no place among the large answers, and is never kept waiting.
+//! The port has no login. Clients that connect and send nothing, or ask and never read, must take bounded memory and
+//! keep no other client out. So the numbers of connections and of large answers are bounded, and a new one closes the
+//! oldest. A probe asks at once and reads its few bytes at once: it needs a connection for a moment and no place among
+//! the large answers, and never waits.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After a failed accept (no file descriptors are left).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Who is connected, the eldest first.
+/// Open connections, the oldest first.
 #[derive(Default)]
 struct Connected(Mutex<BTreeMap<u64, AbortHandle>>);
 
@@ -45,7 +45,7 @@ impl Connected {
         self.0.lock()
     }
 
-    /// Ends this connection. What it was being sent is let go.
+    /// Closes this connection. The answer that is being sent is dropped.
     fn end(&self, number: u64) {
         if let Some(task) = self.lock().remove(&number) {
             task.abort();
@@ -96,7 +96,7 @@ pub(super) async fn serve(
     // dropped with it: all that is still connected
 }
 
-/// One question and its answer.
+/// Serves one request.
 async fn converse(stream: TcpStream, routes: Router, number: u64, connected: Arc<Connected>) {
     let asker = Asker { number, connected: connected.clone() };
     let service = routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -106,12 +106,12 @@ async fn converse(stream: TcpStream, routes: Router, number: u64, connected: Arc
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(ASK_WITHIN).keep_alive(false);
     let conversation = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // whoever breaks off needs no answer
+    // a client that breaks off needs no answer
     let _ = tokio::time::timeout(LONGEST, conversation).await;
     connected.lock().remove(&number);
 }
 
-/// Whose request it is.
+/// Connection of a request.
 #[derive(Clone)]
 struct Asker {
     number: u64,
@@ -124,7 +124,7 @@ pub(super) struct Places(Arc<Inner>);
 
 struct Inner {
     free: Arc<Semaphore>,
-    /// Who has one, the eldest first: which connection it is.
+    /// Connections with a place, the oldest first.
     taken: Mutex<BTreeMap<u64, Asker>>,
 }
 
@@ -134,7 +134,7 @@ impl Default for Places {
     }
 }
 
-/// One of them; free again when it is dropped, which is when the answer's last byte is sent.
+/// A place among the large answers. It is free again when it is dropped, after the last byte of the answer.
 struct Place {
     inner: Arc<Inner>,
     number: u64,

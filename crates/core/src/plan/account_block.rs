@@ -1,4 +1,4 @@
-//! What blocks all calls of one account (P07): a refused credential, logins that are used up, a throttle.
+//! Blocks on all calls of one account (P07): a refused credential, logins that are used up, a throttle.
 
 use super::view::AccountBlock;
 use crate::budget::{AccountState, Lock};

@@ -19,8 +19,8 @@ pub fn conflicting_claim<'a>(
     (first != own).then_some(first)
 }
 
-/// Returns the refusal of an object whose Secret `holder` has. The text holds whoever has it later, so that those who go
-/// on waiting need no new status.
+/// Returns the refusal of an object whose Secret `holder` has. The text stays true for a later holder, so that waiting
+/// objects need no new status.
 pub fn claimed_by(holder: &ObjectKey, secret: &ObjectKey) -> Refusal {
     let (holder, secret) = (&holder.name, &secret.name);
     let message = format!(

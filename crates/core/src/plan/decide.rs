@@ -1,6 +1,6 @@
-//! What a token needs next: one pure function from what is known to one step.
+//! The next step of an object: one pure function from everything that is known to one step.
 //!
-//! The reconcile takes the step, learns what came of it, and asks again; so each step is decided from fresh facts.
+//! The reconcile takes the step, observes the result, and decides again, so each step is decided from fresh facts.
 
 mod causes;
 mod issuance;
@@ -19,16 +19,16 @@ use issuance::issue;
 use maintenance::{attempt, look, maintain_secret};
 use secret_check::{SecretCheck, own_secret};
 
-/// One step.
+/// A step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenStep {
-    /// Nothing until `wake`, or until something changes.
+    /// Wait until `requeue_at`, or until something changes.
     Wait,
-    /// One metadata GET: what stands at the Secret's name.
+    /// Read the metadata of the Secret: one GET.
     Probe,
-    /// One GET: is the data as we wrote it?
+    /// Read the Secret to see whether its data is as the operator wrote it: one GET.
     Inspect,
-    /// Write the Secret anew from the token that it holds.
+    /// Write the Secret again from the token that it holds.
     Render,
     /// Write the Secret from the token in the one of the former name.
     CopyToken,
@@ -38,31 +38,31 @@ pub enum TokenStep {
     Store,
     /// Drop a token that is no longer asked for.
     Discard,
-    /// Ask the budget for a turn.
+    /// Enter the queue of the account.
     Enqueue {
-        /// When the token at hand expires.
+        /// Expiry of the token in the Secret. `None`: there is none to live on.
         expires_at: Option<Timestamp>,
-        /// From when on it goes before what isn't urgent.
+        /// Time from which on the request is urgent.
         urgent_at: Option<Timestamp>,
-        /// No schedule asks for the call.
+        /// The call is one that no schedule asks for.
         unplanned: bool,
     },
-    /// Give the turn back, or leave the queue.
+    /// Return the grant, or leave the queue.
     Withdraw,
-    /// Call the provider: it is our turn.
+    /// Call the token API: the call is granted.
     Issue,
 }
 
-/// What keeps an issue that is needed.
+/// What delays an issuance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delay {
-    /// One CamelCase word.
+    /// Reason of a condition: one CamelCase word.
     pub reason: String,
-    /// What it waits for.
+    /// What the issuance waits for.
     pub message: String,
 }
 
-/// A step, and what the status says meanwhile.
+/// A step, and what the status reports until the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The step.
@@ -73,11 +73,11 @@ pub struct Decision {
     pub refusal: Option<Refusal>,
     /// Why a token must be issued.
     pub cause: Option<Cause>,
-    /// What keeps the issue.
+    /// What delays the issuance.
     pub delay: Option<Delay>,
     /// The issue is one that no schedule asks for.
     pub unplanned: Option<Unplanned>,
-    /// The times of the token at hand.
+    /// Times of the token in the Secret.
     pub renewal: Option<Renewal>,
 }
 
@@ -141,7 +141,7 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
     }
 }
 
-/// The object is being deleted, and a finalizer of somebody else's holds it: nothing is issued and nothing written, but
+/// Decides on an object that is being deleted and that a finalizer keeps: nothing is issued and nothing written, but
 /// its status stays true.
 fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
     if view.held.is_some() {
@@ -158,7 +158,7 @@ fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
     }
 }
 
-/// Nothing is issued and nothing written; the token at hand lives on until it expires.
+/// Issues nothing and writes nothing. The token in the Secret stays valid until it expires.
 fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
     decision.requeue_at = expiry(view, now);
     if let Some(again) = refusal.again {
@@ -168,7 +168,7 @@ fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timest
     leave_queue(view, decision)
 }
 
-/// When the token in a Secret of ours expires, if it lives.
+/// Returns the expiry of the token in the object's own Secret, if it is still valid.
 fn expiry(view: &View<'_>, now: Timestamp) -> Option<Timestamp> {
     let SecretView::Known { facts, .. } = view.secret else { return None };
     facts.expires_at.time().filter(|expires| facts.owner == Some(view.uid) && now < *expires)

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::issue::{Class, IssueError};
 use chrono::TimeDelta;
 
-/// What is known of an account whose credential was refused.
+/// State of an account whose credential was refused.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // each a column of the tests' table
 pub struct RefusedAccount {
@@ -17,7 +17,7 @@ pub struct RefusedAccount {
     pub has_peer: bool,
     /// The budget holds the credential at fault: it never worked, or another object was refused too.
     pub is_suspected: bool,
-    /// A further refusal harms nobody, so that a user may ask for another attempt at any time.
+    /// A further refusal does no harm, so that a user may ask for another attempt at any time.
     pub is_retried_on_demand: bool,
     /// A token was once issued with the credential.
     pub has_worked: bool,
@@ -51,7 +51,7 @@ pub fn is_of_account(class: Class) -> bool {
     matches!(class, Class::Throttled | Class::Credential)
 }
 
-/// What bounds the next attempt after a failed call.
+/// Bounds on the next attempt after a failed call.
 #[derive(Clone, Copy, Debug)]
 pub struct FailedAttempt<'a> {
     /// The failure.

@@ -1,24 +1,24 @@
-//! Logins, where failed ones lock a user at the provider (P07): when the next may be made.
+//! Logins, where failed ones lock a user at the provider (P07): the time of the next one.
 //!
 //! Only logins with a credential that hasn't worked yet are counted, over all provider objects that log the same user
-//! in at the same host. The providers lock after five failures in 15 min; three leave room for a hand that is wrong
-//! once or twice too. A fourth is there for a credential of an object whose login has worked before: whoever guesses at a
-//! user keeps nobody from rotating that user's password.
+//! in at the same host. The providers lock after five failures in 15 minutes. Three logins leave room for a user who
+//! mistypes once or twice too. A fourth is reserved for an object whose login has worked before: a user who guesses
+//! passwords must not keep the owner from rotating the password.
 
 use crate::clock::Timestamp;
 use chrono::{SecondsFormat, SubsecRound, TimeDelta};
 use videotoken_api::wire_time;
 
-/// So many may be made within [`WITHIN`] with credentials of objects whose login never worked.
+/// Number of logins within [`WITHIN`] with credentials of objects whose login never worked.
 const MOST: usize = 3;
 
-/// So many failures lock a user.
+/// Number of failures that lock a user.
 const LOCKS: usize = 5;
 
 /// 15 min, and one for the time that a login takes and the clocks of two operators.
 pub const WITHIN: TimeDelta = TimeDelta::minutes(16);
 
-/// So many may be made within [`WITHIN`] by all together.
+/// Number of logins within [`WITHIN`] by all objects together.
 const ALL: usize = LOCKS - 1;
 
 /// A login that was made, and by whom.
@@ -30,19 +30,18 @@ pub struct Attempt<W> {
     pub by: W,
 }
 
-/// What is known of the credential of the object that wants to log in.
+/// State of the credential of the object that wants to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It works, as far as is known.
+    /// The credential works, as far as is known.
     Works,
-    /// It hasn't worked yet; an earlier one of the same object logged this user in.
+    /// The credential hasn't worked yet; an earlier one of the same object logged this user in.
     Worked,
-    /// Nothing speaks for it.
+    /// The credential hasn't worked, and no earlier one did.
     New,
 }
 
-/// Whether an attempt of that time still counts. One that lies further ahead than it could count was written by a wrong
-/// clock.
+/// Returns true if an attempt of that time still counts. One that lies further ahead was written by a wrong clock.
 pub fn counts(at: Timestamp, now: Timestamp) -> bool {
     (at - now).abs() < WITHIN
 }
@@ -55,7 +54,8 @@ pub fn counting<W>(attempts: impl IntoIterator<Item = Attempt<W>>, now: Timestam
     counting
 }
 
-/// What is written down of a login that is made now: in whole milliseconds, unlike any other that counts.
+/// Returns the timestamp to record for a login made now: whole milliseconds, different from every attempt in
+/// `counting`.
 pub fn attempt<W>(counting: &[Attempt<W>], now: Timestamp) -> Timestamp {
     let mut at = now.trunc_subsecs(3) + TimeDelta::milliseconds(1);
     while counting.iter().any(|attempt| attempt.at == at) {
@@ -70,12 +70,12 @@ pub fn is_recorded<W>(counting: &[Attempt<W>], works: bool) -> bool {
     !works || would_lock(counting)
 }
 
-/// What a login that is recorded before it is made has to wait for.
+/// Decision on a login that is recorded before it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// It may be made once it is recorded with this time.
+    /// The login may be made once it is recorded with this time.
     Record(Timestamp),
-    /// As many were made as are safe: the next may be made at this time.
+    /// As many logins were made as are safe. The next may be made at this time.
     UsedUp(Timestamp),
 }
 
@@ -98,7 +98,7 @@ pub fn permit<W: PartialEq>(counting: &[Attempt<W>], who: &W, works: bool, worke
 pub struct Record {
     /// When the login was made.
     pub at: Timestamp,
-    /// Who logged in, as a hash.
+    /// Hash of the user who logged in.
     pub login: String,
 }
 
@@ -129,7 +129,7 @@ fn would_lock<W>(counting: &[Attempt<W>]) -> bool {
 
 fn may<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> bool {
     let has_tried = |who: &W| counting.iter().any(|attempt| attempt.by == *who);
-    // one is kept for each that has worked; however many they are, somebody new has one too
+    // one is reserved for each object that has worked; however many there are, a new object has one too
     let kept = worked.iter().filter(|other| *other != who && !has_tried(other)).count().min(ALL - 1);
     let made = counting.len();
     match standing {
@@ -193,7 +193,7 @@ mod tests {
             ("xy", "vw", 'n', New, Some(960)),
             ("xyw", "vw", 'v', Worked, None),
             ("xyw", "vw", 'n', New, Some(960)),
-            // whom nobody keeps one for
+            // an object that none is reserved for
             ("", "stuvw", 'n', New, None),
             ("x", "stuvw", 'n', New, Some(960)),
             ("x", "stuvw", 'v', Worked, None),

@@ -34,7 +34,7 @@ pub fn retry_after(failures: u32) -> TimeDelta {
     (FIRST_RETRY * 2i32.pow(failures.min(10))).min(LAST_RETRY)
 }
 
-/// What the status of a provider object is composed of.
+/// Input of a provider object's status.
 #[derive(Debug)]
 pub struct ProviderFacts<'a> {
     /// `metadata.generation`.
@@ -47,7 +47,7 @@ pub struct ProviderFacts<'a> {
     pub account: Result<AccountFacts, &'a Refusal>,
 }
 
-/// What is known of an account.
+/// State of an account.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFacts {
     /// Version of the account and its credentials.
@@ -56,7 +56,7 @@ pub struct AccountFacts {
     pub display_name: Option<String>,
     /// Its budget.
     pub budget: AccountState,
-    /// What the provider said when it last refused the credential or throttled.
+    /// Answer of the provider when it last refused the credential or throttled.
     pub said: Option<String>,
     /// Time of the last issued token.
     pub last_issued_at: Option<Timestamp>,
@@ -140,7 +140,7 @@ fn save_account_state(status: &mut ProviderStatus, account: &AccountFacts, befor
     status.account.clone_from(&account.display_name);
 }
 
-/// What an earlier status says of an account.
+/// State of an account that an earlier status saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SavedAccountState {
     /// Time left of the provider's throttle.
@@ -169,7 +169,7 @@ pub fn saved_account_state(
     }
 }
 
-/// One condition of the status.
+/// A condition of the status.
 struct ConditionUpdate {
     type_: &'static str,
     holds: bool,
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn p18_the_last_issue_is_told_anew_after_ten_minutes() {
-        // what is told, what is known, what is told then
+        // what was reported, what is known, what is reported then
         for (told, known, expected) in [
             (None, None, None),
             (None, Some(0), Some(0)),

@@ -8,14 +8,14 @@ use super::status::OVERPRIVILEGED;
 use videotoken_api::condition::ConditionStatus;
 use videotoken_api::video_access_token::VideoAccessTokenStatus;
 
-/// One event.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// Its type is `Warning`, not `Normal`.
     pub is_warning: bool,
-    /// One CamelCase word.
+    /// Reason of the event: one CamelCase word.
     pub reason: String,
-    /// What the operator was doing, in one CamelCase word.
+    /// Action of the operator, in one CamelCase word.
     pub action: &'static str,
     /// For people. May be longer than an event's note can be.
     pub note: String,
@@ -36,7 +36,7 @@ impl Transition {
     }
 }
 
-/// What bears on the events beside the two statuses.
+/// Inputs of the events other than the two statuses.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
     /// The object is being deleted.

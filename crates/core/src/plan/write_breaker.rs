@@ -31,7 +31,7 @@ pub enum BreakerState {
     Open(Instant),
 }
 
-/// One circuit breaker.
+/// A circuit breaker.
 #[derive(Clone, Copy, Debug, Default)]
 struct Circuit {
     open_until: Option<Instant>,
@@ -66,7 +66,7 @@ struct Failures {
 /// Time of the next try, and whether the failures have lasted long enough to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// No call before this time.
+    /// Earliest time of the next call.
     pub until: Instant,
     /// The failures have lasted long enough to be reported.
     pub lasts: bool,

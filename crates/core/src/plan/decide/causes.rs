@@ -24,7 +24,7 @@ pub enum Cause {
     Due,
 }
 
-/// What a check sees.
+/// Input of the checks.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     pub(super) view: &'a View<'a>,
@@ -39,7 +39,7 @@ pub struct Facts<'a> {
 /// Returns true if its cause applies and none before it in [`CAUSES`] does.
 pub type Check = fn(&Facts<'_>) -> bool;
 
-/// All causes, in the order in which they are checked.
+/// Every cause, in the order in which they are checked.
 pub const CAUSES: [(Cause, Check); 5] = [
     (Cause::First, is_first),
     (Cause::Lost, is_lost),
@@ -92,8 +92,8 @@ fn is_due(facts: &Facts<'_>) -> bool {
     facts.own.is_some_and(|own| due || is_ahead(own.facts, facts.now))
 }
 
-/// Returns issuance and expiry of the token in a Secret. It lives no longer than a token of this request can, whatever the
-/// Secret says.
+/// Returns issuance and expiry of the token in a Secret. It is valid no longer than a token of this request can be,
+/// whatever the Secret says.
 pub(super) fn life(facts: &SecretFacts, wanted: &Wanted) -> Option<(Timestamp, Timestamp)> {
     let (issued, expires) = facts.life()?;
     let longest = issued.checked_add_signed(wanted.longest_life).unwrap_or(Timestamp::MAX_UTC);

@@ -15,10 +15,10 @@ use crate::plan::view::{HeldView, QueueState, Refusal, View, Wanted};
 use chrono::TimeDelta;
 use videotoken_api::wire_time;
 
-/// A wait in the queue is told in the status after this.
+/// Time in the queue after which the status reports the wait.
 const WAIT_REPORT_DELAY: TimeDelta = TimeDelta::seconds(30);
 
-/// A token must be issued: store the one at hand, wait, ask for a turn, or call.
+/// Decides on a token that must be issued: store the unsaved one, wait, enter the queue, or call.
 pub(super) fn issue(
     view: &View<'_>,
     wanted: &Wanted,
@@ -105,7 +105,7 @@ pub(super) fn report_issue_failure(mut decision: Decision, failure: &Failure) ->
     decision
 }
 
-/// Writes what is at hand, unless the last write failed a moment ago.
+/// Writes the unsaved token, unless the last write failed and its back-off has not ended.
 pub(super) fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
     match view.write_failure.filter(|write_failure| write_failure.holds(now)) {
         None => Decision { step: TokenStep::Store, ..decision },
@@ -116,7 +116,7 @@ pub(super) fn store(view: &View<'_>, mut decision: Decision, now: Timestamp) -> 
     }
 }
 
-/// Whether a token at hand is what would be asked for.
+/// Returns true if an unsaved token is the one that would be requested now.
 pub(super) fn serves(
     view: &View<'_>,
     wanted: &Wanted,
@@ -141,7 +141,7 @@ pub(super) fn unplanned(
         return None;
     }
     let (status, before) = (view.status, view.before);
-    // the last status told of a token of this Secret that isn't due yet
+    // the last status reported a token of this Secret that isn't due yet
     let told = status.renew_at.time().is_some_and(|at| now < at)
         && status.other_secret.is_none()
         && status.observed_generation == before.generation;
@@ -158,7 +158,7 @@ pub(super) fn unplanned(
     }
 }
 
-/// What waits since it was served too often already.
+/// Delays an object that was served too often already.
 pub(super) fn too_often(view: &View<'_>, mut decision: Decision, kind: Unplanned, next: Timestamp) -> Decision {
     set_earliest(&mut decision.requeue_at, next);
     if view.before.spells.are_recalled() {

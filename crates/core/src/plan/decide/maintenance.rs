@@ -1,4 +1,4 @@
-//! No token must be issued: the Secret is kept as it should be, and looked at where its data may have changed.
+//! No token must be issued: the Secret is kept as it should be, and read where its data may have changed.
 
 use super::causes::{Cause, Facts, cause};
 use super::issuance::{serves, store};
@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 /// `previousToken` leaves the Secret this long before it expires.
 const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
-/// No issue is needed: keep the Secret as it should be.
+/// Keeps the Secret as it should be.
 pub(super) fn maintain_secret(
     view: &View<'_>,
     wanted: &Wanted,
@@ -22,7 +22,7 @@ pub(super) fn maintain_secret(
     now: Timestamp,
 ) -> Decision {
     if let Some(held) = &view.held {
-        // after a rename, the token at hand is stored like the one that would move: that may be gone meanwhile
+        // after a rename, the unsaved token is stored like the one that would be copied: that may be gone by now
         if own.is_none() && serves(view, wanted, held, None, now) {
             return store(view, decision, now);
         }
@@ -85,7 +85,7 @@ pub(super) fn report_write_failure(view: &View<'_>, mut decision: Decision, writ
     leave_queue(view, decision)
 }
 
-/// A look at the Secret. One that changes all the time has a pace (P18), but for what is to be written anyway.
+/// Reads the Secret. A Secret that changes all the time has a pace (P18), except before a write that is due anyway.
 pub(super) fn look(
     view: &View<'_>,
     wanted: &Wanted,
@@ -122,7 +122,7 @@ pub(super) fn held_back(view: &View<'_>, mut decision: Decision, (refusal, next)
     leave_queue(view, decision)
 }
 
-/// What was stored of our last write takes no other.
+/// Returns why the Secret, as it was stored by the last write, takes no further write.
 pub(super) fn not_writable(view: &View<'_>) -> Option<Fixed> {
     view.contest?.overridden(view.secret.version())?.fixed
 }

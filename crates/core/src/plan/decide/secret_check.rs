@@ -1,4 +1,5 @@
-//! Whether the Secret at the name in the spec is the object's own, may be adopted, or must not be touched (P09).
+//! The checks of the Secret that the spec names: the object's own, one that may be adopted, or one that must not be
+//! touched (P09).
 
 use super::TokenStep;
 use crate::plan::facts::SecretFacts;
@@ -10,13 +11,13 @@ use chrono::TimeDelta;
 pub(super) struct OwnedSecret<'a> {
     pub(super) facts: &'a SecretFacts,
     pub(super) data: DataView,
-    /// It was written for an object that is gone.
+    /// The Secret was written for an object that is gone.
     pub(super) adopted: bool,
 }
 
 /// Why a Secret isn't used.
 pub(super) enum SecretCheck {
-    /// It must not be used.
+    /// The Secret must not be used.
     Refused(Refusal),
     /// This request shows more.
     Look(TokenStep),
