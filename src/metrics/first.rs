@@ -1,13 +1,13 @@
 //! A counter whose first event can be seen. A series that begins at 1 has no step for Prometheus's `rate` and `increase`:
 //! the one failure that an alert waits for would go unnoticed. So a series is told once as 0 before it counts.
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counters by their labels.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ where
     }
 
     fn untold(&self) -> MutexGuard<'_, HashMap<L, u64>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+        self.untold.lock()
     }
 }
 

@@ -11,8 +11,9 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response, Uri};
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{BoxError, Service};
 
@@ -108,12 +109,12 @@ struct Limits(Mutex<HashMap<String, u32>>);
 
 impl Limits {
     fn of(&self, path: &str, asked: u32) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).map_or(asked, |limit| asked.min(*limit))
+        self.0.lock().get(path).map_or(asked, |limit| asked.min(*limit))
     }
 
     fn too_large(&self, path: &str, limit: u32) {
         tracing::info!(path, limit, "a page of a list is too large: it is asked for with fewer objects");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (limit / 4).max(1));
+        self.0.lock().insert(path.to_owned(), (limit / 4).max(1));
     }
 
     /// A page that took little lets the next be larger.
@@ -121,7 +122,7 @@ impl Limits {
         if limit >= asked || bytes > LARGEST_PAGE / 4 {
             return;
         }
-        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = self.0.lock();
         if limit * 2 >= asked {
             limits.remove(path);
         } else {
@@ -147,7 +148,7 @@ mod tests {
             let query = request.uri().query().unwrap_or_default().to_owned();
             let number = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.parse::<usize>().ok());
             let (limit, from) = (number("limit=").unwrap(), number("continue=").unwrap_or(0));
-            noted.lock().unwrap().push(u32::try_from(limit).unwrap());
+            noted.lock().push(u32::try_from(limit).unwrap());
             let end = (from + limit).min(sizes.len());
             let items: Vec<_> = sizes[from..end].iter().map(|size| json!({"text": "x".repeat(*size)})).collect();
             let next = if end < sizes.len() { end.to_string() } else { String::new() };
@@ -179,7 +180,7 @@ mod tests {
         sizes.extend(vec![1_000; 600]);
         let (client, limits) = api_server(sizes.clone());
         assert_eq!(list(&client, 250).await, sizes.len(), "none is lost, none told twice");
-        let asked = limits.lock().unwrap().clone();
+        let asked = limits.lock().clone();
         assert_eq!(asked[..2], [250, 250]);
         assert!(asked.contains(&1) && asked.last() > Some(&50), "{asked:?}");
         assert!(asked.len() < 60, "{asked:?}");
@@ -189,7 +190,7 @@ mod tests {
     async fn what_is_small_costs_no_more_requests() {
         let (client, limits) = api_server(vec![4_000; 1_000]);
         assert_eq!(list(&client, 250).await, 1_000);
-        assert_eq!(*limits.lock().unwrap(), [250; 4]);
+        assert_eq!(*limits.lock(), [250; 4]);
     }
 
     #[test]

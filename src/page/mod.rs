@@ -23,7 +23,8 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use view::Snapshot;
 
@@ -76,7 +77,7 @@ impl Page {
     /// What was gathered within the last second, or what is gathered now. From a thread that may wait.
     fn gather(&self, source: &dyn Source) -> (Arc<Snapshot>, bool) {
         // held while it gathers: who comes meanwhile takes the same
-        let mut gathered = self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gathered = self.0.gathered.lock();
         if let Some(fresh) = gathered.as_ref() {
             return (Arc::clone(fresh), false);
         }
@@ -88,7 +89,7 @@ impl Page {
 
     async fn let_go(self) {
         tokio::time::sleep(FRESH).await;
-        *self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.gathered.lock() = None;
     }
 }
 

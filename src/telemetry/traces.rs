@@ -15,11 +15,12 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use url::Url;
@@ -131,7 +132,7 @@ impl Traces {
     }
 
     fn under_way(&self) -> Option<MutexGuard<'_, HashMap<ObjectKey, Journey>>> {
-        self.0.as_ref().map(|inner| inner.under_way.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.as_ref().map(|inner| inner.under_way.lock())
     }
 }
 

@@ -49,7 +49,7 @@ impl SharedBudgets {
         self.budgets.lock().recall(account, ended, namespaces, now);
     }
 
-    /// SharedBudgets are granted from now on.
+    /// Starts granting calls.
     pub(crate) fn open(&self, now: Timestamp) {
         *self.open.lock() = Some(now);
         self.changed.notify_one();

@@ -112,7 +112,7 @@ pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, a
         }
         // it goes on to count
         Err(error) => {
-            tracing::debug!(provider = %account.provider_key, %error, "a login that didn't fail still counts")
+            tracing::debug!(provider = %account.provider_key, %error, "a login that didn't fail still counts");
         }
     }
 }

@@ -178,8 +178,7 @@ impl WriteFailure {
     }
 }
 
-/// No write_failure of ours keeps an object from the API server for longer: a time further ahead is from before the clock was put
-/// back.
+/// Longest wait after a failed write. A time further ahead was recorded before the clock was put back.
 const LONGEST_TROUBLE: TimeDelta = TimeDelta::minutes(11);
 
 impl WriteFailure {

@@ -96,9 +96,9 @@ fn b11_times_ahead_are_not_believed() {
             "enqueue",
         ),
         ("a wait of a day", Case { failure: Some(failure(Class::Transient, 86_400)), ..absent() }, "enqueue"),
-        ("a write_failure of tomorrow", Case { write_failure: write_failure(86_400), ..absent() }, "enqueue"),
+        ("a write failure of tomorrow", Case { write_failure: write_failure(86_400), ..absent() }, "enqueue"),
         (
-            "a token at hand and such a write_failure",
+            "an unsaved token and such a write failure",
             Case { held: Some((hash("request"), 90)), write_failure: write_failure(86_400), ..absent() },
             "store",
         ),
