@@ -34,7 +34,7 @@ pub(super) struct Context {
     pub(crate) providers: Providers,
     /// Budgets, and what else decides on the next call of a token API.
     pub(crate) grants: Grants,
-    /// State of each `VideoAccessToken` beside the stores, and the times at which it is reconciled.
+    /// State of each `VideoAccessToken` that is not in the stores, and the times at which it is reconciled.
     pub(crate) objects: Objects,
     /// Requests to the API server, metrics and traces.
     pub(crate) output: Output,

@@ -2,16 +2,16 @@
 //!
 //! | Room or file | What lives there |
 //! |---|---|
-//! | `stores` | what the watches show, slim; own writes enter by the same door as the watch |
-//! | `providers` | provider objects, what `account` makes of them, and their statuses |
-//! | `grants` | budgets, the write breaker, logins, and what a new leader restores of earlier calls |
+//! | `stores` | the watched objects, slim; the operator's own writes enter them too |
+//! | `providers` | provider objects, the accounts that they resolve to, and their statuses |
+//! | `grants` | budgets, the write breaker, logins, and the calls of earlier leaders |
 //! | `tokens` | the reconcile of a `VideoAccessToken`: observe, decide, act, record |
 //! | `workloads` | restarts of workloads after a renewal |
 //! | `output` | requests to the API server, how many at once, and events |
 //! | `watches` | each watch feeds a store and triggers the objects that its events concern |
-//! | `context`, `settings` | all of these by concern, and what the process is started with |
-//! | `run`, `tasks`, `requeue` | start and stop, the tick, the tasks of the process, what is due when |
-//! | `status_page_source`, `metrics_source` | what the status page and a scrape show of all this |
+//! | `context`, `settings` | all of these by concern, and the settings of the process |
+//! | `run`, `tasks`, `requeue` | start and stop, the tick, the tasks of the process, the times of the next reconciles |
+//! | `status_page_source`, `metrics_source` | input of the status page and of a scrape |
 //! | `fail_point` | faults on purpose, in tests |
 //!
 //! May not enter: HTTP to providers; an import cycle between two files (a test in this file).

@@ -57,7 +57,7 @@ pub async fn run(
     let (waker, woken) = futures::channel::mpsc::unbounded();
     let (resolves, to_resolve) = Work::new();
     let (reports, to_report) = Work::new();
-    let (told, to_publish) = events::queue();
+    let (queued_events, to_publish) = events::queue();
     let applier = Applier::new(client.clone(), lease.clone());
     let context = Arc::new(Context {
         lease,
@@ -72,7 +72,7 @@ pub async fn run(
         },
         grants: Grants::new(settings.max_in_flight),
         objects: Objects::new(waker),
-        output: Output::new(applier, told, metrics.clone(), traces, settings.max_in_flight),
+        output: Output::new(applier, queued_events, metrics.clone(), traces, settings.max_in_flight),
         restarts: RestartsInProgress::default(),
         settings,
         tasks: Tasks::default(),

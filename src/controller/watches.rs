@@ -126,11 +126,11 @@ async fn follow<K, S>(
                     }
                 }
                 Err(error) => {
-                    let anew = patience.lists_anew(&error, Instant::now());
-                    report_fault(&context, &watched, &error, anew);
+                    let relists = patience.begins_with_list(&error, Instant::now());
+                    report_fault(&context, &watched, &error, relists);
                     let wait = patience.wait(forbidden(&error), Instant::now());
                     patience.pass(wait, context.stores.scopes.healed()).await;
-                    if anew {
+                    if relists {
                         break;
                     }
                 }
@@ -155,7 +155,7 @@ impl Patience {
     /// Returns true if the watch has to begin with a list. A watch that can't begin, as while the API server is down,
     /// may find another etcd than before: a restored etcd counts versions from the start, and a watch from a version in
     /// the future is silent. A watch that broke off continues where it was.
-    fn lists_anew(&mut self, error: &watcher::Error, now: Instant) -> bool {
+    fn begins_with_list(&mut self, error: &watcher::Error, now: Instant) -> bool {
         match error {
             watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != 429,
             watcher::Error::InitialListFailed(_)
@@ -163,11 +163,11 @@ impl Patience {
             | watcher::Error::NoResourceVersion => true,
             watcher::Error::WatchFailed(error) => {
                 let silent = error.to_string().contains(SILENCE);
-                let anew = silent && self.last_silence.is_none_or(|last| now - last >= SILENT_LISTS);
-                if anew {
+                let relists = silent && self.last_silence.is_none_or(|last| now - last >= SILENT_LISTS);
+                if relists {
                     self.last_silence = Some(now);
                 }
-                anew
+                relists
             }
             watcher::Error::WatchError(_) => false,
         }
@@ -210,11 +210,11 @@ fn place((scope, _): &Watched) -> &str {
     }
 }
 
-fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, anew: bool) {
+fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, relists: bool) {
     let (kind, namespace) = (watched.1, place(watched));
     let said = quoted(error);
     match error {
-        watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) if anew => {
+        watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) if relists => {
             let news = context.stores.scopes.failed(watched, &said);
             context.output.metrics.set_unlisted(context.stores.scopes.failing());
             if news {
@@ -421,10 +421,10 @@ mod tests {
             (WatchFailed(broken()), false),
             (WatchError(Box::new(Status { code: 410, ..Status::default() })), false),
         ] {
-            assert_eq!(patience.lists_anew(&error, now), expected, "{error}");
+            assert_eq!(patience.begins_with_list(&error, now), expected, "{error}");
         }
         for (after, expected) in [(0, true), (90, false), (590, false), (600, true), (690, false)] {
-            assert_eq!(patience.lists_anew(&silent(), now + Duration::from_secs(after)), expected, "{after} s");
+            assert_eq!(patience.begins_with_list(&silent(), now + Duration::from_secs(after)), expected, "{after} s");
         }
     }
 

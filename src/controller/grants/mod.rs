@@ -15,7 +15,7 @@ use crate::plan::write_failure::Extent;
 use budgets::SharedBudgets;
 use login_attempts::Logins;
 use parking_lot::Mutex;
-use recalled::Recalled;
+use recalled::RestoredCalls;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 pub(crate) struct Grants {
     pub(crate) budgets: SharedBudgets,
     pub(crate) logins: Logins,
-    pub(crate) recalled: Recalled,
+    pub(crate) recalled: RestoredCalls,
     /// Slots of the tokens between grant and Secret.
     pub(crate) in_flight: Arc<Slots>,
     /// Slots of grants that no reconcile has taken yet.
@@ -40,7 +40,7 @@ impl Grants {
         Self {
             budgets: SharedBudgets::default(),
             logins: Logins::default(),
-            recalled: Recalled::default(),
+            recalled: RestoredCalls::default(),
             in_flight: Slots::new(max_in_flight, max_in_flight),
             granted: Mutex::default(),
             write_breaker: Mutex::default(),

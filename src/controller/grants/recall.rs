@@ -27,7 +27,7 @@ pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
             context.grants.recalled.begin();
             context.grants.budgets.begin_recall();
             // the others are passed over when they begin
-            take_in(context, |namespace| context.stores.scopes.has_listed(namespace));
+            restore_calls(context, |namespace| context.stores.scopes.has_listed(namespace));
             context.grants.budgets.open(clock::now().wall);
             true
         }
@@ -42,13 +42,13 @@ pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
 /// Restores the calls of further namespaces, once their lists are complete and before their objects are decided.
 pub(crate) fn scope_begins(context: &Context, scope: &Scope) {
     if context.grants.budgets.open_since().is_some() {
-        take_in(context, |namespace| scope.holds(namespace));
+        restore_calls(context, |namespace| scope.holds(namespace));
     }
 }
 
 /// Passes over the objects of these namespaces, each namespace once in a round. Calls of an unresolved provider are
 /// added to those that an earlier pass found.
-fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
+fn restore_calls(context: &Context, of: impl Fn(&str) -> bool) {
     let mut round = context.grants.recalled.round();
     let mut passed = BTreeSet::new();
     context.stores.tokens.each(|token| {
@@ -63,10 +63,10 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
         issued.sort_unstable();
         issued.dedup();
         let failed = status.last_failure.as_ref().map(|failure| failure.time);
-        let Some(told) = round.entry(provider, &token.key.namespace) else { return };
+        let Some(recorded) = round.entry(provider, &token.key.namespace) else { return };
         passed.insert(token.key.namespace.clone());
-        told.calls.extend(issued.into_iter().filter_map(Seconds::time).chain(failed));
-        told.namespaces.insert(token.key.namespace.clone());
+        recorded.calls.extend(issued.into_iter().filter_map(Seconds::time).chain(failed));
+        recorded.namespaces.insert(token.key.namespace.clone());
     });
     round.passed.append(&mut passed);
     drop(round);
@@ -79,10 +79,10 @@ fn take_in(context: &Context, of: impl Fn(&str) -> bool) {
 pub(crate) fn of_provider(context: &Context, key: &ProviderKey) {
     status::restore_account_state(context, key);
     let Some(account) = context.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
-    let Some(told) = context.grants.recalled.take(key) else { return };
+    let Some(recorded) = context.grants.recalled.take(key) else { return };
     let now = clock::now();
-    let ended = told.calls.into_iter().map(|at| ago(at, now)).collect();
-    let namespaces: Vec<_> = told.namespaces.into_iter().collect();
+    let ended = recorded.calls.into_iter().map(|at| ago(at, now)).collect();
+    let namespaces: Vec<_> = recorded.namespaces.into_iter().collect();
     context.grants.budgets.recall(&account.key, ended, &namespaces, now);
 }
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 /// Calls that were made by way of one provider object.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct RecordedCalls {
     pub(crate) calls: Vec<Timestamp>,
     pub(crate) namespaces: BTreeSet<Arc<str>>,
 }
 
 /// A round of recalls.
 #[derive(Debug, Default)]
-pub(crate) struct Recalled(Mutex<Round>);
+pub(crate) struct RestoredCalls(Mutex<Round>);
 
-impl Recalled {
+impl RestoredCalls {
     /// Begins a round.
     pub(crate) fn begin(&self) {
         *self.0.lock() = Round::default();
@@ -29,8 +29,8 @@ impl Recalled {
     }
 
     /// Takes the calls of a provider object, once.
-    pub(crate) fn take(&self, key: &ProviderKey) -> Option<Told> {
-        self.0.lock().told.remove(key)
+    pub(crate) fn take(&self, key: &ProviderKey) -> Option<RecordedCalls> {
+        self.0.lock().recorded.remove(key)
     }
 }
 
@@ -38,15 +38,15 @@ impl Recalled {
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     /// Calls of each provider object that isn't resolved yet.
-    told: HashMap<ProviderKey, Told>,
+    recorded: HashMap<ProviderKey, RecordedCalls>,
     /// The namespaces that were passed over: one may begin just while a leader takes in all that have begun.
     pub(crate) passed: BTreeSet<Arc<str>>,
 }
 
 impl Round {
     /// Returns the entry of a provider object; `None` if the namespace was passed over before.
-    pub(crate) fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut Told> {
-        (!self.passed.contains(namespace)).then(|| self.told.entry(provider).or_default())
+    pub(crate) fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut RecordedCalls> {
+        (!self.passed.contains(namespace)).then(|| self.recorded.entry(provider).or_default())
     }
 }
 

@@ -50,12 +50,12 @@ enum Failed {
 
 impl Failed {
     /// Returns true if the error quotes a text of the API server or a webhook.
-    fn is_told(&self) -> bool {
+    fn quotes_text(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if ![404, 409, 429, 503, 504].contains(&status.code))
     }
 
     /// Sorts it, and quotes what was said without what is known to be secret.
-    fn told(self, redactor: &Redactor) -> ApiError {
+    fn into_api_error(self, redactor: &Redactor) -> ApiError {
         let error = match self {
             Self::Kube(error) => error,
             Self::Late(limit) => {
@@ -112,14 +112,14 @@ impl Applier {
             Err(error) => error,
         };
         let mut secrets = shape.secrets();
-        if error.is_told() && matches!(guard, Guard::Replace { .. }) {
-            secrets.extend(self.held_at(key).await);
+        if error.quotes_text() && matches!(guard, Guard::Replace { .. }) {
+            secrets.extend(self.values_of(key).await);
         }
-        Err(error.told(&Redactor::of_object(secrets)))
+        Err(error.into_api_error(&Redactor::of_object(secrets)))
     }
 
     /// Returns the values in the Secret of this name: the error of a refused change may quote them.
-    async fn held_at(&self, key: &ObjectKey) -> Vec<SecretString> {
+    async fn values_of(&self, key: &ObjectKey) -> Vec<SecretString> {
         let Ok(Some(secret)) = self.credential(key).await else { return Vec::new() };
         let values = secret.data.unwrap_or_default().into_values();
         values.filter_map(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from).collect()
@@ -137,8 +137,8 @@ impl Applier {
         let Err(error) = with_timeout(WRITE_WITHIN, async { api.delete(&key.name, &params).await }).await else {
             return Ok(());
         };
-        let secrets = if error.is_told() { self.held_at(key).await } else { Vec::new() };
-        match error.told(&Redactor::of_object(secrets)) {
+        let secrets = if error.quotes_text() { self.values_of(key).await } else { Vec::new() };
+        match error.into_api_error(&Redactor::of_object(secrets)) {
             ApiError::Gone(_) => Ok(()),
             error => Err(error),
         }
@@ -371,11 +371,11 @@ const METADATA_ONLY: http::HeaderValue =
     http::HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 async fn written<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
-    with_timeout(WRITE_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+    with_timeout(WRITE_WITHIN, call).await.map_err(|failed| failed.into_api_error(&Redactor::default()))
 }
 
 async fn read<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
-    with_timeout(READ_WITHIN, call).await.map_err(|failed| failed.told(&Redactor::default()))
+    with_timeout(READ_WITHIN, call).await.map_err(|failed| failed.into_api_error(&Redactor::default()))
 }
 
 async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failed> {

@@ -42,17 +42,17 @@ const DIGITS: usize = 16;
 const MOST_NOTE: usize = 1024;
 
 /// An event on its way.
-struct Told {
+struct QueuedEvent {
     key: ObjectKey,
     regarding: ObjectReference,
     event: Event,
 }
 
 /// Where events wait to be published.
-pub(crate) struct Events(mpsc::Sender<Told>);
+pub(crate) struct Events(mpsc::Sender<QueuedEvent>);
 
 /// The other end of [`Events`].
-pub(crate) struct Queue(mpsc::Receiver<Told>);
+pub(crate) struct Queue(mpsc::Receiver<QueuedEvent>);
 
 /// An empty queue.
 pub(crate) fn queue() -> (Events, Queue) {
@@ -63,12 +63,12 @@ pub(crate) fn queue() -> (Events, Queue) {
 /// Publishes the events of the queue as long as the process runs.
 pub(crate) async fn publish_all(queue: Queue, client: Client) {
     let recorder = Recorder::new(client.clone(), Reporter { controller: REPORTER.to_owned(), instance: None });
-    let told = futures::stream::unfold(queue.0, async |mut queue| Some((queue.recv().await?, queue)));
+    let queued = futures::stream::unfold(queue.0, async |mut queue| Some((queue.recv().await?, queue)));
     let publish_one = async |regarding: &ObjectReference, event: &Event| match name_of(regarding) {
         None => recorder.publish(event, regarding).await,
         Some(name) => create(&client, name, regarding, event).await,
     };
-    let publish = async |Told { key, regarding, event }: Told| match tokio::time::timeout(
+    let publish = async |QueuedEvent { key, regarding, event }: QueuedEvent| match tokio::time::timeout(
         PUBLISH_WITHIN,
         publish_one(&regarding, &event),
     )
@@ -78,7 +78,7 @@ pub(crate) async fn publish_all(queue: Queue, client: Client) {
         Ok(Err(error)) => tracing::debug!(%key, error = quoted(&error), "the event is not published"),
         Err(_) => tracing::debug!(%key, "the API server does not take the event: it is dropped"),
     };
-    told.for_each_concurrent(AT_ONCE, publish).await;
+    queued.for_each_concurrent(AT_ONCE, publish).await;
 }
 
 /// Where the recorder's own name, the object's with a dot and 16 digits, would be longer than a name may be: a shorter one.
@@ -145,8 +145,8 @@ impl Events {
     }
 
     fn send(&self, token: &Token, event: Event) {
-        let told = Told { key: token.key.clone(), regarding: token.object_ref(&()), event };
-        if let Err(mpsc::error::TrySendError::Full(Told { key, event, .. })) = self.0.try_send(told) {
+        let queued = QueuedEvent { key: token.key.clone(), regarding: token.object_ref(&()), event };
+        if let Err(mpsc::error::TrySendError::Full(QueuedEvent { key, event, .. })) = self.0.try_send(queued) {
             tracing::warn!(%key, reason = event.reason, "too many events wait to be published: this one is dropped");
         }
     }

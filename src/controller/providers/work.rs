@@ -96,7 +96,7 @@ mod tests {
         work.ask(key.clone());
         work.ask(key.clone());
         drop(slot);
-        assert!(work.done(&key), "what was asked meanwhile is done again");
+        assert!(work.done(&key), "a request during the work repeats it");
         let slot = work.turn(&key).await;
         drop(slot);
         assert!(!work.done(&key));

@@ -102,10 +102,10 @@ impl Scopes {
         self.until(State::settled).await;
     }
 
-    async fn until(&self, wished: impl Fn(&State) -> bool) {
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if wished(&self.state.lock()) {
+            if holds(&self.state.lock()) {
                 return;
             }
             changed.await;

@@ -90,7 +90,7 @@ pub(crate) struct Secrets(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     known: HashMap<ObjectKey, Arc<SecretFacts>>,
-    meanwhile: WritesDuringRelist,
+    own_writes: WritesDuringRelist,
     looks: HashMap<ObjectKey, Flight>,
 }
 
@@ -106,7 +106,7 @@ struct Flight {
 /// One request about a Secret, from before it is sent. Its result is newer than anything known before, and is compared
 /// by version with the events of the watch since.
 #[derive(Debug)]
-#[must_use = "what the request brought is to be told"]
+#[must_use = "the result of the request has to be applied"]
 pub(crate) struct Look<'a> {
     secrets: &'a Secrets,
     key: ObjectKey,
@@ -122,8 +122,8 @@ impl Look<'_> {
     /// Our own write, or a GET, brought this.
     pub(crate) fn found(self, facts: SecretFacts) {
         let mut inner = self.secrets.0.lock();
-        inner.meanwhile.wrote(&self.key);
-        let (touched, deleted) = self.meanwhile(&inner);
+        inner.own_writes.wrote(&self.key);
+        let (touched, deleted) = self.events_since(&inner);
         let version = facts.resource_version;
         let outdone = match inner.known.get(&self.key) {
             Some(old) => touched && old.resource_version >= version,
@@ -137,14 +137,14 @@ impl Look<'_> {
     /// The API server said that there is none.
     pub(crate) fn gone(self) {
         let mut inner = self.secrets.0.lock();
-        let (touched, _) = self.meanwhile(&inner);
+        let (touched, _) = self.events_since(&inner);
         // what the watch showed after the question was asked may have come after the answer
         if !touched {
             inner.known.remove(&self.key);
         }
     }
 
-    fn meanwhile(&self, inner: &Inner) -> (bool, Option<u64>) {
+    fn events_since(&self, inner: &Inner) -> (bool, Option<u64>) {
         let flight = inner.looks.get(&self.key);
         flight.map_or((false, None), |flight| (flight.events != self.events, flight.deleted))
     }
@@ -207,7 +207,7 @@ impl Secrets {
         match event {
             Event::Init => {
                 if relist.begin() {
-                    inner.meanwhile.begin();
+                    inner.own_writes.begin();
                 }
                 Vec::new()
             }
@@ -220,7 +220,7 @@ impl Secrets {
             Event::InitDone => {
                 let Some(listed) = relist.end() else { return Vec::new() };
                 let gone = inner.finish_relist(&listed, namespace);
-                inner.meanwhile.end();
+                inner.own_writes.end();
                 gone
             }
         }
@@ -236,7 +236,7 @@ impl Inner {
         }
         if let Some(old) = self.known.get(&key) {
             let same = old.uid == facts.uid && old.resource_version == facts.resource_version;
-            let weighed = !listed || self.meanwhile.has(&key);
+            let weighed = !listed || self.own_writes.has(&key);
             if same || weighed && old.resource_version >= facts.resource_version {
                 return None;
             }
@@ -266,7 +266,7 @@ impl Inner {
             .known
             .iter()
             .filter(|(key, _)| namespace.is_none_or(|namespace| *key.namespace == *namespace))
-            .filter(|(key, _)| !listed.contains(*key) && !self.meanwhile.has(key))
+            .filter(|(key, _)| !listed.contains(*key) && !self.own_writes.has(key))
             .map(|(key, facts)| (key.clone(), facts.owner))
             .collect();
         for (key, _) in &gone {
@@ -292,10 +292,10 @@ mod tests {
         secrets.get(&ObjectKey::new("n", "s")).map(|facts| facts.resource_version)
     }
 
-    fn relist(secrets: &Secrets, listed: &[SecretMeta], meanwhile: impl FnOnce()) {
+    fn relist(secrets: &Secrets, listed: &[SecretMeta], during: impl FnOnce()) {
         let mut relist = Relist::default();
         secrets.apply(&mut relist, None, &Event::Init);
-        meanwhile();
+        during();
         for secret in listed {
             secrets.apply(&mut relist, None, &Event::InitApply(secret.clone()));
         }

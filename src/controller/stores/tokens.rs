@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(crate) struct Tokens {
     writer: Mutex<Writer<Token>>,
     reader: Store<Token>,
-    meanwhile: Mutex<WritesDuringRelist>,
+    own_writes: Mutex<WritesDuringRelist>,
     named: Mutex<Named>,
     weights: Mutex<Weights>,
 }
@@ -57,8 +57,8 @@ impl Default for Tokens {
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
-        let (meanwhile, named, weights) = Default::default();
-        Self { writer: Mutex::new(writer), reader, meanwhile, named, weights }
+        let (own_writes, named, weights) = Default::default();
+        Self { writer: Mutex::new(writer), reader, own_writes, named, weights }
     }
 }
 
@@ -104,7 +104,7 @@ impl Tokens {
         match event {
             Event::Init => {
                 if relist.begin() {
-                    self.meanwhile.lock().begin();
+                    self.own_writes.lock().begin();
                 }
             }
             Event::InitApply(token) => {
@@ -121,7 +121,7 @@ impl Tokens {
                 for token in gone {
                     self.remove(&token.key, &mut changes);
                 }
-                self.meanwhile.lock().end();
+                self.own_writes.lock().end();
             }
         }
         changes
@@ -141,7 +141,7 @@ impl Tokens {
     pub(crate) fn apply_own_status_write(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
         let mut writer = self.writer.lock();
-        self.meanwhile.lock().wrote(&token.key);
+        self.own_writes.lock().wrote(&token.key);
         let newer = |current: &Token| current.version == written.version || current.version < token.version;
         if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
             writer.apply_watcher_event(&Event::Apply(token));
@@ -154,7 +154,7 @@ impl Tokens {
         let old = self.get(&token.key);
         let mut restored = false;
         if let Some(old) = &old {
-            let weighed = !listed || self.meanwhile.lock().has(&token.key);
+            let weighed = !listed || self.own_writes.lock().has(&token.key);
             let same = old.uid == token.uid && old.version == token.version;
             if same || weighed && old.version >= token.version {
                 return;
@@ -302,10 +302,10 @@ mod tests {
         tokens.apply(&mut Relist::default(), None, Event::Apply(token))
     }
 
-    fn relist(tokens: &Tokens, listed: Vec<Token>, meanwhile: impl FnOnce()) -> Changes {
+    fn relist(tokens: &Tokens, listed: Vec<Token>, during: impl FnOnce()) -> Changes {
         let (mut relist, mut all) = (Relist::default(), Changes::default());
         tokens.apply(&mut relist, None, Event::Init);
-        meanwhile();
+        during();
         let events = listed.into_iter().map(Event::InitApply).chain([Event::InitDone]);
         for changes in events.map(|event| tokens.apply(&mut relist, None, event)).collect::<Vec<_>>() {
             all.gone.extend(changes.gone);

@@ -3,13 +3,13 @@
 //! | File | What lives there |
 //! |---|---|
 //! | `reconcile` | the steps in order, each marked as pure or as IO |
-//! | `observe` | all that a decision sees, read from memory |
-//! | `secret_io`, `contests` | requests about the Secret, and what they show of other writers |
+//! | `observe` | the input of a decision, read from memory |
+//! | `secret_io`, `contests` | requests about the Secret, and the changes of other clients |
 //! | `call` | one call of a token API |
 //! | `status_writer` | the status, the next reconcile, the events |
-//! | `object_state` | what memory holds of an object beside the stores |
-//! | `renders` | templates, rendered off the reconcile |
-//! | `trace_source` | what a trace records |
+//! | `object_state` | in-memory state of an object that is not in the stores |
+//! | `renders` | templates, rendered outside the reconcile |
+//! | `trace_source` | input of a trace |
 //!
 //! May not enter: decisions: they are in `plan`.
 
@@ -31,7 +31,7 @@ use kube::runtime::reflector::ObjectRef;
 use object_state::ObjectStates;
 use renders::Renders;
 
-/// State of each object beside the stores, and the times at which it is reconciled.
+/// State of each object that is not in the stores, and the times at which it is reconciled.
 pub(crate) struct Objects {
     pub(crate) states: ObjectStates,
     /// When each is reconciled again.

@@ -93,7 +93,7 @@ pub(crate) struct UnsavedToken {
     pub(crate) notes: Notes,
 }
 
-/// Notes that a token API's answer contains beside the token. The status keeps them.
+/// Notes of a token API's answer, apart from the token. The status keeps them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     /// The answer contained no expiry.

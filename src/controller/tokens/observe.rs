@@ -112,10 +112,10 @@ impl ObservedToken {
             .as_ref()
             .and_then(|facts| facts.owner)
             .is_some_and(|owner| owner != token.uid && !known.stores.tokens.has_uid(&token.key.namespace, owner));
-        let told = token.status.other_secret.as_deref();
-        let told = told.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
+        let reported = token.status.other_secret.as_deref();
+        let reported = reported.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
         let left = state.elsewhere.clone().filter(|elsewhere| *elsewhere != secret_key);
-        let former = told.into_iter().chain(left).find_map(|key| {
+        let former = reported.into_iter().chain(left).find_map(|key| {
             let facts = known.stores.secrets.get(&key).filter(|facts| facts.owner == Some(token.uid))?;
             Some((key, facts))
         });
@@ -203,8 +203,8 @@ impl ObservedToken {
     fn restore_spells(&self, known: Known<'_>) -> Option<Spells> {
         // in whole seconds, as what it is compared with
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
-        let told = self.own_secret().map(|(facts, _)| facts.issued_at);
-        let issued_at = told.max(Some(self.token.status.restarted_for))?.time()?;
+        let stored = self.own_secret().map(|(facts, _)| facts.issued_at);
+        let issued_at = stored.max(Some(self.token.status.restarted_for))?.time()?;
         (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
     }
 
@@ -216,7 +216,7 @@ impl ObservedToken {
         let forced = self.token.renew_requested_at.as_deref().unwrap_or_default();
         self.attempt_hash = Hash::of([generation.as_slice(), &version.to_be_bytes(), forced.as_bytes()]).short();
         let status = &self.token.status;
-        let told = status.last_failure.as_deref().filter(|_| status.failed_attempts > 0);
+        let reported = status.last_failure.as_deref().filter(|_| status.failed_attempts > 0);
         let (failure, attempts, excused) = match &self.state.last_attempt {
             Some(LastAttempt::Success) => (None, 0, true),
             Some(LastAttempt::Failed { failure, attempts, attempt_hash }) => {
@@ -224,7 +224,7 @@ impl ObservedToken {
             }
             None => {
                 let excused = status.observed_generation != self.token.generation();
-                (told.map(|failure| Arc::new(failure.clone())), status.failed_attempts, excused)
+                (reported.map(|failure| Arc::new(failure.clone())), status.failed_attempts, excused)
             }
         };
         let before = &mut self.before;

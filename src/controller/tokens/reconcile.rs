@@ -56,12 +56,12 @@ impl Drop for Work {
 ///
 /// | Step | | What it does |
 /// |---|---|---|
-/// | `observe` | memory | gathers all that is known of the object |
-/// | `judge` | computes | renders a template that nobody has rendered yet, off this task |
+/// | `observe` | memory | gathers everything that is known of the object |
+/// | `judge` | computes | renders a template for the first time, outside this task |
 /// | `decide` | pure | the next step of the object |
 /// | `run_step` | IO | one request about the Secret, one call of a token API, or a change of the queue |
 /// | `restart_workloads` | IO | one read and one patch for each workload, after a renewal |
-/// | `record` | IO | the status, the time of the next reconcile, the events |
+/// | `write_status` | IO | the status, the time of the next reconcile, the events |
 ///
 /// After `run_step` it observes and decides again, until the decision is to wait: each step is decided from fresh facts.
 pub(crate) async fn run(context: &Context, key: &ObjectKey) {

@@ -36,7 +36,7 @@ pub(crate) async fn write_status(
     }
     let (failure, failed_attempts) = seen.reported_failure();
     let notes = seen.state.notes.as_ref();
-    let told = Told {
+    let inputs = Told {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
         secret_name: &seen.secret_key.name,
@@ -47,7 +47,7 @@ pub(crate) async fn write_status(
         excess: notes.map_or(seen.token.status.excess.as_deref(), |notes| notes.excess.as_ref()),
         restarted_for,
     };
-    let status = compose(&seen.view(), decision, &told, clock::now().wall);
+    let status = compose(&seen.view(), decision, &inputs, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
     // a token in flight is reported once it is stored, in the one status write (P04); a wait that lasts has a reason
     let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();

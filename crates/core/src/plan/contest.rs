@@ -198,13 +198,13 @@ pub fn keeps(view: &View<'_>, now: Timestamp) -> Option<(Refusal, Timestamp)> {
 }
 
 /// What a decision to wait tells of a fight, and when it is to be looked at again for the fight's sake.
-pub fn tell(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+pub fn report(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
     let Some(contest) = view.contest.filter(|_| decision.step == TokenStep::Wait) else { return decision };
     let mut wake = contest.ends(now);
     if decision.refusal.is_none()
         && decision.cause.is_none()
         && !view.deleting
-        && was_told(view)
+        && was_reported(view)
         && let Some(until) = contest.next_repair(now).map(|next| next - PACE + CALM).filter(|until| now < *until)
     {
         // the last repair stands, though not for long yet
@@ -215,7 +215,7 @@ pub fn tell(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision
     decision
 }
 
-fn was_told(view: &View<'_>) -> bool {
+fn was_reported(view: &View<'_>) -> bool {
     let stalled = &view.status.conditions[2];
     stalled.status == Some(true) && stalled.reason == Reason::of(CONTESTED)
 }

@@ -89,7 +89,7 @@ pub const ENDED: &str = "Ended";
 
 /// The next step (P01–P05, P07, P09, P18).
 pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
-    contest::tell(view, step(view, now), now)
+    contest::report(view, step(view, now), now)
 }
 
 fn step(view: &View<'_>, now: Timestamp) -> Decision {

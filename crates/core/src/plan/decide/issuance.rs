@@ -142,16 +142,16 @@ pub(super) fn unplanned(
     }
     let (status, before) = (view.status, view.before);
     // the last status reported a token of this Secret that isn't due yet
-    let told = status.renew_at.time().is_some_and(|at| now < at)
+    let reported = status.renew_at.time().is_some_and(|at| now < at)
         && status.other_secret.is_none()
         && status.observed_generation == before.generation;
     let is_due = renewal.is_some_and(|renewal| now >= renewal.due);
     match (cause, own) {
         (Cause::Lost, _) => Some(Unplanned::Loss),
         // the Secret was deleted, put back, or says other times than it did
-        (Cause::First, None) if told => Some(Unplanned::Loss),
+        (Cause::First, None) if reported => Some(Unplanned::Loss),
         (Cause::Due, Some(own)) if is_ahead(own.facts, now) => Some(Unplanned::Loss),
-        (Cause::Due, Some(own)) if told && own.facts.expires_at <= status.expires_at => Some(Unplanned::Loss),
+        (Cause::Due, Some(own)) if reported && own.facts.expires_at <= status.expires_at => Some(Unplanned::Loss),
         (Cause::RequestChanged, _) if !is_due => Some(Unplanned::Edit),
         (Cause::Forced, _) if !is_due => Some(Unplanned::Demand),
         _ => before.excused.then_some(Unplanned::Demand),
