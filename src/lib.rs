@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! watches → controller::reconcile → plan::decide → Wait | Render | Enqueue | Refuse
-//!             (dereference)           (pure)                      │
+//!             (observe)               (pure)                      │
 //!   apply ← plan::{secret,status} ← issuer ← decide again ← budget grants (wakes the object)
 //! (the only writes)  (pure)        (one HTTP call)
 //! ```

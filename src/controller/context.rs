@@ -44,7 +44,28 @@ pub(super) struct Context {
     pub(crate) tasks: Tasks,
 }
 
+/// Everything that memory holds of all objects and accounts. A function that takes this makes no request.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// Leadership.
+    pub(crate) lease: &'a LeaseHandle,
+    /// What the watches show.
+    pub(crate) stores: &'a Stores,
+    /// Provider objects as they are resolved.
+    pub(crate) providers: &'a Providers,
+    /// Budgets and logins.
+    pub(crate) grants: &'a Grants,
+    /// State of each `VideoAccessToken` that is not in the stores.
+    pub(crate) objects: &'a Objects,
+}
+
 impl Context {
+    /// Returns what a function needs that makes no request.
+    pub(crate) fn known(&self) -> Known<'_> {
+        let Self { lease, stores, providers, grants, objects, .. } = self;
+        Known { lease, stores, providers, grants, objects }
+    }
+
     /// Reconciles the object soon.
     pub(crate) fn trigger(&self, key: &ObjectKey) {
         // before its namespace is listed nothing could be decided: then all are woken

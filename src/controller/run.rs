@@ -105,7 +105,7 @@ pub async fn run(
     }
     // what changes from here on is seen by the tick
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
-    recall::follow_leadership(&context, led);
+    recall::follow_leadership(context.known(), led);
     tasks.passing("readiness", settle(context.clone(), health.clone()));
 
     let pump = context.clone();
@@ -216,7 +216,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             // another process may have led since
             context.grants.budgets.close();
         }
-        let won = recall::follow_leadership(&context, leads) || won;
+        let won = recall::follow_leadership(context.known(), leads) || won;
         if jumped || won {
             context.trigger_all();
         }

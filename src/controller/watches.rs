@@ -240,7 +240,7 @@ fn listed(context: &Arc<Context>, watched: &Watched) {
         tracing::info!(kind = watched.1, namespace = place(watched), "objects can be listed again");
     }
     if begins {
-        recall::scope_begins(context, &watched.0);
+        recall::scope_begins(context.known(), &watched.0);
         match &watched.0 {
             Scope::Served(Some(namespace)) => context.trigger_namespace(namespace),
             Scope::Served(None) | Scope::Cluster => context.trigger_all(),

@@ -4,7 +4,7 @@
 
 use crate::api::provider_status::CredentialsStatus;
 use crate::clock::{self, Timestamp};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::providers::registry::ReadyProvider;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
@@ -29,14 +29,14 @@ pub(crate) async fn record_attempt(
 ) -> Result<Option<Timestamp>, LoginBlocked> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
     let works = context.grants.budgets.state(&account.key, clock::now()).proven;
-    if !login::is_recorded(&counting(context, &login, clock::now().wall), works) {
+    if !login::is_recorded(&counting(context.known(), &login, clock::now().wall), works) {
         return Ok(None);
     }
     let turn = context.grants.logins.turn(&login);
     let _beginning = turn.lock().await;
     let now = clock::now().wall;
-    let counting = counting(context, &login, now);
-    let worked = all_that_worked(context, &login);
+    let counting = counting(context.known(), &login, now);
+    let worked = all_that_worked(context.known(), &login);
     let attempt = match login::permit(&counting, &account.provider_key, works, &worked, now) {
         Permit::Record(attempt) => attempt,
         Permit::UsedUp(next) => return Err(LoginBlocked::UsedUp(next)),
@@ -47,7 +47,7 @@ pub(crate) async fn record_attempt(
         tracing::info!(provider = %account.provider_key, %error, "a login isn't made, since it couldn't be written down");
         return Err(LoginBlocked::Unwritten);
     }
-    remember(context, login, account, attempt);
+    remember(context.known(), login, account, attempt);
     Ok(Some(attempt))
 }
 
@@ -55,46 +55,46 @@ pub(crate) async fn record_attempt(
 pub(crate) async fn record_failure(context: &Context, account: &ReadyProvider) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
-    let attempt = login::attempt(&counting(context, &login, now), now);
-    remember(context, login.clone(), account, attempt);
+    let attempt = login::attempt(&counting(context.known(), &login, now), now);
+    remember(context.known(), login.clone(), account, attempt);
     if let Err(error) = write(context, account, now, |attempts| attempts.push(Record { at: attempt, login })).await {
         tracing::warn!(provider = %account.provider_key, %error, "a failed login isn't written down");
     }
 }
 
-fn remember(context: &Context, login: String, account: &ReadyProvider, at: Timestamp) {
+fn remember(known: Known<'_>, login: String, account: &ReadyProvider, at: Timestamp) {
     let attempt = Attempt { at, by: account.provider_key.clone() };
-    context.grants.logins.known.lock().entry(login).or_default().push(attempt);
+    known.grants.logins.known.lock().entry(login).or_default().push(attempt);
 }
 
 /// A login of this account has worked: one attempt is kept for it from now on, whatever its credential is.
-pub(crate) fn record_success(context: &Context, account: &ReadyProvider) {
+pub(crate) fn record_success(known: Known<'_>, account: &ReadyProvider) {
     if let Some(login) = account.issuer.login() {
-        context.grants.logins.worked.lock().entry(login).or_default().insert(account.provider_key.clone());
+        known.grants.logins.worked.lock().entry(login).or_default().insert(account.provider_key.clone());
     }
 }
 
 /// Returns the user who logs in with this account, if that login has ever worked. The status of the provider object
 /// reports it.
-pub(crate) fn proven(context: &Context, account: &ReadyProvider) -> Option<String> {
-    account.issuer.login().filter(|login| has_worked(context, login, account))
+pub(crate) fn proven(known: Known<'_>, account: &ReadyProvider) -> Option<String> {
+    account.issuer.login().filter(|login| has_worked(known, login, account))
 }
 
-fn has_worked(context: &Context, login: &str, account: &ReadyProvider) -> bool {
-    if context.grants.logins.worked.lock().get(login).is_some_and(|objects| objects.contains(&account.provider_key)) {
+fn has_worked(known: Known<'_>, login: &str, account: &ReadyProvider) -> bool {
+    if known.grants.logins.worked.lock().get(login).is_some_and(|objects| objects.contains(&account.provider_key)) {
         return true;
     }
-    let Some(object) = context.stores.provider_objects.get(&account.provider_key) else { return false };
+    let Some(object) = known.stores.provider_objects.get(&account.provider_key) else { return false };
     let status = parse_status(&object);
     let accepted = |told: &CredentialsStatus| told.accepted && told.version == account.credentials.to_string();
     status.proven_login.as_deref() == Some(login) || status.credentials.as_ref().is_some_and(accepted)
 }
 
 /// The provider objects whose logins of this user have worked.
-fn all_that_worked(context: &Context, login: &str) -> Vec<ProviderKey> {
-    let accounts = context.providers.registry.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok());
+fn all_that_worked(known: Known<'_>, login: &str) -> Vec<ProviderKey> {
+    let accounts = known.providers.registry.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok());
     let same = accounts.filter(|account| account.issuer.login().as_deref() == Some(login));
-    same.filter(|account| has_worked(context, login, account)).map(|account| account.provider_key.clone()).collect()
+    same.filter(|account| has_worked(known, login, account)).map(|account| account.provider_key.clone()).collect()
 }
 
 /// Removes the record of a login that never reached the provider, or that succeeded.
@@ -119,13 +119,13 @@ pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, a
 
 /// Returns all attempts of this login that count: those of this process, and those in the statuses of all provider
 /// objects, also of unresolved ones.
-fn counting(context: &Context, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
+fn counting(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let mut all = Vec::new();
-    for (of, object) in context.stores.provider_objects.all() {
+    for (of, object) in known.stores.provider_objects.all() {
         let of_login = recorded_attempts(&object).into_iter().filter(|written| written.login == login);
         all.extend(of_login.map(|written| Attempt { at: written.at, by: of.clone() }));
     }
-    let mut known = context.grants.logins.known.lock();
+    let mut known = known.grants.logins.known.lock();
     let of_login = known.entry(login.to_owned()).or_default();
     all.append(of_login);
     let counting = login::counting(all, now);

@@ -7,7 +7,7 @@
 
 use crate::api::key::ObjectKey;
 use crate::clock::{self, Now, Timestamp};
-use crate::controller::context::Context;
+use crate::controller::context::Known;
 use crate::controller::providers::status;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::scopes::Scope;
@@ -20,19 +20,20 @@ use std::time::Duration;
 /// provider.
 const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(2);
 
-/// Follows who leads: a new leader takes in what was, and grants turns from then on. Tells whether it has just begun.
-pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
-    match (leads, context.grants.budgets.open_since()) {
+/// Follows leadership: a new leader restores the calls of earlier ones, and grants calls from then on. Returns true if it
+/// has just begun.
+pub(crate) fn follow_leadership(known: Known<'_>, leads: bool) -> bool {
+    match (leads, known.grants.budgets.open_since()) {
         (true, None) => {
-            context.grants.recalled.begin();
-            context.grants.budgets.begin_recall();
+            known.grants.recalled.begin();
+            known.grants.budgets.begin_recall();
             // the others are passed over when they begin
-            restore_calls(context, |namespace| context.stores.scopes.has_listed(namespace));
-            context.grants.budgets.open(clock::now().wall);
+            restore_calls(known, |namespace| known.stores.scopes.has_listed(namespace));
+            known.grants.budgets.open(clock::now().wall);
             true
         }
         (false, Some(_)) => {
-            context.grants.budgets.close();
+            known.grants.budgets.close();
             false
         }
         _ => false,
@@ -40,25 +41,25 @@ pub(crate) fn follow_leadership(context: &Context, leads: bool) -> bool {
 }
 
 /// Restores the calls of further namespaces, once their lists are complete and before their objects are decided.
-pub(crate) fn scope_begins(context: &Context, scope: &Scope) {
-    if context.grants.budgets.open_since().is_some() {
-        restore_calls(context, |namespace| scope.holds(namespace));
+pub(crate) fn scope_begins(known: Known<'_>, scope: &Scope) {
+    if known.grants.budgets.open_since().is_some() {
+        restore_calls(known, |namespace| scope.holds(namespace));
     }
 }
 
 /// Passes over the objects of these namespaces, each namespace once in a round. Calls of an unresolved provider are
 /// added to those that an earlier pass found.
-fn restore_calls(context: &Context, of: impl Fn(&str) -> bool) {
-    let mut round = context.grants.recalled.round();
+fn restore_calls(known: Known<'_>, of: impl Fn(&str) -> bool) {
+    let mut round = known.grants.recalled.round();
     let mut passed = BTreeSet::new();
-    context.stores.tokens.each(|token| {
+    known.stores.tokens.each(|token| {
         let Some(provider) = token.provider().filter(|_| of(&token.key.namespace)) else { return };
         let status = &token.status;
         let former = status.other_secret.as_deref();
         let former = former.map(|name| ObjectKey { namespace: token.key.namespace.clone(), name: name.into() });
         let secrets = [Some(token.secret_key()), former].into_iter().flatten();
         let mut issued: Vec<_> =
-            secrets.filter_map(|key| context.stores.secrets.get(&key)).map(|facts| facts.issued_at).collect();
+            secrets.filter_map(|key| known.stores.secrets.get(&key)).map(|facts| facts.issued_at).collect();
         issued.push(status.restarted_for);
         issued.sort_unstable();
         issued.dedup();
@@ -70,20 +71,20 @@ fn restore_calls(context: &Context, of: impl Fn(&str) -> bool) {
     });
     round.passed.append(&mut passed);
     drop(round);
-    for (key, _) in context.providers.registry.all() {
-        of_provider(context, &key);
+    for (key, _) in known.providers.registry.all() {
+        of_provider(known, &key);
     }
 }
 
 /// Restores the calls of a provider object, once, also when it is resolved later than the others.
-pub(crate) fn of_provider(context: &Context, key: &ProviderKey) {
-    status::restore_account_state(context, key);
-    let Some(account) = context.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
-    let Some(recorded) = context.grants.recalled.take(key) else { return };
+pub(crate) fn of_provider(known: Known<'_>, key: &ProviderKey) {
+    status::restore_account_state(known, key);
+    let Some(account) = known.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
+    let Some(recorded) = known.grants.recalled.take(key) else { return };
     let now = clock::now();
     let ended = recorded.calls.into_iter().map(|at| ago(at, now)).collect();
     let namespaces: Vec<_> = recorded.namespaces.into_iter().collect();
-    context.grants.budgets.recall(&account.key, ended, &namespaces, now);
+    known.grants.budgets.recall(&account.key, ended, &namespaces, now);
 }
 
 /// How long ago a call ended that was sent at this time; one that lies ahead, by another clock, ends now.

@@ -178,7 +178,7 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     if let Some(Resolved { state: Ok(old), .. }) = before {
         retire(context, &old.key);
     }
-    recall::of_provider(context, key);
+    recall::of_provider(context.known(), key);
     if let Some(account) = now.filter(|_| is_edited) {
         // the status from before the edit
         try_again(&account);

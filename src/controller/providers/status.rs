@@ -4,18 +4,18 @@
 use crate::api::provider_status::ProviderStatus;
 use crate::api::token_api;
 use crate::clock::{self};
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::grants::logins;
 use crate::controller::providers::registry::{ReadyProvider, Resolved, Said};
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
-use crate::metrics::API_SERVER;
+use crate::metrics::{API_SERVER, Metrics};
 use crate::plan::hash::Hash;
 use crate::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
 use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
 
-/// Writes the status of one provider object where it says something new.
+/// Writes the status of one provider object if it differs from the last.
 pub(crate) async fn write(context: &Context, key: &ProviderKey) {
     // an operator of some namespaces leaves the cluster's providers to the one that serves them all
     let others = key.is_cluster() && !context.settings.watch_namespaces.is_empty();
@@ -33,7 +33,7 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
         return;
     };
     let before = parse_status(&object);
-    let status = compose(facts(context, key, &resolved, &object), &before, now);
+    let status = compose(facts(context.known(), &context.output.metrics, key, &resolved, &object), &before, now);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
     let same = context.providers.last_written.is_same(key, hash);
     if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
@@ -53,34 +53,35 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
     }
 }
 
-/// Goes by what an earlier status says of an account: its credential is proven, or refused; the provider throttles it.
-/// Only as leader: until then another operator knows better.
-pub(crate) fn restore_account_state(context: &Context, key: &ProviderKey) {
+/// Restores what an earlier status saved of an account: whether its credential works, and until when the provider
+/// throttles it. Does nothing on a standby: the leader knows better.
+pub(crate) fn restore_account_state(known: Known<'_>, key: &ProviderKey) {
     let (Some(object), Some(Resolved { state: Ok(account), .. })) =
-        (context.stores.provider_objects.get(key), context.providers.registry.get(key))
+        (known.stores.provider_objects.get(key), known.providers.registry.get(key))
     else {
         return;
     };
-    if !context.lease.is_leader() {
+    if !known.lease.is_leader() {
         return;
     }
     let now = clock::now();
     let (version, on_demand) = (account.credentials.to_string(), account.issuer.is_retried_on_demand());
     let saved = saved_account_state(&parse_status(&object), &version, on_demand, now.wall);
     if let Some(wait) = saved.throttled_for {
-        context.grants.budgets.throttle(&account.key, wait, now);
+        known.grants.budgets.throttle(&account.key, wait, now);
     }
     if saved.accepted {
-        context.grants.budgets.accept_credential(&account.key);
+        known.grants.budgets.accept_credential(&account.key);
     }
     if let Some((lock, wait)) = saved.lock {
-        context.grants.budgets.lock(&account.key, lock, wait, now);
+        known.grants.budgets.lock(&account.key, lock, wait, now);
     }
 }
 
-/// Returns what the status of the provider object is composed of.
+/// Returns the input of the provider object's status.
 fn facts<'a>(
-    context: &Context,
+    known: Known<'_>,
+    metrics: &Metrics,
     key: &ProviderKey,
     resolved: &'a Resolved,
     object: &DynamicObject,
@@ -89,12 +90,12 @@ fn facts<'a>(
     ProviderFacts {
         generation: object.metadata.generation,
         type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
-        tokens: users(context, key),
-        account: resolved.state.as_ref().map(|account| account_facts(context, account)),
+        tokens: users(known, key),
+        account: resolved.state.as_ref().map(|account| account_facts(known, metrics, account)),
     }
 }
 
-fn account_facts(context: &Context, account: &ReadyProvider) -> AccountFacts {
+fn account_facts(known: Known<'_>, metrics: &Metrics, account: &ReadyProvider) -> AccountFacts {
     let (said, last_issued_at) = {
         let history = account.history();
         (history.refusal.as_ref().map(Said::whole), history.last_issued)
@@ -102,28 +103,25 @@ fn account_facts(context: &Context, account: &ReadyProvider) -> AccountFacts {
     AccountFacts {
         version: account.credentials.to_string(),
         display_name: account.spec.account().ok().map(|account| account.shown()),
-        budget: context.grants.budgets.state(&account.key, clock::now()),
+        budget: known.grants.budgets.state(&account.key, clock::now()),
         said,
         last_issued_at,
         credential_expires_at: account.issuer.credential_expires_at(),
-        proven_login: logins::proven(context, account),
-        clock_skew: [
-            ("provider", account.issuer.clock_skew()),
-            ("API server", context.output.metrics.clock_skew(API_SERVER)),
-        ],
+        proven_login: logins::proven(known, account),
+        clock_skew: [("provider", account.issuer.clock_skew()), ("API server", metrics.clock_skew(API_SERVER))],
     }
 }
 
-/// How many objects name the provider, once all are listed that might.
-fn users(context: &Context, key: &ProviderKey) -> Option<i64> {
-    let known = match &key.namespace {
-        Some(namespace) => context.stores.scopes.has_listed(namespace),
-        None => context.stores.scopes.is_settled(),
+/// Returns how many objects name the provider, once the lists of all that might are complete.
+fn users(known: Known<'_>, key: &ProviderKey) -> Option<i64> {
+    let are_listed = match &key.namespace {
+        Some(namespace) => known.stores.scopes.has_listed(namespace),
+        None => known.stores.scopes.is_settled(),
     };
-    known.then(|| i64::try_from(context.stores.tokens.users(key)).unwrap_or(i64::MAX))
+    are_listed.then(|| i64::try_from(known.stores.tokens.users(key)).unwrap_or(i64::MAX))
 }
 
-/// Has the status of every provider object looked at.
+/// Queues the status of every provider object.
 pub(crate) fn report_all(context: &Context) {
     for (key, _) in context.providers.registry.all() {
         context.providers.report_soon(&key);

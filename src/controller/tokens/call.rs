@@ -83,7 +83,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
         Ok(issued) => {
             let was_proven = context.grants.budgets.state(&account.key, now).proven;
             call.end(budget::Outcome::Issued, now);
-            logins::record_success(context, account);
+            logins::record_success(context.known(), account);
             account.history().issued(now.wall);
             context.output.metrics.issued(account.type_name, took);
             tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,

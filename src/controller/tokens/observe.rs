@@ -7,13 +7,9 @@ use crate::api::secret::SecretSpec;
 use crate::api::video_access_token::VideoAccessTokenSpec;
 use crate::api::workload::Workload;
 use crate::clock::{Now, Timestamp};
-use crate::controller::context::Context;
-use crate::controller::grants::Grants;
-use crate::controller::providers::Providers;
+use crate::controller::context::Known;
 use crate::controller::providers::registry::{Lookup, ReadyProvider};
-use crate::controller::stores::Stores;
 use crate::controller::stores::token::Token;
-use crate::controller::tokens::Objects;
 use crate::controller::tokens::object_state::{LastAttempt, LookupResult, ObjectState};
 use crate::plan::claim::claimed_by;
 use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
@@ -35,22 +31,6 @@ const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
 const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
     asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
     about to expire";
-
-/// Everything that is known of all objects. Observing makes no request.
-#[derive(Clone, Copy)]
-pub(crate) struct Known<'a> {
-    stores: &'a Stores,
-    providers: &'a Providers,
-    grants: &'a Grants,
-    objects: &'a Objects,
-}
-
-impl<'a> From<&'a Context> for Known<'a> {
-    fn from(context: &'a Context) -> Self {
-        let Context { stores, providers, grants, objects, .. } = context;
-        Self { stores, providers, grants, objects }
-    }
-}
 
 /// One object with everything that it refers to, at one moment.
 pub(crate) struct ObservedToken {

@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         }
         fail_point::reach("reconcile", key);
         let now = clock::now();
-        let Some(seen) = ObservedToken::observe(context.into(), key, now) else { return on_gone(context, key) };
+        let Some(seen) = ObservedToken::observe(context.known(), key, now) else { return on_gone(context, key) };
         if seen.unjudged {
             // an object that waits to be rendered holds nothing: there may be many
             drop(seen);
