@@ -174,10 +174,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
             if let Err(wait) = context.grants.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
                 context.requeue_after(key, TimeDelta::from_std(left).unwrap_or_default());
-                let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
-                               VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
-                let delay = Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() };
-                return Next::Held(wait.lasts.then_some(delay));
+                return Next::Held(wait.delay());
             }
             let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);

@@ -16,7 +16,6 @@ use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
 use crate::plan::view::DataView;
 use crate::plan::write_failure::{ApiError, write_failure};
 use crate::telemetry::journey::Written;
-use chrono::TimeDelta;
 use std::sync::Arc;
 
 /// Reads the metadata of the Secret: one GET.
@@ -114,7 +113,7 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     match verdict {
         Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
             let now = clock::now().wall;
-            material.previous = material.previous.filter(|previous| now + TimeDelta::seconds(5) < previous.expires_at);
+            material.previous = material.previous.filter(|previous| previous.is_kept(now));
             write(context, seen, &material, Some(&facts), None).await;
         }
         Verdict::Lost => {
@@ -180,8 +179,8 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
         }
         let Read { facts, verdict, .. } = read;
         if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
-            material.previous = (clock::now().wall + TimeDelta::seconds(5) < before.expires_at)
-                .then_some(Previous { token: before.token, expires_at: before.expires_at });
+            let previous = Previous { token: before.token, expires_at: before.expires_at };
+            material.previous = Some(previous).filter(|previous| previous.is_kept(clock::now().wall));
         }
         if write(context, seen, &material, Some(&facts), cause).await {
             stored(context, seen, &held, cause);

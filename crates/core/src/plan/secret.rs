@@ -59,6 +59,9 @@ impl Material {
     }
 }
 
+/// Time before its expiry at which `previousToken` leaves the Secret.
+pub const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
+
 /// The token before the last renewal.
 #[derive(Clone, Debug)]
 pub struct Previous {
@@ -66,6 +69,13 @@ pub struct Previous {
     pub token: SecretString,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+impl Previous {
+    /// Returns true if the token is still worth keeping beside its successor.
+    pub fn is_kept(&self, now: Timestamp) -> bool {
+        now + PREVIOUS_MARGIN < self.expires_at
+    }
 }
 
 /// The object that a Secret is written for.

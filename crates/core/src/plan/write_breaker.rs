@@ -5,6 +5,7 @@
 //! failures in a row, and a written Secret of that namespace closes it. A global failure counts for no namespace, and any
 //! successful write ends it. An open breaker becomes half-open after [`PAUSE`] and lets one trial through.
 
+use super::decide::Delay;
 use super::write_failure::Extent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +71,15 @@ pub struct Wait {
     pub until: Instant,
     /// The failures have lasted long enough to be reported.
     pub lasts: bool,
+}
+
+impl Wait {
+    /// Returns what the status of a waiting object reports, if the failures have lasted long enough.
+    pub fn delay(&self) -> Option<Delay> {
+        let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
+                       VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
+        self.lasts.then(|| Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() })
+    }
 }
 
 /// Breakers of all namespaces, and the global one.
@@ -257,6 +267,8 @@ mod tests {
         let later = start + REPORTED_AFTER;
         assert_eq!(breaker.admit(&all, later), Ok(()));
         assert_eq!(breaker.admit(&all, later), wait(later + PAUSE, true));
+        let reported = breaker.admit(&all, later).map_err(|wait| wait.delay().map(|delay| delay.reason));
+        assert_eq!(reported, Err(Some("SecretWriteFailed".to_owned())));
         breaker.succeeded(&all, later);
         assert_eq!(breaker.admit(&all, later), Ok(()));
         assert_eq!(breaker.admit(&all, later), Ok(()));

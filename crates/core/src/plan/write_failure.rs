@@ -105,6 +105,9 @@ impl ApiError {
     }
 }
 
+/// Message for a Secret that another client made immutable.
+pub const IMMUTABLE: &str = "spec.secret.name: that Secret was made immutable: delete it, or choose another name";
+
 /// Returns what a failed request means for the object's next write. `in_a_row` counts the failures, this one included;
 /// `before` is the failure before it, and `secret` the Secret as the decision saw it.
 pub fn write_failure(
@@ -132,9 +135,7 @@ pub fn write_failure(
         | ApiError::Unavailable(_) => ("SecretWriteFailed", false, None),
     };
     let message = match error {
-        ApiError::Immutable => {
-            "spec.secret.name: that Secret was made immutable: delete it, or choose another name".to_owned()
-        }
+        ApiError::Immutable => IMMUTABLE.to_owned(),
         other => other.to_string(),
     };
     let soonest = backoff::next_write(in_a_row, now, uid.0);

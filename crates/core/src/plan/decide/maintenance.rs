@@ -6,12 +6,8 @@ use super::secret_check::{OwnedSecret, secret_not_writable};
 use super::{Decision, Delay, TokenStep, expiry, leave_queue, refuse, set_earliest};
 use crate::clock::Timestamp;
 use crate::plan::contest;
-use crate::plan::secret::Fixed;
+use crate::plan::secret::{Fixed, PREVIOUS_MARGIN};
 use crate::plan::view::{DataView, QueueState, Refusal, SecretView, View, Wanted, WriteFailure};
-use chrono::TimeDelta;
-
-/// `previousToken` leaves the Secret this long before it expires.
-const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
 /// Keeps the Secret as it should be.
 pub(super) fn maintain_secret(

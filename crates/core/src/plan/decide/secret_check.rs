@@ -5,6 +5,7 @@ use super::TokenStep;
 use crate::plan::facts::SecretFacts;
 use crate::plan::secret::Fixed;
 use crate::plan::view::{DataView, Refusal, SecretView, View, Wanted};
+use crate::plan::write_failure::IMMUTABLE;
 use chrono::TimeDelta;
 
 /// A Secret that the operator may write for this object.
@@ -61,10 +62,7 @@ fn secret_not_owned() -> Refusal {
 /// Returns the refusal of an object whose token couldn't be stored.
 pub(super) fn secret_not_writable(fixed: Fixed) -> Refusal {
     match fixed {
-        Fixed::Immutable => Refusal::new(
-            "SecretImmutable",
-            "spec.secret.name: that Secret was made immutable: delete it, or choose another name",
-        ),
+        Fixed::Immutable => Refusal::new("SecretImmutable", IMMUTABLE),
         Fixed::OtherType => Refusal::new(
             "SecretTypeDiffers",
             "spec.secret.type: the Secret of that name has another type, and a type can't change: delete it, or choose \
