@@ -8,7 +8,7 @@ use super::providers::registry::ReadyProvider;
 use super::settings::Settings;
 use super::stores::Stores;
 use super::stores::provider_key::ProviderKey;
-use super::stores::secrets::Look;
+use super::stores::secrets::SecretRequest;
 use super::stores::tokens::{Changes, reference};
 use super::tasks::Tasks;
 use super::tokens::Objects;
@@ -106,7 +106,7 @@ impl Context {
     }
 
     /// Objects came, changed or went.
-    pub(crate) fn take(&self, changes: &Changes) {
+    pub(crate) fn apply_changes(&self, changes: &Changes) {
         for key in &changes.gone {
             // what is remembered must not pass to another object of the same name
             self.forget(key);
@@ -143,7 +143,7 @@ impl Context {
 
     /// Removes a Secret that the API server reports as gone, and triggers the objects that wait for its name: the watch
     /// may have nothing new to show.
-    pub(crate) fn on_secret_deleted(&self, look: Look<'_>) {
+    pub(crate) fn on_secret_deleted(&self, look: SecretRequest<'_>) {
         let secret = look.key().clone();
         look.gone();
         for key in self.stores.tokens.concerned(&secret, None) {

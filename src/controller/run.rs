@@ -106,7 +106,7 @@ pub async fn run(
     // what changes from here on is seen by the tick
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
     recall::follow_leadership(context.known(), led);
-    tasks.passing("readiness", settle(context.clone(), health.clone()));
+    tasks.passing("readiness", report_readiness(context.clone(), health.clone()));
 
     let pump = context.clone();
     tasks.lasting("pump", async move {
@@ -143,7 +143,7 @@ pub async fn run(
 }
 
 /// Says that the caches are filled, of all namespaces that can be listed.
-async fn settle(context: Arc<Context>, health: Arc<Health>) {
+async fn report_readiness(context: Arc<Context>, health: Arc<Health>) {
     context.stores.scopes.settled().await;
     health.set_ready("caches", true);
     tracing::info!(
@@ -159,7 +159,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// Returns the grant of an object that is gone: kube's Controller never passes its trigger to the reconcile.
 fn on_deleted(context: &Context, key: &ObjectKey) {
-    if context.grants.take(key).is_some() {
+    if context.grants.take_slot(key).is_some() {
         context.grants.budgets.notify_capacity();
     }
     context.forget(key);

@@ -113,7 +113,7 @@ async fn follow<K, S>(
 ) where
     S: Stream<Item = watcher::Result<Event<K>>> + Send,
 {
-    let mut patience = Patience::new(Instant::now());
+    let mut back_off = WatchBackOff::new(Instant::now());
     loop {
         let mut events = pin!(watch());
         while let Some(event) = events.next().await {
@@ -126,10 +126,10 @@ async fn follow<K, S>(
                     }
                 }
                 Err(error) => {
-                    let relists = patience.begins_with_list(&error, Instant::now());
+                    let relists = back_off.begins_with_list(&error, Instant::now());
                     report_fault(&context, &watched, &error, relists);
-                    let wait = patience.wait(forbidden(&error), Instant::now());
-                    patience.pass(wait, context.stores.scopes.healed()).await;
+                    let wait = back_off.wait(forbidden(&error), Instant::now());
+                    back_off.pass(wait, context.stores.scopes.healed()).await;
                     if relists {
                         break;
                     }
@@ -140,14 +140,14 @@ async fn follow<K, S>(
 }
 
 /// Back-off of one watch.
-struct Patience {
+struct WatchBackOff {
     failures: u32,
     last_failure: Instant,
     last_silence: Option<Instant>,
     last_early: Option<Instant>,
 }
 
-impl Patience {
+impl WatchBackOff {
     fn new(now: Instant) -> Self {
         Self { failures: 0, last_failure: now, last_silence: None, last_early: None }
     }
@@ -264,7 +264,7 @@ fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) {
         watched,
         move || watch(api.clone(), config()),
         move |event| {
-            to.take(&to.stores.tokens.apply(&mut relist, scope.as_deref(), event));
+            to.apply_changes(&to.stores.tokens.apply(&mut relist, scope.as_deref(), event));
         },
     );
 }
@@ -411,7 +411,7 @@ mod tests {
         use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
         let now = Instant::now();
         let broken = || kube::Error::ReadEvents(std::io::Error::other("reset"));
-        let mut patience = Patience::new(now);
+        let mut back_off = WatchBackOff::new(now);
         for (error, expected) in [
             (WatchStartFailed(answered(403)), true),
             (WatchStartFailed(answered(503)), true),
@@ -421,35 +421,35 @@ mod tests {
             (WatchFailed(broken()), false),
             (WatchError(Box::new(Status { code: 410, ..Status::default() })), false),
         ] {
-            assert_eq!(patience.begins_with_list(&error, now), expected, "{error}");
+            assert_eq!(back_off.begins_with_list(&error, now), expected, "{error}");
         }
         for (after, expected) in [(0, true), (90, false), (590, false), (600, true), (690, false)] {
-            assert_eq!(patience.begins_with_list(&silent(), now + Duration::from_secs(after)), expected, "{after} s");
+            assert_eq!(back_off.begins_with_list(&silent(), now + Duration::from_secs(after)), expected, "{after} s");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn p18_one_that_is_answered_again_brings_another_on_once() {
-        let mut patience = Patience::new(Instant::now());
+        let mut back_off = WatchBackOff::new(Instant::now());
         let begun = Instant::now();
-        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        back_off.pass(Duration::from_secs(20), std::future::ready(())).await;
         assert_eq!(begun.elapsed().as_secs(), 0);
-        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        back_off.pass(Duration::from_secs(20), std::future::ready(())).await;
         assert_eq!(begun.elapsed().as_secs(), 20);
-        patience.pass(Duration::from_secs(20), std::future::pending()).await;
+        back_off.pass(Duration::from_secs(20), std::future::pending()).await;
         assert_eq!(begun.elapsed().as_secs(), 40);
-        patience.pass(Duration::from_secs(20), std::future::ready(())).await;
+        back_off.pass(Duration::from_secs(20), std::future::ready(())).await;
         assert_eq!(begun.elapsed().as_secs(), 40);
     }
 
     #[test]
     fn p18_each_wait_is_longer_up_to_a_minute() {
         let now = Instant::now();
-        let mut patience = Patience::new(now);
-        let waits: Vec<_> = (0..40).map(|_| patience.wait(true, now)).collect();
+        let mut back_off = WatchBackOff::new(now);
+        let waits: Vec<_> = (0..40).map(|_| back_off.wait(true, now)).collect();
         assert!(waits[0] <= SHORTEST_WAIT && waits[0] >= SHORTEST_WAIT / 2, "{waits:?}");
         assert!(waits[39] <= Duration::from_mins(1) && waits[39] >= Duration::from_secs(45), "{waits:?}");
-        assert!(patience.wait(false, now) <= Duration::from_secs(30));
-        assert!(patience.wait(false, now + Duration::from_secs(121)) <= SHORTEST_WAIT);
+        assert!(back_off.wait(false, now) <= Duration::from_secs(30));
+        assert!(back_off.wait(false, now + Duration::from_secs(121)) <= SHORTEST_WAIT);
     }
 }

@@ -110,7 +110,7 @@ impl Candidate {
     /// another process was faster.
     async fn attempt(&mut self) -> Result<Outcome, kube::Error> {
         if !self.is_ours() {
-            self.look().await?;
+            self.read().await?;
         }
         let mut looked_again = false;
         loop {
@@ -123,14 +123,14 @@ impl Candidate {
             match self.write(action).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) && !looked_again => {
                     looked_again = true;
-                    self.look().await?;
+                    self.read().await?;
                 }
                 result => return result.map(|()| Outcome::Held),
             }
         }
     }
 
-    async fn look(&mut self) -> Result<(), kube::Error> {
+    async fn read(&mut self) -> Result<(), kube::Error> {
         let lease = self.api.get_opt(&self.settings.name).await?;
         self.remember(lease);
         Ok(())
@@ -201,7 +201,7 @@ impl Candidate {
 
     /// Looks first: the stop may have cut off a try whose write the server has taken.
     async fn try_release(&mut self) -> Result<bool, kube::Error> {
-        self.look().await?;
+        self.read().await?;
         let Some(observed) = self.observed.as_ref().filter(|_| self.is_ours()) else { return Ok(false) };
         self.put(released(&observed.spec, clock::now())).await.map(|_| true)
     }

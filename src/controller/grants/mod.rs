@@ -60,7 +60,7 @@ impl Grants {
     }
 
     /// Returns the slot of a grant, once.
-    pub(crate) fn take(&self, key: &ObjectKey) -> Option<Slot> {
+    pub(crate) fn take_slot(&self, key: &ObjectKey) -> Option<Slot> {
         self.granted.lock().remove(key)
     }
 

@@ -80,7 +80,7 @@ fn restore_calls(known: Known<'_>, of: impl Fn(&str) -> bool) {
 pub(crate) fn of_provider(known: Known<'_>, key: &ProviderKey) {
     status::restore_account_state(known, key);
     let Some(account) = known.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
-    let Some(recorded) = known.grants.recalled.take(key) else { return };
+    let Some(recorded) = known.grants.recalled.take_calls(key) else { return };
     let now = clock::now();
     let ended = recorded.calls.into_iter().map(|at| ago(at, now)).collect();
     let namespaces: Vec<_> = recorded.namespaces.into_iter().collect();

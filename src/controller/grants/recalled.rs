@@ -29,7 +29,7 @@ impl RestoredCalls {
     }
 
     /// Takes the calls of a provider object, once.
-    pub(crate) fn take(&self, key: &ProviderKey) -> Option<RecordedCalls> {
+    pub(crate) fn take_calls(&self, key: &ProviderKey) -> Option<RecordedCalls> {
         self.0.lock().recorded.remove(key)
     }
 }

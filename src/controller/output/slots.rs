@@ -54,7 +54,7 @@ impl Slots {
     }
 
     /// Waits for a slot. Namespaces that wait are served in turn.
-    pub(crate) async fn take(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
+    pub(crate) async fn acquire(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
         let turn = {
             let mut state = self.state.lock();
             let (give, turn) = oneshot::channel();
@@ -63,7 +63,7 @@ impl Slots {
             turn
         };
         // the sender stays in the queue until it is served: `hand_out` alone takes it out
-        Turn { slots: self.clone(), turn: Some(turn) }.served().await
+        WaitingTask { slots: self.clone(), turn: Some(turn) }.served().await
     }
 
     /// Takes a slot at once, above the bounds if need be: what is under way already is counted.
@@ -122,7 +122,7 @@ impl Slots {
         };
         let behind = state.waiting.range((after, Bound::Unbounded));
         let may = |namespace: &&Arc<str>| {
-            let (all, slow) = state.of(namespace, now);
+            let (all, slow) = state.count_of(namespace, now);
             all < self.per_namespace && slow < SLOW_AT_MOST
         };
         behind.chain(state.waiting.iter()).map(|(namespace, _)| namespace).find(may).cloned()
@@ -142,7 +142,7 @@ impl State {
     }
 
     /// How many slots the namespace has, and how many of them hang.
-    fn of(&self, namespace: &Arc<str>, now: Instant) -> (usize, usize) {
+    fn count_of(&self, namespace: &Arc<str>, now: Instant) -> (usize, usize) {
         let mine = self.taken.values().filter(|(of, _)| of == namespace);
         mine.fold((0, 0), |(all, slow), (_, since)| (all + 1, slow + usize::from(now.duration_since(*since) >= SLOW)))
     }
@@ -155,12 +155,12 @@ impl Drop for Slot {
 }
 
 /// A task that waits for its slot. A slot that is given after it stopped waiting is returned.
-struct Turn {
+struct WaitingTask {
     slots: Arc<Slots>,
     turn: Option<oneshot::Receiver<u64>>,
 }
 
-impl Turn {
+impl WaitingTask {
     async fn served(mut self) -> Slot {
         let slots = self.slots.clone();
         let number = match &mut self.turn {
@@ -176,7 +176,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for WaitingTask {
     fn drop(&mut self) {
         if let Some(number) = self.turn.as_mut().and_then(|turn| {
             turn.close();
@@ -200,20 +200,20 @@ mod tests {
     async fn p17_requests_of_one_namespace_that_hang_hold_up_no_other() {
         let slots = Slots::new(4, 3);
         let [bad, good] = ["bad", "good"].map(namespace);
-        let hanging = [slots.take(&bad).await, slots.take(&bad).await, slots.take(&bad).await];
-        assert!(slots.take(&bad).now_or_never().is_none(), "a namespace has a bound of its own");
-        let first = slots.take(&good).await;
-        assert!(slots.take(&good).now_or_never().is_none(), "four are under way");
-        let mut second = Box::pin(slots.take(&good));
+        let hanging = [slots.acquire(&bad).await, slots.acquire(&bad).await, slots.acquire(&bad).await];
+        assert!(slots.acquire(&bad).now_or_never().is_none(), "a namespace has a bound of its own");
+        let first = slots.acquire(&good).await;
+        assert!(slots.acquire(&good).now_or_never().is_none(), "four are under way");
+        let mut second = Box::pin(slots.acquire(&good));
         assert!((&mut second).now_or_never().is_none());
         tokio::time::advance(SLOW).await;
         slots.tick();
         let second = second.now_or_never();
         assert!(second.is_some(), "those that hang no longer count");
-        assert!(slots.take(&bad).now_or_never().is_none(), "but in their own namespace they do");
+        assert!(slots.acquire(&bad).now_or_never().is_none(), "but in their own namespace they do");
         drop((first, second));
         drop(hanging);
-        assert!(slots.take(&bad).now_or_never().is_some());
+        assert!(slots.acquire(&bad).now_or_never().is_some());
         assert_eq!(slots.taken(), 0);
     }
 
@@ -221,12 +221,12 @@ mod tests {
     async fn p17_namespaces_are_served_in_turn() {
         let slots = Slots::new(1, 1);
         let [crowd, single] = ["a-crowd", "single"].map(namespace);
-        let first = slots.take(&crowd).await;
-        let mut crowd_waits: Vec<_> = (0..100).map(|_| Box::pin(slots.take(&crowd))).collect();
+        let first = slots.acquire(&crowd).await;
+        let mut crowd_waits: Vec<_> = (0..100).map(|_| Box::pin(slots.acquire(&crowd))).collect();
         for one in &mut crowd_waits {
             assert!(one.now_or_never().is_none());
         }
-        let mut waits = Box::pin(slots.take(&single));
+        let mut waits = Box::pin(slots.acquire(&single));
         assert!((&mut waits).now_or_never().is_none());
         drop(first);
         let served = waits.now_or_never();
@@ -239,17 +239,17 @@ mod tests {
     async fn who_no_longer_waits_takes_no_slot() {
         let slots = Slots::new(1, 1);
         let all = namespace("a");
-        let first = slots.take(&all).await;
-        let mut served_late = Box::pin(slots.take(&all));
+        let first = slots.acquire(&all).await;
+        let mut served_late = Box::pin(slots.acquire(&all));
         assert!((&mut served_late).now_or_never().is_none());
-        let mut gone = Box::pin(slots.take(&all));
+        let mut gone = Box::pin(slots.acquire(&all));
         assert!((&mut gone).now_or_never().is_none());
         drop(gone);
         // served, and dropped before it looks
         drop(first);
         drop(served_late);
         assert_eq!(slots.taken(), 0);
-        assert!(slots.take(&all).now_or_never().is_some());
+        assert!(slots.acquire(&all).now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,11 +33,11 @@ pub(crate) struct Providers {
 impl Providers {
     /// Resolves the provider object soon.
     pub(crate) fn resolve_soon(&self, key: ProviderKey) {
-        self.resolves.ask(key);
+        self.resolves.request(key);
     }
 
     /// Writes the status of the provider object soon, if it says something new.
     pub(crate) fn report_soon(&self, key: &ProviderKey) {
-        self.reports.ask(key.clone());
+        self.reports.request(key.clone());
     }
 }

@@ -39,7 +39,7 @@ impl Work {
     }
 
     /// Asks for the work on this key.
-    pub(crate) fn ask(&self, key: ProviderKey) {
+    pub(crate) fn request(&self, key: ProviderKey) {
         let mut known = self.known.lock();
         match known.get_mut(&key) {
             Some(State::Waiting | State::RunningStale) => {}
@@ -55,7 +55,7 @@ impl Work {
     /// Waits until the work on this key may begin.
     pub(crate) async fn turn(&self, key: &ProviderKey) -> Slot {
         let namespace: Arc<str> = key.namespace.as_deref().unwrap_or_default().into();
-        let slot = self.slots.take(&namespace).await;
+        let slot = self.slots.acquire(&namespace).await;
         self.known.lock().insert(key.clone(), State::Running);
         slot
     }
@@ -88,19 +88,19 @@ mod tests {
         let (work, mut to_do) = Work::new();
         let key = ProviderKey { namespace: Some("a".to_owned()), name: "p".to_owned() };
         for _ in 0..1000 {
-            work.ask(key.clone());
+            work.request(key.clone());
         }
         assert_eq!(to_do.try_recv().ok().as_ref(), Some(&key));
         assert!(to_do.try_recv().is_err(), "the queue doesn't grow");
         let slot = work.turn(&key).await;
-        work.ask(key.clone());
-        work.ask(key.clone());
+        work.request(key.clone());
+        work.request(key.clone());
         drop(slot);
         assert!(work.done(&key), "a request during the work repeats it");
         let slot = work.turn(&key).await;
         drop(slot);
         assert!(!work.done(&key));
-        work.ask(key.clone());
+        work.request(key.clone());
         assert!(to_do.try_recv().is_ok());
     }
 }

@@ -64,7 +64,7 @@ impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
     }
 
     /// Returns all objects that refer to `to`.
-    pub(crate) fn of(&self, to: &K) -> Vec<V> {
+    pub(crate) fn referring_to(&self, to: &K) -> Vec<V> {
         match self.0.get(to) {
             None => Vec::new(),
             Some(Few::One(one)) => vec![one.clone()],
@@ -97,12 +97,12 @@ mod tests {
         index.remove(&"s", &a);
         index.remove(&"t", &b);
         index.remove(&"s", &a);
-        assert_eq!(index.of(&"s"), [b.clone(), c.clone()]);
+        assert_eq!(index.referring_to(&"s"), [b.clone(), c.clone()]);
         index.remove(&"s", &b);
         index.remove(&"s", &c);
-        assert!(index.of(&"s").is_empty() && index.0.is_empty());
+        assert!(index.referring_to(&"s").is_empty() && index.0.is_empty());
         index.add("s", a.clone());
         index.remove(&"s", &b);
-        assert_eq!(index.of(&"s"), [a]);
+        assert_eq!(index.referring_to(&"s"), [a]);
     }
 }

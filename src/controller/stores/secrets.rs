@@ -91,7 +91,7 @@ pub(crate) struct Secrets(Mutex<Inner>);
 struct Inner {
     known: HashMap<ObjectKey, Arc<SecretFacts>>,
     own_writes: WritesDuringRelist,
-    looks: HashMap<ObjectKey, Flight>,
+    flights: HashMap<ObjectKey, Flight>,
 }
 
 /// Requests about one Secret that are in progress, and the events of the watch since they began.
@@ -107,13 +107,13 @@ struct Flight {
 /// by version with the events of the watch since.
 #[derive(Debug)]
 #[must_use = "the result of the request has to be applied"]
-pub(crate) struct Look<'a> {
+pub(crate) struct SecretRequest<'a> {
     secrets: &'a Secrets,
     key: ObjectKey,
     events: u64,
 }
 
-impl Look<'_> {
+impl SecretRequest<'_> {
     /// The Secret that is looked at.
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
@@ -145,18 +145,18 @@ impl Look<'_> {
     }
 
     fn events_since(&self, inner: &Inner) -> (bool, Option<u64>) {
-        let flight = inner.looks.get(&self.key);
+        let flight = inner.flights.get(&self.key);
         flight.map_or((false, None), |flight| (flight.events != self.events, flight.deleted))
     }
 }
 
-impl Drop for Look<'_> {
+impl Drop for SecretRequest<'_> {
     fn drop(&mut self) {
         let mut inner = self.secrets.0.lock();
-        if let Some(flight) = inner.looks.get_mut(&self.key) {
+        if let Some(flight) = inner.flights.get_mut(&self.key) {
             flight.requests -= 1;
             if flight.requests == 0 {
-                inner.looks.remove(&self.key);
+                inner.flights.remove(&self.key);
             }
         }
     }
@@ -183,11 +183,11 @@ impl Secrets {
     }
 
     /// To be taken before a request about the Secret is sent.
-    pub(crate) fn look(&self, key: &ObjectKey) -> Look<'_> {
+    pub(crate) fn begin_request(&self, key: &ObjectKey) -> SecretRequest<'_> {
         let mut inner = self.0.lock();
-        let flight = inner.looks.entry(key.clone()).or_default();
+        let flight = inner.flights.entry(key.clone()).or_default();
         flight.requests += 1;
-        Look { secrets: self, key: key.clone(), events: flight.events }
+        SecretRequest { secrets: self, key: key.clone(), events: flight.events }
     }
 
     /// Removes a Secret that can't be used.
@@ -231,7 +231,7 @@ impl Inner {
     /// Stores newer facts. A listed Secret replaces the stored one, unless the operator wrote it during the list.
     fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, facts) = (secret.key(), secret.facts());
-        if let Some(flight) = self.looks.get_mut(&key) {
+        if let Some(flight) = self.flights.get_mut(&key) {
             flight.events += 1;
         }
         if let Some(old) = self.known.get(&key) {
@@ -249,7 +249,7 @@ impl Inner {
     /// Removes a deleted Secret. A deletion older than the stored version is an echo of an earlier Secret.
     fn delete(&mut self, secret: &SecretMeta) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, version) = (secret.key(), secret.facts().resource_version);
-        if let Some(flight) = self.looks.get_mut(&key) {
+        if let Some(flight) = self.flights.get_mut(&key) {
             flight.events += 1;
             flight.deleted = flight.deleted.max(Some(version));
         }
@@ -306,16 +306,16 @@ mod tests {
     fn p18_a_list_and_a_request_replace_what_a_restored_etcd_never_knew() {
         let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
         relist(&secrets, &[meta(1, 900)], || {});
-        secrets.look(&key).found(meta(1, 890).facts());
+        secrets.begin_request(&key).found(meta(1, 890).facts());
         assert_eq!(known(&secrets), Some(890), "a GET");
         relist(&secrets, &[meta(1, 700)], || {});
         assert_eq!(known(&secrets), Some(700), "a list");
-        relist(&secrets, &[meta(1, 700)], || secrets.look(&key).found(meta(1, 705).facts()));
+        relist(&secrets, &[meta(1, 700)], || secrets.begin_request(&key).found(meta(1, 705).facts()));
         assert_eq!(known(&secrets), Some(705), "a list from before our write");
-        relist(&secrets, &[], || secrets.look(&key).found(meta(1, 706).facts()));
+        relist(&secrets, &[], || secrets.begin_request(&key).found(meta(1, 706).facts()));
         assert_eq!(known(&secrets), Some(706), "a list from before our create");
         relist(&secrets, &[meta(1, 900)], || {});
-        relist(&secrets, &[meta(1, 910)], || secrets.look(&key).found(meta(1, 905).facts()));
+        relist(&secrets, &[meta(1, 910)], || secrets.begin_request(&key).found(meta(1, 905).facts()));
         assert_eq!(known(&secrets), Some(910), "a list from after our write");
         relist(&secrets, &[], || {});
         assert_eq!(known(&secrets), None);
@@ -325,33 +325,33 @@ mod tests {
     fn an_answer_that_comes_after_the_watch_told_more_is_old() {
         let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
         let event = |event| drop(secrets.apply(&mut Relist::default(), None, &event));
-        let look = secrets.look(&key);
+        let look = secrets.begin_request(&key);
         event(Event::Apply(meta(1, 5)));
         event(Event::Apply(meta(1, 7)));
         look.found(meta(1, 5).facts());
         assert_eq!(known(&secrets), Some(7), "changed");
-        let look = secrets.look(&key);
+        let look = secrets.begin_request(&key);
         event(Event::Delete(meta(1, 8)));
         look.found(meta(1, 7).facts());
         assert_eq!(known(&secrets), None, "deleted");
-        let look = secrets.look(&key);
+        let look = secrets.begin_request(&key);
         event(Event::Apply(meta(2, 9)));
         event(Event::Delete(meta(2, 10)));
         look.found(meta(2, 9).facts());
         assert_eq!(known(&secrets), None, "created by us and deleted");
-        let look = secrets.look(&key);
+        let look = secrets.begin_request(&key);
         event(Event::Apply(meta(3, 11)));
         look.gone();
         assert_eq!(known(&secrets), Some(11), "created after the answer");
-        let look = secrets.look(&key);
+        let look = secrets.begin_request(&key);
         event(Event::Delete(meta(2, 10)));
         look.found(meta(3, 12).facts());
         assert_eq!(known(&secrets), Some(12), "the deletion of one before");
         event(Event::Apply(meta(3, 11)));
         event(Event::Delete(meta(2, 10)));
         assert_eq!(known(&secrets), Some(12), "echoes");
-        secrets.look(&key).gone();
+        secrets.begin_request(&key).gone();
         assert_eq!(known(&secrets), None);
-        assert!(secrets.0.lock().looks.is_empty());
+        assert!(secrets.0.lock().flights.is_empty());
     }
 }

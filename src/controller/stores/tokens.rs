@@ -128,7 +128,7 @@ impl Tokens {
     }
 
     /// The API server said that the object as it was seen isn't there any more, before the watch did.
-    pub(crate) fn gone(&self, seen: &Token) -> Changes {
+    pub(crate) fn remove_deleted(&self, seen: &Token) -> Changes {
         let mut changes = Changes::default();
         if self.get(&seen.key).is_some_and(|current| current.uid == seen.uid) {
             self.remove(&seen.key, &mut changes);
@@ -226,13 +226,13 @@ impl Tokens {
 
     /// Returns the objects that name this workload of their namespace.
     pub(crate) fn tokens_for_workload(&self, namespace: &Arc<str>, workload: &Workload) -> Vec<Arc<Token>> {
-        let keys = self.named.lock().workloads.of(&(namespace.clone(), workload.clone()));
+        let keys = self.named.lock().workloads.referring_to(&(namespace.clone(), workload.clone()));
         keys.iter().filter_map(|key| self.get(key)).collect()
     }
 
     /// Returns the objects that name this provider.
     pub(crate) fn using(&self, provider: &ProviderKey) -> Vec<ObjectKey> {
-        self.named.lock().providers.of(provider)
+        self.named.lock().providers.referring_to(provider)
     }
 
     /// How many objects name this provider.

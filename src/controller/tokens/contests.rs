@@ -2,7 +2,7 @@
 //! decision (P18).
 
 use crate::clock;
-use crate::controller::stores::secrets::Look;
+use crate::controller::stores::secrets::SecretRequest;
 use crate::controller::tokens::object_state::{ObjectState, ObjectStates, SecretLookup};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::plan::contest::Contender;
@@ -23,7 +23,7 @@ pub(crate) fn is_repair(seen: &ObservedToken, cause: Option<Cause>) -> bool {
 
 /// Records a Secret that a GET or the answer to a write showed. The watch shows only those with the operator's label:
 /// what is known of another expires by itself.
-pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: Look<'_>, found: Option<SecretFacts>) {
+pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: SecretRequest<'_>, found: Option<SecretFacts>) {
     let is_named = *look.key() == seen.secret_key;
     match found {
         Some(facts) if facts.labelled => {
@@ -80,7 +80,7 @@ pub(crate) fn wrote(
 pub(crate) fn stored(
     states: &ObjectStates,
     seen: &ObservedToken,
-    request: Look<'_>,
+    request: SecretRequest<'_>,
     shape: &Shape,
     stored: &Secret,
 ) -> bool {

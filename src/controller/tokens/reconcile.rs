@@ -36,7 +36,7 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     let mut work = Work(tokio::spawn(async move { run(&all, &mine).await }));
     if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
         tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
-        drop(context.grants.take(&key));
+        drop(context.grants.take_slot(&key));
         context.grants.budgets.leave_queue(&key, clock::now());
         context.requeue_after(&key, PANIC_RETRY_DELAY);
     }
@@ -122,7 +122,7 @@ struct InFlight<'a> {
 
 impl<'a> InFlight<'a> {
     fn of(grants: &'a Grants, key: &ObjectKey) -> Self {
-        Self { grants, slot: grants.take(key) }
+        Self { grants, slot: grants.take_slot(key) }
     }
 }
 
@@ -150,7 +150,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         decision.step,
         TokenStep::Probe | TokenStep::Inspect | TokenStep::Render | TokenStep::CopyToken | TokenStep::DeleteOldSecret
     );
-    let _slot = if unbounded { Some(context.output.secret_permits.take(&key.namespace).await) } else { None };
+    let _slot = if unbounded { Some(context.output.secret_permits.acquire(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
         // the wait for a permit may outlast the lease
         return Next::Step;

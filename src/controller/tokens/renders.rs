@@ -45,8 +45,8 @@ pub(crate) struct Renders {
     verdicts: Mutex<Verdicts>,
     workers: Arc<Semaphore>,
     budget: Arc<Semaphore>,
-    rendering: Mutex<SharedBudgets>,
-    large: Mutex<SharedBudgets>,
+    rendering: Mutex<NamespacePermits>,
+    large: Mutex<NamespacePermits>,
 }
 
 impl Default for Renders {
@@ -64,7 +64,7 @@ impl Default for Renders {
 /// Room that a large Secret has while it is there. Given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -89,7 +89,7 @@ impl Renders {
     /// Comes to a verdict on the spec that `current` gives once it is this namespace's turn, and remembers it. So those
     /// that wait hold no spec. Tells whether the verdict is one that lasts.
     pub(crate) async fn judge(&self, namespace: &Arc<str>, current: impl FnOnce() -> Option<SecretSpec>) -> bool {
-        let turn = SharedBudgets::of(&self.rendering, namespace).await;
+        let permit = NamespacePermits::acquire(&self.rendering, namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let Some(spec) = current() else { return true };
         let render = crate::plan::secret::render_hash(&spec);
@@ -97,7 +97,7 @@ impl Renders {
             return true;
         }
         let judged = off(move || {
-            let _held = (turn, worker);
+            let _held = (permit, worker);
             Fit::of(&spec)
         });
         let judged = judged.await.map(|fit| fit.verdict);
@@ -138,11 +138,11 @@ impl Renders {
         if !spec.has_templates() {
             return shape(Subject { key, uid: Some(uid), spec }, material);
         }
-        let turn = SharedBudgets::of(&self.rendering, &key.namespace).await;
+        let permit = NamespacePermits::acquire(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, spec, material) = (key.clone(), uid.to_owned(), spec.clone(), material.clone());
         off(move || {
-            let _held = (turn, worker);
+            let _held = (permit, worker);
             shape(Subject { key: &key, uid: Some(&uid), spec: &spec }, &material)
         })
         .await?
@@ -161,11 +161,11 @@ impl Renders {
             let verdict = inspect(&secret, facts, Subject { key, uid: Some(uid), spec: &spec });
             return Ok((verdict, fixed(&secret, &spec)));
         }
-        let turn = SharedBudgets::of(&self.rendering, &key.namespace).await;
+        let permit = NamespacePermits::acquire(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, facts) = (key.clone(), uid.to_owned(), facts.clone());
         off(move || {
-            let _held = (turn, worker);
+            let _held = (permit, worker);
             let verdict = inspect(&secret, &facts, Subject { key: &key, uid: Some(&uid), spec: &spec });
             (verdict, fixed(&secret, &spec))
         })
@@ -174,9 +174,9 @@ impl Renders {
 
     /// Room for a Secret of so many bytes.
     pub(crate) async fn room(&self, namespace: &Arc<str>, bytes: usize) -> Room {
-        let turn = SharedBudgets::of(&self.large, namespace).await;
+        let permit = NamespacePermits::acquire(&self.large, namespace).await;
         let kibibytes = u32::try_from(bytes * COPIES / 1024).unwrap_or(LARGEST).clamp(1, LARGEST);
-        Room { _turn: turn, _bytes: acquire(&self.budget, kibibytes).await }
+        Room { _permit: permit, _bytes: acquire(&self.budget, kibibytes).await }
     }
 }
 
@@ -209,11 +209,11 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePerm
 
 /// One permit for each namespace. A namespace without waiting tasks takes no memory.
 #[derive(Default)]
-struct SharedBudgets(HashMap<Arc<str>, Weak<Semaphore>>);
+struct NamespacePermits(HashMap<Arc<str>, Weak<Semaphore>>);
 
-impl SharedBudgets {
-    async fn of(turns: &Mutex<Self>, namespace: &Arc<str>) -> OwnedSemaphorePermit {
-        let semaphore = turns.lock().semaphore(namespace);
+impl NamespacePermits {
+    async fn acquire(permits: &Mutex<Self>, namespace: &Arc<str>) -> OwnedSemaphorePermit {
+        let semaphore = permits.lock().semaphore(namespace);
         acquire(&semaphore, 1).await
     }
 

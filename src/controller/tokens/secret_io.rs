@@ -76,7 +76,7 @@ impl Read {
 /// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
 async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Option<Read> {
     let spec = seen.secret_spec()?;
-    let look = context.stores.secrets.look(key);
+    let look = context.stores.secrets.begin_request(key);
     match context.output.api.read(key, &context.objects.renders).await {
         Ok(Some((secret, _room))) => {
             let facts = secret_facts(&secret.metadata);
@@ -143,7 +143,7 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
 
 pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
     let Some((key, facts)) = &seen.old_secret else { return };
-    let look = context.stores.secrets.look(key);
+    let look = context.stores.secrets.begin_request(key);
     match context.output.api.delete_secret(key, facts).await {
         Ok(()) => {
             context
@@ -155,7 +155,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
         Err(ApiError::NotLeading) => {}
         // another client changed it: its watch event or the next read decides
         Err(ApiError::Conflict) => {
-            let look = context.stores.secrets.look(key);
+            let look = context.stores.secrets.begin_request(key);
             match context.output.api.probe(key).await {
                 Ok(found @ Some(_)) => contests::learnt(&context.objects.states, seen, look, found),
                 Ok(None) => context.on_secret_deleted(look),
@@ -220,7 +220,7 @@ async fn write(
     let key = &seen.token.key;
     if context.objects.states.change(key, |state| std::mem::take(&mut state.unanswered)) {
         // the last write's answer didn't come: it may have been served
-        return look(context, seen, cause).await;
+        return read_again(context, seen, cause).await;
     }
     let Some(spec) = seen.secret_spec() else { return false };
     let mut shaped = match context.objects.renders.shape(key, seen.token.uid_text(), spec, material).await {
@@ -241,9 +241,9 @@ async fn write(
     if there.is_none() && !still_there(context, seen).await {
         return false;
     }
-    let _slot = context.output.write_permits.take(&key.namespace).await;
+    let _slot = context.output.write_permits.acquire(&key.namespace).await;
     let begun = clock::now().wall;
-    let request = context.stores.secrets.look(&seen.secret_key);
+    let request = context.stores.secrets.begin_request(&seen.secret_key);
     let written = context.output.api.secret(&seen.secret_key, &shaped.shape, guard).await;
     if matches!(written, Err(ApiError::NotLeading)) {
         return false;
@@ -258,7 +258,7 @@ async fn write(
         Err(ApiError::Conflict) => {
             // not as it was seen: look at it afresh, with the same token in hand
             drop(request);
-            look(context, seen, cause).await;
+            read_again(context, seen, cause).await;
             if contests::conflicts_again(&context.objects.states, seen) {
                 record_write_failure(context, seen, &ApiError::Conflict);
             }
@@ -278,8 +278,8 @@ async fn write(
 }
 
 /// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
-async fn look(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> bool {
-    let request = context.stores.secrets.look(&seen.secret_key);
+async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> bool {
+    let request = context.stores.secrets.begin_request(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
             // a write whose answer was lost may have stored the unsaved token
@@ -323,7 +323,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
         }
         Ok(None) => {
             tracing::info!(key = %seen.token.key, "the token is dropped: its object is gone");
-            context.take(&context.stores.tokens.gone(&seen.token));
+            context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             false
         }
         Err(error) => {

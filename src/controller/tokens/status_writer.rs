@@ -60,7 +60,7 @@ pub(crate) async fn write_status(
         context.objects.states.change(key, clear_reported(seen, decision, is_ready, restarted_for));
         return true;
     }
-    let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.take(&key.namespace)).await;
+    let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.acquire(&key.namespace)).await;
     let Ok(slot) = slot else {
         // decided again before the write: a renewal may be due
         context.requeue_after(key, TimeDelta::seconds(1));
@@ -96,7 +96,7 @@ pub(crate) async fn write_status(
         Err(ApiError::Gone(_)) => {
             // the watch may show the deletion later than this answer
             if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
-                context.take(&context.stores.tokens.gone(&seen.token));
+                context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             }
             return true;
         }
