@@ -102,12 +102,12 @@ impl Health {
         Arc::new(Self { last_heartbeat: Mutex::new(Instant::now()), parts: Mutex::new(parts) })
     }
 
-    /// The tick's word that the process still turns.
+    /// Records a heartbeat of the tick.
     pub fn record_heartbeat(&self) {
         *self.last_heartbeat.lock() = Instant::now();
     }
 
-    /// Says whether `part` is ready: a cache that has synced, a CRD that is there.
+    /// Sets whether `part` is ready: a cache that has synced, a CRD that is there.
     pub fn set_ready(&self, part: &'static str, ready: bool) {
         self.parts.lock().insert(part, ready);
     }

@@ -66,7 +66,7 @@ impl Context {
         Known { lease, stores, providers, grants, objects }
     }
 
-    /// Reconciles the object soon.
+    /// Triggers a reconcile of the object.
     pub(crate) fn trigger(&self, key: &ObjectKey) {
         // before its namespace is listed nothing could be decided: then all are woken
         if self.stores.scopes.has_listed(&key.namespace) {
@@ -100,12 +100,12 @@ impl Context {
         });
     }
 
-    /// A provider changed: its tokens.
+    /// Triggers the tokens of a provider that changed.
     pub(crate) fn trigger_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
         self.trigger_in_batches(self.stores.tokens.using(provider));
     }
 
-    /// Objects came, changed or went.
+    /// Applies the effects of an event on the objects.
     pub(crate) fn apply_changes(&self, changes: &Changes) {
         for key in &changes.gone {
             // what is remembered must not pass to another object of the same name
@@ -121,7 +121,7 @@ impl Context {
         }
     }
 
-    /// The account that the object's token is issued by, if its provider is resolved.
+    /// Returns the account of the object, if its provider is resolved.
     pub(crate) fn account_of(&self, key: &ObjectKey) -> Option<Arc<ReadyProvider>> {
         self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
     }
@@ -151,14 +151,14 @@ impl Context {
         }
     }
 
-    /// Looks at the object again after this long.
+    /// Reconciles the object after this time. Does nothing on a standby.
     pub(crate) fn requeue_after(&self, key: &ObjectKey, after: TimeDelta) {
         if self.lease.is_leader() {
             self.objects.requeue.set(key, clock::now().wall + after);
         }
     }
 
-    /// A turn was granted: the object decides again and calls.
+    /// Takes a slot for the granted object, and triggers its reconcile, which calls.
     pub(crate) fn grant(&self, grant: &Grant) {
         self.output.metrics.budget_granted(grant.waited);
         self.output.traces.granted(&grant.key);
@@ -166,8 +166,8 @@ impl Context {
         self.trigger(&grant.key);
     }
 
-    /// The object is gone. A turn that it was granted isn't given back here: its reconcile may be calling, and does so
-    /// itself if it isn't (P20).
+    /// Forgets an object that is gone. Its grant isn't returned here: its reconcile may be calling, and returns an
+    /// unused grant itself (P20).
     pub(crate) fn forget(&self, key: &ObjectKey) {
         self.objects.states.forget(key);
         self.output.traces.gone(key);

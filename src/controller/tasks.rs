@@ -76,7 +76,7 @@ impl Tasks {
         }
     }
 
-    /// Ends all tasks where they stand.
+    /// Aborts all tasks.
     pub(crate) fn abort(&self) {
         self.0.lock().set.abort_all();
     }

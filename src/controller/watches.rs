@@ -173,8 +173,8 @@ impl WatchBackOff {
         }
     }
 
-    /// Waits. When another list is in after it couldn't be had, this one is asked for at once, that all show one moment;
-    /// but seldom, or two that can be listed and not watched would drive each other.
+    /// Waits. When another list succeeds after a failure, this one is retried at once, so that all show the same
+    /// moment; but seldom, or two that can be listed and not watched would drive each other.
     async fn pass(&mut self, wait: Duration, healed: impl Future<Output = ()>) {
         if self.last_early.is_some_and(|last| last.elapsed() < LONGEST_WAITS.0) {
             tokio::time::sleep(wait).await;
@@ -232,7 +232,7 @@ fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, re
     }
 }
 
-/// A list is in: whom it was the last for begins.
+/// Records a complete list, and triggers the objects of a scope whose last list it is.
 fn listed(context: &Arc<Context>, watched: &Watched) {
     let (begins, healed) = context.stores.scopes.listed(watched);
     if healed {

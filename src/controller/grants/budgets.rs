@@ -22,7 +22,7 @@ pub(crate) struct SharedBudgets {
 }
 
 impl SharedBudgets {
-    /// New or changed limits.
+    /// Sets the limits of an account.
     pub(crate) fn configure(&self, account: &AccountKey, limits: Limits) {
         self.budgets.lock().configure(account, limits);
         self.changed.notify_one();
@@ -60,7 +60,7 @@ impl SharedBudgets {
         *self.open.lock() = None;
     }
 
-    /// Since when turns are granted; none are while another process leads.
+    /// Returns the time since when calls are granted; `None` while another process leads.
     pub(crate) fn open_since(&self) -> Option<Timestamp> {
         *self.open.lock()
     }
@@ -75,13 +75,14 @@ impl SharedBudgets {
         self.budgets.lock().begin(key, account, now)
     }
 
-    /// The call is over.
+    /// Ends a call with its outcome.
     pub(crate) fn end(&self, begun: &Begun, outcome: Outcome, now: Now) {
         self.budgets.lock().end(begun, outcome, now);
         self.changed.notify_one();
     }
 
-    /// Leaves the queue, or gives an unused turn back. Never while a reconcile of the object may be calling.
+    /// Removes the object from its queue, or returns its unused grant. Never called while a reconcile of the object may
+    /// be calling.
     pub(crate) fn leave_queue(&self, key: &ObjectKey, now: Now) {
         let mut budgets = self.budgets.lock();
         if budgets.granted(key) {
@@ -98,7 +99,7 @@ impl SharedBudgets {
         self.budgets.lock().lacks_share(key, now)
     }
 
-    /// A token in flight is done with: there is room for another.
+    /// Wakes the grant loop: there may be capacity for another call.
     pub(crate) fn notify_capacity(&self) {
         self.changed.notify_one();
     }
@@ -121,44 +122,44 @@ impl SharedBudgets {
         self.budgets.lock().standing(key).is_some()
     }
 
-    /// How the account stands.
+    /// Returns the state of the account.
     pub(crate) fn state(&self, account: &AccountKey, now: Now) -> AccountState {
         self.budgets.lock().state(account, now)
     }
 
-    /// How long each account was throttled since this was last asked.
+    /// Returns for how long each account was throttled since the last call of this function.
     pub(crate) fn take_throttled(&self, now: Now) -> Vec<(AccountKey, Duration)> {
         self.budgets.lock().take_throttled(now)
     }
 
-    /// How many wait.
+    /// Returns the number of waiting objects.
     pub(crate) fn depth(&self) -> usize {
         self.budgets.lock().queue_depth()
     }
 
-    /// Would a refusal of the credential to this object be the credential's fault?
+    /// Returns true if a refusal of the credential to this object would be the credential's fault.
     pub(crate) fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {
         self.budgets.lock().blames_credential(account, key)
     }
 
-    /// The credential has worked before.
+    /// Marks the credential as proven by an earlier process.
     pub(crate) fn accept_credential(&self, account: &AccountKey) {
         self.budgets.lock().accept_credential(account);
         self.changed.notify_one();
     }
 
-    /// The credential isn't tried for so long.
+    /// Blocks the credential for this time.
     pub(crate) fn lock(&self, account: &AccountKey, why: Lock, wait: Duration, now: Now) {
         self.budgets.lock().lock(account, why, wait, now);
     }
 
-    /// Somebody asks that an identity that was refused be tried again.
+    /// Lifts the block on a refused identity, because a user asks for another attempt.
     pub(crate) fn try_again(&self, account: &AccountKey, now: Now) {
         self.budgets.lock().try_again(account, now);
         self.changed.notify_one();
     }
 
-    /// The provider asked the account to wait for so long.
+    /// Throttles the account for this time, as the provider asked.
     pub(crate) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
         self.budgets.lock().throttle(account, wait, now);
     }

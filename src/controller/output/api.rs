@@ -151,8 +151,8 @@ impl Applier {
         Ok(meta.map(|meta| meta.facts()))
     }
 
-    /// The whole Secret. `None`: there is none. Anybody may have made it large: then it waits for room before more of it
-    /// is read, and has that room until the caller lets it go.
+    /// Reads the whole Secret. `None`: there is none. A large Secret waits for memory before more of it is read, and
+    /// the caller holds that memory until it drops the result.
     pub(crate) async fn read(
         &self,
         key: &ObjectKey,

@@ -38,7 +38,7 @@ const REPORTER: &str = "videotoken.dev/video-token-operator";
 const MOST_NAME: usize = 253;
 const DIGITS: usize = 16;
 
-/// A note has at most so many bytes.
+/// Bytes in a note at most.
 const MOST_NOTE: usize = 1024;
 
 /// An event on its way.

@@ -48,7 +48,7 @@ impl Output {
         }
     }
 
-    /// Serves the requests for which time alone made room. Called once a second.
+    /// Gives out the slots that became free because a request hangs. Called once a second.
     pub(crate) fn tick(&self) {
         for slots in [&self.secret_permits, &self.status_permits, &self.write_permits] {
             slots.tick();

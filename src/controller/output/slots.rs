@@ -53,7 +53,7 @@ impl Slots {
         Arc::new(Self { most, per_namespace, state: Mutex::default() })
     }
 
-    /// Waits for a slot. Namespaces that wait are served in turn.
+    /// Waits for a slot. Waiting namespaces are served in round-robin order.
     pub(crate) async fn acquire(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
         let turn = {
             let mut state = self.state.lock();
@@ -66,23 +66,23 @@ impl Slots {
         WaitingTask { slots: self.clone(), turn: Some(turn) }.served().await
     }
 
-    /// Takes a slot at once, above the bounds if need be: what is under way already is counted.
+    /// Takes a slot at once, above the bounds if need be: the request is in progress already.
     pub(crate) fn occupy(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
         let number = self.state.lock().insert(namespace.clone(), Instant::now());
         Slot { slots: self.clone(), number }
     }
 
-    /// How many more requests the total allows now.
+    /// Returns how many more requests the total allows now.
     pub(crate) fn room(&self) -> usize {
         self.most.saturating_sub(self.state.lock().live(Instant::now()))
     }
 
-    /// How many are taken, hanging or not.
+    /// Returns the number of taken slots, hanging or not.
     pub(crate) fn taken(&self) -> usize {
         self.state.lock().taken.len()
     }
 
-    /// Serves those that wait and for whom time alone made room. Called once a second.
+    /// Gives out the slots that became free because a request hangs. Called once a second.
     pub(crate) fn tick(&self) {
         self.hand_out(&mut self.state.lock(), Instant::now());
     }
@@ -114,7 +114,7 @@ impl Slots {
         }
     }
 
-    /// The next namespace in turn that may have a slot.
+    /// Returns the next namespace, in round-robin order, that may have a slot.
     fn next(&self, state: &State, now: Instant) -> Option<Arc<str>> {
         let after = match &state.last {
             Some(last) => Bound::Excluded(last.clone()),
@@ -141,7 +141,7 @@ impl State {
         self.taken.values().rev().take_while(|(_, since)| now.duration_since(*since) < SLOW).count()
     }
 
-    /// How many slots the namespace has, and how many of them hang.
+    /// Returns the number of slots of the namespace, and how many of them hang.
     fn count_of(&self, namespace: &Arc<str>, now: Instant) -> (usize, usize) {
         let mine = self.taken.values().filter(|(of, _)| of == namespace);
         mine.fold((0, 0), |(all, slow), (_, since)| (all + 1, slow + usize::from(now.duration_since(*since) >= SLOW)))

@@ -33,7 +33,7 @@ const LOOK_AGAIN_SOON: TimeDelta = TimeDelta::seconds(5);
 /// And the longest of these waits.
 const LOOK_AGAIN_LATER: TimeDelta = TimeDelta::minutes(1);
 
-/// Resolves each provider object that is asked for.
+/// Resolves each provider object of the queue.
 pub(crate) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
     while let Some(key) = asked.recv().await {
         let each = context.clone();
@@ -52,7 +52,7 @@ pub(crate) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::Unbounde
     }
 }
 
-/// Writes the status of each provider object that is asked for.
+/// Writes the status of each provider object of the queue.
 pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
     while let Some(key) = asked.recv().await {
         let each = context.clone();

@@ -72,7 +72,7 @@ impl Work {
         again
     }
 
-    /// Serves those for whom time alone made room. Called once a second.
+    /// Gives out the slots that became free because a piece of work hangs. Called once a second.
     pub(crate) fn tick(&self) {
         self.slots.tick();
     }

@@ -42,7 +42,7 @@ struct Named {
 /// Effects of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// These objects are gone, or others of their names stand in their place: nothing that is remembered passes on.
+    /// Objects that are gone or replaced by others of the same name. Their state must not pass on.
     pub(crate) gone: Vec<ObjectKey>,
     /// Objects to reconcile.
     pub(crate) trigger: Vec<ObjectKey>,

@@ -24,7 +24,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// A spec of this length is kept in place of one of length `before`, if there is room. Tells whether there is; if
+    /// Keeps a spec of this length in place of one of length `before`, if there is memory. Returns true if there is; if
     /// not, the old one no longer counts.
     pub(crate) fn replace(&mut self, namespace: &Arc<str>, before: usize, length: usize) -> bool {
         let before = weight(before);
@@ -43,7 +43,7 @@ impl Weights {
         fits
     }
 
-    /// A spec of this length is no longer kept.
+    /// Releases the memory of a spec of this length.
     pub(crate) fn remove(&mut self, namespace: &Arc<str>, length: usize) {
         self.replace(namespace, length, 0);
     }

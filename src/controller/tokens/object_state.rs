@@ -53,7 +53,7 @@ pub(crate) struct ObjectState {
     /// In a fight over the Secret, the last token that was stored after another client had changed or deleted it. It
     /// can be stored again.
     pub(crate) spare: Option<Arc<UnsavedToken>>,
-    /// Where a Secret of this object's stands, if neither spec nor status names it.
+    /// Secret that was written for this object, if neither spec nor status names it.
     pub(crate) elsewhere: Option<ObjectKey>,
 }
 
@@ -137,7 +137,8 @@ impl ObjectState {
             && self.elsewhere.is_none()
     }
 
-    /// Changes what is remembered of others' changes; `seen` is that of the decision, which may come from the status.
+    /// Returns the record of other clients' changes. `seen` is the state that the decision saw, which may come from the
+    /// status.
     pub(crate) fn contest(&mut self, seen: &ObjectState, generation: i64) -> &mut Contest {
         if self.contest.is_none() {
             self.contest.clone_from(&seen.contest);
@@ -146,7 +147,7 @@ impl ObjectState {
         self.contest.get_or_insert_with(|| Box::new(Contest::new(generation)))
     }
 
-    /// Forgets fights that are over; `secret` is the Secret as it stands.
+    /// Forgets fights that are over. `secret` is the current version of the Secret.
     pub(crate) fn forget_contest(&mut self, secret: Option<Version>, now: Timestamp) {
         let repaired = self.repaired;
         self.contest.take_if(|contest| !repaired && contest.forget(secret, now));
@@ -191,7 +192,7 @@ impl ObjectState {
 #[derive(Debug, Default)]
 pub(crate) struct ObjectStates {
     states: Mutex<HashMap<ObjectKey, ObjectState>>,
-    /// The calls that no schedule asked for, of the objects that made some lately. They outlive what is under way.
+    /// Calls that no schedule asked for, by object. They outlive the other state.
     spells: Mutex<Lately>,
 }
 
@@ -203,7 +204,7 @@ struct Lately {
 }
 
 impl ObjectStates {
-    /// A copy of what is remembered of this object; what was of another of its name is dropped.
+    /// Returns a copy of the object's state. State of another object of the same name is dropped.
     pub(crate) fn get_of(&self, key: &ObjectKey, uid: Uid) -> ObjectState {
         let mut states = self.states.lock();
         if states.get(key).is_some_and(|state| state.of != uid && state.of != Uid::default()) {
@@ -238,8 +239,8 @@ impl ObjectStates {
         }
     }
 
-    /// The clock was put back: what was to be tried again later is tried now, and what was seen at a time that is yet to
-    /// come is looked at again.
+    /// Adapts to a clock that was put back: what would be retried later is retried now, and a lookup of a time in the
+    /// future is repeated.
     pub(crate) fn clock_went_back(&self) {
         self.states.lock().retain(|_, state| {
             state.lookup = None;
@@ -248,7 +249,7 @@ impl ObjectStates {
         });
     }
 
-    /// A copy of what is remembered.
+    /// Returns a copy of the object's state.
     pub(crate) fn get(&self, key: &ObjectKey) -> ObjectState {
         self.states.lock().get(key).cloned().unwrap_or_default()
     }
@@ -263,7 +264,7 @@ impl ObjectStates {
         })
     }
 
-    /// Changes what is remembered; what becomes empty is dropped.
+    /// Changes the object's state, and drops it if it becomes empty.
     pub(crate) fn change<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut ObjectState) -> T) -> T {
         let mut states = self.states.lock();
         let state = states.entry(key.clone()).or_default();
@@ -277,13 +278,13 @@ impl ObjectStates {
         result
     }
 
-    /// The object is gone.
+    /// Drops the state of an object that is gone.
     pub(crate) fn forget(&self, key: &ObjectKey) -> Option<ObjectState> {
         self.spells.lock().of.remove(key);
         self.states.lock().remove(key)
     }
 
-    /// The objects whose token isn't stored yet.
+    /// Returns the objects whose token isn't stored yet.
     pub(crate) fn keys_with_unsaved_token(&self) -> Vec<ObjectKey> {
         self.states.lock().iter().filter(|(_, state)| state.unsaved.is_some()).map(|(key, _)| key.clone()).collect()
     }

@@ -73,7 +73,7 @@ pub(crate) struct ObservedToken {
 }
 
 impl ObservedToken {
-    /// Gathers. `None`: the object is gone.
+    /// Observes the object. `None`: it is gone.
     pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
         let token = known.stores.tokens.get(key)?;
         let mut state = known.objects.states.get_of(key, token.uid);
@@ -188,8 +188,8 @@ impl ObservedToken {
         (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
     }
 
-    /// The last failure, from memory or, after a restart, from the status; excused when something else is tried now, but
-    /// not again and again.
+    /// Restores the last failure from memory or, after a restart, from the status. A change of the inputs forgives it,
+    /// but not again and again.
     fn restore_failure(&mut self, now: Timestamp) {
         let version = self.account.as_ref().map_or(0, |account| account.version);
         let generation = self.token.generation().to_be_bytes();
@@ -216,7 +216,7 @@ impl ObservedToken {
         }
     }
 
-    /// Reads where it stands in its account's queue.
+    /// Reads the object's state in the queue of its account.
     fn read_queue_state(&mut self, known: Known<'_>, now: Now) {
         let key = &self.token.key;
         let account = self.account.as_ref().map(|account| &account.key);
@@ -271,7 +271,7 @@ impl ObservedToken {
         }
     }
 
-    /// The facts of the Secret and what is known of its data, if it was written for this object.
+    /// Returns the facts of the Secret and what is known of its data, if it was written for this object.
     pub(crate) fn own_secret(&self) -> Option<(&SecretFacts, DataView)> {
         self.secret.as_deref().filter(|facts| facts.owner == Some(self.token.uid)).map(|facts| (facts, self.data))
     }
@@ -282,7 +282,7 @@ impl ObservedToken {
         there.unwrap_or_else(|| self.token.status.restarted_for)
     }
 
-    /// The facts of the Secret that stands at the name, if there is one.
+    /// Returns the facts of the Secret that the spec names, if there is one.
     pub(crate) fn secret_facts(&self) -> Option<&Arc<SecretFacts>> {
         self.secret.as_ref()
     }
@@ -297,13 +297,13 @@ impl ObservedToken {
         }
     }
 
-    /// How long the last failure that still counts waits for the next attempt.
+    /// Returns the back-off of the last failure that still counts.
     pub(crate) fn waited(&self) -> Option<TimeDelta> {
         let failure = self.failure.as_ref()?;
         Some(failure.next_attempt_at? - failure.time)
     }
 
-    /// The Secret as the decision saw it; `None`: none stood there.
+    /// Returns the version of the Secret that the decision saw. `None`: there was none.
     pub(crate) fn version(&self) -> Option<Version> {
         self.secret.as_ref().map(|facts| facts.version())
     }
@@ -353,8 +353,8 @@ fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, n
     }
 }
 
-/// Others' changes and a trouble's time, as they count for the Secret and the spec as they stand. After a restart a fight
-/// is known from the status, so that there are no new repairs at once.
+/// Adapts other clients' changes and the last write failure to the current Secret and spec. After a restart a fight is
+/// restored from the status, so that no new repairs come at once.
 fn restore_contest(token: &Token, state: &mut ObjectState, secret: Option<Version>, now: Timestamp) {
     let generation = token.generation();
     state.contest.take_if(|contest| !contest.is_of(generation));
@@ -371,7 +371,7 @@ fn stalled_by(token: &Token, reason: &str) -> bool {
     stalled.status == Some(true) && stalled.reason == Reason::of(reason)
 }
 
-/// Does the provider's admin let this object ask for this scope?
+/// Returns an error unless the provider's administrator allows the object and its scope.
 fn admitted(
     known: Known<'_>,
     token: &Token,

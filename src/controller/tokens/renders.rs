@@ -61,7 +61,7 @@ impl Default for Renders {
     }
 }
 
-/// Room that a large Secret has while it is there. Given back when it is dropped.
+/// Memory of a large Secret, returned on drop.
 #[derive(Debug)]
 pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
@@ -86,8 +86,8 @@ impl Renders {
         Some(Fit { render, verdict })
     }
 
-    /// Comes to a verdict on the spec that `current` gives once it is this namespace's turn, and remembers it. So those
-    /// that wait hold no spec. Tells whether the verdict is one that lasts.
+    /// Renders the spec that `current` returns once the namespace has its permit, and keeps the verdict. So waiting
+    /// tasks hold no spec. Returns true if the verdict lasts.
     pub(crate) async fn judge(&self, namespace: &Arc<str>, current: impl FnOnce() -> Option<SecretSpec>) -> bool {
         let permit = NamespacePermits::acquire(&self.rendering, namespace).await;
         let worker = acquire(&self.workers, 1).await;
@@ -108,7 +108,7 @@ impl Renders {
         lasts
     }
 
-    /// Shapes the Secret. What is large waits for room, and has it until the result is dropped.
+    /// Builds the Secret. A large one waits for memory, and holds it until the result is dropped.
     pub(crate) async fn shape(
         &self,
         key: &ObjectKey,
@@ -172,7 +172,7 @@ impl Renders {
         .await
     }
 
-    /// Room for a Secret of so many bytes.
+    /// Waits for the memory of a Secret of so many bytes.
     pub(crate) async fn room(&self, namespace: &Arc<str>, bytes: usize) -> Room {
         let permit = NamespacePermits::acquire(&self.large, namespace).await;
         let kibibytes = u32::try_from(bytes * COPIES / 1024).unwrap_or(LARGEST).clamp(1, LARGEST);
@@ -181,7 +181,7 @@ impl Renders {
 }
 
 impl Shaped {
-    /// The room that it has, if it is large.
+    /// Returns true if the Secret is large and holds memory.
     #[cfg(test)]
     fn is_large(&self) -> bool {
         self.room.is_some()

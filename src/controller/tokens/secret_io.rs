@@ -1,4 +1,4 @@
-//! Reads and writes of one object's Secret, and what is noted of them for the next decision.
+//! Reads and writes of one object's Secret, recorded for the next decision.
 
 use crate::api::key::ObjectKey;
 use crate::api::secret::DeletionPolicy;
@@ -73,7 +73,7 @@ impl Read {
     }
 }
 
-/// Reads a Secret whole. `None`: it is gone or couldn't be read, and that is noted.
+/// Reads a Secret whole, and records a failure. `None`: the Secret is gone or couldn't be read.
 async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Option<Read> {
     let spec = seen.secret_spec()?;
     let look = context.stores.secrets.begin_request(key);
@@ -123,7 +123,7 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     }
 }
 
-/// Writes the Secret of the new name from the token in the former one.
+/// Writes the Secret of the new name from the token in the old one.
 pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken) {
     let Some((former, facts)) = &seen.old_secret else { return };
     let Some(read) = read(context, seen, former).await else { return };
@@ -208,8 +208,8 @@ pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<Unsaved
     });
 }
 
-/// The only place that writes a Secret: on the one that the decision saw, or on none. Tells whether the token stands
-/// there.
+/// Writes the Secret: over the version that the decision saw, or where there is none. No other function writes a
+/// Secret. Returns true if the Secret holds the token.
 async fn write(
     context: &Context,
     seen: &ObservedToken,
@@ -277,7 +277,7 @@ async fn write(
     }
 }
 
-/// Looks at the Secret's name afresh, since what was known of it may be wrong. Nothing is written: `false`.
+/// Reads the metadata of the Secret again, since what was known of it may be wrong. Nothing is written: returns false.
 async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> bool {
     let request = context.stores.secrets.begin_request(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
@@ -295,10 +295,10 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Cause
     false
 }
 
-/// Tells whether the object still exists as it was seen. It is asked before a Secret is created: the view of the objects
-/// may be stale while that of the Secrets is fresh. A Secret with `deletionPolicy: Retain` that is created for an object
-/// that is gone stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read; a repair
-/// asks all the same, since it would be made again and again.
+/// Returns true if the object still exists as it was seen. It is asked before a Secret is created, because the stored
+/// object may be older than the stored Secret. A Secret with `deletionPolicy: Retain` that is created for a deleted
+/// object stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read. A repair
+/// reads all the same, since it would be repeated.
 async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
     let status = &seen.token.status;

@@ -1,4 +1,4 @@
-//! The end of a reconcile: the status, if it says something new; the events; the next look.
+//! The end of a reconcile: the status, if it changed; the events; the next reconcile.
 
 use crate::api::video_access_token::VideoAccessTokenStatus;
 use crate::clock::{self, Timestamp};
@@ -19,8 +19,8 @@ use chrono::TimeDelta;
 /// Longest wait of a status write for a permit. After that the object is decided again first.
 const PERMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Writes the status where it differs from what stands there (one write, no GET), and plans the next look. Returns
-/// whether it says how things stand.
+/// Writes the status if it differs from the last one (one write, no GET), and schedules the next reconcile. Returns
+/// true if the status is up to date.
 pub(crate) async fn write_status(
     context: &Context,
     seen: &ObservedToken,
@@ -114,7 +114,7 @@ pub(crate) async fn write_status(
     false
 }
 
-/// Tries the status again after a while, longer with each failure in a row.
+/// Retries the status with back-off.
 fn requeue_status(context: &Context, seen: &ObservedToken) {
     let (key, now) = (&seen.token.key, clock::now().wall);
     let next = context.objects.states.change(key, |state| {
