@@ -33,7 +33,7 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     let key = token.key.clone();
     drop(token);
     let (all, mine) = (context.clone(), key.clone());
-    let mut work = Work(tokio::spawn(async move { run(&all, &mine).await }));
+    let mut work = ReconcileTask(tokio::spawn(async move { run(&all, &mine).await }));
     if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
         tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
         drop(context.grants.take_slot(&key));
@@ -44,9 +44,9 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
 }
 
 /// A reconcile's task, which ends with the Controller that awaits it.
-struct Work(tokio::task::JoinHandle<()>);
+struct ReconcileTask(tokio::task::JoinHandle<()>);
 
-impl Drop for Work {
+impl Drop for ReconcileTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -84,9 +84,9 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         let mut decision = decide(&seen.view(), now.wall);
         tracing::trace!(%key, act = ?decision.step, cause = ?decision.cause, "decided");
         match run_step(context, &seen, &decision).await {
-            Next::Step => continue,
-            Next::Settled => {}
-            Next::Held(delay) => decision.delay = delay,
+            StepResult::Step => continue,
+            StepResult::Settled => {}
+            StepResult::Held(delay) => decision.delay = delay,
         }
         // the token is stored, or waits: what follows keeps no other waiting
         drop(in_flight);
@@ -134,7 +134,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-enum Next {
+enum StepResult {
     /// Something was learnt: decide again.
     Step,
     /// The object waits.
@@ -143,7 +143,7 @@ enum Next {
     Held(Option<Delay>),
 }
 
-async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> Next {
+async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> StepResult {
     let key = &seen.token.key;
     // requests that no budget bounds wait for a permit
     let unbounded = matches!(
@@ -153,10 +153,10 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
     let _slot = if unbounded { Some(context.output.secret_permits.acquire(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
         // the wait for a permit may outlast the lease
-        return Next::Step;
+        return StepResult::Step;
     }
     match &decision.step {
-        TokenStep::Wait => return Next::Settled,
+        TokenStep::Wait => return StepResult::Settled,
         TokenStep::Probe => probe(context, seen).await,
         TokenStep::Inspect => inspect_secret(context, seen).await,
         TokenStep::Render => render(context, seen).await,
@@ -170,11 +170,11 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         },
         TokenStep::Withdraw => context.grants.budgets.leave_queue(key, clock::now()),
         &TokenStep::Enqueue { expires_at, urgent_at, unplanned } => {
-            let Some(account) = &seen.account else { return Next::Settled };
+            let Some(account) = &seen.account else { return StepResult::Settled };
             if let Err(wait) = context.grants.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
                 context.requeue_after(key, TimeDelta::from_std(left).unwrap_or_default());
-                return Next::Held(wait.delay());
+                return StepResult::Held(wait.delay());
             }
             let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
@@ -183,5 +183,5 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         }
         TokenStep::Issue => issue(context, seen, decision).await,
     }
-    Next::Step
+    StepResult::Step
 }
