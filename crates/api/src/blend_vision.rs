@@ -12,10 +12,10 @@ use super::request::{End, FieldError, TokenRequest};
 use super::schema::{root, url};
 use super::token_api::{TokenApi, TypedTokenApi, one};
 use super::wire_time;
-use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// An organization at BlendVision One.
@@ -152,13 +152,19 @@ pub struct BlendVisionAllowed {
 const READ_ONLY: &[&str] = &["resource", "playback"];
 
 /// The reference names no bounds. Without a lifetime BlendVision would issue for ever: the operator asks for 1h.
-const ASKED: Life =
-    Life::Asked { least: Duration::from_secs(1), most: None, default: Duration::from_hours(1), issuer: Cow::Borrowed("BlendVision") };
+const ASKED: Life = Life::Asked {
+    least: Duration::from_secs(1),
+    most: None,
+    default: Duration::from_hours(1),
+    issuer: Cow::Borrowed("BlendVision"),
+};
 
-const ENDLESS: Life =
-    Life::Endless { because: Cow::Borrowed("a token that never expires has no lifetime: remove lifetime or neverExpires") };
+const ENDLESS: Life = Life::Endless {
+    because: Cow::Borrowed("a token that never expires has no lifetime: remove lifetime or neverExpires"),
+};
 
-const UNTIL: Life = Life::Endless { because: Cow::Borrowed("expiredAt says when the access ends: remove lifetime or expiredAt") };
+const UNTIL: Life =
+    Life::Endless { because: Cow::Borrowed("expiredAt says when the access ends: remove lifetime or expiredAt") };
 
 const SCOPE: &str = "spec.scope.blendVision";
 

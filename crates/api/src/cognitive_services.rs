@@ -11,10 +11,10 @@ use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, url};
 use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
-use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -171,7 +171,13 @@ impl TypedTokenApi for CognitiveServicesAccount {
         match scope.kind()? {
             Kind::Service => {
                 let promised_life = FIXED.choose(lifetime)?;
-                Ok(TokenRequest { account, operation: "issueToken".into(), fields: Map::new(), promised_life, ends_at: None })
+                Ok(TokenRequest {
+                    account,
+                    operation: "issueToken".into(),
+                    fields: Map::new(),
+                    promised_life,
+                    ends_at: None,
+                })
             }
             Kind::LimitedAccess(access) => {
                 let promised_life = ASKED.choose(lifetime)?;
@@ -200,7 +206,13 @@ impl TypedTokenApi for CognitiveServicesAccount {
                     ("featureFlags".into(), flags),
                     ("expiredTime".into(), promised_life.as_secs().into()),
                 ]);
-                Ok(TokenRequest { account, operation: "issueLimitedAccessToken".into(), fields, promised_life, ends_at: None })
+                Ok(TokenRequest {
+                    account,
+                    operation: "issueLimitedAccessToken".into(),
+                    fields,
+                    promised_life,
+                    ends_at: None,
+                })
             }
         }
     }

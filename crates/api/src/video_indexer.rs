@@ -11,10 +11,10 @@ use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, is_segment, segment};
 use super::token_api::{TokenApi, TypedTokenApi};
-use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -184,8 +184,10 @@ const ASKED: Life = Life::Asked {
 
 const FIXED: Life = Life::Fixed {
     life: Duration::from_hours(1),
-    because: Cow::Borrowed("Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
-              any other token lives 1h: remove lifetime"),
+    because: Cow::Borrowed(
+        "Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
+              any other token lives 1h: remove lifetime",
+    ),
 };
 
 impl VideoIndexerScope {

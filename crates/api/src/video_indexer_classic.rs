@@ -11,10 +11,10 @@ use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, guid, is_segment, root, segment, url};
 use super::token_api::{TokenApi, TypedTokenApi, one};
-use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// An account of Video Indexer in its classic API.
@@ -239,7 +239,13 @@ impl TypedTokenApi for VideoIndexerClassicAccount {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
         let Kind { operation, fields, .. } = scope.kind()?;
-        Ok(TokenRequest { account, operation: operation.into(), fields, promised_life: LIFE.choose(lifetime)?, ends_at: None })
+        Ok(TokenRequest {
+            account,
+            operation: operation.into(),
+            fields,
+            promised_life: LIFE.choose(lifetime)?,
+            ends_at: None,
+        })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {
