@@ -35,7 +35,3 @@ mod workloads;
 pub use run::run;
 pub use settings::{MIN_LEASE_TIME, Observers, Settings};
 pub use tasks::TaskEnded;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod walls;

@@ -47,12 +47,12 @@ pub struct AllowedSecrets {
     /// Prefixes of labels, such as argocd.argoproj.io.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
-    #[schemars(transform = super::reserved::not_own)]
+    #[schemars(transform = super::reserved_names::not_own)]
     pub label_prefixes: Option<Vec<String>>,
     /// Prefixes of annotations, such as replicator.v1.mittwald.de.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
-    #[schemars(transform = super::reserved::not_own)]
+    #[schemars(transform = super::reserved_names::not_own)]
     pub annotation_prefixes: Option<Vec<String>>,
     /// Types, such as cluster.x-k8s.io/secret. With a type its controller's names are free too.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,7 @@ pub mod provider;
 pub mod provider_status;
 pub mod request;
 pub mod reserved;
+mod reserved_names;
 pub mod schema;
 pub mod scope;
 pub mod secret;

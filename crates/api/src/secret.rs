@@ -1,7 +1,7 @@
 //! The Secret that a VideoAccessToken is written to.
 
 use super::cel::cel;
-use super::reserved::{secret_type, unreserved};
+use super::reserved_names::{secret_type, unreserved};
 use super::schema::{data_key, data_keys, object_name, strings};
 use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use super::condition::Condition;
 use super::duration::{GoDuration, is_duration};
 use super::provider::ProviderSpec;
 use super::request::{FieldError, TokenRequest};
-use super::reserved::untrusted;
+use super::reserved_names::untrusted;
 use super::schema::{conditions, date_time, object_name};
 use super::scope::Scope;
 use super::secret::SecretSpec;

@@ -1,4 +1,4 @@
-//! The walls between the controller's files: no two import each other, directly or by way of others.
+//! Imports between the files of one room: no two import each other, directly or by way of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +26,7 @@ fn paths(tree: &str) -> Vec<String> {
     parts.into_iter().filter(|part| !part.trim().is_empty()).flat_map(whole).collect()
 }
 
-/// The controller's files, as paths below its folder.
+/// The files of a room, as paths below its folder.
 fn files(root: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(root.join(below)).unwrap() {
         let entry = entry.unwrap();
@@ -39,7 +39,7 @@ fn files(root: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// The file that a path within the controller leads to: the longest beginning of it that names one.
+/// The file that a path within the room leads to: the longest beginning of it that names one.
 fn file_of(segments: &[&str], all: &BTreeSet<PathBuf>) -> Option<PathBuf> {
     (1..=segments.len()).rev().find_map(|length| {
         let folder: PathBuf = segments[..length].iter().collect();
@@ -47,28 +47,41 @@ fn file_of(segments: &[&str], all: &BTreeSet<PathBuf>) -> Option<PathBuf> {
     })
 }
 
+/// A room: its folder, and its path in its crate.
+struct Room {
+    folder: &'static str,
+    path: &'static [&'static str],
+    /// Files that join the others: they declare what is everybody's.
+    roots: &'static [&'static str],
+}
+
+const CONTROLLER: Room = Room { folder: "src/controller", path: &["crate", "controller"], roots: &[] };
+/// The table of provider types in the root declares the unions over all types, so the root imports every file.
+const API: Room = Room { folder: "crates/api/src", path: &["crate"], roots: &["lib.rs", "provider_types.rs"] };
+
 /// The files that this text imports, where it is the text of `file`. Its tests may import what they like.
-fn imports(file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = lines.join(" ");
-    let room: Vec<_> = file.parent().into_iter().flat_map(Path::iter).map(|part| part.to_str().unwrap()).collect();
-    let is_room = file.ends_with("mod.rs");
+    let folder: Vec<_> = file.parent().into_iter().flat_map(Path::iter).map(|part| part.to_str().unwrap()).collect();
+    let is_folder = file.ends_with("mod.rs");
     let declared = code.split("use ").skip(1).filter_map(|rest| rest.split_once(';')).flat_map(|(tree, _)| paths(tree));
     // a path in the code is an import, too
-    let inline = code.split("crate::controller::").skip(1).map(|rest| {
+    let prefix = format!("{}::", room.path.join("::"));
+    let inline = code.split(prefix.as_str()).skip(1).map(|rest| {
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
-        format!("crate::controller::{}", &rest[..end])
+        format!("{prefix}{}", &rest[..end])
     });
     let to_file = |path: String| {
         let segments: Vec<_> = path.split("::").collect();
         let (base, rest): (&[&str], &[&str]) = match segments.as_slice() {
-            ["crate", "controller", rest @ ..] => (&[], rest),
-            ["super", rest @ ..] if is_room => (&room[..room.len().checked_sub(1)?], rest),
-            ["super", rest @ ..] => (&room, rest),
+            all if all.starts_with(room.path) => (&[], &all[room.path.len()..]),
+            ["super", rest @ ..] if is_folder => (&folder[..folder.len().checked_sub(1)?], rest),
+            ["super", rest @ ..] => (&folder, rest),
             ["crate" | "self" | "std", ..] => return None,
-            // a room's own file
-            rest if is_room => (&room, rest),
+            // a folder's own file
+            rest if is_folder => (&folder, rest),
             _ => return None,
         };
         file_of(&[base, rest].concat(), all)
@@ -95,17 +108,30 @@ fn cycle(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<Vec<PathBuf>> {
     })
 }
 
-fn graph() -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/controller");
+fn graph(room: &Room) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(room.folder);
     let mut all = BTreeSet::new();
     files(&root, Path::new(""), &mut all);
-    let of = |file: &PathBuf| (file.clone(), imports(file, &fs::read_to_string(root.join(file)).unwrap(), &all));
+    all.retain(|file| !file.starts_with("tests") && !room.roots.iter().any(|root| file == Path::new(root)));
+    let of = |file: &PathBuf| (file.clone(), imports(room, file, &fs::read_to_string(root.join(file)).unwrap(), &all));
     all.iter().map(of).collect()
 }
 
 #[test]
+fn no_two_files_of_the_api_import_each_other() {
+    let graph = graph(&API);
+    assert_eq!(cycle(&graph), None);
+    assert!(graph[Path::new("blend_vision.rs")].contains(Path::new("token_api.rs")));
+    let mut crossed = graph.clone();
+    let all: BTreeSet<_> = graph.keys().cloned().collect();
+    let added = imports(&API, Path::new("token_api.rs"), "use crate::blend_vision::BlendVisionScope;", &all);
+    crossed.get_mut(Path::new("token_api.rs")).unwrap().extend(added);
+    assert!(cycle(&crossed).is_some());
+}
+
+#[test]
 fn no_two_files_of_the_controller_import_each_other() {
-    let graph = graph();
+    let graph = graph(&CONTROLLER);
     assert_eq!(cycle(&graph), None);
     // what is looked for is found: the reconcile imports its steps, and they the context
     let to = |from: &str, to: &str| graph[Path::new(from)].contains(Path::new(to));
@@ -115,7 +141,7 @@ fn no_two_files_of_the_controller_import_each_other() {
 
 #[test]
 fn a_store_that_imports_the_context_is_found() {
-    let mut graph = graph();
+    let mut graph = graph(&CONTROLLER);
     let all: BTreeSet<_> = graph.keys().cloned().collect();
     let file = PathBuf::from("stores/tokens.rs");
     for crossing in [
@@ -123,7 +149,7 @@ fn a_store_that_imports_the_context_is_found() {
         "use crate::controller::{tokens::{call, reconcile::run}, settings};",
         "fn f(context: &crate::controller::context::Context) {}",
     ] {
-        let added = imports(&file, crossing, &all);
+        let added = imports(&CONTROLLER, &file, crossing, &all);
         assert!(!added.is_empty(), "{crossing}");
         graph.get_mut(&file).unwrap().extend(added);
         let found = cycle(&graph).expect(crossing);
