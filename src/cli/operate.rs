@@ -1,11 +1,11 @@
 //! The operator's process: from flags to rooms, and from a signal to a clean end.
 
 use crate::config::{Config, LogFormat, identity};
+use crate::http_server::{Health, Server};
 use crate::issuer::http::environment_fault;
-use crate::page::Page;
-use crate::serve::{Health, Server};
+use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
-use crate::{assemble, controller, lease, metrics};
+use crate::{controller, lease, metrics, wiring};
 use futures::FutureExt;
 use tokio::sync::watch;
 use videotoken_core::plan::template::STACK;
@@ -29,7 +29,7 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
     let kubernetes = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?;
-    let mut settings = assemble::controller(config, &kubernetes.config.cluster_url)?;
+    let mut settings = wiring::controller(config, &kubernetes.config.cluster_url)?;
     let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
     let health = Health::new(&["caches"]);
     let (stopping, stop) = watch::channel(false);
@@ -37,15 +37,15 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     let (scraped, mut stopped) = (metrics.clone(), stop.clone());
     let page = config.status_page.then(|| Page::new(&config.status_page_hosts));
     let more = page.clone().map(Page::routes).unwrap_or_default();
-    let server = tokio::spawn(server.run(health.clone(), assemble::scrape(scraped), more, async move {
+    let server = tokio::spawn(server.run(health.clone(), wiring::scrape(scraped), more, async move {
         stopped.wait_for(|stop| *stop).map(|_| ()).await;
     }));
     let (released, release) = tokio::sync::oneshot::channel::<()>();
-    let (lease, candidate) = lease::candidate(client.clone(), assemble::lease(config, identity()));
+    let (lease, candidate) = lease::candidate(client.clone(), wiring::lease(config, identity()));
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
     tokio::spawn(async move { stopping.send(signal::stopped().await) });
-    assemble::guard(&mut settings, &client).await;
+    wiring::guard(&mut settings, &client).await;
     let observers = controller::Observers { metrics, traces: traces.clone(), page };
     let ended = controller::run(client, settings, lease, observers, health, stop).await;
     traces.stop().await;

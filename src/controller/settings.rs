@@ -2,7 +2,7 @@
 
 use crate::account::Reach;
 use crate::metrics::Metrics;
-use crate::page::Page;
+use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
 use chrono::TimeDelta;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::controller::stores::token::Token;
 use crate::glance::{ConditionSummary, Row, StatusSummary};
-use crate::page::{Provider, Source, Told};
+use crate::status_page::{Provider, Source, Told};
 
 impl Source for Context {
     fn tokens(&self) -> Vec<Told> {

@@ -12,8 +12,8 @@ use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::controlplane::repository;
 use testkit::stand::wait::until_past;
 use testkit::stand::{Matcher, Operator, eventually};
-use video_token_operator::page::{Page, Provider, Source, Told};
-use video_token_operator::serve::{Health, Scrape, Server};
+use video_token_operator::http_server::{Health, Scrape, Server};
+use video_token_operator::status_page::{Page, Provider, Source, Told};
 use videotoken_core::summary::{Row, State};
 use videotoken_providers::clock;
 

@@ -108,13 +108,13 @@ fn cycle(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<Vec<PathBuf>> {
     })
 }
 
-fn graph(room: &Room) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(room.folder);
+fn graph(of: &Room) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(of.folder);
     let mut all = BTreeSet::new();
     files(&root, Path::new(""), &mut all);
-    all.retain(|file| !file.starts_with("tests") && !room.roots.iter().any(|root| file == Path::new(root)));
-    let of = |file: &PathBuf| (file.clone(), imports(room, file, &fs::read_to_string(root.join(file)).unwrap(), &all));
-    all.iter().map(of).collect()
+    all.retain(|file| !file.starts_with("tests") && !of.roots.iter().any(|root| file == Path::new(root)));
+    let entry = |file: &PathBuf| (file.clone(), imports(of, file, &fs::read_to_string(root.join(file)).unwrap(), &all));
+    all.iter().map(entry).collect()
 }
 
 #[test]

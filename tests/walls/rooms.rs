@@ -33,10 +33,22 @@ const WALLS: [(&str, &[&str]); 8] = [
     ("src/controller", &["reqwest", "providers::http::Http", "SystemTime::now", "Utc::now", "std::fs"]),
     (
         "src/lease",
-        &["crate::controller", "crate::metrics", "crate::serve", "crate::telemetry", "videotoken_providers::http"],
+        &[
+            "crate::controller",
+            "crate::metrics",
+            "crate::http_server",
+            "crate::telemetry",
+            "videotoken_providers::http",
+        ],
     ),
-    ("src/metrics", &["crate::controller", "crate::lease", "crate::serve", "crate::telemetry", "crate::page"]),
-    ("src/telemetry", &["crate::controller", "crate::lease", "crate::serve", "crate::metrics", "crate::page"]),
+    (
+        "src/metrics",
+        &["crate::controller", "crate::lease", "crate::http_server", "crate::telemetry", "crate::status_page"],
+    ),
+    (
+        "src/telemetry",
+        &["crate::controller", "crate::lease", "crate::http_server", "crate::metrics", "crate::status_page"],
+    ),
 ];
 
 /// The code of a file without comments, and without the tests at its end.

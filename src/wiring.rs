@@ -2,9 +2,9 @@
 
 use crate::account::Reach;
 use crate::config::Config;
+use crate::http_server::{Exposition, Scrape};
 use crate::issuer::hosts::{HostPattern, NetworkGuard};
 use crate::metrics::Metrics;
-use crate::serve::{Exposition, Scrape};
 use crate::{controller, lease};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
