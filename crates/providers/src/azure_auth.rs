@@ -18,9 +18,9 @@ use super::{Class, IssueError};
 use crate::clock::{self, Now, Timestamp};
 use chrono::TimeDelta;
 use credential::Entra;
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::SecretString;
 use std::borrow::Cow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -184,7 +184,7 @@ impl AzureAuth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

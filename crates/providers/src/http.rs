@@ -20,6 +20,7 @@ use super::hosts::{HostPolicy, HostRefusal, Route};
 use super::redact::Redactor;
 use super::{Class, IssueError};
 use crate::clock::{self, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use proxy::ProxyRules;
 use reqwest::Certificate;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
@@ -28,7 +29,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use url::Url;
 use videotoken_api::request::FieldError;
@@ -101,7 +102,7 @@ struct Recent(Mutex<VecDeque<Weak<Shared>>>);
 impl Recent {
     /// This one was used just now; what is too many is let go.
     fn used(&self, shared: &Arc<Shared>) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.0.lock();
         let it = Arc::downgrade(shared);
         recent.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&it));
         recent.push_back(it);
@@ -244,7 +245,7 @@ impl HttpPool {
     pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
         let ca_source = String::new();
         let key = Arc::new(HttpOptions { timeout: Duration::ZERO, ca_source, ..options.clone() });
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.retain(|_, shared| shared.strong_count() > 0);
         if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Http::new_of(shared, options));
@@ -257,7 +258,7 @@ impl HttpPool {
 
 impl Shared {
     fn client(&self) -> MutexGuard<'_, Option<reqwest::Client>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        self.client.lock()
     }
 
     /// The client, built if it isn't.
@@ -415,7 +416,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&one.shared, &own.shared));
         drop((one, other));
         pool.http(&patient).unwrap();
-        assert_eq!(pool.open.lock().unwrap().len(), 2, "what nobody holds is forgotten");
+        assert_eq!(pool.open.lock().len(), 2, "what nobody holds is forgotten");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use crate::azure_auth::AssertionSource;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
 use videotoken_api::provider::{CaBundleKind, LARGEST_CA_BUNDLE, ProviderSpec, SecretKeyRef};
@@ -116,7 +117,7 @@ impl<'a> References<'a> {
     }
 
     fn noted(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, u64>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// One key of a credential Secret.
