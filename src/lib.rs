@@ -23,6 +23,6 @@ pub mod telemetry;
 pub mod wiring;
 
 pub use videotoken_api as api;
-pub use videotoken_core::{budget, plan, summary as glance};
+pub use videotoken_core::{budget, plan, summary};
 pub use videotoken_providers as issuer;
 pub use videotoken_providers::{account, clock};

@@ -5,13 +5,13 @@ use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use video_token_operator::clock;
 use video_token_operator::issuer::jwt;
-use video_token_operator::issuer::life::Told;
+use video_token_operator::issuer::expiry::ResponseTimes;
 
 fuzz_target!(|data: &[u8]| {
     let token = String::from_utf8_lossy(data);
     let now = clock::now().wall;
     let (ends, issued) = (jwt::exp(&token), jwt::iat(&token));
-    let told = Told { ends, issued, date: Some(now), sent_at: now, arrived_at: now };
+    let told = ResponseTimes { ends, issued, date: Some(now), sent_at: now, arrived_at: now };
     if let Ok((expires_at, _)) = told.expiry(Duration::from_hours(1)) {
         assert!(expires_at > now && expires_at <= now + Duration::from_secs(3660));
     }

@@ -7,8 +7,8 @@ use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::controller::stores::token::Token;
-use crate::glance::{ConditionSummary, Row, StatusSummary};
 use crate::status_page::{Provider, Source, Told};
+use crate::summary::{ConditionSummary, StatusSummary, TokenSummary};
 
 impl Source for Context {
     fn tokens(&self) -> Vec<Told> {
@@ -38,10 +38,10 @@ fn token_entry(context: &Context, token: &Token) -> Told {
         .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: condition.reason.word() });
     let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
     let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
-    let row = Row {
+    let row = TokenSummary {
         namespace: token.key.namespace.to_string(),
         name: token.key.name.to_string(),
-        told,
+        reported_state: told,
         reason: reason.to_owned(),
         suspended,
         provider: provider.map(|provider| provider.to_string()).unwrap_or_default(),

@@ -3,7 +3,7 @@
 use super::view::{Answer, Asked, Provider, Snapshot, Told};
 use crate::api::wire_time;
 use crate::clock::Timestamp;
-use crate::glance::{State, text};
+use crate::summary::{State, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -178,7 +178,7 @@ fn token(html: &mut Html, told: &Told, now: Timestamp) {
     html.raw("<tr><td class=\"state ").raw(class(Some(state))).raw("\">").raw(state.as_str()).raw("</td><td>");
     html.text(&row.namespace).raw("</td><th scope=\"row\">").text(&row.name).raw("</th><td class=\"life ");
     html.raw(class(Some(state))).raw("\">");
-    if let Some(left) = row.life_left(now) {
+    if let Some(left) = row.lifetime_left(now) {
         let percent = format!("{:.1}", left * 100.0);
         html.raw("<svg viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"").text(&percent);
         html.raw(" % of its life is left\"><rect class=\"track\" width=\"100\" height=\"8\" rx=\"2\"/>");
@@ -187,7 +187,7 @@ fn token(html: &mut Html, told: &Told, now: Timestamp) {
     for at in [row.expires_at, row.renew_at.filter(|_| !row.suspended)] {
         html.raw("</td><td class=\"number\">");
         if let Some(at) = at {
-            time(html, at, &text::when(at, now));
+            time(html, at, &text::relative_time(at, now));
         }
     }
     html.raw("</td><td>").text(&row.provider).raw("</td><td class=\"why\">").text(&row.reason);
@@ -200,7 +200,7 @@ fn token(html: &mut Html, told: &Told, now: Timestamp) {
     }
     if let Some(next) = row.next_attempt_at.filter(|_| state != State::Ready) {
         html.raw("<span class=\"soft\">next attempt ");
-        time(html, next, &text::when(next, now));
+        time(html, next, &text::relative_time(next, now));
         html.raw("</span>");
     }
     html.raw("</td></tr>\n");
@@ -253,7 +253,7 @@ fn provider(html: &mut Html, provider: &Provider, now: Timestamp) {
     html.text(&provider.type_).raw("</td><td class=\"number\">");
     html.text(provider.tokens.map(|count| count.to_string()).unwrap_or_default()).raw("</td><td class=\"number\">");
     if let Some(ends) = provider.credential_expires_at {
-        time(html, ends, &text::when(ends, now));
+        time(html, ends, &text::relative_time(ends, now));
     }
     html.raw("</td><td class=\"why\">").text(&provider.reason);
     if !provider.ready && !provider.message.is_empty() {

@@ -1,7 +1,7 @@
 //! What is asked of the page, and the rows that answer it.
 
 use crate::clock::Timestamp;
-use crate::glance::{Row, State};
+use crate::summary::{State, TokenSummary};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const ROWS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The row of `kubectl videotoken status`.
-    pub row: Row,
+    pub row: TokenSummary,
     /// What the last attempt failed with, in words fit for a status; empty where it didn't.
     pub message: String,
     /// The provider's id of that request.
@@ -143,10 +143,10 @@ pub(super) mod tests {
     }
 
     pub(crate) fn token(namespace: &str, name: &str, told: State, expires: Option<i64>) -> Told {
-        let row = Row {
+        let row = TokenSummary {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            told,
+            reported_state: told,
             reason: "TokenIssued".to_owned(),
             suspended: false,
             provider: "TokenProvider/indexer".to_owned(),

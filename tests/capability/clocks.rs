@@ -116,7 +116,10 @@ async fn p19_no_skew_of_a_providers_clock_shortens_a_token_keeps_it_dead_or_disc
                 let skewed = |object: &Value| condition(object, "ClockSkewed")["status"] == "True";
                 let provider = scene.until_provider(type_, "tells the skew", skewed).await.unwrap();
                 let message = condition(&provider, "ClockSkewed")["message"].as_str().unwrap().to_owned();
-                assert!(message.starts_with("the provider's clock is 120 min behind the operator's"), "{message}");
+                assert!(
+                    message.starts_with("The clock of the provider is 120 minutes behind the operator's"),
+                    "{message}"
+                );
             }
         }
     }

@@ -237,7 +237,7 @@ async fn p07_logins_whose_answer_is_lost_count() {
     let held = |object: &Value| object["status"]["heldUntil"].is_string();
     let lobby = scene.until_that("lobby", "says when the next login is made", held).await.unwrap();
     let until = lobby["status"]["heldUntil"].as_str().unwrap();
-    assert!(said.ends_with(&format!("the next is made at {until}")), "{said} {until}");
+    assert!(said.ends_with(&format!("makes the next login at {until}.")), "{said} {until}");
     let wait = until.parse::<DateTime<Utc>>().unwrap() - Utc::now();
     assert!((TimeDelta::minutes(14)..=TimeDelta::minutes(16)).contains(&wait), "{until}");
     assert_eq!(condition(&lobby, "Issuing")["reason"], "LoginsUsedUp");

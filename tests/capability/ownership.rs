@@ -151,7 +151,7 @@ async fn what_was_written_for_another_request_or_with_another_type_is_left_alone
         scene.apply(&scene.token(name, &retained(&other))).await.unwrap();
         let object = scene.until(name, "Stalled", "True", reason).await.unwrap();
         let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
-        for word in [field, "delete", "choose another name"] {
+        for word in [field, "Delete it", "choose another name"] {
             assert!(message.contains(word), "{word:?} is not in {message:?}");
         }
         assert_eq!(condition(&object, "Ready")["status"], "False", "{name}");
@@ -271,7 +271,7 @@ async fn p09_an_immutable_secret_is_told_at_once_costs_no_token_and_has_two_ways
             let object = scene.until(name, "Stalled", "True", "SecretImmutable").await.unwrap();
             assert_eq!(condition(&object, "Ready")["status"], "True", "its token lives");
             let message = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
-            for word in ["spec.secret.name", "immutable", "delete it", "choose another name"] {
+            for word in ["spec.secret.name", "immutable", "Delete it", "choose another name"] {
                 assert!(message.contains(word), "{word:?} is not in {message:?}");
             }
         }

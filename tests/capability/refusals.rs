@@ -142,7 +142,7 @@ fn object_cases(scene: &Scene) -> Vec<Case> {
             there: vec![foreign("theirs")],
             asks: respec("theirs"),
             reason: "SecretNotOwned",
-            says: &["spec.secret.name", "nothing is overwritten", "choose another name"],
+            says: &["spec.secret.name", "does not overwrite it", "Choose another name"],
             way_out: WayOut::Respec(respec("ours")),
         },
     ]
@@ -313,7 +313,7 @@ async fn of_two_that_name_one_secret_the_older_keeps_it_and_the_younger_follows(
     scene.apply(&scene.token("younger", &other)).await.unwrap();
     let younger = scene.until("younger", "Stalled", "True", "SecretClaimed").await.unwrap();
     let message = condition(&younger, "Stalled")["message"].to_string();
-    for word in ["spec.secret.name", "older", "shared", "choose another name"] {
+    for word in ["spec.secret.name", "older", "shared", "Choose another name"] {
         assert!(message.contains(word), "{word} is not in {message}");
     }
     assert_eq!(scene.key_of("shared", "token").await.unwrap(), token);

@@ -149,7 +149,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static [&'static str])> {
         (
             "unknown",
             templated(&json!({"url": "?t={{ tokn }}"})),
-            &["spec.secret.template.data[url]", "`tokn` is not known", "use one of token"],
+            &["spec.secret.template.data[url]", "`tokn` is not known", "Use one of token"],
         ),
         ("filter", templated(&json!({"url": "{{ token | rot13 }}"})), &["spec.secret.template.data[url]", "rot13"]),
         (
@@ -162,7 +162,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static [&'static str])> {
             templated(&json!({"many": "{{ 'x' * 99999999 }}"})),
             &["spec.secret.template.data[many]", "shorten"],
         ),
-        ("large", templated(&json!({"many": "{{ 'x' * 300000 }}"})), &["256 KiB", "shorten it"]),
+        ("large", templated(&json!({"many": "{{ 'x' * 300000 }}"})), &["256 KiB", "Shorten it"]),
         (
             "syntax",
             templated(&json!({"ok": "{{ token }}", "url": "\n{{ token"})),

@@ -14,7 +14,7 @@ use testkit::stand::wait::until_past;
 use testkit::stand::{Matcher, Operator, eventually};
 use video_token_operator::http_server::{Health, Scrape, Server};
 use video_token_operator::status_page::{Page, Provider, Source, Told};
-use videotoken_core::summary::{Row, State};
+use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock;
 
 /// What breaks out of a text, where one is not escaped.
@@ -267,10 +267,10 @@ fn many(count: usize) -> Many {
     let now = clock::now().wall;
     let seconds = |n: usize| chrono::TimeDelta::seconds(i64::try_from(n).unwrap());
     let told = |n: usize| Told {
-        row: Row {
+        row: TokenSummary {
             namespace: format!("team-{:02}", n % 40),
             name: format!("camera-{n:05}"),
-            told: if n.is_multiple_of(97) { State::Failing } else { State::Ready },
+            reported_state: if n.is_multiple_of(97) { State::Failing } else { State::Ready },
             reason: "TokenIssued".to_owned(),
             suspended: false,
             provider: "ClusterTokenProvider/indexer".to_owned(),

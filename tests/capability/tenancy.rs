@@ -237,7 +237,7 @@ impl Cluster {
             Attack::new(
                 "overwrite: a Secret that is another's is left alone",
                 vec![of_cluster("overwrite", &open, &reader, &foreign)],
-                Token("SecretNotOwned", "nothing is overwritten"),
+                Token("SecretNotOwned", "does not overwrite it"),
             ),
             Attack::new(
                 "forged: the operator's own annotations are not for templates",

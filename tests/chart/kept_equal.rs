@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 use testkit::chart::{folder, manifests, reference, values};
 use video_token_operator::config::Config;
-use videotoken_core::summary::reasons::{self, Reason};
+use videotoken_core::summary::reasons::{self, ReasonHelp};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,11 +76,11 @@ fn sentence(text: &str) -> String {
     first + characters.as_str() + "."
 }
 
-fn reason_table(reasons: &[Reason]) -> String {
+fn reason_table(reasons: &[ReasonHelp]) -> String {
     let mut table = "| Reason | Meaning | Action |\n|---|---|---|\n".to_owned();
     for reason in reasons {
         let words = reason.words.join("`, `");
-        writeln!(table, "| `{words}` | {} | {} |", sentence(reason.means), sentence(reason.way_out)).unwrap();
+        writeln!(table, "| `{words}` | {} | {} |", sentence(reason.meaning), sentence(reason.action)).unwrap();
     }
     table
 }

@@ -14,7 +14,7 @@ use testkit::stand::{eventually, yaml};
 use videotoken_api::key::ObjectKey;
 use videotoken_api::secret::SecretSpec;
 use videotoken_core::plan::hash::Hash;
-use videotoken_core::plan::secret::{Guard, Material, Subject, shape};
+use videotoken_core::plan::secret::{SecretTarget, TokenRecord, WritePrecondition, build_secret};
 
 /// Waits until a `TokenProvider` says this of itself, and returns its message.
 async fn until_says(scene: &Scene, provider: &str, reason: &str) -> String {
@@ -298,7 +298,7 @@ fn planted(object: &Value, there: &kube::core::ObjectMeta, token: &str) -> Value
     let key =
         ObjectKey::new(object["metadata"]["namespace"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
     let spec: SecretSpec = serde_json::from_value(object["spec"]["secret"].clone()).unwrap();
-    let material = Material {
+    let material = TokenRecord {
         token: token.into(),
         issued_at: annotation("issued-at").parse().unwrap(),
         expires_at: "9999-01-01T00:00:00Z".parse().unwrap(),
@@ -306,8 +306,8 @@ fn planted(object: &Value, there: &kube::core::ObjectMeta, token: &str) -> Value
         renew_request: None,
         previous: None,
     };
-    let subject = Subject { key: &key, uid: object["metadata"]["uid"].as_str(), spec: &spec };
-    shape(subject, &material).unwrap().manifest(Guard::Printed)
+    let subject = SecretTarget { key: &key, uid: object["metadata"]["uid"].as_str(), spec: &spec };
+    build_secret(subject, &material).unwrap().manifest(WritePrecondition::None)
 }
 
 #[tokio::test(flavor = "multi_thread")]

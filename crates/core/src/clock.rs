@@ -1,13 +1,13 @@
-//! The two clocks as values: who decides takes them as an argument, and reads none.
+//! The two clocks as values. Functions that depend on the time take `Now` as an argument and read no clock.
 
 use tokio::time::Instant;
 pub use videotoken_api::Timestamp;
 
-/// One reading of both clocks.
+/// Time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For expiries and deadlines; may jump.
+    /// Wall clock, for expiries and deadlines. It may jump.
     pub wall: Timestamp,
-    /// For windows, throttles and leases; never jumps. tokio's clock, so that tests can run it by hand.
+    /// Monotonic clock, for windows, throttles and leases. It is tokio's clock, so that tests can control it.
     pub mono: Instant,
 }

@@ -1,86 +1,87 @@
-//! What comes of a call of a token API: a token, or a failure with its class.
+//! Result of a call of a token API: a token, or a failure with its class.
 
 use crate::clock::Timestamp;
 use secrecy::SecretString;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// A token that a provider issued.
+/// A token that a token API issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The token itself.
+    /// The token.
     pub token: SecretString,
-    /// The moment before the request was sent.
+    /// Time before the request was sent.
     pub issued_at: Timestamp,
-    /// When the provider stops honouring it.
+    /// Expiry by the clock of this machine.
     pub expires_at: Timestamp,
-    /// The answer didn't tell the expiry: `expires_at` is `issued_at` and the promised life.
+    /// True if the response contained no expiry: `expires_at` is then `issued_at` plus the promised lifetime.
     pub expiry_assumed: bool,
-    /// What the token may do beyond what was asked.
+    /// Permissions beyond the requested scope.
     pub excess: Option<Excess>,
-    /// The provider's id of this request, for its support.
+    /// ID of the request at the token API, for support cases.
     pub request_id: Option<String>,
 }
 
-/// Rights of a token beyond what was asked, as its provider tells.
+/// Permissions of a token beyond the requested scope, as the token API reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excess {
-    /// One CamelCase word for conditions.
+    /// Reason of the condition, in CamelCase.
     pub reason: Cow<'static, str>,
-    /// What the token may do, and the way out.
+    /// Description of the permissions, and the action that removes them.
     pub message: Cow<'static, str>,
 }
 
-/// What a failure means for the next attempt.
+/// Failure class. It decides the retry policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Try again with back-off. Everything unknown is this.
+    /// Retried with back-off. Every unknown failure has this class.
     Transient,
-    /// The provider said when to come back, or that it is too much.
+    /// The token API stated when to retry, or rejected the call because of its rate limit.
     Throttled,
-    /// The request itself is wrong (400, 404, 422).
+    /// The token request is invalid (400, 404, 422).
     Configuration,
-    /// The identity may not do this (403).
+    /// The identity does not have the permission (403).
     Denied,
-    /// The account's credential is refused (401, an Entra rejection).
+    /// The credential of the account is rejected (401, or a rejection by Entra).
     Credential,
 }
 
-/// A failed issue. Carries no secret: bodies are quoted only after redaction, cut at 256 bytes.
+/// A failed call. It contains no secret: quotes of a response are redacted and limited to 256 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct IssueError {
-    /// What it means for the next attempt.
+    /// Class of the failure.
     pub class: Class,
-    /// One CamelCase word for conditions and metrics, such as `Throttled`, `BadAnswer`, `Timeout`.
+    /// Reason for conditions and metrics, in CamelCase, such as `Throttled`, `BadAnswer`, `Timeout`.
     pub reason: Cow<'static, str>,
-    /// What happened, fit for a status.
+    /// Description without secrets, for a status.
     pub message: String,
-    /// The provider's id of this request.
+    /// ID of the request at the token API, for support cases.
     pub request_id: Option<String>,
-    /// The provider's own wish, from Retry-After.
+    /// Time from the Retry-After header.
     pub retry_after: Option<Duration>,
-    /// Of a refused credential: whether the refusal may pass without anyone's doing.
+    /// For a rejected credential: whether the rejection can end without a change.
     pub heals: Heals,
-    /// The provider itself certainly never saw the request, so that nothing was counted there. Anything that may have
-    /// been sent, whatever became of its answer, isn't this.
+    /// True if the token API cannot have received the request, so that its rate limit did not count it. It is false if
+    /// any part may have been sent.
     pub unsent: bool,
 }
 
-/// Whether time heals the refusal of a credential.
+/// Chance that the rejection of a credential ends without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Heals {
-    /// It doesn't, as far as is known.
+    /// None, or unknown.
     #[default]
     No,
-    /// It does for a credential that has never worked: it may be so new that the provider doesn't know it everywhere yet.
+    /// Likely for a credential that never worked: a new credential may not have reached all servers of the provider.
     New,
-    /// It does.
+    /// Likely.
     Soon,
 }
 
 impl Heals {
-    /// Whether it does for a credential that has worked, or hasn't.
+    /// Returns true if the rejection can end without a change. `has_worked`: a token was issued with the credential
+    /// before.
     pub fn holds(self, has_worked: bool) -> bool {
         match self {
             Self::No => false,
@@ -91,7 +92,7 @@ impl Heals {
 }
 
 impl IssueError {
-    /// A failure without an answer: no request id, no wish of the provider's.
+    /// Creates a failure without a response, a request ID and a Retry-After.
     pub fn new(class: Class, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (request_id, retry_after) = (None, None);
         Self {
@@ -105,18 +106,18 @@ impl IssueError {
         }
     }
 
-    /// No answer came within `limit`.
+    /// Creates the failure of a call without a response within `limit`.
     pub fn timed_out(limit: Duration) -> Self {
-        let message = format!("the provider didn't answer within {} s", limit.as_secs());
+        let message = format!("the token API did not respond within {} s", limit.as_secs());
         Self::new(Class::Transient, "Timeout", message)
     }
 
-    /// Entra itself refused the identity, before the token API was asked: whatever the request is.
-    pub fn refuses_identity(&self) -> bool {
+    /// Returns true if Entra rejected the identity, so that the token API received no request.
+    pub fn is_entra_refusal(&self) -> bool {
         self.reason == "EntraRefused"
     }
 
-    /// The same, of a request that was certainly never sent.
+    /// Marks the request as never sent.
     #[must_use]
     pub fn unsent(self) -> Self {
         Self { unsent: true, ..self }

@@ -1,9 +1,8 @@
-//! What a token says of itself: RFC 7519's claims, in RFC 7515's three parts.
+//! Reads the header and the claims of a JWT (RFC 7519, RFC 7515).
 //!
-//! The signature is not ours to check, and the header's `alg` none of our business: a token is good when its provider
-//! honours it.
+//! The signature and the algorithm are not checked: only the provider decides whether a token is valid.
 
-use super::life::END_OF_TIME;
+use super::expiry::END_OF_TIME;
 use crate::clock::Timestamp;
 use base64::Engine as _;
 use base64::alphabet;
@@ -11,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
-/// The longest payload that is read, in base64 characters. Tokens of the five APIs have about 1,000.
+/// Maximum length of a payload in base64 characters. Tokens of the five APIs have about 1,000.
 const MAX_PAYLOAD: usize = 48 * 1024;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -20,19 +19,19 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const BASE64URL_BYTES: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// When `token` expires by its own account (`exp`, RFC 7519 §4.1.4); nothing where it can't be read: an opaque or
-/// encrypted token, no `exp`, or one that is no date.
+/// Returns the expiry of the token (`exp`, RFC 7519 §4.1.4). `None`: the token is opaque or encrypted, or `exp` is
+/// missing or not a date.
 pub fn exp(token: &str) -> Option<Timestamp> {
     date(part(token, 1)?.get("exp")?)
 }
 
-/// When `token` was issued by its own account (`iat`, RFC 7519 §4.1.6).
+/// Returns the issue time of the token (`iat`, RFC 7519 §4.1.6).
 pub fn iat(token: &str) -> Option<Timestamp> {
     date(part(token, 1)?.get("iat")?)
 }
 
-/// Whether `token` can be a whole JWT: three parts (RFC 7515) or, where its header names an `enc`, five (RFC 7516), all
-/// of base64url, of which the first is a header in JSON.
+/// Returns true if `token` has the form of a complete JWT: three parts in base64url (RFC 7515), or five if the header
+/// contains `enc` (RFC 7516), the first of which is a header in JSON.
 pub fn is_jwt(token: &str) -> bool {
     let parts: Vec<&str> = token.trim().split('.').collect();
     let is_base64url = |part: &&str| part.trim_end_matches('=').bytes().all(|b| BASE64URL_BYTES.contains(&b));
@@ -47,11 +46,11 @@ pub fn is_jwt(token: &str) -> bool {
         }
         _ => return false,
     };
-    // an unsigned one ends in a dot, and a JWE may have no key of its own
+    // an unsigned JWT ends with a dot, and a JWE may have an empty key
     parts.len() == parts_are && parts.iter().all(is_base64url) && !parts[parts_are / 2].is_empty()
 }
 
-/// What `token` says of itself: its header and its claims. Nothing of an opaque or encrypted one, and never the signature.
+/// Returns the header and the claims of the token. `None`: the token is opaque or encrypted.
 pub fn claims(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     match (part(token, 0)?, part(token, 1)?) {
         (Value::Object(header), Value::Object(claims)) => Some((header, claims)),
@@ -59,13 +58,13 @@ pub fn claims(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     }
 }
 
-/// A claim that is a time (`exp`, `nbf`, `iat`), between the epoch and the year 9999.
+/// Reads a claim that contains a time (`exp`, `nbf`, `iat`) between 1970 and 9999.
 pub fn date(claim: &Value) -> Option<Timestamp> {
     let seconds = numeric_date(claim)?;
     (0..=END_OF_TIME).contains(&seconds).then(|| DateTime::from_timestamp(seconds, 0))?
 }
 
-/// One of the three parts as JSON.
+/// Returns part `n` of the three parts as JSON.
 fn part(token: &str, n: usize) -> Option<Value> {
     let parts: Vec<&str> = token.trim().split('.').collect();
     let [header, payload, _] = parts.try_into().ok()?;
@@ -76,7 +75,7 @@ fn json(part: &str) -> Option<Value> {
     serde_json::from_slice(&BASE64URL.decode(part.trim_end_matches('=')).ok()?).ok()
 }
 
-/// A number, whole or not, or a string that spells one; rounded down.
+/// Reads an integer, a decimal number or a string with one of them. Rounds down.
 fn numeric_date(value: &Value) -> Option<i64> {
     match value {
         Value::Number(n) => n.as_i64().or_else(|| whole(n.as_f64()?)),

@@ -1,20 +1,20 @@
-//! What the operator decides: pure over `now`, the same for the operator and for the tool `videotoken`.
+//! The decisions of the operator, shared by the operator and the tool `videotoken`. All functions are pure over `now`.
 //!
-//! | Module | What lives there |
+//! | Module | Content |
 //! |---|---|
-//! | [`plan`] | every decision about one VideoAccessToken, its Secret and its status |
-//! | [`budget`] | which account may call its token API when |
-//! | [`summary`] | the state of a token as one row, and its reasons in words |
+//! | [`plan`] | decisions about one VideoAccessToken, its Secret and its status |
+//! | [`budget`] | budgets: the time of the next call of each account |
+//! | [`summary`] | summary of a VideoAccessToken, and the help for each reason |
 //! | [`issue`] | an issued token, and a failed call with its class |
-//! | [`jwt`], [`life`] | what a token and its answer say of their expiry |
+//! | [`jwt`], [`expiry`] | expiry of a token, from the token and its response |
 //!
-//! May not enter: a Kubernetes client, HTTP, files, the environment, threads, global state, clocks. The crate's
-//! dependencies and `tests/walls` hold that.
+//! Not allowed here: a Kubernetes client, HTTP, files, the environment, threads, global state, clocks. The
+//! dependencies of the crate and `tests/walls` enforce this rule.
 
 pub mod budget;
 pub mod clock;
+pub mod expiry;
 pub mod issue;
 pub mod jwt;
-pub mod life;
 pub mod plan;
 pub mod summary;

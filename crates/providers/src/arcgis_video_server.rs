@@ -9,10 +9,10 @@ mod complaint;
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests;
 
+use super::expiry::parse_expiry;
 use super::hosts::canonical_host;
 use super::http::{Answer, Call};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
-use super::life::told_end;
 use super::provider::{Credential, Field};
 use super::{Class, Excess, IssueError, Issued};
 use crate::clock::Timestamp;
@@ -174,7 +174,7 @@ impl Exchange for ArcgisVideoServer {
         let body = serde_json::from_slice::<Value>(&answer.body).ok();
         let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
         if let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) {
-            let issued = issued(answer, token, body.get("expires").and_then(told_end), request, now)?;
+            let issued = issued(answer, token, body.get("expires").and_then(parse_expiry), request, now)?;
             return self.bounded(answer, issued, body.get("loginAsPSA").is_some_and(is_true));
         }
         if answer.status == 401 && body.is_none() && answer.wants_windows_login {

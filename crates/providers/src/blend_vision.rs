@@ -3,9 +3,9 @@
 //! Source: the reference's `Create an access token` and `Create playback token`; errors as gRPC-gateway gives them,
 //! `{code, message, details}` with gRPC's codes.
 
+use super::expiry::parse_expiry;
 use super::http::{Answer, Call, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
-use super::life::told_end;
 use super::provider::{Credential, Field, hosts};
 use super::{Class, IssueError, Issued, jwt};
 use crate::clock::Timestamp;
@@ -93,7 +93,7 @@ impl Exchange for BlendVision {
         let issued = issued(
             answer,
             token,
-            ["expired_at", "expiredAt"].iter().find_map(|name| told_end(body.get(*name)?)),
+            ["expired_at", "expiredAt"].iter().find_map(|name| parse_expiry(body.get(*name)?)),
             request,
             now,
         )?;

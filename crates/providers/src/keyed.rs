@@ -3,8 +3,8 @@
 //! Such an API is two pure functions, from request to call and from answer to token; sending, timing, the provider's
 //! clock and the failures of the transport are the same for all.
 
+use super::expiry::ResponseTimes;
 use super::http::{Answer, Call, ClockSkew, Http};
-use super::life::Told;
 use super::provider::{Credential, Field, Provider, url};
 use super::{IssueError, Issued, Issuer, jwt};
 use crate::account::build::{OWN_CA, guarded, has_own_ca, public_host, unfit};
@@ -139,7 +139,7 @@ pub fn issued(
     if !is_token(token) {
         return Err(answer.not_understood("no token in it"));
     }
-    let told = Told {
+    let told = ResponseTimes {
         ends: [jwt::exp(token), said].into_iter().flatten().min(),
         issued: jwt::iat(token),
         date: answer.date,

@@ -14,7 +14,7 @@ pub mod provider;
 pub mod redact;
 
 pub use videotoken_core::issue::{Class, Excess, Heals, IssueError, Issued};
-pub use videotoken_core::{jwt, life};
+pub use videotoken_core::{expiry, jwt};
 
 use crate::clock::Timestamp;
 use crate::provider::Provider;

@@ -1,7 +1,9 @@
 //! Shared access to all budgets, and the loop that grants calls and triggers the reconcile of each granted object.
 
 use crate::api::key::ObjectKey;
-use crate::budget::{AccountKey, AccountState, Ask, Begun, Budgets, Grant, Limits, Lock, Outcome};
+use crate::budget::{
+    AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, StartedCall,
+};
 use crate::clock::{self, Now, Timestamp};
 use crate::plan::account_block::account_block;
 use crate::plan::view::{AccountBlock, QueueState};
@@ -34,19 +36,19 @@ impl SharedBudgets {
     }
 
     /// Adds the object to the queue of the account.
-    pub(crate) fn enqueue(&self, account: &AccountKey, ask: Ask, now: Now) {
+    pub(crate) fn enqueue(&self, account: &AccountKey, ask: GrantRequest, now: Now) {
         self.budgets.lock().enqueue(account, ask, now);
         self.changed.notify_one();
     }
 
     /// Begins a round of [`Self::recall`].
     pub(crate) fn begin_recall(&self) {
-        self.budgets.lock().begin_recall();
+        self.budgets.lock().begin_restore();
     }
 
     /// Spends the account's windows at least as far as these calls show, which ended so long ago.
     pub(crate) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
-        self.budgets.lock().recall(account, ended, namespaces, now);
+        self.budgets.lock().restore(account, ended, namespaces, now);
     }
 
     /// Starts granting calls.
@@ -71,12 +73,12 @@ impl SharedBudgets {
     }
 
     /// Begins the call of a grant: it counts from here on. `None`: the grant is lost.
-    pub(crate) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
+    pub(crate) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<StartedCall> {
         self.budgets.lock().begin(key, account, now)
     }
 
     /// Ends a call with its outcome.
-    pub(crate) fn end(&self, begun: &Begun, outcome: Outcome, now: Now) {
+    pub(crate) fn end(&self, begun: &StartedCall, outcome: CallOutcome, now: Now) {
         self.budgets.lock().end(begun, outcome, now);
         self.changed.notify_one();
     }
@@ -86,7 +88,7 @@ impl SharedBudgets {
     pub(crate) fn leave_queue(&self, key: &ObjectKey, now: Now) {
         let mut budgets = self.budgets.lock();
         if budgets.granted(key) {
-            budgets.finish(key, Outcome::NotCalled, now);
+            budgets.finish(key, CallOutcome::NotCalled, now);
         } else {
             budgets.withdraw(key);
         }
@@ -106,7 +108,7 @@ impl SharedBudgets {
 
     /// Returns where the object stands in the queue of `account`, the one that it uses now.
     pub(crate) fn queue_state(&self, key: &ObjectKey, account: Option<&AccountKey>, now: Now) -> QueueState {
-        match self.budgets.lock().standing(key) {
+        match self.budgets.lock().queue_state(key) {
             None => QueueState::None,
             Some((other, _)) if Some(other) != account => QueueState::OtherAccount,
             Some((_, None)) => QueueState::Granted,
@@ -119,7 +121,7 @@ impl SharedBudgets {
 
     /// Returns true if the object waits for a grant or holds one.
     pub(crate) fn is_queued(&self, key: &ObjectKey) -> bool {
-        self.budgets.lock().standing(key).is_some()
+        self.budgets.lock().queue_state(key).is_some()
     }
 
     /// Returns the state of the account.
@@ -139,7 +141,7 @@ impl SharedBudgets {
 
     /// Returns true if a refusal of the credential to this object would be the credential's fault.
     pub(crate) fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {
-        self.budgets.lock().blames_credential(account, key)
+        self.budgets.lock().is_credential_failure(account, key)
     }
 
     /// Marks the credential as proven by an earlier process.
@@ -149,8 +151,8 @@ impl SharedBudgets {
     }
 
     /// Blocks the credential for this time.
-    pub(crate) fn lock(&self, account: &AccountKey, why: Lock, wait: Duration, now: Now) {
-        self.budgets.lock().lock(account, why, wait, now);
+    pub(crate) fn block_credential(&self, account: &AccountKey, block: CredentialBlock, wait: Duration, now: Now) {
+        self.budgets.lock().block_credential(account, block, wait, now);
     }
 
     /// Lifts the block on a refused identity, because a user asks for another attempt.

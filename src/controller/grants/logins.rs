@@ -28,14 +28,14 @@ pub(crate) async fn record_attempt(
     account: &ReadyProvider,
 ) -> Result<Option<Timestamp>, LoginBlocked> {
     let Some(login) = account.issuer.login() else { return Ok(None) };
-    let works = context.grants.budgets.state(&account.key, clock::now()).proven;
-    if !login::is_recorded(&counting(context.known(), &login, clock::now().wall), works) {
+    let works = context.grants.budgets.state(&account.key, clock::now()).accepted;
+    if !login::is_recorded(&attempts_in_window(context.known(), &login, clock::now().wall), works) {
         return Ok(None);
     }
     let turn = context.grants.logins.turn(&login);
     let _beginning = turn.lock().await;
     let now = clock::now().wall;
-    let counting = counting(context.known(), &login, now);
+    let counting = attempts_in_window(context.known(), &login, now);
     let worked = all_that_worked(context.known(), &login);
     let attempt = match login::permit(&counting, &account.provider_key, works, &worked, now) {
         Permit::Record(attempt) => attempt,
@@ -55,7 +55,7 @@ pub(crate) async fn record_attempt(
 pub(crate) async fn record_failure(context: &Context, account: &ReadyProvider) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
-    let attempt = login::attempt(&counting(context.known(), &login, now), now);
+    let attempt = login::attempt(&attempts_in_window(context.known(), &login, now), now);
     remember(context.known(), login.clone(), account, attempt);
     if let Err(error) = write(context, account, now, |attempts| attempts.push(Record { at: attempt, login })).await {
         tracing::warn!(provider = %account.provider_key, %error, "a failed login isn't written down");
@@ -119,7 +119,7 @@ pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, a
 
 /// Returns all attempts of this login that count: those of this process, and those in the statuses of all provider
 /// objects, also of unresolved ones.
-fn counting(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
+fn attempts_in_window(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let mut all = Vec::new();
     for (of, object) in known.stores.provider_objects.all() {
         let of_login = recorded_attempts(&object).into_iter().filter(|written| written.login == login);
@@ -128,7 +128,7 @@ fn counting(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Attempt<Provid
     let mut known = known.grants.logins.known.lock();
     let of_login = known.entry(login.to_owned()).or_default();
     all.append(of_login);
-    let counting = login::counting(all, now);
+    let counting = login::attempts_in_window(all, now);
     of_login.clone_from(&counting);
     known.retain(|_, attempts| !attempts.is_empty());
     counting

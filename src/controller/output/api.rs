@@ -10,7 +10,7 @@ use crate::controller::tokens::renders::{Renders, Room, SMALL};
 use crate::issuer::redact::Redactor;
 use crate::lease::LeaseHandle;
 use crate::plan::facts::SecretFacts;
-use crate::plan::secret::{Guard, Shape};
+use crate::plan::secret::{DesiredSecret, WritePrecondition};
 use crate::plan::write_failure::ApiError;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
@@ -102,7 +102,12 @@ impl Applier {
 
     /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
     /// changed any part of it.
-    pub(crate) async fn secret(&self, key: &ObjectKey, shape: &Shape, guard: Guard<'_>) -> Result<Secret, ApiError> {
+    pub(crate) async fn secret(
+        &self,
+        key: &ObjectKey,
+        shape: &DesiredSecret,
+        guard: WritePrecondition<'_>,
+    ) -> Result<Secret, ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
         let manifest = Patch::Apply(shape.manifest(guard));
@@ -112,7 +117,7 @@ impl Applier {
             Err(error) => error,
         };
         let mut secrets = shape.secrets();
-        if error.quotes_text() && matches!(guard, Guard::Replace { .. }) {
+        if error.quotes_text() && matches!(guard, WritePrecondition::Unchanged { .. }) {
             secrets.extend(self.values_of(key).await);
         }
         Err(error.into_api_error(&Redactor::of_object(secrets)))
@@ -391,7 +396,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::plan::facts::secret_facts;
-    use crate::plan::secret::{Material, Subject, shape};
+    use crate::plan::secret::{SecretTarget, TokenRecord, build_secret};
     use kube::client::Body;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -414,7 +419,7 @@ mod tests {
     /// Makes each kind of write once.
     async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
         let (key, spec) = (ObjectKey::new("n", "s"), crate::api::secret::SecretSpec::default());
-        let material = Material {
+        let material = TokenRecord {
             token: "token".into(),
             issued_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
@@ -422,7 +427,7 @@ mod tests {
             renew_request: None,
             previous: None,
         };
-        let shape = shape(Subject { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
+        let shape = build_secret(SecretTarget { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
         let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
         let secret = Secret { metadata: meta.clone(), ..Secret::default() };
         let mut provider = DynamicObject::new("p", &provider_kind(false));
@@ -430,7 +435,7 @@ mod tests {
         let workload = Workload { kind: "Deployment", name: "w".into() };
         let status = json!({});
         vec![
-            ("Secret", applier.secret(&key, &shape, Guard::Create).await.map(drop)),
+            ("Secret", applier.secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
             ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
             ("status", applier.status(&secret, &status).await.map(drop)),
             ("merged status", applier.merge_status(&secret, &status).await.map(drop)),

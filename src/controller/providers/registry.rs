@@ -283,7 +283,7 @@ impl ProviderRegistry {
             Some(Some(Resolved { state: Err(refusal), .. })) => Lookup::Refused(Refusal {
                 message: format!("spec.providerRef: {key} isn't ready: {}", refusal.message),
                 reason: refusal.reason.clone(),
-                again: None,
+                retry_after: None,
             }),
         };
         (key.to_string(), found)

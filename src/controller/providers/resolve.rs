@@ -104,7 +104,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
         tracing::warn!(provider = %key, namespace = key.namespace, reason = %refusal.reason, message = refusal.message, "the provider isn't ready");
     }
     let again = match &state {
-        Err(refusal) => refusal.again.map(|again| match &*refusal.reason {
+        Err(refusal) => refusal.retry_after.map(|again| match &*refusal.reason {
             // CAs that nothing watches
             "CaBundleMissing" | "InvalidSpec" => again.max(next_look(lasts(&object, &refusal.reason))),
             _ => again,

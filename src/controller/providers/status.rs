@@ -73,8 +73,8 @@ pub(crate) fn restore_account_state(known: Known<'_>, key: &ProviderKey) {
     if saved.accepted {
         known.grants.budgets.accept_credential(&account.key);
     }
-    if let Some((lock, wait)) = saved.lock {
-        known.grants.budgets.lock(&account.key, lock, wait, now);
+    if let Some((block, wait)) = saved.credential_block {
+        known.grants.budgets.block_credential(&account.key, block, wait, now);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::api::key::ObjectKey;
 use crate::api::request::TokenRequest;
 use crate::api::wire_time;
-use crate::budget::{self, Lock};
+use crate::budget::{self, CredentialBlock};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::fail_point;
@@ -20,7 +20,7 @@ use crate::plan::decide::Decision;
 use crate::plan::facts::Failure;
 use crate::plan::hash::request_hash;
 use crate::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
-use crate::plan::secret::Material;
+use crate::plan::secret::TokenRecord;
 use crate::plan::view::Before;
 use crate::plan::write_breaker::BreakerState;
 use crate::plan::write_failure::Extent;
@@ -40,9 +40,9 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
         Ok(login) => login,
         Err(LoginBlocked::UsedUp(next)) => {
             let now = clock::now();
-            context.grants.budgets.lock(
+            context.grants.budgets.block_credential(
                 &account.key,
-                Lock::LoginsUsedUp,
+                CredentialBlock::LoginsUsedUp,
                 (next - now.wall).to_std().unwrap_or_default(),
                 now,
             );
@@ -66,8 +66,8 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
         return return_grant(context, key).await;
     };
     if let Some(kind) = decision.unplanned {
-        let Before { spells, generation, .. } = seen.before;
-        context.objects.states.note_call((key, uid), kind, generation, spells, begun.wall);
+        let Before { unplanned_calls, generation, .. } = seen.before;
+        context.objects.states.note_call((key, uid), kind, generation, unplanned_calls, begun.wall);
     }
     let mut call = Call { context, begun: call, ended: false };
     fail_point::reach("call", key);
@@ -81,8 +81,8 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
     context.note_skew(account);
     match result {
         Ok(issued) => {
-            let was_proven = context.grants.budgets.state(&account.key, now).proven;
-            call.end(budget::Outcome::Issued, now);
+            let was_accepted = context.grants.budgets.state(&account.key, now).accepted;
+            call.end(budget::CallOutcome::Issued, now);
             logins::record_success(context.known(), account);
             account.history().issued(now.wall);
             context.output.metrics.issued(account.type_name, took);
@@ -99,7 +99,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
                 logins::remove_attempt(context, account, attempt).await;
             }
             // after it: two writes of one status at once, and one is lost
-            if !was_proven {
+            if !was_accepted {
                 context.providers.report_soon(&account.provider_key);
             }
         }
@@ -117,12 +117,12 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
 /// A call in progress. If its reconcile panics, it ends as failed.
 struct Call<'a> {
     context: &'a Context,
-    begun: budget::Begun,
+    begun: budget::StartedCall,
     ended: bool,
 }
 
 impl Call<'_> {
-    fn end(&mut self, outcome: budget::Outcome, now: clock::Now) {
+    fn end(&mut self, outcome: budget::CallOutcome, now: clock::Now) {
         self.ended = true;
         self.context.grants.budgets.end(&self.begun, outcome, now);
     }
@@ -131,7 +131,7 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(budget::Outcome::Failed, clock::now());
+            self.end(budget::CallOutcome::Failed, clock::now());
         }
     }
 }
@@ -160,10 +160,10 @@ async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
 }
 
 /// The token and its record.
-fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> Material {
+fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
-    Material::of(issued, request_hash(request), seen.issued_before(), renew_request)
+    TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request)
 }
 
 /// Records a failed call: its class, what it means for the account, and when the next attempt may be made.

@@ -6,9 +6,9 @@ use crate::controller::stores::secrets::SecretRequest;
 use crate::controller::tokens::object_state::{ObjectState, ObjectStates, SecretLookup};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::plan::contest::Contender;
-use crate::plan::decide::Cause;
+use crate::plan::decide::IssueCause;
 use crate::plan::facts::{SecretFacts, secret_facts};
-use crate::plan::secret::Shape;
+use crate::plan::secret::DesiredSecret;
 use crate::plan::view::DataView;
 use crate::plan::write_failure::ApiError;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,8 +17,8 @@ use k8s_openapi::api::core::v1::Secret;
 const CONFLICTS: u32 = 3;
 
 /// Returns true if a write restores what another client changed and has no cause of its own.
-pub(crate) fn is_repair(seen: &ObservedToken, cause: Option<Cause>) -> bool {
-    seen.state.repaired && !matches!(cause, Some(Cause::Due | Cause::Forced | Cause::RequestChanged))
+pub(crate) fn is_repair(seen: &ObservedToken, cause: Option<IssueCause>) -> bool {
+    seen.state.repaired && !matches!(cause, Some(IssueCause::Due | IssueCause::Forced | IssueCause::RequestChanged))
 }
 
 /// Records a Secret that a GET or the answer to a write showed. The watch shows only those with the operator's label:
@@ -54,7 +54,7 @@ pub(crate) fn record_lookup(state: &mut ObjectState, seen: &ObservedToken, found
 pub(crate) fn looked(states: &ObjectStates, seen: &ObservedToken, contender: Option<Contender>) {
     let now = clock::now().wall;
     let generation = seen.token.generation();
-    states.change(&seen.token.key, |state| state.contest(&seen.state, generation).looked(contender, now));
+    states.change(&seen.token.key, |state| state.contest(&seen.state, generation).record_inspection(contender, now));
 }
 
 /// Notes a write that the API server answered.
@@ -62,7 +62,7 @@ pub(crate) fn wrote(
     states: &ObjectStates,
     seen: &ObservedToken,
     written: &Result<Secret, ApiError>,
-    cause: Option<Cause>,
+    cause: Option<IssueCause>,
 ) {
     if written.as_ref().err().and_then(ApiError::extent).is_some() {
         return;
@@ -71,7 +71,7 @@ pub(crate) fn wrote(
     let (now, generation) = (clock::now().wall, seen.token.generation());
     states.change(&seen.token.key, |state| {
         if repair || state.contest.is_some() || seen.state.contest.is_some() {
-            state.contest(&seen.state, generation).wrote(repair, now);
+            state.contest(&seen.state, generation).record_write(repair, now);
         }
     });
 }
@@ -81,7 +81,7 @@ pub(crate) fn stored(
     states: &ObjectStates,
     seen: &ObservedToken,
     request: SecretRequest<'_>,
-    shape: &Shape,
+    shape: &DesiredSecret,
     stored: &Secret,
 ) -> bool {
     let facts = secret_facts(&stored.metadata);
@@ -99,7 +99,7 @@ pub(crate) fn stored(
             state.elsewhere = Some(seen.secret_key.clone());
         }
         if difference.is_some() || state.contest.is_some() {
-            state.contest(&seen.state, generation).stored(version, difference, now);
+            state.contest(&seen.state, generation).record_stored(version, difference, now);
         }
     });
     data != DataView::Lost

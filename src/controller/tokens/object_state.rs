@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::issuer::Excess;
 use crate::plan::contest::{Contest, Version};
 use crate::plan::facts::{Failure, Seconds, SecretFacts, Uid};
-use crate::plan::floor::{Spells, Unplanned};
-use crate::plan::secret::Material;
+use crate::plan::secret::TokenRecord;
+use crate::plan::unplanned::{Unplanned, UnplannedCalls};
 use crate::plan::view::{DataView, WriteFailure};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -88,7 +88,7 @@ impl From<Option<SecretFacts>> for LookupResult {
 #[derive(Debug)]
 pub(crate) struct UnsavedToken {
     /// The token and its record.
-    pub(crate) material: Material,
+    pub(crate) material: TokenRecord,
     /// Notes of the answer that the token came with.
     pub(crate) notes: Notes,
 }
@@ -198,7 +198,7 @@ pub(crate) struct ObjectStates {
 
 #[derive(Debug, Default)]
 struct Lately {
-    of: HashMap<ObjectKey, (Uid, Spells)>,
+    of: HashMap<ObjectKey, (Uid, UnplannedCalls)>,
     /// Number of entries at which those that no longer count are dropped.
     sweep_at: usize,
 }
@@ -216,7 +216,7 @@ impl ObjectStates {
     }
 
     /// Returns the object's calls that no schedule asked for.
-    pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<Spells> {
+    pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<UnplannedCalls> {
         self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
     }
 
@@ -226,10 +226,10 @@ impl ObjectStates {
         (key, uid): (&ObjectKey, Uid),
         kind: Unplanned,
         generation: i64,
-        mut before: Spells,
+        mut before: UnplannedCalls,
         now: Timestamp,
     ) {
-        before.note(kind, generation, now);
+        before.record(kind, generation, now);
         let mut lately = self.spells.lock();
         lately.of.insert(key.clone(), (uid, before));
         if lately.of.len() > lately.sweep_at {

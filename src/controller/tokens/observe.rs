@@ -13,14 +13,16 @@ use crate::controller::stores::token::Token;
 use crate::controller::tokens::object_state::{LastAttempt, LookupResult, ObjectState};
 use crate::plan::claim::claimed_by;
 use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
+use crate::plan::desired::resolve_spec;
 use crate::plan::facts::{Failure, Seconds, SecretFacts};
-use crate::plan::floor::{Spells, Unplanned};
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
 use crate::plan::secret::render_hash;
 use crate::plan::transitions::Circumstances;
-use crate::plan::view::{AccountBlock, Before, DataView, HeldView, QueueState, Refusal, SecretView, View, Wanted};
-use crate::plan::want::want;
+use crate::plan::unplanned::{Unplanned, UnplannedCalls};
+use crate::plan::view::{
+    AccountBlock, Before, DataView, DecisionInput, DesiredToken, QueueState, Refusal, SecretView, UnsavedTokenView,
+};
 use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ pub(crate) struct ObservedToken {
     /// Request to the token API.
     pub(crate) request: Option<TokenRequest>,
     /// The resolved spec, or the reason why it can't be served. `None`: the provider isn't resolved yet.
-    pub(crate) wanted: Option<Result<Wanted, Refusal>>,
+    pub(crate) wanted: Option<Result<DesiredToken, Refusal>>,
     /// The Secret that the spec names.
     pub(crate) secret_key: ObjectKey,
     secret: Option<Arc<SecretFacts>>,
@@ -124,7 +126,7 @@ impl ObservedToken {
         };
         seen.wanted = seen.resolve_spec(known);
         seen.before.generation = seen.token.generation();
-        seen.before.spells =
+        seen.before.unplanned_calls =
             known.objects.states.spells(key, seen.token.uid).or_else(|| seen.restore_spells(known)).unwrap_or_default();
         seen.restore_failure(now.wall);
         seen.read_queue_state(known, now);
@@ -132,7 +134,7 @@ impl ObservedToken {
     }
 
     /// Resolves the spec and its provider to a request and the desired token.
-    fn resolve_spec(&mut self, known: Known<'_>) -> Option<Result<Wanted, Refusal>> {
+    fn resolve_spec(&mut self, known: Known<'_>) -> Option<Result<DesiredToken, Refusal>> {
         let mut whole = match self.token.spec() {
             Ok(spec) => spec,
             Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
@@ -162,7 +164,7 @@ impl ObservedToken {
         let wanted = admitted(known, &self.token, spec, &account)
             .and_then(|()| unreserved.map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
             .and_then(|()| {
-                want(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
+                resolve_spec(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
             })
             .map(|(request, wanted)| {
                 self.request = Some(request);
@@ -180,12 +182,12 @@ impl ObservedToken {
     }
 
     /// Restores the last issuance from the Secret or the status, if an earlier process or another operator made it.
-    fn restore_spells(&self, known: Known<'_>) -> Option<Spells> {
+    fn restore_spells(&self, known: Known<'_>) -> Option<UnplannedCalls> {
         // in whole seconds, as what it is compared with
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
         let stored = self.own_secret().map(|(facts, _)| facts.issued_at);
         let issued_at = stored.max(Some(self.token.status.restarted_for))?.time()?;
-        (issued_at < since).then(|| Spells::recalled(issued_at, self.token.generation()))
+        (issued_at < since).then(|| UnplannedCalls::restored(issued_at, self.token.generation()))
     }
 
     /// Restores the last failure from memory or, after a restart, from the status. A change of the inputs forgives it,
@@ -208,9 +210,10 @@ impl ObservedToken {
             }
         };
         let before = &mut self.before;
-        before.recalled = self.state.last_attempt.is_none();
-        before.excused =
-            excused && failure.is_some() && before.spells.next(Unplanned::Demand, before.generation, now).is_none();
+        before.restored = self.state.last_attempt.is_none();
+        before.excused = excused
+            && failure.is_some()
+            && before.unplanned_calls.next(Unplanned::Demand, before.generation, now).is_none();
         if !before.excused {
             (self.failure, self.attempts) = (failure, attempts);
         }
@@ -232,16 +235,16 @@ impl ObservedToken {
     }
 
     /// Returns the input of the decision.
-    pub(crate) fn view(&self) -> View<'_> {
-        View {
+    pub(crate) fn view(&self) -> DecisionInput<'_> {
+        DecisionInput {
             uid: self.token.uid,
             deleting: self.token.deleting(),
             renew_requested_at: self.token.renew_requested_at.as_deref(),
             status: &self.token.status,
-            wanted: self.wanted.clone(),
+            desired: self.wanted.clone(),
             secret: self.secret_view(),
-            former: self.old_secret.as_ref().map(|(_, facts)| &**facts),
-            held: self.state.unsaved.as_ref().map(|held| HeldView {
+            old_secret: self.old_secret.as_ref().map(|(_, facts)| &**facts),
+            unsaved: self.state.unsaved.as_ref().map(|held| UnsavedTokenView {
                 request: held.material.request,
                 renew_request: held.material.renew_request.as_deref(),
                 issued_at: held.material.issued_at,
@@ -255,7 +258,7 @@ impl ObservedToken {
                 .write_failure
                 .as_ref()
                 .filter(|(_, attempt_hash)| *attempt_hash == self.attempt_hash)
-                .map(|(trouble, _)| trouble),
+                .map(|(failure, _)| failure),
             contest: self.state.contest.as_deref(),
             damaged: self.state.repaired,
             before: self.before,
@@ -264,7 +267,7 @@ impl ObservedToken {
 
     fn secret_view(&self) -> SecretView<'_> {
         match &self.secret {
-            Some(facts) if facts.owner.is_none() => SecretView::Foreign,
+            Some(facts) if facts.owner.is_none() => SecretView::NotOwned,
             Some(facts) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
             None if self.absent => SecretView::Absent,
             None => SecretView::Unseen,
@@ -344,8 +347,9 @@ fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, n
         }
         // in a fight it is as it was, until it may be looked at again
         Some((_, data @ (DataView::Altered | DataView::Lost)))
-            if contest
-                .is_some_and(|contest| contest.next_repair(now).is_some() && contest.next_look(now).is_some()) =>
+            if contest.is_some_and(|contest| {
+                contest.next_repair(now).is_some() && contest.next_inspection(now).is_some()
+            }) =>
         {
             data
         }
@@ -361,14 +365,14 @@ fn restore_contest(token: &Token, state: &mut ObjectState, secret: Option<Versio
     let since = token.status.conditions[2].since.time().filter(|since| *since <= now);
     let fights = stalled_by(token, CONTESTED) && token.status.observed_generation == generation;
     if state.contest.is_none() && fights {
-        state.contest = since.map(|since| Box::new(Contest::recalled(generation, since)));
+        state.contest = since.map(|since| Box::new(Contest::restored(generation, since)));
     }
-    state.write_failure = state.write_failure.take().map(|(trouble, tried)| (trouble.at(secret), tried));
+    state.write_failure = state.write_failure.take().map(|(failure, tried)| (failure.for_version(secret), tried));
 }
 
 fn stalled_by(token: &Token, reason: &str) -> bool {
     let stalled = &token.status.conditions[2];
-    stalled.status == Some(true) && stalled.reason == Reason::of(reason)
+    stalled.status == Some(true) && stalled.reason == Reason::new(reason)
 }
 
 /// Returns an error unless the provider's administrator allows the object and its scope.

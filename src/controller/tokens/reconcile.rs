@@ -1,7 +1,7 @@
 //! The reconcile of one object: observe, decide, act, and in the end record.
 
 use crate::api::key::ObjectKey;
-use crate::budget::Ask;
+use crate::budget::GrantRequest;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::fail_point;
@@ -18,7 +18,7 @@ use crate::controller::tokens::secret_io::{
 use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
 use crate::controller::workloads::restarts;
-use crate::plan::decide::{Cause, Decision, Delay, TokenStep, decide};
+use crate::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
 use chrono::TimeDelta;
 use kube::runtime::controller::Action;
 use std::convert::Infallible;
@@ -140,7 +140,7 @@ enum StepResult {
     /// The object waits.
     Settled,
     /// The object may not enter the queue now; the reason, if that has lasted.
-    Held(Option<Delay>),
+    Held(Option<IssueDelay>),
 }
 
 async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> StepResult {
@@ -176,8 +176,8 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
                 context.requeue_after(key, TimeDelta::from_std(left).unwrap_or_default());
                 return StepResult::Held(wait.delay());
             }
-            let ask = Ask { key: key.clone(), expires_at, urgent_at, unplanned };
-            let due = decision.renewal.filter(|_| decision.cause == Some(Cause::Due)).map(|renewal| renewal.due);
+            let ask = GrantRequest { key: key.clone(), expires_at, urgent_at, unplanned };
+            let due = decision.renewal.filter(|_| decision.cause == Some(IssueCause::Due)).map(|renewal| renewal.due);
             context.output.traces.asked(key, || trace_source::subject(seen, decision), due);
             context.grants.budgets.enqueue(&account.key, ask, clock::now());
         }

@@ -10,10 +10,12 @@
 use crate::api::key::ObjectKey;
 use crate::api::request::FieldError;
 use crate::api::secret::SecretSpec;
+use crate::plan::desired::Fit;
 use crate::plan::facts::SecretFacts;
 use crate::plan::hash::Hash;
-use crate::plan::secret::{Fixed, Material, Shape, Subject, Verdict, fixed, inspect, shape};
-use crate::plan::want::Fit;
+use crate::plan::secret::{
+    DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, build_secret, inspect, not_writable,
+};
 use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -71,7 +73,7 @@ pub(crate) struct Room {
 /// A Secret to write, and the memory that it takes.
 pub(crate) struct Shaped {
     /// The Secret.
-    pub(crate) shape: Shape,
+    pub(crate) shape: DesiredSecret,
     #[allow(dead_code)] // held until the write is done
     room: Option<Room>,
 }
@@ -80,7 +82,7 @@ impl Renders {
     /// Returns the known verdict on the spec. `None`: its template must be rendered first.
     pub(crate) fn verdict(&self, render: Hash, spec: &SecretSpec) -> Option<Fit> {
         if !spec.has_templates() {
-            return Some(Fit::of(spec));
+            return Some(Fit::check(spec));
         }
         let verdict = self.verdicts.lock().get(render, Instant::now())?;
         Some(Fit { render, verdict })
@@ -98,7 +100,7 @@ impl Renders {
         }
         let judged = off(move || {
             let _held = (permit, worker);
-            Fit::of(&spec)
+            Fit::check(&spec)
         });
         let judged = judged.await.map(|fit| fit.verdict);
         let lasts = judged.is_ok();
@@ -114,7 +116,7 @@ impl Renders {
         key: &ObjectKey,
         uid: &str,
         spec: SecretSpec,
-        material: &Material,
+        material: &TokenRecord,
     ) -> Result<Shaped, FieldError> {
         let first = self.shape_once(key, uid, &spec, material).await?;
         let size = first.size();
@@ -133,17 +135,17 @@ impl Renders {
         key: &ObjectKey,
         uid: &str,
         spec: &SecretSpec,
-        material: &Material,
-    ) -> Result<Shape, FieldError> {
+        material: &TokenRecord,
+    ) -> Result<DesiredSecret, FieldError> {
         if !spec.has_templates() {
-            return shape(Subject { key, uid: Some(uid), spec }, material);
+            return build_secret(SecretTarget { key, uid: Some(uid), spec }, material);
         }
         let permit = NamespacePermits::acquire(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, spec, material) = (key.clone(), uid.to_owned(), spec.clone(), material.clone());
         off(move || {
             let _held = (permit, worker);
-            shape(Subject { key: &key, uid: Some(&uid), spec: &spec }, &material)
+            build_secret(SecretTarget { key: &key, uid: Some(&uid), spec: &spec }, &material)
         })
         .await?
     }
@@ -156,18 +158,18 @@ impl Renders {
         spec: SecretSpec,
         secret: Secret,
         facts: &SecretFacts,
-    ) -> Result<(Verdict, Option<Fixed>), FieldError> {
+    ) -> Result<(SecretIntegrity, Option<NotWritable>), FieldError> {
         if !spec.has_templates() {
-            let verdict = inspect(&secret, facts, Subject { key, uid: Some(uid), spec: &spec });
-            return Ok((verdict, fixed(&secret, &spec)));
+            let verdict = inspect(&secret, facts, SecretTarget { key, uid: Some(uid), spec: &spec });
+            return Ok((verdict, not_writable(&secret, &spec)));
         }
         let permit = NamespacePermits::acquire(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let (key, uid, facts) = (key.clone(), uid.to_owned(), facts.clone());
         off(move || {
             let _held = (permit, worker);
-            let verdict = inspect(&secret, &facts, Subject { key: &key, uid: Some(&uid), spec: &spec });
-            (verdict, fixed(&secret, &spec))
+            let verdict = inspect(&secret, &facts, SecretTarget { key: &key, uid: Some(&uid), spec: &spec });
+            (verdict, not_writable(&secret, &spec))
         })
         .await
     }
@@ -280,8 +282,8 @@ mod tests {
         serde_json::from_value(json!({"template": {"data": {"key": template}}})).unwrap()
     }
 
-    fn material() -> Material {
-        Material {
+    fn material() -> TokenRecord {
+        TokenRecord {
             token: "token".into(),
             issued_at: "2026-11-22T10:00:00Z".parse().unwrap(),
             expires_at: "2026-11-22T11:00:00Z".parse().unwrap(),

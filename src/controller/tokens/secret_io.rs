@@ -10,9 +10,9 @@ use crate::controller::tokens::object_state::{LookupResult, SecretLookup, Unsave
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::plan::contest::Contender;
-use crate::plan::decide::Cause;
+use crate::plan::decide::IssueCause;
 use crate::plan::facts::{SecretFacts, resource_version, secret_facts};
-use crate::plan::secret::{Fixed, Guard, Material, Previous, Verdict, contender};
+use crate::plan::secret::{NotWritable, Previous, SecretIntegrity, TokenRecord, WritePrecondition, contender};
 use crate::plan::view::DataView;
 use crate::plan::write_failure::{ApiError, write_failure};
 use crate::telemetry::journey::Written;
@@ -41,14 +41,16 @@ pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
 
 /// Reads the whole Secret to see whether another client changed its data: one GET.
 pub(crate) async fn inspect_secret(context: &Context, seen: &ObservedToken) {
-    let Some(Read { facts, verdict, fixed, contender }) = read(context, seen, &seen.secret_key).await else { return };
-    let data = match (fixed, &verdict) {
-        (Some(fixed), _) => DataView::Fixed(fixed),
-        (None, Verdict::Intact(_)) => DataView::Verified,
-        (None, Verdict::Altered(_) | Verdict::Outdated(_)) => DataView::Altered,
-        (None, Verdict::Lost) => DataView::Lost,
+    let Some(Read { facts, verdict, not_writable, contender }) = read(context, seen, &seen.secret_key).await else {
+        return;
     };
-    let repaired = fixed.is_none() && matches!(verdict, Verdict::Altered(_) | Verdict::Lost);
+    let data = match (not_writable, &verdict) {
+        (Some(not_writable), _) => DataView::NotWritable(not_writable),
+        (None, SecretIntegrity::Intact(_)) => DataView::Verified,
+        (None, SecretIntegrity::Altered(_) | SecretIntegrity::Outdated(_)) => DataView::Altered,
+        (None, SecretIntegrity::Lost) => DataView::Lost,
+    };
+    let repaired = not_writable.is_none() && matches!(verdict, SecretIntegrity::Altered(_) | SecretIntegrity::Lost);
     contests::looked(&context.objects.states, seen, contender.filter(|_| repaired));
     context.objects.states.change(&seen.token.key, |state| {
         state.data = Some((facts.resource_version, data));
@@ -59,8 +61,8 @@ pub(crate) async fn inspect_secret(context: &Context, seen: &ObservedToken) {
 /// A Secret that was read whole.
 struct Read {
     facts: SecretFacts,
-    verdict: Verdict,
-    fixed: Option<Fixed>,
+    verdict: SecretIntegrity,
+    not_writable: Option<NotWritable>,
     /// Field that another client changed, and its field manager.
     contender: Option<Contender>,
 }
@@ -84,7 +86,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
             contests::learnt(&context.objects.states, seen, look, Some(facts.clone()));
             let (of, uid) = (&seen.token.key, seen.token.uid_text());
             match context.objects.renders.inspect(of, uid, spec, secret, &facts).await {
-                Ok((verdict, fixed)) => Some(Read { facts, verdict, fixed, contender }),
+                Ok((verdict, not_writable)) => Some(Read { facts, verdict, not_writable, contender }),
                 Err(error) => {
                     record_write_failure(context, seen, &ApiError::InvalidSecret(error.to_string()));
                     None
@@ -111,12 +113,14 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     }
     let Read { facts, verdict, .. } = read;
     match verdict {
-        Verdict::Intact(mut material) | Verdict::Altered(mut material) | Verdict::Outdated(mut material) => {
+        SecretIntegrity::Intact(mut material)
+        | SecretIntegrity::Altered(mut material)
+        | SecretIntegrity::Outdated(mut material) => {
             let now = clock::now().wall;
             material.previous = material.previous.filter(|previous| previous.is_kept(now));
             write(context, seen, &material, Some(&facts), None).await;
         }
-        Verdict::Lost => {
+        SecretIntegrity::Lost => {
             let lost = Some((facts.resource_version, DataView::Lost));
             context.objects.states.change(&seen.token.key, |state| state.data = lost);
         }
@@ -131,13 +135,15 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
         return;
     }
     match read.verdict {
-        Verdict::Intact(material) | Verdict::Altered(material) | Verdict::Outdated(material) => {
+        SecretIntegrity::Intact(material)
+        | SecretIntegrity::Altered(material)
+        | SecretIntegrity::Outdated(material) => {
             if write(context, seen, &material, None, None).await {
                 context.objects.states.change(&seen.token.key, |state| state.elsewhere = Some(former.clone()));
             }
         }
         // nothing to move: without its facts the next decision issues
-        Verdict::Lost => context.stores.secrets.forget(former),
+        SecretIntegrity::Lost => context.stores.secrets.forget(former),
     }
 }
 
@@ -167,18 +173,20 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
 }
 
 /// Stores the unsaved token. Over a plain renewal the token before is kept, if the spec asks for it.
-pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<Cause>) {
+pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) {
     let Some(held) = seen.state.unsaved.clone() else { return };
     let there = seen.secret_facts();
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
     let mut material = held.material.clone();
-    if keeps_previous && cause == Some(Cause::Due) && there.is_some() {
+    if keeps_previous && cause == Some(IssueCause::Due) && there.is_some() {
         let Some(read) = read(context, seen, &seen.secret_key).await else { return };
         if !read.is(there) {
             return;
         }
         let Read { facts, verdict, .. } = read;
-        if let Verdict::Intact(before) | Verdict::Altered(before) | Verdict::Outdated(before) = verdict {
+        if let SecretIntegrity::Intact(before) | SecretIntegrity::Altered(before) | SecretIntegrity::Outdated(before) =
+            verdict
+        {
             let previous = Previous { token: before.token, expires_at: before.expires_at };
             material.previous = Some(previous).filter(|previous| previous.is_kept(clock::now().wall));
         }
@@ -198,7 +206,7 @@ pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedTok
         && facts.request == Some(held.material.request)
 }
 
-pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<Cause>) {
+pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<IssueCause>) {
     context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
         // a spare one was counted when it was issued
         state.issued += u32::from(state.unsaved.take().is_some());
@@ -213,9 +221,9 @@ pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<Unsaved
 async fn write(
     context: &Context,
     seen: &ObservedToken,
-    material: &Material,
+    material: &TokenRecord,
     there: Option<&SecretFacts>,
-    cause: Option<Cause>,
+    cause: Option<IssueCause>,
 ) -> bool {
     let key = &seen.token.key;
     if context.objects.states.change(key, |state| std::mem::take(&mut state.unanswered)) {
@@ -234,7 +242,7 @@ async fn write(
     if there.is_some_and(|facts| facts.controlled) {
         shaped.shape = shaped.shape.beside_another_controller();
     }
-    let guard = there.map_or(Guard::Create, |facts| Guard::Replace {
+    let guard = there.map_or(WritePrecondition::Absent, |facts| WritePrecondition::Unchanged {
         uid: &facts.uid_text,
         resource_version: facts.resource_version,
     });
@@ -278,7 +286,7 @@ async fn write(
 }
 
 /// Reads the metadata of the Secret again, since what was known of it may be wrong. Nothing is written: returns false.
-async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Cause>) -> bool {
+async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) -> bool {
     let request = context.stores.secrets.begin_request(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
@@ -350,7 +358,7 @@ pub(crate) fn record_write_failure(context: &Context, seen: &ObservedToken, erro
         tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
         state.write_failure = Some((failure, seen.attempt_hash));
         if let (ApiError::Immutable, Some((_, version))) = (error, seen.version()) {
-            state.data = Some((version, DataView::Fixed(Fixed::Immutable)));
+            state.data = Some((version, DataView::NotWritable(NotWritable::Immutable)));
         }
     });
 }

@@ -11,7 +11,7 @@ use crate::issuer::Class;
 use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::StatusFacts;
-use crate::plan::status::{Told, compose, status_facts};
+use crate::plan::status::{StatusInputs, compose, status_facts};
 use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
@@ -36,7 +36,7 @@ pub(crate) async fn write_status(
     }
     let (failure, failed_attempts) = seen.reported_failure();
     let notes = seen.state.notes.as_ref();
-    let inputs = Told {
+    let inputs = StatusInputs {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
         secret_name: &seen.secret_key.name,

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::issuer::{IssueError, Issued};
-use crate::plan::decide::{Cause, Decision};
+use crate::plan::decide::{Decision, IssueCause};
 use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::{Call, Fault, Subject};
 
@@ -14,7 +14,7 @@ pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
         name: seen.token.key.name.to_string(),
         uid: seen.token.uid_text().to_owned(),
         provider: seen.provider.clone().unwrap_or_default(),
-        cause: decision.cause.map_or("", Cause::name),
+        cause: decision.cause.map_or("", IssueCause::name),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::issuer::Class;
 use crate::plan::backoff::{self, Tries};
 use crate::plan::decide::Decision;
 use crate::plan::facts::Seconds;
-use crate::plan::restart::{self, Naming, Restart};
+use crate::plan::restart::{self, Restart, TokenRestartState};
 use crate::plan::view::DataView;
 use crate::plan::write_failure::ApiError;
 use chrono::TimeDelta;
@@ -208,7 +208,11 @@ fn not_opted_in(namespace: &str, workload: &Workload) -> RestartResult {
 }
 
 /// Returns the restart state of all tokens that name the workload.
-fn states_of_tokens(context: &Context, namespace: &Arc<str>, workload: &Workload) -> Vec<(Arc<Token>, Naming)> {
+fn states_of_tokens(
+    context: &Context,
+    namespace: &Arc<str>,
+    workload: &Workload,
+) -> Vec<(Arc<Token>, TokenRestartState)> {
     let tokens = context.stores.tokens.tokens_for_workload(namespace, workload).into_iter().map(|token| {
         let secret = context.stores.secrets.get(&token.secret_key()).filter(|facts| facts.owner == Some(token.uid));
         let issued_at = secret.map(|facts| facts.issued_at).unwrap_or_default();
@@ -216,7 +220,7 @@ fn states_of_tokens(context: &Context, namespace: &Arc<str>, workload: &Workload
         let done = context.objects.states.get(&token.key).restarted(issued_at, workload);
         let margin = status.expires_at.time().zip(status.renew_at.time()).map(|(expires, renews)| expires - renews);
         let restarted_for = if done { issued_at } else { status.restarted_for };
-        let naming = Naming { uid: token.uid, issued_at, restarted_for, margin };
+        let naming = TokenRestartState { uid: token.uid, issued_at, restarted_for, margin };
         (token, naming)
     });
     tokens.collect()

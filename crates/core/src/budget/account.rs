@@ -1,10 +1,10 @@
-//! One account: what it has spent, what stops it, which calls are open and who waits.
+//! Budget of one account: its past calls, throttle, credential, open calls and queue.
 
 use super::queue::{Entry, Queue};
 use super::share::Shares;
 use super::throttle::Throttle;
-use super::window::{Limits, Opening, Spent, after};
-use super::{AccountState, Lock, Outcome};
+use super::window::{Availability, CallHistory, Limits, after};
+use super::{AccountState, CallOutcome, CredentialBlock};
 use crate::clock::{Now, Timestamp};
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,94 +13,95 @@ use std::time::Duration;
 use tokio::time::Instant;
 use videotoken_api::key::ObjectKey;
 
-/// A refused credential is tried again after this.
-const LOCKED_FOR: Duration = Duration::from_mins(15);
-/// One that time heals is tried again after this, doubled with each refusal in a row.
-const FIRST_HEALING: Duration = Duration::from_secs(5);
-/// The longest of these waits.
-const LAST_HEALING: Duration = Duration::from_mins(5);
-/// However often somebody asks for it, a refused identity isn't tried again sooner after its last refusal.
-const LEAST_BETWEEN: Duration = Duration::from_secs(5);
-/// Demand is measured over this, or over the longest window.
-const DEMAND_OVER: Duration = Duration::from_mins(10);
-/// Promotions follow the wall clock, which may jump: who waits for one is looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
-/// A grant whose call hasn't begun for so long is lost; a call that hasn't ended for so long, longer than any takes, ends.
-const CALL_ENDS_WITHIN: Duration = Duration::from_mins(2);
-/// A lock is never longer than this, whoever wrote it down and by whichever clock: 15 min, and one for the clocks of two
-/// operators.
-const LONGEST_LOCK: Duration = Duration::from_mins(16);
-/// A throttle that an earlier life wrote down holds for no longer than this: one call asks whether it still holds.
-const LONGEST_RECALLED_THROTTLE: Duration = Duration::from_hours(1);
+/// Time until a rejected credential is used again.
+const CREDENTIAL_RETRY_INTERVAL: Duration = Duration::from_mins(15);
+/// First such time for a rejection that can end without a change. It doubles with each rejection in a row.
+const FIRST_HEALING_DELAY: Duration = Duration::from_secs(5);
+/// Maximum of that time.
+const MAX_HEALING_DELAY: Duration = Duration::from_mins(5);
+/// Minimum time between the last rejection of an identity and a requested retry.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time over which demand is measured, unless the longest window is longer.
+const DEMAND_WINDOW: Duration = Duration::from_mins(10);
+/// Maximum time until a promotion is checked again, because the wall clock may jump.
+const PROMOTION_RECHECK: Duration = Duration::from_mins(1);
+/// Time after which a grant without a started call is lost, and a call without a result ends. It is longer than any
+/// call.
+const CALL_DEADLINE: Duration = Duration::from_mins(2);
+/// Maximum length of a block: 15 minutes, and one for the clocks of two operators.
+const MAX_CREDENTIAL_BLOCK: Duration = Duration::from_mins(16);
+/// Maximum length of a restored throttle. After that, one call tests it.
+const MAX_RESTORED_THROTTLE: Duration = Duration::from_hours(1);
 
-/// An open call: granted and not yet ended.
+/// An open call: granted and not ended.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     key: ObjectKey,
-    /// Since it was granted, or has begun.
+    /// Time of the grant, or of the start of the call.
     since: Instant,
-    /// The provider may have been called.
-    begun: bool,
-    /// No schedule asked for it.
+    /// True after the call started: the token API may have received it.
+    started: bool,
+    /// True for an unplanned call.
     unplanned: bool,
-    /// The credential's generation when the call was granted.
+    /// Generation of the credential at the time of the grant.
     credential: u64,
 }
 
-/// What is known of the account's credential.
+/// State of the account's credential.
 #[derive(Debug, Default)]
 struct Credential {
-    /// Grows with each change: an answer to an older one tells nothing of this one.
+    /// Number of changes. Results of calls with an earlier credential are ignored.
     generation: u64,
-    proven: bool,
-    /// It has worked, whatever was said of it since.
+    accepted: bool,
+    /// True if a token was issued with it.
     has_worked: bool,
-    /// It had worked, and then was refused to this object. Others tell whether it is the credential or the object.
-    doubted_by: Option<ObjectKey>,
-    locked: Option<Locked>,
-    /// Refusals in a row that time heals.
+    /// The VideoAccessToken for which an accepted credential was rejected. Other VideoAccessTokens show whether the
+    /// credential still works.
+    rejected_for: Option<ObjectKey>,
+    blocked: Option<BlockedCredential>,
+    /// Rejections in a row that can end without a change.
     refusals: u32,
 }
 
-/// Why the credential isn't tried, and how long.
+/// Cause and time of a block.
 #[derive(Clone, Copy, Debug)]
-struct Locked {
+struct BlockedCredential {
     since: Instant,
     until: Instant,
-    /// The same by the wall clock, for people.
+    /// End of the block by the wall clock, for messages.
     until_wall: Timestamp,
-    lock: Lock,
+    block: CredentialBlock,
 }
 
-impl Locked {
-    fn new(lock: Lock, wait: Duration, now: Now) -> Self {
+impl BlockedCredential {
+    fn new(block: CredentialBlock, wait: Duration, now: Now) -> Self {
         let until_wall = TimeDelta::from_std(wait).ok().and_then(|wait| now.wall.checked_add_signed(wait));
         let (since, until) = (now.mono, after(now.mono, wait));
-        Self { since, until, until_wall: until_wall.unwrap_or(now.wall), lock }
+        Self { since, until, until_wall: until_wall.unwrap_or(now.wall), block }
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Account {
-    /// A provider uses it. Nothing is granted otherwise.
+pub(super) struct AccountBudget {
+    /// True if a provider uses the account. Otherwise nothing is granted.
     in_use: bool,
     limits: Limits,
-    spent: Spent,
+    history: CallHistory,
     shares: Shares,
-    /// By number, which is the order of their grants.
+    /// Open calls by number, in the order of their grants.
     calls: BTreeMap<u64, Call>,
-    /// The same by the time since when they are open.
+    /// The same, by the time since when they are open.
     by_age: BTreeSet<(Instant, u64)>,
     last_call: u64,
-    /// How long calls take: a moving average, an eighth for each new one.
+    /// Average duration of calls: each new call has a weight of one eighth.
     call_time: Duration,
     throttle: Throttle,
     credential: Credential,
     pub(super) queue: Queue,
 }
 
-impl Account {
-    /// True when anything changed. What is spent, stopped or open stays.
+impl AccountBudget {
+    /// Sets the limits. Returns true if they changed. Past calls, throttle and open calls stay.
     pub(super) fn configure(&mut self, limits: Limits) -> bool {
         let changed = !self.in_use || self.limits != limits;
         self.in_use = true;
@@ -108,99 +109,101 @@ impl Account {
         changed
     }
 
-    /// Grants nothing more until it is configured again, with a credential to be proven again.
+    /// Stops granting until the next configuration. The credential must then be verified again.
     pub(super) fn retire(&mut self) {
         self.in_use = false;
-        self.credential.proven = false;
+        self.credential.accepted = false;
     }
 
-    /// Nobody uses it, and nothing has to be remembered of it.
-    pub(super) fn is_forgettable(&mut self, now: Now) -> bool {
-        self.spent.forget(now.mono, self.memory());
-        self.shares.forget(now.mono, self.memory());
+    /// Returns true if no provider uses the account and no state of it counts.
+    pub(super) fn can_remove(&mut self, now: Now) -> bool {
+        self.history.forget(now.mono, self.history_window());
+        self.shares.forget(now.mono, self.history_window());
         !self.in_use
             && self.queue.is_empty()
             && self.calls.is_empty()
-            && self.spent.is_empty()
+            && self.history.is_empty()
             && self.throttle.until(now.mono, None).is_none()
-            && self.locked(now.mono).is_none()
+            && self.blocked(now.mono).is_none()
     }
 
     pub(super) fn credential_changed(&mut self) {
         self.credential = Credential { generation: self.credential.generation + 1, ..Credential::default() };
     }
 
-    /// Would a refusal of the credential to this object be the credential's fault?
-    pub(super) fn blames_credential(&self, key: &ObjectKey) -> bool {
-        !self.credential.proven && self.credential.doubted_by.as_ref() != Some(key)
+    /// Returns true if a rejection for this VideoAccessToken shows a failure of the credential.
+    pub(super) fn is_credential_failure(&self, key: &ObjectKey) -> bool {
+        !self.credential.accepted && self.credential.rejected_for.as_ref() != Some(key)
     }
 
-    /// An earlier life of this process, or another operator, has used it well. What is known better stays.
+    /// Marks the credential as accepted by an earlier process. A rejection that this process knows takes precedence.
     pub(super) fn accept_credential(&mut self) {
         self.credential.has_worked = true;
-        self.credential.proven |= self.credential.locked.is_none();
+        self.credential.accepted |= self.credential.blocked.is_none();
     }
 
-    /// Nothing is granted for so long.
-    pub(super) fn lock(&mut self, lock: Lock, wait: Duration, now: Now) {
-        let locked = Locked::new(lock, wait.min(LONGEST_LOCK), now);
-        if self.credential.locked.is_none_or(|known| known.until < locked.until) {
-            self.credential.proven = false;
-            self.credential.locked = Some(locked);
+    /// Blocks all grants for `wait`. A longer block stays.
+    pub(super) fn block_credential(&mut self, block: CredentialBlock, wait: Duration, now: Now) {
+        let blocked = BlockedCredential::new(block, wait.min(MAX_CREDENTIAL_BLOCK), now);
+        if self.credential.blocked.is_none_or(|known| known.until < blocked.until) {
+            self.credential.accepted = false;
+            self.credential.blocked = Some(blocked);
         }
     }
 
-    /// Somebody asks that a refused identity be tried again now.
+    /// Shortens the block of a rejected identity, so that it is used again now.
     pub(super) fn try_again(&mut self, now: Now) {
-        let Some(locked) = self.credential.locked.as_mut().filter(|locked| locked.lock == Lock::IdentityRefused) else {
+        let Some(blocked) =
+            self.credential.blocked.as_mut().filter(|blocked| blocked.block == CredentialBlock::IdentityRefused)
+        else {
             return;
         };
-        let soonest = after(locked.since, LEAST_BETWEEN).max(now.mono);
-        if soonest < locked.until {
+        let soonest = after(blocked.since, MIN_RETRY_INTERVAL).max(now.mono);
+        if soonest < blocked.until {
             let wait = soonest - now.mono;
-            *locked = Locked { since: locked.since, ..Locked::new(locked.lock, wait, now) };
+            *blocked = BlockedCredential { since: blocked.since, ..BlockedCredential::new(blocked.block, wait, now) };
         }
         self.credential.refusals = 0;
     }
 
-    /// The provider asked an earlier life of this process, or another operator, to wait until then.
+    /// Restores a throttle of an earlier process.
     pub(super) fn throttle(&mut self, wait: Duration, now: Instant) {
-        let wait = wait.min(LONGEST_RECALLED_THROTTLE);
-        self.throttle.said_stop(self.last_call, self.last_call, Some(wait), now);
+        let wait = wait.min(MAX_RESTORED_THROTTLE);
+        self.throttle.record_throttle(self.last_call, self.last_call, Some(wait), now);
     }
 
-    /// Calls of before this process led, as what they left behind tells of them; see [`Spent::recall`].
-    pub(super) fn recall(&mut self, ended: Vec<Instant>, round: u32, now: Instant) {
-        let memory = self.memory();
-        self.spent.recall(ended, round, now, memory);
-        self.shares.forget(now, memory);
+    /// Restores calls of an earlier process; see [`CallHistory::restore`].
+    pub(super) fn restore(&mut self, ended: Vec<Instant>, round: u32, now: Instant) {
+        let history_window = self.history_window();
+        self.history.restore(ended, round, now, history_window);
+        self.shares.forget(now, history_window);
     }
 
     #[cfg(test)]
-    pub(super) fn spent_within(&self, now: Instant, span: Duration) -> usize {
-        self.spent.within(now, span)
+    pub(super) fn calls_within(&self, now: Instant, span: Duration) -> usize {
+        self.history.within(now, span)
     }
 
-    /// The namespace uses the account.
-    pub(super) fn used_by(&mut self, namespace: &Arc<str>, now: Instant) {
-        self.shares.used_by(namespace, now);
+    /// Records a request of the namespace.
+    pub(super) fn record_user(&mut self, namespace: &Arc<str>, now: Instant) {
+        self.shares.record_user(namespace, now);
     }
 
-    /// Ends a grant that nobody took up, which gives it back, or a call that nobody ended, which counts. Tells whose and
-    /// which it was.
-    pub(super) fn end_forgotten_call(&mut self, round: u32, now: Instant) -> Option<(ObjectKey, u64)> {
-        let (_, number) = *self.by_age.first().filter(|(since, _)| after(*since, CALL_ENDS_WITHIN) <= now)?;
+    /// Ends the oldest grant or call if it passed its deadline: a grant is returned, and a call counts. Returns its
+    /// VideoAccessToken and number.
+    pub(super) fn expire_call(&mut self, round: u32, now: Instant) -> Option<(ObjectKey, u64)> {
+        let (_, number) = *self.by_age.first().filter(|(since, _)| after(*since, CALL_DEADLINE) <= now)?;
         let call = self.close(number)?;
-        if call.begun {
+        if call.started {
             self.record(&call, round, now);
         }
         Some((call.key, number))
     }
 
-    /// The call counts from now on, whatever becomes of its object.
+    /// Starts the call of a grant. The call counts from now on, also if its VideoAccessToken is deleted.
     pub(super) fn begin(&mut self, number: u64, now: Instant) -> Option<Call> {
         let call = self.close(number)?;
-        Some(self.open(number, Call { begun: true, since: now, ..call }))
+        Some(self.open(number, Call { started: true, since: now, ..call }))
     }
 
     fn open(&mut self, number: u64, call: Call) -> Call {
@@ -216,54 +219,54 @@ impl Account {
     }
 
     fn record(&mut self, call: &Call, round: u32, now: Instant) {
-        let memory = self.memory();
-        self.spent.record(now, round, memory);
+        let history_window = self.history_window();
+        self.history.record(now, round, history_window);
         if call.unplanned {
-            self.shares.record(&call.key.namespace, now, memory);
+            self.shares.record(&call.key.namespace, now, history_window);
         }
     }
 
-    /// When the next grant is possible. Promotes what has become urgent.
-    pub(super) fn opening(&mut self, now: Now) -> Opening {
+    /// Returns when the next grant is possible. Promotes requests that became urgent.
+    pub(super) fn availability(&mut self, now: Now) -> Availability {
         if !self.in_use || self.queue.is_empty() {
-            return Opening::Event;
+            return Availability::Event;
         }
-        let need = self.time_for_all();
+        let need = self.queue_drain_time();
         self.queue.promote(now.wall, need);
         let shares = self.readmit(now.mono);
-        if self.queue.all_are_aside() {
+        if self.queue.all_are_set_aside() {
             return match shares.min(self.next_promotion(now, need)) {
-                Opening::Event => self.oldest_call_ends(),
-                opening => opening,
+                Availability::Event => self.oldest_call_deadline(),
+                availability => availability,
             };
         }
 
-        let stopped_until = self.throttled_until(now).max(self.locked(now.mono).map(|locked| locked.until));
-        let slot = if self.calls.len() < self.slots() { Opening::Now } else { Opening::Event };
-        let window = |reserved| self.spent.opening(&self.limits, self.calls.len(), reserved);
-        let window = if self.queue.nothing_is_urgent() {
+        let stopped_until = self.throttled_until(now).max(self.blocked(now.mono).map(|blocked| blocked.until));
+        let slot = if self.calls.len() < self.slots() { Availability::Now } else { Availability::Event };
+        let window = |reserved| self.history.availability(&self.limits, self.calls.len(), reserved);
+        let window = if self.queue.has_no_urgent() {
             window(true).min(window(false).max(self.next_promotion(now, need)))
         } else {
             window(false)
         };
-        match stopped_until.map_or(Opening::Now, Opening::At).max(slot).max(window) {
-            Opening::At(at) if at <= now.mono => Opening::Now,
-            Opening::Event => self.oldest_call_ends(),
-            opening => opening,
+        match stopped_until.map_or(Availability::Now, Availability::At).max(slot).max(window) {
+            Availability::At(at) if at <= now.mono => Availability::Now,
+            Availability::Event => self.oldest_call_deadline(),
+            availability => availability,
         }
     }
 
-    fn next_promotion(&self, now: Now, need: Duration) -> Opening {
+    fn next_promotion(&self, now: Now, need: Duration) -> Availability {
         let promotion = self.queue.next_promotion(now.wall, need);
-        promotion.map_or(Opening::Event, |wait| Opening::At(after(now.mono, wait.min(LOOK_AGAIN))))
+        promotion.map_or(Availability::Event, |wait| Availability::At(after(now.mono, wait.min(PROMOTION_RECHECK))))
     }
 
-    /// Those that were set aside wait with the others again where their namespaces have a share again. Tells when the next
-    /// has.
-    fn readmit(&mut self, now: Instant) -> Opening {
-        let mut next = Opening::Event;
-        for namespace in self.queue.aside().cloned().collect::<Vec<_>>() {
-            match self.share_opening(&namespace) {
+    /// Returns requests that were set aside to the queue if their namespace has a share again. Returns when the next
+    /// namespace has one.
+    fn readmit(&mut self, now: Instant) -> Availability {
+        let mut next = Availability::Event;
+        for namespace in self.queue.set_aside().cloned().collect::<Vec<_>>() {
+            match self.share_availability(&namespace) {
                 later if self.lacks_share(&namespace, now) => next = next.min(later),
                 _ => self.queue.readmit(&namespace),
             }
@@ -271,23 +274,23 @@ impl Account {
         next
     }
 
-    /// When the namespace may make one more call that no schedule asks for.
-    fn share_opening(&self, namespace: &str) -> Opening {
+    /// Returns when the namespace may make another unplanned call.
+    fn share_availability(&self, namespace: &str) -> Availability {
         let open = self.calls.values().filter(|call| call.unplanned && *call.key.namespace == *namespace).count();
-        self.shares.opening(&self.limits, namespace, open)
+        self.shares.availability(&self.limits, namespace, open)
     }
 
-    /// What holds an object back that asked for a call that no schedule asks for: its namespace's share is used up.
+    /// Returns true if the namespace has used up its share.
     pub(super) fn lacks_share(&self, namespace: &str, now: Instant) -> bool {
-        match self.share_opening(namespace) {
-            Opening::Now => false,
-            Opening::At(at) => at > now,
-            Opening::Event => true,
+        match self.share_availability(namespace) {
+            Availability::Now => false,
+            Availability::At(at) => at > now,
+            Availability::Event => true,
         }
     }
 
-    /// Grants the next in order, as call of that number; only when [`Account::opening`] says `Now`. Whoever lacks a share
-    /// is passed over.
+    /// Grants the next request as a call. Call it only if [`AccountBudget::availability`] returns `Now`. Requests
+    /// without a share are skipped.
     pub(super) fn grant(&mut self, now: Now) -> Option<(ObjectKey, Entry, u64)> {
         let mut queue = std::mem::take(&mut self.queue);
         let popped = queue.pop(|namespace| !self.lacks_share(namespace, now.mono));
@@ -295,118 +298,120 @@ impl Account {
         let (key, entry) = popped?;
         self.last_call += 1;
         let credential = self.credential.generation;
-        let call = Call { key: key.clone(), since: now.mono, begun: false, unplanned: entry.unplanned, credential };
+        let call = Call { key: key.clone(), since: now.mono, started: false, unplanned: entry.unplanned, credential };
         self.open(self.last_call, call);
         Some((key, entry, self.last_call))
     }
 
-    /// The end of a grant that was taken up and given back in one.
-    pub(super) fn finish(&mut self, number: u64, outcome: Outcome, round: u32, now: Now) {
+    /// Ends a grant, with or without a call.
+    pub(super) fn finish(&mut self, number: u64, outcome: CallOutcome, round: u32, now: Now) {
         let Some(call) = self.calls.get(&number).cloned() else { return };
-        if matches!(outcome, Outcome::NotCalled) && !call.begun {
+        if matches!(outcome, CallOutcome::NotCalled) && !call.started {
             self.close(number);
             return;
         }
         self.end(number, &call, outcome, round, now);
     }
 
-    /// The end of a call. One that was given up meanwhile has been counted, and what its answer says counts all the same.
-    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: Outcome, round: u32, now: Now) {
+    /// Ends a call. A call that was ended at its deadline has been counted; its result is used nevertheless.
+    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: CallOutcome, round: u32, now: Now) {
         if self.close(number).is_some() {
             self.record(call, round, now.mono);
         }
         self.call_time = (self.call_time * 7 + now.mono.saturating_duration_since(call.since)) / 8;
         let of_this_credential = call.credential == self.credential.generation;
         match outcome {
-            Outcome::Throttled { retry_after } => {
-                self.throttle.said_stop(number, self.last_call, retry_after, now.mono);
+            CallOutcome::Throttled { retry_after } => {
+                self.throttle.record_throttle(number, self.last_call, retry_after, now.mono);
                 return;
             }
-            Outcome::Issued if of_this_credential => {
+            CallOutcome::Issued if of_this_credential => {
                 let generation = self.credential.generation;
-                self.credential = Credential { generation, proven: true, has_worked: true, ..Credential::default() };
+                self.credential = Credential { generation, accepted: true, has_worked: true, ..Credential::default() };
             }
-            Outcome::CredentialDoubted if of_this_credential => {
-                self.credential.proven = false;
-                self.credential.doubted_by = Some(call.key.clone());
+            CallOutcome::CredentialUnverified if of_this_credential => {
+                self.credential.accepted = false;
+                self.credential.rejected_for = Some(call.key.clone());
             }
-            Outcome::CredentialRejected if of_this_credential => {
-                self.credential.proven = false;
-                self.credential.locked = Some(Locked::new(Lock::Rejected, LOCKED_FOR, now));
+            CallOutcome::CredentialRejected if of_this_credential => {
+                self.credential.accepted = false;
+                self.credential.blocked =
+                    Some(BlockedCredential::new(CredentialBlock::Rejected, CREDENTIAL_RETRY_INTERVAL, now));
             }
-            Outcome::IdentityRefused { heals } if of_this_credential => self.refuse_identity(heals, call, now),
+            CallOutcome::IdentityRefused { heals } if of_this_credential => self.reject_identity(heals, call, now),
             _ => {}
         }
-        self.throttle.answered(number, matches!(outcome, Outcome::Issued), now.mono);
+        self.throttle.record_answer(number, matches!(outcome, CallOutcome::Issued), now.mono);
     }
 
-    fn refuse_identity(&mut self, heals: bool, call: &Call, now: Now) {
+    fn reject_identity(&mut self, heals: bool, call: &Call, now: Now) {
         let credential = &mut self.credential;
-        credential.proven = false;
-        // those that were under way together are refused together
-        if credential.locked.is_none_or(|locked| locked.since < call.since) {
+        credential.accepted = false;
+        // concurrent calls are rejected together and count once
+        if credential.blocked.is_none_or(|blocked| blocked.since < call.since) {
             credential.refusals = credential.refusals.saturating_add(1);
         }
-        let healing = FIRST_HEALING * 2u32.pow(credential.refusals.saturating_sub(1).min(10));
-        let wait = if heals { healing.min(LAST_HEALING) } else { LOCKED_FOR };
-        credential.locked = Some(Locked::new(Lock::IdentityRefused, wait, now));
+        let healing = FIRST_HEALING_DELAY * 2u32.pow(credential.refusals.saturating_sub(1).min(10));
+        let wait = if heals { healing.min(MAX_HEALING_DELAY) } else { CREDENTIAL_RETRY_INTERVAL };
+        credential.blocked = Some(BlockedCredential::new(CredentialBlock::IdentityRefused, wait, now));
     }
 
-    /// How long the provider's throttle stopped it since this was last asked.
+    /// Returns the time that the throttle stopped the account since the last call of this function.
     pub(super) fn take_throttled(&mut self, now: Now) -> Duration {
-        self.throttle.take_stopped(now.mono, self.queue.shortest_life(now.wall))
+        self.throttle.take_throttled_time(now.mono, self.queue.shortest_lifetime(now.wall))
     }
 
     pub(super) fn state(&self, now: Now) -> AccountState {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now.mono));
         AccountState {
             throttled_for: left(self.throttled_until(now)),
-            asked_to_wait: left(self.throttle.wished(now.mono)),
-            locked_for: left(self.locked(now.mono).map(|locked| locked.until)),
-            lock: self.locked(now.mono).map(|locked| locked.lock),
-            locked_until: self.locked(now.mono).map(|locked| locked.until_wall),
+            retry_after_left: left(self.throttle.retry_after_until(now.mono)),
+            blocked_for: left(self.blocked(now.mono).map(|blocked| blocked.until)),
+            credential_block: self.blocked(now.mono).map(|blocked| blocked.block),
+            blocked_until: self.blocked(now.mono).map(|blocked| blocked.until_wall),
             waiting: self.queue.len(),
             in_flight: self.calls.len(),
-            proven: self.credential.proven,
+            accepted: self.credential.accepted,
             has_worked: self.credential.has_worked,
             oversubscribed: self.is_oversubscribed(now.mono),
         }
     }
 
-    /// Wanted (called within the span, or waiting now) exceeds 80 % of what the span can serve at the sustained rate.
+    /// Returns true if the demand (calls in the span, and waiting requests) exceeds 80% of the capacity of the span.
     fn is_oversubscribed(&self, now: Instant) -> bool {
-        let span = self.memory();
-        let wanted = self.calls.len() + self.spent.within(now, span) + self.queue.len();
+        let span = self.history_window();
+        let wanted = self.calls.len() + self.history.within(now, span) + self.queue.len();
         let each = self.limits.time_per_request(self.limits.slots(), self.call_time);
         each.as_nanos() * wanted as u128 * 5 > span.as_nanos() * 4
     }
 
-    /// How long ended calls are remembered.
-    fn memory(&self) -> Duration {
-        self.limits.longest().max(DEMAND_OVER)
+    /// Returns how long ended calls are kept.
+    fn history_window(&self) -> Duration {
+        self.limits.longest().max(DEMAND_WINDOW)
     }
 
-    /// What the whole queue needs from now until the last of it has its answer.
-    fn time_for_all(&self) -> Duration {
+    /// Returns the time until the last request of the queue has its result.
+    fn queue_drain_time(&self) -> Duration {
         let each = self.limits.time_per_request(self.slots(), self.call_time);
         each.saturating_mul(u32::try_from(self.queue.len()).unwrap_or(u32::MAX)).saturating_add(self.call_time)
     }
 
-    /// Calls at once: one while the credential is not proven, or after a throttle until another answer came.
+    /// Returns the maximum number of concurrent calls: one while the credential is not accepted, or after a throttle
+    /// until another result.
     fn slots(&self) -> usize {
-        if self.credential.proven && !self.throttle.is_probing() { self.limits.slots() } else { 1 }
+        if self.credential.accepted && !self.throttle.is_probing() { self.limits.slots() } else { 1 }
     }
 
     fn throttled_until(&self, now: Now) -> Option<Instant> {
-        self.throttle.until(now.mono, self.queue.shortest_life(now.wall))
+        self.throttle.until(now.mono, self.queue.shortest_lifetime(now.wall))
     }
 
-    fn locked(&self, now: Instant) -> Option<Locked> {
-        self.credential.locked.filter(|locked| locked.until > now)
+    fn blocked(&self, now: Instant) -> Option<BlockedCredential> {
+        self.credential.blocked.filter(|blocked| blocked.until > now)
     }
 
-    fn oldest_call_ends(&self) -> Opening {
+    fn oldest_call_deadline(&self) -> Availability {
         let oldest = self.by_age.first();
-        oldest.map_or(Opening::Event, |(since, _)| Opening::At(after(*since, CALL_ENDS_WITHIN)))
+        oldest.map_or(Availability::Event, |(since, _)| Availability::At(after(*since, CALL_DEADLINE)))
     }
 }

@@ -1,45 +1,48 @@
-//! Who may call a provider when: one budget per account, shared by all objects that use it.
+//! Budgets of the token APIs: one budget for each account, shared by all VideoAccessTokens that use the account.
 //!
-//! May not enter: Kubernetes, providers, tasks, timers. All is pure over [`Now`], so that it runs in virtual time.
+//! Not allowed here: Kubernetes, providers, tasks, timers. All functions are pure over [`Now`], so that tests run in
+//! virtual time.
 //!
 //! ```text
-//! enqueue → queue (two classes) → grant ── the call ── finish
+//! enqueue → queue (urgent, normal) → grant ── the call ── finish
 //!                                   │                    │
 //!                 windows, slots, throttle, credential ←─┘
 //! ```
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `window` | limits; exact sliding windows |
+//! | `window` | limits, sliding windows |
 //! | `throttle` | Retry-After and back-off |
-//! | `lane` | rounds over namespaces, earliest expiry first |
-//! | `queue` | the classes of one account, promotion by time |
-//! | `share` | what each namespace may spend on calls that no schedule asks for |
-//! | `account` | one account: all of the above, its credential and its open calls |
-//! | `schedule` | turns among accounts |
+//! | `fair_queue` | rounds over namespaces, ordered by expiry |
+//! | `queue` | urgent and normal requests of one account, promotion by time |
+//! | `share` | shares of the namespaces for unplanned calls |
+//! | `account` | one account: all of the above, its credential, its open calls |
+//! | `schedule` | round-robin over accounts |
 //!
 //! # Order
-//! *Urgent* (its `urgent_at` has come, or it expires before the whole queue can be served) goes before the *second
-//! class*, in which objects without a token lead. While both wait, each tenth grant is the second class's. Of a window
-//! longer than 30 s, the second class leaves a tenth of the requests to the urgent: else first issues could spend an
-//! hour's window at once, and a renewal that becomes urgent a minute later would have to wait for the next one.
+//! *Urgent* requests (`urgent_at` has passed, or the token expires before the queue can be drained) are granted before
+//! *normal* requests. Among normal requests, those without a token come first. While both kinds wait, every tenth
+//! grant is for a normal request. In windows longer than 30 seconds, normal requests leave a tenth of the window to
+//! urgent requests. Otherwise the first tokens could use the window of an hour at once, and a renewal that becomes
+//! urgent one minute later would wait for the next window.
 //!
-//! What was lost or altered, renewed on demand, or asked for anew after an edit is *unplanned*: of each window longer than
-//! a minute, the unplanned calls of one namespace take an equal share at most (see `share`), and only a token that is about
-//! to expire makes them urgent.
+//! An *unplanned* request replaces a lost or altered token, or follows a forced renewal or an edit. Unplanned requests
+//! of one namespace get an equal share of each window longer than one minute (see `share`). They become urgent only if
+//! the token is about to expire.
 //!
 //! # What counts
-//! A grant whose call hasn't begun may come back unused. From [`Budgets::begin`] on the call counts, with whatever its
-//! answer says of the account: also when its object is deleted, re-created or moved to another account meanwhile, when its
-//! account is retired, and when the reconcile that made it panics. Calls of an earlier life of the process, or of another
-//! operator, count as far as they left something behind: [`Budgets::recall`].
+//! A grant can be returned until its call starts. After [`Budgets::begin`] the call counts, and its result changes the
+//! state of the account. This also holds if the VideoAccessToken is deleted, created again or moved to another
+//! account, or if the account is retired. Calls of an earlier process or of another operator count as far as objects
+//! record them: [`Budgets::restore`].
 //!
 //! # Demand
-//! An account is oversubscribed when the requests wanted within the last 10 min (or the longest window, if that is
-//! more), which are those called and those that wait now, exceed 80 % of what that span serves at the sustained rate.
+//! An account is oversubscribed if the requests of the last 10 minutes (or of the longest window, if that is longer)
+//! exceed 80% of the requests that this time can serve at the sustained rate. The requests are those that were called
+//! and those that wait.
 
 mod account;
-mod lane;
+mod fair_queue;
 mod queue;
 mod schedule;
 mod share;
@@ -52,7 +55,7 @@ mod window;
 pub use window::{Limits, Window};
 
 use crate::clock::{Now, Timestamp};
-use account::{Account, Call};
+use account::{AccountBudget, Call};
 use queue::Entry;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,140 +63,146 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use videotoken_api::key::ObjectKey;
-use window::Opening;
+use window::Availability;
 
-/// Host, account id and credential identity, joined by the caller: who lacks the credential can't touch its budget.
+/// Identifies a budget by host, account ID and credential identity. A provider without the credential can't use the
+/// budget.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct AccountKey(pub Arc<str>);
 
-/// An object that wants to make one call.
+/// Request of a VideoAccessToken for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Who asks.
+pub struct GrantRequest {
+    /// The VideoAccessToken.
     pub key: ObjectKey,
-    /// When the token that it has ends. `None`: it has no token to live on.
+    /// Expiry of the current token. `None`: there is no valid token.
     pub expires_at: Option<Timestamp>,
-    /// When half of the renewal margin is gone.
+    /// Time at which half of the renewal margin has passed.
     pub urgent_at: Option<Timestamp>,
-    /// No schedule asks for this call; see the module's text.
+    /// True for an unplanned request; see the module documentation.
     pub unplanned: bool,
 }
 
-/// Leave to make one call, until [`Budgets::begin`] or [`Budgets::finish`].
+/// Permission to make one call, until [`Budgets::begin`] or [`Budgets::finish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Who may call.
+    /// The VideoAccessToken that may call.
     pub key: ObjectKey,
-    /// On whose budget.
+    /// The account of the budget.
     pub account: AccountKey,
-    /// Since its first ask.
+    /// Time since its first request.
     pub waited: Duration,
 }
 
-/// A call that is under way, until [`Budgets::end`].
+/// A call in progress, until [`Budgets::end`].
 #[derive(Debug)]
 #[must_use]
-pub struct Begun {
+pub struct StartedCall {
     account: AccountKey,
     number: u64,
     call: Call,
 }
 
-/// What came of a grant.
+/// Result of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A token: the credential is proven.
+pub enum CallOutcome {
+    /// A token was issued: the credential is accepted.
     Issued,
-    /// Too many requests: the whole account stops.
+    /// The token API throttled the call: the whole account stops.
     Throttled {
-        /// The provider's own wish. None (or zero): back-off from 1 s, doubling to 5 min. Cut at a day.
+        /// Time from Retry-After, at most one day. `None` or zero: a back-off from 1 second, doubled up to 5 minutes.
         retry_after: Option<Duration>,
     },
-    /// The credential was refused and is not proven: the account is locked for 15 min or until it changes.
+    /// The credential was rejected, and no token was issued with it: the account is blocked for 15 minutes or until
+    /// the credential changes.
     CredentialRejected,
-    /// The identity behind the credential was refused, where a further refusal harms nobody: the account is locked until
-    /// somebody asks for another try ([`Budgets::try_again`]), for 15 min at most.
+    /// The identity of the credential was rejected, and further rejections do no harm. The account is blocked until a
+    /// retry is requested ([`Budgets::try_again`]), at most 15 minutes.
     IdentityRefused {
-        /// It may pass by itself: the lock is one of 5 s, doubling to 5 min with each refusal in a row.
+        /// The rejection can end without a change: the block lasts 5 seconds, doubled with each rejection in a row up
+        /// to 5 minutes.
         heals: bool,
     },
-    /// The credential was refused though it has worked: it is to be proven again, by another object.
-    CredentialDoubted,
-    /// Any answer, or none, that says nothing about the account.
+    /// The credential was rejected although it has worked: another VideoAccessToken must verify it.
+    CredentialUnverified,
+    /// A result that contains no information about the account.
     Failed,
-    /// No call was made: the slot comes back unused.
+    /// No call was made: the grant is returned unused.
     NotCalled,
 }
 
-/// Why a credential isn't tried.
+/// Cause for which a credential is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lock {
-    /// The provider refused it.
+pub enum CredentialBlock {
+    /// The token API rejected the credential.
     Rejected,
-    /// The identity behind it was refused; whoever asks for another try gets one.
+    /// The identity was rejected; a retry can be requested.
     IdentityRefused,
-    /// As many logins have been tried as may be, where failed ones lock the user.
+    /// All safe logins are used up: failed logins lock the user.
     LoginsUsedUp,
 }
 
-/// How an account stands; of an unknown one, all is empty.
+/// State of an account. An unknown account has the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
-    /// Time left of the provider's throttle.
+    /// Time until the throttle or back-off ends.
     pub throttled_for: Option<Duration>,
-    /// What of it the provider itself asked for: the rest is our own back-off, which ends with the first good answer.
-    pub asked_to_wait: Option<Duration>,
-    /// Time left until a refused credential is tried again.
-    pub locked_for: Option<Duration>,
-    /// The same as a time, which stays the same while the lock does.
-    pub locked_until: Option<Timestamp>,
-    /// Why it isn't tried now.
-    pub lock: Option<Lock>,
-    /// Objects that wait for a grant.
+    /// Time until the Retry-After of the token API ends. The rest is a back-off of the operator, which ends with the
+    /// first other response.
+    pub retry_after_left: Option<Duration>,
+    /// Time until a blocked credential is used again.
+    pub blocked_for: Option<Duration>,
+    /// End of the block, which stays the same while the block lasts.
+    pub blocked_until: Option<Timestamp>,
+    /// Cause of the block.
+    pub credential_block: Option<CredentialBlock>,
+    /// Number of VideoAccessTokens that wait for a grant.
     pub waiting: usize,
-    /// Grants not yet finished.
+    /// Number of grants that are not finished.
     pub in_flight: usize,
-    /// A token was issued with the credential as it is now.
-    pub proven: bool,
-    /// The same, whatever was said of it since.
+    /// True if a token was issued with the current credential and it was not rejected since.
+    pub accepted: bool,
+    /// True if a token was issued with the current credential.
     pub has_worked: bool,
-    /// More is wanted than the budget can be trusted to serve; see the module's text.
+    /// True if the account is oversubscribed; see the module documentation.
     pub oversubscribed: bool,
 }
 
 #[derive(Debug)]
-enum Place {
+enum GrantState {
     Waiting(AccountKey),
-    /// With the number of its call.
+    /// The number of the call.
     Granted(AccountKey, u64),
 }
 
-/// All budgets, and who waits for them. Remembers no object that neither waits nor holds a grant.
+/// Budgets of all accounts. A VideoAccessToken is only known while it waits or holds a grant.
 #[derive(Debug, Default)]
 pub struct Budgets {
-    accounts: BTreeMap<AccountKey, Account>,
-    places: BTreeMap<ObjectKey, Place>,
+    accounts: BTreeMap<AccountKey, AccountBudget>,
+    states: BTreeMap<ObjectKey, GrantState>,
     schedule: Schedule,
-    /// Accounts that no provider uses, kept while anyone waits, or while a throttle, a lock or spent requests count.
+    /// Accounts without a provider. They are kept while a request waits, or while a throttle, a block or past calls
+    /// count.
     unused: BTreeSet<AccountKey>,
     waiting: usize,
-    /// Numbers the asks.
+    /// Number of the last request.
     seq: u64,
-    /// Numbers the recalls.
+    /// Number of the current round of [`Budgets::restore`].
     round: u32,
 }
 
 impl Budgets {
-    /// New or changed limits of an account; keeps what is spent. Until the first call nothing is granted.
+    /// Sets the limits of an account and keeps its past calls. Nothing is granted before the first call of this
+    /// function.
     pub fn configure(&mut self, account: &AccountKey, limits: Limits) {
         self.unused.remove(account);
         if self.accounts.entry(account.clone()).or_default().configure(limits) {
-            self.look_again_at(account);
+            self.reschedule(account);
         }
     }
 
-    /// No provider uses the account any more: who waits for it is withdrawn. Throttle, lock and spent requests are
-    /// remembered as long as they count, should it come back.
+    /// Marks the account as unused and removes its waiting requests. Throttle, block and past calls are kept while
+    /// they count, in case the account is used again.
     pub fn retire(&mut self, account: &AccountKey) {
         let Some(known) = self.accounts.get_mut(account) else { return };
         known.retire();
@@ -205,123 +214,124 @@ impl Budgets {
         self.unused.insert(account.clone());
     }
 
-    /// Waits for a grant. A second ask updates the first and keeps its place in time, also on another account; an
-    /// object that holds a grant of this account keeps it and doesn't wait.
+    /// Adds a request to the queue of the account. A repeated request replaces the first one and keeps its position,
+    /// also on another account. A VideoAccessToken that holds a grant of this account keeps the grant.
     ///
-    /// A grant of another account goes back unused: an object calls from its reconcile, of which there is one at a
-    /// time, so no call is under way while it asks.
-    pub fn enqueue(&mut self, account: &AccountKey, ask: Ask, now: Now) {
-        match self.places.get(&ask.key) {
-            Some(Place::Granted(held, _)) if held == account => return,
-            Some(Place::Granted(..)) => self.finish(&ask.key, Outcome::NotCalled, now),
-            Some(Place::Waiting(_)) | None => {}
+    /// A grant of another account is returned unused. A VideoAccessToken calls only from its reconcile, so no call is
+    /// in progress at this time.
+    pub fn enqueue(&mut self, account: &AccountKey, request: GrantRequest, now: Now) {
+        match self.states.get(&request.key) {
+            Some(GrantState::Granted(held, _)) if held == account => return,
+            Some(GrantState::Granted(..)) => self.finish(&request.key, CallOutcome::NotCalled, now),
+            Some(GrantState::Waiting(_)) | None => {}
         }
-        let old = self.entry(&ask.key);
-        if old.is_some_and(|(held, entry)| held == account && entry.asks(&ask)) {
+        let old = self.entry(&request.key);
+        if old.is_some_and(|(held, entry)| held == account && entry.equals(&request)) {
             return;
         }
-        let place = old.map(|(_, entry)| (entry.since, entry.seq));
+        let position = old.map(|(_, entry)| (entry.since, entry.seq));
         if old.is_some_and(|(held, _)| held != account) {
-            self.withdraw(&ask.key);
+            self.withdraw(&request.key);
         }
-        let (since, seq) = place.unwrap_or((now.mono, self.seq + 1));
+        let (since, seq) = position.unwrap_or((now.mono, self.seq + 1));
         self.seq = self.seq.max(seq);
-        let Ask { expires_at, urgent_at, unplanned, .. } = ask;
+        let GrantRequest { expires_at, urgent_at, unplanned, .. } = request;
         let entry = Entry { expires_at, urgent_at, unplanned, since, seq };
-        if self.places.insert(ask.key.clone(), Place::Waiting(account.clone())).is_none() {
+        if self.states.insert(request.key.clone(), GrantState::Waiting(account.clone())).is_none() {
             self.waiting += 1;
         }
         let known = self.accounts.entry(account.clone()).or_insert_with(|| {
             self.unused.insert(account.clone());
-            Account::default()
+            AccountBudget::default()
         });
-        known.used_by(&ask.key.namespace, now.mono);
-        known.queue.insert(ask.key, entry);
-        self.look_again_at(account);
+        known.record_user(&request.key.namespace, now.mono);
+        known.queue.insert(request.key, entry);
+        self.reschedule(account);
     }
 
-    /// No longer waits: deleted, changed, no longer due. A grant is not touched, since its call may be under way:
-    /// whoever holds one and won't call says so by [`Outcome::NotCalled`].
+    /// Removes the request from its queue. A grant stays, because its call may be in progress: its holder returns it
+    /// with [`CallOutcome::NotCalled`].
     pub fn withdraw(&mut self, key: &ObjectKey) {
-        let Some(Place::Waiting(account)) = self.places.get(key) else { return };
+        let Some(GrantState::Waiting(account)) = self.states.get(key) else { return };
         if let Some(account) = self.accounts.get_mut(account) {
             account.queue.remove(key);
         }
-        self.places.remove(key);
+        self.states.remove(key);
         self.waiting -= 1;
     }
 
-    /// At most `room` grants, in turns over the accounts. Each takes a slot of its account and a request of every
-    /// window, from now until a period after its end. A grant that isn't taken up within 2 min goes back unused, and a
-    /// call that hasn't ended within 2 min of its beginning ends, so that a lost one doesn't hold its account.
-    pub fn grant(&mut self, now: Now, room: usize) -> Vec<Grant> {
-        self.forget_unused(now);
+    /// Returns at most `capacity` grants, one account after the other. Each grant takes a slot of its account and a
+    /// request of every window until one period after the call ends. A grant that does not start within 2 minutes is
+    /// returned. A call that does not end within 2 minutes is ended, so that a lost call does not block its account.
+    pub fn grant(&mut self, now: Now, capacity: usize) -> Vec<Grant> {
+        self.remove_unused(now);
         let mut grants = Vec::new();
-        while grants.len() < room {
+        while grants.len() < capacity {
             let Some(account) = self.schedule.next(now.mono) else { break };
             let Some(known) = self.accounts.get_mut(&account) else {
                 self.schedule.remove(&account);
                 continue;
             };
-            while let Some((key, call)) = known.end_forgotten_call(self.round, now.mono) {
-                if matches!(self.places.get(&key), Some(Place::Granted(at, held)) if (at, *held) == (&account, call)) {
-                    self.places.remove(&key);
+            while let Some((key, call)) = known.expire_call(self.round, now.mono) {
+                if matches!(self.states.get(&key), Some(GrantState::Granted(at, held)) if (at, *held) == (&account, call))
+                {
+                    self.states.remove(&key);
                 }
             }
-            match known.opening(now) {
-                Opening::Now => {}
+            match known.availability(now) {
+                Availability::Now => {}
                 later => {
                     self.schedule.set(&account, later);
                     continue;
                 }
             }
             let granted = known.grant(now);
-            self.schedule.set_served(&account, known.opening(now));
+            self.schedule.set_served(&account, known.availability(now));
             let Some((key, entry, call)) = granted else { continue };
             self.waiting -= 1;
-            self.places.insert(key.clone(), Place::Granted(account.clone(), call));
+            self.states.insert(key.clone(), GrantState::Granted(account.clone(), call));
             grants.push(Grant { key, account, waited: now.mono.saturating_duration_since(entry.since) });
         }
         grants
     }
 
-    /// When [`Budgets::grant`] may next yield something by time alone (given room); zero: at once. None: only an
-    /// event (enqueue, finish, configure) can bring it. It may name a time too early, never one
-    /// too late; ask again after each call of `grant` and each event.
+    /// Returns the time until [`Budgets::grant`] can return a grant without another event; zero: at once. `None`: only
+    /// an event (enqueue, finish, configure) makes a grant possible. The time may be too short, but never too long.
+    /// Call this function again after each `grant` and each event.
     pub fn next_grant_in(&self, now: Now) -> Option<Duration> {
         self.schedule.next_in(now.mono)
     }
 
-    /// The holder of a grant calls now: whatever becomes of the object, the call counts from here on, and its answer too.
-    /// `None`: it holds none, or not of this account, and may not call.
-    pub fn begin(&mut self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<Begun> {
-        let number = match self.places.get(key) {
-            Some(Place::Granted(held, number)) if held == account => *number,
+    /// Starts the call of a grant. The call and its result count from now on. `None`: the VideoAccessToken holds no
+    /// grant of this account and may not call.
+    pub fn begin(&mut self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<StartedCall> {
+        let number = match self.states.get(key) {
+            Some(GrantState::Granted(held, number)) if held == account => *number,
             _ => return None,
         };
-        self.places.remove(key);
+        self.states.remove(key);
         let call = self.accounts.get_mut(account)?.begin(number, now.mono)?;
-        Some(Begun { account: account.clone(), number, call })
+        Some(StartedCall { account: account.clone(), number, call })
     }
 
-    /// The end of a call.
-    pub fn end(&mut self, begun: &Begun, outcome: Outcome, now: Now) {
-        if let Some(known) = self.accounts.get_mut(&begun.account) {
-            let outcome = if outcome == Outcome::NotCalled { Outcome::Failed } else { outcome };
-            known.end(begun.number, &begun.call, outcome, self.round, now);
-            self.look_again_at(&begun.account);
+    /// Ends a call with its result.
+    pub fn end(&mut self, started: &StartedCall, outcome: CallOutcome, now: Now) {
+        if let Some(known) = self.accounts.get_mut(&started.account) {
+            let outcome = if outcome == CallOutcome::NotCalled { CallOutcome::Failed } else { outcome };
+            known.end(started.number, &started.call, outcome, self.round, now);
+            self.reschedule(&started.account);
         }
     }
 
-    /// A process that has just become the leader is about to tell of calls that it didn't make. What each tells within
-    /// one round are calls of their own; those of an earlier round are told again.
-    pub fn begin_recall(&mut self) {
+    /// Starts a round of [`Budgets::restore`]. The calls that one round restores are different calls; a later round
+    /// may contain the calls of an earlier round again.
+    pub fn begin_restore(&mut self) {
         self.round += 1;
     }
 
-    /// The account's windows are at least as spent as these calls tell, which ended so long ago; those that are known
-    /// already don't count twice. `namespaces` use the account.
-    pub fn recall<'a>(
+    /// Adds calls of an earlier process to the windows of the account. `ended` contains the time since each call
+    /// ended. Known calls do not count twice. `namespaces` use the account.
+    pub fn restore<'a>(
         &mut self,
         account: &AccountKey,
         ended: impl IntoIterator<Item = Duration>,
@@ -329,87 +339,88 @@ impl Budgets {
         now: Now,
     ) {
         let Some(known) = self.accounts.get_mut(account) else { return };
-        // where the monotonic clock doesn't reach so far back, it counts as if it were now
+        // a time before the start of the monotonic clock counts as now
         let ended = ended.into_iter().map(|ago| now.mono.checked_sub(ago).unwrap_or(now.mono));
-        known.recall(ended.collect(), self.round, now.mono);
+        known.restore(ended.collect(), self.round, now.mono);
         for namespace in namespaces {
-            known.used_by(namespace, now.mono);
+            known.record_user(namespace, now.mono);
         }
-        self.look_again_at(account);
+        self.reschedule(account);
     }
 
-    /// The end of a grant in one; without one, nothing happens.
-    pub fn finish(&mut self, key: &ObjectKey, outcome: Outcome, now: Now) {
-        let Some(Place::Granted(account, call)) = self.places.get(key) else { return };
+    /// Ends a grant and its call. Does nothing without a grant.
+    pub fn finish(&mut self, key: &ObjectKey, outcome: CallOutcome, now: Now) {
+        let Some(GrantState::Granted(account, call)) = self.states.get(key) else { return };
         let (account, call) = (account.clone(), *call);
-        self.places.remove(key);
+        self.states.remove(key);
         if let Some(known) = self.accounts.get_mut(&account) {
             known.finish(call, outcome, self.round, now);
-            self.look_again_at(&account);
+            self.reschedule(&account);
         }
     }
 
-    /// The account's credential has another value: a lock is lifted, and it is to be proven again. What calls under
-    /// way say of the old one is ignored.
+    /// Resets the credential of the account after a change: removes its block, and treats it as unverified. Results of
+    /// calls in progress with the old credential are ignored.
     pub fn credential_changed(&mut self, account: &AccountKey) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.credential_changed();
-            self.look_again_at(account);
+            self.reschedule(account);
         }
     }
 
-    /// Would a refusal of the credential to this object be the credential's fault? Not while it is proven, nor if it was
-    /// this very object that brought the doubt.
-    pub fn blames_credential(&self, account: &AccountKey, key: &ObjectKey) -> bool {
-        self.accounts.get(account).is_none_or(|known| known.blames_credential(key))
+    /// Returns true if a rejection of the credential for this VideoAccessToken shows a failure of the credential. It
+    /// does not if the credential is accepted, or if the same VideoAccessToken was rejected before.
+    pub fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {
+        self.accounts.get(account).is_none_or(|known| known.is_credential_failure(key))
     }
 
-    /// The credential has issued a token before, as was written down by an earlier life of this process or by another
-    /// operator: it needn't be proven again, unless a refusal is known here.
+    /// Marks the credential as accepted, because a status reports that a token was issued with it. A rejection that
+    /// this process knows takes precedence.
     pub fn accept_credential(&mut self, account: &AccountKey) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.accept_credential();
-            self.look_again_at(account);
+            self.reschedule(account);
         }
     }
 
-    /// The account's credential isn't tried for so long, 16 min at most, unless it changes or is locked for longer.
-    pub fn lock(&mut self, account: &AccountKey, lock: Lock, wait: Duration, now: Now) {
+    /// Blocks the credential for `wait`, at most 16 minutes. A longer block stays.
+    pub fn block_credential(&mut self, account: &AccountKey, block: CredentialBlock, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
-            known.lock(lock, wait, now);
-            self.look_again_at(account);
+            known.block_credential(block, wait, now);
+            self.reschedule(account);
         }
     }
 
-    /// Somebody asks that an identity that was refused be tried again: 5 s after its last refusal at the earliest. Any
-    /// other lock stays.
+    /// Ends the block of a rejected identity, at the earliest 5 seconds after its last rejection. Other blocks stay.
     pub fn try_again(&mut self, account: &AccountKey, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.try_again(now);
-            self.look_again_at(account);
+            self.reschedule(account);
         }
     }
 
-    /// The provider asked the account to wait for so long, as was written down before. An hour at most: then one call asks.
+    /// Restores a throttle that a status reports, for at most one hour. After that, one call tests it.
     pub fn throttle(&mut self, account: &AccountKey, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.throttle(wait, now.mono);
-            self.look_again_at(account);
+            self.reschedule(account);
         }
     }
 
-    /// How long a throttle has stopped each account since this was last asked; those that none has stopped are left out.
+    /// Returns for each account the time that a throttle stopped it since the last call of this function. Accounts
+    /// without such time are left out.
     pub fn take_throttled(&mut self, now: Now) -> Vec<(AccountKey, Duration)> {
         let each = self.accounts.iter_mut().map(|(key, account)| (key, account.take_throttled(now)));
         each.filter(|(_, time)| !time.is_zero()).map(|(key, time)| (key.clone(), time)).collect()
     }
 
-    /// How an account stands.
+    /// Returns the state of an account.
     pub fn state(&self, account: &AccountKey, now: Now) -> AccountState {
         self.accounts.get(account).map(|known| known.state(now)).unwrap_or_default()
     }
 
-    /// It waits since its namespace has used up its share of a window; only for one that asked for an unplanned call.
+    /// Returns true if the VideoAccessToken waits because its namespace has used up its share of a window. Only
+    /// unplanned requests have shares.
     pub fn lacks_share(&self, key: &ObjectKey, now: Now) -> bool {
         self.entry(key).is_some_and(|(account, entry)| {
             let known = self.accounts.get(account);
@@ -417,47 +428,47 @@ impl Budgets {
         })
     }
 
-    /// Returns the account that the object waits for, with the time since when it waits, or whose grant it holds, with no
-    /// time.
-    pub fn standing(&self, key: &ObjectKey) -> Option<(&AccountKey, Option<Instant>)> {
-        match self.places.get(key)? {
-            Place::Granted(account, _) => Some((account, None)),
-            Place::Waiting(_) => self.entry(key).map(|(account, entry)| (account, Some(entry.since))),
+    /// Returns the account for which the VideoAccessToken waits, and the start of the wait, or the account of its
+    /// grant without a time.
+    pub fn queue_state(&self, key: &ObjectKey) -> Option<(&AccountKey, Option<Instant>)> {
+        match self.states.get(key)? {
+            GrantState::Granted(account, _) => Some((account, None)),
+            GrantState::Waiting(_) => self.entry(key).map(|(account, entry)| (account, Some(entry.since))),
         }
     }
 
-    /// It has asked and has no grant yet.
+    /// Returns true if the VideoAccessToken waits for a grant.
     pub fn waiting(&self, key: &ObjectKey) -> bool {
-        matches!(self.places.get(key), Some(Place::Waiting(_)))
+        matches!(self.states.get(key), Some(GrantState::Waiting(_)))
     }
 
-    /// It holds a grant.
+    /// Returns true if the VideoAccessToken holds a grant.
     pub fn granted(&self, key: &ObjectKey) -> bool {
-        matches!(self.places.get(key), Some(Place::Granted(..)))
+        matches!(self.states.get(key), Some(GrantState::Granted(..)))
     }
 
-    /// All that wait, over all accounts.
+    /// Returns the number of waiting requests of all accounts.
     pub fn queue_depth(&self) -> usize {
         self.waiting
     }
 
-    /// What a waiting object asked, and of whom.
+    /// Returns the account and the request of a waiting VideoAccessToken.
     fn entry(&self, key: &ObjectKey) -> Option<(&AccountKey, Entry)> {
-        let Some(Place::Waiting(account)) = self.places.get(key) else { return None };
+        let Some(GrantState::Waiting(account)) = self.states.get(key) else { return None };
         Some((account, *self.accounts.get(account)?.queue.get(key)?))
     }
 
-    /// An event may have opened the account: the next `grant` looks at it.
-    fn look_again_at(&mut self, account: &AccountKey) {
+    /// Makes the next `grant` check the account after an event.
+    fn reschedule(&mut self, account: &AccountKey) {
         let waits = self.accounts.get(account).is_some_and(|known| !known.queue.is_empty());
-        self.schedule.set(account, if waits { Opening::Now } else { Opening::Event });
+        self.schedule.set(account, if waits { Availability::Now } else { Availability::Event });
     }
 
-    fn forget_unused(&mut self, now: Now) {
+    fn remove_unused(&mut self, now: Now) {
         let accounts = &mut self.accounts;
         let schedule = &mut self.schedule;
         self.unused.retain(|account| {
-            let keep = accounts.get_mut(account).is_some_and(|known| !known.is_forgettable(now));
+            let keep = accounts.get_mut(account).is_some_and(|known| !known.can_remove(now));
             if !keep {
                 accounts.remove(account);
                 schedule.remove(account);
@@ -468,7 +479,7 @@ impl Budgets {
 }
 
 impl Entry {
-    fn asks(&self, ask: &Ask) -> bool {
-        (self.expires_at, self.urgent_at, self.unplanned) == (ask.expires_at, ask.urgent_at, ask.unplanned)
+    fn equals(&self, request: &GrantRequest) -> bool {
+        (self.expires_at, self.urgent_at, self.unplanned) == (request.expires_at, request.urgent_at, request.unplanned)
     }
 }

@@ -1,6 +1,6 @@
-//! The waiting objects of one account: two classes, and promotion by time.
+//! The waiting requests of one account: urgent and normal ones, with promotion by time.
 
-use super::lane::{Lane, Place};
+use super::fair_queue::{FairQueue, Position};
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,47 +9,47 @@ use std::time::Duration;
 use tokio::time::Instant;
 use videotoken_api::key::ObjectKey;
 
-/// While both classes wait, this many urgent grants go before one of the second class: it keeps a tenth.
-const URGENT_IN_A_ROW: u32 = 9;
+/// Number of urgent grants in a row while normal requests wait. The next grant is for a normal request.
+const MAX_CONSECUTIVE_URGENT: u32 = 9;
 
-/// One waiting object.
+/// One waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) urgent_at: Option<Timestamp>,
-    /// No schedule asks for the call: it counts against its namespace's share.
+    /// True for an unplanned request, which counts in the share of its namespace.
     pub(super) unplanned: bool,
-    /// Its place in time: since when it waits, and its number.
+    /// Start of the wait, and number of the request.
     pub(super) since: Instant,
     pub(super) seq: u64,
 }
 
 impl Entry {
-    fn place(&self) -> Place {
-        Place { expiry: self.expires_at.into(), seq: self.seq }
+    fn position(&self) -> Position {
+        Position { expiry: self.expires_at.into(), seq: self.seq }
     }
 
-    /// Leads the second class: there is no token to live on, be it the first or one that got lost.
-    fn leads(&self) -> bool {
+    /// Returns true if there is no valid token. Such requests come first among the normal ones.
+    fn has_no_token(&self) -> bool {
         self.expires_at.is_none()
     }
 }
 
-/// Urgent objects, first issues, and the rest. An object that has become urgent stays so until it is served, withdrawn
-/// or asks otherwise.
+/// Urgent requests, requests without a token, and the rest. An urgent request stays urgent until it is granted,
+/// removed or replaced.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     entries: BTreeMap<ObjectKey, (Entry, bool)>,
-    urgent: Lane,
-    first: Lane,
-    rest: Lane,
-    /// Of the second class: those whose namespace has used up its share, until a part of it comes back.
-    aside: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
-    /// The second class by `urgent_at`.
+    urgent: FairQueue,
+    first: FairQueue,
+    rest: FairQueue,
+    /// Normal requests whose namespace has used up its share.
+    set_aside: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
+    /// Normal requests by `urgent_at`.
     by_urgent_at: BTreeMap<(Timestamp, u64), ObjectKey>,
-    /// The second class by `expires_at`.
+    /// Normal requests by `expires_at`.
     by_expiry: BTreeMap<(Timestamp, u64), ObjectKey>,
-    /// When the tokens of both classes end, with the numbers of their entries.
+    /// Expiries of all requests, with their numbers.
     ends: BTreeSet<(Timestamp, u64)>,
     urgent_in_a_row: u32,
 }
@@ -67,8 +67,8 @@ impl Queue {
         self.entries.get(key).map(|(entry, _)| entry)
     }
 
-    /// How long the token that ends next, of those that live, still has.
-    pub(super) fn shortest_life(&self, wall: Timestamp) -> Option<Duration> {
+    /// Returns the time until the next expiry of a token that is still valid.
+    pub(super) fn shortest_lifetime(&self, wall: Timestamp) -> Option<Duration> {
         let (end, _) = self.ends.range((wall, u64::MAX)..).next()?;
         (*end - wall).to_std().ok()
     }
@@ -77,23 +77,24 @@ impl Queue {
         self.entries.keys()
     }
 
-    /// Puts `key` into the second class; [`Queue::promote`] moves it on. Replaces what it asked before, and its
-    /// namespace keeps its round.
+    /// Adds a normal request; [`Queue::promote`] makes it urgent. Replaces an earlier request of the same
+    /// VideoAccessToken, and its namespace keeps its round.
     pub(super) fn insert(&mut self, key: ObjectKey, entry: Entry) {
         let old = self.entries.insert(key.clone(), (entry, false));
-        let was_aside = self.take_from_aside(&key);
-        let in_lane =
-            old.is_some_and(|(old, urgent)| !urgent && (old.leads(), old.place()) == (entry.leads(), entry.place()));
-        if !in_lane || was_aside {
-            self.second_lane(&entry).insert(&key, entry.place());
+        let was_set_aside = self.remove_from_set_aside(&key);
+        let in_queue = old.is_some_and(|(old, urgent)| {
+            !urgent && (old.has_no_token(), old.position()) == (entry.has_no_token(), entry.position())
+        });
+        if !in_queue || was_set_aside {
+            self.normal_queue(&entry).insert(&key, entry.position());
         }
         if let Some((old, urgent)) = old {
-            self.unlist(&old);
-            self.end_is_gone(&old);
+            self.remove_from_promotion_index(&old);
+            self.remove_expiry(&old);
             if urgent {
-                self.urgent.remove(&key, old.place());
-            } else if !in_lane && !was_aside {
-                self.second_lane(&old).remove(&key, old.place());
+                self.urgent.remove(&key, old.position());
+            } else if !in_queue && !was_set_aside {
+                self.normal_queue(&old).remove(&key, old.position());
             }
         }
         if let Some(at) = entry.urgent_at {
@@ -107,18 +108,18 @@ impl Queue {
 
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
         let (entry, urgent) = self.entries.remove(key)?;
-        self.end_is_gone(&entry);
-        self.take_from_aside(key);
+        self.remove_expiry(&entry);
+        self.remove_from_set_aside(key);
         if urgent {
-            self.urgent.remove(key, entry.place());
+            self.urgent.remove(key, entry.position());
         } else {
-            self.second_lane(&entry).remove(key, entry.place());
-            self.unlist(&entry);
+            self.normal_queue(&entry).remove(key, entry.position());
+            self.remove_from_promotion_index(&entry);
         }
         Some(entry)
     }
 
-    /// Makes urgent whatever has reached its `urgent_at`, or expires within `need`.
+    /// Makes all requests urgent that have reached `urgent_at`, or whose token expires within `need`.
     pub(super) fn promote(&mut self, wall: Timestamp, need: Duration) {
         while let Some((&(at, _), key)) = self.by_urgent_at.first_key_value() {
             if at > wall {
@@ -135,51 +136,50 @@ impl Queue {
         }
     }
 
-    /// How long until [`Queue::promote`] finds something by time alone.
+    /// Returns the time until [`Queue::promote`] changes a request.
     pub(super) fn next_promotion(&self, wall: Timestamp, need: Duration) -> Option<Duration> {
         let by_urgent_at = self.by_urgent_at.keys().next().map(|(at, _)| *at - wall);
-        // A millisecond beyond: the horizon must pass the expiry.
+        // one millisecond later, so that the expiry is before the horizon
         let by_expiry = self.by_expiry.keys().next().map(|(at, _)| *at - plus(wall, need) + TimeDelta::milliseconds(1));
         let soonest = [by_urgent_at, by_expiry].into_iter().flatten().min()?;
         Some(soonest.to_std().unwrap_or_default())
     }
 
-    /// Nobody waits but those that were set aside.
-    pub(super) fn all_are_aside(&self) -> bool {
+    /// Returns true if only requests wait that were set aside.
+    pub(super) fn all_are_set_aside(&self) -> bool {
         self.urgent.is_empty() && self.first.is_empty() && self.rest.is_empty()
     }
 
-    /// The namespaces of those that were set aside.
-    pub(super) fn aside(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.aside.keys()
+    /// Returns the namespaces with requests that were set aside.
+    pub(super) fn set_aside(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.set_aside.keys()
     }
 
-    /// Those of this namespace that were set aside wait with the others again.
+    /// Returns the requests of this namespace that were set aside to the queue.
     pub(super) fn readmit(&mut self, namespace: &str) {
-        for key in self.aside.remove(namespace).unwrap_or_default() {
+        for key in self.set_aside.remove(namespace).unwrap_or_default() {
             if let Some((entry, false)) = self.entries.get(&key).copied() {
-                self.second_lane(&entry).insert(&key, entry.place());
+                self.normal_queue(&entry).insert(&key, entry.position());
             }
         }
     }
 
-    /// Only the second class waits, if any does.
-    pub(super) fn nothing_is_urgent(&self) -> bool {
+    /// Returns true if no urgent request waits.
+    pub(super) fn has_no_urgent(&self) -> bool {
         self.urgent.is_empty()
     }
 
-    /// Takes the next in order. Who isn't urgent, asks for a call that no schedule asks for, and is of a namespace that
-    /// has used up its share is set aside.
+    /// Removes and returns the next request. Normal unplanned requests of a namespace without a share are set aside.
     pub(super) fn pop(&mut self, has_share: impl Fn(&str) -> bool) -> Option<(ObjectKey, Entry)> {
         loop {
             let second_waits = !(self.first.is_empty() && self.rest.is_empty());
-            let seconds_turn = self.urgent.is_empty() || self.urgent_in_a_row >= URGENT_IN_A_ROW;
+            let seconds_turn = self.urgent.is_empty() || self.urgent_in_a_row >= MAX_CONSECUTIVE_URGENT;
             let key = if second_waits && seconds_turn {
-                let lane = if self.first.is_empty() { &mut self.rest } else { &mut self.first };
-                let key = lane.pop()?;
+                let queue = if self.first.is_empty() { &mut self.rest } else { &mut self.first };
+                let key = queue.pop()?;
                 let unplanned = self.entries.get(&key).is_some_and(|(entry, _)| entry.unplanned);
                 if unplanned && !has_share(&key.namespace) {
-                    self.aside.entry(key.namespace.clone()).or_default().insert(key);
+                    self.set_aside.entry(key.namespace.clone()).or_default().insert(key);
                     continue;
                 }
                 self.urgent_in_a_row = 0;
@@ -189,45 +189,45 @@ impl Queue {
                 self.urgent.pop()?
             };
             let (entry, urgent) = self.entries.remove(&key)?;
-            self.end_is_gone(&entry);
+            self.remove_expiry(&entry);
             if !urgent {
-                self.unlist(&entry);
+                self.remove_from_promotion_index(&entry);
             }
             return Some((key, entry));
         }
     }
 
-    fn take_from_aside(&mut self, key: &ObjectKey) -> bool {
-        let Some(keys) = self.aside.get_mut(&key.namespace) else { return false };
-        let was_aside = keys.remove(key);
+    fn remove_from_set_aside(&mut self, key: &ObjectKey) -> bool {
+        let Some(keys) = self.set_aside.get_mut(&key.namespace) else { return false };
+        let was_set_aside = keys.remove(key);
         if keys.is_empty() {
-            self.aside.remove(&key.namespace);
+            self.set_aside.remove(&key.namespace);
         }
-        was_aside
+        was_set_aside
     }
 
     fn make_urgent(&mut self, key: &ObjectKey) {
         let Some((entry, urgent)) = self.entries.get_mut(key) else { return };
         *urgent = true;
         let entry = *entry;
-        self.unlist(&entry);
-        self.take_from_aside(key);
-        self.second_lane(&entry).remove(key, entry.place());
-        self.urgent.insert(key, entry.place());
+        self.remove_from_promotion_index(&entry);
+        self.remove_from_set_aside(key);
+        self.normal_queue(&entry).remove(key, entry.position());
+        self.urgent.insert(key, entry.position());
     }
 
-    fn second_lane(&mut self, entry: &Entry) -> &mut Lane {
-        if entry.leads() { &mut self.first } else { &mut self.rest }
+    fn normal_queue(&mut self, entry: &Entry) -> &mut FairQueue {
+        if entry.has_no_token() { &mut self.first } else { &mut self.rest }
     }
 
-    fn end_is_gone(&mut self, entry: &Entry) {
+    fn remove_expiry(&mut self, entry: &Entry) {
         if let Some(at) = entry.expires_at {
             self.ends.remove(&(at, entry.seq));
         }
     }
 
-    /// Drops an entry from the indexes of what may yet become urgent.
-    fn unlist(&mut self, entry: &Entry) {
+    /// Removes an entry from the indexes of later promotions.
+    fn remove_from_promotion_index(&mut self, entry: &Entry) {
         if let Some(at) = entry.urgent_at {
             self.by_urgent_at.remove(&(at, entry.seq));
         }

@@ -1,64 +1,64 @@
-//! Which account to look at next: turns among those that may go on, an alarm for those that wait for time.
+//! Order of the accounts: round-robin among those that are ready, and a timer for those that wait for a time.
 
 use super::AccountKey;
-use super::window::Opening;
+use super::window::Availability;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// When it was last served; the smallest goes first.
+struct ScheduleEntry {
+    /// Sequence number of the last grant; the smallest comes first.
     turn: u64,
-    opening: Opening,
+    availability: Availability,
 }
 
-/// Every account is in at most one of `ready` and `later`, as its slot says.
+/// Order of all accounts. Each account is in at most one of `ready` and `later`, depending on its entry.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    slots: BTreeMap<AccountKey, Slot>,
+    entries: BTreeMap<AccountKey, ScheduleEntry>,
     ready: BTreeSet<(u64, AccountKey)>,
     later: BTreeSet<(Instant, AccountKey)>,
     turn: u64,
 }
 
 impl Schedule {
-    /// Files an account under the time at which it may next go on.
-    pub(super) fn set(&mut self, account: &AccountKey, opening: Opening) {
+    /// Sets when the account is available.
+    pub(super) fn set(&mut self, account: &AccountKey, availability: Availability) {
         let turn = self.remove(account).unwrap_or(self.turn);
-        self.insert(account, Slot { turn, opening });
+        self.insert(account, ScheduleEntry { turn, availability });
     }
 
-    /// As [`Schedule::set`], and the account goes behind all others.
-    pub(super) fn set_served(&mut self, account: &AccountKey, opening: Opening) {
+    /// Like [`Schedule::set`], and moves the account behind all others.
+    pub(super) fn set_served(&mut self, account: &AccountKey, availability: Availability) {
         self.remove(account);
         self.turn += 1;
-        self.insert(account, Slot { turn: self.turn, opening });
+        self.insert(account, ScheduleEntry { turn: self.turn, availability });
     }
 
-    /// Drops an account and tells its last turn.
+    /// Removes an account and returns its sequence number.
     pub(super) fn remove(&mut self, account: &AccountKey) -> Option<u64> {
-        let slot = self.slots.remove(account)?;
-        match slot.opening {
-            Opening::Now => drop(self.ready.remove(&(slot.turn, account.clone()))),
-            Opening::At(at) => drop(self.later.remove(&(at, account.clone()))),
-            Opening::Event => {}
+        let entry = self.entries.remove(account)?;
+        match entry.availability {
+            Availability::Now => drop(self.ready.remove(&(entry.turn, account.clone()))),
+            Availability::At(at) => drop(self.later.remove(&(at, account.clone()))),
+            Availability::Event => {}
         }
-        Some(slot.turn)
+        Some(entry.turn)
     }
 
-    /// The account whose turn it is.
+    /// Returns the next account.
     pub(super) fn next(&mut self, now: Instant) -> Option<AccountKey> {
         while let Some((at, account)) = self.later.first() {
             if *at > now {
                 break;
             }
-            self.set(&account.clone(), Opening::Now);
+            self.set(&account.clone(), Availability::Now);
         }
         self.ready.first().map(|(_, account)| account.clone())
     }
 
-    /// How long until [`Schedule::next`] names one by time alone.
+    /// Returns the time until [`Schedule::next`] returns an account without another event.
     pub(super) fn next_in(&self, now: Instant) -> Option<Duration> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
@@ -66,12 +66,12 @@ impl Schedule {
         self.later.first().map(|(at, _)| at.saturating_duration_since(now))
     }
 
-    fn insert(&mut self, account: &AccountKey, slot: Slot) {
-        match slot.opening {
-            Opening::Now => drop(self.ready.insert((slot.turn, account.clone()))),
-            Opening::At(at) => drop(self.later.insert((at, account.clone()))),
-            Opening::Event => {}
+    fn insert(&mut self, account: &AccountKey, entry: ScheduleEntry) {
+        match entry.availability {
+            Availability::Now => drop(self.ready.insert((entry.turn, account.clone()))),
+            Availability::At(at) => drop(self.later.insert((at, account.clone()))),
+            Availability::Event => {}
         }
-        self.slots.insert(account.clone(), slot);
+        self.entries.insert(account.clone(), entry);
     }
 }

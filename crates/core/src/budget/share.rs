@@ -1,63 +1,65 @@
-//! What each namespace may spend of a slow window on calls that no schedule asks for.
+//! Shares of the namespaces in long windows, for unplanned calls.
 //!
-//! A window of a minute refills before anybody's token suffers, and turns over namespaces are fair enough there. A window
-//! of an hour can be spent in a minute by one namespace that renews on demand, or whose Secrets are altered: then all others
-//! wait for the hour. So such calls of one namespace may take an equal share of each window longer than a minute: what the
-//! window holds less its reserve for the urgent, divided by the namespaces that use the account; one call at least.
+//! A window of one minute refills before a token expires, and rounds over namespaces are fair enough. One namespace
+//! that forces renewals, or whose Secrets are altered, could use a window of one hour within a minute, and all other
+//! namespaces would wait for the hour. Therefore unplanned calls of a namespace get an equal share of each window
+//! longer than one minute: the window without its urgent reserve, divided by the number of namespaces that use the
+//! account, and at least one call.
 
-use super::window::{Limits, Opening, Spent};
+use super::window::{Availability, CallHistory, Limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Windows up to this length have no shares.
-const SHARED_ABOVE: Duration = Duration::from_mins(1);
+/// Maximum length of a window without shares.
+const SHARE_MIN_PERIOD: Duration = Duration::from_mins(1);
 
-/// A namespace that hasn't asked for so long, longer than the longest window, uses the account no more.
-const USES_IT: Duration = Duration::from_hours(25);
+/// Time after its last request until a namespace no longer counts as a user. Longer than the longest window.
+const USER_TIMEOUT: Duration = Duration::from_hours(25);
 
-/// The namespaces of one account.
+/// Namespaces of one account.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// When each last asked.
+    /// Time of the last request of each namespace.
     users: BTreeMap<Arc<str>, Instant>,
-    /// The ended calls of each that no schedule asked for.
-    spent: BTreeMap<Arc<str>, Spent>,
+    /// Ended unplanned calls of each namespace.
+    history: BTreeMap<Arc<str>, CallHistory>,
 }
 
 impl Shares {
-    /// The namespace uses the account.
-    pub(super) fn used_by(&mut self, namespace: &Arc<str>, now: Instant) {
+    /// Records a request of the namespace.
+    pub(super) fn record_user(&mut self, namespace: &Arc<str>, now: Instant) {
         if self.users.insert(namespace.clone(), now).is_none() {
-            self.users.retain(|_, asked| now.saturating_duration_since(*asked) < USES_IT);
+            self.users.retain(|_, asked| now.saturating_duration_since(*asked) < USER_TIMEOUT);
         }
     }
 
-    /// A call of it ended that no schedule asked for.
+    /// Records an ended unplanned call of the namespace.
     pub(super) fn record(&mut self, namespace: &Arc<str>, now: Instant, keep: Duration) {
-        self.spent.entry(namespace.clone()).or_default().record(now, 0, keep);
+        self.history.entry(namespace.clone()).or_default().record(now, 0, keep);
     }
 
-    /// Forgets what counts no more.
+    /// Removes entries that no longer count.
     pub(super) fn forget(&mut self, now: Instant, keep: Duration) {
-        self.users.retain(|_, asked| now.saturating_duration_since(*asked) < USES_IT);
-        self.spent.retain(|_, spent| {
-            spent.forget(now, keep);
-            !spent.is_empty()
+        self.users.retain(|_, asked| now.saturating_duration_since(*asked) < USER_TIMEOUT);
+        self.history.retain(|_, history| {
+            history.forget(now, keep);
+            !history.is_empty()
         });
     }
 
-    /// When the namespace may make one more call that no schedule asks for, beside `open` such calls under way.
-    pub(super) fn opening(&self, limits: &Limits, namespace: &str, open: usize) -> Opening {
-        let nothing = Spent::default();
-        let spent = self.spent.get(namespace).unwrap_or(&nothing);
-        let slow = limits.windows.iter().filter(|window| window.period > SHARED_ABOVE);
+    /// Returns when the namespace may make another unplanned call, while `open` of its unplanned calls are in
+    /// progress.
+    pub(super) fn availability(&self, limits: &Limits, namespace: &str, open: usize) -> Availability {
+        let nothing = CallHistory::default();
+        let history = self.history.get(namespace).unwrap_or(&nothing);
+        let slow = limits.windows.iter().filter(|window| window.period > SHARE_MIN_PERIOD);
         let each = slow.map(|window| {
             let shared = (window.requests.max(1) as usize).saturating_sub(window.reserve());
             let share = (shared / self.users.len().max(1)).max(1);
-            spent.opening_of(share, window.period, open)
+            history.availability_of(share, window.period, open)
         });
-        each.max().unwrap_or(Opening::Now)
+        each.max().unwrap_or(Availability::Now)
     }
 }

@@ -1,91 +1,92 @@
-//! Exact sliding windows over the calls of one account.
+//! Sliding windows over the calls of one account.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What an account's provider allows. All windows hold at once.
+/// Limits of an account. All windows apply at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// None at all means: as many as `concurrency` lets through.
+    /// Windows. If the list is empty, only `concurrency` limits the calls.
     pub windows: Vec<Window>,
-    /// Calls open at the same time; 0 counts as 1.
+    /// Maximum number of concurrent calls; 0 counts as 1.
     pub concurrency: u32,
 }
 
-/// At most `requests` in any span of `period`.
+/// A limit of `requests` within `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// 0 counts as 1.
+    /// Number of requests; 0 counts as 1.
     pub requests: u32,
-    /// The length of the span.
+    /// Length of the window.
     pub period: Duration,
 }
 
-/// When something next becomes possible. Ordered: the later of two is what holds when both must.
+/// Time at which a call is possible. The order allows `max` of several conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Opening {
+pub(super) enum Availability {
     /// At once.
     Now,
-    /// By time alone.
+    /// At this time.
     At(Instant),
-    /// Only an event (an ask, an end of a call, new limits) can bring it.
+    /// Only after an event: a request, the end of a call, new limits.
     Event,
 }
 
-/// The longest span that is reckoned with; keeps arithmetic on instants within its range.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+/// Maximum length of a period, which keeps arithmetic on instants within its range.
+const MAX_SPAN: Duration = Duration::from_hours(366 * 24);
 
-/// Windows up to this length refill within the slack that P01 leaves before an expiry, so they need no reserve.
-const RESERVED_ABOVE: Duration = Duration::from_secs(30);
+/// Maximum length of a window without a reserve. Such a window refills within the time that P01 leaves before an
+/// expiry.
+const RESERVE_MIN_PERIOD: Duration = Duration::from_secs(30);
 
-/// A call that was told of by what it left behind ended within this of the one that is remembered: as long as a call may
-/// take, and the second that whole seconds hide.
+/// Maximum difference of the end times of a restored call and of the same call in memory: the longest time of a call,
+/// plus one second for rounding.
 const SAME_CALL: Duration = Duration::from_secs(15);
 
-/// `at` plus `by`, bounded.
+/// Returns `at` plus `by`, limited to a year.
 pub(super) fn after(at: Instant, by: Duration) -> Instant {
-    at + by.min(LONGEST)
+    at + by.min(MAX_SPAN)
 }
 
 impl Limits {
-    /// The longest window's period; zero without windows.
+    /// Returns the longest period; zero without windows.
     pub(super) fn longest(&self) -> Duration {
-        self.windows.iter().map(|w| w.period).max().unwrap_or_default().min(LONGEST)
+        self.windows.iter().map(|w| w.period).max().unwrap_or_default().min(MAX_SPAN)
     }
 
-    /// Calls open at the same time.
+    /// Returns the maximum number of concurrent calls.
     pub(super) fn slots(&self) -> usize {
         self.concurrency.max(1) as usize
     }
 
-    /// Time per request at the sustained rate, with `slots` calls at once of `call_time` each.
+    /// Returns the time per request at the sustained rate, with `slots` concurrent calls that take `call_time` each.
     ///
-    /// A request counts until a period after its *end* (see [`Spent`]), so a window yields its requests once in a
-    /// period and a call.
+    /// A request counts until one period after its end (see [`CallHistory`]), so a window allows its requests once in
+    /// a period plus a call.
     pub(super) fn time_per_request(&self, slots: usize, call_time: Duration) -> Duration {
         let by_slots = call_time / u32::try_from(slots.max(1)).unwrap_or(u32::MAX);
-        let by_window = |w: &Window| (w.period.min(LONGEST) + call_time) / w.requests.max(1);
+        let by_window = |w: &Window| (w.period.min(MAX_SPAN) + call_time) / w.requests.max(1);
         self.windows.iter().map(by_window).fold(by_slots, Duration::max)
     }
 }
 
 impl Window {
-    /// Requests that the second class leaves to the urgent one: a tenth of a window that refills slowly.
+    /// Returns the number of requests that normal requests leave to urgent ones: a tenth of a long window.
     pub(super) fn reserve(&self) -> usize {
-        if self.period > RESERVED_ABOVE { self.requests as usize / 10 } else { 0 }
+        if self.period > RESERVE_MIN_PERIOD { self.requests as usize / 10 } else { 0 }
     }
 }
 
-/// The ended calls that windows still count.
+/// Ended calls that still count in windows.
 ///
-/// A provider counts a request when it arrives, which is some time between our grant and the call's end. So an open
-/// call counts against every window, and an ended one until a period after its end: then no span of a period can
-/// hold more arrivals than the window allows, however long each was on its way.
+/// A token API counts a request when it arrives, between the grant and the end of the call. Therefore an open call
+/// counts in every window, and an ended call counts until one period after its end. No period can contain more
+/// arrivals than the window allows, whatever the calls' durations.
 ///
-/// Some are only known by what they left behind, from before this process led: see [`Spent::recall`].
+/// Calls of an earlier process are restored from what objects record: see [`CallHistory::restore`].
 #[derive(Debug, Default)]
-pub(super) struct Spent {
+pub(super) struct CallHistory {
     ended: VecDeque<Ended>,
 }
 
@@ -93,26 +94,25 @@ pub(super) struct Spent {
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     at: Instant,
-    /// The round of recalls in which it was made or last told of: one round tells of it once at most.
+    /// Round in which the call was made or last restored. One round contains each call once at most.
     round: u32,
 }
 
-impl Spent {
-    /// A call ended at `at`; forgets those that ended more than `keep` before.
+impl CallHistory {
+    /// Records a call that ended at `at`, and removes those that ended more than `keep` before.
     pub(super) fn record(&mut self, at: Instant, round: u32, keep: Duration) {
         let at = self.ended.back().map_or(at, |last| at.max(last.at));
         self.forget(at, keep);
         self.ended.push_back(Ended { at, round });
     }
 
-    /// Takes in calls that others tell of. One that ended about when a call did that is known already is that call; the
-    /// others are added.
-    pub(super) fn recall(&mut self, mut told: Vec<Instant>, round: u32, now: Instant, keep: Duration) {
-        told.retain(|at| after(*at, keep) > now);
-        told.sort_unstable();
+    /// Adds calls of an earlier process. A call that ended about at the same time as a known call is that call.
+    pub(super) fn restore(&mut self, mut reported: Vec<Instant>, round: u32, now: Instant, keep: Duration) {
+        reported.retain(|at| after(*at, keep) > now);
+        reported.sort_unstable();
         let mut new = Vec::new();
         let mut known = self.ended.iter_mut().peekable();
-        for at in told {
+        for at in reported {
             while known.next_if(|ended| ended.round == round || after(ended.at, SAME_CALL) < at).is_some() {}
             match known.next_if(|ended| ended.at <= after(at, SAME_CALL)) {
                 Some(ended) => ended.round = round,
@@ -125,7 +125,7 @@ impl Spent {
         }
     }
 
-    /// Forgets what ended more than `keep` before `now`.
+    /// Removes calls that ended more than `keep` before `now`.
     pub(super) fn forget(&mut self, now: Instant, keep: Duration) {
         while self.ended.front().is_some_and(|first| after(first.at, keep) <= now) {
             self.ended.pop_front();
@@ -139,32 +139,32 @@ impl Spent {
         self.ended.is_empty()
     }
 
-    /// Calls that ended less than `span` before `now`.
+    /// Returns the number of calls that ended less than `span` before `now`.
     pub(super) fn within(&self, now: Instant, span: Duration) -> usize {
         self.ended.len() - self.ended.partition_point(|ended| after(ended.at, span) <= now)
     }
 
-    /// When every window has room for one more beside `open` calls; with `reserved`, beside the urgent class's
-    /// reserve too.
-    pub(super) fn opening(&self, limits: &Limits, open: usize, reserved: bool) -> Opening {
-        let one = |w: &Window| self.window_opening(w, open + if reserved { w.reserve() } else { 0 });
-        limits.windows.iter().map(one).max().unwrap_or(Opening::Now)
+    /// Returns when every window allows another call while `open` calls are in progress. `reserved`: the reserve for
+    /// urgent requests is kept free.
+    pub(super) fn availability(&self, limits: &Limits, open: usize, reserved: bool) -> Availability {
+        let one = |w: &Window| self.window_availability(w, open + if reserved { w.reserve() } else { 0 });
+        limits.windows.iter().map(one).max().unwrap_or(Availability::Now)
     }
 
-    fn window_opening(&self, window: &Window, taken: usize) -> Opening {
-        self.opening_of(window.requests.max(1) as usize, window.period, taken)
+    fn window_availability(&self, window: &Window, taken: usize) -> Availability {
+        self.availability_of(window.requests.max(1) as usize, window.period, taken)
     }
 
-    /// When one more may begin, beside `taken`, where any span of `period` may hold `most`.
-    pub(super) fn opening_of(&self, most: usize, period: Duration, taken: usize) -> Opening {
+    /// Returns when another call may start, if `taken` requests are reserved and any `period` may contain `most`.
+    pub(super) fn availability_of(&self, most: usize, period: Duration, taken: usize) -> Availability {
         let left = most.saturating_sub(taken);
         if left == 0 {
-            return Opening::Event;
+            return Availability::Event;
         }
-        // The call that must have left the window before one more may begin: the `left`-th from the end.
+        // The call that must leave the window first: the `left`-th from the end.
         match self.ended.len().checked_sub(left).and_then(|index| self.ended.get(index)) {
-            Some(ended) => Opening::At(after(ended.at, period)),
-            None => Opening::Now,
+            Some(ended) => Availability::At(after(ended.at, period)),
+            None => Availability::Now,
         }
     }
 }

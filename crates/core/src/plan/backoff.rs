@@ -1,44 +1,45 @@
-//! How long a failure waits (P07).
+//! Back-off after failures (P07).
 
 use super::facts::Failure;
-use super::floor::AHEAD;
+use super::unplanned::MAX_CLOCK_ERROR;
 use crate::clock::Timestamp;
 use crate::issue::Class;
 use chrono::TimeDelta;
 use std::time::Duration;
 
-/// The longest time that a provider's own wish is honoured for.
-const LONGEST_WISH: Duration = Duration::from_hours(1);
+/// Maximum accepted Retry-After.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// What was tried before.
+/// Past attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tries {
-    /// Failures in a row, this one among them.
+    /// Number of failures in a row, including the current one.
     pub failed: u32,
-    /// How long the last of them but this one waited for this one, if that is known: a wait that was cut short since the
-    /// token was about to end counts as what it was, or the tries of a token's last minutes would be paid for after it.
+    /// Time between the previous failure and the current one, if it is known. A back-off that an expiring token
+    /// shortened counts with its actual length, so that the attempts of a token's last minutes don't delay those after
+    /// its expiry.
     pub waited: Option<TimeDelta>,
 }
 
 impl Tries {
-    /// So many failures in a row, each of which waited as long as its class does.
+    /// Creates attempts whose back-offs were not shortened.
     pub fn in_a_row(failed: u32) -> Self {
         Self { failed, waited: None }
     }
 
-    /// How often the wait is doubled.
+    /// Returns how often the back-off is doubled.
     fn doublings(self, first: TimeDelta) -> u32 {
         let of_count = self.failed.saturating_sub(1).min(12);
         let Some(waited) = self.waited else { return of_count };
-        // jitter has taken a fifth of it at most
+        // jitter reduces a back-off by a fifth at most
         (0..of_count).find(|doublings| first * 4 / 5 * 2i32.pow(*doublings) > waited).unwrap_or(of_count)
     }
 }
 
-/// When to try again after a failure.
+/// Returns the time of the next attempt after a failure.
 ///
-/// `retry_after` is the provider's own wish. While a token lives (`expires_at`), the next attempt is never later than a
-/// quarter of the time left, save where the provider asked for more. `uid` fixes the jitter.
+/// `retry_after` is the Retry-After of the response. While the token is valid (until `expires_at`), the next attempt
+/// is at most a quarter of the remaining time away, unless Retry-After is longer. `uid` determines the jitter.
 pub fn next_attempt(
     class: Class,
     tries: Tries,
@@ -50,14 +51,14 @@ pub fn next_attempt(
     let (first, last) = bounds(class);
     let doubled = first * 2i32.pow(tries.doublings(first));
     let mut wait = jitter(doubled.min(last), tries.failed, uid);
-    if let Some(longest) = longest(expires_at, now) {
+    if let Some(longest) = max_back_off(expires_at, now) {
         wait = wait.min(longest);
     }
-    let wish = TimeDelta::from_std(retry_after.unwrap_or_default().min(LONGEST_WISH)).unwrap_or_default();
-    now + wait.max(wish)
+    let retry_after = TimeDelta::from_std(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)).unwrap_or_default();
+    now + wait.max(retry_after)
 }
 
-/// The first and the longest wait of our own choice.
+/// Returns the first and the longest back-off.
 fn bounds(class: Class) -> (TimeDelta, TimeDelta) {
     match class {
         Class::Transient | Class::Throttled => (TimeDelta::seconds(1), TimeDelta::minutes(5)),
@@ -66,39 +67,39 @@ fn bounds(class: Class) -> (TimeDelta, TimeDelta) {
     }
 }
 
-/// Until when a failure holds its object back, if it does now.
+/// Returns the time until which a failure blocks the next attempt, if that is in the future.
 ///
-/// Times that a wrong clock wrote hold nobody: a failure that lies ahead, or a wait that is longer than any. One that is
-/// only `recalled` from a status holds no longer than its class's own longest wait, or, where the provider asked for a
-/// pause, than such a wish is honoured.
-pub fn held_until(failure: &Failure, recalled: bool, now: Timestamp) -> Option<Timestamp> {
+/// Times from a wrong clock are ignored: a failure in the future, or a wait above the maximum. A failure that is
+/// `restored` from a status blocks no longer than the longest back-off of its class, or the maximum Retry-After after
+/// a throttle.
+pub fn held_until(failure: &Failure, restored: bool, now: Timestamp) -> Option<Timestamp> {
     let next = failure.next_attempt_at?;
-    let wish = TimeDelta::from_std(LONGEST_WISH).unwrap_or_default();
-    if failure.time - now > AHEAD || next - failure.time > wish + AHEAD {
+    let retry_after_limit = TimeDelta::from_std(MAX_RETRY_AFTER).unwrap_or_default();
+    if failure.time - now > MAX_CLOCK_ERROR || next - failure.time > retry_after_limit + MAX_CLOCK_ERROR {
         return None;
     }
     let most = match failure.class {
-        Class::Throttled => wish,
+        Class::Throttled => retry_after_limit,
         class => bounds(class).1,
     };
-    let next = if recalled { next.min(failure.time + most) } else { next };
+    let next = if restored { next.min(failure.time + most) } else { next };
     (now < next).then_some(next)
 }
 
-/// The longest wait of our own choice while a token lives: a quarter of the time that it has left, a second at least.
-pub fn longest(expires_at: Option<Timestamp>, now: Timestamp) -> Option<TimeDelta> {
+/// Returns the maximum back-off while a token is valid: a quarter of the time until its expiry, at least one second.
+pub fn max_back_off(expires_at: Option<Timestamp>, now: Timestamp) -> Option<TimeDelta> {
     let left = expires_at.map(|at| at - now).filter(|left| *left > TimeDelta::zero());
     left.map(|left| (left / 4).max(TimeDelta::seconds(1)))
 }
 
-/// How long a write to Kubernetes that failed waits: 500 ms doubling to 15 s. `uid` fixes the jitter, so that objects that
-/// failed together don't come back together.
+/// Returns the time of the next write to Kubernetes after failures: 500 ms, doubled up to 15 s. `uid` determines the
+/// jitter, so that VideoAccessTokens that failed together don't retry together.
 pub fn next_write(failures: u32, now: Timestamp, uid: u128) -> Timestamp {
     let doubled = TimeDelta::milliseconds(500) * 2i32.pow(failures.saturating_sub(1).min(8));
     now + jitter(doubled.min(TimeDelta::seconds(15)), failures, uid)
 }
 
-/// Up to a fifth less, different at each attempt.
+/// Reduces `wait` by up to a fifth, differently at each attempt.
 fn jitter(wait: TimeDelta, attempts: u32, uid: u128) -> TimeDelta {
     let mixed = (uid ^ u128::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) >> 64;
     let share = i32::try_from(mixed % 200).unwrap_or(0);
@@ -131,11 +132,12 @@ mod tests {
             (Class::Transient, 40, None, Some(2), 1.0, 1.0),
             (Class::Transient, 40, None, Some(-50), 240.0, 300.0),
         ];
-        for (class, attempts, wish, left, least, most) in cases {
+        for (class, attempts, retry_after, left, least, most) in cases {
             let tries = Tries::in_a_row(attempts);
-            let next = next_attempt(class, tries, wish.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
+            let next =
+                next_attempt(class, tries, retry_after.map(Duration::from_secs), left.map(at), at(0), u128::MAX / 3);
             let wait = (next - at(0)).as_seconds_f64();
-            assert!(wait >= least && wait <= most, "{class:?} {attempts} {wish:?} {left:?}: {wait}");
+            assert!(wait >= least && wait <= most, "{class:?} {attempts} {retry_after:?} {left:?}: {wait}");
         }
     }
 
@@ -207,7 +209,7 @@ mod tests {
             (Class::Transient, -10, 100, false, Some(100)),
             (Class::Transient, -10, 100, true, Some(100)),
             (Class::Transient, -10, -1, true, None),
-            // a provider's wish, told to this process: longer than any back-off
+            // a Retry-After in this process: longer than any back-off
             (Class::Transient, -10, 1000, false, Some(1000)),
             (Class::Transient, -10, 1000, true, Some(290)),
             (Class::Throttled, -10, 1000, true, Some(1000)),
@@ -222,7 +224,7 @@ mod tests {
             (Class::Throttled, day, day + 60, true, None),
             (Class::Transient, 0, i64::from(u32::MAX), true, None),
         ];
-        for (class, failed, next, recalled, until) in cases {
+        for (class, failed, next, restored, until) in cases {
             let failure = Failure {
                 time: at(failed),
                 class,
@@ -231,8 +233,8 @@ mod tests {
                 request_id: None,
                 next_attempt_at: Some(at(next)),
             };
-            let held = held_until(&failure, recalled, at(0));
-            assert_eq!(held, until.map(at), "{class:?} failed {failed} next {next} recalled {recalled}");
+            let held = held_until(&failure, restored, at(0));
+            assert_eq!(held, until.map(at), "{class:?} failed {failed} next {next} recalled {restored}");
         }
     }
 }

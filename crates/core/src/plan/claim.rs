@@ -1,15 +1,15 @@
-//! Several `VideoAccessTokens` that name one Secret: which of them has it.
+//! Precedence among several `VideoAccessTokens` that declare the same Secret.
 
 use super::view::Refusal;
 use videotoken_api::key::ObjectKey;
 
-/// An object's claim to a Secret, in the order of precedence: creation time in seconds, UID, key. The UID orders objects
-/// that were created in the same second.
+/// Claim of a VideoAccessToken to a Secret, in the order of precedence: creation time in seconds, UID, key. The UID
+/// orders objects that were created in the same second.
 pub type Claim = ((i64, u128), ObjectKey);
 
-/// Returns the object that takes precedence over `own` for the same Secret, if there is one: `holder`, the object that the
-/// Secret was written for, while it still names the Secret; else the first of `claims`. By age alone, two objects that
-/// don't see each other's claims at the same time could take the Secret from each other.
+/// Returns the VideoAccessToken that takes precedence over `own` for the same Secret: `holder`, for which the Secret
+/// was written, while it still declares the Secret; else the first of `claims`. Age alone is ambiguous while two
+/// VideoAccessTokens don't know each other's claims.
 pub fn conflicting_claim<'a>(
     own: &ObjectKey,
     holder: Option<&'a ObjectKey>,
@@ -19,12 +19,11 @@ pub fn conflicting_claim<'a>(
     (first != own).then_some(first)
 }
 
-/// Returns the refusal of an object whose Secret `holder` has. The text stays true for a later holder, so that waiting
-/// objects need no new status.
+/// Returns the refusal of a VideoAccessToken whose Secret belongs to `holder`.
 pub fn claimed_by(holder: &ObjectKey, secret: &ObjectKey) -> Refusal {
     let (holder, secret) = (&holder.name, &secret.name);
     let message = format!(
-        "spec.secret.name: the VideoAccessToken {holder} came first to the Secret {secret}: choose another name"
+        "spec.secret.name: the Secret {secret} is already used by the VideoAccessToken {holder}. Choose another name."
     );
     Refusal::new("SecretClaimed", message)
 }

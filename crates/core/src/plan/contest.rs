@@ -1,246 +1,249 @@
-//! Fights over a Secret (P18): another writer that changes it again and again, and what changes it on its way into the
-//! API server's store.
+//! Contested Secrets (P18): another client changes the Secret repeatedly, or a policy or webhook changes it when it is
+//! stored.
 //!
-//! The first three repairs within a minute are made at once. From then on the Secret is put right once in five minutes,
-//! until a repair stands for those five minutes or the spec changes. A renewal that is due is no repair: it is written
-//! at its time, and counts for the pace. Looks at a Secret that changes all the time have a pace of their own.
+//! The operator makes the first three repairs within one minute at once. After that it repairs the Secret every 5
+//! minutes, until a repair lasts for 5 minutes or the spec changes. A renewal that is due is not a repair: the
+//! operator writes it at its time, and it counts in the interval. Reads of a Secret that changes repeatedly have a
+//! limit of their own.
 
 use super::decide::{Decision, TokenStep};
 use super::facts::Uid;
 use super::reason::Reason;
-use super::secret::Fixed;
-use super::view::{Refusal, View};
+use super::secret::NotWritable;
+use super::view::{DecisionInput, Refusal};
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::fmt::Write as _;
 
-/// The reason for another writer of the same fields.
+/// Reason for another client that writes the same fields.
 pub const CONTESTED: &str = "SecretContested";
 
-/// The reason for a write that is stored otherwise than it was sent.
+/// Reason for a write that the API server stored with other values.
 pub const OVERRIDDEN: &str = "SecretOverridden";
 
-/// This many repairs within [`WITHIN`] are made at once.
-const FREE: usize = 3;
+/// Number of repairs within [`FIGHT_WINDOW`] that are made at once.
+const FREE_REPAIRS: usize = 3;
 
-/// Repairs and looks further apart than this are no fight.
-const WITHIN: TimeDelta = TimeDelta::minutes(1);
+/// Time within which repairs and reads count together.
+const FIGHT_WINDOW: TimeDelta = TimeDelta::minutes(1);
 
-/// In a fight, the time between two writes.
-const PACE: TimeDelta = TimeDelta::minutes(5);
+/// Time between two writes of a contested Secret.
+const REPAIR_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 
-/// A repair in a fight has to stand this long before the condition goes.
-const CALM: TimeDelta = TimeDelta::seconds(10);
+/// Time that a repair of a contested Secret must last until the condition ends.
+const CALM_TIME: TimeDelta = TimeDelta::seconds(10);
 
-/// This many looks within [`WITHIN`] are taken at once.
-const LOOKS: usize = 5;
+/// Number of reads within [`FIGHT_WINDOW`] that are made at once.
+const MAX_INSPECTIONS: usize = 5;
 
-/// A Secret as it stood at one moment: its UID and resourceVersion.
+/// Version of a Secret: its UID and resourceVersion.
 pub type Version = (Uid, u64);
 
-/// What of ours another writer changed, and who it is.
+/// Field of the operator that another client changed, and the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
-    /// The field, as a path within the Secret.
+    /// Field, as a path in the Secret.
     pub field: String,
-    /// Its field manager, as far as the Secret's `managedFields` tell.
+    /// Field manager of the client, if `managedFields` contains it.
     pub manager: Option<String>,
 }
 
-/// A write that was stored otherwise than it was sent.
+/// A write that the API server stored with other values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overridden {
-    /// The Secret as it was stored. Another version is another matter.
+    /// Version of the stored Secret. The record applies only to this version.
     pub at: Version,
-    /// The field, what was sent and what was stored.
+    /// Message with the field, the sent value and the stored value.
     pub message: String,
-    /// What was stored takes no write any more.
-    pub fixed: Option<Fixed>,
-    /// Not written again before this.
+    /// Cause for which the stored Secret can't be written again.
+    pub not_writable: Option<NotWritable>,
+    /// Time of the next write.
     pub next: Timestamp,
 }
 
-/// What is remembered of the changes that others make to one Secret.
+/// Record of the changes of one Secret by other clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contest {
-    /// The object's `metadata.generation`: another one is a new beginning.
+    /// `metadata.generation` of the VideoAccessToken. Another generation starts a new record.
     generation: i64,
-    /// Repairs of the last minute; in a fight, the last write.
+    /// Times of the repairs of the last minute; for a contested Secret, the time of the last write.
     repairs: Vec<Timestamp>,
-    /// It is a fight.
+    /// True if the Secret is contested.
     slowed: bool,
-    /// Looks at the Secret within the last minute.
-    looks: Vec<Timestamp>,
+    /// Times of the reads of the last minute.
+    inspections: Vec<Timestamp>,
     contender: Option<Contender>,
     overridden: Option<Overridden>,
 }
 
 impl Contest {
-    /// Nothing has happened yet.
+    /// Creates an empty record.
     pub fn new(generation: i64) -> Self {
         Self { generation, ..Self::default() }
     }
 
-    /// A fight that began at `since`, as a status tells: whoever starts with this status gets no new repairs at once.
-    pub fn recalled(generation: i64, since: Timestamp) -> Self {
+    /// Creates the record of a Secret that a status reports as contested since `since`. A new leader makes no repairs
+    /// at once.
+    pub fn restored(generation: i64, since: Timestamp) -> Self {
         Self { generation, repairs: vec![since], slowed: true, ..Self::default() }
     }
 
-    /// Whether it is about this generation of the object.
+    /// Returns true if the record belongs to this generation.
     pub fn is_of(&self, generation: i64) -> bool {
         self.generation == generation
     }
 
-    /// Repairs have a pace.
+    /// Returns true if the Secret is contested.
     pub fn is_slowed(&self) -> bool {
         self.slowed
     }
 
-    /// Notes a write that reached the API server, taken or not.
-    pub fn wrote(&mut self, repair: bool, now: Timestamp) {
+    /// Records a write that reached the API server, accepted or not.
+    pub fn record_write(&mut self, repair: bool, now: Timestamp) {
         if self.slowed {
             self.repairs = vec![now];
         } else if repair {
             self.repairs.retain(|at| is_within(*at, now));
             self.repairs.push(now);
-            self.slowed = self.repairs.len() >= FREE;
+            self.slowed = self.repairs.len() >= FREE_REPAIRS;
         }
     }
 
-    /// Notes what became of a write that was taken.
-    pub fn stored(&mut self, at: Version, difference: Option<Difference>, now: Timestamp) {
+    /// Records the stored result of an accepted write.
+    pub fn record_stored(&mut self, at: Version, difference: Option<Difference>, now: Timestamp) {
         self.overridden = difference.map(|difference| Overridden {
             at,
             message: difference.message(),
-            fixed: difference.fixed,
-            next: now + PACE,
+            not_writable: difference.not_writable,
+            next: now + REPAIR_INTERVAL,
         });
     }
 
-    /// Notes a look at the whole Secret, and who had changed it.
-    pub fn looked(&mut self, contender: Option<Contender>, now: Timestamp) {
-        self.looks.retain(|at| is_within(*at, now));
-        self.looks.push(now);
-        // in a fight the first that was seen is told: a message that follows each change would be a write for each
+    /// Records a read of the Secret, and the client that changed it.
+    pub fn record_inspection(&mut self, contender: Option<Contender>, now: Timestamp) {
+        self.inspections.retain(|at| is_within(*at, now));
+        self.inspections.push(now);
+        // for a contested Secret, the first client is reported: a message for each change would be a write for each
         if contender.is_some() && (!self.slowed || self.contender.is_none()) {
             self.contender = contender;
         }
     }
 
-    /// When the Secret may be put right again; `None`: now.
+    /// Returns the time of the next repair. `None`: now.
     pub fn next_repair(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.repairs.last().filter(|at| self.slowed && **at <= now)?;
-        Some(*last + PACE).filter(|next| now < *next)
+        Some(*last + REPAIR_INTERVAL).filter(|next| now < *next)
     }
 
-    /// When the Secret may be looked at again; `None`: now.
-    pub fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
-        let recent: Vec<_> = self.looks.iter().filter(|at| is_within(**at, now)).collect();
-        let oldest = recent.len().checked_sub(LOOKS).and_then(|first| recent.get(first))?;
-        Some(**oldest + WITHIN)
+    /// Returns the time of the next read. `None`: now.
+    pub fn next_inspection(&self, now: Timestamp) -> Option<Timestamp> {
+        let recent: Vec<_> = self.inspections.iter().filter(|at| is_within(**at, now)).collect();
+        let oldest = recent.len().checked_sub(MAX_INSPECTIONS).and_then(|first| recent.get(first))?;
+        Some(**oldest + FIGHT_WINDOW)
     }
 
-    /// What is known to be stored otherwise than it was sent, if the Secret is still the same.
+    /// Returns the record of an overridden write, if the Secret still has that version.
     pub fn overridden(&self, secret: Option<Version>) -> Option<&Overridden> {
         self.overridden.as_ref().filter(|overridden| Some(overridden.at) == secret)
     }
 
-    /// Forgets what is over, while nothing is to be put right, and tells whether all is.
+    /// Removes expired entries if no repair is pending. Returns true if the record is empty.
     pub fn forget(&mut self, secret: Option<Version>, now: Timestamp) -> bool {
         if self.next_repair(now).is_none() {
             self.repairs.retain(|at| !self.slowed && is_within(*at, now));
             self.slowed = false;
         }
-        self.looks.retain(|at| is_within(*at, now));
+        self.inspections.retain(|at| is_within(*at, now));
         self.overridden.take_if(|overridden| Some(overridden.at) != secret);
-        self.repairs.is_empty() && self.looks.is_empty() && self.overridden.is_none()
+        self.repairs.is_empty() && self.inspections.is_empty() && self.overridden.is_none()
     }
 
-    /// When there is something to forget.
+    /// Returns the time at which an entry expires.
     fn ends(&self, now: Timestamp) -> Option<Timestamp> {
-        let repairs = if self.slowed { PACE } else { WITHIN };
-        let ends = [self.repairs.last().map(|at| *at + repairs), self.looks.last().map(|at| *at + WITHIN)];
-        ends.into_iter().flatten().filter(|end| now < *end && *end <= now + PACE).max()
+        let repairs = if self.slowed { REPAIR_INTERVAL } else { FIGHT_WINDOW };
+        let ends = [self.repairs.last().map(|at| *at + repairs), self.inspections.last().map(|at| *at + FIGHT_WINDOW)];
+        ends.into_iter().flatten().filter(|end| now < *end && *end <= now + REPAIR_INTERVAL).max()
     }
 
-    /// Who fights over what.
+    /// Returns the refusal for a contested Secret, with the client and the field.
     pub fn refusal(&self) -> Refusal {
-        let mut message = "another writer changes the Secret again and again".to_owned();
+        let mut message = "Another client changes the Secret repeatedly".to_owned();
         if let Some(Contender { field, manager }) = &self.contender {
-            // infallible: a String
+            // writing to a String can't fail
             let _ = match manager {
                 Some(manager) => write!(message, ": the field manager {manager:?} changes {field}"),
                 None => write!(message, ": it changes {field}"),
             };
         }
         message.push_str(
-            "; it is put right once in 5 min: let that writer leave it alone, or choose another spec.secret.name",
+            ". Stop that client, or choose another spec.secret.name. The operator repairs the Secret every 5 minutes.",
         );
         Refusal::new(CONTESTED, message)
     }
 }
 
-/// The clock may have been put back: a time ahead counts for nothing.
+/// Times in the future are ignored: the clock may have been set back.
 fn is_within(at: Timestamp, now: Timestamp) -> bool {
-    at <= now && now < at + WITHIN
+    at <= now && now < at + FIGHT_WINDOW
 }
 
-/// What keeps a repair, and until when.
-pub fn keeps(view: &View<'_>, now: Timestamp) -> Option<(Refusal, Timestamp)> {
-    let contest = view.contest?;
-    if let Some(overridden) = contest.overridden(view.secret.version())
+/// Returns the cause that delays a repair, and its end.
+pub fn repair_block(input: &DecisionInput<'_>, now: Timestamp) -> Option<(Refusal, Timestamp)> {
+    let contest = input.contest?;
+    if let Some(overridden) = contest.overridden(input.secret.version())
         && now < overridden.next
-        && overridden.next <= now + PACE
+        && overridden.next <= now + REPAIR_INTERVAL
     {
         return Some((Refusal::new(OVERRIDDEN, overridden.message.clone()), overridden.next));
     }
     Some((contest.refusal(), contest.next_repair(now)?))
 }
 
-/// What a decision to wait tells of a fight, and when it is to be looked at again for the fight's sake.
-pub fn report(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
-    let Some(contest) = view.contest.filter(|_| decision.step == TokenStep::Wait) else { return decision };
-    let mut wake = contest.ends(now);
+/// Adds the state of a contested Secret to a decision to wait.
+pub fn report(input: &DecisionInput<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+    let Some(contest) = input.contest.filter(|_| decision.step == TokenStep::Wait) else { return decision };
+    let mut requeue_at = contest.ends(now);
     if decision.refusal.is_none()
         && decision.cause.is_none()
-        && !view.deleting
-        && was_reported(view)
-        && let Some(until) = contest.next_repair(now).map(|next| next - PACE + CALM).filter(|until| now < *until)
+        && !input.deleting
+        && was_reported(input)
+        && let Some(until) =
+            contest.next_repair(now).map(|next| next - REPAIR_INTERVAL + CALM_TIME).filter(|until| now < *until)
     {
-        // the last repair stands, though not for long yet
+        // the last repair has not lasted long enough
         decision.refusal = Some(contest.refusal());
-        wake = Some(until);
+        requeue_at = Some(until);
     }
-    decision.requeue_at = [decision.requeue_at, wake].into_iter().flatten().min();
+    decision.requeue_at = [decision.requeue_at, requeue_at].into_iter().flatten().min();
     decision
 }
 
-fn was_reported(view: &View<'_>) -> bool {
-    let stalled = &view.status.conditions[2];
-    stalled.status == Some(true) && stalled.reason == Reason::of(CONTESTED)
+fn was_reported(input: &DecisionInput<'_>) -> bool {
+    let stalled = &input.status.conditions[2];
+    stalled.status == Some(true) && stalled.reason == Reason::new(CONTESTED)
 }
 
-/// Something of ours that was stored otherwise than it was sent.
+/// A field that the API server stored with another value than the operator sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The field, as a path within the Secret.
+    /// Field, as a path in the Secret.
     pub field: String,
-    /// What was sent. `None`: it isn't for everybody's eyes.
+    /// Sent value. `None`: the value must not be shown.
     pub sent: Option<String>,
-    /// What was stored: nothing, a text, or what isn't for everybody's eyes.
+    /// Stored value.
     pub stored: Stored,
-    /// What was stored takes no write any more.
-    pub fixed: Option<Fixed>,
+    /// Cause for which the stored Secret can't be written again.
+    pub not_writable: Option<NotWritable>,
 }
 
-/// What was stored in a field.
+/// Stored value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Nothing.
+    /// No value.
     Nothing,
-    /// A text that may be told.
+    /// A text that may be shown.
     Text(String),
-    /// Another value.
+    /// Another value, which must not be shown.
     Another,
 }
 
@@ -254,8 +257,7 @@ impl Difference {
             Stored::Another => "another value".to_owned(),
         };
         format!(
-            "{field}: {sent} was sent, and the API server stored {stored}: an admission policy or webhook changes it; \
-             exempt this Secret from it, or choose another spec.secret.name; tried again every 5 min"
+            "{field}: the operator sent {sent}, and the API server stored {stored}. An admission policy or webhook changes it. Exempt this Secret, or choose another spec.secret.name. The operator retries every 5 minutes."
         )
     }
 }

@@ -1,98 +1,98 @@
-//! The next step of an object: one pure function from everything that is known to one step.
+//! Decides the next step of a VideoAccessToken: one pure function from the input to one step.
 //!
-//! The reconcile takes the step, observes the result, and decides again, so each step is decided from fresh facts.
+//! The reconcile runs the step, observes the result and decides again, so each decision has current facts.
 
 mod causes;
 mod issuance;
 mod maintenance;
 mod secret_check;
 
-pub use causes::{CAUSES, Cause, Check, Facts};
+pub use causes::{CAUSES, Check, Facts, IssueCause};
 
 use super::contest;
-use super::floor::Unplanned;
 use super::renewal::Renewal;
-use super::view::{DataView, QueueState, Refusal, SecretView, View};
+use super::unplanned::Unplanned;
+use super::view::{DataView, DecisionInput, QueueState, Refusal, SecretView};
 use crate::clock::Timestamp;
-use causes::{cause, life};
+use causes::{issue_cause, lifetime};
 use issuance::issue;
-use maintenance::{attempt, look, maintain_secret};
+use maintenance::{attempt, inspect, maintain_secret};
 use secret_check::{SecretCheck, own_secret};
 
-/// A step.
+/// One step of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenStep {
-    /// Wait until `requeue_at`, or until something changes.
+    /// Wait until `requeue_at` or the next event.
     Wait,
-    /// Read the metadata of the Secret: one GET.
+    /// Get the metadata of the Secret with the declared name.
     Probe,
-    /// Read the Secret to see whether its data is as the operator wrote it: one GET.
+    /// Get the Secret and check its data.
     Inspect,
-    /// Write the Secret again from the token that it holds.
+    /// Write the Secret again with the token that it contains.
     Render,
-    /// Write the Secret from the token in the one of the former name.
+    /// Write the Secret with the token of the Secret with the previous name.
     CopyToken,
-    /// Delete the Secret of the former name.
+    /// Delete the Secret with the previous name.
     DeleteOldSecret,
-    /// Write the token that was issued.
+    /// Write the issued token to the Secret.
     Store,
-    /// Drop a token that is no longer asked for.
+    /// Drop an issued token that no longer matches the spec.
     Discard,
-    /// Enter the queue of the account.
+    /// Add a request to the queue of the account.
     Enqueue {
-        /// Expiry of the token in the Secret. `None`: there is none to live on.
+        /// Expiry of the current token.
         expires_at: Option<Timestamp>,
-        /// Time from which on the request is urgent.
+        /// Time from which the request is urgent.
         urgent_at: Option<Timestamp>,
-        /// The call is one that no schedule asks for.
+        /// True for an unplanned request.
         unplanned: bool,
     },
     /// Return the grant, or leave the queue.
     Withdraw,
-    /// Call the token API: the call is granted.
+    /// Call the token API with the grant.
     Issue,
 }
 
-/// What delays an issuance.
+/// Cause that delays an issuance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delay {
-    /// Reason of a condition: one CamelCase word.
+pub struct IssueDelay {
+    /// Reason in CamelCase.
     pub reason: String,
-    /// What the issuance waits for.
+    /// Message for conditions.
     pub message: String,
 }
 
-/// A step, and what the status reports until the next one.
+/// A step, and the facts that the status reports until the next decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The step.
+    /// Next step.
     pub step: TokenStep,
-    /// Decide again at this time at the latest.
+    /// Latest time of the next decision.
     pub requeue_at: Option<Timestamp>,
-    /// Why it can't be served.
+    /// Cause for which the VideoAccessToken is stalled.
     pub refusal: Option<Refusal>,
-    /// Why a token must be issued.
-    pub cause: Option<Cause>,
-    /// What delays the issuance.
-    pub delay: Option<Delay>,
-    /// The issue is one that no schedule asks for.
+    /// Cause for which a token must be issued.
+    pub cause: Option<IssueCause>,
+    /// Cause that delays the issuance.
+    pub delay: Option<IssueDelay>,
+    /// Kind of the issuance, if it is unplanned.
     pub unplanned: Option<Unplanned>,
-    /// Times of the token in the Secret.
+    /// Renewal times of the current token.
     pub renewal: Option<Renewal>,
 }
 
-/// The reason of a token that is issued again and again.
+/// Reason for unplanned issuances above the limit.
 pub const TOO_OFTEN: &str = "IssuedTooOften";
 
-/// The reason of an object whose fixed end has passed.
+/// Reason for a fixed end that has passed.
 pub const ENDED: &str = "Ended";
 
-/// The next step (P01–P05, P07, P09, P18).
-pub fn decide(view: &View<'_>, now: Timestamp) -> Decision {
-    contest::report(view, step(view, now), now)
+/// Returns the next step (P01–P05, P07, P09, P18).
+pub fn decide(input: &DecisionInput<'_>, now: Timestamp) -> Decision {
+    contest::report(input, step(input, now), now)
 }
 
-fn step(view: &View<'_>, now: Timestamp) -> Decision {
+fn step(input: &DecisionInput<'_>, now: Timestamp) -> Decision {
     let mut decision = Decision {
         step: TokenStep::Wait,
         requeue_at: None,
@@ -102,84 +102,85 @@ fn step(view: &View<'_>, now: Timestamp) -> Decision {
         unplanned: None,
         renewal: None,
     };
-    if view.queue == QueueState::OtherAccount {
+    if input.queue == QueueState::OtherAccount {
         return Decision { step: TokenStep::Withdraw, ..decision };
     }
-    if view.deleting {
-        return going(view, decision, now);
+    if input.deleting {
+        return while_deleting(input, decision, now);
     }
-    let wanted = match &view.wanted {
+    let desired = match &input.desired {
         None => return decision,
-        Some(Ok(wanted)) => wanted,
-        Some(Err(refusal)) => return refuse(view, decision, refusal.clone(), now),
+        Some(Ok(desired)) => desired,
+        Some(Err(refusal)) => return refuse(input, decision, refusal.clone(), now),
     };
-    if let Some(end) = wanted.ends_at.as_ref().filter(|end| now >= end.at) {
-        return refuse(view, decision, Refusal::new(ENDED, end.passed().to_string()), now);
+    if let Some(end) = desired.ends_at.as_ref().filter(|end| now >= end.at) {
+        return refuse(input, decision, Refusal::new(ENDED, end.passed().to_string()), now);
     }
-    let own = match own_secret(view, wanted) {
+    let own = match own_secret(input, desired) {
         Ok(own) => own,
-        Err(SecretCheck::Refused(refusal)) => return refuse(view, decision, refusal, now),
-        Err(SecretCheck::Look(act)) if !wanted.suspend => return look(view, wanted, decision, act, now),
-        Err(SecretCheck::Look(_)) => {
-            decision.requeue_at = expiry(view, now);
-            return leave_queue(view, decision);
+        Err(SecretCheck::Refused(refusal)) => return refuse(input, decision, refusal, now),
+        Err(SecretCheck::Inspect(act)) if !desired.suspend => return inspect(input, desired, decision, act, now),
+        Err(SecretCheck::Inspect(_)) => {
+            decision.requeue_at = expiry(input, now);
+            return leave_queue(input, decision);
         }
     };
-    let life = own.as_ref().and_then(|own| life(own.facts, wanted));
-    decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
-    decision.requeue_at = life.map(|(_, expires)| expires).filter(|expires| *expires > now);
-    if let Some(end) = &wanted.ends_at {
+    let lifetime = own.as_ref().and_then(|own| lifetime(own.facts, desired));
+    decision.renewal = lifetime.map(|(issued, expires)| desired.renewal(issued, expires, input.uid));
+    decision.requeue_at = lifetime.map(|(_, expires)| expires).filter(|expires| *expires > now);
+    if let Some(end) = &desired.ends_at {
         set_earliest(&mut decision.requeue_at, end.at);
     }
-    if wanted.suspend {
-        return leave_queue(view, decision);
+    if desired.suspend {
+        return leave_queue(input, decision);
     }
-    decision.cause = cause(&Facts { view, wanted, own: own.as_ref(), renewal: decision.renewal, now });
+    decision.cause = issue_cause(&Facts { input, desired, own: own.as_ref(), renewal: decision.renewal, now });
     match decision.cause {
-        Some(cause) => issue(view, wanted, own.as_ref(), decision, cause, now),
-        None => maintain_secret(view, wanted, own.as_ref(), decision, now),
+        Some(cause) => issue(input, desired, own.as_ref(), decision, cause, now),
+        None => maintain_secret(input, desired, own.as_ref(), decision, now),
     }
 }
 
-/// Decides on an object that is being deleted and that a finalizer keeps: nothing is issued and nothing written, but
-/// its status stays true.
-fn going(view: &View<'_>, mut decision: Decision, now: Timestamp) -> Decision {
-    if view.held.is_some() {
+/// The VideoAccessToken is being deleted, and a finalizer of another controller delays the deletion. Nothing is issued
+/// and nothing written, but the status stays correct.
+fn while_deleting(input: &DecisionInput<'_>, mut decision: Decision, now: Timestamp) -> Decision {
+    if input.unsaved.is_some() {
         return Decision { step: TokenStep::Discard, ..decision };
     }
-    decision.requeue_at = expiry(view, now);
-    match (&view.wanted, view.secret) {
+    decision.requeue_at = expiry(input, now);
+    match (&input.desired, input.secret) {
         (Some(Ok(_)), SecretView::Known { facts, data: DataView::Unverified, .. })
-            if facts.owner == Some(view.uid) && view.contest.and_then(|contest| contest.next_look(now)).is_none() =>
+            if facts.owner == Some(input.uid)
+                && input.contest.and_then(|contest| contest.next_inspection(now)).is_none() =>
         {
-            attempt(view, decision, TokenStep::Inspect, now)
+            attempt(input, decision, TokenStep::Inspect, now)
         }
-        _ => leave_queue(view, decision),
+        _ => leave_queue(input, decision),
     }
 }
 
-/// Issues nothing and writes nothing. The token in the Secret stays valid until it expires.
-fn refuse(view: &View<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
-    decision.requeue_at = expiry(view, now);
-    if let Some(again) = refusal.again {
-        set_earliest(&mut decision.requeue_at, now + again);
+/// Reports a refusal. Nothing is issued and nothing written; the current token stays until it expires.
+fn refuse(input: &DecisionInput<'_>, mut decision: Decision, refusal: Refusal, now: Timestamp) -> Decision {
+    decision.requeue_at = expiry(input, now);
+    if let Some(retry_after) = refusal.retry_after {
+        set_earliest(&mut decision.requeue_at, now + retry_after);
     }
     decision.refusal = Some(refusal);
-    leave_queue(view, decision)
+    leave_queue(input, decision)
 }
 
-/// Returns the expiry of the token in the object's own Secret, if it is still valid.
-fn expiry(view: &View<'_>, now: Timestamp) -> Option<Timestamp> {
-    let SecretView::Known { facts, .. } = view.secret else { return None };
-    facts.expires_at.time().filter(|expires| facts.owner == Some(view.uid) && now < *expires)
+/// Returns the expiry of the token in the managed Secret, if it is in the future.
+fn expiry(input: &DecisionInput<'_>, now: Timestamp) -> Option<Timestamp> {
+    let SecretView::Known { facts, .. } = input.secret else { return None };
+    facts.expires_at.time().filter(|expires| facts.owner == Some(input.uid) && now < *expires)
 }
 
-fn leave_queue(view: &View<'_>, decision: Decision) -> Decision {
-    if view.queue == QueueState::None { decision } else { Decision { step: TokenStep::Withdraw, ..decision } }
+fn leave_queue(input: &DecisionInput<'_>, decision: Decision) -> Decision {
+    if input.queue == QueueState::None { decision } else { Decision { step: TokenStep::Withdraw, ..decision } }
 }
 
-fn set_earliest(wake: &mut Option<Timestamp>, at: Timestamp) {
-    *wake = Some(wake.map_or(at, |wake| wake.min(at)));
+fn set_earliest(requeue_at: &mut Option<Timestamp>, at: Timestamp) {
+    *requeue_at = Some(requeue_at.map_or(at, |requeue_at| requeue_at.min(at)));
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What memory keeps of an object and of its Secret: only what a decision needs, in numbers where it can.
+//! The facts about a VideoAccessToken and its Secret that memory keeps: only what a decision needs, as numbers where
+//! possible.
 
 use super::hash::Hash;
 use super::reason::Reason;
@@ -7,12 +8,12 @@ use crate::issue::{Class, Excess};
 use std::collections::BTreeMap;
 use videotoken_api::wire_time;
 
-/// An object's UID as a number.
+/// UID of an object, as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Uid(pub u128);
 
 impl Uid {
-    /// Reads a UUID; any other text becomes a hash of itself, so that a UID never fails to be one.
+    /// Reads a UUID. Any other text becomes a hash, so that this function can't fail.
     pub fn parse(text: &str) -> Self {
         let hex: String = text.chars().filter(|c| *c != '-').collect();
         let number = (hex.len() == 32).then(|| u128::from_str_radix(&hex, 16).ok()).flatten();
@@ -23,17 +24,17 @@ impl Uid {
     }
 }
 
-/// Seconds since the epoch: what memory keeps of a time. 0 is none.
+/// A time in seconds since 1970; 0 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Seconds(pub i64);
 
 impl Seconds {
-    /// From an RFC 3339 text; none if it isn't one.
+    /// Reads an RFC 3339 time. Any other text becomes none.
     pub fn parse(text: &str) -> Self {
         wire_time::parse(text).into()
     }
 
-    /// The time, if there is one.
+    /// Returns the time, if there is one.
     pub fn time(self) -> Option<Timestamp> {
         (self.0 != 0).then(|| Timestamp::from_timestamp(self.0, 0)).flatten()
     }
@@ -51,52 +52,52 @@ impl From<Option<Timestamp>> for Seconds {
     }
 }
 
-/// What the metadata of a Secret says.
+/// Facts from the metadata of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFacts {
-    /// The Secret's own UID.
+    /// UID of the Secret.
     pub uid: Uid,
-    /// The Secret's own UID as a text, for preconditions.
+    /// UID of the Secret as a string, for preconditions.
     pub uid_text: Box<str>,
-    /// Its resourceVersion. A decimal number in every API server that stores in etcd.
+    /// resourceVersion, which is a decimal number in every API server that stores in etcd.
     pub resource_version: u64,
-    /// The `VideoAccessToken` that it was written for.
+    /// UID of the `VideoAccessToken` for which the Secret was written.
     pub owner: Option<Uid>,
-    /// When its token was issued.
+    /// Issue time of the token.
     pub issued_at: Seconds,
-    /// When its token expires.
+    /// Expiry of the token.
     pub expires_at: Seconds,
-    /// What was asked of the provider.
+    /// Hash of the token request.
     pub request: Option<Hash>,
-    /// How the Secret was shaped.
+    /// Hash of the spec that determines the form of the Secret.
     pub render: Option<Hash>,
-    /// Data and annotations together.
+    /// Hash of the data and the operator's annotations.
     pub content: Option<Hash>,
-    /// The forced renewal that it served.
+    /// Forced renewal that the token served.
     pub renew_request: Option<Box<str>>,
-    /// When `previousToken` expires, if there is one.
+    /// Expiry of `previousToken`, if there is one.
     pub previous_expires_at: Seconds,
-    /// It carries the label that the operator's watch selects by.
+    /// True if the Secret has the label that the operator's watch selects.
     pub labelled: bool,
-    /// It is being deleted.
+    /// True if the Secret is being deleted.
     pub deleting: bool,
-    /// Another object than the one that it was written for is its controller.
+    /// True if another object than the owner is the controller of the Secret.
     pub controlled: bool,
 }
 
 impl SecretFacts {
-    /// The Secret as it stands now: another version may be another matter.
+    /// Returns the version of the Secret.
     pub fn version(&self) -> (Uid, u64) {
         (self.uid, self.resource_version)
     }
 
-    /// Its token's whole life is known.
-    pub fn life(&self) -> Option<(Timestamp, Timestamp)> {
+    /// Returns the issue time and the expiry of the token, if both are known.
+    pub fn lifetime(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.issued_at.time()?, self.expires_at.time()?))
     }
 }
 
-/// The names of the annotations, in the order in which the content hash takes them.
+/// Names of the annotations in the content hash, in the order of hashing.
 pub(super) const HASHED: [&str; 8] = {
     use videotoken_api::names as a;
     [
@@ -111,7 +112,7 @@ pub(super) const HASHED: [&str; 8] = {
     ]
 };
 
-/// Reads a Secret's metadata. Never fails: what is missing or garbled is absent.
+/// Reads the metadata of a Secret. Missing and invalid values are none; the function can't fail.
 pub fn secret_facts(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> SecretFacts {
     use videotoken_api::names as a;
     let none = BTreeMap::new();
@@ -141,23 +142,23 @@ pub fn secret_facts(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Objec
     }
 }
 
-/// A resourceVersion as a number; 0 for none, and a hash for what isn't a number (no API server known gives one).
+/// Returns a resourceVersion as a number: 0 for none, a hash for other texts, which no known API server returns.
 pub fn resource_version(text: Option<&str>) -> u64 {
     text.map_or(0, |text| text.parse().unwrap_or_else(|_| Hash::of([text.as_bytes()]).short()))
 }
 
-/// What a status says, as far as a decision needs it.
+/// Facts from the status of a VideoAccessToken.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StatusFacts {
-    /// `observedGeneration`; -1 on a new object.
+    /// `observedGeneration`; -1 for a new object.
     pub observed_generation: i64,
-    /// Of the whole status, so that an unchanged one is not written again.
+    /// Hash of the status, so that an unchanged status is not written again.
     pub hash: u64,
-    /// Ready, Issuing, Stalled: what they say and since when.
+    /// Conditions Ready, Issuing and Stalled.
     pub conditions: [ConditionFacts; 3],
-    /// Ready's reason says that the provider didn't tell the expiry.
+    /// True if the reason of Ready is `ExpiryAssumed`.
     pub expiry_assumed: bool,
-    /// What [`OVERPRIVILEGED`](super::status::OVERPRIVILEGED) reports while it holds.
+    /// Excess permissions that [`OVERPRIVILEGED`](super::status::OVERPRIVILEGED) reports.
     pub excess: Option<Box<Excess>>,
     /// `expiresAt`.
     pub expires_at: Seconds,
@@ -165,9 +166,9 @@ pub struct StatusFacts {
     pub renew_at: Seconds,
     /// `secretResourceVersion`.
     pub secret_version: u64,
-    /// `secretName`, if it isn't the one that the spec names now.
+    /// `secretName`, if the spec declares another name now.
     pub other_secret: Option<Box<str>>,
-    /// `restartedFor`, or `issuedAt` where nothing was restarted yet.
+    /// `restartedFor`, or `issuedAt` before the first restart.
     pub restarted_for: Seconds,
     /// `issuances`.
     pub issuances: u32,
@@ -177,36 +178,37 @@ pub struct StatusFacts {
     pub last_failure: Option<Box<Failure>>,
 }
 
-/// One condition, without its message.
+/// A condition without its message.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ConditionFacts {
-    /// True, False, or not there.
+    /// True, False, or missing.
     pub status: Option<bool>,
-    /// Its reason.
+    /// Reason.
     pub reason: Reason,
     /// `lastTransitionTime`.
     pub since: Seconds,
 }
 
-/// The last failed attempt, as the status tells it and as memory counts it.
+/// Last failed attempt to issue a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// When it failed.
+    /// Time of the failure.
     pub time: Timestamp,
-    /// What it means for the next attempt.
+    /// Failure class.
     pub class: Class,
-    /// One CamelCase word.
+    /// Reason in CamelCase.
     pub reason: String,
-    /// What happened, fit for a status.
+    /// Description without secrets, for a status.
     pub message: String,
-    /// The provider's id of the request.
+    /// ID of the request at the token API.
     pub request_id: Option<String>,
-    /// No attempt before this.
+    /// Time of the next attempt.
     pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Failure {
-    /// It holds up the whole account, which remembers it: the object waits in the queue, not by itself.
+    /// Returns true if the failure blocks the whole account: the VideoAccessToken then waits in the queue and has no
+    /// back-off of its own.
     pub fn is_of_account(&self) -> bool {
         super::issue_failure::is_of_account(self.class)
     }
@@ -232,6 +234,6 @@ mod tests {
             ..Default::default()
         };
         let facts = secret_facts(&meta);
-        assert_eq!((facts.life(), facts.request, facts.render, facts.content), (None, None, None, None));
+        assert_eq!((facts.lifetime(), facts.request, facts.render, facts.content), (None, None, None, None));
     }
 }

@@ -1,18 +1,18 @@
-//! Short hashes that tell whether something changed, as they stand in a Secret's annotations.
+//! Short hashes that show changes. They are stored in annotations of the Secret.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 use videotoken_api::request::TokenRequest;
 
-/// The scheme's name before each hash. A new scheme would be read beside this one, never instead of it.
+/// Prefix of each hash with the version of the scheme. A new scheme must still read this one.
 const SCHEME: &str = "v1:";
 
-/// 128 bits of a SHA-256 over length-prefixed parts.
+/// First 128 bits of a SHA-256 over length-prefixed parts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 16]);
 
 impl Hash {
-    /// Hashes the parts in order; no two lists of parts run into each other.
+    /// Hashes the parts in order. Different lists of parts have different hashes.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut sha = Sha256::new();
         for part in parts {
@@ -24,7 +24,7 @@ impl Hash {
         Self(short)
     }
 
-    /// Reads an annotation; `None` for anything that this version didn't write.
+    /// Reads a hash from an annotation. `None`: the text has another scheme or form.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.strip_prefix(SCHEME)?;
         if hex.len() != 32 || !hex.is_ascii() {
@@ -37,7 +37,7 @@ impl Hash {
         Some(Self(bytes))
     }
 
-    /// Its first 64 bits.
+    /// Returns the first 64 bits.
     pub fn short(self) -> u64 {
         self.0.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// What is asked of the provider: account identity and wire fields, nothing else (P03).
+/// Returns the hash of a token request: account, operation and fields (P03).
 pub fn request_hash(request: &TokenRequest) -> Hash {
     let fields = serde_json::to_vec(&request.fields).unwrap_or_default();
     Hash::of([request.account.as_bytes(), request.operation.as_bytes(), &fields])
@@ -76,8 +76,8 @@ mod tests {
         assert_ne!(Hash::of([b"ab".as_slice(), b"c"]), Hash::of([b"a".as_slice(), b"bc"]));
     }
 
-    /// The hash stands in every Secret: where it changes for what is asked today, an upgrade issues every token anew (P03).
-    /// It must not depend on the order that a dependency's features give to JSON objects.
+    /// Every Secret contains this hash. If the hash of an unchanged request changes, an upgrade issues every token
+    /// again (P03). The hash must not depend on the order that a feature of a dependency gives to JSON objects.
     #[test]
     fn b16_what_is_asked_has_the_hash_that_it_always_had() {
         let edge = "/subscriptions/any/resourceGroups/rg/providers/Microsoft.Kubernetes/ConnectedClusters/c/providers/Microsoft.KubernetesConfiguration/extensions/e";

@@ -1,88 +1,89 @@
-//! Failed calls of a token API (P07): whose failure each is, and when the next attempt may be made.
+//! Failed calls of a token API (P07): the scope of each failure, and the time of the next attempt.
 
 use super::backoff::{self, Tries};
 use super::facts::Uid;
-use crate::budget::{AccountState, Outcome};
+use crate::budget::{AccountState, CallOutcome};
 use crate::clock::Timestamp;
 use crate::issue::{Class, IssueError};
 use chrono::TimeDelta;
 
-/// State of an account whose credential was refused.
+/// State of an account whose credential was rejected.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // each a column of the tests' table
 pub struct RefusedAccount {
-    /// The call logs in, so that nothing but the login can have failed.
+    /// True if the call is a login, so that only the credential can have failed.
     pub logs_in: bool,
-    /// Another object with a valid token uses the account: its next renewal shows whether the credential works.
+    /// True if another VideoAccessToken with a valid token uses the account: its next renewal shows whether the
+    /// credential works.
     pub has_peer: bool,
-    /// The budget holds the credential at fault: it never worked, or another object was refused too.
+    /// True if the budget treats the credential as failed: it never worked, or another VideoAccessToken was rejected
+    /// too.
     pub is_suspected: bool,
-    /// A further refusal does no harm, so that a user may ask for another attempt at any time.
+    /// True if further rejections do no harm, so that a user can request a retry at any time.
     pub is_retried_on_demand: bool,
-    /// A token was once issued with the credential.
+    /// True if a token was issued with the credential before.
     pub has_worked: bool,
 }
 
 /// Returns the class of a failed call and what it means for the account's budget.
 ///
-/// A refused credential is the account's failure if the identity itself is refused, if nothing but a login can have
-/// failed, or if no other object can show otherwise, as a credential that has worked may have been revoked. Else the
-/// failure is the object's, and the other objects show whether the credential still works.
-pub fn classify(error: &IssueError, account: RefusedAccount) -> (Class, Outcome) {
+/// A rejected credential is a failure of the account if the identity itself is rejected, if the call is a login, or if
+/// no other VideoAccessToken can show whether the credential works. Otherwise it is a failure of the VideoAccessToken.
+pub fn classify(error: &IssueError, account: RefusedAccount) -> (Class, CallOutcome) {
     match error.class {
         Class::Credential
-            if error.refuses_identity() || account.logs_in || !account.has_peer || account.is_suspected =>
+            if error.is_entra_refusal() || account.logs_in || !account.has_peer || account.is_suspected =>
         {
             let outcome = if account.is_retried_on_demand {
-                Outcome::IdentityRefused { heals: error.heals.holds(account.has_worked) }
+                CallOutcome::IdentityRefused { heals: error.heals.holds(account.has_worked) }
             } else {
-                Outcome::CredentialRejected
+                CallOutcome::CredentialRejected
             };
             (Class::Credential, outcome)
         }
-        Class::Credential => (Class::Denied, Outcome::CredentialDoubted),
-        Class::Throttled => (Class::Throttled, Outcome::Throttled { retry_after: error.retry_after }),
-        class => (class, Outcome::Failed),
+        Class::Credential => (Class::Denied, CallOutcome::CredentialUnverified),
+        Class::Throttled => (Class::Throttled, CallOutcome::Throttled { retry_after: error.retry_after }),
+        class => (class, CallOutcome::Failed),
     }
 }
 
-/// Returns true if a failure of this class concerns all objects of the account.
+/// Returns true if a failure of this class concerns the whole account.
 pub fn is_of_account(class: Class) -> bool {
     matches!(class, Class::Throttled | Class::Credential)
 }
 
-/// Bounds on the next attempt after a failed call.
+/// Inputs for the time of the next attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct FailedAttempt<'a> {
     /// The failure.
     pub error: &'a IssueError,
     /// Its class, as [`classify`] returned it.
     pub class: Class,
-    /// Attempts so far.
+    /// Past attempts.
     pub tries: Tries,
-    /// The account, after it recorded the failure.
+    /// State of the account after the failure was recorded.
     pub account: AccountState,
     /// Expiry of the token in the Secret.
     pub expires_at: Option<Timestamp>,
 }
 
 impl FailedAttempt<'_> {
-    /// Returns true if the account's own lock or throttle delays the object: it waits in the queue and needs no back-off
-    /// of its own.
+    /// Returns true if a block or throttle of the account delays the VideoAccessToken. It then waits in the queue and
+    /// needs no back-off of its own.
     pub fn is_delayed_by_account(&self) -> bool {
         is_of_account(self.class) && self.account_wait().is_some()
     }
 
     fn account_wait(&self) -> Option<TimeDelta> {
-        self.account.locked_for.max(self.account.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok())
+        self.account.blocked_for.max(self.account.throttled_for).and_then(|wait| TimeDelta::from_std(wait).ok())
     }
 
     /// Returns the time of the next attempt. `uid` fixes the jitter.
     pub fn next(&self, now: Timestamp, uid: Uid) -> Timestamp {
         match self.account_wait().filter(|_| is_of_account(self.class)) {
-            // a back-off of the operator's own choice never takes more than a quarter of the time that a token has left
+            // a back-off takes at most a quarter of the time until the expiry
             Some(wait) if self.class == Class::Throttled && self.error.retry_after.is_none() => {
-                now + backoff::longest(self.expires_at, now).map_or(wait, |longest| wait.min(longest))
+                now + backoff::max_back_off(self.expires_at, now).map_or(wait, |longest| wait.min(longest))
             }
             Some(wait) => now + wait,
             None => backoff::next_attempt(self.class, self.tries, self.error.retry_after, self.expires_at, now, uid.0),
@@ -104,9 +105,9 @@ mod tests {
     #[test]
     fn p07_a_refused_credential_is_the_accounts_unless_another_object_can_show_otherwise() {
         let peer = RefusedAccount { has_peer: true, ..RefusedAccount::default() };
-        let rejected = (Class::Credential, Outcome::CredentialRejected);
-        let doubted = (Class::Denied, Outcome::CredentialDoubted);
-        let identity = |heals| (Class::Credential, Outcome::IdentityRefused { heals });
+        let rejected = (Class::Credential, CallOutcome::CredentialRejected);
+        let doubted = (Class::Denied, CallOutcome::CredentialUnverified);
+        let identity = |heals| (Class::Credential, CallOutcome::IdentityRefused { heals });
         let cases = [
             (RefusedAccount::default(), Heals::No, rejected),
             (peer, Heals::No, doubted),
@@ -132,19 +133,19 @@ mod tests {
     #[test]
     fn p07_an_identity_that_is_refused_is_the_accounts_whoever_else_uses_it() {
         let error = IssueError::new(Class::Credential, "EntraRefused", "no");
-        assert!(error.refuses_identity());
+        assert!(error.is_entra_refusal());
         let account = RefusedAccount { has_peer: true, ..RefusedAccount::default() };
-        assert_eq!(classify(&error, account), (Class::Credential, Outcome::CredentialRejected));
+        assert_eq!(classify(&error, account), (Class::Credential, CallOutcome::CredentialRejected));
     }
 
     #[test]
     fn other_classes_stay_as_the_provider_gave_them() {
         let wait = Some(Duration::from_secs(9));
         for (class, outcome) in [
-            (Class::Transient, Outcome::Failed),
-            (Class::Configuration, Outcome::Failed),
-            (Class::Denied, Outcome::Failed),
-            (Class::Throttled, Outcome::Throttled { retry_after: wait }),
+            (Class::Transient, CallOutcome::Failed),
+            (Class::Configuration, CallOutcome::Failed),
+            (Class::Denied, CallOutcome::Failed),
+            (Class::Throttled, CallOutcome::Throttled { retry_after: wait }),
         ] {
             let error = IssueError { retry_after: wait, ..error(class) };
             assert_eq!(classify(&error, RefusedAccount::default()), (class, outcome));
@@ -154,18 +155,18 @@ mod tests {
     #[test]
     fn p07_the_next_attempt_waits_for_the_account_or_by_itself() {
         let at = |seconds: i64| Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap();
-        let held = |seconds| Some(Duration::from_secs(seconds));
-        let throttled = |seconds| AccountState { throttled_for: held(seconds), ..AccountState::default() };
-        let locked = |seconds| AccountState { locked_for: held(seconds), ..AccountState::default() };
+        let unsaved = |seconds| Some(Duration::from_secs(seconds));
+        let throttled = |seconds| AccountState { throttled_for: unsaved(seconds), ..AccountState::default() };
+        let locked = |seconds| AccountState { blocked_for: unsaved(seconds), ..AccountState::default() };
         let free = AccountState::default();
         // class, account, Retry-After, seconds that the token has left, least and most seconds, by the account
         let cases = [
             (Class::Credential, locked(900), None, None, 900, 900, true),
             (Class::Credential, locked(900), None, Some(40), 900, 900, true),
-            (Class::Throttled, throttled(60), held(60), Some(40), 60, 60, true),
+            (Class::Throttled, throttled(60), unsaved(60), Some(40), 60, 60, true),
             (Class::Throttled, throttled(60), None, Some(40), 10, 10, true),
             (Class::Throttled, throttled(60), None, None, 60, 60, true),
-            (Class::Throttled, free, held(60), None, 60, 60, false),
+            (Class::Throttled, free, unsaved(60), None, 60, 60, false),
             // what holds others back says nothing of a failure that is the object's own
             (Class::Transient, throttled(60), None, None, 0, 1, false),
             (Class::Denied, locked(900), None, None, 48, 60, false),

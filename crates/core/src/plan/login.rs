@@ -1,141 +1,147 @@
-//! Logins, where failed ones lock a user at the provider (P07): the time of the next one.
+//! Limits of logins for token APIs that lock a user after failed logins (P07).
 //!
-//! Only logins with a credential that hasn't worked yet are counted, over all provider objects that log the same user
-//! in at the same host. The providers lock after five failures in 15 minutes. Three logins leave room for a user who
-//! mistypes once or twice too. A fourth is reserved for an object whose login has worked before: a user who guesses
-//! passwords must not keep the owner from rotating the password.
+//! Only logins with an unverified credential count, over all providers that log in the same user at the same host. The
+//! token APIs lock a user after 5 failures in 15 minutes. Three logins leave room for a person's own mistakes. A
+//! fourth one is reserved for a credential of a provider whose login has worked before: another provider that guesses
+//! passwords can't prevent the rotation of the user's password.
 
 use crate::clock::Timestamp;
 use chrono::{SecondsFormat, SubsecRound, TimeDelta};
 use videotoken_api::wire_time;
 
-/// Number of logins within [`WITHIN`] with credentials of objects whose login never worked.
-const MOST: usize = 3;
+/// Maximum number of logins within [`ATTEMPT_WINDOW`] for providers whose login never worked.
+const MAX_UNVERIFIED: usize = 3;
 
 /// Number of failures that lock a user.
-const LOCKS: usize = 5;
+const FAILURES_THAT_LOCK: usize = 5;
 
-/// 15 min, and one for the time that a login takes and the clocks of two operators.
-pub const WITHIN: TimeDelta = TimeDelta::minutes(16);
+/// Window of counted logins: 15 minutes, and one for the duration of a login and the clocks of two operators.
+pub const ATTEMPT_WINDOW: TimeDelta = TimeDelta::minutes(16);
 
-/// Number of logins within [`WITHIN`] by all objects together.
-const ALL: usize = LOCKS - 1;
+/// Maximum number of logins within [`ATTEMPT_WINDOW`] for all providers together.
+const MAX_ATTEMPTS: usize = FAILURES_THAT_LOCK - 1;
 
-/// A login that was made, and by whom.
+/// A login attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt<W> {
-    /// When.
+    /// Time of the attempt.
     pub at: Timestamp,
-    /// Which provider object's.
+    /// Provider that made the attempt.
     pub by: W,
 }
 
-/// State of the credential of the object that wants to log in.
+/// State of the credential of the provider that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CredentialHistory {
     /// The credential works, as far as is known.
     Works,
-    /// The credential hasn't worked yet; an earlier one of the same object logged this user in.
+    /// The credential has not worked yet; an earlier credential of the same provider has.
     Worked,
-    /// The credential hasn't worked, and no earlier one did.
+    /// No credential of the provider has worked.
     New,
 }
 
-/// Returns true if an attempt of that time still counts. One that lies further ahead was written by a wrong clock.
+/// Returns true if an attempt of this time counts. Times that are too far in the future come from a wrong clock and
+/// don't count.
 pub fn counts(at: Timestamp, now: Timestamp) -> bool {
-    (at - now).abs() < WITHIN
+    (at - now).abs() < ATTEMPT_WINDOW
 }
 
-/// Those that still count, oldest first, each once.
-pub fn counting<W>(attempts: impl IntoIterator<Item = Attempt<W>>, now: Timestamp) -> Vec<Attempt<W>> {
-    let mut counting: Vec<_> = attempts.into_iter().filter(|attempt| counts(attempt.at, now)).collect();
-    counting.sort_by_key(|attempt| attempt.at);
-    counting.dedup_by_key(|attempt| attempt.at);
-    counting
+/// Returns the attempts that count, oldest first, without duplicates.
+pub fn attempts_in_window<W>(attempts: impl IntoIterator<Item = Attempt<W>>, now: Timestamp) -> Vec<Attempt<W>> {
+    let mut attempts: Vec<_> = attempts.into_iter().filter(|attempt| counts(attempt.at, now)).collect();
+    attempts.sort_by_key(|attempt| attempt.at);
+    attempts.dedup_by_key(|attempt| attempt.at);
+    attempts
 }
 
-/// Returns the timestamp to record for a login made now: whole milliseconds, different from every attempt in
-/// `counting`.
-pub fn attempt<W>(counting: &[Attempt<W>], now: Timestamp) -> Timestamp {
+/// Returns the timestamp to record for a login made now: whole milliseconds, different from every counted attempt.
+pub fn attempt<W>(attempts: &[Attempt<W>], now: Timestamp) -> Timestamp {
     let mut at = now.trunc_subsecs(3) + TimeDelta::milliseconds(1);
-    while counting.iter().any(|attempt| attempt.at == at) {
+    while attempts.iter().any(|attempt| attempt.at == at) {
         at += TimeDelta::milliseconds(1);
     }
     at
 }
 
-/// Returns true if a login is recorded before it is made. One with a credential that works isn't, unless one more failure
-/// would lock the user.
-pub fn is_recorded<W>(counting: &[Attempt<W>], works: bool) -> bool {
-    !works || would_lock(counting)
+/// Returns true if a login must be recorded before it is made. A login with a working credential is only recorded if
+/// one more failure would lock the user.
+pub fn is_recorded<W>(attempts: &[Attempt<W>], works: bool) -> bool {
+    !works || would_lock(attempts)
 }
 
-/// Decision on a login that is recorded before it is made.
+/// Result for a login that must be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// The login may be made once it is recorded with this time.
+    /// The login may be made after it is recorded with this time.
     Record(Timestamp),
-    /// As many logins were made as are safe. The next may be made at this time.
+    /// All safe logins are used up: the next one may be made at this time.
     UsedUp(Timestamp),
 }
 
-/// Decides on a login of `who` that is recorded before it is made. `works`: its credential works; `worked`: the objects
-/// whose logins of this user have worked.
-pub fn permit<W: PartialEq>(counting: &[Attempt<W>], who: &W, works: bool, worked: &[W], now: Timestamp) -> Permit {
-    let standing = match worked.contains(who) {
-        _ if works => Standing::Works,
-        true => Standing::Worked,
-        false => Standing::New,
+/// Decides about a login of `who` that must be recorded. `works`: its credential works. `worked`: the providers whose
+/// logins of this user have worked.
+pub fn permit<W: PartialEq>(attempts: &[Attempt<W>], who: &W, works: bool, worked: &[W], now: Timestamp) -> Permit {
+    let history = match worked.contains(who) {
+        _ if works => CredentialHistory::Works,
+        true => CredentialHistory::Worked,
+        false => CredentialHistory::New,
     };
-    match next(counting, who, standing, worked) {
+    match next(attempts, who, history, worked) {
         Some(next) => Permit::UsedUp(next),
-        None => Permit::Record(attempt(counting, now)),
+        None => Permit::Record(attempt(attempts, now)),
     }
 }
 
-/// An attempt as a status records it: its time in RFC 3339 with milliseconds, a space, and who logged in.
+/// An attempt in the form that a status records: its time in RFC 3339 with milliseconds, a space, and the login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When the login was made.
+    /// Time of the login.
     pub at: Timestamp,
-    /// Hash of the user who logged in.
+    /// Hash of the user.
     pub login: String,
 }
 
 impl Record {
-    /// Reads a record. `None`: the text is none.
+    /// Reads a record. `None`: the text has another form.
     pub fn parse(text: &str) -> Option<Self> {
         let (at, login) = text.split_once(' ')?;
         Some(Self { at: wire_time::parse(at)?, login: login.to_owned() })
     }
 
-    /// Returns the record as a text of at most 64 bytes, the CRD's bound.
+    /// Returns the record as a string of at most 64 bytes, the limit of the CRD.
     pub fn text(&self) -> String {
         format!("{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.login)
     }
 }
 
-/// When `who` may make the next. `None`: now. `worked`: the objects whose logins of this user have worked.
-pub fn next<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> Option<Timestamp> {
+/// Returns the time of the next login of `who`. `None`: now. `worked`: the providers whose logins of this user have
+/// worked.
+pub fn next<W: PartialEq>(
+    attempts: &[Attempt<W>],
+    who: &W,
+    history: CredentialHistory,
+    worked: &[W],
+) -> Option<Timestamp> {
     let over =
-        (0..counting.len()).find(|over| may(&counting[*over..], who, standing, worked)).unwrap_or(counting.len());
-    over.checked_sub(1).map(|last| counting[last].at + WITHIN)
+        (0..attempts.len()).find(|over| is_allowed(&attempts[*over..], who, history, worked)).unwrap_or(attempts.len());
+    over.checked_sub(1).map(|last| attempts[last].at + ATTEMPT_WINDOW)
 }
 
-/// Returns true if one more failure would lock the user: then even a login that works is held back.
-fn would_lock<W>(counting: &[Attempt<W>]) -> bool {
-    counting.len() >= ALL
+/// Returns true if one more failure would lock the user: even a working credential must then wait.
+fn would_lock<W>(attempts: &[Attempt<W>]) -> bool {
+    attempts.len() >= MAX_ATTEMPTS
 }
 
-fn may<W: PartialEq>(counting: &[Attempt<W>], who: &W, standing: Standing, worked: &[W]) -> bool {
-    let has_tried = |who: &W| counting.iter().any(|attempt| attempt.by == *who);
-    // one is reserved for each object that has worked; however many there are, a new object has one too
-    let kept = worked.iter().filter(|other| *other != who && !has_tried(other)).count().min(ALL - 1);
-    let made = counting.len();
-    match standing {
-        Standing::Works => made < ALL,
-        Standing::Worked if !has_tried(who) => made < ALL,
-        Standing::Worked | Standing::New => made < MOST && made + kept < ALL,
+fn is_allowed<W: PartialEq>(attempts: &[Attempt<W>], who: &W, history: CredentialHistory, worked: &[W]) -> bool {
+    let has_tried = |who: &W| attempts.iter().any(|attempt| attempt.by == *who);
+    // one login is reserved for each provider that has worked, but a new provider always has one too
+    let kept = worked.iter().filter(|other| *other != who && !has_tried(other)).count().min(MAX_ATTEMPTS - 1);
+    let made = attempts.len();
+    match history {
+        CredentialHistory::Works => made < MAX_ATTEMPTS,
+        CredentialHistory::Worked if !has_tried(who) => made < MAX_ATTEMPTS,
+        CredentialHistory::Worked | CredentialHistory::New => made < MAX_UNVERIFIED && made + kept < MAX_ATTEMPTS,
     }
 }
 
@@ -165,16 +171,16 @@ mod tests {
         ];
         for (attempts, now, expected) in cases {
             let attempts = attempts.iter().map(|seconds| Attempt { at: at(*seconds), by: () });
-            let counting = counting(attempts, at(now));
-            assert_eq!(next(&counting, &(), Standing::New, &[]), expected.map(at), "{counting:?} at {now}");
+            let attempts = attempts_in_window(attempts, at(now));
+            assert_eq!(next(&attempts, &(), CredentialHistory::New, &[]), expected.map(at), "{attempts:?} at {now}");
         }
     }
 
     #[test]
     fn p07_one_login_is_kept_for_each_object_whose_login_has_worked() {
-        use Standing::{New, Worked, Works};
+        use CredentialHistory::{New, Worked, Works};
         // who made the attempts, one a second; who has worked; who asks; when it may
-        let cases: [(&str, &str, char, Standing, Option<i64>); 20] = [
+        let cases: [(&str, &str, char, CredentialHistory, Option<i64>); 20] = [
             ("xyz", "", 'n', New, Some(960)),
             // one has worked: three for all others, and one for it
             ("xy", "v", 'n', New, None),
@@ -193,18 +199,18 @@ mod tests {
             ("xy", "vw", 'n', New, Some(960)),
             ("xyw", "vw", 'v', Worked, None),
             ("xyw", "vw", 'n', New, Some(960)),
-            // an object that none is reserved for
+            // a provider without a reserved login
             ("", "stuvw", 'n', New, None),
             ("x", "stuvw", 'n', New, Some(960)),
             ("x", "stuvw", 'v', Worked, None),
             ("xstu", "stuvw", 'v', Worked, Some(960)),
             ("xstu", "stuvw", 'v', Works, Some(960)),
         ];
-        for (made, worked, who, standing, expected) in cases {
-            let counting: Vec<_> = (0..).zip(made.chars()).map(|(n, by)| Attempt { at: at(n), by }).collect();
+        for (made, worked, who, history, expected) in cases {
+            let attempts: Vec<_> = (0..).zip(made.chars()).map(|(n, by)| Attempt { at: at(n), by }).collect();
             let worked: Vec<char> = worked.chars().collect();
-            let next = next(&counting, &who, standing, &worked);
-            assert_eq!(next, expected.map(at), "{made} of {worked:?}: {who} {standing:?}");
+            let next = next(&attempts, &who, history, &worked);
+            assert_eq!(next, expected.map(at), "{made} of {worked:?}: {who} {history:?}");
         }
     }
 
@@ -240,8 +246,8 @@ mod tests {
             let (mut now, mut written, mut made) = (at(0), Vec::new(), Vec::new());
             for step in steps {
                 now += TimeDelta::milliseconds(step);
-                written = counting(written, now);
-                if next(&written, &(), Standing::New, &[]).is_none() {
+                written = attempts_in_window(written, now);
+                if next(&written, &(), CredentialHistory::New, &[]).is_none() {
                     written.push(Attempt { at: attempt(&written, now), by: () });
                     made.push(now);
                 }
@@ -259,13 +265,13 @@ mod tests {
             let (mut now, mut written, mut made) = (at(0), Vec::new(), Vec::new());
             for (step, who, works) in steps {
                 now += TimeDelta::milliseconds(step);
-                written = counting(written, now);
-                let standing = match worked.contains(&who) {
-                    false => Standing::New,
-                    true if works => Standing::Works,
-                    true => Standing::Worked,
+                written = attempts_in_window(written, now);
+                let history = match worked.contains(&who) {
+                    false => CredentialHistory::New,
+                    true if works => CredentialHistory::Works,
+                    true => CredentialHistory::Worked,
                 };
-                match next(&written, &who, standing, &worked) {
+                match next(&written, &who, history, &worked) {
                     None => {
                         written.push(Attempt { at: attempt(&written, now), by: who });
                         made.push(now);
@@ -273,8 +279,8 @@ mod tests {
                     Some(later) => prop_assert!(later > now),
                 }
             }
-            for locking in made.windows(LOCKS) {
-                prop_assert!(locking[LOCKS - 1] - locking[0] > TimeDelta::minutes(15));
+            for locking in made.windows(FAILURES_THAT_LOCK) {
+                prop_assert!(locking[FAILURES_THAT_LOCK - 1] - locking[0] > TimeDelta::minutes(15));
             }
         }
     }

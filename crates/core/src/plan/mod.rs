@@ -1,15 +1,15 @@
-//! Every decision, pure: what a token needs next, when it is renewed, how long a failure waits, when workloads are
-//! restarted, what its Secret and its status look like.
+//! Decisions about one VideoAccessToken: its next step, its renewal, retries, restarts of workloads, its Secret and
+//! its status.
 //!
-//! May not enter: IO, clocks, chance. `now` and everything else comes in as an argument.
+//! Not allowed here: IO, clocks, random numbers. All inputs, including `now`, are arguments.
 
 pub mod account_block;
 pub mod backoff;
 pub mod claim;
 pub mod contest;
 pub mod decide;
+pub mod desired;
 pub mod facts;
-pub mod floor;
 pub mod hash;
 pub mod issue_failure;
 pub mod login;
@@ -21,7 +21,7 @@ pub mod secret;
 pub mod status;
 pub mod template;
 pub mod transitions;
+pub mod unplanned;
 pub mod view;
-pub mod want;
 pub mod write_breaker;
 pub mod write_failure;

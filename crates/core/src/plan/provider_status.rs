@@ -1,9 +1,10 @@
-//! The status of a provider object: whether it is ready, whether more is asked of it than its limits allow, whether its
-//! clock agrees with the operator's, what the provider said of its credential; and what a later process restores from it.
+//! Status of a provider: readiness, demand compared with the limits, clock skew, the state of the credential, and the
+//! state that a later process restores.
 
 use super::account_block::account_block;
+use super::status::NO_CHANGE_REQUIRED;
 use super::view::Refusal;
-use crate::budget::{AccountState, Lock};
+use crate::budget::{AccountState, CredentialBlock};
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::time::Duration;
@@ -11,39 +12,39 @@ use videotoken_api::condition::{Condition, ConditionStatus};
 use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus};
 use videotoken_api::wire_time;
 
-/// A clock that differs by more seconds than this is reported.
+/// Seconds of difference from which a clock is reported.
 pub const MAX_CLOCK_SKEW: i64 = 300;
 
-/// `lastIssuedAt` is written again when what it says is older than this.
+/// Age of `lastIssuedAt` after which it is written again.
 const LAST_ISSUED_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
-/// A throttle that ends sooner isn't reported, and isn't restored after a restart.
+/// Minimum length of a throttle that is reported and restored after a restart.
 const MIN_REPORTED_THROTTLE: Duration = Duration::from_secs(30);
 
-/// Time before the expiry of a credential from which on it is reported.
+/// Time before the expiry of a credential at which a warning starts.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
 
-/// Wait after a status that couldn't be written. It doubles with each failure in a row.
+/// Wait after a failed write of a status. It doubles with each failure in a row.
 const FIRST_RETRY: TimeDelta = TimeDelta::seconds(5);
 
-/// The longest of these waits.
+/// Maximum of that wait.
 pub const LAST_RETRY: TimeDelta = TimeDelta::minutes(5);
 
-/// Returns how long the next write of a status waits after so many failures in a row, this one not counted.
+/// Returns the wait before the next write of a status after `failures` failures, without the current one.
 pub fn retry_after(failures: u32) -> TimeDelta {
     (FIRST_RETRY * 2i32.pow(failures.min(10))).min(LAST_RETRY)
 }
 
-/// Input of a provider object's status.
+/// Inputs of the status of a provider.
 #[derive(Debug)]
 pub struct ProviderFacts<'a> {
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// Which of the provider types it is.
+    /// Provider type.
     pub type_: Option<String>,
-    /// Number of `VideoAccessTokens` that name it, once all are listed.
+    /// Number of `VideoAccessTokens` that reference the provider, once all are listed.
     pub tokens: Option<i64>,
-    /// Its account, or the reason why it can't be used.
+    /// State of its account, or the cause for which it can't be used.
     pub account: Result<AccountFacts, &'a Refusal>,
 }
 
@@ -52,23 +53,23 @@ pub struct ProviderFacts<'a> {
 pub struct AccountFacts {
     /// Version of the account and its credentials.
     pub version: String,
-    /// The account, in short.
+    /// Short name of the account.
     pub display_name: Option<String>,
-    /// Its budget.
+    /// State of the budget.
     pub budget: AccountState,
-    /// Answer of the provider when it last refused the credential or throttled.
+    /// Response of the provider to the last rejected or throttled call.
     pub said: Option<String>,
     /// Time of the last issued token.
     pub last_issued_at: Option<Timestamp>,
     /// Expiry of the credential itself.
     pub credential_expires_at: Option<Timestamp>,
-    /// The login that has worked with this account.
+    /// Login that has worked with this account.
     pub proven_login: Option<String>,
-    /// Seconds by which clocks are ahead of the operator's, by their owner.
+    /// Seconds by which other clocks are ahead of the operator's, with the owners of these clocks.
     pub clock_skew: [(&'static str, Option<i64>); 2],
 }
 
-/// Returns the status that the object should have. `before` is the one that it has.
+/// Returns the new status. `before` is the current one.
 pub fn compose(facts: ProviderFacts<'_>, before: &ProviderStatus, now: Timestamp) -> ProviderStatus {
     let ProviderFacts { generation, type_, tokens, account } = facts;
     let mut status = ProviderStatus {
@@ -79,7 +80,7 @@ pub fn compose(facts: ProviderFacts<'_>, before: &ProviderStatus, now: Timestamp
     };
     let updates = match account {
         Err(refusal) => {
-            // kept for the time when the provider can be used again
+            // kept until the provider can be used again
             (status.credentials, status.last_issued_at) = (before.credentials.clone(), before.last_issued_at);
             status.proven_login.clone_from(&before.proven_login);
             ["Ready", "Stalled"]
@@ -112,46 +113,47 @@ pub fn compose(facts: ProviderFacts<'_>, before: &ProviderStatus, now: Timestamp
 /// Sets what a later process restores of the account.
 fn save_account_state(status: &mut ProviderStatus, account: &AccountFacts, before: &ProviderStatus, now: Timestamp) {
     let (version, state) = (account.version.clone(), account.budget);
-    let told = before.credentials.as_ref().filter(|told| told.version == version);
-    // a time that is computed from what is left of it may differ by a second each time
-    let steady = |at: Timestamp, told: Option<Timestamp>| {
-        told.filter(|told| (*told - at).abs() < TimeDelta::seconds(3)).unwrap_or(at)
+    let reported = before.credentials.as_ref().filter(|reported| reported.version == version);
+    // a time that is computed from a remaining duration may differ by a second each time
+    let steady = |at: Timestamp, reported: Option<Timestamp>| {
+        reported.filter(|reported| (*reported - at).abs() < TimeDelta::seconds(3)).unwrap_or(at)
     };
     let until = |wait: Option<Duration>| wait.and_then(|wait| TimeDelta::from_std(wait).ok()).map(|wait| now + wait);
-    // a back-off of the operator's own choice isn't reported: a new leader would take it for a Retry-After
-    let throttled = until(state.asked_to_wait.filter(|wait| *wait > MIN_REPORTED_THROTTLE));
+    // a back-off isn't reported: a new leader would treat it as a Retry-After
+    let throttled = until(state.retry_after_left.filter(|wait| *wait > MIN_REPORTED_THROTTLE));
     // once reported, a throttle stays until it ends
-    let lasting = before.throttled_until.filter(|at| *at > now && state.asked_to_wait.is_some());
+    let lasting = before.throttled_until.filter(|at| *at > now && state.retry_after_left.is_some());
     status.throttled_until = throttled.map(|at| steady(at, before.throttled_until)).or(lasting);
-    status.credentials = match (state.proven, state.lock) {
+    status.credentials = match (state.accepted, state.credential_block) {
         (true, _) => Some(CredentialsStatus { version, accepted: true, next_attempt_at: None }),
-        (false, Some(Lock::Rejected | Lock::IdentityRefused)) => {
-            let next = until(state.locked_for).map(|at| steady(at, told.and_then(|told| told.next_attempt_at)));
+        (false, Some(CredentialBlock::Rejected | CredentialBlock::IdentityRefused)) => {
+            let next =
+                until(state.blocked_for).map(|at| steady(at, reported.and_then(|reported| reported.next_attempt_at)));
             Some(CredentialsStatus { version, accepted: false, next_attempt_at: next })
         }
-        (false, _) => told.cloned(),
+        (false, _) => reported.cloned(),
     };
     // a time in the future was written by a clock that was wrong
-    let told_before = before.last_issued_at.filter(|at| *at - now < TimeDelta::minutes(1));
-    let issued = account.last_issued_at.max(told_before);
-    let fresh = told_before.filter(|told| issued.is_none_or(|at| at - *told < LAST_ISSUED_INTERVAL));
+    let reported_before = before.last_issued_at.filter(|at| *at - now < TimeDelta::minutes(1));
+    let issued = account.last_issued_at.max(reported_before);
+    let fresh = reported_before.filter(|reported| issued.is_none_or(|at| at - *reported < LAST_ISSUED_INTERVAL));
     status.last_issued_at = fresh.or(issued);
     status.credentials_expire_at = account.credential_expires_at;
     status.account.clone_from(&account.display_name);
 }
 
-/// State of an account that an earlier status saved.
+/// State of an account that a status contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SavedAccountState {
-    /// Time left of the provider's throttle.
+    /// Time until the provider's throttle ends.
     pub throttled_for: Option<Duration>,
     /// A token was issued with the credential.
     pub accepted: bool,
-    /// Why the credential isn't tried, and for how long.
-    pub lock: Option<(Lock, Duration)>,
+    /// Cause and remaining time of a block.
+    pub credential_block: Option<(CredentialBlock, Duration)>,
 }
 
-/// Reads what [`compose`] saved of the account whose credentials have this version.
+/// Reads the state that [`compose`] saved for the account with this version of the credentials.
 pub fn saved_account_state(
     status: &ProviderStatus,
     version: &str,
@@ -159,13 +161,14 @@ pub fn saved_account_state(
     now: Timestamp,
 ) -> SavedAccountState {
     let ahead = |at: Option<Timestamp>| (at? - now).to_std().ok().filter(|wait| !wait.is_zero());
-    let told = status.credentials.as_ref().filter(|told| told.version == version);
-    let lock = if is_retried_on_demand { Lock::IdentityRefused } else { Lock::Rejected };
-    let refused = told.filter(|told| !told.accepted);
+    let reported = status.credentials.as_ref().filter(|reported| reported.version == version);
+    let credential_block =
+        if is_retried_on_demand { CredentialBlock::IdentityRefused } else { CredentialBlock::Rejected };
+    let refused = reported.filter(|reported| !reported.accepted);
     SavedAccountState {
         throttled_for: ahead(status.throttled_until),
-        accepted: told.is_some_and(|told| told.accepted),
-        lock: refused.and_then(|told| Some((lock, ahead(told.next_attempt_at)?))),
+        accepted: reported.is_some_and(|reported| reported.accepted),
+        credential_block: refused.and_then(|reported| Some((credential_block, ahead(reported.next_attempt_at)?))),
     }
 }
 
@@ -185,17 +188,16 @@ impl ConditionUpdate {
 
 fn conditions(account: &AccountFacts, now: Timestamp) -> Vec<ConditionUpdate> {
     let state = account.budget;
-    let ready = match account_block(state, account.said.as_deref()).filter(|_| state.lock.is_some()) {
+    let ready = match account_block(state, account.said.as_deref()).filter(|_| state.credential_block.is_some()) {
         Some(block) => ConditionUpdate::new("Ready", false, block.reason, block.message),
-        None => ConditionUpdate::new("Ready", true, "Configured", "ready to issue"),
+        None => ConditionUpdate::new("Ready", true, "Configured", "The provider is ready to issue tokens."),
     };
-    let mut updates = vec![ready, ConditionUpdate::new("Stalled", false, "AsExpected", "nothing stands in the way")];
+    let mut updates = vec![ready, ConditionUpdate::new("Stalled", false, "AsExpected", NO_CHANGE_REQUIRED)];
     updates.push(if state.oversubscribed {
-        let message = "its tokens ask for more than 80 % of spec.limits: raise them if the provider allows it, or \
-                       spread the tokens over accounts";
+        let message = "The tokens of this provider need more than 80% of spec.limits. Raise the limits if the token API allows it, or use several accounts.";
         ConditionUpdate::new("Oversubscribed", true, "DemandOverBudget", message)
     } else {
-        let message = "its tokens ask for less than the limits";
+        let message = "The tokens of this provider need less than 80% of spec.limits.";
         ConditionUpdate::new("Oversubscribed", false, "WithinBudget", message)
     });
     updates.extend(account.credential_expires_at.map(|ends| expiring(ends, now)));
@@ -211,23 +213,22 @@ fn conditions(account: &AccountFacts, now: Timestamp) -> Vec<ConditionUpdate> {
 fn expiring(ends: Timestamp, now: Timestamp) -> ConditionUpdate {
     let at = wire_time::text(ends);
     let (holds, reason, message) = if now >= ends {
-        (true, "CredentialsExpired", format!("the credential expired at {at}: replace it"))
+        (true, "CredentialsExpired", format!("The credential expired at {at}. Replace it."))
     } else if now + WARN_BEFORE >= ends {
-        let message = format!("the credential expires at {at}, in less than 14 days: replace it");
+        let message = format!("The credential expires at {at}, in less than 14 days. Replace it.");
         (true, "CredentialsExpireSoon", message)
     } else {
-        (false, "AsExpected", format!("the credential expires at {at}"))
+        (false, "AsExpected", format!("The credential expires at {at}."))
     };
     ConditionUpdate::new("CredentialsExpiring", holds, reason, message)
 }
 
-/// Words a clock skew of so many seconds in minutes: the seconds differ from one answer to the next.
+/// Returns the message for a clock skew, in minutes: the seconds differ from one response to the next.
 fn skewed_by(whose: &str, skew: i64) -> String {
     let minutes = (skew.abs() + 30) / 60;
     let side = if skew > 0 { "ahead of" } else { "behind" };
     format!(
-        "the {whose}'s clock is {minutes} min {side} the operator's: set the one that is wrong; a token's life is counted \
-         by its provider's clock, and its times are told by the operator's"
+        "The clock of the {whose} is {minutes} minutes {side} the operator's. Synchronize the clock that is wrong. The operator counts a lifetime by the provider's clock and reports times by its own."
     )
 }
 
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[allow(clippy::unnecessary_wraps)]
-    fn told(accepted: bool, next: Option<i64>) -> Option<CredentialsStatus> {
+    fn reported(accepted: bool, next: Option<i64>) -> Option<CredentialsStatus> {
         Some(CredentialsStatus { version: "v".to_owned(), accepted, next_attempt_at: next.map(at) })
     }
 
@@ -269,7 +270,8 @@ mod tests {
     #[test]
     fn each_state_of_an_account_has_its_conditions() {
         let day = 86_400;
-        let locked = |lock| AccountState { lock: Some(lock), ..AccountState::default() };
+        let locked =
+            |credential_block| AccountState { credential_block: Some(credential_block), ..AccountState::default() };
         let well = ["Ready=Configured", "Stalled!AsExpected", "Oversubscribed!WithinBudget"];
         let not_ready = |reason: &'static str| [reason, well[1], well[2]].to_vec();
         let and = |more: &'static str| [well.as_slice(), &[more]].concat();
@@ -281,9 +283,9 @@ mod tests {
         };
         let cases = [
             (account(AccountState::default()), well.to_vec()),
-            (account(locked(Lock::Rejected)), not_ready("Ready!CredentialRejected")),
-            (account(locked(Lock::IdentityRefused)), not_ready("Ready!CredentialRejected")),
-            (account(locked(Lock::LoginsUsedUp)), not_ready("Ready!LoginsUsedUp")),
+            (account(locked(CredentialBlock::Rejected)), not_ready("Ready!CredentialRejected")),
+            (account(locked(CredentialBlock::IdentityRefused)), not_ready("Ready!CredentialRejected")),
+            (account(locked(CredentialBlock::LoginsUsedUp)), not_ready("Ready!LoginsUsedUp")),
             // a throttle says nothing of the provider object
             (account(AccountState { throttled_for: seconds(600), ..AccountState::default() }), well.to_vec()),
             (
@@ -301,9 +303,9 @@ mod tests {
             let status = compose(facts(account.clone()), &ProviderStatus::default(), at(0));
             assert_eq!(words(&status), expected, "{account:?}");
         }
-        for (skew, words) in [(301, "5 min ahead of"), (-930, "16 min behind")] {
+        for (skew, words) in [(301, "5 minutes ahead of"), (-930, "16 minutes behind")] {
             let status = compose(facts(skewed(Some(skew), Some(9999))), &ProviderStatus::default(), at(0));
-            assert!(status.conditions[3].message.contains(&format!("the provider's clock is {words}")), "{skew}");
+            assert!(status.conditions[3].message.contains(&format!("The clock of the provider is {words}")), "{skew}");
         }
     }
 
@@ -311,7 +313,7 @@ mod tests {
     fn a_provider_that_cant_be_used_keeps_what_was_known_of_it() {
         let before = ProviderStatus {
             tokens: Some(3),
-            credentials: told(true, None),
+            credentials: reported(true, None),
             last_issued_at: Some(at(-5)),
             proven_login: Some("login".to_owned()),
             throttled_until: Some(at(500)),
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn a_condition_keeps_its_time_while_its_status_stays() {
         let first = compose(facts(account(AccountState::default())), &ProviderStatus::default(), at(0));
-        let locked = AccountState { lock: Some(Lock::Rejected), ..AccountState::default() };
+        let locked = AccountState { credential_block: Some(CredentialBlock::Rejected), ..AccountState::default() };
         let second = compose(facts(account(locked)), &first, at(100));
         let times: Vec<_> = second.conditions.iter().map(|condition| condition.last_transition_time).collect();
         assert_eq!(times, [at(100), at(0), at(0)]);
@@ -341,29 +343,38 @@ mod tests {
 
     #[test]
     fn p20_what_is_saved_is_restored() {
-        let locked =
-            |lock, wait| AccountState { lock: Some(lock), locked_for: seconds(wait), ..AccountState::default() };
-        let asked = |wait| AccountState { asked_to_wait: seconds(wait), ..AccountState::default() };
+        let locked = |credential_block, wait| AccountState {
+            credential_block: Some(credential_block),
+            blocked_for: seconds(wait),
+            ..AccountState::default()
+        };
+        let asked = |wait| AccountState { retry_after_left: seconds(wait), ..AccountState::default() };
         let none = SavedAccountState::default();
         let cases = [
             (AccountState::default(), false, none),
             (
-                AccountState { proven: true, ..AccountState::default() },
+                AccountState { accepted: true, ..AccountState::default() },
                 false,
                 SavedAccountState { accepted: true, ..none },
             ),
             (
-                locked(Lock::Rejected, 900),
+                locked(CredentialBlock::Rejected, 900),
                 false,
-                SavedAccountState { lock: Some((Lock::Rejected, Duration::from_secs(890))), ..none },
+                SavedAccountState {
+                    credential_block: Some((CredentialBlock::Rejected, Duration::from_secs(890))),
+                    ..none
+                },
             ),
             (
-                locked(Lock::IdentityRefused, 300),
+                locked(CredentialBlock::IdentityRefused, 300),
                 true,
-                SavedAccountState { lock: Some((Lock::IdentityRefused, Duration::from_secs(290))), ..none },
+                SavedAccountState {
+                    credential_block: Some((CredentialBlock::IdentityRefused, Duration::from_secs(290))),
+                    ..none
+                },
             ),
             // the attempts themselves are in status.loginAttempts
-            (locked(Lock::LoginsUsedUp, 900), false, none),
+            (locked(CredentialBlock::LoginsUsedUp, 900), false, none),
             (asked(31), false, SavedAccountState { throttled_for: seconds(21), ..none }),
             (asked(30), false, none),
             // a back-off of the operator's own choice
@@ -380,9 +391,9 @@ mod tests {
     #[test]
     fn p18_a_time_that_is_computed_anew_changes_no_status() {
         let state = |left| AccountState {
-            asked_to_wait: seconds(left),
-            lock: Some(Lock::Rejected),
-            locked_for: seconds(left),
+            retry_after_left: seconds(left),
+            credential_block: Some(CredentialBlock::Rejected),
+            blocked_for: seconds(left),
             ..AccountState::default()
         };
         let first = compose(facts(account(state(100))), &ProviderStatus::default(), at(0));
@@ -394,8 +405,8 @@ mod tests {
 
     #[test]
     fn p18_the_last_issue_is_told_anew_after_ten_minutes() {
-        // what was reported, what is known, what is reported then
-        for (told, known, expected) in [
+        // reported before, known, reported then
+        for (reported, known, expected) in [
             (None, None, None),
             (None, Some(0), Some(0)),
             (Some(-599), Some(0), Some(-599)),
@@ -405,10 +416,10 @@ mod tests {
             (Some(60), Some(0), Some(0)),
             (Some(59), Some(0), Some(59)),
         ] {
-            let before = ProviderStatus { last_issued_at: told.map(at), ..ProviderStatus::default() };
+            let before = ProviderStatus { last_issued_at: reported.map(at), ..ProviderStatus::default() };
             let account = AccountFacts { last_issued_at: known.map(at), ..account(AccountState::default()) };
             let status = compose(facts(account), &before, at(0));
-            assert_eq!(status.last_issued_at, expected.map(at), "{told:?} {known:?}");
+            assert_eq!(status.last_issued_at, expected.map(at), "{reported:?} {known:?}");
         }
     }
 

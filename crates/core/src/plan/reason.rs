@@ -1,16 +1,16 @@
-//! The reason of a condition, as memory keeps it.
+//! Reason of a condition in memory.
 
-/// One CamelCase word; empty for none.
+/// Reason in CamelCase. The default is empty: no reason.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Reason(Box<str>);
 
 impl Reason {
-    /// The reason with this word.
-    pub fn of(word: &str) -> Self {
+    /// Creates a reason.
+    pub fn new(word: &str) -> Self {
         Self(word.into())
     }
 
-    /// The word.
+    /// Returns the reason as a string.
     pub fn word(&self) -> &str {
         &self.0
     }

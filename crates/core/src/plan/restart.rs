@@ -1,71 +1,71 @@
-//! When a workload is restarted for the tokens that it reads (`spec.rolloutRestart`), and by which mark.
+//! Decides when a workload is restarted after a renewal (`spec.rolloutRestart`), and with which annotation value.
 //!
-//! A restart is due while the token in the Secret isn't the one that `status.restartedFor` speaks of. Both last, so it
-//! is neither lost nor made twice by a crash: the mark on the workload follows from the tokens alone, and to set the
-//! mark that is there already changes nothing.
+//! A restart is due while the token in the Secret differs from the one recorded in `status.restartedFor`. Both are
+//! stored, so a crash neither loses nor repeats a restart. The annotation value depends only on the tokens, and
+//! setting the same value again changes nothing.
 
 use super::facts::{Seconds, Uid};
 use super::hash::Hash;
 use crate::clock::Timestamp;
 use chrono::{SecondsFormat, TimeDelta};
 
-/// Tokens of one workload that are renewed within this time are one restart.
-const FOLD: TimeDelta = TimeDelta::seconds(60);
+/// Time within which renewals of one workload share a restart.
+const BATCH_WINDOW: TimeDelta = TimeDelta::seconds(60);
 
-/// One of the tokens that name a workload.
+/// State of one VideoAccessToken that declares the workload.
 #[derive(Clone, Copy, Debug)]
-pub struct Naming {
-    /// Its object.
+pub struct TokenRestartState {
+    /// UID of the VideoAccessToken.
     pub uid: Uid,
-    /// When the token in its Secret was issued; none before the first.
+    /// Issue time of the token in its Secret; none before the first token.
     pub issued_at: Seconds,
-    /// `status.restartedFor`, or else the `status.issuedAt` that the last status told of.
+    /// `status.restartedFor`, or else `status.issuedAt` of the last status.
     pub restarted_for: Seconds,
-    /// From its renewal to its expiry, as far as known.
+    /// Time from its renewal to its expiry, if known.
     pub margin: Option<TimeDelta>,
 }
 
-/// What a workload needs.
+/// Restart of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// Its pods have started with the tokens as they are.
+    /// No restart: its Pods started with the current tokens.
     None,
-    /// A restart at this time; until then other tokens of it may be renewed.
+    /// A restart at this time; until then, other tokens of the workload may be renewed.
     At(Timestamp),
-    /// A restart, by this mark.
+    /// A restart now, with this annotation value.
     Now(String),
 }
 
-/// Whether a token has taken the place of another since the last restart.
+/// Returns true if the token replaced another one since the last restart.
 ///
-/// The first token of a new object has not, nor has one that was there when `spec.rolloutRestart` was set: `before` is
-/// none then, or that token itself. One that was issued since because its Secret was lost has.
+/// The first token of a VideoAccessToken, and a token that existed when `spec.rolloutRestart` was set, cause no
+/// restart: `before` is none, or that token. A token that was issued because its Secret was lost does.
 pub fn is_due(issued_at: Seconds, before: Seconds) -> bool {
     issued_at != Seconds::default() && before != Seconds::default() && issued_at != before
 }
 
-/// What a workload needs that is named by these tokens.
+/// Returns the restart that a workload with these tokens needs.
 ///
-/// One that several tokens name waits for the others, from the first renewal on: a minute, or half the time that the
-/// renewed one had left if that is less.
-pub fn decide(tokens: &[Naming], now: Timestamp) -> Restart {
+/// If several tokens belong to the workload, the restart waits for their renewals after the first one: one minute, or
+/// half of the time that the renewed token had left, if that is shorter.
+pub fn decide(tokens: &[TokenRestartState], now: Timestamp) -> Restart {
     let due = tokens.iter().filter(|token| is_due(token.issued_at, token.restarted_for)).filter_map(|token| {
-        // what was issued far in the future was issued before the clock was put back
+        // a token from the future was issued before the clock was set back
         let issued_at = token.issued_at.time()?;
-        let fold = token.margin.map_or(FOLD, |margin| (margin / 2).clamp(TimeDelta::zero(), FOLD));
-        let alone = tokens.len() == 1 || issued_at > now + FOLD;
-        Some(if alone { now } else { issued_at + fold })
+        let window = token.margin.map_or(BATCH_WINDOW, |margin| (margin / 2).clamp(TimeDelta::zero(), BATCH_WINDOW));
+        let alone = tokens.len() == 1 || issued_at > now + BATCH_WINDOW;
+        Some(if alone { now } else { issued_at + window })
     });
     match due.min() {
         None => Restart::None,
         Some(at) if now < at => Restart::At(at),
-        Some(_) => Restart::Now(mark(tokens)),
+        Some(_) => Restart::Now(restart_stamp(tokens)),
     }
 }
 
-/// The mark of a restart for these tokens: when the newest was issued, and as its fraction of a second a checksum of
-/// all. So the same tokens give the same mark, and any other token another, also one that is stored after a newer one.
-fn mark(tokens: &[Naming]) -> String {
+/// Returns the annotation value for these tokens: the issue time of the newest one, with a checksum of all as the
+/// fraction of its second. Any other set of tokens has another value.
+fn restart_stamp(tokens: &[TokenRestartState]) -> String {
     let mut tokens: Vec<_> = tokens.iter().map(|token| (token.uid.0, token.issued_at)).collect();
     tokens.sort_unstable();
     let parts: Vec<_> = tokens.iter().map(|(uid, at)| (uid.to_be_bytes(), at.0.to_be_bytes())).collect();
@@ -87,9 +87,9 @@ mod tests {
     }
 
     /// A token by its issue, the one before the last restart (0: none), and its margin.
-    fn token(uid: u128, issued_at: i64, before: i64, margin: i64) -> Naming {
+    fn token(uid: u128, issued_at: i64, before: i64, margin: i64) -> TokenRestartState {
         let seconds = |s: i64| if s == 0 { Seconds::default() } else { Seconds::from(at(s)) };
-        Naming {
+        TokenRestartState {
             uid: Uid(uid),
             issued_at: seconds(issued_at),
             restarted_for: seconds(before),
@@ -139,7 +139,7 @@ mod tests {
                 50,
                 Wants::Now,
             ),
-            ("named by nobody", vec![], 100, Wants::None),
+            ("without a VideoAccessToken", vec![], 100, Wants::None),
         ];
         for (case, tokens, now, wants) in cases {
             let got = match decide(&tokens, at(now)) {
@@ -153,20 +153,21 @@ mod tests {
 
     #[test]
     fn an_unknown_margin_is_a_long_one() {
-        let renewed = Naming { margin: None, ..token(1, 200, 100, 0) };
+        let renewed = TokenRestartState { margin: None, ..token(1, 200, 100, 0) };
         assert_eq!(decide(&[renewed, token(2, 90, 90, 0)], at(200)), Restart::At(at(260)));
     }
 
     #[test]
     fn a_mark_is_a_time_near_the_newest_token_s_issue() {
-        let Restart::Now(mark) = decide(&[token(1, 200, 100, 0), token(2, 150, 100, 0)], at(300)) else { panic!() };
-        let time = videotoken_api::wire_time::parse(&mark).unwrap();
-        assert!((at(200)..at(201)).contains(&time), "{mark}");
+        let Restart::Now(restart_stamp) = decide(&[token(1, 200, 100, 0), token(2, 150, 100, 0)], at(300)) else {
+            panic!()
+        };
+        let time = videotoken_api::wire_time::parse(&restart_stamp).unwrap();
+        assert!((at(200)..at(201)).contains(&time), "{restart_stamp}");
     }
 
     proptest! {
-        /// So neither a repeated restart after a crash, nor one that comes late, nor what a status tells meanwhile
-        /// makes a difference.
+        /// The restarts of a workload are the same after a crash, after a delay, and with an older status.
         #[test]
         fn the_mark_depends_on_all_tokens_and_on_nothing_else(
             tokens in proptest::collection::btree_map(any::<u128>(), 1..9_000i64, 1..5),
@@ -174,9 +175,9 @@ mod tests {
             other in 1..9_000i64,
         ) {
             let tokens: Vec<_> = tokens.into_iter().map(|(uid, issued)| token(uid, issued, 0, 0)).collect();
-            let mut again: Vec<_> = tokens.iter().map(|token| Naming { restarted_for: token.issued_at, ..*token }).collect();
+            let mut again: Vec<_> = tokens.iter().map(|token| TokenRestartState { restarted_for: token.issued_at, ..*token }).collect();
             again.reverse();
-            prop_assert_eq!(mark(&tokens), mark(&again));
+            prop_assert_eq!(restart_stamp(&tokens), restart_stamp(&again));
             let changed = changed.get(&tokens).uid;
             for token in &mut again {
                 if token.uid == changed {
@@ -184,7 +185,7 @@ mod tests {
                 }
             }
             let same = again.iter().all(|a| tokens.iter().any(|t| t.uid == a.uid && t.issued_at == a.issued_at));
-            prop_assert_eq!(mark(&tokens) == mark(&again), same);
+            prop_assert_eq!(restart_stamp(&tokens) == restart_stamp(&again), same);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the Secret looks like, and whether one that was read still looks so.
+//! Builds the Secret of a token, and checks the integrity of an existing Secret.
 
 mod fit;
 mod stored;
@@ -27,27 +27,27 @@ use videotoken_api::request::FieldError;
 use videotoken_api::secret::{DeletionPolicy, SecretSpec};
 use videotoken_api::{GROUP, VERSION, names, wire_time};
 
-/// A token and what is recorded beside it.
+/// A token and the metadata that its Secret stores.
 #[derive(Clone, Debug)]
-pub struct Material {
+pub struct TokenRecord {
     /// The token.
     pub token: SecretString,
-    /// When it was issued, in whole seconds.
+    /// Issue time in whole seconds.
     pub issued_at: Timestamp,
-    /// When it expires, in whole seconds.
+    /// Expiry in whole seconds.
     pub expires_at: Timestamp,
-    /// What was asked of the provider.
+    /// Hash of the token request.
     pub request: Hash,
-    /// The forced renewal that it serves.
+    /// Forced renewal that the token serves.
     pub renew_request: Option<Box<str>>,
-    /// The token before, while it lives.
+    /// Previous token, while it is valid.
     pub previous: Option<Previous>,
 }
 
-impl Material {
-    /// What is recorded of a token that answers `request`: times in whole seconds, as they will stand in the Secret.
-    /// `before` is when the token before it was issued.
-    pub fn of(issued: Issued, request: Hash, before: Seconds, renew_request: Option<Box<str>>) -> Self {
+impl TokenRecord {
+    /// Creates the record of an issued token: times in whole seconds, as the Secret stores them. `before` is the issue
+    /// time of the previous token.
+    pub fn new(issued: Issued, request: Hash, before: Seconds, renew_request: Option<Box<str>>) -> Self {
         Self {
             token: issued.token,
             issued_at: recorded_issue(issued.issued_at, before),
@@ -59,49 +59,49 @@ impl Material {
     }
 }
 
-/// Time before its expiry at which `previousToken` leaves the Secret.
+/// Time before its expiry at which `previousToken` is removed from the Secret.
 pub const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
-/// The token before the last renewal.
+/// The previous token.
 #[derive(Clone, Debug)]
 pub struct Previous {
-    /// That token.
+    /// The token.
     pub token: SecretString,
-    /// When it expires.
+    /// Its expiry.
     pub expires_at: Timestamp,
 }
 
 impl Previous {
-    /// Returns true if the token is still worth keeping beside its successor.
+    /// Returns true if the Secret still contains the token at `now`.
     pub fn is_kept(&self, now: Timestamp) -> bool {
         now + PREVIOUS_MARGIN < self.expires_at
     }
 }
 
-/// The object that a Secret is written for.
+/// The VideoAccessToken for which a Secret is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Its namespace and name.
+pub struct SecretTarget<'a> {
+    /// Namespace and name.
     pub key: &'a ObjectKey,
-    /// Its UID. `None`: it is in no cluster, so that no owner is recorded.
+    /// UID. `None`: the object is not in a cluster, and the Secret gets no owner.
     pub uid: Option<&'a str>,
     /// `spec.secret`.
     pub spec: &'a SecretSpec,
 }
 
-impl Subject<'_> {
-    /// The Secret's name: the spec's, or the object's own.
+impl SecretTarget<'_> {
+    /// Returns the name of the Secret: from the spec, or else the name of the VideoAccessToken.
     pub fn secret_name(&self) -> &str {
         self.spec.name.as_deref().unwrap_or(&self.key.name)
     }
 }
 
-/// A rendered value that is shorter is a word, not a secret.
+/// Minimum length of a rendered value that is treated as a secret.
 const SHORTEST_SECRET: usize = 16;
 
-/// The parts of a Secret that are ours.
+/// The fields of a Secret that the operator owns.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct DesiredSecret {
     name: String,
     namespace: String,
     type_: String,
@@ -112,57 +112,57 @@ pub struct Shape {
     content: Hash,
 }
 
-/// On which Secret a write may land.
+/// Precondition of a write of a Secret.
 #[derive(Clone, Copy, Debug)]
-pub enum Guard<'a> {
-    /// On none: it is created, or the write fails.
-    Create,
-    /// On any: it is printed, for another hand to write.
-    Printed,
-    /// On this one, as it was seen.
-    Replace {
-        /// Its UID.
+pub enum WritePrecondition<'a> {
+    /// No Secret exists: it is created, or the write fails.
+    Absent,
+    /// No precondition: the Secret is printed, and another program writes it.
+    None,
+    /// The Secret is unchanged since it was observed.
+    Unchanged {
+        /// UID of the Secret.
         uid: &'a str,
-        /// Its resourceVersion.
+        /// resourceVersion of the Secret.
         resource_version: u64,
     },
 }
 
-/// When a token was issued, as its Secret records it: in whole seconds, and never in that of the token before, so that
-/// the two can be told apart.
+/// Returns the issue time for the Secret: in whole seconds, and different from that of the previous token, so that the
+/// two can be distinguished.
 pub fn recorded_issue(issued_at: Timestamp, before: Seconds) -> Timestamp {
     let at = issued_at.trunc_subsecs(0);
     if before == at.into() { at + TimeDelta::seconds(1) } else { at }
 }
 
-/// How the Secret is shaped: keys, template, labels, type and deletion policy, not its name.
+/// Returns the hash of keys, template, labels, type and deletion policy: everything of `spec.secret` except the name.
 pub fn render_hash(spec: &SecretSpec) -> Hash {
     let shaped = SecretSpec { name: None, ..spec.clone() };
     Hash::of([b"1".as_slice(), &serde_json::to_vec(&shaped).unwrap_or_default()])
 }
 
-/// Shapes the Secret. Fails with the field of a template that doesn't render.
-pub fn shape(subject: Subject<'_>, material: &Material) -> Result<Shape, FieldError> {
-    let data = data(subject, material)?;
-    let mut annotations = ours(subject, material);
+/// Builds the Secret. The error names the field of a template that doesn't render.
+pub fn build_secret(target: SecretTarget<'_>, record: &TokenRecord) -> Result<DesiredSecret, FieldError> {
+    let data = data(target, record)?;
+    let mut annotations = operator_annotations(target, record);
     let content = content_hash(data.iter().map(|(k, v)| (k.as_str(), v.expose_secret().as_bytes())), &annotations);
     annotations.insert(names::CONTENT_HASH.into(), content.to_string());
     let mut labels = BTreeMap::new();
-    if let Some(template) = &subject.spec.template {
+    if let Some(template) = &target.spec.template {
         labels.clone_from(&template.labels);
         for (name, value) in &template.annotations {
             annotations.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
     labels.insert(names::MANAGED_BY.into(), names::OPERATOR.into());
-    let owner = subject.uid.filter(|_| subject.spec.deletion_policy == DeletionPolicy::Delete).map(|uid| {
-        json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "VideoAccessToken", "name": &*subject.key.name,
+    let owner = target.uid.filter(|_| target.spec.deletion_policy == DeletionPolicy::Delete).map(|uid| {
+        json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "VideoAccessToken", "name": &*target.key.name,
             "uid": uid, "controller": true, "blockOwnerDeletion": false})
     });
-    Ok(Shape {
-        name: subject.secret_name().to_owned(),
-        namespace: subject.key.namespace.to_string(),
-        type_: subject.spec.type_.clone(),
+    Ok(DesiredSecret {
+        name: target.secret_name().to_owned(),
+        namespace: target.key.namespace.to_string(),
+        type_: target.spec.type_.clone(),
         labels,
         annotations,
         data,
@@ -171,54 +171,54 @@ pub fn shape(subject: Subject<'_>, material: &Material) -> Result<Shape, FieldEr
     })
 }
 
-/// The keys: the plain ones, then the template's.
-fn data(subject: Subject<'_>, material: &Material) -> Result<BTreeMap<String, SecretString>, FieldError> {
-    let keys = &subject.spec.keys;
+/// Returns the data: the keys of the template, then the plain keys.
+fn data(target: SecretTarget<'_>, record: &TokenRecord) -> Result<BTreeMap<String, SecretString>, FieldError> {
+    let keys = &target.spec.keys;
     let mut data = BTreeMap::new();
-    if let Some(template) = subject.spec.template.as_ref().filter(|template| !template.data.is_empty()) {
+    if let Some(template) = target.spec.template.as_ref().filter(|template| !template.data.is_empty()) {
         let variables = Variables {
-            token: &material.token,
-            issued_at: material.issued_at,
-            expires_at: material.expires_at,
-            name: &subject.key.name,
-            namespace: &subject.key.namespace,
-            secret_name: subject.secret_name(),
-            previous_token: material.previous.as_ref().map(|previous| &previous.token),
+            token: &record.token,
+            issued_at: record.issued_at,
+            expires_at: record.expires_at,
+            name: &target.key.name,
+            namespace: &target.key.namespace,
+            secret_name: target.secret_name(),
+            previous_token: record.previous.as_ref().map(|previous| &previous.token),
         };
         data = template::render(&template.data, &variables)?;
     }
-    data.insert(keys.token.clone(), material.token.clone());
-    data.insert(keys.expires_at.clone(), wire_time::text(material.expires_at).into());
-    if let (Some(key), Some(previous)) = (&keys.previous_token, &material.previous) {
+    data.insert(keys.token.clone(), record.token.clone());
+    data.insert(keys.expires_at.clone(), wire_time::text(record.expires_at).into());
+    if let (Some(key), Some(previous)) = (&keys.previous_token, &record.previous) {
         data.insert(key.clone(), previous.token.clone());
     }
     Ok(data)
 }
 
-/// Our annotations but the content hash.
-fn ours(subject: Subject<'_>, material: &Material) -> BTreeMap<String, String> {
+/// Returns the operator's annotations without the content hash.
+fn operator_annotations(target: SecretTarget<'_>, record: &TokenRecord) -> BTreeMap<String, String> {
     let mut annotations: BTreeMap<String, String> = [
-        (names::ISSUED_AT, wire_time::text(material.issued_at)),
-        (names::EXPIRES_AT, wire_time::text(material.expires_at)),
-        (names::TOKEN_KEY, subject.spec.keys.token.clone()),
-        (names::REQUEST_HASH, material.request.to_string()),
-        (names::RENDER_HASH, render_hash(subject.spec).to_string()),
+        (names::ISSUED_AT, wire_time::text(record.issued_at)),
+        (names::EXPIRES_AT, wire_time::text(record.expires_at)),
+        (names::TOKEN_KEY, target.spec.keys.token.clone()),
+        (names::REQUEST_HASH, record.request.to_string()),
+        (names::RENDER_HASH, render_hash(target.spec).to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(uid) = subject.uid {
+    if let Some(uid) = target.uid {
         annotations.insert(names::OWNER_UID.into(), uid.to_owned());
     }
-    if let Some(served) = &material.renew_request {
+    if let Some(served) = &record.renew_request {
         annotations.insert(names::RENEW_REQUEST.into(), served.to_string());
     }
-    if let Some(previous) = material.previous.as_ref().filter(|_| subject.spec.keys.previous_token.is_some()) {
+    if let Some(previous) = record.previous.as_ref().filter(|_| target.spec.keys.previous_token.is_some()) {
         annotations.insert(names::PREVIOUS_EXPIRES_AT.into(), wire_time::text(previous.expires_at));
     }
     annotations
 }
 
-/// Over all data and our annotations, so that any change by another hand shows.
+/// Returns the hash of all data and the operator's annotations. It shows any change by another client.
 fn content_hash<'a>(
     data: impl Iterator<Item = (&'a str, &'a [u8])>,
     annotations: &'a BTreeMap<String, String>,
@@ -229,20 +229,20 @@ fn content_hash<'a>(
     Hash::of(data.flat_map(|(key, value)| [key.as_bytes(), value]).chain(annotations))
 }
 
-impl Shape {
-    /// Bytes of what it holds.
+impl DesiredSecret {
+    /// Returns the size in bytes.
     pub fn size(&self) -> usize {
         let data = self.data.iter().map(|(key, value)| key.len() + value.expose_secret().len());
         let metadata = self.labels.iter().chain(&self.annotations).map(|(name, value)| name.len() + value.len());
         data.chain(metadata).sum()
     }
 
-    /// Its keys and what they hold.
+    /// Returns the keys and their values.
     pub fn data(&self) -> &BTreeMap<String, SecretString> {
         &self.data
     }
 
-    /// What of it nobody may be shown: the token, and whatever is long enough to hold one.
+    /// Returns the values that must not be shown: the token, and each value that is long enough to contain a token.
     pub fn secrets(&self) -> Vec<SecretString> {
         let [token, expires_at] = [names::TOKEN_KEY, names::EXPIRES_AT].map(|name| self.annotations.get(name));
         let counts = |(key, value): &(&String, &SecretString)| {
@@ -252,18 +252,18 @@ impl Shape {
         self.data.iter().filter(counts).map(|(_, value)| value.clone()).collect()
     }
 
-    /// The object to apply. It holds the token: to be sent, never to be shown.
-    pub fn manifest(&self, guard: Guard<'_>) -> Value {
+    /// Returns the object for server-side apply. It contains the token.
+    pub fn manifest(&self, precondition: WritePrecondition<'_>) -> Value {
         let data: BTreeMap<_, _> =
             self.data.iter().map(|(key, value)| (key, BASE64.encode(value.expose_secret()))).collect();
         let mut metadata = json!({
             "name": self.name, "namespace": self.namespace, "labels": self.labels, "annotations": self.annotations,
         });
-        match guard {
-            // created if absent, refused if there is one
-            Guard::Create => metadata["resourceVersion"] = "1".into(),
-            Guard::Printed => {}
-            Guard::Replace { uid, resource_version } => {
+        match precondition {
+            // creates the Secret, and fails if one exists
+            WritePrecondition::Absent => metadata["resourceVersion"] = "1".into(),
+            WritePrecondition::None => {}
+            WritePrecondition::Unchanged { uid, resource_version } => {
                 metadata["uid"] = uid.into();
                 metadata["resourceVersion"] = resource_version.to_string().into();
             }
@@ -274,8 +274,8 @@ impl Shape {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": self.type_, "data": data})
     }
 
-    /// Does this Secret have everything of ours as we would write it? What is not ours is left alone.
-    fn stands_in(&self, secret: &Secret) -> bool {
+    /// Returns true if the Secret contains every field as the operator would write it. Other fields are ignored.
+    fn matches(&self, secret: &Secret) -> bool {
         let within = |ours: &BTreeMap<String, String>, there: &Option<BTreeMap<String, String>>| {
             ours.iter().all(|(name, value)| there.as_ref().and_then(|t| t.get(name)) == Some(value))
         };
@@ -289,13 +289,14 @@ impl Shape {
             && self.is_owned(secret)
     }
 
-    /// Is our owner among the Secret's, if it is to have one?
+    /// Returns true if the Secret has the desired owner, or if no owner is desired.
     fn is_owned(&self, secret: &Secret) -> bool {
         let mut owners = secret.metadata.owner_references.iter().flatten();
         self.owner.as_ref().is_none_or(|ours| owners.any(|owner| ours["uid"] == *owner.uid))
     }
 
-    /// The same, where another controller has made itself the Secret's: there can be but one, and ours needs it not.
+    /// Returns the Secret without the claim to be its controller, because another controller has made itself the only
+    /// one.
     #[must_use]
     pub fn beside_another_controller(mut self) -> Self {
         if let Some(owner) = self.owner.as_mut().and_then(Value::as_object_mut) {
@@ -305,37 +306,38 @@ impl Shape {
     }
 }
 
-/// What a Secret that was read whole turned out to be.
+/// Result of the check of a Secret.
 #[derive(Debug)]
-pub enum Verdict {
-    /// As we would write it.
-    Intact(Material),
-    /// The token is whole, and something else isn't: another hand was there.
-    Altered(Material),
-    /// All is as it was written, for another spec than today's or another object than this one.
-    Outdated(Material),
+pub enum SecretIntegrity {
+    /// The Secret is as the operator would write it.
+    Intact(TokenRecord),
+    /// The token is unchanged, and another client changed other data.
+    Altered(TokenRecord),
+    /// The Secret is as the operator wrote it, for an earlier spec or another VideoAccessToken.
+    Outdated(TokenRecord),
     /// The token is lost or altered.
     Lost,
 }
 
-/// Reads a Secret and tells what another hand did to it (P09).
+/// Checks a Secret for changes by other clients (P09).
 ///
-/// The token is trusted when the content hash holds over what we would write from it, or over what is there.
-pub fn inspect(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Verdict {
-    let Some(material) = material(secret, facts, subject) else { return Verdict::Lost };
-    // a spec that can't be shaped with this token says nothing against the token
-    let shape = shape(subject, &material).ok();
+/// The token is trusted if the content hash matches the Secret that the operator would build from it, or the stored
+/// data.
+pub fn inspect(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> SecretIntegrity {
+    let Some(record) = record(secret, facts, target) else { return SecretIntegrity::Lost };
+    // a spec that can't be built with this token doesn't show that the token changed
+    let shape = build_secret(target, &record).ok();
     let ours = shape.as_ref().is_some_and(|shape| facts.content == Some(shape.content));
     match shape {
-        Some(shape) if ours && shape.stands_in(secret) => Verdict::Intact(material),
-        _ if ours => Verdict::Altered(material),
-        _ if is_as_written(secret, facts) => Verdict::Outdated(material),
-        _ => Verdict::Lost,
+        Some(shape) if ours && shape.matches(secret) => SecretIntegrity::Intact(record),
+        _ if ours => SecretIntegrity::Altered(record),
+        _ if is_as_written(secret, facts) => SecretIntegrity::Outdated(record),
+        _ => SecretIntegrity::Lost,
     }
 }
 
-/// Does the content hash hold over all that is there, or over the keys that the API server knows for ours? Another hand
-/// may have added keys of its own.
+/// Returns true if the content hash matches all stored data, or the keys that the operator applied. Another client may
+/// have added keys.
 fn is_as_written(secret: &Secret, facts: &SecretFacts) -> bool {
     let none = BTreeMap::new();
     let annotations = secret.metadata.annotations.as_ref().unwrap_or(&none);
@@ -348,7 +350,8 @@ fn is_as_written(secret: &Secret, facts: &SecretFacts) -> bool {
     facts.content.is_some_and(|content| content == over(&|_| true) || content == over(&is_ours))
 }
 
-/// The keys that we applied last and no other hand has changed since, as server-side apply keeps them: `f:` and the key.
+/// Returns the keys that the operator applied and no other client has changed since, from the `managedFields` of
+/// server-side apply: `f:` and the key.
 fn applied_fields(secret: &Secret) -> Option<&serde_json::Map<String, Value>> {
     let managed = secret.metadata.managed_fields.iter().flatten();
     let mut ours = managed.filter(|entry| {
@@ -357,40 +360,40 @@ fn applied_fields(secret: &Secret) -> Option<&serde_json::Map<String, Value>> {
     ours.find_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object())
 }
 
-/// Why a Secret takes no write of ours, whatever is written.
+/// Cause for which the operator can't write a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fixed {
-    /// Another hand made it immutable.
+pub enum NotWritable {
+    /// Another client made it immutable.
     Immutable,
-    /// It has another type than the spec's, and a type can't change.
+    /// Its type differs from the spec, and the type of a Secret can't change.
     OtherType,
 }
 
-/// Tells whether a Secret that was read whole can be written to at all.
-pub fn fixed(secret: &Secret, spec: &SecretSpec) -> Option<Fixed> {
+/// Returns the cause for which a Secret can't be written, if there is one.
+pub fn not_writable(secret: &Secret, spec: &SecretSpec) -> Option<NotWritable> {
     if secret.immutable == Some(true) {
-        return Some(Fixed::Immutable);
+        return Some(NotWritable::Immutable);
     }
-    (secret.type_.as_deref().unwrap_or("Opaque") != spec.type_).then_some(Fixed::OtherType)
+    (secret.type_.as_deref().unwrap_or("Opaque") != spec.type_).then_some(NotWritable::OtherType)
 }
 
-/// The token and its record as a Secret holds them; `None` when any part is missing.
-fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Option<Material> {
+/// Reads the token and its metadata from a Secret. `None`: a part is missing.
+fn record(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> Option<TokenRecord> {
     let data = secret.data.as_ref()?;
     let text = |key: &str| Some(SecretString::from(std::str::from_utf8(&data.get(key)?.0).ok()?));
     let token_key = secret.metadata.annotations.as_ref()?.get(names::TOKEN_KEY)?;
-    let (issued_at, expires_at) = facts.life()?;
+    let (issued_at, expires_at) = facts.lifetime()?;
     let token = text(token_key)?;
     if !is_believed(&token, expires_at) {
         return None;
     }
-    let previous_key = subject.spec.keys.previous_token.as_deref();
+    let previous_key = target.spec.keys.previous_token.as_deref();
     let previous = facts
         .previous_expires_at
         .time()
         .and_then(|expires_at| Some(Previous { token: text(previous_key?)?, expires_at }))
         .filter(|previous| is_believed(&previous.token, previous.expires_at));
-    Some(Material {
+    Some(TokenRecord {
         token,
         issued_at,
         expires_at,
@@ -400,12 +403,12 @@ fn material(secret: &Secret, facts: &SecretFacts, subject: Subject<'_>) -> Optio
     })
 }
 
-/// A provider's clock may be so far behind ours, a time zone and more: the life that counts here ends later than the
-/// token itself says (P19).
+/// Maximum difference between the local clock and a provider's clock, such as a wrong time zone. An expiry by the
+/// local clock may be later than `exp` by this time (P19).
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
-/// Whoever may write Secrets can plant one with every annotation computed: a token is believed to live no longer than it
-/// says of itself, where it does.
+/// Returns true if the expiry is plausible. Anyone who can write Secrets can create one with valid annotations, so the
+/// expiry must not exceed the `exp` of the token, if it has one.
 fn is_believed(token: &SecretString, expires_at: Timestamp) -> bool {
     jwt::exp(token.expose_secret()).is_none_or(|own| expires_at <= own + CLOCKS_DIFFER)
 }

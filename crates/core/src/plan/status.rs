@@ -1,106 +1,116 @@
-//! What the status says: from the decision and the facts to the object on the wire, and back to facts.
+//! Composes the status from the decision and the facts, and reads a status back into facts.
 
-use super::decide::{Decision, Delay, ENDED};
+use super::decide::{Decision, ENDED, IssueDelay};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
 use super::reason::Reason;
 use super::renewal::Renewal;
-use super::secret::Fixed;
-use super::view::{DataView, SecretView, View};
+use super::secret::NotWritable;
+use super::view::{DataView, DecisionInput, SecretView};
 use crate::clock::Timestamp;
 use crate::issue::{Class, Excess};
 use videotoken_api::condition::{Condition, ConditionStatus};
 use videotoken_api::video_access_token::{LastFailure, VideoAccessTokenStatus};
 use videotoken_api::wire_time;
 
-/// The conditions, in the order of [`StatusFacts::conditions`].
+/// Condition types in the order of [`StatusFacts::conditions`].
 pub const CONDITIONS: [&str; 3] = ["Ready", "Issuing", "Stalled"];
 
-/// The condition of a token that may do more than was asked. It stands only while it holds.
+/// Condition for a token with excess permissions. It only exists while it is true.
 pub const OVERPRIVILEGED: &str = "Overprivileged";
 
-/// `Ready`'s reason for a token whose expiry its provider didn't tell, or told later than was promised.
+/// Message of a condition that requires no change.
+pub(super) const NO_CHANGE_REQUIRED: &str = "No change is required.";
+
+const SUSPENDED: &str = "spec.suspend is true. The operator issues no token.";
+
+/// Reason of `Ready` if the token API returned no expiry, or a later one than promised.
 const EXPIRY_ASSUMED: &str = "ExpiryAssumed";
 
-/// What the status tells beside the decision.
+/// Inputs of the status besides the decision.
 #[derive(Debug)]
-pub struct Told<'a> {
+pub struct StatusInputs<'a> {
     /// `metadata.generation`.
     pub generation: i64,
-    /// "Kind/name" of the provider.
+    /// Provider as `Kind/name`.
     pub provider: Option<String>,
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret_name: &'a str,
-    /// Tokens stored for this object since the last status.
+    /// Number of tokens stored since the last status.
     pub issued: u32,
-    /// Failures in a row.
+    /// Number of failures in a row.
     pub failed_attempts: u32,
-    /// The last of them.
+    /// Last failure.
     pub failure: Option<&'a Failure>,
-    /// The provider didn't tell when the token expires.
+    /// True if the expiry is assumed.
     pub expiry_assumed: bool,
-    /// What the token may do beyond what was asked.
+    /// Permissions beyond the requested scope.
     pub excess: Option<&'a Excess>,
-    /// The token's issue that its workloads were restarted for.
+    /// Issue time of the token for which the workloads were last restarted.
     pub restarted_for: Option<Timestamp>,
 }
 
-/// One condition's words.
-struct Says {
+/// Status, reason and message of a condition.
+struct ConditionText {
     holds: bool,
     reason: String,
     message: String,
 }
 
-impl Says {
+impl ConditionText {
     fn new(holds: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { holds, reason: reason.into(), message: message.into() }
     }
 }
 
-/// The status that the object should have now.
-pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) -> VideoAccessTokenStatus {
-    let facts = match view.secret {
-        SecretView::Known { facts, .. } if facts.owner == Some(view.uid) => Some(facts),
+/// Returns the new status of the VideoAccessToken.
+pub fn compose(
+    input: &DecisionInput<'_>,
+    decision: &Decision,
+    inputs: &StatusInputs<'_>,
+    now: Timestamp,
+) -> VideoAccessTokenStatus {
+    let facts = match input.secret {
+        SecretView::Known { facts, .. } if facts.owner == Some(input.uid) => Some(facts),
         _ => None,
     };
-    let says = [ready(view, decision, told, now), issuing(view, decision), stalled(decision)];
-    let condition = |type_: &str, says: Says, since: Option<Timestamp>| Condition {
+    let texts = [ready(input, decision, inputs, now), issuing(input, decision), stalled(decision)];
+    let condition = |type_: &str, texts: ConditionText, since: Option<Timestamp>| Condition {
         type_: type_.to_owned(),
-        status: if says.holds { ConditionStatus::True } else { ConditionStatus::False },
-        observed_generation: Some(told.generation),
+        status: if texts.holds { ConditionStatus::True } else { ConditionStatus::False },
+        observed_generation: Some(inputs.generation),
         last_transition_time: since.unwrap_or(now),
-        reason: says.reason,
-        message: says.message,
+        reason: texts.reason,
+        message: texts.message,
     };
-    let lasting = CONDITIONS.iter().zip(says).zip(&view.status.conditions).map(|((type_, says), before)| {
-        let since = before.since.time().filter(|_| before.status == Some(says.holds));
-        condition(type_, says, since)
+    let lasting = CONDITIONS.iter().zip(texts).zip(&input.status.conditions).map(|((type_, texts), before)| {
+        let since = before.since.time().filter(|_| before.status == Some(texts.holds));
+        condition(type_, texts, since)
     });
     let mut conditions: Vec<_> = lasting.collect();
     let facts = facts.filter(|_| !has_ended(decision));
-    if let Some(excess) = told.excess.filter(|_| facts.is_some()) {
+    if let Some(excess) = inputs.excess.filter(|_| facts.is_some()) {
         let since = facts.and_then(|facts| facts.issued_at.time());
         conditions.push(condition(
             OVERPRIVILEGED,
-            Says::new(true, excess.reason.as_ref(), excess.message.as_ref()),
+            ConditionText::new(true, excess.reason.as_ref(), excess.message.as_ref()),
             since,
         ));
     }
     VideoAccessTokenStatus {
-        observed_generation: Some(told.generation),
+        observed_generation: Some(inputs.generation),
         conditions,
-        provider: told.provider.clone(),
-        secret_name: Some(told.secret_name.to_owned()),
-        secret_resource_version: seen_whole(view).map(|version| version.to_string()),
+        provider: inputs.provider.clone(),
+        secret_name: Some(inputs.secret_name.to_owned()),
+        secret_resource_version: verified_resource_version(input).map(|version| version.to_string()),
         issued_at: facts.and_then(|facts| facts.issued_at.time()),
         expires_at: facts.and_then(|facts| facts.expires_at.time()),
         renew_at: decision.renewal.filter(|_| !has_ended(decision)).map(|renewal| renewal.due),
-        issuances: i64::from(view.status.issuances.saturating_add(told.issued)),
-        failed_attempts: i64::from(told.failed_attempts),
-        restarted_for: told.restarted_for,
-        held_until: held_until(view, decision),
-        last_failure: told.failure.map(|failure| LastFailure {
+        issuances: i64::from(input.status.issuances.saturating_add(inputs.issued)),
+        failed_attempts: i64::from(inputs.failed_attempts),
+        restarted_for: inputs.restarted_for,
+        held_until: held_until(input, decision),
+        last_failure: inputs.failure.map(|failure| LastFailure {
             time: Some(failure.time),
             class: class_name(failure.class).to_owned(),
             reason: failure.reason.clone(),
@@ -111,115 +121,125 @@ pub fn compose(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Times
     }
 }
 
-/// The fixed end of what the spec asks for has passed. The times of its last token are told no more: nothing waits for
-/// another.
+/// Returns true if the fixed end of the request has passed. The status then contains no times of the last token.
 fn has_ended(decision: &Decision) -> bool {
     decision.refusal.as_ref().is_some_and(|refusal| refusal.reason == ENDED)
 }
 
-/// Until when the account holds it back, where that is what the status says.
-fn held_until(view: &View<'_>, decision: &Decision) -> Option<Timestamp> {
-    let block = view.block.as_ref()?;
+/// Returns the time until which the account is blocked, if the status reports this block.
+fn held_until(input: &DecisionInput<'_>, decision: &Decision) -> Option<Timestamp> {
+    let block = input.block.as_ref()?;
     let is_told = decision.delay.as_ref().is_some_and(|delay| delay.reason == block.reason);
     block.until.filter(|_| is_told)
 }
 
-/// True while the Secret holds a token that was asked for like this and lives.
-fn ready(view: &View<'_>, decision: &Decision, told: &Told<'_>, now: Timestamp) -> Says {
+/// Ready: true while the Secret contains a valid token for the current request.
+fn ready(input: &DecisionInput<'_>, decision: &Decision, inputs: &StatusInputs<'_>, now: Timestamp) -> ConditionText {
     if let Some(refusal) = decision.refusal.as_ref().filter(|_| has_ended(decision)) {
-        return Says::new(false, ENDED, refusal.message.clone());
+        return ConditionText::new(false, ENDED, refusal.message.clone());
     }
-    let (live, lost) = match view.secret {
-        SecretView::Known { facts, data, .. } if facts.owner == Some(view.uid) => {
-            (facts.life(), data == DataView::Lost)
+    let (times, lost) = match input.secret {
+        SecretView::Known { facts, data, .. } if facts.owner == Some(input.uid) => {
+            (facts.lifetime(), data == DataView::Lost)
         }
         _ => (None, false),
     };
-    let Some((_, expires)) = live.filter(|_| !lost) else {
-        let (reason, message) = match blocked(decision) {
+    let Some((_, expires)) = times.filter(|_| !lost) else {
+        let (reason, message) = match blocking_reason(decision) {
             Some(said) => said,
-            None if view.deleting => {
-                ("Deleting".into(), "the object is being deleted, and its Secret holds no token any more".into())
+            None if input.deleting => {
+                ("Deleting".into(), "The VideoAccessToken is being deleted, and its Secret contains no token.".into())
             }
-            None if is_suspended(view) => ("Suspended".into(), "spec.suspend is true: no token is asked for".into()),
-            None if lost => ("TokenLost".into(), "another hand changed the token: the next is being issued".into()),
-            None => ("Pending".into(), "the first token is being issued".into()),
+            None if is_suspended(input) => ("Suspended".into(), SUSPENDED.into()),
+            None if lost => (
+                "TokenLost".into(),
+                "Another client changed the token in the Secret. The operator is issuing a new token.".into(),
+            ),
+            None => ("Pending".into(), "The operator is issuing the first token.".into()),
         };
-        return Says::new(false, reason, message);
+        return ConditionText::new(false, reason, message);
     };
     if now >= expires {
-        let why = blocked(decision).map(|(reason, message)| format!(": {reason}: {message}")).unwrap_or_default();
-        return Says::new(false, "Expired", format!("the token in the Secret has expired{why}"));
+        let why =
+            blocking_reason(decision).map(|(reason, message)| format!(" {reason}: {message}")).unwrap_or_default();
+        return ConditionText::new(false, "Expired", format!("The token in the Secret has expired.{why}"));
     }
-    let mut message = "the Secret holds a live token".to_owned();
+    let mut message = "The Secret contains a valid token.".to_owned();
     if decision.renewal.is_some_and(|Renewal { fell_back, .. }| fell_back) {
-        message.push_str("; spec.renewBefore is as long as its real life or longer: renewed when a third is left");
+        message.push_str(" spec.renewBefore is not shorter than the actual lifetime. The operator renews the token when one third of its lifetime is left.");
     }
-    if view.renew_requested_at.is_some_and(|asked| wire_time::parse(asked).is_none()) {
-        message.push_str("; annotation videotoken.dev/renew-requested-at is no RFC 3339 time and is ignored");
+    if input.renew_requested_at.is_some_and(|asked| wire_time::parse(asked).is_none()) {
+        message.push_str(" The operator ignores the annotation videotoken.dev/renew-requested-at, because its value is not an RFC 3339 time.");
     }
-    if view.deleting {
-        message.push_str("; the object is being deleted: the token isn't renewed");
+    if input.deleting {
+        message.push_str(" The VideoAccessToken is being deleted. The operator does not renew the token.");
     }
-    if let Some(fixed) = view.contest.and_then(|c| c.overridden(view.secret.version())).and_then(|o| o.fixed) {
-        message.push_str(match fixed {
-            Fixed::Immutable => "; the Secret was made immutable as it was stored: it can't be renewed there",
-            Fixed::OtherType => "; the Secret was stored with another type: it can't be renewed there",
+    if let Some(not_writable) =
+        input.contest.and_then(|c| c.overridden(input.secret.version())).and_then(|o| o.not_writable)
+    {
+        message.push_str(match not_writable {
+            NotWritable::Immutable => " A policy or webhook made the Secret immutable when it was stored. The operator can't renew the token in this Secret.",
+            NotWritable::OtherType => " A policy or webhook changed the type of the Secret when it was stored. The operator can't renew the token in this Secret.",
         });
     }
-    if told.expiry_assumed {
-        message.push_str("; its provider didn't tell when it expires, or told more than the operation promises: the promised life is \
-             assumed");
-        return Says::new(true, EXPIRY_ASSUMED, message);
+    if inputs.expiry_assumed {
+        message.push_str(" The token API returned no expiry, or a later expiry than the operation promises. The operator assumes the promised lifetime.");
+        return ConditionText::new(true, EXPIRY_ASSUMED, message);
     }
-    Says::new(true, "TokenIssued", message)
+    ConditionText::new(true, "TokenIssued", message)
 }
 
-/// The resourceVersion up to which the Secret's data is known to be ours. While another hand may have been there, that of
-/// before: whoever starts with this status looks for themselves.
-fn seen_whole(view: &View<'_>) -> Option<u64> {
-    match view.secret {
-        SecretView::Known { facts, data, .. } if facts.owner == Some(view.uid) => match data {
+/// Returns the last resourceVersion at which the Secret's data was verified. If the data may have changed since, the
+/// value stays unchanged, so that a new leader reads the Secret again.
+fn verified_resource_version(input: &DecisionInput<'_>) -> Option<u64> {
+    match input.secret {
+        SecretView::Known { facts, data, .. } if facts.owner == Some(input.uid) => match data {
             DataView::Verified => Some(facts.resource_version),
-            _ => Some(view.status.secret_version).filter(|before| *before != 0 && view.status.other_secret.is_none()),
+            _ => Some(input.status.secret_version).filter(|before| *before != 0 && input.status.other_secret.is_none()),
         },
         _ => None,
     }
 }
 
-fn is_suspended(view: &View<'_>) -> bool {
-    matches!(&view.wanted, Some(Ok(wanted)) if wanted.suspend)
+fn is_suspended(input: &DecisionInput<'_>) -> bool {
+    matches!(&input.desired, Some(Ok(desired)) if desired.suspend)
 }
 
-fn blocked(decision: &Decision) -> Option<(String, String)> {
+fn blocking_reason(decision: &Decision) -> Option<(String, String)> {
     let refusal = decision.refusal.as_ref().map(|refusal| (refusal.reason.to_string(), refusal.message.clone()));
-    refusal.or_else(|| decision.delay.clone().map(|Delay { reason, message }| (reason, message)))
+    refusal.or_else(|| decision.delay.clone().map(|IssueDelay { reason, message }| (reason, message)))
 }
 
-/// True while a token is needed and isn't stored.
-fn issuing(view: &View<'_>, decision: &Decision) -> Says {
-    if view.deleting {
-        return Says::new(false, "Deleting", "the object is being deleted: no token is asked for");
+/// Issuing: true while a token is needed and not stored.
+fn issuing(input: &DecisionInput<'_>, decision: &Decision) -> ConditionText {
+    if input.deleting {
+        return ConditionText::new(
+            false,
+            "Deleting",
+            "The VideoAccessToken is being deleted. The operator issues no token.",
+        );
     }
-    if is_suspended(view) {
-        return Says::new(false, "Suspended", "spec.suspend is true: no calls");
+    if is_suspended(input) {
+        return ConditionText::new(false, "Suspended", SUSPENDED);
     }
     match (&decision.refusal, &decision.delay) {
-        (Some(_), _) => Says::new(false, "Stalled", "see the condition Stalled"),
-        (None, Some(delay)) => Says::new(true, delay.reason.clone(), delay.message.clone()),
-        (None, None) if decision.cause.is_some() => Says::new(true, "Issuing", "a token is being issued"),
-        (None, None) => Says::new(false, "UpToDate", "no token is due"),
+        (Some(_), _) => ConditionText::new(false, "Stalled", "The condition Stalled contains the cause."),
+        (None, Some(delay)) => ConditionText::new(true, delay.reason.clone(), delay.message.clone()),
+        (None, None) if decision.cause.is_some() => {
+            ConditionText::new(true, "Issuing", "The operator is issuing a token.")
+        }
+        (None, None) => ConditionText::new(false, "UpToDate", "No token is due."),
     }
 }
 
-fn stalled(decision: &Decision) -> Says {
+fn stalled(decision: &Decision) -> ConditionText {
     match &decision.refusal {
-        Some(refusal) => Says::new(true, refusal.reason.clone(), refusal.message.clone()),
-        None => Says::new(false, "AsExpected", "nothing stands in the way"),
+        Some(refusal) => ConditionText::new(true, refusal.reason.clone(), refusal.message.clone()),
+        None => ConditionText::new(false, "AsExpected", NO_CHANGE_REQUIRED),
     }
 }
 
-/// Reads a status back. `secret_name` is the name that the spec gives the Secret now.
+/// Reads a status. `secret_name` is the name of the Secret in the current spec.
 pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> StatusFacts {
     let condition = |type_: &str| status.conditions.iter().find(|condition| condition.type_ == type_);
     let number = |n: i64| u32::try_from(n).unwrap_or_default();
@@ -233,7 +253,7 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
                     ConditionStatus::False => Some(false),
                     ConditionStatus::Unknown => None,
                 },
-                reason: Reason::of(&condition.reason),
+                reason: Reason::new(&condition.reason),
                 since: condition.last_transition_time.into(),
             })
         }),
@@ -261,7 +281,7 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
     }
 }
 
-/// The class as the status spells it.
+/// Returns the name of the class in a status.
 pub fn class_name(class: Class) -> &'static str {
     match class {
         Class::Transient => "Transient",

@@ -1,16 +1,15 @@
-//! Renders `spec.secret.template.data`: strict Jinja, bounded in time and size.
+//! Renders `spec.secret.template.data`: strict Jinja with limits of time and size.
 //!
-//! A text may use `token`, `issued_at` and `expires_at` (RFC 3339, UTC), `name`, `namespace`, `secret_name`, and
-//! `previous_token` while there is one. Any other name is an error. Beside some of minijinja's filters there are
-//! `b64encode`, `b64decode`, `tojson` (compact), `urlencode`, `date("%Y-%m-%d")` and `unix`; [`grammar`] has the list.
+//! A template can use `token`, `issued_at` and `expires_at` (RFC 3339, UTC), `name`, `namespace`, `secret_name`, and
+//! `previous_token` if there is one. Other names are errors. The filters are some of minijinja's, and `b64encode`,
+//! `b64decode`, `tojson` (compact), `urlencode`, `date("%Y-%m-%d")` and `unix`; [`grammar`] contains the list.
 //!
-//! Three things bound what a template costs. [`grammar`] looks at the syntax tree before anything is computed and
-//! refuses what no budget sees: lists that are repeated without being built, chains that take time by the square. Fuel
-//! pays for each instruction and each byte, and every filter is charged for its work before it begins. What is
-//! rendered goes through a writer that ends at its bound.
+//! Three mechanisms limit the cost of a template. [`grammar`] checks the syntax tree before execution and rejects what
+//! fuel does not measure: lists that are repeated without being built, and chains with quadratic time. Fuel pays for
+//! each instruction and each byte, and every filter pays before it runs. The writer for the result has a maximum size.
 //!
-//! What goes wrong is told by its kind, its line and the expression as the template has it. minijinja's own message
-//! is used only where no value exists yet: a value may be the token.
+//! Error messages contain the kind of the error, its line and the expression from the template. minijinja's own
+//! message is only used before any value exists, because a value may be the token.
 
 mod filters;
 mod grammar;
@@ -29,55 +28,55 @@ use std::io;
 use videotoken_api::request::FieldError;
 use videotoken_api::wire_time;
 
-/// The field that holds the templates.
+/// Field of the templates.
 const FIELD: &str = "spec.secret.template.data";
-/// Bytes that one key may render to.
+/// Maximum bytes of a rendered key.
 const LARGEST_KEY: usize = 256 * 1024;
-/// Bytes that all keys may render to: a Secret holds 1 MiB, with its other keys and its metadata.
+/// Maximum bytes of all rendered keys: a Secret can contain 1 MiB, with its other keys and its metadata.
 const LARGEST_SUM: usize = 900 * 1024;
-/// One fuel is an instruction, or 64 bytes that an expression makes or reads: some 2 MB for one key.
+/// Fuel of one key. One unit pays for an instruction, or for 64 bytes that an expression creates or reads: about 2 MB.
 const FUEL: u64 = 32_000;
-/// Fuel for all keys together.
+/// Fuel of all keys together.
 const FUEL_OF_ALL: u64 = 4 * FUEL;
-/// Bytes of one template, and of all. The schema has the same bounds.
+/// Maximum bytes of a template. The schema has the same limits.
 pub const LARGEST_TEMPLATE: usize = 16 * 1024;
-/// See [`LARGEST_TEMPLATE`].
+/// Maximum bytes of all templates.
 pub const LARGEST_TEMPLATES: usize = 64 * 1024;
-/// Stack that nesting costs at worst, in bytes per byte of a template. A chain of minus signs takes 300.
+/// Maximum stack for nested expressions, in bytes per byte of a template. A chain of minus signs takes 300.
 const STACK_PER_BYTE: usize = 512;
-/// Bytes of stack that a thread needs to call [`render`], [`check`] and what uses them, with room for its other frames:
-/// the engine recurses over expressions, and a chain of operators nests as deep as it is long.
+/// Stack in bytes that a thread needs to call [`render`], [`check`] and their callers, including its other frames. The
+/// engine recurses over expressions, and a chain of operators is as deep as it is long.
 pub const STACK: usize = 1024 * 1024 + LARGEST_TEMPLATE * STACK_PER_BYTE;
-/// Of an expression that is quoted in an error.
+/// Maximum characters of a quoted expression in an error.
 const LONGEST_QUOTE: usize = 80;
-/// Of a whole error: a name that isn't known may be as long as the template.
+/// Maximum characters of an error: an unknown name may be as long as the template.
 const LONGEST_MESSAGE: usize = 512;
 
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];
 const PREVIOUS_TOKEN: &str = "previous_token";
 const NAMES: [&str; 7] = ["token", "expires_at", "issued_at", "name", "namespace", "secret_name", PREVIOUS_TOKEN];
 
-/// What a template may use.
+/// Variables of a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Variables<'a> {
-    /// The token that the Secret will hold.
+    /// Token that the Secret will contain.
     pub token: &'a SecretString,
-    /// When it was asked for.
+    /// Issue time.
     pub issued_at: Timestamp,
-    /// When it ends.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// The `VideoAccessToken`'s name.
+    /// Name of the `VideoAccessToken`.
     pub name: &'a str,
-    /// The namespace of both.
+    /// Namespace of the `VideoAccessToken` and the Secret.
     pub namespace: &'a str,
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret_name: &'a str,
-    /// The token before, while it lives and the spec asks for it.
+    /// Previous token, while it is valid and the spec declares a key for it.
     pub previous_token: Option<&'a SecretString>,
 }
 
-/// Renders every key. Fails with the field of the first that doesn't: neither the token nor anything rendered is in
-/// the error. The calling thread has [`STACK`].
+/// Renders every key. The error names the field of the first failure and contains neither the token nor rendered text.
+/// The calling thread needs [`STACK`] bytes of stack.
 pub fn render(
     templates: &BTreeMap<String, String>,
     variables: &Variables<'_>,
@@ -96,20 +95,23 @@ pub fn render(
         sum += rendered.text.len();
         fuel += rendered.fuel;
         if sum > LARGEST_SUM {
-            return Err(FieldError::new(FIELD, "all keys together render to more than 900 KiB; shorten them"));
+            return Err(FieldError::new(
+                FIELD,
+                "all keys together render to more than 900 KiB. Shorten the templates.",
+            ));
         }
         if fuel > FUEL_OF_ALL {
-            return Err(FieldError::new(FIELD, "all keys together make more than templates may; shorten them"));
+            return Err(FieldError::new(FIELD, "all keys together exceed the work limit of templates. Shorten them."));
         }
         data.insert(key.clone(), SecretString::from(rendered.text));
     }
     Ok(data)
 }
 
-/// Whether templates of so many bytes together are rendered at all.
+/// Returns an error if the templates exceed the maximum size together.
 pub fn fits(bytes: usize) -> Result<(), FieldError> {
     if bytes > LARGEST_TEMPLATES {
-        return Err(FieldError::new(FIELD, "all templates together are longer than 64 KiB; shorten them"));
+        return Err(FieldError::new(FIELD, "all templates together are longer than 64 KiB. Shorten them."));
     }
     Ok(())
 }
@@ -121,10 +123,10 @@ fn cut(message: String) -> String {
     }
 }
 
-/// Renders every key with sample values, so that a mistake costs no token. Returns what came of it: without a previous
-/// token and, if a template names it, with one. The calling thread has [`STACK`].
+/// Renders every key with sample values, so that an error is found before a token is issued. Returns the result
+/// without a previous token and, if a template uses it, with one. The calling thread needs [`STACK`] bytes of stack.
 pub fn check(templates: &BTreeMap<String, String>) -> Result<Vec<BTreeMap<String, SecretString>>, FieldError> {
-    // Shaped as a JWT, for templates that read its parts.
+    // In the form of a JWT, for templates that read its parts.
     let token = SecretString::from("eyJhbGciOiJub25lIn0.eyJzdWIiOiJzYW1wbGUifQ.c2FtcGxl");
     let issued_at = Timestamp::UNIX_EPOCH;
     let first = Variables {
@@ -158,13 +160,13 @@ fn context(variables: &Variables<'_>) -> Value {
     Value::from(always.into_iter().chain(previous).collect::<BTreeMap<_, _>>())
 }
 
-/// What one key's template came to.
+/// Rendered key, and the fuel that it used.
 struct Rendered {
     text: String,
     fuel: u64,
 }
 
-/// The template engine: strict, without escapes, a trailing newline kept as it was written.
+/// Template engine: strict, without escaping, with the trailing newline kept.
 struct Engine {
     environment: Environment<'static>,
     syntax: SyntaxConfig,
@@ -178,7 +180,7 @@ impl Engine {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.set_syntax(syntax.clone());
-        // `debug` would print all variables; the others make what a Secret has no use for.
+        // `debug` would print all variables; a Secret has no use for the others.
         for function in ["debug", "dict", "namespace", "range"] {
             environment.remove_global(function);
         }
@@ -186,10 +188,10 @@ impl Engine {
         Self { environment, syntax }
     }
 
-    /// Returns the text, or what is wrong with its template.
+    /// Returns the rendered text, or the error message.
     fn render(&self, source: &str, context: &Value) -> Result<Rendered, String> {
         if source.len() > LARGEST_TEMPLATE {
-            return Err("is longer than 16 KiB; shorten it".into());
+            return Err("is longer than 16 KiB. Shorten it.".into());
         }
         if let Some(message) = other_statement(source) {
             return Err(message);
@@ -204,16 +206,16 @@ impl Engine {
         let mut text = Bounded::default();
         let rendered = template.render_captured_to(context.clone(), &mut text);
         if text.full {
-            return Err("renders to more than 256 KiB; shorten it".into());
+            return Err("renders to more than 256 KiB. Shorten it.".into());
         }
         let rendered = rendered.map_err(|error| message(source, &error))?;
         let fuel = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
-        let text = String::from_utf8(text.bytes).map_err(|_| "renders to what is no text".to_owned())?;
+        let text = String::from_utf8(text.bytes).map_err(|_| "does not render to UTF-8 text.".to_owned())?;
         Ok(Rendered { text, fuel })
     }
 }
 
-/// Takes what is rendered, up to [`LARGEST_KEY`].
+/// Writer with a limit of [`LARGEST_KEY`] bytes.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
@@ -235,10 +237,10 @@ impl io::Write for Bounded {
     }
 }
 
-/// Only `if` and `raw` are statements here. Variables are plain texts, so there is nothing to loop over; and without
-/// loops and assignments, what a template makes is bounded by its length.
+/// Returns an error for statements other than `if` and `raw`. Variables are plain texts, so loops have no use. Without
+/// loops and assignments, the length of a template limits its result.
 ///
-/// Looks at every `{%`, also where it is text: so it needs no knowledge of what the engine takes for text.
+/// Checks every `{%`, also in plain text, so that it does not depend on the engine's rules for text.
 fn other_statement(source: &str) -> Option<String> {
     source.match_indices("{%").find_map(|(index, tag)| {
         let rest = source[index + tag.len()..].trim_start_matches(['-', '+']).trim_start();
@@ -247,11 +249,11 @@ fn other_statement(source: &str) -> Option<String> {
             return None;
         }
         let line = source[..index].matches('\n').count() + 1;
-        Some(format!("line {line}: `{{% {word} %}}` is not available; use {} only", STATEMENTS.join(", ")))
+        Some(format!("line {line}: `{{% {word} %}}` is not available. Use {} only.", STATEMENTS.join(", ")))
     })
 }
 
-/// Strictness that doesn't depend on which branch runs: a filter or a test may take what is undefined.
+/// Returns an error for an unknown name in any branch. Filters and tests would accept an undefined value.
 fn unknown_name(source: &str, template: &Template<'_, '_>) -> Option<String> {
     let mut unknown: Vec<_> = template.undeclared_variables(false).into_iter().collect();
     unknown.retain(|name| !NAMES.contains(&name.as_str()));
@@ -259,24 +261,23 @@ fn unknown_name(source: &str, template: &Template<'_, '_>) -> Option<String> {
     let name = unknown.first()?;
     let word = |line: &str| line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name);
     let line = source.lines().position(word).map_or(1, |index| index + 1);
-    Some(format!("line {line}: `{name}` is not known; use one of {}", NAMES.join(", ")))
+    Some(format!("line {line}: `{name}` is not known. Use one of {}.", NAMES.join(", ")))
 }
 
-/// Nothing has a value yet, so the engine's own words are safe.
+/// Returns the message for a syntax error. No value exists yet, so the engine's message contains no secret.
 fn syntax_message(error: &Error) -> String {
-    let what = error.detail().unwrap_or("can't be read");
-    format!("line {}: syntax error: {what}", error.line().unwrap_or(1))
+    let what = error.detail().unwrap_or("the template can't be parsed");
+    format!("line {}: syntax error: {what}.", error.line().unwrap_or(1))
 }
 
-/// From the kind of error and the template's own text alone.
+/// Returns the message for an error of execution, from its kind and the template only.
 fn message(source: &str, error: &Error) -> String {
     let line = error.line().unwrap_or(1);
     let range = error.range().unwrap_or_default();
     let tag = source.get(..range.end).and_then(|before| before.rsplit("{{").next()).unwrap_or_default();
     if error.kind() == ErrorKind::UndefinedError && tag.contains(PREVIOUS_TOKEN) {
         return format!(
-            "line {line}: `{PREVIOUS_TOKEN}` is undefined while there is none; \
-             write {{% if {PREVIOUS_TOKEN} is defined %}} around it"
+            "line {line}: `{PREVIOUS_TOKEN}` is undefined if the Secret has no previous token. Put {{% if {PREVIOUS_TOKEN} is defined %}} around it."
         );
     }
     let what = match error.kind() {
@@ -285,18 +286,18 @@ fn message(source: &str, error: &Error) -> String {
         ErrorKind::UnknownTest => "is an unknown test",
         ErrorKind::UnknownFunction => "calls an unknown function",
         ErrorKind::UnknownMethod => "calls an unknown method",
-        ErrorKind::MissingArgument => "lacks an argument",
-        ErrorKind::TooManyArguments => "has an argument too many",
-        ErrorKind::OutOfFuel => "makes more than a template may; shorten it",
+        ErrorKind::MissingArgument => "needs another argument",
+        ErrorKind::TooManyArguments => "has too many arguments",
+        ErrorKind::OutOfFuel => "exceeds the work limit of a template. Shorten it",
         _ => filters::reason(error).unwrap_or("can't be evaluated"),
     };
     match quote(source.get(range).unwrap_or_default()) {
-        Some(quote) => format!("line {line}: `{quote}` {what}"),
-        None => format!("line {line}: {what}"),
+        Some(quote) => format!("line {line}: `{quote}` {what}."),
+        None => format!("line {line}: {what}."),
     }
 }
 
-/// The first line, cut.
+/// Returns the first line of the expression, shortened.
 fn quote(expression: &str) -> Option<String> {
     let mut short: String = expression.lines().next()?.chars().take(LONGEST_QUOTE).collect();
     if short.len() < expression.len() {

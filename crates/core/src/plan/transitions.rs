@@ -1,4 +1,4 @@
-//! Events of a `VideoAccessToken`: on transitions of its status only (P16).
+//! Events of a `VideoAccessToken`, published only on transitions of its status (P16).
 
 use super::contest::{CONTESTED, OVERRIDDEN};
 use super::decide::{ENDED, TOO_OFTEN};
@@ -11,13 +11,13 @@ use videotoken_api::video_access_token::VideoAccessTokenStatus;
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// Its type is `Warning`, not `Normal`.
+    /// True if the type of the event is `Warning`, false for `Normal`.
     pub is_warning: bool,
-    /// Reason of the event: one CamelCase word.
+    /// Reason in CamelCase.
     pub reason: String,
-    /// Action of the operator, in one CamelCase word.
+    /// Action of the operator in CamelCase.
     pub action: &'static str,
-    /// For people. May be longer than an event's note can be.
+    /// Message. It may be longer than the limit of an event's note.
     pub note: String,
 }
 
@@ -30,24 +30,24 @@ impl Transition {
         Self { is_warning: false, reason: reason.into(), action, note }
     }
 
-    /// Returns true if the Secret isn't as the operator wrote it.
+    /// Returns true if the event reports a changed Secret.
     pub fn is_about_secret(&self) -> bool {
         [CONTESTED, OVERRIDDEN].contains(&self.reason.as_str())
     }
 }
 
-/// Inputs of the events other than the two statuses.
+/// Inputs of the events besides the two statuses.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
-    /// The object is being deleted.
+    /// True if the VideoAccessToken is being deleted.
     pub deleting: bool,
-    /// The Secret was changed or deleted by another client since the status before.
+    /// True if another client changed or deleted the Secret since the last status.
     pub repaired: bool,
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret_name: &'a str,
 }
 
-/// Returns the events of the step from the status `before` to `status`, in order.
+/// Returns the events of the transition from the status `before` to `status`, in order.
 pub fn transitions(
     before: &StatusFacts,
     status: &VideoAccessTokenStatus,
@@ -73,7 +73,7 @@ pub fn transitions(
         events.push(Transition::warning("IssueFailed", "Issue", failure));
     }
     let often = condition("Issuing").filter(|issuing| issuing.reason == TOO_OFTEN);
-    if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::of(TOO_OFTEN)) {
+    if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::new(TOO_OFTEN)) {
         events.push(Transition::warning(TOO_OFTEN, "Issue", often.message.clone()));
     }
     if let Some(excess) = holds(OVERPRIVILEGED).filter(|_| before.excess.is_none()) {
@@ -84,16 +84,16 @@ pub fn transitions(
         events.push(Transition::warning("Expired", "Renew", note("Ready")));
     }
     let well = !failing && holds("Stalled").is_none() && holds("Ready").is_some() && !deleting;
-    // not ready since the expiry of the token, and not since before it, as after a change by another client
+    // not ready since the expiry of the token, and not since an earlier time, as after a change by another client
     let was_expired = was_ready == Some(false)
         && before.expires_at.time().is_some()
         && before.expires_at <= before.conditions[0].since;
     if well && (was_failing || was_stalled == Some(true) || was_expired) {
         events.push(Transition::normal("Recovered", "Issue", note("Ready")));
     }
-    // the end of a fight over the Secret is a recovery
+    // the end of a contest for the Secret is reported as Recovered
     if repaired && well && was_stalled != Some(true) {
-        let note = format!("the Secret {secret_name} was changed by another hand and is as it should be again");
+        let note = format!("Another client changed or deleted the Secret {secret_name}. The operator restored it.");
         events.push(Transition::normal("Repaired", "Repair", note));
     }
     events

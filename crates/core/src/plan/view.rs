@@ -1,64 +1,66 @@
-//! What a decision sees: all that is known of an object at one moment, in the terms of the decision.
+//! The input of a decision: the known state of a VideoAccessToken at one time.
 
 use super::contest::{Contest, Version};
 use super::facts::{Failure, SecretFacts, StatusFacts, Uid};
-use super::floor::Spells;
 use super::hash::Hash;
 use super::renewal::{self, Renewal};
-use super::secret::Fixed;
+use super::secret::NotWritable;
+use super::unplanned::UnplannedCalls;
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::borrow::Cow;
 use videotoken_api::request::End;
 use videotoken_api::video_access_token::RenewBefore;
 
-/// Why an object can't be served, and when to look again.
+/// Cause for which a VideoAccessToken is stalled, and the time of the next check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// One CamelCase word.
+    /// Reason in CamelCase.
     pub reason: Cow<'static, str>,
-    /// The field and the way out.
+    /// Message with the field and the required action.
     pub message: String,
-    /// Looked at again after this long, beside what the watches bring. `None`: only a change helps.
-    pub again: Option<TimeDelta>,
+    /// Time until the next check without an event. `None`: only a change triggers a check.
+    pub retry_after: Option<TimeDelta>,
 }
 
 impl Refusal {
-    /// A refusal that only a change can lift.
+    /// Creates a refusal that only a change ends.
     pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into(), again: None }
+        Self { reason: reason.into(), message: message.into(), retry_after: None }
     }
 
-    /// Looked at again every few minutes, for what the watches can't see.
+    /// Sets the time until the next check, for changes that no watch reports.
     #[must_use]
-    pub fn again(mut self, after: TimeDelta) -> Self {
-        self.again = Some(after);
+    pub fn retry_after(mut self, after: TimeDelta) -> Self {
+        self.retry_after = Some(after);
         self
     }
 }
 
-/// What the spec and its provider ask for.
+/// The token that the specs of the VideoAccessToken and its provider declare.
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    /// What is asked of the provider.
+pub struct DesiredToken {
+    /// Hash of the token request.
     pub request: Hash,
-    /// How the Secret is shaped.
+    /// Hash of the spec that determines the form of the Secret.
     pub render: Hash,
-    /// When to renew.
+    /// Time of the renewal before the expiry.
     pub renew_before: RenewBefore,
-    /// No calls.
+    /// True if `spec.suspend` stops all calls.
     pub suspend: bool,
-    /// A token of this request can't live longer, whatever the Secret says.
-    pub longest_life: TimeDelta,
-    /// No token is asked for after this.
+    /// Maximum lifetime of a token of this request. A longer lifetime in the Secret is not trusted.
+    pub max_lifetime: TimeDelta,
+    /// Fixed end of the request. No token is issued after it.
     pub ends_at: Option<End>,
 }
 
-/// A token that ends this close to a fixed end is the last: another would end with it.
+/// Maximum time between the expiry of the last token and the fixed end. A renewal would produce a token with the same
+/// expiry.
 const LAST: TimeDelta = TimeDelta::seconds(10);
 
-impl Wanted {
-    /// When a token with this life is renewed. The last one before a fixed end isn't: its renewal is due at that end.
+impl DesiredToken {
+    /// Returns the renewal of a token. The last token before a fixed end is not renewed: its renewal is due at that
+    /// end.
     pub fn renewal(&self, issued_at: Timestamp, expires_at: Timestamp, uid: Uid) -> Renewal {
         let plan = renewal::plan(issued_at, expires_at, self.renew_before, uid.0);
         match &self.ends_at {
@@ -68,109 +70,110 @@ impl Wanted {
     }
 }
 
-/// What stands at the Secret's name.
+/// Secret with the declared name.
 #[derive(Clone, Copy, Debug)]
 pub enum SecretView<'a> {
-    /// The watch knows no Secret of ours there; one metadata GET will tell.
+    /// The watch reports no managed Secret. A GET of the metadata shows whether a Secret exists.
     Unseen,
-    /// The API server said that there is none.
+    /// The API server reported that no Secret exists.
     Absent,
-    /// The API server said that one is there that isn't ours.
-    Foreign,
-    /// One that carries our annotations.
+    /// The API server reported a Secret that is not managed by the operator.
+    NotOwned,
+    /// A managed Secret.
     Known {
-        /// What its metadata says.
+        /// Metadata of the Secret.
         facts: &'a SecretFacts,
-        /// What is known of its data.
+        /// Known state of its data.
         data: DataView,
-        /// The object that it was written for is gone.
+        /// True if the VideoAccessToken that owned the Secret no longer exists.
         owner_gone: bool,
     },
 }
 
 impl SecretView<'_> {
-    /// The Secret of ours as it stands now.
+    /// Returns the version of the managed Secret.
     pub fn version(&self) -> Option<Version> {
         match self {
             Self::Known { facts, .. } => Some(facts.version()),
-            Self::Unseen | Self::Absent | Self::Foreign => None,
+            Self::Unseen | Self::Absent | Self::NotOwned => None,
         }
     }
 }
 
-/// What is known of a Secret's data, which no watch shows.
+/// Known state of the data of a Secret. Watches contain only metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataView {
-    /// As we wrote it.
+    /// The data is as the operator wrote it.
     Verified,
-    /// Another hand may have been there: one GET will tell.
+    /// Another client may have changed the data. A GET of the Secret shows it.
     Unverified,
-    /// The token is whole, something else isn't.
+    /// The token is unchanged, other data is not.
     Altered,
     /// The token is lost or altered.
     Lost,
-    /// Nothing can be written there, whatever the data is.
-    Fixed(Fixed),
+    /// The Secret can't be written.
+    NotWritable(NotWritable),
 }
 
-/// An issued token whose write isn't done.
+/// An issued token that is not stored yet.
 #[derive(Clone, Debug)]
-pub struct HeldView<'a> {
-    /// What was asked.
+pub struct UnsavedTokenView<'a> {
+    /// Hash of the token request.
     pub request: Hash,
-    /// The forced renewal that it serves.
+    /// Forced renewal that the token serves.
     pub renew_request: Option<&'a str>,
-    /// When it was issued.
+    /// Issue time.
     pub issued_at: Timestamp,
-    /// When it expires.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// Where the object stands in the budget's queue.
+/// State of the VideoAccessToken in the queue of its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueState {
-    /// Not in it.
+    /// Not in the queue.
     None,
-    /// Waiting since then.
+    /// Waiting since this time.
     Waiting(Timestamp),
-    /// It may call now.
+    /// Granted: it may call now.
     Granted,
     /// In the queue of an account that it no longer uses.
     OtherAccount,
 }
 
-/// What keeps the whole account from calling.
+/// Block of a whole account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountBlock {
-    /// One CamelCase word.
+    /// Reason in CamelCase.
     pub reason: &'static str,
-    /// What it waits for.
+    /// Message for conditions.
     pub message: String,
-    /// Until when, where that is known and stands for minutes.
+    /// End of the block, if it is known and lasts for minutes.
     pub until: Option<Timestamp>,
 }
 
-/// A write to the Secret that failed.
+/// A failed write of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteFailure {
-    /// One CamelCase word.
+    /// Reason in CamelCase.
     pub reason: &'static str,
-    /// What the API server said.
+    /// Message with the answer of the API server.
     pub message: String,
-    /// No write before this.
+    /// Time of the next write.
     pub next: Timestamp,
-    /// Only a change outside can lift it.
+    /// True if the failure needs a change by a user or an administrator.
     pub stalled: bool,
-    /// It lies in the Secret as it stood then, or in that there was none: it ends when that changes.
+    /// Version of the Secret that caused the failure, `Some(None)` if no Secret existed; the failure ends when that
+    /// changes. `None`: the Secret is not the cause.
     pub met: Option<Option<Version>>,
-    /// When that has changed: no write before this.
+    /// Time of the next write after such a change.
     pub soonest: Timestamp,
 }
 
 impl WriteFailure {
-    /// What is left of it where `secret` stands now.
+    /// Returns the failure for the current version of the Secret.
     #[must_use]
-    pub fn at(mut self, secret: Option<Version>) -> Self {
+    pub fn for_version(mut self, secret: Option<Version>) -> Self {
         if self.met.is_some_and(|met| met != secret) {
             self.next = self.soonest;
         }
@@ -178,60 +181,60 @@ impl WriteFailure {
     }
 }
 
-/// Longest wait after a failed write. A time further ahead was recorded before the clock was put back.
+/// Maximum wait of a write failure. A later time was computed before the clock was set back.
 const LONGEST_TROUBLE: TimeDelta = TimeDelta::minutes(11);
 
 impl WriteFailure {
-    /// Nothing is tried yet.
+    /// Returns true if the operator must not write yet.
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.next && self.next - now <= LONGEST_TROUBLE
     }
 }
 
-/// What happened before, as far as it bounds what may happen now.
+/// Past events that limit the next call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before {
-    /// The object's calls that no schedule asked for.
-    pub spells: Spells,
+    /// Past unplanned calls.
+    pub unplanned_calls: UnplannedCalls,
     /// `metadata.generation`.
     pub generation: i64,
-    /// The last failure doesn't count, since something else is tried now.
+    /// True if the last failure does not count, because the inputs changed.
     pub excused: bool,
-    /// The last failure is known from the status alone.
-    pub recalled: bool,
+    /// True if the last failure is only known from the status.
+    pub restored: bool,
 }
 
-/// All that a decision sees.
+/// Complete input of a decision.
 #[derive(Debug)]
-pub struct View<'a> {
-    /// The object's UID.
+pub struct DecisionInput<'a> {
+    /// UID of the VideoAccessToken.
     pub uid: Uid,
-    /// It is being deleted.
+    /// True if the VideoAccessToken is being deleted.
     pub deleting: bool,
-    /// The annotation that forces a renewal.
+    /// Value of the annotation that forces a renewal.
     pub renew_requested_at: Option<&'a str>,
-    /// What its status says.
+    /// Facts from its status.
     pub status: &'a StatusFacts,
-    /// What is wanted, or why it can't be served. `None`: its provider isn't known yet.
-    pub wanted: Option<Result<Wanted, Refusal>>,
-    /// What stands at the Secret's name.
+    /// The desired token, or the cause for which it can't be issued. `None`: its provider is not known yet.
+    pub desired: Option<Result<DesiredToken, Refusal>>,
+    /// The Secret with the declared name.
     pub secret: SecretView<'a>,
-    /// The Secret under its former name, if it is ours.
-    pub former: Option<&'a SecretFacts>,
-    /// An issued token whose write isn't done.
-    pub held: Option<HeldView<'a>>,
-    /// The last failed attempt that still counts.
+    /// The managed Secret with the previous name, after a rename.
+    pub old_secret: Option<&'a SecretFacts>,
+    /// An issued token that is not stored yet.
+    pub unsaved: Option<UnsavedTokenView<'a>>,
+    /// Last failed attempt, if it still counts.
     pub failure: Option<&'a Failure>,
-    /// Where it stands in the budget's queue.
+    /// State in the queue of its account.
     pub queue: QueueState,
-    /// What keeps the whole account from calling.
+    /// Block of the whole account.
     pub block: Option<AccountBlock>,
-    /// A write that failed.
+    /// Failed write of the Secret.
     pub write_failure: Option<&'a WriteFailure>,
-    /// What others do to the Secret.
+    /// Changes of the Secret by other clients.
     pub contest: Option<&'a Contest>,
-    /// Another writer has changed or deleted the Secret, and that isn't put right yet.
+    /// True if another client changed or deleted the Secret and the operator has not repaired it.
     pub damaged: bool,
-    /// What bounds the calls that no schedule asks for.
+    /// Past events that limit unplanned calls.
     pub before: Before,
 }

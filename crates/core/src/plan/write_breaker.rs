@@ -5,7 +5,7 @@
 //! failures in a row, and a written Secret of that namespace closes it. A global failure counts for no namespace, and any
 //! successful write ends it. An open breaker becomes half-open after [`PAUSE`] and lets one trial through.
 
-use super::decide::Delay;
+use super::decide::IssueDelay;
 use super::write_failure::Extent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 /// Cool-down of an open breaker.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
-/// Failures in a row that open the breaker of a namespace. One object that can't be written delays no other.
+/// Failures in a row that open the breaker of a namespace. One Secret that can't be written delays no other
+/// VideoAccessToken.
 const FAILURES: u32 = 3;
 
 /// Time of failing writes after which the statuses of the waiting objects report it.
@@ -47,8 +48,8 @@ impl Circuit {
         }
     }
 
-    /// Opens the breaker. A failure while it is open doesn't extend the cool-down, or many objects that fail one after
-    /// the other would keep it open for ever.
+    /// Opens the breaker. A failure while it is open doesn't extend the cool-down. Otherwise many VideoAccessTokens
+    /// that fail one after the other would keep it open forever.
     fn fail(&mut self, now: Instant) {
         if !matches!(self.state(now), BreakerState::Open(_)) {
             self.open_until = Some(now + PAUSE);
@@ -75,10 +76,10 @@ pub struct Wait {
 
 impl Wait {
     /// Returns what the status of a waiting object reports, if the failures have lasted long enough.
-    pub fn delay(&self) -> Option<Delay> {
-        let message = "Secrets of this namespace can't be written now, so no token is issued: see the \
-                       VideoAccessTokens of this namespace whose reason is SecretWriteFailed too";
-        self.lasts.then(|| Delay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() })
+    pub fn delay(&self) -> Option<IssueDelay> {
+        let message = "Secrets of this namespace can't be written, so the operator issues no token. See the other VideoAccessTokens of \
+                       this namespace with the reason SecretWriteFailed.";
+        self.lasts.then(|| IssueDelay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() })
     }
 }
 
@@ -87,7 +88,7 @@ impl Wait {
 pub struct WriteBreaker {
     everywhere: Circuit,
     namespaces: BTreeMap<Arc<str>, Failures>,
-    /// The namespace of the last write that succeeded.
+    /// Namespace and time of the last successful write.
     last_success: Option<(Arc<str>, Instant)>,
 }
 
@@ -97,7 +98,8 @@ impl WriteBreaker {
         let others_succeed =
             self.last_success.as_ref().is_some_and(|(other, at)| other != namespace && now.duration_since(*at) < PAUSE);
         if extent == Extent::Everywhere && !others_succeed {
-            // it says nothing of this namespace: when the API server is back, each goes on at once
+            // the failure doesn't concern this namespace: when the API server is reachable again, all namespaces
+            // continue at once
             self.everywhere.fail(now);
             return;
         }
@@ -130,7 +132,7 @@ impl WriteBreaker {
         self.everywhere.state(now)
     }
 
-    /// Returns the state of this namespace's breaker, the global one aside.
+    /// Returns the state of this namespace's breaker, without the global one.
     fn namespace(&self, namespace: &str, now: Instant) -> BreakerState {
         self.namespaces.get(namespace).map_or(BreakerState::Closed, |failing| failing.circuit.state(now))
     }

@@ -10,52 +10,52 @@ use chrono::TimeDelta;
 /// Reason a request to the API server failed. Every text in it is fit for a status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// The lease didn't hold when the write was to begin. Nothing was sent.
-    #[error("this operator isn't the leader")]
+    /// The operator did not hold the lease when the write started. Nothing was sent.
+    #[error("This operator is not the leader.")]
     NotLeading,
-    /// The object isn't as the decision saw it.
-    #[error("the object has changed meanwhile")]
+    /// The object changed after the decision.
+    #[error("Another client changed the object at the same time.")]
     Conflict,
     /// The object or its namespace is gone or terminating.
     #[error("{0}")]
     Gone(String),
     /// Another client made the Secret immutable.
-    #[error("the Secret is immutable")]
+    #[error("The Secret is immutable.")]
     Immutable,
     /// The Secret of the spec can't be built with this token. Nothing was sent.
     #[error("{0}")]
     InvalidSecret(String),
-    /// The API server takes writes, but not this one.
-    #[error("the API server refuses it: {0}")]
+    /// The API server accepts writes, but rejected this one.
+    #[error("The API server rejected the request: {0}")]
     Refused(String),
     /// The object doesn't match its schema; server-side apply answers 500.
-    #[error("the object doesn't fit its schema: {0}")]
+    #[error("The object does not match its schema: {0}")]
     SchemaMismatch(String),
-    /// The API server fails at this request, as a webhook makes it do. Others may succeed.
-    #[error("the API server fails at it: {0}")]
+    /// The API server failed to process this request, for example because of a webhook. Other requests may succeed.
+    #[error("The API server failed to process the request: {0}")]
     Failing(String),
-    /// No answer came in time. The request may have been served.
-    #[error("the API server can't be written to: {0}")]
+    /// No response arrived in time. The API server may have processed the request.
+    #[error("The API server can't be reached: {0}")]
     Unanswered(String),
-    /// The API server can't be reached or is overloaded. The request may have been served.
-    #[error("the API server can't be written to: {0}")]
+    /// The API server can't be reached or is overloaded. It may have processed the request.
+    #[error("The API server can't be reached: {0}")]
     Unavailable(String),
 }
 
 /// Part of the cluster in which writes fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// The API server itself: no connection, overload.
+    /// The whole API server: no connection, overload.
     Everywhere,
-    /// The namespace, as far as can be known: a webhook, a timeout.
+    /// The namespace, as far as is known: a webhook, a timeout.
     Namespace,
 }
 
 impl ApiError {
-    /// Classifies an answer by its status code and its `message`. `quoted` is that message without secrets.
+    /// Classifies a response by its status code and its `message`. `quoted` is that message without secrets.
     ///
-    /// The codes are those of the Kubernetes API conventions. The texts are the API server's own: it names a terminating
-    /// namespace, a failed structured merge and an immutable Secret by no field of the `Status`.
+    /// The codes are those of the Kubernetes API conventions. The texts are those of the API server: a `Status` has no
+    /// field for a terminating namespace, a failed structured merge or an immutable Secret.
     pub fn of_status(code: u16, message: &str, quoted: String) -> Self {
         match code {
             409 => Self::Conflict,
@@ -78,12 +78,13 @@ impl ApiError {
         }
     }
 
-    /// Returns true if the request may have been served: its object is read before the request is repeated.
+    /// Returns true if the API server may have processed the request: the object is read before the request is
+    /// repeated.
     pub fn may_be_served(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Unanswered(_))
     }
 
-    /// Returns true if the error lies in the Secret as it is: it ends when the Secret changes.
+    /// Returns true if the Secret is the cause: the error ends when the Secret changes.
     fn lies_in_secret(&self) -> bool {
         matches!(self, Self::Immutable | Self::Refused(_) | Self::Conflict)
     }
@@ -105,11 +106,11 @@ impl ApiError {
     }
 }
 
-/// Message for a Secret that another client made immutable.
-pub const IMMUTABLE: &str = "spec.secret.name: that Secret was made immutable: delete it, or choose another name";
+/// Message for an immutable Secret.
+pub const IMMUTABLE: &str = "spec.secret.name: the Secret is immutable. Delete it or choose another name.";
 
-/// Returns what a failed request means for the object's next write. `in_a_row` counts the failures, this one included;
-/// `before` is the failure before it, and `secret` the Secret as the decision saw it.
+/// Returns the consequences of a failed request for the next write. `in_a_row` is the number of failures including
+/// this one, `before` the previous failure, and `secret` the Secret in the decision.
 pub fn write_failure(
     error: &ApiError,
     in_a_row: u32,
@@ -122,7 +123,8 @@ pub fn write_failure(
         ApiError::Immutable => ("SecretImmutable", true, Some(TimeDelta::minutes(3))),
         ApiError::InvalidSecret(_) => ("InvalidSpec", true, Some(TimeDelta::minutes(10))),
         ApiError::Gone(_) => ("NamespaceTerminating", true, Some(TimeDelta::minutes(1))),
-        // an API server that has just started refuses requests until its authorizer is filled: one retry comes soon
+        // an API server that has just started rejects requests until its authorizer is ready, so the first retry is
+        // early
         ApiError::Refused(_) if before.is_none_or(|before| before.reason != "SecretRefused") => {
             ("SecretRefused", true, Some(TimeDelta::seconds(3)))
         }

@@ -1,23 +1,23 @@
-//! The reasons of conditions and events: what each means, and what to do. docs/reference/reasons.md and
+//! Meanings and actions of the reasons of conditions and events. docs/reference/reasons.md and
 //! docs/reference/events.md are generated from these tables.
 
-/// What a reason means to a person.
+/// Meaning of a reason, and the required action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// The CamelCase words that share the meaning.
+pub struct ReasonHelp {
+    /// Reasons that share the meaning, in CamelCase.
     pub words: &'static [&'static str],
-    /// What it means.
-    pub means: &'static str,
-    /// What to do, as an imperative, and when the operator retries.
-    pub way_out: &'static str,
+    /// Meaning.
+    pub meaning: &'static str,
+    /// Action as an imperative, and the time of the retry.
+    pub action: &'static str,
 }
 
-const fn reason(words: &'static [&'static str], means: &'static str, way_out: &'static str) -> Reason {
-    Reason { words, means, way_out }
+const fn reason(words: &'static [&'static str], meaning: &'static str, action: &'static str) -> ReasonHelp {
+    ReasonHelp { words, meaning, action }
 }
 
-/// Of `Stalled`: a user or an administrator must change something.
-pub const STALLED: &[Reason] = &[
+/// Reasons of `Stalled`: a user or an administrator must change something.
+pub const STALLED: &[ReasonHelp] = &[
     reason(
         &["ProviderNotFound"],
         "spec.providerRef names no provider",
@@ -157,8 +157,8 @@ pub const STALLED: &[Reason] = &[
     ),
 ];
 
-/// Of `Issuing`: the operator has to issue a token and hasn't stored one yet.
-pub const ISSUING: &[Reason] = &[
+/// Reasons of `Issuing`: the operator must issue a token and has not stored one.
+pub const ISSUING: &[ReasonHelp] = &[
     reason(
         &["CredentialRejected", "EntraRefused"],
         "the token API or Microsoft Entra rejects the account's credential",
@@ -256,8 +256,8 @@ pub const ISSUING: &[Reason] = &[
     ),
 ];
 
-/// Of `Ready`, where neither `Stalled` nor `Issuing` says more.
-pub const READY: &[Reason] = &[
+/// Reasons of `Ready` that neither `Stalled` nor `Issuing` explains.
+pub const READY: &[ReasonHelp] = &[
     reason(
         &["ExpiryAssumed"],
         "the token API didn't state when the token expires, or stated a later time than the operation promises",
@@ -281,8 +281,8 @@ pub const READY: &[Reason] = &[
     ),
 ];
 
-/// Of the conditions that only provider objects have.
-pub const PROVIDERS: &[Reason] = &[
+/// Reasons of conditions that only providers have.
+pub const PROVIDERS: &[ReasonHelp] = &[
     reason(
         &["CredentialsExpireSoon", "CredentialsExpired"],
         "CredentialsExpiring: the credential expires within 14 days, or has expired",
@@ -300,8 +300,8 @@ pub const PROVIDERS: &[Reason] = &[
     ),
 ];
 
-/// Of events that report a transition; an event that reports `Stalled` has the reason of the condition.
-pub const EVENTS: &[Reason] = &[
+/// Reasons of events. An event that reports `Stalled` has the reason of the condition.
+pub const EVENTS: &[ReasonHelp] = &[
     reason(
         &["IssueFailed"],
         "the operator couldn't issue a token. The event is published once until it can",
@@ -330,8 +330,8 @@ pub const EVENTS: &[Reason] = &[
     ),
 ];
 
-/// What a reason means, if it is one of ours; a provider's own words have only their message.
-pub fn of(word: &str) -> Option<&'static Reason> {
+/// Returns the help for a reason. `None`: the reason comes from a provider and has only its message.
+pub fn find(word: &str) -> Option<&'static ReasonHelp> {
     [STALLED, ISSUING, READY, PROVIDERS].into_iter().flatten().find(|reason| reason.words.contains(&word))
 }
 
@@ -342,41 +342,41 @@ mod tests {
 
     #[test]
     fn a_word_has_one_meaning() {
-        assert_eq!(of("SecretClaimed").unwrap().means, "an older VideoAccessToken writes that Secret");
-        assert_eq!(of("TlsFailed"), of("Timeout"));
-        assert_eq!(of("UserBlocked"), None);
+        assert_eq!(find("SecretClaimed").unwrap().meaning, "an older VideoAccessToken writes that Secret");
+        assert_eq!(find("TlsFailed"), find("Timeout"));
+        assert_eq!(find("UserBlocked"), None);
         let all = [STALLED, ISSUING, READY, PROVIDERS].into_iter().flatten();
         let mut words: Vec<_> = all.flat_map(|reason| reason.words).collect();
         words.sort();
         assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
     }
 
-    /// Words in capitals in the rooms that make reasons, which are none of a token's.
+    /// CamelCase words in the sources that are not reasons.
     #[rustfmt::skip]
     const NO_REASONS: &[&str] = &[
         // kinds, and parts of URLs and of objects
         "AccessToken", "AccessTokenWithPermission", "Accounts", "Auth", "Bearer", "ClusterTokenProvider", "Code",
         "ErrorType", "Message", "Namespace", "Opaque", "Projects", "Secret", "ServiceAccount", "TokenProvider", "True",
         "Users", "VideoAccessToken", "Videos", "ConfigMap",
-        // conditions, and their reasons where all is well
+        // conditions, and their reasons without a problem
         "AsExpected", "Issuing", "Overprivileged", "Pending", "Ready", "Stalled", "TokenIssued", "UpToDate",
         // classes of failures
         "Configuration", "Credential", "Denied", "Transient",
-        // conditions of provider objects, and their reasons where all is well
+        // conditions of providers, and their reasons without a problem
         "Configured", "CredentialsExpiring", "Oversubscribed", "WithinBudget",
         // types and actions of events
         "Issue", "Normal", "Refuse", "Renew", "Repair", "Restart", "Warning",
-        // words of logs and traces, names in Debug
+        // names in logs, traces and `Debug`
         "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First",
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "NotLeading", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
-        // words of others that are looked for
+        // values of other systems that the operator compares
         "AgA", "AgB", "AgC", "AgD", "U2FsdGVkX1", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",
         "General", "LinkedAuthorizationFailed", "Other", "OtherError", "RequestDisallowedByPolicy",
         "UnsupportedCertSignatureAlgorithm", "UnsupportedSignatureAlgorithm",
     ];
 
-    /// Reasons are made in these rooms, as literals.
+    /// Folders whose sources contain reasons as literals.
     const ROOMS: [&str; 4] = ["crates/core/src", "crates/providers/src", "src/controller", "src/lease"];
 
     fn sources(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
@@ -409,18 +409,18 @@ mod tests {
         }
         let mut made = std::collections::BTreeMap::new();
         for (file, text) in &files {
-            // what stands between two quotes; an odd one out only offers more words
+            // texts between two quotes; an unbalanced quote only adds words
             for word in text.split('"').filter(|word| is_camel_case(word)) {
                 made.entry(word).or_insert(file);
             }
         }
         assert!(made.len() > 60 && made.contains_key("ServerError") && made.contains_key("SecretContested"));
         let is_event = |word: &str| EVENTS.iter().any(|event| event.words.contains(&word));
-        let is_told = |word: &str| of(word).is_some() || NO_REASONS.contains(&word) || is_event(word);
-        let untold: Vec<_> = made.iter().filter(|(word, _)| !is_told(word)).collect();
+        let is_explained = |word: &str| find(word).is_some() || NO_REASONS.contains(&word) || is_event(word);
+        let unexplained: Vec<_> = made.iter().filter(|(word, _)| !is_explained(word)).collect();
         assert!(
-            untold.is_empty(),
-            "{untold:#?}\nEach reason needs its meaning and an action: a line in STALLED, ISSUING or READY of this file \
+            unexplained.is_empty(),
+            "{unexplained:#?}\nEach reason needs its meaning and an action: a line in STALLED, ISSUING or READY of this file \
              (PROVIDERS: of provider objects, EVENTS: of events), then `make chart` for the pages. A word that is no \
              reason: NO_REASONS, here."
         );

@@ -1,4 +1,4 @@
-//! One token's row.
+//! Summary of one VideoAccessToken.
 
 use crate::clock::Timestamp;
 use serde::Serialize;
@@ -7,27 +7,27 @@ use videotoken_api::condition::ConditionStatus;
 use videotoken_api::video_access_token::{VideoAccessToken, VideoAccessTokenStatus};
 use videotoken_api::wire_time;
 
-/// What a token counts as: the first of these that it is. In this order they need a look.
+/// State of a VideoAccessToken: the first of these that applies, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum State {
     /// The token in the Secret has expired.
     Expired,
-    /// Something has to be changed first.
+    /// A user or an administrator must change something.
     Stalled,
-    /// The last attempt to issue failed, or the account can't be called; it is tried again.
+    /// The last attempt failed, or the account is blocked. The operator retries.
     Failing,
-    /// There is no token yet, or another hand changed it.
+    /// There is no token yet, or another client changed it.
     Pending,
-    /// The Secret holds a live token, and nothing is wrong.
+    /// The Secret contains a valid token, and there is no problem.
     Ready,
 }
 
 impl State {
-    /// All of them, the most urgent first.
+    /// All states, the most urgent first.
     pub const ALL: [Self; 5] = [Self::Expired, Self::Stalled, Self::Failing, Self::Pending, Self::Ready];
 
-    /// What the status tells, whatever the time: from its conditions Ready and Stalled, and whether issuing fails.
-    pub fn told(ready: bool, stalled: bool, failing: bool) -> Self {
+    /// Returns the state from the conditions Ready and Stalled and from the failures. It does not depend on the time.
+    pub fn from_conditions(ready: bool, stalled: bool, failing: bool) -> Self {
         match (stalled, failing, ready) {
             (true, _, _) => Self::Stalled,
             (false, true, _) => Self::Failing,
@@ -36,7 +36,7 @@ impl State {
         }
     }
 
-    /// The word for it.
+    /// Returns the name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "Expired",
@@ -48,88 +48,88 @@ impl State {
     }
 }
 
-/// What there is to see of one token. Plain values: it can be made from an object, or from less.
+/// Summary of a VideoAccessToken in plain values, from an object or from a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Row {
-    /// Its object's namespace.
+pub struct TokenSummary {
+    /// Namespace.
     pub namespace: String,
-    /// Its object's name.
+    /// Name.
     pub name: String,
-    /// What the status tells. What it is at a time: [`Row::state`].
+    /// State that the status reports. For the state at a time, see [`TokenSummary::state`].
     #[serde(skip)]
-    pub told: State,
-    /// Why, in one CamelCase word: of what is wrong, if something is; empty where nothing is known.
+    pub reported_state: State,
+    /// Reason of the state in CamelCase; empty if it is unknown.
     pub reason: String,
-    /// `spec.suspend`: nothing is issued.
+    /// True if `spec.suspend` stops issuances.
     pub suspended: bool,
-    /// The provider, as kind/name.
+    /// Provider as `Kind/name`.
     pub provider: String,
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret_name: String,
-    /// When the token was asked for.
+    /// Issue time of the token.
     #[serde(skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     pub issued_at: Option<Timestamp>,
-    /// When it expires.
+    /// Expiry of the token.
     #[serde(skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     pub expires_at: Option<Timestamp>,
-    /// When its renewal is due.
+    /// Time of the renewal.
     #[serde(skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     pub renew_at: Option<Timestamp>,
-    /// After a failure: no attempt before this.
+    /// Time of the next attempt after a failure.
     #[serde(skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     pub next_attempt_at: Option<Timestamp>,
-    /// When its object was created.
+    /// Creation time.
     #[serde(skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     pub created_at: Option<Timestamp>,
 }
 
-/// A row as it is at one time; the shape of `-o json` and `-o yaml`.
+/// Summary at one time, in the form of `-o json` and `-o yaml`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown<'a> {
-    /// The state at that time.
+pub struct TokenSummaryAt<'a> {
+    /// State at that time.
     pub state: State,
-    /// What else there is to see.
+    /// Other fields.
     #[serde(flatten)]
-    pub row: &'a Row,
-    /// The share of the token's life that is left, 0 to 1 in thousandths.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub life_left: Option<f64>,
+    pub row: &'a TokenSummary,
+    /// Remaining part of the token's lifetime, 0 to 1 in thousandths.
+    #[serde(rename = "lifeLeft", skip_serializing_if = "Option::is_none")]
+    pub lifetime_left: Option<f64>,
 }
 
-/// Reasons of `Issuing` that are no failure: the token is on its way.
-const ON_ITS_WAY: [&str; 2] = ["Issuing", "WaitingForBudget"];
+/// Reasons of `Issuing` that are not failures.
+const IN_PROGRESS_REASONS: [&str; 2] = ["Issuing", "WaitingForBudget"];
 
-/// One condition of a status. The default is one that isn't there.
+/// A condition of a status. The default is a missing condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConditionSummary<'a> {
-    /// Its status is `True`.
+    /// True if its status is `True`.
     pub holds: bool,
-    /// Its reason; empty where there is none.
+    /// Reason; empty if it is missing.
     pub reason: &'a str,
 }
 
-/// What a status says of a token.
+/// Facts from a status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusSummary<'a> {
     /// Ready, Issuing, Stalled.
     pub conditions: [ConditionSummary<'a>; 3],
-    /// The last attempt failed, for this reason.
+    /// Reason of the last failed attempt.
     pub failed: Option<&'a str>,
     /// `spec.suspend`.
     pub suspended: bool,
 }
 
 impl<'a> StatusSummary<'a> {
-    /// Returns the state that the status reports, and why.
+    /// Returns the state that the status reports, and its reason.
     pub fn state(&self) -> (State, &'a str) {
         let [ready, issuing, stalled] = self.conditions;
-        let is_hindered = issuing.holds && !ON_ITS_WAY.contains(&issuing.reason);
-        let state = State::told(ready.holds, stalled.holds, self.failed.is_some() || is_hindered);
+        let is_blocked = issuing.holds && !IN_PROGRESS_REASONS.contains(&issuing.reason);
+        let state = State::from_conditions(ready.holds, stalled.holds, self.failed.is_some() || is_blocked);
         let reason = match state {
             State::Stalled => stalled.reason,
-            State::Failing if is_hindered => issuing.reason,
+            State::Failing if is_blocked => issuing.reason,
             State::Failing => self.failed.filter(|reason| !reason.is_empty()).unwrap_or(ready.reason),
             _ if self.suspended => "Suspended",
             // a valid token that waits for a grant
@@ -140,9 +140,9 @@ impl<'a> StatusSummary<'a> {
     }
 }
 
-impl Row {
-    /// What a status tells; whose it is the caller knows.
-    pub fn of_status(status: &VideoAccessTokenStatus, suspended: bool) -> Self {
+impl TokenSummary {
+    /// Creates a summary from a status, without namespace and name.
+    pub fn from_status(status: &VideoAccessTokenStatus, suspended: bool) -> Self {
         let condition = |type_: &str| {
             let found = status.conditions.iter().find(|condition| condition.type_ == type_);
             found.map_or(ConditionSummary::default(), |found| ConditionSummary {
@@ -156,11 +156,11 @@ impl Row {
             failed: (status.failed_attempts > 0).then_some(failed),
             suspended,
         };
-        let (told, reason) = summary.state();
+        let (reported_state, reason) = summary.state();
         Self {
             namespace: String::new(),
             name: String::new(),
-            told,
+            reported_state,
             reason: reason.to_owned(),
             suspended,
             provider: status.provider.clone().unwrap_or_default(),
@@ -175,26 +175,26 @@ impl Row {
         }
     }
 
-    /// What it is at `now`.
+    /// Returns the state at `now`.
     pub fn state(&self, now: Timestamp) -> State {
-        if self.expires_at.is_some_and(|expires_at| expires_at <= now) { State::Expired } else { self.told }
+        if self.expires_at.is_some_and(|expires_at| expires_at <= now) { State::Expired } else { self.reported_state }
     }
 
-    /// The share of the token's life that is left, 0 to 1; none where its life isn't known.
-    pub fn life_left(&self, now: Timestamp) -> Option<f64> {
+    /// Returns the remaining part of the token's lifetime, 0 to 1. `None`: the lifetime is unknown.
+    pub fn lifetime_left(&self, now: Timestamp) -> Option<f64> {
         let (issued_at, expires_at) = (self.issued_at?, self.expires_at?);
-        let life = expires_at - issued_at;
-        let (left, life) = ((expires_at - now).as_seconds_f64(), life.as_seconds_f64());
-        Some(if life > 0.0 { (left / life).clamp(0.0, 1.0) } else { 0.0 })
+        let lifetime = expires_at - issued_at;
+        let (left, lifetime) = ((expires_at - now).as_seconds_f64(), lifetime.as_seconds_f64());
+        Some(if lifetime > 0.0 { (left / lifetime).clamp(0.0, 1.0) } else { 0.0 })
     }
 
-    /// As it is at `now`, to be serialised.
-    pub fn at(&self, now: Timestamp) -> Shown<'_> {
+    /// Returns the summary at `now` for serialisation.
+    pub fn at(&self, now: Timestamp) -> TokenSummaryAt<'_> {
         let thousandths = |share: f64| (share * 1000.0).round() / 1000.0;
-        Shown { state: self.state(now), row: self, life_left: self.life_left(now).map(thousandths) }
+        TokenSummaryAt { state: self.state(now), row: self, lifetime_left: self.lifetime_left(now).map(thousandths) }
     }
 
-    /// By state; then what has no token, the oldest first; then the one whose token ends first.
+    /// Compares by state, then by expiry with missing tokens first, then by creation time.
     pub fn by_urgency(&self, other: &Self, now: Timestamp) -> Ordering {
         let key = |row: &Self| (row.state(now), row.expires_at, row.created_at);
         key(self)
@@ -204,12 +204,12 @@ impl Row {
     }
 }
 
-impl From<&VideoAccessToken> for Row {
+impl From<&VideoAccessToken> for TokenSummary {
     fn from(token: &VideoAccessToken) -> Self {
         let meta = &token.metadata;
         let reference = &token.spec.provider_ref;
         let status = token.status.clone().unwrap_or_default();
-        let row = Self::of_status(&status, token.spec.suspend);
+        let row = Self::from_status(&status, token.spec.suspend);
         let or = |text: String, otherwise: String| if text.is_empty() { otherwise } else { text };
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -233,18 +233,18 @@ mod tests {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
     }
 
-    fn token(suspend: bool, status: &Value) -> Row {
+    fn token(suspend: bool, status: &Value) -> TokenSummary {
         let object = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "VideoAccessToken",
             "metadata": {"namespace": "cinema", "name": "lobby", "creationTimestamp": wire_time::text(at(0))},
             "spec": {"providerRef": {"name": "p"}, "scope": {}, "suspend": suspend}, "status": status});
-        Row::from(&serde_json::from_value::<VideoAccessToken>(object).unwrap())
+        TokenSummary::from(&serde_json::from_value::<VideoAccessToken>(object).unwrap())
     }
 
     fn condition(type_: &str, holds: bool, reason: &str) -> Value {
         json!({"type": type_, "status": if holds { "True" } else { "False" }, "reason": reason})
     }
 
-    fn life(issued: i64, expires: i64, conditions: Vec<Value>, more: &Value) -> Value {
+    fn lifetime(issued: i64, expires: i64, conditions: Vec<Value>, more: &Value) -> Value {
         let mut status = json!({"issuedAt": wire_time::text(at(issued)), "expiresAt": wire_time::text(at(expires)),
             "conditions": Value::from(conditions)});
         status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -261,12 +261,13 @@ mod tests {
             (json!({"heldUntil": held}), Some(held)),
             (json!({}), None),
         ] {
-            let row = Row::of_status(&serde_json::from_value(status.clone()).unwrap(), false);
+            let row = TokenSummary::from_status(&serde_json::from_value(status.clone()).unwrap(), false);
             assert_eq!(row.next_attempt_at.map(wire_time::text).as_deref(), next, "{status}");
         }
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // a table
     fn a_state_is_the_first_that_holds_and_its_reason_is_of_what_is_wrong() {
         let ready = condition("Ready", true, "TokenIssued");
         let expired = condition("Ready", false, "Expired");
@@ -287,20 +288,20 @@ mod tests {
                 State::Pending,
                 "WaitingForBudget",
             ),
-            ("live", false, life(0, 100, vec![ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
-            ("live, suspended", true, life(0, 100, vec![ready.clone()], &nothing), 50, State::Ready, "Suspended"),
+            ("live", false, lifetime(0, 100, vec![ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
+            ("live, suspended", true, lifetime(0, 100, vec![ready.clone()], &nothing), 50, State::Ready, "Suspended"),
             (
                 "expired while suspended",
                 true,
-                life(0, 100, vec![expired.clone()], &nothing),
+                lifetime(0, 100, vec![expired.clone()], &nothing),
                 150,
                 State::Expired,
                 "Suspended",
             ),
             (
-                "its turn is near",
+                "waits for a grant",
                 false,
-                life(0, 100, vec![ready.clone(), issuing("WaitingForBudget")], &nothing),
+                lifetime(0, 100, vec![ready.clone(), issuing("WaitingForBudget")], &nothing),
                 50,
                 State::Ready,
                 "WaitingForBudget",
@@ -308,7 +309,7 @@ mod tests {
             (
                 "failing",
                 false,
-                life(0, 100, vec![ready.clone(), issuing("Timeout")], &failure),
+                lifetime(0, 100, vec![ready.clone(), issuing("Timeout")], &failure),
                 99,
                 State::Failing,
                 "Timeout",
@@ -316,7 +317,7 @@ mod tests {
             (
                 "tried again now",
                 false,
-                life(0, 100, vec![ready.clone(), issuing("Issuing")], &failure),
+                lifetime(0, 100, vec![ready.clone(), issuing("Issuing")], &failure),
                 99,
                 State::Failing,
                 "Timeout",
@@ -324,7 +325,7 @@ mod tests {
             (
                 "the account waits",
                 false,
-                life(0, 100, vec![ready.clone(), issuing("CredentialRejected")], &nothing),
+                lifetime(0, 100, vec![ready.clone(), issuing("CredentialRejected")], &nothing),
                 99,
                 State::Failing,
                 "CredentialRejected",
@@ -332,7 +333,7 @@ mod tests {
             (
                 "failed until its end",
                 false,
-                life(0, 100, vec![expired.clone(), issuing("Timeout")], &failure),
+                lifetime(0, 100, vec![expired.clone(), issuing("Timeout")], &failure),
                 100,
                 State::Expired,
                 "Timeout",
@@ -340,7 +341,7 @@ mod tests {
             (
                 "stalled",
                 false,
-                life(0, 100, vec![ready.clone(), stalled.clone()], &failure),
+                lifetime(0, 100, vec![ready.clone(), stalled.clone()], &failure),
                 99,
                 State::Stalled,
                 "CredentialsMissing",
@@ -348,16 +349,23 @@ mod tests {
             (
                 "stalled until its end",
                 false,
-                life(0, 100, vec![expired.clone(), stalled], &nothing),
+                lifetime(0, 100, vec![expired.clone(), stalled], &nothing),
                 101,
                 State::Expired,
                 "CredentialsMissing",
             ),
-            ("expired, untold", false, life(0, 100, vec![ready], &nothing), 100, State::Expired, "TokenIssued"),
+            (
+                "expired, not reported",
+                false,
+                lifetime(0, 100, vec![ready], &nothing),
+                100,
+                State::Expired,
+                "TokenIssued",
+            ),
             (
                 "lost",
                 false,
-                life(0, 100, vec![condition("Ready", false, "TokenLost"), issuing("Issuing")], &nothing),
+                lifetime(0, 100, vec![condition("Ready", false, "TokenLost"), issuing("Issuing")], &nothing),
                 50,
                 State::Pending,
                 "Issuing",
@@ -387,18 +395,18 @@ mod tests {
             (100, 100, 50, 0.0),
             (200, 100, 50, 0.0),
         ] {
-            let row = token(false, &life(issued, expires, vec![], &json!({})));
-            let found = row.life_left(at(now)).unwrap();
+            let row = token(false, &lifetime(issued, expires, vec![], &json!({})));
+            let found = row.lifetime_left(at(now)).unwrap();
             assert!((found - left).abs() < 1e-9, "{issued} to {expires} at {now}: {found}");
         }
-        assert_eq!(token(false, &json!({"expiresAt": wire_time::text(at(5))})).life_left(at(0)), None);
+        assert_eq!(token(false, &json!({"expiresAt": wire_time::text(at(5))})).lifetime_left(at(0)), None);
     }
 
     #[test]
     fn the_most_urgent_comes_first() {
-        let row = |name: &str, told, created: i64, expires: Option<i64>| Row {
+        let row = |name: &str, reported_state, created: i64, expires: Option<i64>| TokenSummary {
             name: name.to_owned(),
-            told,
+            reported_state,
             created_at: Some(at(created)),
             expires_at: expires.map(at),
             ..token(false, &json!({}))
@@ -424,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_row_is_written_as_a_script_reads_it() {
-        let status = life(
+        let status = lifetime(
             0,
             3600,
             vec![condition("Ready", true, "TokenIssued")],
@@ -441,8 +449,8 @@ mod tests {
     proptest! {
         #[test]
         fn urgency_is_an_order(rows in proptest::collection::vec((0..5usize, any::<Option<i8>>(), any::<i8>()), 0..20)) {
-            let mut rows: Vec<_> = rows.into_iter().map(|(told, expires, created)| Row {
-                told: State::ALL[told],
+            let mut rows: Vec<_> = rows.into_iter().map(|(reported_state, expires, created)| TokenSummary {
+                reported_state: State::ALL[reported_state],
                 expires_at: expires.map(|seconds| at(seconds.into())),
                 created_at: Some(at(created.into())),
                 ..token(false, &json!({}))

@@ -1,12 +1,13 @@
-//! Times as a person reads them.
+//! Formats times for people.
 
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 
-/// The units of a span: seconds, and the letter.
+/// Units of a duration: seconds and letter.
 const UNITS: [(i64, char); 5] = [(365 * 86_400, 'y'), (86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
 
-/// The two largest units of a span, such as `3h12m`, `2d`, `45s`; whole seconds, rounded down, and without a sign.
+/// Formats a duration in its two largest units, such as `3h12m`, `2d`, `45s`: whole seconds, rounded down, without a
+/// sign.
 pub fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().unsigned_abs().cast_signed();
     let largest = UNITS.iter().position(|(length, _)| seconds >= *length).unwrap_or(UNITS.len() - 1);
@@ -18,13 +19,13 @@ pub fn span(span: TimeDelta) -> String {
     }
 }
 
-/// How far `at` is from `now`: `3h12m` ahead, `5m ago` when it has passed.
+/// Formats the time from `now` to `at`: `3h12m` in the future, `5m ago` in the past.
 pub fn from_now(at: Timestamp, now: Timestamp) -> String {
     if at > now { span(at - now) } else { format!("{} ago", span(now - at)) }
 }
 
-/// The same in a sentence: `in 3h12m`, `5m ago`, `now`.
-pub fn when(at: Timestamp, now: Timestamp) -> String {
+/// Formats the same for a sentence: `in 3h12m`, `5m ago`, `now`.
+pub fn relative_time(at: Timestamp, now: Timestamp) -> String {
     match at - now {
         far if far >= TimeDelta::seconds(1) => format!("in {}", span(far)),
         far if far <= TimeDelta::seconds(-1) => format!("{} ago", span(far)),
@@ -68,7 +69,10 @@ mod tests {
         for (seconds, column, sentence) in
             [(11_520, "3h12m", "in 3h12m"), (-300, "5m ago", "5m ago"), (0, "0s ago", "now")]
         {
-            assert_eq!((from_now(at(seconds), at(0)), when(at(seconds), at(0))), (column.into(), sentence.into()));
+            assert_eq!(
+                (from_now(at(seconds), at(0)), relative_time(at(seconds), at(0))),
+                (column.into(), sentence.into())
+            );
         }
     }
 

@@ -1,41 +1,41 @@
-//! When the tokens of an account that may not be called are asked for again: told by its provider objects, not by the
-//! tokens themselves.
+//! Time of the next attempt of VideoAccessTokens whose account is blocked. The status of the provider contains it.
 
-use super::{Row, State};
+use super::{State, TokenSummary};
 use crate::clock::Timestamp;
-use crate::plan::login::{self, Attempt, Standing};
+use crate::plan::login::{self, Attempt, CredentialHistory};
 use std::collections::BTreeMap;
 use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::wire_time;
 
-/// Reasons of a whole account.
-const OF_ACCOUNTS: [&str; 5] = ["CredentialRejected", "EntraRefused", "LoginsUsedUp", "Throttled", "EntraThrottled"];
+/// Reasons that concern a whole account.
+const ACCOUNT_REASONS: [&str; 5] =
+    ["CredentialRejected", "EntraRefused", "LoginsUsedUp", "Throttled", "EntraThrottled"];
 
-/// The provider objects that could be seen.
+/// Providers that the user can read.
 #[derive(Clone, Debug, Default)]
 pub struct Waits(BTreeMap<(String, String), ProviderStatus>);
 
-/// Whether the provider object of this row tells when it is tried again, and the row doesn't.
-pub fn is_told_elsewhere(row: &Row, now: Timestamp) -> bool {
+/// Returns true if the provider's status may contain the time of the next attempt, which the summary lacks.
+pub fn has_account_wait(row: &TokenSummary, now: Timestamp) -> bool {
     let waits = row.state(now) != State::Ready && row.next_attempt_at.is_none_or(|at| at <= now);
-    waits && !row.suspended && OF_ACCOUNTS.contains(&&*row.reason)
+    waits && !row.suspended && ACCOUNT_REASONS.contains(&&*row.reason)
 }
 
 impl Waits {
-    /// Notes a provider object; `provider` is its kind and name. A ClusterTokenProvider has no namespace.
-    pub fn note(&mut self, namespace: &str, provider: String, status: ProviderStatus) {
+    /// Adds a provider; `provider` is its kind and name. A ClusterTokenProvider has no namespace.
+    pub fn insert(&mut self, namespace: &str, provider: String, status: ProviderStatus) {
         self.0.insert((namespace.to_owned(), provider), status);
     }
 
-    /// Sets when the row's token is asked for again, where its provider object tells.
-    pub fn tell(&self, row: &mut Row, now: Timestamp) {
-        if is_told_elsewhere(row, now) {
+    /// Sets the time of the next attempt, if the provider's status contains it.
+    pub fn set_next_attempt(&self, row: &mut TokenSummary, now: Timestamp) {
+        if has_account_wait(row, now) {
             let ahead = self.next(row, now).filter(|at| *at > now);
             row.next_attempt_at = ahead.or(row.next_attempt_at);
         }
     }
 
-    fn next(&self, row: &Row, now: Timestamp) -> Option<Timestamp> {
+    fn next(&self, row: &TokenSummary, now: Timestamp) -> Option<Timestamp> {
         let is_of_cluster = row.provider.starts_with("ClusterTokenProvider/");
         let namespace = if is_of_cluster { String::new() } else { row.namespace.clone() };
         let status = self.0.get(&(namespace, row.provider.clone()))?;
@@ -46,15 +46,15 @@ impl Waits {
         }
     }
 
-    /// Logins are counted over all provider objects that log the same user in. One that never got to log in doesn't say
-    /// whom: then it is the only user whose logins are used up, if there is only one.
+    /// Logins are counted over all providers that log in the same user. The status of a provider that made no login
+    /// doesn't name its user. Then the result is the time of the only user without safe logins, if there is only one.
     fn next_login(&self, status: &ProviderStatus, now: Timestamp) -> Option<Timestamp> {
         let own = attempts(status).map(|(_, user)| user).chain(status.proven_login.as_deref()).next();
         let mut made: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for (at, user) in self.0.values().flat_map(attempts) {
             made.entry(user).or_default().push(Attempt { at, by: () });
         }
-        let of = |made: Vec<_>| login::next(&login::counting(made, now), &(), Standing::New, &[]);
+        let of = |made: Vec<_>| login::next(&login::attempts_in_window(made, now), &(), CredentialHistory::New, &[]);
         if let Some(user) = own {
             return made.remove(user).and_then(of);
         }
@@ -63,7 +63,7 @@ impl Waits {
     }
 }
 
-/// `TIME USER`, the user as a hash.
+/// Reads attempts in the form `TIME USER`, with the user as a hash.
 fn attempts(status: &ProviderStatus) -> impl Iterator<Item = (Timestamp, &str)> {
     status.login_attempts.iter().filter_map(|attempt| {
         let (at, user) = attempt.split_once(' ')?;
@@ -82,17 +82,17 @@ mod tests {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
     }
 
-    fn told(reason: &str, provider: &str, providers: &[(&str, &str, Value)]) -> Option<i64> {
+    fn reported_state(reason: &str, provider: &str, providers: &[(&str, &str, Value)]) -> Option<i64> {
         let status = json!({"provider": provider, "conditions": [
             {"type": "Ready", "status": "False", "reason": "Pending", "message": ""},
             {"type": "Issuing", "status": "True", "reason": reason, "message": ""}]});
         let status: VideoAccessTokenStatus = serde_json::from_value(status).unwrap();
-        let mut row = Row { namespace: "cinema".to_owned(), ..Row::of_status(&status, false) };
+        let mut row = TokenSummary { namespace: "cinema".to_owned(), ..TokenSummary::from_status(&status, false) };
         let mut waits = Waits::default();
         for (namespace, provider, status) in providers {
-            waits.note(namespace, (*provider).to_owned(), serde_json::from_value(status.clone()).unwrap());
+            waits.insert(namespace, (*provider).to_owned(), serde_json::from_value(status.clone()).unwrap());
         }
-        waits.tell(&mut row, at(0));
+        waits.set_next_attempt(&mut row, at(0));
         row.next_attempt_at.map(|next| (next - at(0)).num_seconds())
     }
 
@@ -133,7 +133,7 @@ mod tests {
             ("Timeout", mine, vec![("cinema", mine, throttled)], None),
             ("CredentialRejected", mine, vec![], None),
         ] {
-            assert_eq!(told(reason, provider, &providers), expected, "{reason} {provider} {providers:?}");
+            assert_eq!(reported_state(reason, provider, &providers), expected, "{reason} {provider} {providers:?}");
         }
     }
 }

@@ -94,14 +94,12 @@ impl<'a> References<'a> {
         let annotations = read.ok_or_else(|| {
             let message =
                 format!("{field}: there is no ServiceAccount {name} in namespace {}: create it", self.namespace);
-            Refusal::new("ServiceAccountMissing", message).again(ACCOUNTS_ARE_NOT_WATCHED)
+            Refusal::new("ServiceAccountMissing", message).retry_after(ACCOUNTS_ARE_NOT_WATCHED)
         })?;
         match not_allowed(sent_to, annotations.get(names::ALLOWED_HOSTS), "serviceaccount", &account) {
             None => Ok(source),
-            Some(why) => {
-                Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))
-                    .again(ACCOUNTS_ARE_NOT_WATCHED))
-            }
+            Some(why) => Err(Refusal::new("CredentialsHostNotAllowed", format!("{field}: {why}"))
+                .retry_after(ACCOUNTS_ARE_NOT_WATCHED)),
         }
     }
 
@@ -197,7 +195,7 @@ impl<'a> References<'a> {
             "{field}: there is no Secret {name} in namespace {namespace} that is labelled for this operator: create it, \
              kubectl label secret -n {namespace} {name} {label}=true, or keep the CAs in a ConfigMap"
         );
-        Refusal::new("CaBundleMissing", message).again(TimeDelta::minutes(1))
+        Refusal::new("CaBundleMissing", message).retry_after(TimeDelta::minutes(1))
     }
 
     /// The provider's CAs in PEM, if it names any.
@@ -244,7 +242,7 @@ impl<'a> References<'a> {
         let text = text.ok_or_else(|| {
             let message =
                 format!("{FIELD}: there is no text under the key {key} of {name} in namespace {}", self.namespace);
-            Refusal::new("CaBundleMissing", message).again(CONFIG_MAPS_ARE_NOT_WATCHED)
+            Refusal::new("CaBundleMissing", message).retry_after(CONFIG_MAPS_ARE_NOT_WATCHED)
         })?;
         short_enough(FIELD, without_mark(&text), LARGEST_CA_OBJECT).map(Some)
     }
@@ -269,7 +267,7 @@ pub(super) fn ca_source(spec: &ProviderSpec) -> String {
 pub(super) fn unfit_ca(spec: &ProviderSpec, error: &FieldError) -> Refusal {
     let refusal = Refusal::new("InvalidSpec", error.to_string());
     let unwatched = spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.kind == CaBundleKind::ConfigMap);
-    if unwatched { refusal.again(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
+    if unwatched { refusal.retry_after(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
 }
 
 /// How soon a `ConfigMap` that doesn't fit is looked at again at first: nothing tells of its changes.
@@ -310,5 +308,5 @@ pub fn not_allowed(sent_to: &Guarded, annotation: Option<&String>, kind: &str, o
 }
 
 fn unreadable(field: &str, error: &Unreadable) -> Refusal {
-    Refusal::new("ReferenceUnreadable", format!("{field}: {error}")).again(TimeDelta::seconds(10))
+    Refusal::new("ReferenceUnreadable", format!("{field}: {error}")).retry_after(TimeDelta::seconds(10))
 }

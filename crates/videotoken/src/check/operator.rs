@@ -12,8 +12,8 @@ use videotoken_api::names;
 use videotoken_api::request::FieldError;
 use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
+use videotoken_core::plan::desired::{Fit, resolve_spec};
 use videotoken_core::plan::secret;
-use videotoken_core::plan::want::{Fit, want};
 use videotoken_providers::account::{Owner, ProviderObject, encrypted_value};
 
 /// The objects that would be refused, by their numbers.
@@ -112,7 +112,7 @@ impl Scene<'_> {
             admission.admits(namespace, admitted, &spec)?;
         }
         reserved::check(name, &spec.secret, provider.admission.as_ref().map(|admission| &admission.secrets))?;
-        want(&spec, &provider.spec, Fit::of(&spec.secret)).map(drop)
+        resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret)).map(drop)
     }
 
     /// The provider that a token of this namespace names, if it is among the objects and good.

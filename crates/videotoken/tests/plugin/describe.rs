@@ -15,8 +15,8 @@ async fn a_page_says_why_what_comes_next_and_what_to_do() {
         for expected in [
             &format!("Token         {}/lobby", stage.namespace) as &str,
             "State         Ready, TokenIssued",
-            "Why           the Secret holds a live token",
-            "Next          it is renewed in 7h",
+            "Why           The Secret contains a valid token.",
+            "Next          The operator renews the token in 7h",
             "Ready=True TokenIssued",
             "Provider TokenProvider/indexer",
             "Ready=True Configured",
@@ -63,7 +63,7 @@ async fn a_stalled_token_has_its_hint_and_what_may_not_be_seen_hides_nothing_els
     let page = stage.run(&["describe", "astray"]).well();
     for expected in [
         "State         Stalled, ProviderNotFound",
-        "Next          nothing, until that is changed",
+        "Next          The operator continues at once after the required change.",
         "Hint          spec.providerRef names no provider: create the provider, or set kind: ClusterTokenProvider",
         "not shown: tokenproviders.videotoken.dev \"no-such-provider\" not found",
     ] {

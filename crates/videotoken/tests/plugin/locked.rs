@@ -42,7 +42,7 @@ async fn p07_next_says_when_a_locked_account_is_tried_again() {
         assert!(retry.is_some_and(|next| next.starts_with("14m") || next.starts_with("15m")), "{table}");
     }
     let page = stage.run(&["describe", "camera-3"]).well();
-    assert!(page.contains("the next attempt is in 15m") && page.contains("LoginsUsedUp"), "{page}");
+    assert!(page.contains("The next attempt is in 15m") && page.contains("LoginsUsedUp"), "{page}");
     let document = stage.run(&["status", "camera-3", "-o", "json"]).json();
     assert!(document["items"][0]["nextAttemptAt"].is_string(), "{document}");
 }

@@ -135,9 +135,9 @@ fn status(namespace: &str, object: &Made, secret_version: &str) -> Value {
         "status": {
             "observedGeneration": 1,
             "conditions": [
-                condition("Ready", "True", "TokenIssued", "the Secret holds a live token"),
-                condition("Issuing", "False", "UpToDate", "no token is due"),
-                condition("Stalled", "False", "AsExpected", "nothing stands in the way"),
+                condition("Ready", "True", "TokenIssued", "The Secret contains a valid token."),
+                condition("Issuing", "False", "UpToDate", "No token is due."),
+                condition("Stalled", "False", "AsExpected", "No change is required."),
             ],
             "provider": "ClusterTokenProvider/bench",
             "secretName": object.name,

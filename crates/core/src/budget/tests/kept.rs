@@ -1,5 +1,5 @@
-//! What counts, whatever becomes of an object, of its account and of the process (P20), and what a namespace may spend on
-//! calls that no schedule asks for.
+//! Calls that count after changes of their VideoAccessToken, account or process (P20), and the shares of namespaces in
+//! long windows.
 
 use super::*;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ fn state(world: &World) -> super::super::AccountState {
 }
 
 /// Grants one and begins its call.
-fn begin(world: &mut World) -> (ObjectKey, super::super::Begun) {
+fn begin(world: &mut World) -> (ObjectKey, super::super::StartedCall) {
     let granted = world.budgets.grant(world.now(), 1);
     assert_eq!(granted.len(), 1, "nothing was granted at {:?}", world.at);
     let key = granted[0].key.clone();
-    let begun = world.budgets.begin(&key, &granted[0].account, world.now()).unwrap();
-    (key, begun)
+    let started = world.budgets.begin(&key, &granted[0].account, world.now()).unwrap();
+    (key, started)
 }
 
-/// What becomes of the object, or of its account, during the call.
+/// Change of the VideoAccessToken or its account during the call.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Stays,
@@ -50,11 +50,11 @@ fn befall(world: &mut World, key: &ObjectKey, fate: Fate) {
         Fate::Deleted => world.budgets.withdraw(key),
         Fate::Recreated => {
             world.budgets.withdraw(key);
-            world.ask("a", &key.to_string(), None, None);
+            world.request("a", &key.to_string(), None, None);
         }
         Fate::MovedToAnotherAccount => {
             world.budgets.configure(&account("b"), hourly(1));
-            world.ask("b", &key.to_string(), None, None);
+            world.request("b", &key.to_string(), None, None);
         }
         Fate::AccountRetired | Fate::AccountRetiredAndBack => {
             world.budgets.retire(&account("a"));
@@ -63,31 +63,37 @@ fn befall(world: &mut World, key: &ObjectKey, fate: Fate) {
                 world.budgets.configure(&account("a"), hourly(1));
             }
         }
-        Fate::Panics => world.budgets.finish(key, Outcome::NotCalled, now),
+        Fate::Panics => world.budgets.finish(key, CallOutcome::NotCalled, now),
     }
 }
 
 #[test]
 fn p20_a_call_counts_with_its_answer_whatever_becomes_of_its_object_or_account() {
-    let throttled = Outcome::Throttled { retry_after: Some(secs(7200)) };
+    let throttled = CallOutcome::Throttled { retry_after: Some(secs(7200)) };
     for fate in FATES {
-        for outcome in [Outcome::Issued, Outcome::Failed, throttled, Outcome::CredentialRejected, Outcome::NotCalled] {
+        for outcome in [
+            CallOutcome::Issued,
+            CallOutcome::Failed,
+            throttled,
+            CallOutcome::CredentialRejected,
+            CallOutcome::NotCalled,
+        ] {
             let mut world = World::with_accounts(&["a"], &hourly(1));
             world.ask_first("ns/lobby");
-            let (key, begun) = begin(&mut world);
+            let (key, started) = begin(&mut world);
             befall(&mut world, &key, fate);
             assert_eq!(state(&world).in_flight, 1, "{fate:?}: the slot is taken");
             world.at += secs(3);
-            world.budgets.end(&begun, outcome, world.now());
+            world.budgets.end(&started, outcome, world.now());
             let after = state(&world);
             assert_eq!(after.in_flight, 0, "{fate:?} {outcome:?}");
-            assert_eq!(after.proven, outcome == Outcome::Issued, "{fate:?} {outcome:?}");
-            assert_eq!(after.asked_to_wait, (outcome == throttled).then(|| secs(7200)), "{fate:?}");
-            let rejected = outcome == Outcome::CredentialRejected;
-            assert_eq!(after.lock, rejected.then_some(Lock::Rejected), "{fate:?} {outcome:?}");
+            assert_eq!(after.accepted, outcome == CallOutcome::Issued, "{fate:?} {outcome:?}");
+            assert_eq!(after.retry_after_left, (outcome == throttled).then(|| secs(7200)), "{fate:?}");
+            let rejected = outcome == CallOutcome::CredentialRejected;
+            assert_eq!(after.credential_block, rejected.then_some(CredentialBlock::Rejected), "{fate:?} {outcome:?}");
             // it may come back at once, and ask again
             world.budgets.configure(&account("a"), hourly(1));
-            world.ask("a", "ns/next", None, None);
+            world.request("a", "ns/next", None, None);
             world.at += secs(3590);
             assert!(
                 world.budgets.grant(world.now(), 9).iter().all(|grant| grant.account != account("a")),
@@ -102,13 +108,13 @@ fn p20_a_call_counts_with_its_answer_whatever_becomes_of_its_object_or_account()
 
 #[test]
 fn p20_a_turn_that_nobody_takes_up_goes_back_and_a_call_that_nobody_ends_counts() {
-    let mut world = World::proven(&hourly(1));
+    let mut world = World::accepted(&hourly(1));
     world.ask_first("ns/slow");
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1);
     world.ask_first("ns/next");
     world.at += secs(121);
     // the slow one stood in a lane: it may not call any more, and asks again
-    let (next, begun) = begin(&mut world);
+    let (next, started) = begin(&mut world);
     assert_eq!(next, key("ns/next"));
     assert!(world.budgets.begin(&key("ns/slow"), &account("a"), world.now()).is_none());
     world.ask_first("ns/slow");
@@ -116,8 +122,8 @@ fn p20_a_turn_that_nobody_takes_up_goes_back_and_a_call_that_nobody_ends_counts(
     assert!(world.budgets.grant(world.now(), 9).is_empty(), "the window holds the call that never ended");
     assert_eq!(state(&world).in_flight, 0);
     // its answer comes after all, and isn't lost
-    world.budgets.end(&begun, Outcome::Throttled { retry_after: Some(secs(7200)) }, world.now());
-    assert_eq!(state(&world).asked_to_wait, Some(secs(7200)));
+    world.budgets.end(&started, CallOutcome::Throttled { retry_after: Some(secs(7200)) }, world.now());
+    assert_eq!(state(&world).retry_after_left, Some(secs(7200)));
     world.at += secs(7201);
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1, "and it counts once");
 }
@@ -133,18 +139,18 @@ fn p20_a_turn_of_one_account_begins_no_call_of_another() {
 }
 
 /// Seconds ago that the calls ended.
-fn recall(world: &mut World, ago: &[u64], namespaces: &[&str]) {
+fn restore(world: &mut World, ago: &[u64], namespaces: &[&str]) {
     let namespaces: Vec<Arc<str>> = namespaces.iter().map(|name| (*name).into()).collect();
     let ended: Vec<_> = ago.iter().map(|ago| secs(*ago)).collect();
-    world.budgets.recall(&account("a"), ended, &namespaces, world.now());
+    world.budgets.restore(&account("a"), ended, &namespaces, world.now());
 }
 
 /// How many first issues are granted at once.
-fn room(world: &mut World) -> usize {
+fn capacity(world: &mut World) -> usize {
     (0..20).for_each(|number| world.ask_first(&format!("ns/o{number}")));
     let mut granted = 0;
     while let [grant] = &world.budgets.grant(world.now(), 1)[..] {
-        world.budgets.finish(&grant.key, Outcome::Issued, world.now());
+        world.budgets.finish(&grant.key, CallOutcome::Issued, world.now());
         granted += 1;
     }
     granted
@@ -152,7 +158,7 @@ fn room(world: &mut World) -> usize {
 
 #[test]
 fn p20_windows_are_at_least_as_spent_as_is_told() {
-    // calls an hour, seconds since each call that is told of, how many more are granted
+    // calls per hour, seconds since each restored call, number of further grants
     let cases: [(u32, &[u64], usize); 8] = [
         (5, &[], 5),
         (5, &[10, 10], 3),
@@ -166,79 +172,79 @@ fn p20_windows_are_at_least_as_spent_as_is_told() {
     ];
     for (requests, ago, more) in cases {
         let mut world = World::with_accounts(&["a"], &hourly(requests));
-        world.budgets.begin_recall();
-        recall(&mut world, ago, &["ns"]);
-        assert_eq!(room(&mut world), more, "{ago:?}");
+        world.budgets.begin_restore();
+        restore(&mut world, ago, &["ns"]);
+        assert_eq!(capacity(&mut world), more, "{ago:?}");
     }
-    // of an account that nobody has configured nothing is told
+    // an account without a configuration restores nothing
     let mut world = World::with_accounts(&[], &hourly(1));
-    recall(&mut world, &[1], &["ns"]);
+    restore(&mut world, &[1], &["ns"]);
     assert_eq!(world.budgets.accounts.len(), 0);
 }
 
 #[test]
 fn p20_what_is_known_already_does_not_count_twice() {
     let mut world = World::with_accounts(&["a"], &hourly(9));
-    world.budgets.begin_recall();
-    recall(&mut world, &[1000], &["ns"]);
+    world.budgets.begin_restore();
+    restore(&mut world, &[1000], &["ns"]);
     world.ask_first("ns/own");
-    let (_, begun) = begin(&mut world);
+    let (_, started) = begin(&mut world);
     world.at += secs(4);
-    world.budgets.end(&begun, Outcome::Issued, world.now());
+    world.budgets.end(&started, CallOutcome::Issued, world.now());
     world.at += secs(100);
     // another provider object of the same account is resolved only now: its calls are others
-    recall(&mut world, &[1103], &["other"]);
-    assert_eq!(world.budgets.accounts[&account("a")].spent_within(world.now().mono, secs(3600)), 3);
+    restore(&mut world, &[1103], &["other"]);
+    assert_eq!(world.budgets.accounts[&account("a")].calls_within(world.now().mono, secs(3600)), 3);
     // led again: the same two, the own one by its Secret, and one that the other leader made
-    world.budgets.begin_recall();
-    recall(&mut world, &[1104, 1103, 103, 30], &["ns", "other"]);
-    assert_eq!(world.budgets.accounts[&account("a")].spent_within(world.now().mono, secs(3600)), 4);
-    world.budgets.begin_recall();
-    recall(&mut world, &[1104, 30], &["ns"]);
-    assert_eq!(world.budgets.accounts[&account("a")].spent_within(world.now().mono, secs(3600)), 4);
-    assert_eq!(room(&mut world), 5);
+    world.budgets.begin_restore();
+    restore(&mut world, &[1104, 1103, 103, 30], &["ns", "other"]);
+    assert_eq!(world.budgets.accounts[&account("a")].calls_within(world.now().mono, secs(3600)), 4);
+    world.budgets.begin_restore();
+    restore(&mut world, &[1104, 30], &["ns"]);
+    assert_eq!(world.budgets.accounts[&account("a")].calls_within(world.now().mono, secs(3600)), 4);
+    assert_eq!(capacity(&mut world), 5);
 }
 
 #[test]
 fn p20_ten_thousand_calls_are_taken_in_at_once() {
     let mut world = World::with_accounts(&["a"], &limits(&[(20_000, secs(86_400))], 4));
-    world.budgets.begin_recall();
+    world.budgets.begin_restore();
     let ago: Vec<_> = (0..10_000).map(|n| n * 7 % 80_000).collect();
     let began = std::time::Instant::now();
-    recall(&mut world, &ago, &["ns"]);
-    world.budgets.begin_recall();
-    recall(&mut world, &ago, &["ns"]);
+    restore(&mut world, &ago, &["ns"]);
+    world.budgets.begin_restore();
+    restore(&mut world, &ago, &["ns"]);
     // Far above what it takes, far below what anything quadratic would.
     assert!(began.elapsed() < secs(2), "{:?}", began.elapsed());
-    assert_eq!(world.budgets.accounts[&account("a")].spent_within(world.now().mono, secs(86_400)), 10_000);
+    assert_eq!(world.budgets.accounts[&account("a")].calls_within(world.now().mono, secs(86_400)), 10_000);
 }
 
 #[test]
 fn b11_no_time_that_was_written_down_stops_an_account_for_long() {
     let day = secs(86_400);
-    let mut world = World::proven(&hourly(9));
+    let mut world = World::accepted(&hourly(9));
     world.budgets.throttle(&account("a"), day, world.now());
     assert_eq!(state(&world).throttled_for, Some(secs(3600)));
-    for lock in [Lock::Rejected, Lock::LoginsUsedUp] {
-        let mut world = World::proven(&hourly(9));
-        world.budgets.lock(&account("a"), lock, day * 366, world.now());
-        assert_eq!(state(&world).locked_for, Some(secs(16 * 60)));
+    for block in [CredentialBlock::Rejected, CredentialBlock::LoginsUsedUp] {
+        let mut world = World::accepted(&hourly(9));
+        world.budgets.block_credential(&account("a"), block, day * 366, world.now());
+        assert_eq!(state(&world).blocked_for, Some(secs(16 * 60)));
     }
 }
 
-/// All of one kind are asked for, as often as they are granted, for so long; tells how many of each namespace were.
+/// Requests many calls of one kind for a time, and returns the number of grants of each namespace.
 fn greedy(world: &mut World, namespaces: &[&str], seconds: u64) -> Vec<usize> {
     let mut counts = vec![0; namespaces.len()];
     for _ in 0..seconds {
         for namespace in namespaces {
             world.unplanned = true;
-            world.ask("a", &format!("{namespace}/lost"), None, None);
+            world.request("a", &format!("{namespace}/lost"), None, None);
             world.unplanned = false;
         }
         for grant in world.budgets.grant(world.now(), 99) {
             let index = namespaces.iter().position(|namespace| **namespace == *grant.key.namespace).unwrap();
             counts[index] += 1;
-            world.budgets.finish(&grant.key, Outcome::Issued, world.now());
+            world.budgets.finish(&grant.key, CallOutcome::Issued, world.now());
         }
         world.at += secs(1);
     }
@@ -257,40 +263,40 @@ fn p20_a_namespace_spends_no_more_than_its_share_of_a_slow_window_on_what_no_sch
         ((100, 60), vec!["greedy", "b"], 1800),
     ];
     for ((requests, period), namespaces, expected) in cases {
-        let mut world = World::proven(&limits(&[(requests, secs(period))], 4));
+        let mut world = World::accepted(&limits(&[(requests, secs(period))], 4));
         // the one that proved the credential is a namespace too: it hasn't asked for a day
         world.at += secs(86_400 + 7200);
-        recall(&mut world, &[], &namespaces);
+        restore(&mut world, &[], &namespaces);
         assert_eq!(greedy(&mut world, &["greedy"], 1800), [expected], "{requests} in {period} s, {namespaces:?}");
     }
 }
 
 #[test]
 fn p20_two_greedy_namespaces_leave_the_reserve_and_the_others_share() {
-    let mut world = World::proven(&hourly(100));
+    let mut world = World::accepted(&hourly(100));
     world.at += secs(86_400 + 7200);
-    recall(&mut world, &[], &["a", "b", "victim"]);
+    restore(&mut world, &[], &["a", "b", "victim"]);
     assert_eq!(greedy(&mut world, &["a", "b"], 600), [30, 30]);
     // the victim's renewals are planned, and find room without being urgent
     for number in 0..30 {
-        world.ask("a", &format!("victim/o{number}"), Some(secs(9000)), Some(secs(6000)));
+        world.request("a", &format!("victim/o{number}"), Some(secs(9000)), Some(secs(6000)));
     }
     let start = world.grants.len();
     world.run_until(world.at + secs(10), |_| issued_in(Duration::ZERO));
     assert_eq!(world.grants.len() - start, 30);
-    // what is set aside is served when a part of the share comes back, and nobody is forgotten
+    // requests that were set aside are granted when a part of the share is free again
     world.run_until(world.at + secs(7200), |_| issued_in(Duration::ZERO));
     assert_eq!(world.budgets.queue_depth(), 0);
 }
 
 #[test]
 fn p20_what_is_set_aside_becomes_urgent_by_time_and_can_be_withdrawn_and_asked_for_otherwise() {
-    let mut world = World::proven(&hourly(10));
+    let mut world = World::accepted(&hourly(10));
     world.at += secs(86_400 + 7200);
-    recall(&mut world, &[], &["ns", "b", "c"]);
+    restore(&mut world, &[], &["ns", "b", "c"]);
     assert_eq!(greedy(&mut world, &["ns"], 9), [3]);
     world.unplanned = true;
-    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
+    world.request("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert!(world.budgets.grant(world.now(), 9).is_empty());
     assert!(world.budgets.lacks_share(&key("ns/forced"), world.now()));
     // the one that is lost was set aside too
@@ -298,11 +304,11 @@ fn p20_what_is_set_aside_becomes_urgent_by_time_and_can_be_withdrawn_and_asked_f
     assert_eq!(world.budgets.queue_depth(), 1);
     // asked for otherwise in place: it is due by now
     world.unplanned = false;
-    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
+    world.request("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1);
-    world.budgets.finish(&key("ns/forced"), Outcome::Issued, world.now());
+    world.budgets.finish(&key("ns/forced"), CallOutcome::Issued, world.now());
     world.unplanned = true;
-    world.ask("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
+    world.request("a", "ns/forced", Some(secs(5000)), Some(secs(3000)));
     assert!(world.budgets.grant(world.now(), 9).is_empty());
     world.at += secs(3001);
     assert_eq!(world.budgets.grant(world.now(), 9).len(), 1, "its token is about to expire");

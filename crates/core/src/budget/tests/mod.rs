@@ -5,7 +5,7 @@ mod kept;
 mod order;
 mod windows;
 
-use super::{AccountKey, Ask, Budgets, Grant, Limits, Lock, Outcome, Window};
+use super::{AccountKey, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, Window};
 use crate::clock::{Now, Timestamp};
 use chrono::TimeDelta;
 use std::time::Duration;
@@ -34,17 +34,17 @@ pub(super) fn limits(windows: &[(u32, Duration)], concurrency: u32) -> Limits {
 pub(super) struct Answer {
     pub(super) arrives: Duration,
     pub(super) ends: Duration,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CallOutcome,
 }
 
 pub(super) fn issued_in(ends: Duration) -> Answer {
-    Answer { arrives: ends / 2, ends, outcome: Outcome::Issued }
+    Answer { arrives: ends / 2, ends, outcome: CallOutcome::Issued }
 }
 
 struct Call {
     ends: Duration,
     key: ObjectKey,
-    outcome: Outcome,
+    outcome: CallOutcome,
 }
 
 /// Times are counted from the world's start.
@@ -53,11 +53,11 @@ pub(super) struct World {
     pub(super) at: Duration,
     /// How far the wall clock has jumped.
     pub(super) jumped: TimeDelta,
-    /// No schedule asks for what is asked for from now on.
+    /// True if the following requests are unplanned.
     pub(super) unplanned: bool,
     pub(super) grants: Vec<(Duration, Grant)>,
     pub(super) arrivals: Vec<Duration>,
-    /// From when to when the provider said that the account must stop.
+    /// Start and end of the throttles that the provider requested.
     pub(super) stops: Vec<(Duration, Duration)>,
     calls: Vec<Call>,
     start: Instant,
@@ -65,7 +65,7 @@ pub(super) struct World {
 
 impl World {
     /// With one account, `a`, whose credential is proven.
-    pub(super) fn proven(limits: &Limits) -> Self {
+    pub(super) fn accepted(limits: &Limits) -> Self {
         let mut world = Self::with_accounts(&["a"], limits);
         world.prove("a");
         world
@@ -92,9 +92,9 @@ impl World {
 
     /// Makes one call by hand, an hour before all else.
     pub(super) fn prove(&mut self, name: &str) {
-        self.ask(name, "prover/prover", None, None);
+        self.request(name, "prover/prover", None, None);
         assert_eq!(self.budgets.grant(self.now(), 1).len(), 1);
-        self.budgets.finish(&key("prover/prover"), Outcome::Issued, self.now());
+        self.budgets.finish(&key("prover/prover"), CallOutcome::Issued, self.now());
         self.at += secs(3600);
     }
 
@@ -108,20 +108,26 @@ impl World {
     }
 
     /// `object` is `namespace/name`; the times count from now.
-    pub(super) fn ask(&mut self, name: &str, object: &str, expires_in: Option<Duration>, urgent_in: Option<Duration>) {
+    pub(super) fn request(
+        &mut self,
+        name: &str,
+        object: &str,
+        expires_in: Option<Duration>,
+        urgent_in: Option<Duration>,
+    ) {
         let wall = |after: Option<Duration>| after.map(|after| self.wall(self.at + after));
-        let ask = Ask {
+        let request = GrantRequest {
             key: key(object),
             expires_at: wall(expires_in),
             urgent_at: wall(urgent_in),
             unplanned: self.unplanned,
         };
-        self.budgets.enqueue(&account(name), ask, self.now());
+        self.budgets.enqueue(&account(name), request, self.now());
     }
 
     /// A first issue on account `a`.
     pub(super) fn ask_first(&mut self, object: &str) {
-        self.ask("a", object, None, None);
+        self.request("a", object, None, None);
     }
 
     /// Lets the world go on until `end`: calls are answered, grants are taken up as soon as they come.
@@ -130,7 +136,7 @@ impl World {
             self.end_due_calls();
             for grant in self.budgets.grant(self.now(), usize::MAX) {
                 let Answer { arrives, ends, outcome } = answer(&grant);
-                if outcome != Outcome::NotCalled {
+                if outcome != CallOutcome::NotCalled {
                     self.arrivals.push(self.at + arrives);
                 }
                 self.calls.push(Call { ends: self.at + ends, key: grant.key.clone(), outcome });
@@ -151,7 +157,7 @@ impl World {
         self.calls.sort_by_key(|call| call.ends);
         let due = self.calls.partition_point(|call| call.ends <= self.at);
         for call in self.calls.drain(..due).collect::<Vec<_>>() {
-            if let Outcome::Throttled { retry_after: Some(wait) } = call.outcome {
+            if let CallOutcome::Throttled { retry_after: Some(wait) } = call.outcome {
                 self.stops.push((self.at, self.at + wait));
             }
             self.budgets.finish(&call.key, call.outcome, self.now());
@@ -169,7 +175,7 @@ impl World {
         self.grants.iter().map(|(_, grant)| grant.key.to_string()).collect()
     }
 
-    /// No span of a window's period held more arrivals than it allows.
+    /// Checks that no period of a window contains more arrivals than allowed.
     pub(super) fn assert_windows_held(&mut self, limits: &Limits) {
         self.arrivals.sort();
         for window in &limits.windows {

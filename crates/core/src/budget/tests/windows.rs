@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Ask { object: u8, expires_in: Option<u16>, urgent_in: Option<u16> },
+    GrantRequest { object: u8, expires_in: Option<u16>, urgent_in: Option<u16> },
     Withdraw { object: u8 },
     Jump { by: i32 },
     ChangeCredential,
@@ -15,7 +15,7 @@ fn event() -> impl Strategy<Value = Event> {
     let seconds = || proptest::option::of(0..600_u16);
     prop_oneof![
         12 => (0..40_u8, seconds(), seconds())
-            .prop_map(|(object, expires_in, urgent_in)| Event::Ask { object, expires_in, urgent_in }),
+            .prop_map(|(object, expires_in, urgent_in)| Event::GrantRequest { object, expires_in, urgent_in }),
         3 => (0..40_u8).prop_map(|object| Event::Withdraw { object }),
         1 => (-100_000..100_000_i32).prop_map(|by| Event::Jump { by }),
         1 => Just(Event::ChangeCredential),
@@ -30,12 +30,12 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 
 fn any_answer() -> impl Strategy<Value = Answer> {
     let outcome = prop_oneof![
-        10 => Just(Outcome::Issued),
-        2 => Just(Outcome::Failed),
-        2 => Just(Outcome::NotCalled),
-        1 => Just(Outcome::Throttled { retry_after: None }),
-        1 => (0..90_u64).prop_map(|s| Outcome::Throttled { retry_after: Some(secs(s)) }),
-        1 => Just(Outcome::CredentialRejected),
+        10 => Just(CallOutcome::Issued),
+        2 => Just(CallOutcome::Failed),
+        2 => Just(CallOutcome::NotCalled),
+        1 => Just(CallOutcome::Throttled { retry_after: None }),
+        1 => (0..90_u64).prop_map(|s| CallOutcome::Throttled { retry_after: Some(secs(s)) }),
+        1 => Just(CallOutcome::CredentialRejected),
     ];
     (0..4_000_u64, 0..=100_u64, outcome).prop_map(|(ends, percent, outcome)| Answer {
         arrives: millis(ends * percent / 100),
@@ -56,10 +56,10 @@ fn object(number: u8) -> String {
 
 fn happen(world: &mut World, event: &Event) {
     match event {
-        Event::Ask { object: number, expires_in, urgent_in } => {
+        Event::GrantRequest { object: number, expires_in, urgent_in } => {
             let after = |seconds: &Option<u16>| seconds.map(|s| secs(s.into()));
             world.unplanned = number % 4 == 0;
-            world.ask("a", &object(*number), after(expires_in), after(urgent_in));
+            world.request("a", &object(*number), after(expires_in), after(urgent_in));
         }
         Event::Withdraw { object: number } => world.budgets.withdraw(&key(&object(*number))),
         Event::Jump { by } => world.jumped += TimeDelta::seconds((*by).into()),
@@ -86,7 +86,7 @@ proptest! {
         }
         world.run_until(world.at + secs(86_400 * 3), &mut answer);
         prop_assert_eq!(world.budgets.queue_depth(), 0, "all are served in the end");
-        prop_assert!(world.budgets.places.is_empty(), "nobody who doesn't wait is remembered");
+        prop_assert!(world.budgets.states.is_empty(), "only waiting requests are kept");
         world.assert_windows_held(&limits);
     }
 
@@ -94,7 +94,7 @@ proptest! {
     fn p07_nothing_is_granted_inside_a_retry_after(
         answers in proptest::collection::vec((1..3_000_u64, proptest::option::of(1..100_u64)), 1..60),
     ) {
-        let mut world = World::proven(&limits(&[(5, secs(1))], 4));
+        let mut world = World::accepted(&limits(&[(5, secs(1))], 4));
         for number in 0..100 {
             world.ask_first(&format!("ns{}/o{number}", number % 7));
         }
@@ -102,7 +102,7 @@ proptest! {
         world.run_until(world.at + secs(86_400), |_| {
             let (ends, retry_after) = answers.next().unwrap();
             let retry_after = retry_after.map(secs);
-            let outcome = retry_after.map_or(Outcome::Issued, |_| Outcome::Throttled { retry_after });
+            let outcome = retry_after.map_or(CallOutcome::Issued, |_| CallOutcome::Throttled { retry_after });
             Answer { arrives: millis(ends), ends: millis(ends), outcome }
         });
         prop_assert_eq!(world.budgets.queue_depth(), 0);
@@ -120,15 +120,15 @@ fn p06_the_whole_window_is_used() {
         ("both windows", limits(&[(10, secs(1)), (60, secs(60))], 20), 54 + 54, secs(60)),
         ("no window", limits(&[], 3), 30, secs(9)),
     ];
-    for (name, limits, asks, needs) in cases {
+    for (name, limits, equals, needs) in cases {
         let latency = if limits.windows.is_empty() { secs(1) } else { Duration::ZERO };
-        let mut world = World::proven(&limits);
-        for number in 0..asks {
+        let mut world = World::accepted(&limits);
+        for number in 0..equals {
             world.ask_first(&format!("ns/o{number}"));
         }
         let start = world.at;
         world.run_until(start + secs(3600), |_| issued_in(latency));
-        assert_eq!(world.grants.len(), asks, "{name}");
+        assert_eq!(world.grants.len(), equals, "{name}");
         let took = world.grants.iter().map(|(at, _)| *at).max().unwrap() - start;
         assert!(took <= needs + secs(5), "{name}: {took:?}");
         world.assert_windows_held(&limits);
@@ -137,7 +137,7 @@ fn p06_the_whole_window_is_used() {
 
 #[test]
 fn p06_changed_limits_keep_what_is_spent() {
-    let mut world = World::proven(&limits(&[(10, secs(60))], 20));
+    let mut world = World::accepted(&limits(&[(10, secs(60))], 20));
     (0..20).for_each(|number| world.ask_first(&format!("ns/o{number}")));
     let start = world.at;
     world.run_until(start + secs(1), |_| issued_in(Duration::ZERO));
@@ -149,7 +149,7 @@ fn p06_changed_limits_keep_what_is_spent() {
 
 #[test]
 fn p06_withdrawals_and_grants_leave_nothing_behind() {
-    let mut world = World::proven(&limits(&[], 2));
+    let mut world = World::accepted(&limits(&[], 2));
     (0..4).for_each(|number| world.ask_first(&format!("ns/o{number}")));
     let granted = world.budgets.grant(world.now(), 10);
     assert_eq!(granted.iter().map(|grant| grant.key.to_string()).collect::<Vec<_>>(), ["ns/o0", "ns/o1"]);
@@ -160,9 +160,9 @@ fn p06_withdrawals_and_grants_leave_nothing_behind() {
     assert!(!world.budgets.waiting(&key("ns/o2")));
     assert!(world.budgets.grant(world.now(), 10).is_empty(), "both slots are taken");
 
-    world.budgets.finish(&key("ns/o0"), Outcome::NotCalled, world.now());
-    world.budgets.finish(&key("ns/o0"), Outcome::Issued, world.now());
-    world.budgets.finish(&key("ns/o3"), Outcome::Issued, world.now());
+    world.budgets.finish(&key("ns/o0"), CallOutcome::NotCalled, world.now());
+    world.budgets.finish(&key("ns/o0"), CallOutcome::Issued, world.now());
+    world.budgets.finish(&key("ns/o3"), CallOutcome::Issued, world.now());
     let granted = world.budgets.grant(world.now(), 10);
     assert_eq!(granted.len(), 1, "the slot that came back");
     assert_eq!(granted[0].key, key("ns/o3"), "o2 is withdrawn");
@@ -171,7 +171,7 @@ fn p06_withdrawals_and_grants_leave_nothing_behind() {
 
 #[test]
 fn p06_a_grant_that_nobody_ends_is_ended_and_counts_as_spent() {
-    let mut world = World::proven(&limits(&[(2, secs(60))], 1));
+    let mut world = World::accepted(&limits(&[(2, secs(60))], 1));
     world.ask_first("ns/lost");
     world.ask_first("ns/next");
     assert_eq!(world.budgets.grant(world.now(), 10).len(), 1);
@@ -183,27 +183,27 @@ fn p06_a_grant_that_nobody_ends_is_ended_and_counts_as_spent() {
     assert_eq!(granted.len(), 1);
     assert_eq!(granted[0].waited, wait);
     assert!(!world.budgets.granted(&key("ns/lost")));
-    world.budgets.finish(&key("ns/next"), Outcome::Issued, world.now());
+    world.budgets.finish(&key("ns/next"), CallOutcome::Issued, world.now());
     world.ask_first("ns/third");
     assert!(world.budgets.grant(world.now(), 10).is_empty(), "the lost one holds its place in the window");
 }
 
 #[test]
 fn p06_ten_thousand_waiting_objects_cost_little() {
-    let mut world = World::proven(&limits(&[], u32::MAX));
+    let mut world = World::accepted(&limits(&[], u32::MAX));
     let began = std::time::Instant::now();
     for number in 0..10_000_u64 {
         let object = format!("ns{}/o{number}", number % 500);
-        world.ask("a", &object, Some(secs(600 + number)), Some(secs(number)));
+        world.request("a", &object, Some(secs(600 + number)), Some(secs(number)));
     }
     assert_eq!(world.budgets.queue_depth(), 10_000);
     let granted = world.budgets.grant(world.now(), usize::MAX);
     assert_eq!(granted.len(), 10_000);
     for grant in &granted {
-        world.budgets.finish(&grant.key, Outcome::Issued, world.now());
+        world.budgets.finish(&grant.key, CallOutcome::Issued, world.now());
     }
     let took = began.elapsed();
     // Far above what it takes, far below what anything quadratic would.
     assert!(took < secs(5), "{took:?}");
-    assert!(world.budgets.places.is_empty());
+    assert!(world.budgets.states.is_empty());
 }

@@ -7,7 +7,7 @@ fn at(seconds: i64) -> Timestamp {
 fn fought(repairs: &[i64]) -> Contest {
     let mut contest = Contest::new(1);
     for second in repairs {
-        contest.wrote(true, at(*second));
+        contest.record_write(true, at(*second));
     }
     contest
 }
@@ -39,11 +39,11 @@ fn p18_the_first_three_repairs_of_a_minute_are_free_and_then_there_is_one_in_fiv
 fn p18_a_renewal_is_no_repair_and_counts_for_the_pace() {
     let mut contest = Contest::new(1);
     for second in 0..9 {
-        contest.wrote(false, at(second));
+        contest.record_write(false, at(second));
     }
     assert!(!contest.is_slowed());
     let mut contest = fought(&[0, 1, 2]);
-    contest.wrote(false, at(100));
+    contest.record_write(false, at(100));
     assert_eq!(contest.next_repair(at(101)), Some(at(400)));
 }
 
@@ -63,12 +63,12 @@ fn p18_a_fight_is_over_when_a_repair_has_stood_for_five_minutes() {
 
 #[test]
 fn p18_whoever_starts_in_a_fight_gets_no_new_repairs_at_once() {
-    let contest = Contest::recalled(4, at(0));
+    let contest = Contest::restored(4, at(0));
     assert!(contest.is_of(4) && !contest.is_of(5));
     assert_eq!(contest.next_repair(at(200)), Some(at(300)));
     let mut later = contest;
     assert_eq!(later.next_repair(at(1000)), None);
-    later.wrote(true, at(1000));
+    later.record_write(true, at(1000));
     assert_eq!(later.next_repair(at(1001)), Some(at(1300)));
 }
 
@@ -76,14 +76,14 @@ fn p18_whoever_starts_in_a_fight_gets_no_new_repairs_at_once() {
 fn p18_a_secret_that_changes_all_the_time_is_looked_at_five_times_a_minute() {
     let mut contest = Contest::new(1);
     for second in 0..5 {
-        assert_eq!(contest.next_look(at(second)), None);
-        contest.looked(None, at(second));
+        assert_eq!(contest.next_inspection(at(second)), None);
+        contest.record_inspection(None, at(second));
     }
-    assert_eq!(contest.next_look(at(5)), Some(at(60)));
-    assert_eq!(contest.next_look(at(60)), None);
-    contest.looked(None, at(60));
-    assert_eq!(contest.next_look(at(60)), Some(at(61)));
-    assert_eq!(contest.next_look(at(0)), None, "the clock was put back");
+    assert_eq!(contest.next_inspection(at(5)), Some(at(60)));
+    assert_eq!(contest.next_inspection(at(60)), None);
+    contest.record_inspection(None, at(60));
+    assert_eq!(contest.next_inspection(at(60)), Some(at(61)));
+    assert_eq!(contest.next_inspection(at(0)), None, "the clock was put back");
     assert!(contest.forget(None, at(200)));
 }
 
@@ -91,17 +91,17 @@ fn p18_a_secret_that_changes_all_the_time_is_looked_at_five_times_a_minute() {
 fn p18_the_first_contender_of_a_fight_is_told_throughout() {
     let contender = |manager: &str| Some(Contender { field: "data[token]".into(), manager: Some(manager.to_owned()) });
     let mut contest = Contest::new(1);
-    contest.looked(contender("kubectl-edit"), at(0));
-    contest.looked(contender("externalsecrets"), at(1));
+    contest.record_inspection(contender("kubectl-edit"), at(0));
+    contest.record_inspection(contender("externalsecrets"), at(1));
     for second in 1..4 {
-        contest.wrote(true, at(second));
+        contest.record_write(true, at(second));
     }
-    contest.looked(contender("argocd"), at(4));
-    contest.looked(None, at(5));
-    let told = contest.refusal();
-    assert_eq!(told.reason, "SecretContested");
-    for word in ["\"externalsecrets\"", "data[token]", "5 min", "spec.secret.name"] {
-        assert!(told.message.contains(word), "{word:?} is not in {:?}", told.message);
+    contest.record_inspection(contender("argocd"), at(4));
+    contest.record_inspection(None, at(5));
+    let reported = contest.refusal();
+    assert_eq!(reported.reason, "SecretContested");
+    for word in ["\"externalsecrets\"", "data[token]", "5 minutes", "spec.secret.name"] {
+        assert!(reported.message.contains(word), "{word:?} is not in {:?}", reported.message);
     }
 }
 
@@ -111,13 +111,13 @@ fn p18_what_is_stored_otherwise_is_told_of_that_secret_alone() {
         field: "metadata.labels[app.kubernetes.io/managed-by]".into(),
         sent: Some("video-token-operator".into()),
         stored: Stored::Text("platform-team".into()),
-        fixed: None,
+        not_writable: None,
     };
     let mut contest = Contest::new(1);
-    contest.stored((Uid(1), 10), Some(label), at(0));
-    let told = contest.overridden(Some((Uid(1), 10))).unwrap().clone();
-    for word in ["managed-by", "\"video-token-operator\" was sent", "stored \"platform-team\"", "5 min"] {
-        assert!(told.message.contains(word), "{word:?} is not in {:?}", told.message);
+    contest.record_stored((Uid(1), 10), Some(label), at(0));
+    let reported = contest.overridden(Some((Uid(1), 10))).unwrap().clone();
+    for word in ["managed-by", "sent \"video-token-operator\"", "stored \"platform-team\"", "5 minutes"] {
+        assert!(reported.message.contains(word), "{word:?} is not in {:?}", reported.message);
     }
     for other in [None, Some((Uid(1), 11)), Some((Uid(2), 10))] {
         assert_eq!(contest.overridden(other), None, "{other:?}");

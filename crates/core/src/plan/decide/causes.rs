@@ -1,37 +1,37 @@
-//! Why a token must be issued: an ordered table of named checks, of which the first that applies counts. Traces and their
-//! documentation list the same names.
+//! Causes for which a token must be issued: an ordered table of named checks. The first check that applies decides.
+//! Traces and their documentation list the same names.
 
 use super::secret_check::OwnedSecret;
 use crate::clock::Timestamp;
 use crate::plan::facts::SecretFacts;
-use crate::plan::floor::AHEAD;
 use crate::plan::renewal::Renewal;
-use crate::plan::view::{DataView, View, Wanted};
+use crate::plan::unplanned::MAX_CLOCK_ERROR;
+use crate::plan::view::{DataView, DecisionInput, DesiredToken};
 use videotoken_api::wire_time;
 
-/// Why a token must be issued.
+/// Cause for which a token must be issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// There is no token yet.
+pub enum IssueCause {
+    /// There is no token.
     First,
     /// The token in the Secret was lost or altered.
     Lost,
-    /// The spec asks for another token.
+    /// The token request changed.
     RequestChanged,
-    /// The annotation asks for a renewal.
+    /// The annotation forces a renewal.
     Forced,
     /// The renewal is due.
     Due,
 }
 
-/// Input of the checks.
+/// Input of a check.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    pub(super) view: &'a View<'a>,
-    pub(super) wanted: &'a Wanted,
-    /// The object's own Secret.
+    pub(super) input: &'a DecisionInput<'a>,
+    pub(super) desired: &'a DesiredToken,
+    /// Secret of the VideoAccessToken.
     pub(super) own: Option<&'a OwnedSecret<'a>>,
-    /// The times of the token in it.
+    /// Renewal times of the token in the Secret.
     pub(super) renewal: Option<Renewal>,
     pub(super) now: Timestamp,
 }
@@ -39,17 +39,17 @@ pub struct Facts<'a> {
 /// Returns true if its cause applies and none before it in [`CAUSES`] does.
 pub type Check = fn(&Facts<'_>) -> bool;
 
-/// Every cause, in the order in which they are checked.
-pub const CAUSES: [(Cause, Check); 5] = [
-    (Cause::First, is_first),
-    (Cause::Lost, is_lost),
-    (Cause::RequestChanged, is_changed),
-    (Cause::Forced, is_forced),
-    (Cause::Due, is_due),
+/// All causes in the order of their checks.
+pub const CAUSES: [(IssueCause, Check); 5] = [
+    (IssueCause::First, is_first),
+    (IssueCause::Lost, is_lost),
+    (IssueCause::RequestChanged, is_changed),
+    (IssueCause::Forced, is_forced),
+    (IssueCause::Due, is_due),
 ];
 
-impl Cause {
-    /// Returns the name that traces carry in `videotoken.cause`.
+impl IssueCause {
+    /// Returns the name for `videotoken.cause` in traces.
     pub fn name(self) -> &'static str {
         match self {
             Self::First => "First",
@@ -62,68 +62,70 @@ impl Cause {
 }
 
 /// Returns the first cause that applies, if a token must be issued.
-pub(super) fn cause(facts: &Facts<'_>) -> Option<Cause> {
+pub(super) fn issue_cause(facts: &Facts<'_>) -> Option<IssueCause> {
     CAUSES.iter().find(|(_, applies)| applies(facts)).map(|(cause, _)| *cause)
 }
 
-/// There is no Secret. After a rename the token in the old Secret is copied, unless it is due anyway.
+/// Returns true if there is no Secret. After a rename, the token of the old Secret is copied if it is not due.
 fn is_first(facts: &Facts<'_>) -> bool {
-    facts.own.is_none() && !old_secret_is_usable(facts.view, facts.wanted, facts.now)
+    facts.own.is_none() && !old_secret_is_usable(facts.input, facts.desired, facts.now)
 }
 
-/// The Secret holds no token, or its times can't be read.
+/// Returns true if the Secret contains no token, or its times can't be read.
 fn is_lost(facts: &Facts<'_>) -> bool {
     facts.own.is_some_and(|own| own.data == DataView::Lost || facts.renewal.is_none())
 }
 
-/// The token was issued for another request.
+/// Returns true if the token was issued for another request.
 fn is_changed(facts: &Facts<'_>) -> bool {
-    facts.own.is_some_and(|own| own.facts.request != Some(facts.wanted.request))
+    facts.own.is_some_and(|own| own.facts.request != Some(facts.desired.request))
 }
 
-/// The annotation asks for a renewal that isn't served yet.
+/// Returns true if the annotation forces a renewal that is not served yet.
 fn is_forced(facts: &Facts<'_>) -> bool {
-    facts.own.is_some_and(|own| forced(facts.view, own.facts).is_some())
+    facts.own.is_some_and(|own| forced(facts.input, own.facts).is_some())
 }
 
-/// The renewal is due, or the token was issued by a clock that was ahead.
+/// Returns true if the renewal is due, or the issue time is in the future.
 fn is_due(facts: &Facts<'_>) -> bool {
     let due = facts.renewal.is_some_and(|renewal| facts.now >= renewal.due);
     facts.own.is_some_and(|own| due || is_ahead(own.facts, facts.now))
 }
 
-/// Returns issuance and expiry of the token in a Secret. It is valid no longer than a token of this request can be,
-/// whatever the Secret says.
-pub(super) fn life(facts: &SecretFacts, wanted: &Wanted) -> Option<(Timestamp, Timestamp)> {
-    let (issued, expires) = facts.life()?;
-    let longest = issued.checked_add_signed(wanted.longest_life).unwrap_or(Timestamp::MAX_UTC);
+/// Returns issue time and expiry of the token in a Secret. The lifetime is limited to the maximum for this request,
+/// because other clients can change annotations.
+pub(super) fn lifetime(facts: &SecretFacts, desired: &DesiredToken) -> Option<(Timestamp, Timestamp)> {
+    let (issued, expires) = facts.lifetime()?;
+    let longest = issued.checked_add_signed(desired.max_lifetime).unwrap_or(Timestamp::MAX_UTC);
     Some((issued, expires.min(longest)))
 }
 
-/// Returns true if the token was issued by a clock that was ahead: its assumed lifetime would end at the wrong time.
+/// Returns true if the issue time is in the future, so that the clock of the issuing process was ahead and an assumed
+/// expiry is wrong.
 pub(super) fn is_ahead(facts: &SecretFacts, now: Timestamp) -> bool {
-    facts.issued_at.time().is_some_and(|issued| issued - now > AHEAD)
+    facts.issued_at.time().is_some_and(|issued| issued - now > MAX_CLOCK_ERROR)
 }
 
-/// Returns the annotation's value if it asks for a renewal that isn't served yet: an RFC 3339 time after the token's
-/// issuance, and not the one that the token was issued for.
-fn forced<'a>(view: &View<'a>, facts: &SecretFacts) -> Option<&'a str> {
-    let asked = view.renew_requested_at?;
+/// Returns the value of the annotation if it forces a renewal that is not served yet: an RFC 3339 time after the issue
+/// time, for which the token was not issued.
+fn forced<'a>(input: &DecisionInput<'a>, facts: &SecretFacts) -> Option<&'a str> {
+    let asked = input.renew_requested_at?;
     let time = wire_time::parse(asked)?;
     let newer = time.timestamp() > facts.issued_at.0;
     (newer && facts.renew_request.as_deref() != Some(asked)).then_some(asked)
 }
 
-/// Returns true if the token in the Secret of the old name is the one that the spec asks for, and isn't due.
-fn old_secret_is_usable(view: &View<'_>, wanted: &Wanted, now: Timestamp) -> bool {
-    view.former.is_some_and(|former| {
-        let due = life(former, wanted).map(|(issued, expires)| wanted.renewal(issued, expires, view.uid).due);
-        former.owner == Some(view.uid)
-            && former.request == Some(wanted.request)
-            && !former.deleting
+/// Returns true if the Secret with the previous name contains a token that matches the spec and is not due.
+fn old_secret_is_usable(input: &DecisionInput<'_>, desired: &DesiredToken, now: Timestamp) -> bool {
+    input.old_secret.is_some_and(|old_secret| {
+        let due =
+            lifetime(old_secret, desired).map(|(issued, expires)| desired.renewal(issued, expires, input.uid).due);
+        old_secret.owner == Some(input.uid)
+            && old_secret.request == Some(desired.request)
+            && !old_secret.deleting
             && due.is_some_and(|due| now < due)
-            && !is_ahead(former, now)
-            && forced(view, former).is_none()
+            && !is_ahead(old_secret, now)
+            && forced(input, old_secret).is_none()
     })
 }
 

@@ -1,55 +1,55 @@
-//! No token must be issued: the Secret is kept as it should be, and read where its data may have changed.
+//! Steps without an issuance: the Secret is repaired, and inspected if its data may have changed.
 
-use super::causes::{Cause, Facts, cause};
+use super::causes::{Facts, IssueCause, issue_cause};
 use super::issuance::{serves, store};
 use super::secret_check::{OwnedSecret, secret_not_writable};
-use super::{Decision, Delay, TokenStep, expiry, leave_queue, refuse, set_earliest};
+use super::{Decision, IssueDelay, TokenStep, expiry, leave_queue, refuse, set_earliest};
 use crate::clock::Timestamp;
 use crate::plan::contest;
-use crate::plan::secret::{Fixed, PREVIOUS_MARGIN};
-use crate::plan::view::{DataView, QueueState, Refusal, SecretView, View, Wanted, WriteFailure};
+use crate::plan::secret::{NotWritable, PREVIOUS_MARGIN};
+use crate::plan::view::{DataView, DecisionInput, DesiredToken, QueueState, Refusal, SecretView, WriteFailure};
 
-/// Keeps the Secret as it should be.
+/// Decides the next step if no token must be issued.
 pub(super) fn maintain_secret(
-    view: &View<'_>,
-    wanted: &Wanted,
+    input: &DecisionInput<'_>,
+    desired: &DesiredToken,
     own: Option<&OwnedSecret<'_>>,
     mut decision: Decision,
     now: Timestamp,
 ) -> Decision {
-    if let Some(held) = &view.held {
-        // after a rename, the unsaved token is stored like the one that would be copied: that may be gone by now
-        if own.is_none() && serves(view, wanted, held, None, now) {
-            return store(view, decision, now);
+    if let Some(unsaved) = &input.unsaved {
+        // after a rename, an issued token is stored like the token of the old Secret, which may no longer exist
+        if own.is_none() && serves(input, desired, unsaved, None, now) {
+            return store(input, decision, now);
         }
         return Decision { step: TokenStep::Discard, ..decision };
     }
-    if view.queue != QueueState::None {
+    if input.queue != QueueState::None {
         return Decision { step: TokenStep::Withdraw, ..decision };
     }
-    let Some(own) = own else { return attempt(view, decision, TokenStep::CopyToken, now) };
+    let Some(own) = own else { return attempt(input, decision, TokenStep::CopyToken, now) };
     let previous_ends = own.facts.previous_expires_at.time().map(|ends| ends - PREVIOUS_MARGIN);
     let reshaped =
-        own.facts.render != Some(wanted.render) || own.adopted || previous_ends.is_some_and(|ends| now >= ends);
-    let overridden = view.contest.and_then(|contest| contest.overridden(view.secret.version()));
+        own.facts.render != Some(desired.render) || own.adopted || previous_ends.is_some_and(|ends| now >= ends);
+    let overridden = input.contest.and_then(|contest| contest.overridden(input.secret.version()));
     let damaged = own.data == DataView::Altered
         || !own.facts.labelled
-        || overridden.is_some_and(|overridden| overridden.fixed.is_none());
-    let mut kept = None;
+        || overridden.is_some_and(|overridden| overridden.not_writable.is_none());
+    let mut block = None;
     if reshaped || damaged {
-        if let Some(fixed) = not_writable(view) {
-            return refuse(view, decision, secret_not_writable(fixed), now);
+        if let Some(not_writable) = not_writable(input) {
+            return refuse(input, decision, secret_not_writable(not_writable), now);
         }
-        kept = contest::keeps(view, now).filter(|_| !reshaped);
-        if kept.is_none() {
-            return attempt(view, decision, TokenStep::Render, now);
+        block = contest::repair_block(input, now).filter(|_| !reshaped);
+        if block.is_none() {
+            return attempt(input, decision, TokenStep::Render, now);
         }
     }
-    if view.former.is_some() {
-        return attempt(view, decision, TokenStep::DeleteOldSecret, now);
+    if input.old_secret.is_some() {
+        return attempt(input, decision, TokenStep::DeleteOldSecret, now);
     }
-    if let Some(kept) = kept {
-        decision = held_back(view, decision, kept);
+    if let Some(block) = block {
+        decision = held_back(input, decision, block);
     }
     for next in [decision.renewal.map(|renewal| renewal.due), previous_ends].into_iter().flatten() {
         set_earliest(&mut decision.requeue_at, next);
@@ -57,68 +57,79 @@ pub(super) fn maintain_secret(
     decision
 }
 
-/// A look at the Secret, or a write that isn't of a new token; neither right after one that failed.
-pub(super) fn attempt(view: &View<'_>, mut decision: Decision, step: TokenStep, now: Timestamp) -> Decision {
-    match view.write_failure.filter(|write_failure| write_failure.holds(now)) {
+/// Returns `step` (a read of the Secret, or a write without a new token) unless the last request failed and its
+/// back-off has not ended.
+pub(super) fn attempt(input: &DecisionInput<'_>, mut decision: Decision, step: TokenStep, now: Timestamp) -> Decision {
+    match input.write_failure.filter(|write_failure| write_failure.holds(now)) {
         None => Decision { step, ..decision },
         Some(write_failure) => {
             set_earliest(&mut decision.requeue_at, write_failure.next);
             if let Some(renewal) = decision.renewal {
                 set_earliest(&mut decision.requeue_at, renewal.due);
             }
-            report_write_failure(view, decision, write_failure)
+            report_write_failure(input, decision, write_failure)
         }
     }
 }
 
-pub(super) fn report_write_failure(view: &View<'_>, mut decision: Decision, write_failure: &WriteFailure) -> Decision {
+pub(super) fn report_write_failure(
+    input: &DecisionInput<'_>,
+    mut decision: Decision,
+    write_failure: &WriteFailure,
+) -> Decision {
     if write_failure.stalled {
         decision.refusal = Some(Refusal::new(write_failure.reason, write_failure.message.clone()));
     } else {
         decision.delay =
-            Some(Delay { reason: write_failure.reason.to_owned(), message: write_failure.message.clone() });
+            Some(IssueDelay { reason: write_failure.reason.to_owned(), message: write_failure.message.clone() });
     }
-    leave_queue(view, decision)
+    leave_queue(input, decision)
 }
 
-/// Reads the Secret. A Secret that changes all the time has a pace (P18), except before a write that is due anyway.
-pub(super) fn look(
-    view: &View<'_>,
-    wanted: &Wanted,
+/// Decides about a read of the Secret. If the Secret changes repeatedly, reads are limited (P18), unless the Secret
+/// must be written anyway.
+pub(super) fn inspect(
+    input: &DecisionInput<'_>,
+    desired: &DesiredToken,
     mut decision: Decision,
     step: TokenStep,
     now: Timestamp,
 ) -> Decision {
-    let Some(next) = view.contest.and_then(|contest| contest.next_look(now)).filter(|_| step == TokenStep::Inspect)
+    let Some(next) =
+        input.contest.and_then(|contest| contest.next_inspection(now)).filter(|_| step == TokenStep::Inspect)
     else {
-        return attempt(view, decision, step, now);
+        return attempt(input, decision, step, now);
     };
-    let SecretView::Known { facts, .. } = view.secret else { return attempt(view, decision, step, now) };
-    let life = facts.life();
-    decision.renewal = life.map(|(issued, expires)| wanted.renewal(issued, expires, view.uid));
+    let SecretView::Known { facts, .. } = input.secret else { return attempt(input, decision, step, now) };
+    let lifetime = facts.lifetime();
+    decision.renewal = lifetime.map(|(issued, expires)| desired.renewal(issued, expires, input.uid));
     let own = OwnedSecret { facts, data: DataView::Verified, adopted: false };
     if !matches!(
-        cause(&Facts { view, wanted, own: Some(&own), renewal: decision.renewal, now }),
-        None | Some(Cause::Lost)
+        issue_cause(&Facts { input, desired, own: Some(&own), renewal: decision.renewal, now }),
+        None | Some(IssueCause::Lost)
     ) {
-        return attempt(view, decision, step, now);
+        return attempt(input, decision, step, now);
     }
     set_earliest(&mut decision.requeue_at, next);
-    for at in [decision.renewal.map(|renewal| renewal.due), expiry(view, now)].into_iter().flatten() {
+    for at in [decision.renewal.map(|renewal| renewal.due), expiry(input, now)].into_iter().flatten() {
         set_earliest(&mut decision.requeue_at, at);
     }
-    decision.refusal = view.contest.filter(|contest| contest.is_slowed()).map(contest::Contest::refusal);
-    leave_queue(view, decision)
+    decision.refusal = input.contest.filter(|contest| contest.is_slowed()).map(contest::Contest::refusal);
+    leave_queue(input, decision)
 }
 
-/// A repair that has to wait (P18), as its reason says.
-pub(super) fn held_back(view: &View<'_>, mut decision: Decision, (refusal, next): (Refusal, Timestamp)) -> Decision {
+/// Delays a repair (P18).
+pub(super) fn held_back(
+    input: &DecisionInput<'_>,
+    mut decision: Decision,
+    (refusal, next): (Refusal, Timestamp),
+) -> Decision {
     set_earliest(&mut decision.requeue_at, next);
     decision.refusal = Some(refusal);
-    leave_queue(view, decision)
+    leave_queue(input, decision)
 }
 
-/// Returns why the Secret, as it was stored by the last write, takes no further write.
-pub(super) fn not_writable(view: &View<'_>) -> Option<Fixed> {
-    view.contest?.overridden(view.secret.version())?.fixed
+/// Returns why the stored result of the last write can't be changed.
+pub(super) fn not_writable(input: &DecisionInput<'_>) -> Option<NotWritable> {
+    input.contest?.overridden(input.secret.version())?.not_writable
 }

@@ -1,50 +1,54 @@
-//! The checks of the Secret that the spec names: the object's own, one that may be adopted, or one that must not be
-//! touched (P09).
+//! Checks whether the declared Secret belongs to the VideoAccessToken, may be adopted, or must not be changed (P09).
 
 use super::TokenStep;
 use crate::plan::facts::SecretFacts;
-use crate::plan::secret::Fixed;
-use crate::plan::view::{DataView, Refusal, SecretView, View, Wanted};
+use crate::plan::secret::NotWritable;
+use crate::plan::view::{DataView, DecisionInput, DesiredToken, Refusal, SecretView};
 use crate::plan::write_failure::IMMUTABLE;
 use chrono::TimeDelta;
 
-/// A Secret that the operator may write for this object.
+/// A Secret that the operator may write for this VideoAccessToken.
 pub(super) struct OwnedSecret<'a> {
     pub(super) facts: &'a SecretFacts,
     pub(super) data: DataView,
-    /// The Secret was written for an object that is gone.
+    /// True if the Secret is adopted: its VideoAccessToken no longer exists.
     pub(super) adopted: bool,
 }
 
-/// Why a Secret isn't used.
+/// Cause for which a Secret is not used.
 pub(super) enum SecretCheck {
     /// The Secret must not be used.
     Refused(Refusal),
-    /// This request shows more.
-    Look(TokenStep),
+    /// The operator needs this read first.
+    Inspect(TokenStep),
 }
 
-/// Returns the object's own Secret, if there is one, or why it can't be used as it is.
-pub(super) fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<OwnedSecret<'a>>, SecretCheck> {
-    let (facts, data, owner_gone) = match view.secret {
-        SecretView::Unseen => return Err(SecretCheck::Look(TokenStep::Probe)),
+/// Returns the Secret of the VideoAccessToken, if it exists, or the cause for which it can't be used.
+pub(super) fn own_secret<'a>(
+    input: &DecisionInput<'a>,
+    desired: &DesiredToken,
+) -> Result<Option<OwnedSecret<'a>>, SecretCheck> {
+    let (facts, data, owner_gone) = match input.secret {
+        SecretView::Unseen => return Err(SecretCheck::Inspect(TokenStep::Probe)),
         SecretView::Absent => return Ok(None),
-        SecretView::Foreign => return Err(SecretCheck::Refused(secret_not_owned())),
+        SecretView::NotOwned => return Err(SecretCheck::Refused(secret_not_owned())),
         SecretView::Known { facts, data, owner_gone } => (facts, data, owner_gone),
     };
-    let ours = facts.owner == Some(view.uid);
-    let adoptable = facts.owner.is_some() && owner_gone && facts.request == Some(wanted.request);
+    let ours = facts.owner == Some(input.uid);
+    let adoptable = facts.owner.is_some() && owner_gone && facts.request == Some(desired.request);
     if !ours && !adoptable {
         return Err(SecretCheck::Refused(secret_not_owned()));
     }
     if facts.deleting {
-        let waits =
-            Refusal::new("SecretTerminating", "the Secret is being deleted: a new one is written when it is gone");
-        return Err(SecretCheck::Refused(waits.again(TimeDelta::seconds(30))));
+        let waits = Refusal::new(
+            "SecretTerminating",
+            "The Secret is being deleted. The operator creates it again when the deletion is complete.",
+        );
+        return Err(SecretCheck::Refused(waits.retry_after(TimeDelta::seconds(30))));
     }
     match data {
-        DataView::Unverified => return Err(SecretCheck::Look(TokenStep::Inspect)),
-        DataView::Fixed(fixed) => return Err(SecretCheck::Refused(secret_not_writable(fixed))),
+        DataView::Unverified => return Err(SecretCheck::Inspect(TokenStep::Inspect)),
+        DataView::NotWritable(not_writable) => return Err(SecretCheck::Refused(secret_not_writable(not_writable))),
         DataView::Verified | DataView::Altered | DataView::Lost => {}
     }
     Ok(Some(OwnedSecret { facts, data, adopted: !ours }))
@@ -53,20 +57,18 @@ pub(super) fn own_secret<'a>(view: &View<'a>, wanted: &Wanted) -> Result<Option<
 fn secret_not_owned() -> Refusal {
     Refusal::new(
         "SecretNotOwned",
-        "spec.secret.name: a Secret of that name is there that this object didn't write; nothing is overwritten: \
-         choose another name, or delete that Secret",
+        "spec.secret.name: a Secret with this name already exists and was not created by this VideoAccessToken. The operator does not overwrite it. Choose another name or delete that Secret.",
     )
-    .again(TimeDelta::minutes(3))
+    .retry_after(TimeDelta::minutes(3))
 }
 
-/// Returns the refusal of an object whose token couldn't be stored.
-pub(super) fn secret_not_writable(fixed: Fixed) -> Refusal {
-    match fixed {
-        Fixed::Immutable => Refusal::new("SecretImmutable", IMMUTABLE),
-        Fixed::OtherType => Refusal::new(
+/// Returns the refusal for a Secret that can't be written.
+pub(super) fn secret_not_writable(not_writable: NotWritable) -> Refusal {
+    match not_writable {
+        NotWritable::Immutable => Refusal::new("SecretImmutable", IMMUTABLE),
+        NotWritable::OtherType => Refusal::new(
             "SecretTypeDiffers",
-            "spec.secret.type: the Secret of that name has another type, and a type can't change: delete it, or choose \
-             another name",
+            "spec.secret.type: the Secret with this name has another type, and the type of a Secret can't change. Delete it or choose another name.",
         ),
     }
 }

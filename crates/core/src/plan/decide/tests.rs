@@ -8,11 +8,11 @@ use crate::clock::Timestamp;
 use crate::issue::Class;
 use crate::plan::contest::{Contest, Difference, Stored};
 use crate::plan::facts::{ConditionFacts, Failure, Seconds, SecretFacts, StatusFacts, Uid};
-use crate::plan::floor::Spells;
 use crate::plan::hash::Hash;
 use crate::plan::reason::Reason;
-use crate::plan::secret::Fixed;
-use crate::plan::view::{Before, HeldView, Wanted, WriteFailure};
+use crate::plan::secret::NotWritable;
+use crate::plan::unplanned::UnplannedCalls;
+use crate::plan::view::{Before, DesiredToken, UnsavedTokenView, WriteFailure};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use videotoken_api::request::End;
@@ -29,18 +29,18 @@ fn hash(text: &str) -> Hash {
     Hash::of([text.as_bytes()])
 }
 
-fn wanted() -> Wanted {
-    Wanted {
+fn desired() -> DesiredToken {
+    DesiredToken {
         request: hash("request"),
         render: hash("render"),
         renew_before: RenewBefore::Default,
         suspend: false,
-        longest_life: TimeDelta::seconds(LIFE),
+        max_lifetime: TimeDelta::seconds(LIFE),
         ends_at: None,
     }
 }
 
-/// A Secret of ours whose token was issued at 0 and lives an hour.
+/// A managed Secret whose token was issued at 0 and is valid for one hour.
 fn secret() -> SecretFacts {
     SecretFacts {
         uid: Uid(1),
@@ -71,18 +71,18 @@ fn failure(class: Class, next: i64) -> Failure {
     }
 }
 
-/// What a case changes; the rest is a settled token.
+/// Changes of a case from a VideoAccessToken that needs nothing.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each a column of a table
 struct Case {
     now: i64,
-    wanted: Option<Result<Wanted, Refusal>>,
+    desired: Option<Result<DesiredToken, Refusal>>,
     secret: Option<SecretFacts>,
     data: DataView,
     owner_gone: bool,
     probed: bool,
-    former: Option<SecretFacts>,
-    held: Option<(Hash, i64)>,
+    old_secret: Option<SecretFacts>,
+    unsaved: Option<(Hash, i64)>,
     failure: Option<Failure>,
     queue: QueueState,
     write_failure: Option<WriteFailure>,
@@ -98,13 +98,13 @@ impl Default for Case {
     fn default() -> Self {
         Self {
             now: 100,
-            wanted: Some(Ok(wanted())),
+            desired: Some(Ok(desired())),
             secret: Some(secret()),
             data: DataView::Verified,
             owner_gone: false,
             probed: false,
-            former: None,
-            held: None,
+            old_secret: None,
+            unsaved: None,
             failure: None,
             queue: QueueState::None,
             write_failure: None,
@@ -121,20 +121,20 @@ impl Default for Case {
 impl Case {
     fn decide(&self) -> Decision {
         let secret = match &self.secret {
-            Some(facts) if facts.owner.is_none() => SecretView::Foreign,
+            Some(facts) if facts.owner.is_none() => SecretView::NotOwned,
             Some(facts) => SecretView::Known { facts, data: self.data, owner_gone: self.owner_gone },
             None if self.probed => SecretView::Absent,
             None => SecretView::Unseen,
         };
-        let view = View {
+        let input = DecisionInput {
             uid: UID,
             deleting: self.deleting,
             renew_requested_at: self.renew,
             status: &self.status,
-            wanted: self.wanted.clone(),
+            desired: self.desired.clone(),
             secret,
-            former: self.former.as_ref(),
-            held: self.held.map(|(request, issued)| HeldView {
+            old_secret: self.old_secret.as_ref(),
+            unsaved: self.unsaved.map(|(request, issued)| UnsavedTokenView {
                 request,
                 renew_request: None,
                 issued_at: at(issued),
@@ -148,7 +148,7 @@ impl Case {
             damaged: self.damaged,
             before: self.before,
         };
-        decide(&view, at(self.now))
+        decide(&input, at(self.now))
     }
 }
 
@@ -182,9 +182,9 @@ fn kind(act: &TokenStep) -> &'static str {
 #[allow(clippy::too_many_lines, clippy::large_stack_arrays)] // a table
 fn p03_p09_each_situation_has_its_step() {
     let other = || hash("other");
-    let suspended = Some(Ok(Wanted { suspend: true, ..wanted() }));
-    let changed = Some(Ok(Wanted { request: other(), ..wanted() }));
-    let reshaped = Some(Ok(Wanted { render: other(), ..wanted() }));
+    let suspended = Some(Ok(DesiredToken { suspend: true, ..desired() }));
+    let changed = Some(Ok(DesiredToken { request: other(), ..desired() }));
+    let reshaped = Some(Ok(DesiredToken { render: other(), ..desired() }));
     let write_failure = |next| {
         let (reason, message) = ("SecretWriteFailed", String::new());
         Some(WriteFailure { reason, message, next: at(next), stalled: false, met: None, soonest: at(next) })
@@ -193,93 +193,108 @@ fn p03_p09_each_situation_has_its_step() {
         ("a settled token waits", Case::default(), "wait", None),
         (
             "what can't be stored isn't asked for",
-            Case { now: 3000, data: DataView::Fixed(Fixed::Immutable), ..Case::default() },
+            Case { now: 3000, data: DataView::NotWritable(NotWritable::Immutable), ..Case::default() },
             "wait",
             None,
         ),
         (
             "while suspended nothing is looked at",
-            Case { wanted: suspended.clone(), data: DataView::Unverified, ..Case::default() },
+            Case { desired: suspended.clone(), data: DataView::Unverified, ..Case::default() },
             "wait",
             None,
         ),
         ("an unknown name is looked at", Case { secret: None, ..Case::default() }, "probe", None),
-        ("without a Secret a turn is asked for", absent(), "enqueue", Some(Cause::First)),
-        ("in the queue it waits", Case { queue: QueueState::Waiting(at(90)), ..absent() }, "wait", Some(Cause::First)),
-        ("on its turn it calls", Case { queue: QueueState::Granted, ..absent() }, "issue", Some(Cause::First)),
+        ("without a Secret a grant is requested", absent(), "enqueue", Some(IssueCause::First)),
         (
-            "a token at hand is stored",
-            Case { held: Some((hash("request"), 90)), ..absent() },
+            "in the queue it waits",
+            Case { queue: QueueState::Waiting(at(90)), ..absent() },
+            "wait",
+            Some(IssueCause::First),
+        ),
+        ("with a grant it calls", Case { queue: QueueState::Granted, ..absent() }, "issue", Some(IssueCause::First)),
+        (
+            "an issued token is stored",
+            Case { unsaved: Some((hash("request"), 90)), ..absent() },
             "store",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "one that was for something else is dropped",
-            Case { held: Some((other(), 90)), ..absent() },
+            Case { unsaved: Some((other(), 90)), ..absent() },
             "discard",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "one that is due itself by now is dropped",
-            Case { now: 3000, held: Some((hash("request"), 0)), ..absent() },
+            Case { now: 3000, unsaved: Some((hash("request"), 0)), ..absent() },
             "discard",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "one that is no longer needed is dropped",
-            Case { held: Some((hash("request"), 90)), ..Case::default() },
+            Case { unsaved: Some((hash("request"), 90)), ..Case::default() },
             "discard",
             None,
         ),
         (
             "a failed write waits",
-            Case { held: Some((hash("request"), 90)), write_failure: write_failure(200), ..absent() },
+            Case { unsaved: Some((hash("request"), 90)), write_failure: write_failure(200), ..absent() },
             "wait",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "and is tried again",
-            Case { held: Some((hash("request"), 90)), write_failure: write_failure(50), ..absent() },
+            Case { unsaved: Some((hash("request"), 90)), write_failure: write_failure(50), ..absent() },
             "store",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "nothing is asked for that couldn't be stored",
             Case { write_failure: write_failure(200), ..absent() },
             "wait",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
-            "not even on its turn",
+            "not even with a grant",
             Case { write_failure: write_failure(200), queue: QueueState::Granted, ..absent() },
             "withdraw",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
-        ("until the next try", Case { write_failure: write_failure(50), ..absent() }, "enqueue", Some(Cause::First)),
+        (
+            "until the next try",
+            Case { write_failure: write_failure(50), ..absent() },
+            "enqueue",
+            Some(IssueCause::First),
+        ),
         (
             "a failed look waits too",
             Case { secret: None, write_failure: write_failure(200), ..Case::default() },
             "wait",
             None,
         ),
-        ("due at two thirds", Case { now: 2400, ..Case::default() }, "enqueue", Some(Cause::Due)),
+        ("due at two thirds", Case { now: 2400, ..Case::default() }, "enqueue", Some(IssueCause::Due)),
         ("not before the jitter's tenth", Case { now: 2279, ..Case::default() }, "wait", None),
-        ("another request issues", Case { wanted: changed, ..Case::default() }, "enqueue", Some(Cause::RequestChanged)),
-        ("another shape rewrites", Case { wanted: reshaped, ..Case::default() }, "render", None),
+        (
+            "another request issues",
+            Case { desired: changed, ..Case::default() },
+            "enqueue",
+            Some(IssueCause::RequestChanged),
+        ),
+        ("another shape rewrites", Case { desired: reshaped, ..Case::default() }, "render", None),
         ("a lost label rewrites", with_secret(|s| s.labelled = false), "render", None),
         (
-            "what another hand may have changed is looked at",
+            "a Secret that another client may have changed is inspected",
             Case { data: DataView::Unverified, ..Case::default() },
             "inspect",
             None,
         ),
         ("an altered key is rewritten", Case { data: DataView::Altered, ..Case::default() }, "render", None),
-        ("a lost token is issued", Case { data: DataView::Lost, ..Case::default() }, "enqueue", Some(Cause::Lost)),
+        ("a lost token is issued", Case { data: DataView::Lost, ..Case::default() }, "enqueue", Some(IssueCause::Lost)),
         (
             "a garbled expiry is a lost token",
             with_secret(|s| s.expires_at = Seconds::default()),
             "enqueue",
-            Some(Cause::Lost),
+            Some(IssueCause::Lost),
         ),
         (
             "previousToken goes before it expires",
@@ -309,28 +324,28 @@ fn p03_p09_each_situation_has_its_step() {
             None,
         ),
         ("one that is being deleted is left to go", with_secret(|s| s.deleting = true), "wait", None),
-        ("a renamed Secret moves", Case { former: Some(secret()), ..absent() }, "move", None),
+        ("a renamed Secret moves", Case { old_secret: Some(secret()), ..absent() }, "move", None),
         (
             "unless its token is due",
-            Case { now: 2500, former: Some(secret()), ..absent() },
+            Case { now: 2500, old_secret: Some(secret()), ..absent() },
             "enqueue",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
-        ("then the old one goes", Case { former: Some(secret()), ..Case::default() }, "remove former", None),
+        ("then the old one goes", Case { old_secret: Some(secret()), ..Case::default() }, "remove former", None),
         (
             "suspended, nothing is called",
-            Case { wanted: suspended.clone(), now: 3000, ..Case::default() },
+            Case { desired: suspended.clone(), now: 3000, ..Case::default() },
             "wait",
             None,
         ),
         (
             "and the queue is left",
-            Case { wanted: suspended, queue: QueueState::Granted, ..Case::default() },
+            Case { desired: suspended, queue: QueueState::Granted, ..Case::default() },
             "withdraw",
             None,
         ),
         (
-            "a turn that isn't needed goes back",
+            "a grant that isn't needed is returned",
             Case { queue: QueueState::Granted, ..Case::default() },
             "withdraw",
             None,
@@ -342,18 +357,18 @@ fn p03_p09_each_situation_has_its_step() {
             None,
         ),
         ("a deleted object waits", Case { deleting: true, now: 3000, ..Case::default() }, "wait", None),
-        ("an unknown provider says nothing", Case { wanted: None, now: 3000, ..Case::default() }, "wait", None),
+        ("an unknown provider says nothing", Case { desired: None, now: 3000, ..Case::default() }, "wait", None),
         (
             "a failure waits",
             Case { failure: Some(failure(Class::Transient, 200)), ..absent() },
             "wait",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
         (
             "and is tried again when its time has come",
             Case { failure: Some(failure(Class::Transient, 100)), ..absent() },
             "enqueue",
-            Some(Cause::First),
+            Some(IssueCause::First),
         ),
     ];
     for (what, case, act, cause) in cases {
@@ -366,12 +381,12 @@ fn p03_p09_each_situation_has_its_step() {
 fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
     let deleting = || Case { deleting: true, ..Case::default() };
     for (what, case, act) in [
-        ("a live token", deleting(), "wait"),
+        ("a valid token", deleting(), "wait"),
         ("a due one", Case { now: 3000, ..deleting() }, "wait"),
         ("a lost one", Case { data: DataView::Lost, ..deleting() }, "wait"),
         ("none", Case { secret: None, ..deleting() }, "wait"),
         ("in the queue", Case { queue: QueueState::Granted, ..deleting() }, "withdraw"),
-        ("one at hand", Case { held: Some((hash("request"), 90)), ..deleting() }, "discard"),
+        ("an issued one", Case { unsaved: Some((hash("request"), 90)), ..deleting() }, "discard"),
     ] {
         assert_eq!(kind(&case.decide().step), act, "{what}");
     }
@@ -380,12 +395,12 @@ fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
 
 #[test]
 fn p03_a_token_at_hand_is_stored_after_a_rename_though_the_former_serves() {
-    let held = Some((hash("request"), 90));
-    let renamed = || Case { former: Some(secret()), held, ..absent() };
+    let unsaved = Some((hash("request"), 90));
+    let renamed = || Case { old_secret: Some(secret()), unsaved, ..absent() };
     assert_eq!(kind(&renamed().decide().step), "store");
     // the former is gone before it moved: the same token, not another
-    assert_eq!(kind(&Case { former: None, ..renamed() }.decide().step), "store");
-    assert_eq!(kind(&Case { held: Some((hash("other"), 90)), ..renamed() }.decide().step), "discard");
+    assert_eq!(kind(&Case { old_secret: None, ..renamed() }.decide().step), "store");
+    assert_eq!(kind(&Case { unsaved: Some((hash("other"), 90)), ..renamed() }.decide().step), "discard");
     assert_eq!(
         kind(&Case { secret: Some(secret()), ..renamed() }.decide().step),
         "discard",
@@ -413,7 +428,7 @@ fn a_trouble_that_lies_in_a_secret_ends_with_it() {
         ("one where there was none", write_failure(Some(None)), met, 1),
         ("what lies elsewhere", write_failure(None), None, 60),
     ] {
-        assert_eq!(write_failure.at(now).next, at(next), "{what}");
+        assert_eq!(write_failure.for_version(now).next, at(next), "{what}");
     }
 }
 
@@ -421,15 +436,15 @@ fn a_trouble_that_lies_in_a_secret_ends_with_it() {
 fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
     let until = |end: i64, case: Case| {
         let end = End { field: "spec.scope.x.expiredAt".into(), at: at(end) };
-        let wanted = Wanted { ends_at: Some(end), ..wanted() };
-        Case { wanted: Some(Ok(wanted)), ..case }.decide()
+        let desired = DesiredToken { ends_at: Some(end), ..desired() };
+        Case { desired: Some(Ok(desired)), ..case }.decide()
     };
-    // a token that lives until the end is the last
-    let kept = until(LIFE, Case { now: LIFE - 1, ..Case::default() });
-    assert_eq!((kept.step, kept.cause, kept.requeue_at), (TokenStep::Wait, None, Some(at(LIFE))));
+    // a token that is valid until the end is the last
+    let block = until(LIFE, Case { now: LIFE - 1, ..Case::default() });
+    assert_eq!((block.step, block.cause, block.requeue_at), (TokenStep::Wait, None, Some(at(LIFE))));
     // one that ends sooner is renewed as any other
     let due = until(10 * LIFE, Case { now: LIFE - 1, ..Case::default() });
-    assert_eq!(due.cause, Some(Cause::Due));
+    assert_eq!(due.cause, Some(IssueCause::Due));
     // the end has passed: with a token, without one, and with one that was lost
     for case in [Case::default(), absent(), Case { data: DataView::Lost, ..Case::default() }] {
         let ended = until(LIFE, Case { now: LIFE, ..case });
@@ -438,14 +453,14 @@ fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
         assert_eq!(refusal.reason, ENDED);
         assert!(refusal.message.starts_with("spec.scope.x.expiredAt: has passed"), "{}", refusal.message);
     }
-    // a token on its way at the end is dropped with its turn
+    // an issued token is dropped at the end, with its grant
     assert_eq!(until(LIFE, Case { now: LIFE, queue: QueueState::Granted, ..absent() }).step, TokenStep::Withdraw);
 }
 
 #[test]
 fn of_several_causes_the_first_of_the_table_counts() {
     let other = || hash("other");
-    // everything is wrong with this token; each line mends what the line before was about
+    // each line fixes the problem of the line before
     let secret = SecretFacts { request: Some(other()), ..secret() };
     let all = Case {
         now: 3000,

@@ -1,7 +1,7 @@
-//! Whether the API server would take a Secret of this shape: asked before a token is issued, so that a mistake costs none.
+//! Checks whether the API server accepts the Secret of a spec, before a token is issued.
 //!
-//! The CRD's rules ask most of it earlier. What a template renders to they can't see, and an older CRD may have let the
-//! object in.
+//! The validation rules of the CRD check most of this earlier. They can't check rendered templates, and an older CRD
+//! may have accepted the object.
 
 use crate::plan::template;
 use secrecy::{ExposeSecret, SecretString};
@@ -9,22 +9,22 @@ use std::collections::BTreeMap;
 use videotoken_api::request::FieldError;
 use videotoken_api::secret::SecretSpec;
 
-/// Bytes of all annotations that Kubernetes allows: 256 KiB, less room for ours.
+/// Maximum bytes of the template's annotations: the 256 KiB of Kubernetes, without space for the operator's.
 pub const LARGEST_ANNOTATIONS: usize = 252 * 1024;
 
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
-/// Renders the template with sample values and looks at what comes of it. Fails with the field and the way out.
+/// Renders the template with sample values and checks the result. The error names the field and the action.
 pub fn check(spec: &SecretSpec) -> Result<(), FieldError> {
     let template = spec.template.clone().unwrap_or_default();
     let annotations: usize = template.annotations.iter().map(|(name, value)| name.len() + value.len()).sum();
     if annotations > LARGEST_ANNOTATIONS {
-        let message = "all annotations together are longer than 252 KiB, more than an object can have; shorten them";
+        let message = "all annotations together are longer than 252 KiB. Shorten them.";
         return Err(FieldError::new("spec.secret.template.annotations", message));
     }
     for rendered in template::check(&template.data)? {
         if let Some(key) = spec.plain_keys().find(|key| rendered.contains_key(*key)) {
-            let message = format!("the key {key} is one of spec.secret.keys too: rename one of them");
+            let message = format!("the key {key} is also in spec.secret.keys. Rename one of them.");
             return Err(FieldError::new("spec.secret.template.data", message));
         }
         typed(spec, &rendered)?;
@@ -32,12 +32,12 @@ pub fn check(spec: &SecretSpec) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// What the API server asks of some types.
+/// Checks the rules of the API server for some types.
 fn typed(spec: &SecretSpec, rendered: &BTreeMap<String, SecretString>) -> Result<(), FieldError> {
     let plain = |key: &str| spec.keys.token == key || spec.keys.expires_at == key;
     let has = |key: &str| plain(key) || rendered.contains_key(key);
     let lacks = |what: &str| {
-        let message = format!("type {} needs {what}: add them to template.data", spec.type_);
+        let message = format!("type {} needs {what}. Add them to template.data.", spec.type_);
         Err(FieldError::new("spec.secret.type", message))
     };
     match spec.type_.as_str() {
@@ -49,7 +49,7 @@ fn typed(spec: &SecretSpec, rendered: &BTreeMap<String, SecretString>) -> Result
                 return Ok(());
             }
             let message = format!(
-                "type {} needs a JSON object there, such as {{\"auths\": {{\"registry.example\": {{\"auth\": \
+                "type {} needs a JSON object in this key, such as {{\"auths\": {{\"registry.example\": {{\"auth\": \
                  {{{{ (\"user:\" ~ token) | b64encode | tojson }}}}}}}}}}",
                 spec.type_
             );

@@ -1,7 +1,6 @@
-//! What became of a write, and who changed what was written: what the API server stored is held against what was sent,
-//! and what stands there against its `managedFields`.
+//! Compares the stored Secret with the sent one, and finds the client that changed a Secret in its `managedFields`.
 
-use super::{Fixed, Shape};
+use super::{DesiredSecret, NotWritable};
 use crate::plan::contest::{Contender, Difference, Stored};
 use crate::plan::facts::HASHED;
 use crate::plan::view::DataView;
@@ -13,27 +12,29 @@ use std::collections::BTreeMap;
 use videotoken_api::names;
 use videotoken_api::secret::SecretSpec;
 
-/// Longer values than this are cut where they are told.
+/// Maximum length of a value in a message.
 const LONGEST: usize = 80;
 
-impl Shape {
-    /// Holds what the API server answered to a write against what was sent: what is to be thought of the data, and the
-    /// first field that differs.
+impl DesiredSecret {
+    /// Compares the response to a write with the sent Secret. Returns the state of the data and the first field that
+    /// differs.
     pub fn compare(&self, stored: &Secret) -> (DataView, Option<Difference>) {
         let data = self.data.iter().find(|(key, value)| {
-            let there = stored.data.as_ref().and_then(|data| data.get(*key));
-            there.is_none_or(|there| there.0 != value.expose_secret().as_bytes())
+            let stored_value = stored.data.as_ref().and_then(|data| data.get(*key));
+            stored_value.is_none_or(|stored_value| stored_value.0 != value.expose_secret().as_bytes())
         });
         let token_key = self.annotations.get(names::TOKEN_KEY);
         let token_differs = token_key.is_some_and(|key| {
-            let there = stored.data.as_ref().and_then(|data| data.get(key));
-            self.data.get(key).is_some_and(|sent| there.is_none_or(|there| there.0 != sent.expose_secret().as_bytes()))
+            let stored_value = stored.data.as_ref().and_then(|data| data.get(key));
+            self.data.get(key).is_some_and(|sent| {
+                stored_value.is_none_or(|stored_value| stored_value.0 != sent.expose_secret().as_bytes())
+            })
         });
         let annotation = differing(&self.annotations, stored.metadata.annotations.as_ref());
-        // without them nobody can tell later whether the token is still ours
+        // without these annotations, later checks can't verify the token
         let record_differs = self.annotations.iter().any(|(name, value)| {
             (HASHED.contains(&name.as_str()) || name == names::CONTENT_HASH)
-                && stored.metadata.annotations.as_ref().and_then(|there| there.get(name)) != Some(value)
+                && stored.metadata.annotations.as_ref().and_then(|stored_value| stored_value.get(name)) != Some(value)
         });
         let view = match (token_differs || record_differs, data) {
             (true, _) => DataView::Lost,
@@ -41,19 +42,23 @@ impl Shape {
             (false, None) => DataView::Verified,
         };
         let difference = self
-            .fixed_by(stored)
+            .not_writable_after(stored)
             .or_else(|| {
                 let label = differing(&self.labels, stored.metadata.labels.as_ref());
-                label.map(|(name, sent, there)| self.told(format!("metadata.labels[{name}]"), sent, there))
+                label.map(|(name, sent, stored_value)| {
+                    self.difference_of(format!("metadata.labels[{name}]"), sent, stored_value)
+                })
             })
             .or_else(|| {
-                annotation.map(|(name, sent, there)| self.told(format!("metadata.annotations[{name}]"), sent, there))
+                annotation.map(|(name, sent, stored_value)| {
+                    self.difference_of(format!("metadata.annotations[{name}]"), sent, stored_value)
+                })
             })
             .or_else(|| {
                 data.map(|(key, _)| {
                     let gone = stored.data.as_ref().is_none_or(|data| !data.contains_key(key));
-                    let there = if gone { Stored::Nothing } else { Stored::Another };
-                    Difference { field: format!("data[{key}]"), sent: None, stored: there, fixed: None }
+                    let stored_value = if gone { Stored::Nothing } else { Stored::Another };
+                    Difference { field: format!("data[{key}]"), sent: None, stored: stored_value, not_writable: None }
                 })
             })
             .or_else(|| {
@@ -62,56 +67,58 @@ impl Shape {
                     field: "metadata.ownerReferences".to_owned(),
                     sent: None,
                     stored: Stored::Another,
-                    fixed: None,
+                    not_writable: None,
                 })
             });
         (view, difference)
     }
 
-    /// What was stored so that no later write can change it.
-    fn fixed_by(&self, stored: &Secret) -> Option<Difference> {
-        let fixed = |field: &str, sent: &str, there: &str, fixed| Difference {
+    /// Returns the field that prevents later writes of the stored Secret.
+    fn not_writable_after(&self, stored: &Secret) -> Option<Difference> {
+        let not_writable = |field: &str, sent: &str, stored_value: &str, not_writable| Difference {
             field: field.to_owned(),
             sent: Some(sent.to_owned()),
-            stored: Stored::Text(there.to_owned()),
-            fixed: Some(fixed),
+            stored: Stored::Text(stored_value.to_owned()),
+            not_writable: Some(not_writable),
         };
         if stored.immutable == Some(true) {
-            return Some(fixed("immutable", "false", "true", Fixed::Immutable));
+            return Some(not_writable("immutable", "false", "true", NotWritable::Immutable));
         }
-        let there = stored.type_.as_deref().unwrap_or("Opaque");
-        (there != self.type_).then(|| fixed("type", &self.type_, there, Fixed::OtherType))
+        let stored_value = stored.type_.as_deref().unwrap_or("Opaque");
+        (stored_value != self.type_).then(|| not_writable("type", &self.type_, stored_value, NotWritable::OtherType))
     }
 
-    /// A difference of two texts that may be told, but for one that holds what is secret.
-    fn told(&self, field: String, sent: &str, there: Option<&String>) -> Difference {
+    /// Returns the difference of two texts. Texts that contain secret values are not shown.
+    fn difference_of(&self, field: String, sent: &str, stored_value: Option<&String>) -> Difference {
         let holds_data = |text: &str| {
             self.data.values().map(ExposeSecret::expose_secret).any(|value| value.len() >= 8 && text.contains(value))
         };
         let cut = |text: &str| text.chars().take(LONGEST).collect::<String>();
-        let stored = match there {
+        let stored = match stored_value {
             None => Stored::Nothing,
             Some(text) if holds_data(text) => Stored::Another,
             Some(text) => Stored::Text(cut(text)),
         };
-        Difference { field, sent: (!holds_data(sent)).then(|| cut(sent)), stored, fixed: None }
+        Difference { field, sent: (!holds_data(sent)).then(|| cut(sent)), stored, not_writable: None }
     }
 }
 
-/// The first of ours that isn't there as it was sent.
+/// Returns the first entry that was not stored as it was sent.
 fn differing<'a>(
-    ours: &'a BTreeMap<String, String>,
-    there: Option<&'a BTreeMap<String, String>>,
+    sent_entries: &'a BTreeMap<String, String>,
+    stored_value: Option<&'a BTreeMap<String, String>>,
 ) -> Option<(&'a String, &'a String, Option<&'a String>)> {
-    ours.iter()
-        .map(|(name, sent)| (name, sent, there.and_then(|there| there.get(name))))
+    sent_entries
+        .iter()
+        .map(|(name, sent)| (name, sent, stored_value.and_then(|stored_value| stored_value.get(name))))
         .find(|(_, sent, stored)| *stored != Some(*sent))
 }
 
-/// Which of our fields another writer has changed last, and who it is, as `managedFields` tell. A field that was taken
-/// away has no manager any more: then the newest other manager is named.
+/// Returns the operator's field that another client changed last, and the client, from `managedFields`. A removed
+/// field has no manager; the newest other manager is returned then.
 pub fn contender(secret: &Secret, spec: &SecretSpec) -> Option<Contender> {
-    let mut others: Vec<_> = secret.metadata.managed_fields.iter().flatten().filter(|entry| !is_ours(entry)).collect();
+    let mut others: Vec<_> =
+        secret.metadata.managed_fields.iter().flatten().filter(|entry| !is_operator(entry)).collect();
     others.sort_by_key(|entry| std::cmp::Reverse(entry.time.as_ref().map(|time| time.0)));
     let fields = fields(spec);
     let name = |entry: &ManagedFieldsEntry| entry.manager.clone();
@@ -121,22 +128,22 @@ pub fn contender(secret: &Secret, spec: &SecretSpec) -> Option<Contender> {
             return Some(Contender { field: field.clone(), manager: name(entry) });
         }
     }
-    let (field, _) = fields.iter().find(|(_, path)| !is_there(secret, path))?;
+    let (field, _) = fields.iter().find(|(_, path)| !exists(secret, path))?;
     Some(Contender { field: field.clone(), manager: others.first().and_then(|entry| name(entry)) })
 }
 
-fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+fn is_operator(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(names::OPERATOR) && entry.operation.as_deref() == Some("Apply")
 }
 
-/// Our fields: how they are told, and their place in a Secret.
+/// Returns the operator's fields: their paths for messages, and their positions in a Secret.
 fn fields(spec: &SecretSpec) -> Vec<(String, [String; 3])> {
     let of = |map: &str, name: &str| {
         (format!("metadata.{map}[{name}]"), ["metadata".to_owned(), map.to_owned(), name.to_owned()])
     };
     let template = spec.template.as_ref();
     let keys = template.iter().flat_map(|template| template.data.keys().map(String::as_str));
-    // the key of the previous token isn't always there
+    // the key of the previous token doesn't always exist
     let plain = [spec.keys.token.as_str(), spec.keys.expires_at.as_str()];
     let data = plain
         .into_iter()
@@ -158,12 +165,12 @@ fn fields(spec: &SecretSpec) -> Vec<(String, [String; 3])> {
     data.chain(labels).chain(annotations).collect()
 }
 
-/// Does a set of managed fields hold the one of this path?
+/// Returns true if a set of managed fields contains this path.
 fn holds(managed: &Value, path: &[String; 3]) -> bool {
     path.iter().filter(|part| !part.is_empty()).try_fold(managed, |at, part| at.get(format!("f:{part}"))).is_some()
 }
 
-fn is_there(secret: &Secret, [_, map, name]: &[String; 3]) -> bool {
+fn exists(secret: &Secret, [_, map, name]: &[String; 3]) -> bool {
     let has = |texts: &Option<BTreeMap<String, String>>| texts.as_ref().is_some_and(|texts| texts.contains_key(name));
     match map.as_str() {
         "labels" => has(&secret.metadata.labels),
@@ -178,7 +185,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::plan::hash::Hash;
-    use crate::plan::secret::{Guard, Material, Subject, shape};
+    use crate::plan::secret::{SecretTarget, TokenRecord, WritePrecondition, build_secret};
     use k8s_openapi::ByteString;
     use serde_json::json;
     use videotoken_api::key::ObjectKey;
@@ -189,9 +196,9 @@ mod tests {
         .unwrap()
     }
 
-    fn sent() -> (Shape, Secret) {
+    fn sent() -> (DesiredSecret, Secret) {
         let at = |seconds: i64| Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap();
-        let material = Material {
+        let record = TokenRecord {
             token: "a.token.of-mine".into(),
             issued_at: at(0),
             expires_at: at(3600),
@@ -200,8 +207,8 @@ mod tests {
             previous: None,
         };
         let key = ObjectKey::new("ns", "lobby");
-        let shape = shape(Subject { key: &key, uid: Some("1"), spec: &spec() }, &material).unwrap();
-        let stored = serde_json::from_value(shape.manifest(Guard::Create)).unwrap();
+        let shape = build_secret(SecretTarget { key: &key, uid: Some("1"), spec: &spec() }, &record).unwrap();
+        let stored = serde_json::from_value(shape.manifest(WritePrecondition::Absent)).unwrap();
         (shape, stored)
     }
 
@@ -302,7 +309,7 @@ mod tests {
     fn p18_the_other_writer_is_named_by_what_it_manages() {
         type Change = fn(&mut Secret);
         let cases: [(&str, Value, Change, Option<(&str, Option<&str>)>); 7] = [
-            ("nobody", json!([]), |_| {}, None),
+            ("no other client", json!([]), |_| {}, None),
             (
                 "the operator",
                 json!([{"manager": names::OPERATOR, "operation": "Apply",
@@ -342,7 +349,7 @@ mod tests {
                 Some(("data[url]", Some("pruner"))),
             ),
             (
-                "an annotation that is gone, and nobody is there",
+                "a missing annotation, and no other client",
                 json!([]),
                 |s| drop(s.metadata.annotations.as_mut().unwrap().remove(names::ISSUED_AT)),
                 Some(("metadata.annotations[videotoken.dev/issued-at]", None)),

@@ -8,8 +8,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
 }
 
-fn material() -> Material {
-    Material {
+fn record() -> TokenRecord {
+    TokenRecord {
         token: "a.token.of-mine".into(),
         issued_at: at(0),
         expires_at: at(3600),
@@ -30,23 +30,25 @@ fn templated() -> SecretSpec {
 }
 
 /// The Secret as the API server would give it back.
-fn stored(spec: &SecretSpec, material: &Material) -> Secret {
+fn stored(spec: &SecretSpec, record: &TokenRecord) -> Secret {
     let key = ObjectKey::new("ns", "lobby");
-    let manifest = shape(Subject { key: &key, uid: Some(UID), spec }, material).unwrap().manifest(Guard::Create);
+    let manifest = build_secret(SecretTarget { key: &key, uid: Some(UID), spec }, record)
+        .unwrap()
+        .manifest(WritePrecondition::Absent);
     serde_json::from_value(manifest).unwrap()
 }
 
-fn look(spec: &SecretSpec, secret: &Secret) -> Verdict {
+fn inspected(spec: &SecretSpec, secret: &Secret) -> SecretIntegrity {
     let key = ObjectKey::new("ns", "lobby");
-    inspect(secret, &secret_facts(&secret.metadata), Subject { key: &key, uid: Some(UID), spec })
+    inspect(secret, &secret_facts(&secret.metadata), SecretTarget { key: &key, uid: Some(UID), spec })
 }
 
 #[test]
 fn the_secret_holds_what_the_spec_asks_for_and_is_guarded() {
     let key = ObjectKey::new("ns", "lobby");
     let spec = templated();
-    let shape = shape(Subject { key: &key, uid: Some(UID), spec: &spec }, &material()).unwrap();
-    let created = shape.manifest(Guard::Create);
+    let shape = build_secret(SecretTarget { key: &key, uid: Some(UID), spec: &spec }, &record()).unwrap();
+    let created = shape.manifest(WritePrecondition::Absent);
     assert_eq!(created["metadata"]["resourceVersion"], "1");
     assert_eq!(created["metadata"]["name"], "lobby");
     assert_eq!(created["metadata"]["labels"]["app.kubernetes.io/managed-by"], "video-token-operator");
@@ -58,22 +60,22 @@ fn the_secret_holds_what_the_spec_asks_for_and_is_guarded() {
         read("config.json"),
         format!("{{\"token\": \"a.token.of-mine\", \"until\": \"{}\"}}", wire_time::text(at(3600)))
     );
-    let replaced = shape.manifest(Guard::Replace { uid: "u", resource_version: 42 });
+    let replaced = shape.manifest(WritePrecondition::Unchanged { uid: "u", resource_version: 42 });
     assert_eq!((&replaced["metadata"]["uid"], &replaced["metadata"]["resourceVersion"]), (&json!("u"), &json!("42")));
 }
 
 #[test]
 fn retained_secrets_have_no_owner() {
     let spec = spec(json!({"deletionPolicy": "Retain"}));
-    assert!(stored(&spec, &material()).metadata.owner_references.is_none());
+    assert!(stored(&spec, &record()).metadata.owner_references.is_none());
 }
 
 #[test]
 fn p11_a_shape_shows_no_token() {
     let key = ObjectKey::new("ns", "lobby");
     let spec = templated();
-    let shape = shape(Subject { key: &key, uid: Some(UID), spec: &spec }, &material()).unwrap();
-    assert!(!format!("{shape:?} {:?}", material()).contains("of-mine"));
+    let shape = build_secret(SecretTarget { key: &key, uid: Some(UID), spec: &spec }, &record()).unwrap();
+    assert!(!format!("{shape:?} {:?}", record()).contains("of-mine"));
 }
 
 #[test]
@@ -105,13 +107,13 @@ fn p09_what_another_hand_did_is_told_apart() {
     ];
     let spec = templated();
     for (what, change, expected) in cases {
-        let mut secret = stored(&spec, &material());
+        let mut secret = stored(&spec, &record());
         change(&mut secret);
-        let verdict = match look(&spec, &secret) {
-            Verdict::Intact(_) => "intact",
-            Verdict::Altered(_) => "altered",
-            Verdict::Outdated(_) => "outdated",
-            Verdict::Lost => "lost",
+        let verdict = match inspected(&spec, &secret) {
+            SecretIntegrity::Intact(_) => "intact",
+            SecretIntegrity::Altered(_) => "altered",
+            SecretIntegrity::Outdated(_) => "outdated",
+            SecretIntegrity::Lost => "lost",
         };
         assert_eq!(verdict, expected, "{what}");
     }
@@ -119,9 +121,9 @@ fn p09_what_another_hand_did_is_told_apart() {
 
 #[test]
 fn p03_another_shape_keeps_the_token() {
-    let secret = stored(&templated(), &material());
+    let secret = stored(&templated(), &record());
     let other = spec(json!({"keys": {"token": "access-token", "expiresAt": "until"}}));
-    let Verdict::Outdated(kept) = look(&other, &secret) else { panic!("the token is whole") };
+    let SecretIntegrity::Outdated(kept) = inspected(&other, &secret) else { panic!("the token is whole") };
     assert_eq!(kept.token.expose_secret(), "a.token.of-mine");
     assert_ne!(render_hash(&templated()), render_hash(&other));
     let named = SecretSpec { name: Some("elsewhere".into()), ..templated() };
@@ -130,10 +132,10 @@ fn p03_another_shape_keeps_the_token() {
 
 #[test]
 fn the_previous_token_is_kept_and_read_back() {
-    let mut before = material();
+    let mut before = record();
     before.previous = Some(Previous { token: "the.one.before".into(), expires_at: at(600) });
     let secret = stored(&templated(), &before);
-    let Verdict::Intact(read) = look(&templated(), &secret) else { panic!("intact") };
+    let SecretIntegrity::Intact(read) = inspected(&templated(), &secret) else { panic!("intact") };
     assert_eq!(read.previous.unwrap().token.expose_secret(), "the.one.before");
     let off = spec(json!({}));
     assert!(!stored(&off, &before).data.unwrap().values().any(|value| value.0 == b"the.one.before"));
@@ -157,37 +159,37 @@ fn no_token_is_recorded_in_the_second_of_the_one_before() {
 fn a_spec_that_this_token_does_not_fit_says_nothing_against_the_token() {
     let parts = spec(json!({"template": {"data": {"claims": "{{ (token | split('.') | list)[1] | b64decode }}"}}}));
     check(&parts).unwrap();
-    let secret = stored(&templated(), &Material { token: "opaque".into(), ..material() });
-    assert!(matches!(look(&parts, &secret), Verdict::Outdated(_)));
+    let secret = stored(&templated(), &TokenRecord { token: "opaque".into(), ..record() });
+    assert!(matches!(inspected(&parts, &secret), SecretIntegrity::Outdated(_)));
 }
 
 #[test]
 fn p03_another_shape_keeps_the_token_beside_the_keys_of_others() {
-    let mut secret = stored(&templated(), &material());
+    let mut secret = stored(&templated(), &record());
     let fields: serde_json::Map<_, _> =
         secret.data.iter().flatten().map(|(key, _)| (format!("f:{key}"), json!({}))).collect();
     secret.data.as_mut().unwrap().insert("theirs".into(), ByteString(b"x".to_vec()));
     let other = spec(json!({"keys": {"token": "access-token"}}));
-    assert!(matches!(look(&other, &secret), Verdict::Lost), "nobody knows whose which key is");
+    assert!(matches!(inspected(&other, &secret), SecretIntegrity::Lost), "the owner of each key is unknown");
     secret.metadata.managed_fields = serde_json::from_value(json!([
         {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:data": {"f:theirs": {}}}},
         {"manager": names::OPERATOR, "operation": "Apply", "fieldsV1": {"f:data": fields}},
     ]))
     .unwrap();
-    assert!(matches!(look(&other, &secret), Verdict::Outdated(_)));
+    assert!(matches!(inspected(&other, &secret), SecretIntegrity::Outdated(_)));
     secret.data.as_mut().unwrap().insert("token".into(), ByteString(b"forged".to_vec()));
-    assert!(matches!(look(&other, &secret), Verdict::Lost));
+    assert!(matches!(inspected(&other, &secret), SecretIntegrity::Lost));
 }
 
 #[test]
 fn a_secret_that_takes_no_write_is_told_apart() {
-    let own = stored(&templated(), &material());
+    let own = stored(&templated(), &record());
     let locked = Secret { immutable: Some(true), ..own.clone() };
     let typed = spec(json!({"type": "example.com/token"}));
-    assert_eq!(fixed(&own, &templated()), None);
-    assert_eq!(fixed(&locked, &templated()), Some(Fixed::Immutable));
-    assert_eq!(fixed(&own, &typed), Some(Fixed::OtherType));
-    assert_eq!(fixed(&Secret { type_: None, ..own }, &templated()), None);
+    assert_eq!(not_writable(&own, &templated()), None);
+    assert_eq!(not_writable(&locked, &templated()), Some(NotWritable::Immutable));
+    assert_eq!(not_writable(&own, &typed), Some(NotWritable::OtherType));
+    assert_eq!(not_writable(&Secret { type_: None, ..own }, &templated()), None);
 }
 
 #[test]
@@ -201,7 +203,7 @@ fn p22_a_token_is_believed_to_live_no_longer_than_it_says() {
     for (token, expires_at, believed) in [
         (jwt(says), at(3600), true),
         (jwt(says), at(1800), true),
-        // the provider's clock is behind ours
+        // the provider's clock is behind the local one
         (jwt(says), at(3600 + 15 * 60), true),
         (jwt(says), at(3600 + 14 * 3600), true),
         (jwt(says), at(3600 + 25 * 3600), false),
@@ -209,13 +211,13 @@ fn p22_a_token_is_believed_to_live_no_longer_than_it_says() {
         (jwt(0), at(3600), false),
         ("opaque".to_owned(), wire_time::parse("9999-01-01T00:00:00Z").unwrap(), true),
     ] {
-        let material = Material { token: token.as_str().into(), expires_at, ..material() };
-        let found = look(&spec, &stored(&spec, &material));
-        assert_eq!(matches!(found, Verdict::Intact(_)), believed, "{token} until {expires_at}");
-        assert_eq!(matches!(found, Verdict::Lost), !believed, "{token} until {expires_at}");
+        let record = TokenRecord { token: token.as_str().into(), expires_at, ..record() };
+        let found = inspected(&spec, &stored(&spec, &record));
+        assert_eq!(matches!(found, SecretIntegrity::Intact(_)), believed, "{token} until {expires_at}");
+        assert_eq!(matches!(found, SecretIntegrity::Lost), !believed, "{token} until {expires_at}");
     }
     let previous = Previous { token: jwt(says).as_str().into(), expires_at: at(91_000) };
-    let material = Material { previous: Some(previous), ..material() };
-    let secret = stored(&spec, &material);
-    assert!(!matches!(look(&spec, &secret), Verdict::Intact(_)), "nor the one before it");
+    let record = TokenRecord { previous: Some(previous), ..record() };
+    let secret = stored(&spec, &record);
+    assert!(!matches!(inspected(&spec, &secret), SecretIntegrity::Intact(_)), "nor the one before it");
 }

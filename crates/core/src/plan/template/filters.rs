@@ -1,7 +1,7 @@
-//! The filters that tokens need, and those of the engine's whose work its fuel doesn't bound. All are strict: what is
-//! undefined is an error, and no error holds a value. Each is charged for its work before it begins.
+//! Filters for tokens, and replacements of the engine's filters whose work its fuel does not limit. All are strict: an
+//! undefined value is an error, and no error contains a value. Each filter pays before it runs.
 
-// The engine hands every filter its arguments by value.
+// The engine passes arguments by value.
 #![allow(clippy::needless_pass_by_value)]
 
 use base64::Engine as _;
@@ -16,14 +16,14 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
-/// Bytes that one fuel pays for, as the engine counts.
+/// Bytes per unit of fuel, as the engine counts.
 const BYTES_PER_FUEL: usize = 64;
-/// A piece of a text that is split costs a fuel: it has a place in the list and its own bytes.
+/// Each piece of a split text costs one unit: it has a list entry and its own bytes.
 const BYTES_PER_PIECE: usize = BYTES_PER_FUEL;
-/// Characters of a date's format. The longest item writes some thirty of them.
+/// Maximum bytes of a date format. The longest item writes about 30 characters.
 const LONGEST_FORMAT: usize = 64;
 
-/// Why a filter of ours failed. A constant, so it can't hold a value.
+/// Error of a filter. It is a constant, so that it can't contain a value.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Reason(&'static str);
@@ -40,7 +40,7 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("format", format);
     environment.add_filter("lines", lines);
     environment.add_filter("split", split);
-    // each can hold one text many times over, or works before it is charged; a token's Secret has no use for them
+    // these filters can repeat a text many times, or run before they pay; a Secret has no use for them
     for filter in [
         "attr",
         "batch",
@@ -66,12 +66,12 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     }
 }
 
-/// Pays for so many bytes.
+/// Pays for this number of bytes.
 fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel((bytes / BYTES_PER_FUEL) as u64 + 1)
 }
 
-/// What a filter of ours said, if it was one.
+/// Returns the error of a filter of this module.
 pub(super) fn reason(error: &Error) -> Option<&'static str> {
     std::error::Error::source(error)?.downcast_ref::<Reason>().map(|reason| reason.0)
 }
@@ -85,7 +85,7 @@ fn b64encode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error>
     Ok(STANDARD.encode(text.as_bytes()))
 }
 
-/// Takes the standard and the URL alphabet, padded or not, so that it reads a part of a JWT.
+/// Decodes the standard and the URL alphabet, with or without padding, so that it reads the parts of a JWT.
 fn b64decode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
     const ANY_PADDING: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -93,7 +93,7 @@ fn b64decode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error>
     charge(state, text.len() * 3)?;
     let standard = text.trim().replace('-', "+").replace('_', "/");
     let bytes = LENIENT.decode(standard).map_err(|_| failed("is not base64"))?;
-    String::from_utf8(bytes).map_err(|_| failed("is base64 of bytes that are no text"))
+    String::from_utf8(bytes).map_err(|_| failed("is base64 of bytes that are not UTF-8 text"))
 }
 
 /// Compact JSON.
@@ -106,11 +106,11 @@ fn tojson(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     if let Some(error) = json.out_of_fuel {
         return Err(error);
     }
-    written.map_err(|_| failed("has no form in JSON"))?;
-    String::from_utf8(json.text).map_err(|_| failed("has no form in JSON"))
+    written.map_err(|_| failed("can't be written as JSON"))?;
+    String::from_utf8(json.text).map_err(|_| failed("can't be written as JSON"))
 }
 
-/// Takes what is written as far as the fuel pays for it.
+/// Writer that pays for each write and stops if the fuel is used up.
 struct Charged<'a> {
     state: &'a State<'a, 'a>,
     text: Vec<u8>,
@@ -120,7 +120,7 @@ struct Charged<'a> {
 
 impl io::Write for Charged<'_> {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        /// Walking a value takes longer than copying a text.
+        /// Writing a value takes longer than copying a text.
         const BYTES: usize = BYTES_PER_FUEL / 4;
         while self.paid < self.text.len() + more.len() {
             let missing = (self.text.len() + more.len() - self.paid).div_ceil(BYTES);
@@ -139,13 +139,13 @@ impl io::Write for Charged<'_> {
     }
 }
 
-/// For a part of a URL: all but letters, digits and `/ . - _` is escaped.
+/// Escapes everything except letters, digits and `/ . - _`, for a part of a URL.
 fn urlencode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
     charge(state, text.len() * 4)?;
     minijinja::filters::urlencode(&Value::from(text.as_ref())).map_err(|_| failed("can't be escaped"))
 }
 
-/// A timestamp in another form, by `strftime`'s letters; UTC.
+/// Formats a timestamp with `strftime`, in UTC.
 fn date(state: &State<'_, '_>, text: Cow<'_, str>, format: Cow<'_, str>) -> Result<String, Error> {
     if format.len() > LONGEST_FORMAT {
         return Err(failed("has a format that is longer than 64 bytes"));
@@ -154,41 +154,41 @@ fn date(state: &State<'_, '_>, text: Cow<'_, str>, format: Cow<'_, str>) -> Resu
     let at = timestamp(&text)?;
     let items: Vec<_> = StrftimeItems::new(&format).collect();
     if items.contains(&Item::Error) {
-        return Err(failed("has a format that strftime doesn't know"));
+        return Err(failed("has an invalid strftime format"));
     }
     let mut out = String::new();
     write!(out, "{}", at.format_with_items(items.iter())).map_err(|_| failed("can't be written in that format"))?;
     Ok(out)
 }
 
-/// A timestamp in seconds since 1970.
+/// Returns a timestamp in seconds since 1970.
 fn unix(text: Cow<'_, str>) -> Result<i64, Error> {
     timestamp(&text).map(|at| at.timestamp())
 }
 
 fn timestamp(text: &str) -> Result<DateTime<Utc>, Error> {
-    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| failed("is no RFC 3339 timestamp"))
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| failed("is not an RFC 3339 timestamp"))
 }
 
-/// For HTML and XML. The engine's own, paid for: a character becomes up to six.
+/// Escapes a text for HTML and XML with the engine's filter. A character becomes up to six.
 fn escape(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    let Some(text) = value.as_str() else { return Err(failed("is not a text")) };
     charge(state, text.len() * 6)?;
     minijinja::filters::escape(state, value)
 }
 
-/// As `printf` has it, the values in their order: by name one value could be put in many times.
+/// Formats like `printf` with values by position: by name, one value could be repeated many times.
 fn format(state: &mut State<'_, '_>, format: &Value, values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
-    let Some(text) = format.as_str() else { return Err(failed("is no text")) };
+    let Some(text) = format.as_str() else { return Err(failed("is not a text")) };
     if text.contains("%(") {
-        return Err(failed("takes its values in their order, not by name"));
+        return Err(failed("takes its values by position, not by name"));
     }
     charge(state, text.len())?;
     minijinja::filters::format(state, format, values)
 }
 
 fn lines(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    let Some(text) = value.as_str() else { return Err(failed("is not a text")) };
     charge(state, (text.matches('\n').count() + 1) * BYTES_PER_PIECE + text.len())?;
     minijinja::filters::lines(value)
 }
@@ -199,7 +199,7 @@ fn split(
     separator: Option<Cow<'_, str>>,
     most: Option<i64>,
 ) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else { return Err(failed("is no text")) };
+    let Some(text) = value.as_str() else { return Err(failed("is not a text")) };
     let pieces = match separator.as_deref() {
         None => text.split_whitespace().count(),
         Some(separator) => text.matches(separator).count() + 1,

@@ -1,17 +1,17 @@
-//! What a template may be made of: asked of its syntax tree, before anything is computed.
+//! Checks the syntax tree of a template before execution.
 //!
-//! The engine's fuel doesn't see three things. A list that is multiplied is repeated only where it is read, and most of
-//! what reads a list isn't charged for its items. Constants are folded while the template is compiled, where there is no
-//! fuel yet. And some filters work first and are charged for the result. So lists can't be multiplied, operators are
-//! chained only so far, and only those filters are there whose work is known from their arguments.
+//! The engine's fuel does not measure three things. A multiplied list is only repeated when it is read, and most
+//! readers of a list don't pay for its items. Constants are folded during compilation, before there is fuel. Some
+//! filters run first and pay for their result. Therefore lists can't be multiplied, chains of operators have a maximum
+//! length, and only filters exist whose work follows from their arguments.
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
 use minijinja::value::ValueKind;
 
-/// Operators below one another. The engine folds constants once for each level, over all that is below it.
+/// Maximum depth of operators. The engine folds constants once for each level.
 const DEEPEST: usize = 500;
 
-/// Filters that give a text or a number, whatever they are given.
+/// Filters that return a text or a number for any argument.
 const TO_SCALAR: [&str; 26] = [
     "abs",
     "b64decode",
@@ -41,13 +41,13 @@ const TO_SCALAR: [&str; 26] = [
     "urlencode",
 ];
 
-/// Filters that give a text or a number only where all that they are given is one.
+/// Filters that return a text or a number if all their arguments are one.
 const AS_GIVEN: [&str; 3] = ["d", "default", "reverse"];
 
-/// Filters that give, or give of, a list.
+/// Filters that return a list or an item of one.
 const OF_LISTS: [&str; 5] = ["first", "last", "lines", "list", "split"];
 
-/// Tests whose work is bounded by what they are given.
+/// Tests whose work follows from their arguments.
 const TESTS: [&str; 36] = [
     "!=",
     "<",
@@ -87,7 +87,7 @@ const TESTS: [&str; 36] = [
     "upper",
 ];
 
-/// Whether the engine may compile and run it; the error is a sentence with its line.
+/// Returns an error with its line if the engine must not compile and run the template.
 pub(super) fn check(tree: &Stmt<'_>) -> Result<(), String> {
     statement(tree, 0)
 }
@@ -107,13 +107,13 @@ fn statement(it: &Stmt<'_>, depth: usize) -> Result<(), String> {
             all(&condition.true_body, depth)?;
             all(&condition.false_body, depth)
         }
-        _ => Err("has a statement that is not available; use if, elif, else, endif, raw, endraw only".into()),
+        _ => Err("has a statement that is not available. Use if, elif, else, endif, raw, endraw only.".into()),
     }
 }
 
 fn deep(depth: usize, line: u16) -> Result<(), String> {
     if depth > DEEPEST {
-        return Err(format!("line {line}: more than {DEEPEST} operators follow one another; shorten it"));
+        return Err(format!("line {line}: more than {DEEPEST} operators follow one another. Shorten the expression."));
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
             inner(&binary.left)?;
             inner(&binary.right)?;
             if matches!(binary.op, BinOpKind::Mul) && !(scalar(&binary.left) && scalar(&binary.right)) {
-                return Err(format!("line {line}: only texts and numbers can be multiplied, no lists"));
+                return Err(format!("line {line}: lists can't be multiplied, only texts and numbers."));
             }
             Ok(())
         }
@@ -184,10 +184,10 @@ fn is_filter(name: &str) -> bool {
 }
 
 fn known(what: &str, name: &str, line: u16, is_known: bool) -> Result<(), String> {
-    if is_known { Ok(()) } else { Err(format!("line {line}: `{name}` is an unknown {what}")) }
+    if is_known { Ok(()) } else { Err(format!("line {line}: `{name}` is an unknown {what}.")) }
 }
 
-/// Is it a text, a number, a truth value or nothing, whatever the variables hold? Each variable is a text.
+/// Returns true if the expression is a text, a number, a boolean or none, for any variables. Each variable is a text.
 fn scalar(it: &Expr<'_>) -> bool {
     match it {
         Expr::Const(constant) => {
@@ -196,7 +196,7 @@ fn scalar(it: &Expr<'_>) -> bool {
         Expr::Var(_) | Expr::UnaryOp(_) | Expr::Compare(_) | Expr::Test(_) => true,
         Expr::BinOp(binary) => match binary.op {
             BinOpKind::Add | BinOpKind::ScAnd | BinOpKind::ScOr => scalar(&binary.left) && scalar(&binary.right),
-            // a product of others was refused, and what else works on lists gives none
+            // other products are rejected, and other operators return no list
             _ => true,
         },
         Expr::IfExpr(choice) => scalar(&choice.true_expr) && choice.false_expr.as_ref().is_none_or(scalar),

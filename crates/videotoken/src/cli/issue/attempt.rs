@@ -3,7 +3,7 @@
 
 use super::order::Order;
 use super::source::Manifests;
-use videotoken_core::plan::login::{self, Attempt, Standing};
+use videotoken_core::plan::login::{self, Attempt, CredentialHistory};
 use videotoken_core::plan::view::Refusal;
 use videotoken_providers::account::{self, Built, Reach, References};
 use videotoken_providers::clock::{self, Timestamp};
@@ -81,8 +81,8 @@ impl<'a> Attempts<'a> {
         let login = logs_in && !self.proven;
         if login {
             let now = clock::now().wall;
-            self.logins = login::counting(std::mem::take(&mut self.logins), now);
-            if let Some(next) = login::next(&self.logins, &(), Standing::New, &[]) {
+            self.logins = login::attempts_in_window(std::mem::take(&mut self.logins), now);
+            if let Some(next) = login::next(&self.logins, &(), CredentialHistory::New, &[]) {
                 return Outcome::LoginsUsedUp(next);
             }
             self.logins.push(Attempt { at: login::attempt(&self.logins, now), by: () });

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use std::time::Duration;
 use videotoken_api::wire_time;
 use videotoken_core::plan::backoff::{self, Tries};
-use videotoken_core::plan::secret::{Material, shape};
+use videotoken_core::plan::secret::{TokenRecord, build_secret};
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::{Class, Issued};
 use videotoken_runtime::signal;
@@ -25,7 +25,7 @@ pub(super) struct Keeper<'a> {
     attempts: Attempts<'a>,
     command: AfterRenewal<'a>,
     /// In the files, or to be written there.
-    token: Option<Material>,
+    token: Option<TokenRecord>,
     /// The token isn't in the files yet.
     unsaved: bool,
     /// The last attempt failed: no other before this.
@@ -52,7 +52,7 @@ impl<'a> Keeper<'a> {
         store: &'a Store,
         attempts: Attempts<'a>,
         command: AfterRenewal<'a>,
-        held: Option<Material>,
+        held: Option<TokenRecord>,
     ) -> Self {
         Self {
             order,
@@ -199,7 +199,8 @@ impl<'a> Keeper<'a> {
         let Some(material) = &mut self.token else { return };
         material.previous = material.previous.take().filter(|previous| now + PREVIOUS_MARGIN < previous.expires_at);
         let expires_at = material.expires_at;
-        let written = exclusive.and_then(|_| shape(self.order.subject(), material).map_err(|error| error.to_string()));
+        let written =
+            exclusive.and_then(|_| build_secret(self.order.subject(), material).map_err(|error| error.to_string()));
         let written = written.and_then(|shape| {
             let announced = if self.unsaved { self.command.announce() } else { Ok(()) };
             announced.and_then(|()| self.store.write(&shape)).map_err(|error| error.to_string())

@@ -39,7 +39,7 @@ use store::Store;
 use videotoken_api::duration::flag as duration;
 use videotoken_api::names::OPERATOR;
 use videotoken_api::wire_time;
-use videotoken_core::plan::secret::{Guard, Material, Shape, shape};
+use videotoken_core::plan::secret::{DesiredSecret, TokenRecord, WritePrecondition, build_secret};
 use videotoken_providers::IssueError;
 use videotoken_providers::account::Reach;
 use videotoken_providers::clock::{self, Timestamp};
@@ -176,7 +176,7 @@ async fn started(options: &Options) -> Result<(), Stop> {
 }
 
 /// What an earlier run left in the files, if it answers what is asked for now.
-fn held(store: &Store, order: &Order) -> Option<Material> {
+fn held(store: &Store, order: &Order) -> Option<TokenRecord> {
     store.held(order.subject()).filter(|held| held.request == order.wanted.request)
 }
 
@@ -205,7 +205,11 @@ fn reach(options: &Options) -> Reach {
 }
 
 /// One call. `before` is the token that is there.
-async fn issue(order: &Order, mut attempts: Attempts<'_>, before: Option<Material>) -> Result<(Shape, Material), Stop> {
+async fn issue(
+    order: &Order,
+    mut attempts: Attempts<'_>,
+    before: Option<TokenRecord>,
+) -> Result<(DesiredSecret, TokenRecord), Stop> {
     let issued = match attempts.make().await {
         Outcome::Issued(issued) => issued,
         Outcome::Refused(refusal) => return Err(Stop::Refused(refusal.message)),
@@ -215,7 +219,7 @@ async fn issue(order: &Order, mut attempts: Attempts<'_>, before: Option<Materia
         }
     };
     let material = order.record(issued, before);
-    let shape = shape(order.subject(), &material).map_err(|error| Stop::Refused(error.to_string()))?;
+    let shape = build_secret(order.subject(), &material).map_err(|error| Stop::Refused(error.to_string()))?;
     Ok((shape, material))
 }
 
@@ -227,8 +231,8 @@ async fn once(
     mut command: AfterRenewal<'_>,
     renew: bool,
 ) -> Result<(), Stop> {
-    let serves = |held: &Material| !renew && clock::now().wall < order.due(held);
-    let still = async |command: &mut AfterRenewal<'_>, held: &Material| {
+    let serves = |held: &TokenRecord| !renew && clock::now().wall < order.due(held);
+    let still = async |command: &mut AfterRenewal<'_>, held: &TokenRecord| {
         tracing::info!(expires_at = %wire_time::text(held.expires_at), "the files hold a token that still serves");
         if command.is_pending() { execute(command, held.expires_at).await } else { Ok(()) }
     };
@@ -259,11 +263,11 @@ async fn execute(command: &mut AfterRenewal<'_>, expires_at: Timestamp) -> Resul
     }
 }
 
-fn print(format: Format, (shape, material): &(Shape, Material)) -> Result<(), Stop> {
+fn print(format: Format, (shape, material): &(DesiredSecret, TokenRecord)) -> Result<(), Stop> {
     let text = match format {
         Format::Token => format!("{}\n", material.token.expose_secret()),
-        Format::Json => format!("{:#}\n", shape.manifest(Guard::Printed)),
-        Format::Yaml => serde_yaml_ng::to_string(&shape.manifest(Guard::Printed))
+        Format::Json => format!("{:#}\n", shape.manifest(WritePrecondition::None)),
+        Format::Yaml => serde_yaml_ng::to_string(&shape.manifest(WritePrecondition::None))
             .map_err(|_| Stop::Refused("the Secret can't be written as YAML".to_owned()))?,
     };
     let mut stdout = io::stdout();

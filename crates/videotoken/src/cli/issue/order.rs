@@ -11,11 +11,11 @@ use videotoken_api::key::ObjectKey;
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
+use videotoken_core::plan::desired::{Fit, resolve_spec};
 use videotoken_core::plan::facts::{Seconds, Uid};
 use videotoken_core::plan::renewal;
-use videotoken_core::plan::secret::{Material, Previous, Subject};
-use videotoken_core::plan::view::Wanted;
-use videotoken_core::plan::want::{Fit, want};
+use videotoken_core::plan::secret::{Previous, SecretTarget, TokenRecord};
+use videotoken_core::plan::view::DesiredToken;
 use videotoken_providers::Issued;
 use videotoken_providers::account::{Admission, Owner, ProviderObject};
 use videotoken_providers::clock::{self, Timestamp};
@@ -38,7 +38,7 @@ pub(super) struct Order {
     /// What is asked.
     pub(super) request: TokenRequest,
     /// What is wanted.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: DesiredToken,
     /// Spreads renewals, as an object's UID does in a cluster.
     pub(super) uid: Uid,
 }
@@ -73,7 +73,8 @@ impl Order {
         let freed = provider.admission.as_ref().map(|admission| &admission.secrets);
         let secret_name = spec.secret.name.as_deref().unwrap_or(&key.name);
         reserved::check(secret_name, &spec.secret, freed).map_err(|error| at(&error))?;
-        let (request, wanted) = want(&spec, &provider.spec, Fit::of(&spec.secret)).map_err(|error| at(&error))?;
+        let (request, wanted) =
+            resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret)).map_err(|error| at(&error))?;
         provider.spec.account_limits().map_err(|error| Stop::Refused(blame(&objects[provider_number], &error)))?;
         let home = match owner {
             Owner::Cluster => options.cluster_resource_namespace.clone(),
@@ -84,9 +85,9 @@ impl Order {
     }
 
     /// What is recorded of a token that was issued, beside the one before it where that is asked for.
-    pub(super) fn record(&self, issued: Issued, before: Option<Material>) -> Material {
+    pub(super) fn record(&self, issued: Issued, before: Option<TokenRecord>) -> TokenRecord {
         let since = before.as_ref().map_or_else(Seconds::default, |before| before.issued_at.into());
-        let mut material = Material::of(issued, self.wanted.request, since, None);
+        let mut material = TokenRecord::new(issued, self.wanted.request, since, None);
         if self.spec.secret.keys.previous_token.is_some() {
             let previous = before.map(|before| Previous { token: before.token, expires_at: before.expires_at });
             material.previous = previous.filter(|previous| clock::now().wall + PREVIOUS_MARGIN < previous.expires_at);
@@ -95,13 +96,13 @@ impl Order {
     }
 
     /// When this token is renewed.
-    pub(super) fn due(&self, token: &Material) -> Timestamp {
+    pub(super) fn due(&self, token: &TokenRecord) -> Timestamp {
         renewal::plan(token.issued_at, token.expires_at, self.wanted.renew_before, self.uid.0).due
     }
 
     /// The object as its Secret's shape needs it.
-    pub(super) fn subject(&self) -> Subject<'_> {
-        Subject { key: &self.key, uid: None, spec: &self.spec.secret }
+    pub(super) fn subject(&self) -> SecretTarget<'_> {
+        SecretTarget { key: &self.key, uid: None, spec: &self.spec.secret }
     }
 }
 

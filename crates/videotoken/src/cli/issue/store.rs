@@ -11,7 +11,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use videotoken_core::plan::facts::secret_facts;
-use videotoken_core::plan::secret::{Guard, Material, Shape, Subject, Verdict, inspect};
+use videotoken_core::plan::secret::{
+    DesiredSecret, SecretIntegrity, SecretTarget, TokenRecord, WritePrecondition, inspect,
+};
 
 /// What stands beside the keys: the Secret without what it holds. No key can have this name.
 const RECORD: &str = "..secret";
@@ -27,12 +29,12 @@ pub(super) struct Store {
 
 impl Store {
     /// Writes all files; those of keys that the Secret has no longer are removed. The error names the file.
-    pub(super) fn write(&self, shape: &Shape) -> io::Result<()> {
+    pub(super) fn write(&self, shape: &DesiredSecret) -> io::Result<()> {
         if let Some(folder) = &self.folder {
             write_folder(folder, shape)?;
         }
         if let Some(file) = &self.file {
-            let manifest = shape.manifest(Guard::Printed);
+            let manifest = shape.manifest(WritePrecondition::None);
             let yaml: SecretString = serde_yaml_ng::to_string(&manifest).map_err(io::Error::other)?.into();
             replace(file, &yaml).map_err(|error| named(file, &error))?;
         }
@@ -68,14 +70,14 @@ impl Store {
     }
 
     /// The token that an earlier run left in all files, if nobody changed them.
-    pub(super) fn held(&self, subject: Subject<'_>) -> Option<Material> {
+    pub(super) fn held(&self, subject: SecretTarget<'_>) -> Option<TokenRecord> {
         let folder = self.folder.as_deref().map(read_folder);
         let file = self.file.as_deref().map(read_whole);
-        let mut held: Option<Material> = None;
+        let mut held: Option<TokenRecord> = None;
         for secret in [folder, file].into_iter().flatten() {
             let secret = secret?;
             let facts = secret_facts(&secret.metadata);
-            let Verdict::Intact(material) = inspect(&secret, &facts, subject) else { return None };
+            let SecretIntegrity::Intact(material) = inspect(&secret, &facts, subject) else { return None };
             let same = held.as_ref().is_none_or(|held| held.token.expose_secret() == material.token.expose_secret());
             held = Some(material).filter(|_| same);
             held.as_ref()?;
@@ -88,7 +90,7 @@ pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
+fn write_folder(folder: &Path, shape: &DesiredSecret) -> io::Result<()> {
     make(folder).map_err(|error| named(folder, &error))?;
     let before = read_record(folder).and_then(|record| keys(&record));
     for (key, value) in shape.data() {
@@ -98,7 +100,7 @@ fn write_folder(folder: &Path, shape: &Shape) -> io::Result<()> {
     for key in before.into_iter().flatten().filter(|key| !shape.data().contains_key(key)) {
         remove(&folder.join(key))?;
     }
-    let mut record = shape.manifest(Guard::Printed);
+    let mut record = shape.manifest(WritePrecondition::None);
     if let Some(data) = record["data"].as_object_mut() {
         data.values_mut().for_each(|value| *value = "".into());
     }

@@ -15,9 +15,9 @@ use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::video_access_token::LastFailure;
 use videotoken_api::{GROUP, VERSION, wire_time};
 use videotoken_core::summary::State;
-use videotoken_core::summary::outlook::outlook;
+use videotoken_core::summary::explain::explain;
 use videotoken_core::summary::reasons;
-use videotoken_core::summary::text::{span, when};
+use videotoken_core::summary::text::{relative_time, span};
 use videotoken_providers::clock::{self, Timestamp};
 
 /// What to describe.
@@ -115,7 +115,7 @@ fn name_of(name: &str, paint: Paint) -> &str {
 fn state(page: &mut Page, token: &Token, generation: i64, now: Timestamp) {
     let row = &token.row;
     let state = row.state(now);
-    let outlook = outlook(row, &token.status, generation, now);
+    let explain = explain(row, &token.status, generation, now);
     let tone = match state {
         State::Ready => Tone::Good,
         State::Failing | State::Pending => Tone::Warn,
@@ -124,12 +124,12 @@ fn state(page: &mut Page, token: &Token, generation: i64, now: Timestamp) {
     page.field("Token", Tone::Plain, &format!("{}/{}", row.namespace, row.name));
     let reason = if row.reason.is_empty() { String::new() } else { format!(", {}", row.reason) };
     page.field("State", tone, &format!("{}{reason}", state.as_str()));
-    page.field("Why", Tone::Plain, &outlook.why);
-    page.field("Next", Tone::Plain, &outlook.next);
-    if let Some(hint) = outlook.hint {
-        page.field("Hint", Tone::Plain, &format!("{}: {}", hint.means, hint.way_out));
+    page.field("Why", Tone::Plain, &explain.why);
+    page.field("Next", Tone::Plain, &explain.next);
+    if let Some(hint) = explain.hint {
+        page.field("Hint", Tone::Plain, &format!("{}: {}", hint.meaning, hint.action));
     }
-    if let (Some(left), Some(issued_at), Some(expires_at)) = (row.life_left(now), row.issued_at, row.expires_at) {
+    if let (Some(left), Some(issued_at), Some(expires_at)) = (row.lifetime_left(now), row.issued_at, row.expires_at) {
         let life = span(expires_at - issued_at);
         let bar = page.paint.bar(left, 20);
         page.field(
@@ -154,7 +154,7 @@ fn state(page: &mut Page, token: &Token, generation: i64, now: Timestamp) {
 }
 
 fn time(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ({})", wire_time::text(at), when(at, now))
+    format!("{} ({})", wire_time::text(at), relative_time(at, now))
 }
 
 fn failed(page: &mut Page, failure: &LastFailure, attempts: i64, now: Timestamp) {
@@ -185,9 +185,9 @@ fn conditions(page: &mut Page, title: &str, conditions: &[Condition], hints: boo
             condition_tone(says),
             &format!("{}={holds} {} for {since}: {}", says.type_, says.reason, says.message),
         );
-        let hint = reasons::of(&says.reason).filter(|_| hints && is_trouble(says));
+        let hint = reasons::find(&says.reason).filter(|_| hints && is_trouble(says));
         if let Some(hint) = hint {
-            page.text(Tone::Dim, &format!("  {}: {}", hint.means, hint.way_out));
+            page.text(Tone::Dim, &format!("  {}: {}", hint.meaning, hint.action));
         }
     }
     if conditions.is_empty() {

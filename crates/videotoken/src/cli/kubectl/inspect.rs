@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use videotoken_api::{names, wire_time};
-use videotoken_core::summary::text::when;
+use videotoken_core::summary::text::relative_time;
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::jwt;
 
@@ -132,7 +132,7 @@ fn page(inspection: &Inspection, paint: Paint, now: Timestamp) -> String {
     }
     section("Keys", keys.iter().map(|(key, size)| (key.clone(), format!("{size} bytes"))).collect());
     let annotations = inspection.annotations.iter().map(|(name, value)| {
-        let time = wire_time::parse(value).map(|at| format!(" ({})", when(at, now))).unwrap_or_default();
+        let time = wire_time::parse(value).map(|at| format!(" ({})", relative_time(at, now))).unwrap_or_default();
         (name.clone(), plain(value) + &time)
     });
     section("Annotations", annotations.collect());
@@ -148,7 +148,7 @@ fn page(inspection: &Inspection, paint: Paint, now: Timestamp) -> String {
 fn claim(name: &str, value: &Value, now: Timestamp) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match jwt::date(value).filter(|_| TIMES.contains(&name)) {
-        Some(at) => format!("{} ({}), {text}", wire_time::text(at), when(at, now)),
+        Some(at) => format!("{} ({}), {text}", wire_time::text(at), relative_time(at, now)),
         None => plain(&text),
     }
 }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use videotoken_api::video_access_token::VideoAccessTokenStatus;
 use videotoken_api::{GROUP, VERSION, names};
-use videotoken_core::summary::Row;
+use videotoken_core::summary::TokenSummary;
 use videotoken_core::summary::waits::{self, Waits};
 use videotoken_providers::clock::Timestamp;
 
@@ -29,7 +29,7 @@ const PAGE: u32 = 500;
 pub(super) struct Token {
     meta: ObjectMeta,
     /// How it reads at a glance.
-    pub(super) row: Row,
+    pub(super) row: TokenSummary,
     /// Its status.
     pub(super) status: VideoAccessTokenStatus,
     /// The renewal that was asked for last.
@@ -95,7 +95,7 @@ impl From<Wire> for Token {
         let Wire { metadata: meta, spec, status } = wire;
         let status: VideoAccessTokenStatus = serde_json::from_value(status).unwrap_or_default();
         let text = |path: &str| spec.pointer(path).and_then(Value::as_str);
-        let mut row = Row::of_status(&status, spec["suspend"] == true);
+        let mut row = TokenSummary::from_status(&status, spec["suspend"] == true);
         row.namespace = meta.namespace.clone().unwrap_or_default();
         row.name = meta.name.clone().unwrap_or_default();
         row.created_at = meta.creation_timestamp.as_ref().and_then(|at| Timestamp::from_timestamp(at.0.as_second(), 0));
@@ -135,8 +135,8 @@ impl Session {
     }
 
     /// Lets rows say when they are tried again, where only their provider objects know. What may not be seen is left out.
-    pub(super) async fn tell_waits<'a>(&self, rows: impl IntoIterator<Item = &'a mut Row>, now: Timestamp) {
-        let mut untold: Vec<_> = rows.into_iter().filter(|row| waits::is_told_elsewhere(row, now)).collect();
+    pub(super) async fn tell_waits<'a>(&self, rows: impl IntoIterator<Item = &'a mut TokenSummary>, now: Timestamp) {
+        let mut untold: Vec<_> = rows.into_iter().filter(|row| waits::has_account_wait(row, now)).collect();
         if untold.is_empty() {
             return;
         }
@@ -157,11 +157,11 @@ impl Session {
             for object in found.into_iter().flatten() {
                 let status = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
                 let name = format!("{kind}/{}", object.name_any());
-                waits.note(&object.namespace().unwrap_or_default(), name, status);
+                waits.insert(&object.namespace().unwrap_or_default(), name, status);
             }
         }
         for row in &mut untold {
-            waits.tell(row, now);
+            waits.set_next_attempt(row, now);
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
                     "status": status});
                 let whole: VideoAccessToken = serde_json::from_value(object.clone()).unwrap();
                 let slim: Token = serde_json::from_value(object).unwrap();
-                assert_eq!(slim.row, Row::from(&whole));
+                assert_eq!(slim.row, TokenSummary::from(&whole));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a failure delays, and what a forced renewal brings.
+//! Delays after failures, and forced renewals.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 fn a_forced_renewal_is_served_once() {
     let later = "2026-09-21T14:15:00Z"; // after at(0), which is 2026-09-21T14:13:20Z
     let forced = Case { renew: Some(later), ..Case::default() };
-    assert_eq!(forced.decide().cause, Some(Cause::Forced));
+    assert_eq!(forced.decide().cause, Some(IssueCause::Forced));
     let served = Case { renew: Some(later), ..with_secret(|s| s.renew_request = Some(later.into())) };
     assert_eq!(served.decide().cause, None);
     for ignored in ["2026-09-21T14:13:20Z", "1999-01-01T00:00:00Z", "soon", ""] {
@@ -21,7 +21,7 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
         assert_eq!(due.refusal.is_some(), stalls, "{class:?}");
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
         assert_eq!(due.requeue_at, Some(at(200)));
-        // also while its next attempt waits for its turn
+        // also while the next attempt waits for its grant
         let waiting = Case { now: 201, queue: QueueState::Waiting(at(200)), ..refused(class) }.decide();
         assert_eq!(
             (waiting.refusal, waiting.delay, waiting.step),
@@ -31,10 +31,10 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
     }
 }
 
-/// Something else is asked for at 150, and the last attempt failed; the next is due at 200.
+/// The request changed at 150, and the last attempt failed; the next attempt is due at 200.
 fn refused(class: Class) -> Case {
-    let wanted = Some(Ok(Wanted { request: hash("other"), ..wanted() }));
-    Case { failure: Some(failure(class, 200)), now: 150, wanted, ..Case::default() }
+    let desired = Some(Ok(DesiredToken { request: hash("other"), ..desired() }));
+    Case { failure: Some(failure(class, 200)), now: 150, desired, ..Case::default() }
 }
 
 #[test]
@@ -55,9 +55,9 @@ fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
         Case::default(),
         Case { now: 2500, queue: QueueState::Waiting(at(2450)), ..Case::default() },
         Case { now: 2500, failure: Some(failure(Class::Transient, 9999)), ..Case::default() },
-        Case { wanted: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
+        Case { desired: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
     ] {
         let decision = case.decide();
-        assert!(decision.requeue_at.is_some_and(|wake| wake <= at(LIFE)), "{decision:?}");
+        assert!(decision.requeue_at.is_some_and(|requeue_at| requeue_at <= at(LIFE)), "{decision:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What holds of every decision.
+//! Properties of every decision.
 
 use super::*;
 
@@ -26,17 +26,17 @@ fn arbitrary() -> impl Strategy<Value = Case> {
         Just(QueueState::OtherAccount),
         (0i64..5000).prop_map(|t| QueueState::Waiting(at(t)))
     ];
-    let held = proptest::option::of((prop_oneof![Just(hash("request")), Just(hash("other"))], 0i64..5000));
-    (secret, data, any::<bool>(), any::<bool>(), held, queue, 0i64..8000, any::<bool>()).prop_map(
-        |(secret, data, owner_gone, suspend, held, queue, now, fails)| Case {
+    let unsaved = proptest::option::of((prop_oneof![Just(hash("request")), Just(hash("other"))], 0i64..5000));
+    (secret, data, any::<bool>(), any::<bool>(), unsaved, queue, 0i64..8000, any::<bool>()).prop_map(
+        |(secret, data, owner_gone, suspend, unsaved, queue, now, fails)| Case {
             secret,
             data,
             owner_gone,
-            held,
+            unsaved,
             queue,
             now,
             probed: true,
-            wanted: Some(Ok(Wanted { suspend, ..wanted() })),
+            desired: Some(Ok(DesiredToken { suspend, ..desired() })),
             failure: fails.then(|| failure(Class::Transient, now + 10)),
             ..Case::default()
         },
@@ -44,18 +44,19 @@ fn arbitrary() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    /// Nothing is called or written while suspended, over a foreign Secret, or without a queue; a step of every decision
-    /// is one that the object's state allows; and whoever waits with a live token wakes up before it ends.
+    /// The operator calls and writes nothing while suspended, over a Secret that it doesn't own, or without a grant.
+    /// Every step is allowed in the state of the VideoAccessToken. A VideoAccessToken with a valid token is reconciled
+    /// before the token expires.
     #[test]
     fn p03_no_decision_calls_or_overwrites_what_it_must_not(case in arbitrary()) {
         let decision = case.decide();
-        let suspended = matches!(&case.wanted, Some(Ok(wanted)) if wanted.suspend);
+        let suspended = matches!(&case.desired, Some(Ok(desired)) if desired.suspend);
         let foreign = case.secret.as_ref().is_some_and(|s| s.owner != Some(UID) && !(case.owner_gone && s.owner.is_some()));
         let writes = matches!(decision.step, TokenStep::Store | TokenStep::Render | TokenStep::CopyToken);
         prop_assert!(decision.step != TokenStep::Issue || case.queue == QueueState::Granted);
         prop_assert!(!(suspended && (decision.step == TokenStep::Issue || writes)));
         prop_assert!(!(foreign && (decision.step == TokenStep::Issue || writes)));
-        prop_assert!(decision.step != TokenStep::Issue || case.held.is_none());
+        prop_assert!(decision.step != TokenStep::Issue || case.unsaved.is_none());
         prop_assert!(decision.step != TokenStep::Wait || !matches!(case.queue, QueueState::Granted | QueueState::OtherAccount));
     }
 }

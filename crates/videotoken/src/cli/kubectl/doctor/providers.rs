@@ -14,7 +14,7 @@ use videotoken_api::provider::ProviderSpec;
 use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::{GROUP, VERSION, names, wire_time};
 use videotoken_core::summary::reasons;
-use videotoken_core::summary::text::when;
+use videotoken_core::summary::text::relative_time;
 use videotoken_providers::account::destinations::{Destinations, destinations};
 use videotoken_providers::clock::{self, Timestamp};
 
@@ -98,7 +98,7 @@ fn conditions(provider: &Provider, object: &DynamicObject, now: Timestamp, repor
         return report.warning(AREA, format!("{shown}: no operator has looked at it yet"), way_out);
     };
     let way_out = |reason: &str, message: &str| {
-        let known = reasons::of(reason).map(|reason| format!("{}: {}", reason.means, reason.way_out));
+        let known = reasons::find(reason).map(|reason| format!("{}: {}", reason.meaning, reason.action));
         known.unwrap_or_else(|| message.to_owned())
     };
     if ready.status == ConditionStatus::True {
@@ -116,7 +116,7 @@ fn conditions(provider: &Provider, object: &DynamicObject, now: Timestamp, repor
         }
     }
     let Some(ends) = status.credentials_expire_at else { return Ok(()) };
-    let found = format!("{shown}: its credential expires {} ({})", when(ends, now), wire_time::text(ends));
+    let found = format!("{shown}: its credential expires {} ({})", relative_time(ends, now), wire_time::text(ends));
     let way_out = "replace it; the operator takes up the new one at once";
     match ends - now {
         left if left <= TimeDelta::zero() => report.failed(CREDENTIALS, found, way_out),

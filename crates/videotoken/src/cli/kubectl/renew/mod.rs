@@ -178,7 +178,10 @@ impl Waiting {
             Progress::None => return Ok(()),
             Progress::Renewed(expires_at) => {
                 let (took, ends) = (self.begun.elapsed().as_secs_f64(), wire_time::text(expires_at));
-                tell(key, &format!("renewed in {took:.1} s; expires {ends} ({})", text::when(expires_at, now)))?;
+                tell(
+                    key,
+                    &format!("renewed in {took:.1} s; expires {ends} ({})", text::relative_time(expires_at, now)),
+                )?;
             }
             Progress::Failed(why) => self.fail(key, &format!("isn't renewed: {why}"))?,
             Progress::Later(why, next) if next > now + TimeDelta::from_std(left).unwrap_or(TimeDelta::MAX) => {

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
-use videotoken_core::summary::{Row, State};
+use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock::{self, Timestamp};
 
 /// The table is drawn at most this often.
@@ -35,9 +35,9 @@ type Key = (String, String);
 /// What the watch has shown so far.
 #[derive(Default)]
 struct Seen {
-    rows: BTreeMap<Key, Row>,
+    rows: BTreeMap<Key, TokenSummary>,
     /// A list that is being read: those not in it are gone.
-    listing: Option<BTreeMap<Key, Row>>,
+    listing: Option<BTreeMap<Key, TokenSummary>>,
     /// The first list is whole.
     listed: bool,
     /// Why nothing new is seen.
@@ -149,7 +149,7 @@ impl Screen {
 
     fn frame(&self, seen: &Seen, now: Timestamp) -> String {
         let (columns, lines) = self.view.paint.size().unwrap_or((80, 24));
-        let mut rows: Vec<Row> = seen.rows.values().cloned().collect();
+        let mut rows: Vec<TokenSummary> = seen.rows.values().cloned().collect();
         sort(&mut rows, now);
         let title = format!("VideoAccessTokens {}, {}", self.whereabouts, now.format("%T UTC"));
         let state = seen.cut_off.as_ref().map_or(title, |why| format!("cut off, trying again: {why}"));
@@ -198,14 +198,15 @@ struct Lines {
     view: View,
     script: Option<Script>,
     /// Each row as it was told, and its state then.
-    before: BTreeMap<Key, (Row, State)>,
+    before: BTreeMap<Key, (TokenSummary, State)>,
     headed: bool,
 }
 
 impl Shown for Lines {
     fn show(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
-        let is_new = |(key, row): &(&Key, &Row)| self.before.get(*key) != Some(&((*row).clone(), row.state(now)));
-        let mut changed: Vec<Row> = seen.rows.iter().filter(is_new).map(|(_, row)| row.clone()).collect();
+        let is_new =
+            |(key, row): &(&Key, &TokenSummary)| self.before.get(*key) != Some(&((*row).clone(), row.state(now)));
+        let mut changed: Vec<TokenSummary> = seen.rows.iter().filter(is_new).map(|(_, row)| row.clone()).collect();
         sort(&mut changed, now);
         let gone: Vec<Key> = self.before.keys().filter(|key| !seen.rows.contains_key(*key)).cloned().collect();
         if let Some(script) = self.script {

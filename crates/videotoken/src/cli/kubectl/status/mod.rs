@@ -14,7 +14,7 @@ use super::paint::Paint;
 use super::session::{Session, object_name};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use videotoken_core::summary::{Row, Shown};
+use videotoken_core::summary::{TokenSummary, TokenSummaryAt};
 use videotoken_providers::clock::{self, Timestamp};
 use view::View;
 
@@ -60,7 +60,7 @@ impl Format {
 /// The document of `-o json` and `-o yaml`.
 #[derive(Serialize)]
 struct Document<'a> {
-    items: Vec<Shown<'a>>,
+    items: Vec<TokenSummaryAt<'a>>,
 }
 
 /// Shows the table.
@@ -91,7 +91,7 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     show(&(lines.join("\n") + "\n"))
 }
 
-async fn read(session: &Session, options: &Options) -> Result<Vec<Row>, Fault> {
+async fn read(session: &Session, options: &Options) -> Result<Vec<TokenSummary>, Fault> {
     let mut rows = Vec::new();
     for name in &options.names {
         rows.push(session.token(name).await?.row);
@@ -102,6 +102,6 @@ async fn read(session: &Session, options: &Options) -> Result<Vec<Row>, Fault> {
     Ok(rows)
 }
 
-fn sort(rows: &mut [Row], now: Timestamp) {
+fn sort(rows: &mut [TokenSummary], now: Timestamp) {
     rows.sort_by(|a, b| a.by_urgency(b, now));
 }

@@ -3,7 +3,7 @@
 use super::super::paint::{Paint, Tone};
 use super::super::table::{Cell, Column, layout};
 use videotoken_api::wire_time;
-use videotoken_core::summary::{Row, State, text, waits};
+use videotoken_core::summary::{State, TokenSummary, text, waits};
 use videotoken_providers::clock::Timestamp;
 
 /// How the table is drawn.
@@ -48,7 +48,7 @@ impl View {
         columns
     }
 
-    fn cells(self, row: &Row, bar: usize, now: Timestamp) -> Vec<Cell> {
+    fn cells(self, row: &TokenSummary, bar: usize, now: Timestamp) -> Vec<Cell> {
         let state = row.state(now);
         let absolute = |at: Option<Timestamp>| Cell::new(at.map_or_else(|| "-".to_owned(), wire_time::text));
         let mut cells = vec![
@@ -71,8 +71,8 @@ impl View {
     }
 
     /// The bar, and the time that is left.
-    fn life(self, row: &Row, bar: usize, now: Timestamp) -> Cell {
-        let (Some(left), Some(expires_at)) = (row.life_left(now), row.expires_at) else { return Cell::new("-") };
+    fn life(self, row: &TokenSummary, bar: usize, now: Timestamp) -> Cell {
+        let (Some(left), Some(expires_at)) = (row.lifetime_left(now), row.expires_at) else { return Cell::new("-") };
         let tone = match left {
             left if left <= 0.0 => Tone::Bad,
             left if left < LITTLE => Tone::Warn,
@@ -82,7 +82,7 @@ impl View {
     }
 
     /// The title and a line for each row.
-    pub(super) fn lines(self, rows: &[Row], now: Timestamp) -> Vec<String> {
+    pub(super) fn lines(self, rows: &[TokenSummary], now: Timestamp) -> Vec<String> {
         let width = self.paint.width().filter(|_| !self.wide);
         let bar = if width.is_some_and(|width| width < ROOMY) { 10 } else { 20 };
         let columns = self.columns();
@@ -93,7 +93,7 @@ impl View {
     }
 
     /// How many there are, and in which states.
-    pub(super) fn summary(self, rows: &[Row], now: Timestamp) -> String {
+    pub(super) fn summary(self, rows: &[TokenSummary], now: Timestamp) -> String {
         let count = |state: State| rows.iter().filter(|row| row.state(now) == state).count();
         let counts = State::ALL.into_iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
         let counts = counts.map(|(state, count)| {
@@ -113,7 +113,7 @@ fn tone(state: State) -> Tone {
 }
 
 /// What the operator does next, and when.
-fn next(row: &Row, now: Timestamp) -> String {
+fn next(row: &TokenSummary, now: Timestamp) -> String {
     let ahead = |at: Option<Timestamp>| at.filter(|at| *at > now);
     if row.suspended {
         return "-".to_owned();
@@ -124,7 +124,7 @@ fn next(row: &Row, now: Timestamp) -> String {
         (_, Some(at), _) => format!("retry {}", text::span(at - now)),
         (State::Stalled, None, _) | (State::Ready | State::Pending, None, None) => "-".to_owned(),
         // its account may not be called, and who asks may not see until when
-        (_, None, _) if waits::is_told_elsewhere(row, now) => "waits".to_owned(),
+        (_, None, _) if waits::has_account_wait(row, now) => "waits".to_owned(),
         (_, None, _) => "retry now".to_owned(),
     }
 }
@@ -139,11 +139,11 @@ mod tests {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
     }
 
-    fn row(told: State, reason: &str, expires: Option<i64>) -> Row {
-        Row {
+    fn row(told: State, reason: &str, expires: Option<i64>) -> TokenSummary {
+        TokenSummary {
             namespace: "cinema".into(),
             name: "lobby".into(),
-            told,
+            reported_state: told,
             reason: reason.into(),
             suspended: false,
             provider: "TokenProvider/indexer".into(),
@@ -159,12 +159,12 @@ mod tests {
     #[test]
     fn a_row_says_how_long_it_lives_and_what_comes_next() {
         let view = View::new(true, false, Paint::of_stdout(When::Never));
-        let retried = Row { next_attempt_at: Some(at(12)), ..row(State::Failing, "Timeout", Some(1800)) };
-        let tried = Row { next_attempt_at: Some(at(-1)), ..retried.clone() };
-        let suspended = Row { suspended: true, ..row(State::Ready, "Suspended", Some(1800)) };
+        let retried = TokenSummary { next_attempt_at: Some(at(12)), ..row(State::Failing, "Timeout", Some(1800)) };
+        let tried = TokenSummary { next_attempt_at: Some(at(-1)), ..retried.clone() };
+        let suspended = TokenSummary { suspended: true, ..row(State::Ready, "Suspended", Some(1800)) };
         let locked = row(State::Failing, "LoginsUsedUp", Some(1800));
-        let unlocked = Row { next_attempt_at: Some(at(720)), ..locked.clone() };
-        let refused = Row { next_attempt_at: Some(at(600)), ..row(State::Stalled, "Forbidden", None) };
+        let unlocked = TokenSummary { next_attempt_at: Some(at(720)), ..locked.clone() };
+        let refused = TokenSummary { next_attempt_at: Some(at(600)), ..row(State::Stalled, "Forbidden", None) };
         for (row, state, life, next) in [
             (row(State::Ready, "TokenIssued", Some(1800)), "Ready", "30m", "renew 10m"),
             (row(State::Ready, "TokenIssued", Some(600)), "Ready", "10m", "renew now"),

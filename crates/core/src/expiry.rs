@@ -1,11 +1,12 @@
-//! When a token expires, by this machine's clock (P19).
+//! Computes the expiry of a token by the clock of this machine (P19).
 //!
-//! What a provider tells is on its own clock. The life is the time from the provider's now to the told end, and counts
-//! here from the moment before the request was sent, so that neither clock has to be right.
+//! A response states times by the provider's clock. The actual lifetime is the time from the provider's current time
+//! to the stated expiry. It counts from the time before the request was sent, so that no clock must be correct.
 //!
-//! The provider's now is the answer's `Date` and `Age` (RFC 9110 §6.6.1, RFC 9111 §5.1); a token's `iat` (RFC 7519
-//! §4.1.6) stands in where there is no `Date`, and counts where it is later: then `Date` is another machine's, such as
-//! a proxy's. An earlier `iat` doesn't count beside a `Date`: providers date tokens back, and hand one out twice.
+//! The provider's current time is `Date` plus `Age` of the response (RFC 9110 §6.6.1, RFC 9111 §5.1). The `iat` of the
+//! token (RFC 7519 §4.1.6) replaces a missing `Date`, and also a `Date` that is earlier: such a `Date` comes from
+//! another machine, for example a proxy. An `iat` before `Date` is ignored, because token APIs backdate tokens and
+//! return the same token twice.
 
 use crate::clock::Timestamp;
 use crate::issue::{Class, IssueError};
@@ -13,74 +14,75 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The last second of the year 9999: the last that RFC 3339 can write. No expiry is ever computed beyond it.
+/// The last second of the year 9999, the limit of RFC 3339. No computed expiry is later.
 pub const END_OF_TIME: i64 = 253_402_300_799;
 
-/// `Date` has whole seconds: clocks this close can't be told apart, and the told end stands as it is.
+/// Precision of the comparison. `Date` has whole seconds, so clocks that differ by less are treated as equal.
 const PRECISION: TimeDelta = TimeDelta::seconds(2);
 
-/// Without a `Date`, an `iat` this long before the request may be dated back. Azure's are by five minutes.
-const DATED_BACK: TimeDelta = TimeDelta::minutes(10);
+/// Maximum age of an `iat` that counts as backdated if `Date` is missing. Azure backdates by 5 minutes.
+const MAX_BACKDATING: TimeDelta = TimeDelta::minutes(10);
 
-/// A told life may be this much longer than the promised one: some APIs round up to whole minutes.
-const SLACK: Duration = Duration::from_mins(1);
+/// Maximum time by which a stated lifetime may exceed the promised lifetime. Some APIs round up to whole minutes.
+const ROUNDING: Duration = Duration::from_mins(1);
 
-/// What an answer and the token in it tell of time.
+/// Times that a response and its token contain.
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
-    /// When the token ends, by the provider's clock: the earliest of what the answer and the token tell.
+pub struct ResponseTimes {
+    /// Expiry by the provider's clock: the earliest of the times in the response and in the token.
     pub ends: Option<Timestamp>,
-    /// When the token was issued, by its own account (`iat`).
+    /// Issue time that the token states (`iat`).
     pub issued: Option<Timestamp>,
-    /// The provider's now, by its answer's `Date` and `Age`.
+    /// The provider's current time, from `Date` and `Age` of the response.
     pub date: Option<Timestamp>,
-    /// The moment before the request was sent.
+    /// Time before the request was sent.
     pub sent_at: Timestamp,
-    /// When the answer was there.
+    /// Time when the response arrived.
     pub arrived_at: Timestamp,
 }
 
-impl Told {
-    /// How far the provider's clock is ahead of ours; zero where they can't be told apart.
+impl ResponseTimes {
+    /// Returns the time by which the provider's clock is ahead of the local clock. Zero if the difference is below the
+    /// precision.
     pub fn ahead(&self) -> TimeDelta {
         let issued = self.issued.filter(|issued| self.ends.is_none_or(|ends| *issued < ends));
         let (now, earliest) = match (self.date, issued) {
             (Some(date), issued) => (issued.map_or(date, |issued| date.max(issued)), PRECISION),
-            (None, Some(issued)) => (issued, DATED_BACK),
+            (None, Some(issued)) => (issued, MAX_BACKDATING),
             (None, None) => return TimeDelta::zero(),
         };
         let same = now >= self.sent_at - earliest && now <= self.arrived_at + PRECISION;
         if same { TimeDelta::zero() } else { now - self.sent_at }
     }
 
-    /// When the token expires by this machine's clock, and whether that had to be assumed from `promised`, which counts
-    /// from the sending. An end that isn't told is assumed, and one that is later than was promised by more than a
-    /// minute: `9999-12-31`, or milliseconds where seconds are meant.
+    /// Returns the expiry by the local clock, and true if the expiry is assumed: `sent_at` plus `promised`. The expiry
+    /// is assumed if the response contains none, or one that exceeds the promised lifetime by more than one minute,
+    /// such as `9999-12-31` or milliseconds in place of seconds.
     ///
     /// # Errors
-    /// `ExpiredToken`, transient: the token had expired by the provider's clock, and by this machine's. Where it lives by
-    /// ours, `Date` is of another clock than the token, unless an `iat` in our future shows that the token's clock is ahead.
+    /// `ExpiredToken`, transient: the token had expired by the provider's clock and by the local clock. A token that
+    /// is valid by the local clock is accepted, because `Date` may come from another machine. It is rejected if its
+    /// `iat` is in the future, which shows that the token's clock is ahead.
     pub fn expiry(&self, promised: Duration) -> Result<(Timestamp, bool), IssueError> {
-        let assumed = (later(self.sent_at, promised), true);
+        let assumed = (add_lifetime(self.sent_at, promised), true);
         let Some(ends) = self.ends else { return Ok(assumed) };
         let here = ends.checked_sub_signed(self.ahead()).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let is_ahead = self.issued.is_some_and(|issued| issued > self.arrived_at + PRECISION);
         let ours = (!is_ahead).then_some(ends);
-        let lives = |at: &Timestamp| *at > self.arrived_at;
-        let expires_at = Some(here).filter(lives).or(ours.filter(lives)).ok_or_else(|| self.expired(ends))?;
-        let longest = later(self.sent_at, promised.saturating_add(SLACK));
+        let is_valid = |at: &Timestamp| *at > self.arrived_at;
+        let expires_at = Some(here).filter(is_valid).or(ours.filter(is_valid)).ok_or_else(|| self.expired(ends))?;
+        let longest = add_lifetime(self.sent_at, promised.saturating_add(ROUNDING));
         Ok(if expires_at > longest { assumed } else { (expires_at, false) })
     }
 
     fn expired(&self, ends: Timestamp) -> IssueError {
         let text = |at: Timestamp| at.format("%FT%TZ");
         let date = match self.date {
-            Some(date) => format!("the answer's Date is {}", text(date)),
-            None => "the answer has no Date that tells its clock".to_owned(),
+            Some(date) => format!("The Date of the response is {}", text(date)),
+            None => "The response has no usable Date".to_owned(),
         };
         let message = format!(
-            "the provider issued a token that expired at {}; {date}, this clock reads {}: compare the clocks of the \
-             provider, of a proxy before it and of this machine",
+            "the provider issued a token that expired at {}. {date}, and the local time is {}. Compare the clocks of the provider, of a proxy in front of it and of this machine",
             text(ends),
             text(self.arrived_at)
         );
@@ -88,18 +90,18 @@ impl Told {
     }
 }
 
-/// When a token ends, from a field of an answer: RFC 3339, in UTC where it names no zone; seconds or milliseconds since the
-/// epoch, as a number or a text that spells one; or protobuf's `{"seconds": …}`. `None`: it names no time, or one before
-/// September 2001, with which Go, .NET and protobuf say that there is none.
-pub fn told_end(value: &Value) -> Option<Timestamp> {
-    /// What is less counts seconds: as milliseconds it would lie before March 1973.
+/// Reads an expiry from a field of a response: RFC 3339, in UTC if it has no zone; seconds or milliseconds since 1970,
+/// as a number or a string; or protobuf's `{"seconds": …}`. `None`: the value is not a time, or it is before September
+/// 2001. Go, .NET and protobuf use such times for "no time".
+pub fn parse_expiry(value: &Value) -> Option<Timestamp> {
+    /// Smaller numbers are seconds: as milliseconds they would be before March 1973.
     const MILLISECONDS: f64 = 1e11;
     const EARLIEST: i64 = 1_000_000_000;
     let at = match value {
         Value::Number(number) => {
             let number = number.as_f64()?;
             let seconds = if number < MILLISECONDS { number } else { (number / 1000.0).floor() };
-            // within what a float holds exactly
+            // a float represents these integers exactly
             #[allow(clippy::cast_possible_truncation)]
             (seconds.abs() < 9e15).then(|| DateTime::from_timestamp(seconds as i64, 0))??
         }
@@ -107,19 +109,22 @@ pub fn told_end(value: &Value) -> Option<Timestamp> {
             let text = text.trim();
             let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
             let zoneless = || text.parse::<NaiveDateTime>().ok().map(|at| at.and_utc());
-            let number = || told_end(&text.parse::<serde_json::Number>().ok()?.into());
+            let number = || parse_expiry(&text.parse::<serde_json::Number>().ok()?.into());
             zoned().or_else(zoneless).or_else(number)?
         }
-        Value::Object(fields) => return told_end(fields.get("seconds")?),
+        Value::Object(fields) => return parse_expiry(fields.get("seconds")?),
         _ => return None,
     };
     (at.timestamp() >= EARLIEST).then_some(at)
 }
 
-/// `from` and `life`, the year 9999 at the latest.
-pub fn later(from: Timestamp, life: Duration) -> Timestamp {
+/// Returns `from` plus `lifetime`, at most the year 9999.
+pub fn add_lifetime(from: Timestamp, lifetime: Duration) -> Timestamp {
     let end = DateTime::from_timestamp(END_OF_TIME, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    TimeDelta::from_std(life).ok().and_then(|life| from.checked_add_signed(life)).map_or(end, |at| at.min(end))
+    TimeDelta::from_std(lifetime)
+        .ok()
+        .and_then(|lifetime| from.checked_add_signed(lifetime))
+        .map_or(end, |at| at.min(end))
 }
 
 #[cfg(test)]
@@ -136,14 +141,20 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    /// In seconds from the sending, as is the answer; an answer takes one.
-    fn told(ends: Option<i64>, issued: Option<i64>, date: Option<i64>) -> Told {
+    /// Seconds since the request was sent, like the response; a response takes one.
+    fn times(ends: Option<i64>, issued: Option<i64>, date: Option<i64>) -> ResponseTimes {
         let at = |seconds: i64| at(SENT + seconds);
-        Told { ends: ends.map(at), issued: issued.map(at), date: date.map(at), sent_at: at(0), arrived_at: at(1) }
+        ResponseTimes {
+            ends: ends.map(at),
+            issued: issued.map(at),
+            date: date.map(at),
+            sent_at: at(0),
+            arrived_at: at(1),
+        }
     }
 
-    fn expiry(told: Told, promised: i64) -> Result<(i64, bool), String> {
-        let expiry = told.expiry(Duration::from_secs(promised.unsigned_abs()));
+    fn expiry(times: ResponseTimes, promised: i64) -> Result<(i64, bool), String> {
+        let expiry = times.expiry(Duration::from_secs(promised.unsigned_abs()));
         expiry.map(|(at, assumed)| (at.timestamp() - SENT, assumed)).map_err(|error| error.reason.into_owned())
     }
 
@@ -175,7 +186,7 @@ mod tests {
             (json!([SENT]), None),
             (json!({}), None),
         ] {
-            assert_eq!(told_end(&value).map(|at| at.timestamp()), expected, "{value}");
+            assert_eq!(parse_expiry(&value).map(|at| at.timestamp()), expected, "{value}");
         }
     }
 
@@ -185,12 +196,12 @@ mod tests {
         for (what, ends, issued, date, expected) in [
             ("clocks agree", Some(HOUR), None, Some(0), Ok((HOUR, false))),
             ("a second apart is no skew", Some(HOUR), None, Some(2), Ok((HOUR, false))),
-            ("a shorter life", Some(600), None, Some(0), Ok((600, false))),
-            ("2 h ahead", Some(3 * HOUR), None, Some(2 * HOUR), Ok((HOUR, false))),
-            ("2 h behind", Some(-HOUR), None, Some(-2 * HOUR), Ok((HOUR, false))),
-            ("15 min ahead", Some(HOUR + QUARTER), None, Some(QUARTER), Ok((HOUR, false))),
-            ("15 min behind", Some(HOUR - QUARTER), None, Some(-QUARTER), Ok((HOUR, false))),
-            ("15 min behind, a life of 10 min", Some(600 - QUARTER), Some(-QUARTER), Some(-QUARTER), Ok((600, false))),
+            ("a shorter lifetime", Some(600), None, Some(0), Ok((600, false))),
+            ("2h ahead", Some(3 * HOUR), None, Some(2 * HOUR), Ok((HOUR, false))),
+            ("2h behind", Some(-HOUR), None, Some(-2 * HOUR), Ok((HOUR, false))),
+            ("15m ahead", Some(HOUR + QUARTER), None, Some(QUARTER), Ok((HOUR, false))),
+            ("15m behind", Some(HOUR - QUARTER), None, Some(-QUARTER), Ok((HOUR, false))),
+            ("15m behind, a lifetime of 10m", Some(600 - QUARTER), Some(-QUARTER), Some(-QUARTER), Ok((600, false))),
             ("dated back", Some(HOUR), Some(-300), Some(0), Ok((HOUR, false))),
             (
                 "dead by its own clock, which is ahead",
@@ -209,7 +220,7 @@ mod tests {
                 Some(-2 * HOUR),
                 Ok((HOUR, true)),
             ),
-            ("a proxy's Date is ahead: ours tells that it lives", Some(HOUR), None, Some(2 * HOUR), Ok((HOUR, false))),
+            ("a proxy's Date is ahead: valid by the local clock", Some(HOUR), None, Some(2 * HOUR), Ok((HOUR, false))),
             ("no Date, iat ahead", Some(3 * HOUR), Some(2 * HOUR), None, Ok((HOUR, false))),
             ("no Date, iat behind", Some(-HOUR), Some(-2 * HOUR), None, Ok((HOUR, false))),
             ("no Date, dated back", Some(HOUR), Some(-300), None, Ok((HOUR, false))),
@@ -218,9 +229,9 @@ mod tests {
             ("expired", Some(-60), Some(-HOUR), Some(0), Err("ExpiredToken")),
             ("expired, the clock ahead", Some(-60), None, Some(2 * HOUR), Err("ExpiredToken")),
             ("expired on the way", Some(1), None, Some(0), Err("ExpiredToken")),
-            ("not told", None, Some(2 * HOUR), Some(2 * HOUR), Ok((HOUR, true))),
+            ("missing", None, Some(2 * HOUR), Some(2 * HOUR), Ok((HOUR, true))),
         ] {
-            assert_eq!(expiry(told(ends, issued, date), HOUR), expected.map_err(str::to_owned), "{what}");
+            assert_eq!(expiry(times(ends, issued, date), HOUR), expected.map_err(str::to_owned), "{what}");
         }
     }
 
@@ -231,28 +242,28 @@ mod tests {
             (HOUR + 60, HOUR, (HOUR + 60, false)),
             (HOUR + 61, HOUR, (HOUR, true)),
             (year_9999, HOUR, (HOUR, true)),
-            // for ever was asked for: a hundred years are what the docs tell
+            // an unlimited lifetime was requested: the documentation states a hundred years
             (year_9999, 36_500 * 86_400, (36_500 * 86_400, true)),
         ] {
-            assert_eq!(expiry(told(Some(ends), None, Some(0)), promised), Ok(expected), "{ends}");
+            assert_eq!(expiry(times(Some(ends), None, Some(0)), promised), Ok(expected), "{ends}");
         }
     }
 
     #[test]
     fn an_expired_token_names_the_clocks() {
-        let error = told(Some(-60), None, Some(5)).expiry(Duration::from_hours(1)).unwrap_err();
+        let error = times(Some(-60), None, Some(5)).expiry(Duration::from_hours(1)).unwrap_err();
         assert_eq!(
             error.message,
-            "the provider issued a token that expired at 2026-09-21T14:12:20Z; the answer's Date is \
-             2026-09-21T14:13:25Z, this clock reads 2026-09-21T14:13:21Z: compare the clocks of the provider, of a \
-             proxy before it and of this machine"
+            "the provider issued a token that expired at 2026-09-21T14:12:20Z. The Date of the response is \
+             2026-09-21T14:13:25Z, and the local time is 2026-09-21T14:13:21Z. Compare the clocks of the provider, of a \
+             proxy in front of it and of this machine"
         );
     }
 
     #[test]
     fn no_promise_overflows() {
-        for life in [Duration::MAX, Duration::from_secs(u64::from(u32::MAX) * 1000)] {
-            assert_eq!(told(None, None, None).expiry(life).unwrap(), (at(END_OF_TIME), true));
+        for lifetime in [Duration::MAX, Duration::from_secs(u64::from(u32::MAX) * 1000)] {
+            assert_eq!(times(None, None, None).expiry(lifetime).unwrap(), (at(END_OF_TIME), true));
         }
     }
 
@@ -261,11 +272,11 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the skew, the network and the API's habits: right within the call and the seconds of a `Date`.
+        /// For any skew, network and API: correct within the duration of the call and the second of `Date`.
         #[test]
         fn p19_no_skew_moves_an_expiry(
             skew in -100_000i64..100_000,
-            life in 60i64..90_000,
+            lifetime in 60i64..90_000,
             dated_back in proptest::option::of(0i64..600),
             latency in (0i64..4_000, 0i64..4_000),
             begun in 0i64..1_000,
@@ -274,17 +285,17 @@ mod tests {
             let answered = sent + TimeDelta::milliseconds(latency.0);
             let whole = |at: Timestamp| DateTime::from_timestamp(at.timestamp(), 0).unwrap();
             let theirs = whole(answered + TimeDelta::seconds(skew));
-            let told = Told {
-                ends: Some(theirs + TimeDelta::seconds(life)),
+            let times = ResponseTimes {
+                ends: Some(theirs + TimeDelta::seconds(lifetime)),
                 issued: dated_back.map(|by| theirs - TimeDelta::seconds(by)),
                 date: Some(theirs),
                 sent_at: sent,
                 arrived_at: answered + TimeDelta::milliseconds(latency.1),
             };
-            let (expires_at, assumed) = told.expiry(Duration::from_secs(life.unsigned_abs())).unwrap();
-            let right = answered + TimeDelta::seconds(life);
+            let (expires_at, assumed) = times.expiry(Duration::from_secs(lifetime.unsigned_abs())).unwrap();
+            let right = answered + TimeDelta::seconds(lifetime);
             prop_assert!(!assumed);
-            // within the call nobody can tell when the answer was dated
+            // the time of the response within the call is unknown
             let call = TimeDelta::milliseconds(latency.0 + latency.1);
             prop_assert!(expires_at <= right + PRECISION + call, "{} late", expires_at - right);
             prop_assert!(expires_at >= right - PRECISION - TimeDelta::seconds(1) - call, "{} early", right - expires_at);
@@ -294,7 +305,7 @@ mod tests {
         fn p19_a_life_is_never_longer_than_promised_and_a_minute(
             ends in moment(), issued in moment(), date in moment(), promised in 1i64..100_000,
         ) {
-            if let Ok((expires, assumed)) = expiry(told(ends, issued, date), promised) {
+            if let Ok((expires, assumed)) = expiry(times(ends, issued, date), promised) {
                 prop_assert!(expires <= promised + 60 && (!assumed || expires == promised));
                 prop_assert!(assumed || expires > 1, "it has expired");
             }

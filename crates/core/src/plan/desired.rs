@@ -1,0 +1,49 @@
+//! The desired token: the specs of a VideoAccessToken and its provider, resolved and validated.
+
+use super::hash::{Hash, request_hash};
+use super::secret::{self, render_hash};
+use super::unplanned;
+use super::view::DesiredToken;
+use chrono::TimeDelta;
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::request::{FieldError, TokenRequest};
+use videotoken_api::secret::SecretSpec;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+
+/// Result of the check whether the API server accepts the Secret of a spec. It depends only on `spec.secret`, and the
+/// check renders each template. Callers cache it by the hash.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// Hash of the spec that determines the form of the Secret.
+    pub render: Hash,
+    /// Result of [`secret::check`].
+    pub verdict: Result<(), FieldError>,
+}
+
+impl Fit {
+    /// Checks a spec by rendering its templates with sample values.
+    pub fn check(spec: &SecretSpec) -> Self {
+        Self { render: render_hash(spec), verdict: secret::check(spec) }
+    }
+}
+
+/// Resolves both specs into a token request and the desired token.
+pub fn resolve_spec(
+    spec: &VideoAccessTokenSpec,
+    provider: &ProviderSpec,
+    fit: Fit,
+) -> Result<(TokenRequest, DesiredToken), FieldError> {
+    spec.workloads()?;
+    let request = spec.request(provider)?;
+    fit.verdict?;
+    let desired = DesiredToken {
+        request: request_hash(&request),
+        render: fit.render,
+        renew_before: spec.renew_before()?,
+        suspend: spec.suspend,
+        ends_at: request.ends_at.clone(),
+        max_lifetime: TimeDelta::from_std(request.promised_life).unwrap_or(TimeDelta::MAX / 4)
+            + unplanned::MAX_CLOCK_ERROR,
+    };
+    Ok((request, desired))
+}
