@@ -386,9 +386,12 @@ mod tests {
                 sources(&path, found);
             } else if !["tests", "corpus", "summary"].iter().any(|tests| path.to_string_lossy().contains(tests)) {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let text =
-                    text.split("#[cfg(test)]\nmod ").next().unwrap().split("#[cfg(test)]\n#[allow").next().unwrap();
-                let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let lines = text
+                    .split("\nmod tests {")
+                    .next()
+                    .unwrap()
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
                 found.push((path.display().to_string(), lines.collect::<Vec<_>>().join("\n")));
             }
         }
