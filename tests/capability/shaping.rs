@@ -160,7 +160,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static [&'static str])> {
         (
             "endless",
             templated(&json!({"many": "{{ 'x' * 99999999 }}"})),
-            &["spec.secret.template.data[many]", "shorten"],
+            &["spec.secret.template.data[many]", "Shorten it"],
         ),
         ("large", templated(&json!({"many": "{{ 'x' * 300000 }}"})), &["256 KiB", "Shorten it"]),
         (
