@@ -6,6 +6,7 @@
 //! | [`logs`] | what is logged, where, and what never is |
 //! | [`output`] | what is printed |
 //! | [`signal`] | what ends a process |
+//! | [`yaml`] | YAML output |
 //!
 //! May not enter: what is asked of the API server, and anything of tokens.
 
@@ -13,3 +14,4 @@ pub mod cluster;
 pub mod logs;
 pub mod output;
 pub mod signal;
+pub mod yaml;
