@@ -19,6 +19,7 @@ use videotoken_core::summary::outlook::outlook;
 use videotoken_core::summary::reasons;
 use videotoken_core::summary::text::{span, when};
 use videotoken_providers::clock::{self, Timestamp};
+use videotoken_runtime::yaml;
 
 /// What to describe.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     let namespace = session.one_namespace()?;
     let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), namespace, &kind("VideoAccessToken"));
     let object = session.ask("get", RESOURCE, api.get(&options.name)).await?;
-    let spec = serde_yaml_ng::to_string(&object.data["spec"]).unwrap_or_default();
+    let spec = yaml::to_string(&object.data["spec"]).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let token = serde_json::to_value(&object).and_then(serde_json::from_value::<Token>);
     let mut token = token.map_err(|error| Fault::unwell(error.to_string()))?;

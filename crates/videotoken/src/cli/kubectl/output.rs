@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use serde::Serialize;
 use std::io::Write as _;
+use videotoken_runtime::yaml;
 
 /// A format for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -18,7 +19,7 @@ impl Script {
             Self::Json => {
                 serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| error.to_string())
             }
-            Self::Yaml => serde_yaml_ng::to_string(value).map_err(|error| error.to_string()),
+            Self::Yaml => yaml::to_string(value).map_err(|error| error.to_string()),
         };
         text.map_err(Fault::unwell)
     }

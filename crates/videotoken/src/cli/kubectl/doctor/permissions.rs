@@ -4,6 +4,7 @@ use super::super::fault::Fault;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::report::Report;
+use crate::manifest;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
@@ -12,7 +13,6 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::Api;
 use kube::api::PostParams;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 const YOURS: &str = "Your rights";
@@ -97,14 +97,14 @@ const MANIFESTS: &str = include_str!("../../../../../../deploy/rbac.yaml");
 /// Which rights the operator needs, by the manifests and by what it watches.
 fn rights(operator: &Operator) -> Vec<Right> {
     let mut rights = Vec::new();
-    for document in MANIFESTS.split("\n---\n") {
-        let Ok(object) = serde_yaml_ng::from_str::<Value>(document) else { continue };
-        let named = |kind: &str, name: &str| object["kind"] == kind && object["metadata"]["name"] == name;
+    let manifest = manifest::read(&manifest::Text { name: "deploy/rbac.yaml".to_owned(), text: MANIFESTS.to_owned() });
+    for object in manifest.objects {
+        let named = |kind: &str, name: &str| object.kind() == kind && object.name() == name;
         let of_lease = named("Role", "video-token-operator-lease");
         if !of_lease && !named("ClusterRole", "video-token-operator") {
             continue;
         }
-        let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
+        let rules: Vec<PolicyRule> = serde_json::from_value(object.value["rules"].clone()).unwrap_or_default();
         for rule in rules {
             rights.extend(of_rule(&rule, operator, of_lease));
         }

@@ -1,51 +1,66 @@
-//! What is to be issued: one token of the manifests and its provider, checked as the API server and the operator would.
+//! The token to issue: one VideoAccessToken of the manifests and its provider, checked as the API server and the operator
+//! check them.
 
-use super::{Options, Stop};
+use super::{CommandError, Options};
 use crate::check::{Kinds, Refuser, Report, Verdict, check};
 use crate::cli::check::{fault_line, line};
 use crate::manifest::{Manifest, Object, Path};
 use chrono::TimeDelta;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use std::collections::BTreeMap;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
-use videotoken_core::plan::facts::{Seconds, Uid};
-use videotoken_core::plan::renewal;
-use videotoken_core::plan::secret::{Material, Previous, Subject};
-use videotoken_core::plan::view::Wanted;
+use videotoken_api::wire_time;
+use videotoken_core::plan::decide::{Decision, decide};
+use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts, StatusFacts, Uid, secret_facts};
+use videotoken_core::plan::secret::{Guard, Material, PREVIOUS_MARGIN, Previous, Subject, shape};
+use videotoken_core::plan::view::{Before, DataView, HeldView, QueueState, SecretView, View, Wanted, WriteFailure};
 use videotoken_core::plan::want::{Fit, want};
 use videotoken_providers::Issued;
 use videotoken_providers::account::{Admission, Owner, ProviderObject};
 use videotoken_providers::clock::{self, Timestamp};
 
-/// `previousToken` leaves the Secret this long before it expires.
-pub(super) const PREVIOUS_MARGIN: TimeDelta = TimeDelta::seconds(5);
-
-/// One token, ready to be asked for.
-pub(super) struct Order {
-    /// The object's namespace and name.
+/// The token to issue.
+pub(super) struct IssueJob {
+    /// Namespace and name of the VideoAccessToken.
     pub(super) key: ObjectKey,
     /// Its spec.
     pub(super) spec: VideoAccessTokenSpec,
-    /// Its provider's.
+    /// Its provider.
     pub(super) provider: ProviderObject,
-    /// Whose the provider is.
+    /// Owner of the provider.
     pub(super) owner: Owner,
-    /// Where the provider's references resolve.
+    /// Namespace in which the references of the provider resolve.
     pub(super) home: String,
-    /// What is asked.
+    /// The token request.
     pub(super) request: TokenRequest,
-    /// What is wanted.
+    /// What the spec and the provider declare.
     pub(super) wanted: Wanted,
-    /// Spreads renewals, as an object's UID does in a cluster.
+    /// Fixes the jitter of renewals and retries, as the UID of an object does in a cluster.
     pub(super) uid: Uid,
 }
 
-impl Order {
-    /// Reads the token that the options name, or the only one.
-    pub(super) fn read(options: &Options, manifest: &Manifest, faults: &[String]) -> Result<Self, Stop> {
+/// What a decision depends on, beside the job.
+pub(super) struct State<'a> {
+    /// Token in the files.
+    pub(super) stored: Option<&'a Material>,
+    /// Issued token that is not in the files yet.
+    pub(super) unsaved: Option<&'a Material>,
+    /// Renewal that the user requests, as the annotation of an object does.
+    pub(super) renew: Option<&'a str>,
+    /// Last failed attempt.
+    pub(super) failure: Option<&'a Failure>,
+    /// Last failed write.
+    pub(super) write_failure: Option<&'a WriteFailure>,
+    /// State in the queue of the account.
+    pub(super) queue: QueueState,
+}
+
+impl IssueJob {
+    /// Reads the VideoAccessToken that `--name` selects, or the only one.
+    pub(super) fn read(options: &Options, manifest: &Manifest, faults: &[String]) -> Result<Self, CommandError> {
         let objects = &manifest.objects;
         stop_at(faults)?;
         let number = chosen(options, objects)?;
@@ -53,9 +68,10 @@ impl Order {
         let key = ObjectKey::new(namespace_of(&objects[number], options), objects[number].name());
         stop_at(&lines(objects, &report, number))?;
         let spec: VideoAccessTokenSpec = spec_of(&report, number, &objects[number])?;
-        let at = |error: &FieldError| Stop::Refused(blame(&objects[number], error));
+        let at = |error: &FieldError| CommandError::Refused(blame(&objects[number], error));
         if spec.suspend {
-            let error = FieldError::new("spec.suspend", "it is suspended, so nothing is issued: remove suspend");
+            let error =
+                FieldError::new("spec.suspend", "the token is suspended, so nothing is issued. Remove suspend.");
             return Err(at(&error));
         }
         let provider_number = provider(&spec, &key, options, objects).map_err(|error| at(&error))?;
@@ -65,8 +81,8 @@ impl Order {
             ProviderKind::TokenProvider | ProviderKind::Other(_) => Owner::Namespace,
         };
         let stored = stored(&report, provider_number, &objects[provider_number])?;
-        let provider =
-            ProviderObject::parse(owner, stored["spec"].clone()).map_err(|refusal| Stop::Refused(refusal.message))?;
+        let provider = ProviderObject::parse(owner, stored["spec"].clone())
+            .map_err(|refusal| CommandError::Refused(refusal.message))?;
         if let Some(admission) = &provider.admission {
             admit(admission, &key, &spec, options, objects).map_err(|error| at(&error))?;
         }
@@ -74,7 +90,10 @@ impl Order {
         let secret_name = spec.secret.name.as_deref().unwrap_or(&key.name);
         reserved::check(secret_name, &spec.secret, freed).map_err(|error| at(&error))?;
         let (request, wanted) = want(&spec, &provider.spec, Fit::of(&spec.secret)).map_err(|error| at(&error))?;
-        provider.spec.account_limits().map_err(|error| Stop::Refused(blame(&objects[provider_number], &error)))?;
+        provider
+            .spec
+            .account_limits()
+            .map_err(|error| CommandError::Refused(blame(&objects[provider_number], &error)))?;
         let home = match owner {
             Owner::Cluster => options.cluster_resource_namespace.clone(),
             Owner::Namespace => key.namespace.to_string(),
@@ -83,23 +102,64 @@ impl Order {
         Ok(Self { key, spec, provider, owner, home, request, wanted, uid })
     }
 
-    /// What is recorded of a token that was issued, beside the one before it where that is asked for.
+    /// Returns the operator's decision for the token in the files.
+    pub(super) fn decide(&self, state: &State<'_>, now: Timestamp) -> Decision {
+        let facts = state.stored.and_then(|token| self.facts(token));
+        let secret = facts.as_ref().map_or(SecretView::Absent, |facts| SecretView::Known {
+            facts,
+            data: DataView::Verified,
+            owner_gone: false,
+        });
+        let held = state.unsaved.map(|token| HeldView {
+            request: token.request,
+            renew_request: state.renew,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        });
+        let view = View {
+            uid: self.uid,
+            deleting: false,
+            renew_requested_at: state.renew,
+            status: &StatusFacts::default(),
+            wanted: Some(Ok(self.wanted)),
+            secret,
+            former: None,
+            held,
+            failure: state.failure,
+            queue: state.queue,
+            block: None,
+            write_failure: state.write_failure,
+            contest: None,
+            damaged: false,
+            before: Before::default(),
+        };
+        decide(&view, now)
+    }
+
+    /// Returns what the metadata of a token's Secret states. The files belong to this job, so its owner is this one.
+    fn facts(&self, token: &Material) -> Option<SecretFacts> {
+        let mut manifest = shape(self.subject(), token).ok()?.manifest(Guard::Printed);
+        let metadata: ObjectMeta = serde_json::from_value(manifest["metadata"].take()).ok()?;
+        Some(SecretFacts { owner: Some(self.uid), ..secret_facts(&metadata) })
+    }
+
+    /// Returns a request to renew this token, as the annotation of an object has it: a time after its issuance.
+    pub(super) fn renew_request(token: &Material) -> String {
+        wire_time::text(clock::now().wall.max(token.issued_at + TimeDelta::seconds(1)))
+    }
+
+    /// Returns the record of an issued token, with the token that it replaces if the spec has a key for it.
     pub(super) fn record(&self, issued: Issued, before: Option<Material>) -> Material {
         let since = before.as_ref().map_or_else(Seconds::default, |before| before.issued_at.into());
-        let mut material = Material::of(issued, self.wanted.request, since, None);
+        let mut token = Material::of(issued, self.wanted.request, since, None);
         if self.spec.secret.keys.previous_token.is_some() {
             let previous = before.map(|before| Previous { token: before.token, expires_at: before.expires_at });
-            material.previous = previous.filter(|previous| clock::now().wall + PREVIOUS_MARGIN < previous.expires_at);
+            token.previous = previous.filter(|previous| clock::now().wall + PREVIOUS_MARGIN < previous.expires_at);
         }
-        material
+        token
     }
 
-    /// When this token is renewed.
-    pub(super) fn due(&self, token: &Material) -> Timestamp {
-        renewal::plan(token.issued_at, token.expires_at, self.wanted.renew_before, self.uid.0).due
-    }
-
-    /// The object as its Secret's shape needs it.
+    /// Returns the object that the Secret is built for.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject { key: &self.key, uid: None, spec: &self.spec.secret }
     }
@@ -109,8 +169,8 @@ fn namespace_of<'a>(object: &'a Object, options: &'a Options) -> &'a str {
     object.namespace().unwrap_or(&options.namespace)
 }
 
-/// The only token, or the one that `--name` means.
-fn chosen(options: &Options, objects: &[Object]) -> Result<usize, Stop> {
+/// Returns the VideoAccessToken that `--name` selects, or the only one.
+fn chosen(options: &Options, objects: &[Object]) -> Result<usize, CommandError> {
     let mut tokens = Vec::new();
     for (number, object) in objects.iter().enumerate() {
         let shown = format!("{}/{}", namespace_of(object, options), object.name());
@@ -124,39 +184,43 @@ fn chosen(options: &Options, objects: &[Object]) -> Result<usize, Stop> {
     }
     match (&tokens[..], &options.name) {
         ([(number, _)], _) => Ok(*number),
-        ([], _) if all.is_empty() => Err(Stop::Usage("there is no VideoAccessToken in these files".to_owned())),
-        ([], Some(name)) => Err(Stop::Usage(format!("--name {name}: there is none of that name, only {all}"))),
-        _ => Err(Stop::Usage(format!("several VideoAccessTokens: choose one by --name [NAMESPACE/]NAME: {all}"))),
+        ([], _) if all.is_empty() => Err(CommandError::Usage("these files contain no VideoAccessToken".to_owned())),
+        ([], Some(name)) => Err(CommandError::Usage(format!(
+            "--name {name}: these files contain no VideoAccessToken with this name, only {all}"
+        ))),
+        _ => Err(CommandError::Usage(format!(
+            "these files contain several VideoAccessTokens. Select one with --name [NAMESPACE/]NAME: {all}"
+        ))),
     }
 }
 
-/// What the API server would say to one object.
+/// Returns what the API server would reject of one object.
 fn lines(objects: &[Object], report: &Report, number: usize) -> Vec<String> {
     let of_it = report.findings.iter().filter(|found| found.object == number && found.refuser == Refuser::ApiServer);
     of_it.map(|finding| line(&objects[number], finding)).collect()
 }
 
-fn stop_at(lines: &[String]) -> Result<(), Stop> {
-    if lines.is_empty() { Ok(()) } else { Err(Stop::Refused(lines.join("\n"))) }
+fn stop_at(lines: &[String]) -> Result<(), CommandError> {
+    if lines.is_empty() { Ok(()) } else { Err(CommandError::Refused(lines.join("\n"))) }
 }
 
-/// An error of the operator's, with its place.
+/// Returns an error of the operator with its location in the file.
 fn blame(object: &Object, error: &FieldError) -> String {
     let place = object.place(&Path::parse(&error.field));
     format!("{}:{}:{}: {error}", object.file, place.line, place.column)
 }
 
-/// The object as the API server would store it. One that only the operator refuses stands as it is written.
+/// Returns the object as the API server would store it. An object that only the operator rejects is returned as written.
 fn stored<'a>(
     report: &'a Report,
     number: usize,
     object: &'a Object,
-) -> Result<std::borrow::Cow<'a, serde_json::Value>, Stop> {
+) -> Result<std::borrow::Cow<'a, serde_json::Value>, CommandError> {
     match &report.verdicts[number] {
         Verdict::Good(value) => Ok(std::borrow::Cow::Borrowed(value)),
         Verdict::Refused => Ok(std::borrow::Cow::Borrowed(&object.value)),
-        Verdict::Skipped => Err(Stop::Refused(format!(
-            "{}:{}: no kind of ours: {} {}",
+        Verdict::Skipped => Err(CommandError::Refused(format!(
+            "{}:{}: not a kind of videotoken.dev: {} {}",
             object.file,
             object.start().line,
             object.api_version(),
@@ -165,15 +229,15 @@ fn stored<'a>(
     }
 }
 
-fn spec_of(report: &Report, number: usize, object: &Object) -> Result<VideoAccessTokenSpec, Stop> {
+fn spec_of(report: &Report, number: usize, object: &Object) -> Result<VideoAccessTokenSpec, CommandError> {
     let stored = stored(report, number, object)?;
     serde_path_to_error::deserialize(&stored["spec"]).map_err(|error| {
         let error = FieldError::new(format!("spec.{}", error.path()), error.inner().to_string());
-        Stop::Refused(blame(object, &error))
+        CommandError::Refused(blame(object, &error))
     })
 }
 
-/// The provider that the spec names.
+/// Returns the provider that the spec names.
 fn provider(
     spec: &VideoAccessTokenSpec,
     token: &ObjectKey,
@@ -189,12 +253,12 @@ fn provider(
     found.ok_or_else(|| {
         let within =
             if kind == "ClusterTokenProvider" { String::new() } else { format!(" in namespace {}", token.namespace) };
-        let message = format!("these files have no {kind} {}{within}: give its file too, by -f", reference.name);
+        let message = format!("these files contain no {kind} {}{within}. Add its file with -f.", reference.name);
         FieldError::new("spec.providerRef", message)
     })
 }
 
-/// Does the provider's admin let this token ask for its scope?
+/// Checks that the administrator of the provider allows this namespace and scope.
 fn admit(
     admission: &Admission,
     token: &ObjectKey,
@@ -216,8 +280,8 @@ fn admit(
             return Err(FieldError::new(
                 "spec.providerRef",
                 format!(
-                    "{} selects namespaces by their labels, and these files have no Namespace {namespace}: give its \
-                     manifest too, by -f, or pass --ignore-allowed-namespaces",
+                    "{} selects namespaces by their labels, and these files contain no Namespace {namespace}. Add its \
+                     manifest with -f, or set --ignore-allowed-namespaces.",
                     spec.provider_ref.name
                 ),
             ));
@@ -227,7 +291,7 @@ fn admit(
     admission.admits(namespace, admitted, spec)
 }
 
-/// What couldn't be read of a file, as a line.
+/// Returns one line for each part of a file that couldn't be read.
 pub(super) fn fault_lines(file: &str, manifest: &Manifest) -> Vec<String> {
     manifest.faults.iter().map(|fault| fault_line(file, fault)).collect()
 }
