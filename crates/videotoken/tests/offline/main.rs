@@ -4,6 +4,7 @@
 
 #[path = "../../../../tests/bad_input/cases.rs"]
 mod cases;
+mod archive;
 mod check;
 mod docs;
 mod files;
