@@ -6,8 +6,8 @@ fn manifest(text: &str) -> Manifest {
     read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() })
 }
 
-fn place(line: usize, column: usize) -> Place {
-    Place { line, column }
+fn place(line: usize, column: usize) -> SourceLocation {
+    SourceLocation { line, column }
 }
 
 #[test]
@@ -85,11 +85,11 @@ fn documents_lists_and_anchors_are_read() {
 fn what_is_no_object_is_a_fault_with_its_place() {
     for (text, at, message) in [
         ("a: [1\n", (2, 1), "not YAML"),
-        ("a: 1\nb: 2\na: 3\n", (3, 1), "the key a is there twice"),
+        ("a: 1\nb: 2\na: 3\n", (3, 1), "the key a is duplicated"),
         ("just text\n", (1, 1), "not an object"),
-        ("a: .nan\n", (1, 4), "is no number that JSON can hold"),
+        ("a: .nan\n", (1, 4), "is not a number that JSON supports"),
         ("a: !mine x\n", (1, 4), "has a tag that no object needs"),
-        ("? [a]\n: b\n", (1, 3), "a key must be a text"),
+        ("? [a]\n: b\n", (1, 3), "a key must be a string"),
         ("a: *b\n", (1, 4), "not YAML"),
     ] {
         let faults = manifest(text).faults;
@@ -163,7 +163,7 @@ fn what_is_no_utf8_is_a_fault_in_a_value_and_none_in_a_comment() {
     let text = |value: &str| format!("a: {value} # caf\u{fffd}\n");
     assert_eq!(manifest(&text("x")).faults, []);
     let faults = manifest(&text("caf\u{fffd}")).faults;
-    assert!(faults.len() == 1 && faults[0].message.contains("this isn't UTF-8"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].message.contains("the text isn't UTF-8"), "{faults:?}");
     assert_eq!(faults[0].place, place(1, 4));
 }
 

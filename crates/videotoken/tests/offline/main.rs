@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod archive;
 #[path = "../../../../tests/bad_input/cases.rs"]
 mod cases;
-mod archive;
 mod check;
 mod docs;
 mod files;

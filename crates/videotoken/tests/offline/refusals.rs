@@ -1,4 +1,4 @@
-//! Each refusal of `issue`: the exit code, the place, and the way out. Nothing is asked of any provider.
+//! Each rejection of `issue`: exit code, location and action. No token API is called.
 
 use crate::stand::{Providers, object_mut, run};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use testkit::stand::operator::binary;
 
 type Change = fn(&mut Vec<Value>);
 
-/// What of the example own-account is changed, further arguments; the exit code, and what is said.
+/// Change of the example own-account, further arguments, exit code and message.
 #[rustfmt::skip]
 const OWN: &[(Change, &[&str], i32, &str)] = &[
     (|all| object_mut(all, "VideoAccessToken")["spec"]["lifetime"] = "12h".into(), &[], 1, "spec.lifetime: Forbidden: Video Indexer honours a lifetime only with"),

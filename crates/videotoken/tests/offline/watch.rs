@@ -216,7 +216,7 @@ async fn a_start_and_a_single_run_issue_nothing_while_the_files_hold_a_token_tha
     .await;
     assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
     assert_eq!((issued(), kept.read("token").unwrap()), (1, first));
-    // what another hand has changed doesn't serve, nor what is to be renewed
+    // a changed token is invalid, and --renew issues another
     fs::write(kept.into.join("token"), "altered").unwrap();
     assert_eq!(run(kept.command()).await.code, 0);
     assert_eq!(issued(), 2);
@@ -257,7 +257,7 @@ async fn the_previous_token_leaves_the_folder_before_it_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cant_be_written_is_written_again_and_not_issued_again() {
     let kept = Kept::new(3600, &json!({})).await;
-    // a folder where the file is to be
+    // a directory at the path of the file
     fs::create_dir_all(kept.into.join("token")).unwrap();
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(SOON, "two writes failed", async || {
@@ -273,7 +273,7 @@ async fn what_cant_be_written_is_written_again_and_not_issued_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_asked_for_while_its_folder_cant_be_written() {
     let kept = Kept::new(3600, &json!({})).await;
-    // a file where the folder is to be
+    // a file at the path of the directory
     fs::write(&kept.into, "").unwrap();
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(SOON, "it was tried twice", async || {

@@ -44,7 +44,7 @@ async fn a_page_says_why_what_comes_next_and_what_to_do() {
         for expected in [
             "State         Failing, ServerError",
             "Hint          the operator can't reach the token API, or gets an",
-            "  Request id  ",
+            "  Request ID  ",
             "  Reason      ServerError (Transient), ",
             "Issuing=True ServerError",
             " ago IssueFailed",

@@ -1,6 +1,6 @@
 //! The lock on the files, and the check that they can be written. Both come before a token is requested.
 
-use super::store::{Store, beside, make, named, replace, replaceable, replaced_in};
+use super::store::{Store, make, named, replace, replaceable, replaced_in, sibling};
 use secrecy::SecretString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -61,7 +61,7 @@ impl Store {
     /// Returns the lock files, always in this order, so that two runs never wait for each other.
     fn locks(&self) -> Vec<PathBuf> {
         let folder = self.folder.iter().map(|folder| folder.join("..lock"));
-        folder.chain(self.file.iter().map(|file| beside(file, "lock"))).collect()
+        folder.chain(self.file.iter().map(|file| sibling(file, "lock"))).collect()
     }
 
     fn try_write(&self) -> io::Result<()> {
@@ -70,7 +70,7 @@ impl Store {
             replaceable(&path).map_err(|error| named(&path, &error))?;
         }
         let tried = self.folder.iter().map(|folder| folder.join("..try"));
-        let mut tried = tried.chain(self.file.iter().map(|file| beside(file, "try")));
+        let mut tried = tried.chain(self.file.iter().map(|file| sibling(file, "try")));
         tried.try_for_each(|path| tried_at(&path).map_err(|error| named(&path, &error)))
     }
 }

@@ -2,7 +2,7 @@
 //! check them.
 
 use super::{CommandError, Options};
-use crate::check::{Kinds, Refuser, Report, Verdict, check};
+use crate::check::{Kinds, RejectedBy, Report, Verdict, check};
 use crate::cli::check::{fault_line, line};
 use crate::manifest::{Manifest, Object, Path};
 use chrono::TimeDelta;
@@ -36,13 +36,13 @@ pub(super) struct IssueJob {
     pub(super) home: String,
     /// The token request.
     pub(super) request: TokenRequest,
-    /// What the spec and the provider declare.
+    /// Token that the spec and the provider declare.
     pub(super) wanted: Wanted,
     /// Fixes the jitter of renewals and retries, as the UID of an object does in a cluster.
     pub(super) uid: Uid,
 }
 
-/// What a decision depends on, beside the job.
+/// State that a decision depends on, in addition to the job.
 pub(super) struct State<'a> {
     /// Token in the files.
     pub(super) stored: Option<&'a Material>,
@@ -68,7 +68,7 @@ impl IssueJob {
         let key = ObjectKey::new(namespace_of(&objects[number], options), objects[number].name());
         stop_at(&lines(objects, &report, number))?;
         let spec: VideoAccessTokenSpec = spec_of(&report, number, &objects[number])?;
-        let at = |error: &FieldError| CommandError::Refused(blame(&objects[number], error));
+        let at = |error: &FieldError| CommandError::Refused(located(&objects[number], error));
         if spec.suspend {
             let error =
                 FieldError::new("spec.suspend", "the token is suspended, so nothing is issued. Remove suspend.");
@@ -93,7 +93,7 @@ impl IssueJob {
         provider
             .spec
             .account_limits()
-            .map_err(|error| CommandError::Refused(blame(&objects[provider_number], &error)))?;
+            .map_err(|error| CommandError::Refused(located(&objects[provider_number], &error)))?;
         let home = match owner {
             Owner::Cluster => options.cluster_resource_namespace.clone(),
             Owner::Namespace => key.namespace.to_string(),
@@ -196,7 +196,8 @@ fn chosen(options: &Options, objects: &[Object]) -> Result<usize, CommandError> 
 
 /// Returns what the API server would reject of one object.
 fn lines(objects: &[Object], report: &Report, number: usize) -> Vec<String> {
-    let of_it = report.findings.iter().filter(|found| found.object == number && found.refuser == Refuser::ApiServer);
+    let of_it =
+        report.findings.iter().filter(|found| found.object == number && found.rejected_by == RejectedBy::ApiServer);
     of_it.map(|finding| line(&objects[number], finding)).collect()
 }
 
@@ -205,7 +206,7 @@ fn stop_at(lines: &[String]) -> Result<(), CommandError> {
 }
 
 /// Returns an error of the operator with its location in the file.
-fn blame(object: &Object, error: &FieldError) -> String {
+fn located(object: &Object, error: &FieldError) -> String {
     let place = object.place(&Path::parse(&error.field));
     format!("{}:{}:{}: {error}", object.file, place.line, place.column)
 }
@@ -233,7 +234,7 @@ fn spec_of(report: &Report, number: usize, object: &Object) -> Result<VideoAcces
     let stored = stored(report, number, object)?;
     serde_path_to_error::deserialize(&stored["spec"]).map_err(|error| {
         let error = FieldError::new(format!("spec.{}", error.path()), error.inner().to_string());
-        CommandError::Refused(blame(object, &error))
+        CommandError::Refused(located(object, &error))
     })
 }
 

@@ -85,7 +85,7 @@ impl<'a> TokenRefresher<'a> {
     /// # Errors
     /// The provider object can't be used, and there is no token yet.
     pub(super) async fn run(mut self) -> Result<(), CommandError> {
-        let stopped = signal::stopped();
+        let stopped = signal::wait_for_stop();
         tokio::pin!(stopped);
         self.report_stored_token();
         loop {

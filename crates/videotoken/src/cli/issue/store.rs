@@ -45,7 +45,7 @@ impl Store {
     fn pending_marker(&self) -> Option<PathBuf> {
         match (&self.folder, &self.file) {
             (Some(folder), _) => Some(folder.join("..pending")),
-            (None, Some(file)) => Some(beside(file, "pending")),
+            (None, Some(file)) => Some(sibling(file, "pending")),
             (None, None) => None,
         }
     }
@@ -114,7 +114,7 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
 }
 
 /// Returns a path in the same directory with a name that no key of a Secret can have.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("..{name}.{suffix}"))
 }
@@ -158,7 +158,7 @@ pub(super) fn replaced_in(folder: &Path) -> Vec<PathBuf> {
 
 /// Writes a new file and renames it: readers see the old content or the new one, never a part.
 pub(super) fn replace(path: &Path, content: &SecretString) -> io::Result<()> {
-    let new = beside(path, "new");
+    let new = sibling(path, "new");
     remove(&new)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let written = file.write_all(content.expose_secret().as_bytes()).and_then(|()| file.sync_all());
