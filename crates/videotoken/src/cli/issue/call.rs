@@ -1,8 +1,9 @@
-//! Calls of the token API, with the credentials as the manifests and flags supply them at the time.
+//! Calls of the token API, and the state of the credentials between them.
 
 use super::job::IssueJob;
 use super::source::Manifests;
 use chrono::TimeDelta;
+use videotoken_core::plan::issue_failure;
 use videotoken_core::plan::login::{self, Attempt, Permit};
 use videotoken_core::plan::view::Refusal;
 use videotoken_providers::account::{self, Built, Reach, References};
@@ -12,8 +13,10 @@ use videotoken_providers::{Class, GRACE, IssueError, Issued};
 
 /// Why there is no token.
 pub(super) enum NotIssued {
-    /// The call failed.
-    Failed(IssueError),
+    /// The provider object can't be used. No call was made.
+    Unusable(Refusal),
+    /// The call failed, with this class.
+    Failed(IssueError, Class),
     /// No call was made, because further failed logins could lock the user. The next login may be made at this time.
     LoginsUsedUp(Timestamp),
 }
@@ -27,56 +30,79 @@ pub(super) struct Caller<'a> {
     source: &'a Manifests,
     reach: Reach,
     pool: HttpPool,
-    /// Logins that may have failed. Each may lock the user.
+    built: Option<Built>,
+    /// The credential has issued a token and wasn't rejected since.
+    works: bool,
+    /// The credential has issued a token.
+    has_worked: bool,
+    /// Logins that may have failed. Failed logins lock the user.
     logins: Vec<Attempt<()>>,
 }
 
 impl<'a> Caller<'a> {
     pub(super) fn new(job: &'a IssueJob, source: &'a Manifests, reach: Reach) -> Self {
-        Self { job, source, reach, pool: HttpPool::default(), logins: Vec::new() }
+        let pool = HttpPool::default();
+        Self { job, source, reach, pool, built: None, works: false, has_worked: false, logins: Vec::new() }
     }
 
-    /// Reads the credentials and returns an issuer that uses them.
-    pub(super) async fn issuer(&self) -> Result<Built, Refusal> {
+    /// Reads the credentials. Returns true if they have changed.
+    pub(super) async fn read_credentials(&mut self) -> Result<bool, Refusal> {
         let references = References::new(self.source, self.job.owner, &self.job.home);
-        account::issuer(&self.reach, &self.pool, &self.job.provider.spec, &references).await
+        let built = account::issuer(&self.reach, &self.pool, &self.job.provider.spec, &references).await?;
+        let changed = self.built.as_ref().is_none_or(|known| known.identity != built.identity);
+        if changed {
+            // an issuer with the same credentials keeps its Entra token
+            (self.built, self.works, self.has_worked) = (Some(built), false, false);
+        }
+        Ok(changed)
     }
 
-    /// Makes at most one call of the token API. `works`: the credential has issued a token and wasn't rejected since.
-    pub(super) async fn call(&mut self, built: &Built, works: bool) -> Result<Issued, NotIssued> {
-        let issuer = &built.issuer;
-        let recorded = if issuer.login().is_some() { self.record_login(works)? } else { None };
+    /// Makes at most one call of the token API.
+    pub(super) async fn call(&mut self) -> Result<Issued, NotIssued> {
+        self.read_credentials().await.map_err(NotIssued::Unusable)?;
+        let Some(issuer) = self.built.as_ref().map(|built| built.issuer.clone()) else {
+            return Err(NotIssued::Unusable(Refusal::new("InvalidSpec", "the provider has no issuer")));
+        };
+        let logs_in = issuer.login().is_some();
+        let recorded = if logs_in { self.record_login()? } else { None };
         let limit = self.reach.timeout;
         let result = tokio::time::timeout(limit + GRACE, issuer.issue(&self.job.request)).await;
-        let result = result.unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
         if let Some(skew) = issuer.clock_skew().filter(|skew| skew.abs() > MAX_CLOCK_SKEW.num_seconds()) {
             tracing::warn!(seconds = skew, "the clocks of the token API and of this machine differ: one is wrong");
         }
-        match &result {
-            Ok(token) if token.expiry_assumed => {
-                tracing::debug!(
-                    "the response contains no expiry: the lifetime that the token API documents is assumed"
-                );
-            }
-            Err(error) if recorded.is_none() && issuer.login().is_some() && error.class == Class::Credential => {
-                self.add_login(clock::now().wall);
-            }
-            _ => {}
-        }
+        let result = result.unwrap_or_else(|_| Err(IssueError::timed_out(limit)));
         if result.as_ref().map_or_else(|error| error.unsent, |_| true) {
             self.logins.retain(|attempt| Some(attempt.at) != recorded);
         }
-        result.map_err(NotIssued::Failed)
+        match result {
+            Ok(token) => {
+                (self.works, self.has_worked) = (true, true);
+                if token.expiry_assumed {
+                    tracing::debug!("the response contains no expiry: the documented lifetime is assumed");
+                }
+                Ok(token)
+            }
+            Err(error) => {
+                if error.class == Class::Credential {
+                    self.works = false;
+                    if logs_in && recorded.is_none() {
+                        self.add_login(clock::now().wall);
+                    }
+                }
+                let class = issue_failure::class_of_single_token(&error, self.has_worked);
+                Err(NotIssued::Failed(error, class))
+            }
+        }
     }
 
     /// Records a login that is about to be made, if it could lock the user, and returns the recorded time.
-    fn record_login(&mut self, works: bool) -> Result<Option<Timestamp>, NotIssued> {
+    fn record_login(&mut self) -> Result<Option<Timestamp>, NotIssued> {
         let now = clock::now().wall;
         self.logins = login::counting(std::mem::take(&mut self.logins), now);
-        if !login::is_recorded(&self.logins, works) {
+        if !login::is_recorded(&self.logins, self.works) {
             return Ok(None);
         }
-        match login::permit(&self.logins, &(), works, &[], now) {
+        match login::permit(&self.logins, &(), self.works, &[], now) {
             Permit::Record(_) => Ok(Some(self.add_login(now))),
             Permit::UsedUp(next) => Err(NotIssued::LoginsUsedUp(next)),
         }

@@ -13,6 +13,7 @@ use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use videotoken_api::wire_time;
+use videotoken_core::plan::backoff;
 use videotoken_core::plan::decide::{Decision, decide};
 use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts, StatusFacts, Uid, secret_facts};
 use videotoken_core::plan::secret::{Guard, Material, PREVIOUS_MARGIN, Previous, Subject, shape};
@@ -43,19 +44,32 @@ pub(super) struct IssueJob {
 }
 
 /// State that a decision depends on, in addition to the job.
-pub(super) struct State<'a> {
+#[derive(Default)]
+pub(super) struct State {
     /// Token in the files.
-    pub(super) stored: Option<&'a Material>,
+    pub(super) stored: Option<Material>,
     /// Issued token that is not in the files yet.
-    pub(super) unsaved: Option<&'a Material>,
-    /// Renewal that the user requests, as the annotation of an object does.
-    pub(super) renew: Option<&'a str>,
+    pub(super) unsaved: Option<Material>,
+    /// Requested renewal, as the annotation of an object has it.
+    pub(super) renew: Option<String>,
     /// Last failed attempt.
-    pub(super) failure: Option<&'a Failure>,
+    pub(super) failure: Option<Failure>,
     /// Last failed write.
-    pub(super) write_failure: Option<&'a WriteFailure>,
-    /// State in the queue of the account.
-    pub(super) queue: QueueState,
+    pub(super) write_failure: Option<WriteFailure>,
+}
+
+impl State {
+    /// Creates the state from the token in the files. `renew`: it is renewed at once.
+    pub(super) fn new(stored: Option<Material>, renew: bool) -> Self {
+        let after = |token: &Material| clock::now().wall.max(token.issued_at + TimeDelta::seconds(1));
+        let renew = stored.as_ref().filter(|_| renew).map(|token| wire_time::text(after(token)));
+        Self { stored, renew, ..Self::default() }
+    }
+
+    /// Returns true if the last attempt or the last write has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some() || self.write_failure.is_some()
+    }
 }
 
 impl IssueJob {
@@ -103,32 +117,35 @@ impl IssueJob {
     }
 
     /// Returns the operator's decision for the token in the files.
-    pub(super) fn decide(&self, state: &State<'_>, now: Timestamp) -> Decision {
-        let facts = state.stored.and_then(|token| self.facts(token));
+    pub(super) fn decide(&self, state: &State, now: Timestamp) -> Decision {
+        let facts = state.stored.as_ref().and_then(|token| self.facts(token));
         let secret = facts.as_ref().map_or(SecretView::Absent, |facts| SecretView::Known {
             facts,
             data: DataView::Verified,
             owner_gone: false,
         });
-        let held = state.unsaved.map(|token| HeldView {
+        let renew = state.renew.as_deref();
+        let held = state.unsaved.as_ref().map(|token| HeldView {
             request: token.request,
-            renew_request: state.renew,
+            renew_request: renew,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
         });
+        let of_account = state.failure.as_ref().filter(|failure| failure.is_of_account());
+        let is_blocked = of_account.is_some_and(|failure| backoff::held_until(failure, false, now).is_some());
         let view = View {
             uid: self.uid,
             deleting: false,
-            renew_requested_at: state.renew,
+            renew_requested_at: renew,
             status: &StatusFacts::default(),
             wanted: Some(Ok(self.wanted)),
             secret,
             former: None,
             held,
-            failure: state.failure,
-            queue: state.queue,
+            failure: state.failure.as_ref(),
+            queue: if is_blocked { QueueState::Waiting(now) } else { QueueState::None },
             block: None,
-            write_failure: state.write_failure,
+            write_failure: state.write_failure.as_ref(),
             contest: None,
             damaged: false,
             before: Before::default(),
@@ -141,11 +158,6 @@ impl IssueJob {
         let mut manifest = shape(self.subject(), token).ok()?.manifest(Guard::Printed);
         let metadata: ObjectMeta = serde_json::from_value(manifest["metadata"].take()).ok()?;
         Some(SecretFacts { owner: Some(self.uid), ..secret_facts(&metadata) })
-    }
-
-    /// Returns a request to renew this token, as the annotation of an object has it: a time after its issuance.
-    pub(super) fn renew_request(token: &Material) -> String {
-        wire_time::text(clock::now().wall.max(token.issued_at + TimeDelta::seconds(1)))
     }
 
     /// Returns the record of an issued token, with the token that it replaces if the spec has a key for it.

@@ -40,7 +40,6 @@ use videotoken_api::duration::flag as duration;
 use videotoken_api::names::OPERATOR;
 use videotoken_api::wire_time;
 use videotoken_core::plan::secret::{Guard, Material, Shape, shape};
-use videotoken_core::plan::view::QueueState;
 use videotoken_providers::IssueError;
 use videotoken_providers::account::Reach;
 use videotoken_providers::clock::{self, Timestamp};
@@ -171,8 +170,8 @@ async fn started(options: &Options) -> Result<(), CommandError> {
     let store = Store { folder: options.into.clone(), file: options.output_file.clone() };
     let command = AfterRenewal::new(options, &store, &job.key);
     if options.watch {
-        let stored = valid_token(&store, &job);
-        return TokenRefresher::new(&job, &store, caller, command, stored, options.renew).run().await;
+        let state = State::new(valid_token(&store, &job), options.renew);
+        return TokenRefresher::new(&job, &store, caller, command, state).run().await;
     }
     once(&job, &store, caller, command, options.renew).await
 }
@@ -206,28 +205,16 @@ fn reach(options: &Options) -> Reach {
     }
 }
 
-/// Returns true if a token must be issued, as the operator decides it. `stored` is the valid token in the files.
-fn needs_token(job: &IssueJob, stored: Option<&Material>, renew: bool) -> Result<bool, CommandError> {
-    let renew = stored.filter(|_| renew).map(IssueJob::renew_request);
-    let (unsaved, failure, write_failure, queue) = (None, None, None, QueueState::None);
-    let state = State { stored, unsaved, renew: renew.as_deref(), failure, write_failure, queue };
-    let decision = job.decide(&state, clock::now().wall);
-    match decision.refusal {
-        Some(refusal) => Err(CommandError::Refused(format!("{}: {}", job.key, refusal.message))),
-        None => Ok(decision.cause.is_some()),
-    }
-}
-
 /// Makes one call of the token API. `stored` is the valid token in the files.
 async fn issue(
     job: &IssueJob,
     mut caller: Caller<'_>,
     stored: Option<Material>,
 ) -> Result<(Shape, Material), CommandError> {
-    let built = caller.issuer().await.map_err(|refusal| CommandError::Refused(refusal.message))?;
-    let issued = caller.call(&built, false).await.map_err(|why| {
+    let issued = caller.call().await.map_err(|why| {
         CommandError::Refused(match why {
-            NotIssued::Failed(error) => format!("{}: {}", job.key, describe(&error)),
+            NotIssued::Unusable(refusal) => refusal.message,
+            NotIssued::Failed(error, _) => format!("{}: {}", job.key, describe(&error)),
             NotIssued::LoginsUsedUp(at) => {
                 format!("no login is made before {}, because failed logins lock the user", wire_time::text(at))
             }
@@ -246,17 +233,24 @@ async fn once(
     mut command: AfterRenewal<'_>,
     renew: bool,
 ) -> Result<(), CommandError> {
+    // the token in the files, and true if it is not due
+    let read = || {
+        let state = State::new(valid_token(store, job), renew);
+        let decision = job.decide(&state, clock::now().wall);
+        match decision.refusal {
+            Some(refusal) => Err(CommandError::Refused(format!("{}: {}", job.key, refusal.message))),
+            None => Ok((state.stored, decision.cause.is_none())),
+        }
+    };
     // a user who may only read the files needs no lock
-    let mut stored = valid_token(store, job);
+    let (mut stored, mut is_kept) = read()?;
     let mut exclusive = None;
-    if needs_token(job, stored.as_ref(), renew)? {
+    if !is_kept {
         let locked = store.exclusive(LOCK_TIMEOUT).await;
         exclusive = Some(locked.map_err(|error| CommandError::Refused(format!("no token is requested: {error}")))?);
-        stored = valid_token(store, job);
+        (stored, is_kept) = read()?;
     }
-    if let Some(token) = stored.as_ref()
-        && !needs_token(job, stored.as_ref(), renew)?
-    {
+    if let Some(token) = stored.as_ref().filter(|_| is_kept) {
         drop(exclusive);
         tracing::info!(expires_at = %wire_time::text(token.expires_at), "the files contain a valid token");
         return if command.is_pending() { execute(&mut command, token.expires_at).await } else { Ok(()) };
