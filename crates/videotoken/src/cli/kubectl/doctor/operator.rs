@@ -190,8 +190,10 @@ async fn leader(
         report.failed(AREA, found, action)?;
         return Ok(false);
     }
-    let since =
-        spec.acquire_time.as_ref().map_or_else(String::new, |at| format!(" for {}", span(seconds(at.0.as_second()))));
+    let since = spec
+        .acquire_time
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", acquired {} ago", span(seconds(at.0.as_second()))));
     report.ok(AREA, format!("{holder} is the leader{since}, renewed {} ago", span(renewed.max(TimeDelta::zero()))))?;
     Ok(true)
 }
