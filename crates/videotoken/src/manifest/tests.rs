@@ -203,6 +203,16 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn each_text_is_read_back_from_yaml_as_key_and_as_value() {
+    for text in TEXTS {
+        let object = json!({"kind": "Secret", "spec": {text: [text, {text: text}]}});
+        let written = videotoken_runtime::yaml::to_string(&object).unwrap();
+        assert_eq!(manifest(&written).objects[0].value, object, "{written}");
+        assert_eq!(serde_yaml_ng::from_str::<Value>(&written).unwrap(), object, "{written}");
+    }
+}
+
 proptest! {
     /// `-o yaml` is applied with kubectl, and other programs read it: both kinds of readers get the values that were written.
     #[test]

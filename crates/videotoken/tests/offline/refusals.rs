@@ -179,3 +179,23 @@ async fn a_provider_that_refuses_is_told_with_its_words_and_its_time() {
         control.clear_faults();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_requested_after_the_end_that_its_scope_names() {
+    let azure = Azure::start().await.unwrap();
+    let providers = Providers::beside(&azure).await;
+    let mut documents = providers.example("blend-vision");
+    let token = documents.iter_mut().find(|document| document["metadata"]["name"] == "opening-night").unwrap();
+    token["spec"].as_object_mut().unwrap().remove("lifetime");
+    token["spec"]["scope"]["blendVision"]["playback"]["expiredAt"] = "2020-01-01T00:00:00Z".into();
+    let file = providers.file("ended.yaml", &documents);
+    let into = providers.folder.path().join("into");
+    for args in [&[][..], &["--into", into.to_str().unwrap()]] {
+        let mut command = providers.issue(&file);
+        command.args(["--name", "opening-night"]).args(args);
+        let ran = run(command).await;
+        let expected = "festival/opening-night: spec.scope.blendVision.playback.expiredAt: has passed";
+        assert!(ran.code == 1 && ran.stderr.contains(expected), "{args:?}: {} {}", ran.code, ran.stderr);
+    }
+    assert_eq!(providers.control("blend-vision").requests().len(), 0);
+}

@@ -211,6 +211,9 @@ async fn issue(
     mut caller: Caller<'_>,
     stored: Option<Material>,
 ) -> Result<(Shape, Material), CommandError> {
+    if let Some(refusal) = job.decide(&State::default(), clock::now().wall).refusal {
+        return Err(CommandError::Refused(format!("{}: {}", job.key, refusal.message)));
+    }
     let issued = caller.call().await.map_err(|why| {
         CommandError::Refused(match why {
             NotIssued::Unusable(refusal) => refusal.message,
@@ -237,18 +240,15 @@ async fn once(
     let read = || {
         let state = State::new(valid_token(store, job), renew);
         let decision = job.decide(&state, clock::now().wall);
-        match decision.refusal {
-            Some(refusal) => Err(CommandError::Refused(format!("{}: {}", job.key, refusal.message))),
-            None => Ok((state.stored, decision.cause.is_none())),
-        }
+        (state.stored, decision.cause.is_none() && decision.refusal.is_none())
     };
     // a user who may only read the files needs no lock
-    let (mut stored, mut is_kept) = read()?;
+    let (mut stored, mut is_kept) = read();
     let mut exclusive = None;
     if !is_kept {
         let locked = store.exclusive(LOCK_TIMEOUT).await;
         exclusive = Some(locked.map_err(|error| CommandError::Refused(format!("no token is requested: {error}")))?);
-        (stored, is_kept) = read()?;
+        (stored, is_kept) = read();
     }
     if let Some(token) = stored.as_ref().filter(|_| is_kept) {
         drop(exclusive);
