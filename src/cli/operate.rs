@@ -9,7 +9,7 @@ use crate::{controller, lease, metrics, wiring};
 use futures::FutureExt;
 use tokio::sync::watch;
 use videotoken_core::plan::template::STACK;
-use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, ClusterSelection};
+use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::output::Failure;
 use videotoken_runtime::{logs, signal};
 

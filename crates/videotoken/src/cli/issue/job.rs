@@ -138,7 +138,7 @@ impl IssueJob {
             deleting: false,
             renew_requested_at: renew,
             status: &StatusFacts::default(),
-            wanted: Some(Ok(self.wanted)),
+            wanted: Some(Ok(self.wanted.clone())),
             secret,
             former: None,
             held,
