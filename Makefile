@@ -17,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation fuzz crds chart manifests plugin tools browser image image-check e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -90,6 +90,9 @@ plugin: needs-rust ## videotoken, optimised, also as kubectl videotoken with its
 
 image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/
 	@image/build.sh
+
+archive: needs-rust ## the command-line tool with its manual pages as a .tar.gz, and its checksum; into dist/
+	@image/tool.sh
 
 e2e: needs-control-plane needs-rust image ## installed by helm on a real node, through three renewals, an upgrade and a loss; needs root
 	@tests/e2e/run.sh

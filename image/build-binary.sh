@@ -1,7 +1,9 @@
 #!/bin/sh
-# Builds the operator's program for an image that has nothing else: linked statically, and the same bits wherever it is
-# built from the same sources by the same Rust and the same C library. Prints its path; progress goes to stderr.
+# build-binary.sh [PACKAGE]: builds the program of a package, by default the operator's, for an image or a machine that has
+# nothing else: linked statically, and the same bits wherever it is built from the same sources by the same Rust and the
+# same C library. Prints its path; progress goes to stderr.
 set -eu
+package=${1:-video-token-operator}
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 target=x86_64-unknown-linux-gnu
@@ -19,5 +21,5 @@ maps="-ffile-prefix-map=$home=/cargo -ffile-prefix-map=$out=/target -ffile-prefi
 
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 CARGO_ENCODED_RUSTFLAGS=$flags CFLAGS="$maps" CXXFLAGS="$maps" CARGO_INCREMENTAL=0 \
-  "$cargo" build --release --locked --package video-token-operator --bin video-token-operator --target "$target" >&2
-printf '%s\n' "$out/$target/release/video-token-operator"
+  "$cargo" build --release --locked --package "$package" --bin "$package" --target "$target" >&2
+printf '%s\n' "$out/$target/release/$package"

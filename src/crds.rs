@@ -10,7 +10,7 @@ pub fn files() -> Vec<(String, String)> {
     let file = |crd: &CustomResourceDefinition| {
         let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
         // Strings, numbers and maps with string keys: nothing that YAML can't hold.
-        let content = serde_yaml_ng::to_string(crd).unwrap_or_else(|error| format!("# {error}\n"));
+        let content = videotoken_runtime::yaml::to_string(crd).unwrap_or_else(|error| format!("# {error}\n"));
         (name, format!("{HEADER}{content}"))
     };
     all().iter().map(file).collect()

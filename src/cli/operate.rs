@@ -9,7 +9,7 @@ use crate::{controller, lease, metrics, wiring};
 use futures::FutureExt;
 use tokio::sync::watch;
 use videotoken_core::plan::template::STACK;
-use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, Place};
+use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::output::Failure;
 use videotoken_runtime::{logs, signal};
 
@@ -28,7 +28,7 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
-    let kubernetes = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?;
+    let kubernetes = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?;
     let mut settings = wiring::controller(config, &kubernetes.config.cluster_url)?;
     let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
     let health = Health::new(&["caches"]);
@@ -44,7 +44,7 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     let (lease, candidate) = lease::candidate(client.clone(), wiring::lease(config, identity()));
     let lease = if config.leader_elect { lease } else { lease::LeaseHandle::always() };
     let candidate = config.leader_elect.then(|| tokio::spawn(candidate.run(release.map(|_| ()))));
-    tokio::spawn(async move { stopping.send(signal::stopped().await) });
+    tokio::spawn(async move { stopping.send(signal::wait_for_stop().await) });
     wiring::guard(&mut settings, &client).await;
     let observers = controller::Observers { metrics, traces: traces.clone(), page };
     let ended = controller::run(client, settings, lease, observers, health, stop).await;

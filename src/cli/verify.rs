@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use videotoken_api::duration::flag as duration;
-use videotoken_runtime::cluster::{Cluster, LOG_IN_WITHIN, Place};
+use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::logs;
 use videotoken_runtime::output::{Failure, print};
 
@@ -31,7 +31,7 @@ pub struct Options {
 pub(super) async fn run(options: &Options) -> Result<(), Failure> {
     logs::init(false)?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = Cluster::open(&Place::default(), LOG_IN_WITHIN).await?.client()?;
+    let client = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?.client()?;
     verify(&client, options.readyz.as_ref(), options.within).await?;
     print("the API server serves the kinds, and the operator is ready\n")
 }

@@ -1,15 +1,19 @@
-//! What both programs need of the machine and the cluster around them.
+//! What both programs need from the machine and the cluster.
 //!
-//! | Module | What lives there |
+//! | Module | Content |
 //! |---|---|
-//! | [`cluster`] | the way to an API server: kubeconfig, proxies, exec plugins |
-//! | [`logs`] | what is logged, where, and what never is |
-//! | [`output`] | what is printed |
-//! | [`signal`] | what ends a process |
+//! | [`cluster`] | connection to an API server: kubeconfig, proxies, exec plugins |
+//! | [`logs`] | log lines and their filter |
+//! | [`output`] | standard output and errors |
+//! | [`signal`] | signals that end a process |
+//! | [`slim`] | slim copies of Kubernetes objects |
+//! | [`yaml`] | YAML output |
 //!
-//! May not enter: what is asked of the API server, and anything of tokens.
+//! This crate contains no request to the API server and nothing about tokens.
 
 pub mod cluster;
 pub mod logs;
 pub mod output;
 pub mod signal;
+pub mod slim;
+pub mod yaml;

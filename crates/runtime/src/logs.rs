@@ -1,9 +1,8 @@
-//! Logs: what is written, where, and what never is.
+//! Log lines and their filter.
 //!
-//! Lines go to stderr, as JSON or text; `RUST_LOG` filters them. Whatever it says, a crate that isn't ours stays at
-//! info: below that h2, hyper, rustls and the HTTP clients print headers and bodies, tokens included. The part of the
-//! Kubernetes client that logs an answer whole when it fails to parse speaks only at error. A panic is logged by its
-//! place; see [`log_panics`] for its words.
+//! Lines are written to standard error as JSON or text, filtered by `RUST_LOG`. Other crates never log below info, because
+//! h2, hyper, rustls and the HTTP clients then print headers and bodies with tokens. The part of the Kubernetes client that
+//! logs a response that it can't parse is limited to error. [`log_panics`] logs panics without data.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -14,8 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-/// The crates whose lines a filter may open: none of them has a body to log.
-const OURS: [&str; 6] = [
+/// Crates of this workspace, which never log bodies. Only they may log below info.
+const OWN_CRATES: [&str; 6] = [
     "video_token_operator",
     "videotoken",
     "videotoken_api",
@@ -24,21 +23,21 @@ const OURS: [&str; 6] = [
     "videotoken_runtime",
 ];
 
-/// The variable that filters log lines, in `tracing`'s directives.
+/// Environment variable with the filter, in the directives of `tracing`.
 const FILTER: &str = "RUST_LOG";
 
 /// Why logging can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter isn't one.
-    #[error("{FILTER}: {0}; write it like info or info,video_token_operator=debug")]
+    /// The filter is invalid.
+    #[error("{FILTER}: {0}. Write it like info or info,video_token_operator=debug.")]
     Filter(#[from] ParseError),
-    /// Something else in the process logs already.
+    /// Logging was started twice.
     #[error("logging is already set up: {0}")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Starts logging to stderr for the whole process, and logs panics.
+/// Starts logging to standard error for the whole process, including panics.
 pub fn init(json: bool) -> Result<(), TelemetryError> {
     let filter = std::env::var(FILTER).unwrap_or_default();
     tracing::subscriber::set_global_default(subscriber(json, &filter, std::io::stderr)?)?;
@@ -46,7 +45,7 @@ pub fn init(json: bool) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// What [`init`] installs, for any writer. An empty `filter` is `info`.
+/// Returns the subscriber that [`init`] installs, for any writer. An empty `filter` means `info`.
 pub fn subscriber<W>(json: bool, filter: &str, writer: W) -> Result<impl Subscriber + Send + Sync, ParseError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -58,18 +57,18 @@ where
     } else {
         lines.with_ansi(std::io::stderr().is_terminal()).boxed()
     };
-    Ok(Registry::default().with(lines.with_filter(filter.and(filter_fn(may_speak)))))
+    Ok(Registry::default().with(lines.with_filter(filter.and(filter_fn(is_level_allowed)))))
 }
 
-/// The cap on each crate, which no filter lifts.
-fn may_speak(metadata: &Metadata<'_>) -> bool {
+/// Returns true if the crate of a line may log at its level, whatever the filter is.
+fn is_level_allowed(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let most = if OURS.into_iter().any(|own| within(target, own)) {
+    let most = if OWN_CRATES.into_iter().any(|own| within(target, own)) {
         Level::TRACE
     } else if within(target, "kube_client::client") {
         Level::ERROR
     } else if ["typespec_client_core", "azure_core", "azure_identity"].into_iter().any(|own| within(target, own)) {
-        // each failed call is told at info there, and by us as a warning
+        // they log each failed call at info, which this program logs as a warning
         Level::WARN
     } else {
         Level::INFO
@@ -81,11 +80,12 @@ fn within(target: &str, module: &str) -> bool {
     target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Logs where a panic happened, and its words only when they are a `&'static str`: those stand in the program's text.
-/// Any other payload was put together at run time (an `unwrap` quotes its error) and may hold a token.
+/// Logs the location of a panic, and its message if it is a `&'static str`. Any other message was formatted at run time,
+/// as `unwrap` does with its error, and may contain a token.
 fn log_panics(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    let words = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("withheld, as it may hold data");
+    let words =
+        panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("withheld because it may contain data");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         tracing::error!(place, %backtrace, "panic: {words}");
@@ -115,11 +115,11 @@ mod tests {
     }
 
     impl Lines {
-        fn of(json: bool, filter: &str, speak: impl FnOnce()) -> String {
+        fn of(json: bool, filter: &str, log: impl FnOnce()) -> String {
             let lines = Self::default();
             let writer = lines.clone();
             let subscriber = subscriber(json, filter, move || writer.clone()).unwrap();
-            tracing::subscriber::with_default(subscriber, speak);
+            tracing::subscriber::with_default(subscriber, log);
             String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
         }
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_lines_are_filtered_and_default_to_info() {
+    fn lines_of_this_workspace_are_filtered_and_default_to_info() {
         for (filter, debug, info) in [
             ("", false, true),
             ("debug", true, true),

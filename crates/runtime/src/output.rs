@@ -1,11 +1,11 @@
-//! What a program prints, and how it says why it ends.
+//! Standard output, and the report of a failure.
 
 use std::io::Write as _;
 
-/// What ends a command early; its text is for the person who ran it.
+/// Failure of a command, with a message for its user.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// Writes `text` to stdout, whole and at once. A reader that has enough, as `head` does, is no failure.
+/// Writes `text` to standard output at once. A closed pipe is no failure: a reader such as `head` needs no more.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -16,12 +16,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Reports why the process ends: in its log if there is one, else on stderr.
+/// Reports why the process ends, in the log if it is set up, else on standard error.
 pub fn report(error: &str) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!("{error}");
     } else {
-        // nobody is left to be told if this fails
+        // a failure to print can't be reported
         let _ = writeln!(std::io::stderr(), "error: {error}");
     }
 }

@@ -1,9 +1,10 @@
-//! The signals that end a process.
+//! Signals that end a process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Resolves at SIGTERM or SIGINT. From the call on, and not only once it is awaited, neither ends the process by itself.
-pub fn stopped() -> impl Future<Output = bool> {
+/// Resolves at SIGTERM or SIGINT. After this call neither signal ends the process by itself, even before the future is
+/// awaited.
+pub fn wait_for_stop() -> impl Future<Output = bool> {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
     async move {
         let [terminate, interrupt] = signals.map(received);
@@ -15,7 +16,7 @@ pub fn stopped() -> impl Future<Output = bool> {
     }
 }
 
-/// A signal that can't be listened for ends the process as it always does.
+/// Waits for a signal. Without a handler the signal ends the process by default.
 async fn received(signal: Option<Signal>) {
     match signal {
         Some(mut signal) => drop(signal.recv().await),

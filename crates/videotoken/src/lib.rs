@@ -1,10 +1,10 @@
 //! The tool `videotoken`, which is also `kubectl videotoken`.
 //!
-//! | Module | What lives there |
+//! | Module | Content |
 //! |---|---|
-//! | [`manifest`] | YAML read as kubectl reads it, with the place of every field |
-//! | [`check`] | what the API server and the operator would refuse of a manifest |
-//! | [`cli`] | the subcommands, from arguments to what is printed |
+//! | [`manifest`] | YAML as kubectl reads it, with the location of every field |
+//! | [`check`] | validation of manifests without a cluster |
+//! | [`cli`] | the subcommands |
 
 pub mod check;
 pub mod cli;

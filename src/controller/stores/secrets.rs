@@ -7,12 +7,13 @@ use crate::api::key::ObjectKey;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::plan::facts::{SecretFacts, Uid, secret_facts};
-use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use videotoken_runtime::slim_resource;
 
 use parking_lot::Mutex;
 
@@ -56,32 +57,7 @@ impl SecretMeta {
     }
 }
 
-impl Resource for SecretMeta {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Secret".into()
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        "secrets".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.0
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.0
-    }
-    fn metadata_api() -> bool {
-        true
-    }
-}
+slim_resource!(SecretMeta, Secret, 0, metadata_only: true);
 
 /// Facts of all Secrets with the operator's label, and of those that the operator has just written.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@
 //! none. So one invalid object delays no other.
 
 use crate::api::key::ObjectKey;
-use crate::api::video_access_token::{ProviderRef, VideoAccessTokenSpec, VideoAccessTokenStatus};
+use crate::api::names;
+use crate::api::video_access_token::{ProviderRef, VideoAccessToken, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use crate::api::workload::Workload;
-use crate::api::{GROUP, VERSION, names};
 use crate::clock::Timestamp;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -15,12 +15,12 @@ use crate::plan::facts::{StatusFacts, Uid, resource_version};
 use crate::plan::secret::LARGEST_ANNOTATIONS;
 use crate::plan::status::status_facts;
 use crate::plan::template;
-use kube::core::{NamespaceResourceScope, ObjectMeta, Resource};
+use kube::core::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use videotoken_runtime::slim_resource;
 
 /// A `VideoAccessToken`, slim.
 #[derive(Clone, Debug, Deserialize)]
@@ -223,29 +223,7 @@ fn without_template(spec: &mut Value) -> Box<[u8]> {
     json.into_boxed_slice()
 }
 
-impl Resource for Token {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "VideoAccessToken".into()
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        VERSION.into()
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        "videoaccesstokens".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.meta
-    }
-}
+slim_resource!(Token, VideoAccessToken, meta, metadata_only: false);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -47,6 +47,12 @@ pub fn classify(error: &IssueError, account: RefusedAccount) -> (Class, CallOutc
     }
 }
 
+/// Returns the class of a failed call for a process with a single token. It has no budget, which would retry a refusal that
+/// heals.
+pub fn class_of_single_token(error: &IssueError, has_worked: bool) -> Class {
+    if error.heals.holds(has_worked) { Class::Transient } else { error.class }
+}
+
 /// Returns true if a failure of this class concerns the whole account.
 pub fn is_of_account(class: Class) -> bool {
     matches!(class, Class::Throttled | Class::Credential)
@@ -136,6 +142,21 @@ mod tests {
         assert!(error.is_entra_refusal());
         let account = RefusedAccount { has_peer: true, ..RefusedAccount::default() };
         assert_eq!(classify(&error, account), (Class::Credential, CallOutcome::CredentialRejected));
+    }
+
+    #[test]
+    fn p07_a_refusal_that_heals_is_transient_for_a_single_token() {
+        // class, whether it heals, whether the credential has worked, the class of the next attempt
+        for (class, heals, has_worked, expected) in [
+            (Class::Credential, Heals::No, false, Class::Credential),
+            (Class::Credential, Heals::New, false, Class::Transient),
+            (Class::Credential, Heals::New, true, Class::Credential),
+            (Class::Credential, Heals::Soon, true, Class::Transient),
+            (Class::Denied, Heals::No, true, Class::Denied),
+        ] {
+            let error = IssueError { heals, ..error(class) };
+            assert_eq!(class_of_single_token(&error, has_worked), expected, "{class:?} {heals:?} {has_worked}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A connection to the API server, straight or through a proxy.
+//! Connections to the API server, direct or through a proxy.
 
 use super::proxy::{Kind, Proxy};
 use futures::future::BoxFuture;
@@ -16,15 +16,15 @@ use std::task::{Context, Poll};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt as _};
 
-/// Opens connections.
-pub(super) type Way = BoxCloneSyncService<Uri, Stream, BoxError>;
+/// Service that opens connections.
+pub(super) type Connector = BoxCloneSyncService<Uri, Stream, BoxError>;
 
-/// What TLS, or plain HTTP, is spoken over.
+/// Transport below TLS or plain HTTP.
 trait Io: Read + Write + Connection + Send + Unpin {}
 
 impl<T: Read + Write + Connection + Send + Unpin> Io for T {}
 
-/// A connection whose way is forgotten.
+/// A connection of any type.
 pub(super) struct Stream(Box<dyn Io>);
 
 impl Read for Stream {
@@ -65,16 +65,16 @@ impl Connection for Stream {
     }
 }
 
-/// The proxy is named where it is at fault: its error alone would pass for the API server's.
+/// Error of a proxy. Without the proxy's name it could be mistaken for an error of the API server.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy}: {said}")]
-struct ProxyFault {
+struct ProxyError {
     proxy: String,
     said: String,
 }
 
-/// The way that the proxy, if there is one, is for.
-pub(super) fn way(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) -> Result<Way, kube::Error> {
+/// Returns the service that opens connections, through the proxy if there is one.
+pub(super) fn connector(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) -> Result<Connector, kube::Error> {
     let Some(proxy) = proxy else { return Ok(boxed(tcp, None)) };
     let name = Some(proxy.authority.clone());
     let scheme = if proxy.kind == Kind::Https { "https" } else { "http" };
@@ -83,7 +83,7 @@ pub(super) fn way(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) ->
     Ok(match proxy.kind {
         Kind::Http => boxed(tunnel(at, tcp, proxy), name),
         Kind::Https => {
-            // the API server's own name and the user's certificate aren't for the proxy
+            // name and certificate for the API server don't apply to the proxy
             let mut of_proxy = config.clone();
             (of_proxy.tls_server_name, of_proxy.auth_info) = (None, AuthInfo::default());
             boxed(tunnel(at, of_proxy.rustls_https_connector_with_connector(tcp)?, proxy), name)
@@ -100,14 +100,14 @@ pub(super) fn way(tcp: HttpConnector, proxy: Option<&Proxy>, config: &Config) ->
     })
 }
 
-/// What a tunnel says of a refusal, in words that help.
-fn refusal(said: &str) -> String {
+/// Returns the error of a tunnel as a message with an action.
+fn tunnel_error(said: &str) -> String {
     match said {
-        "tunnel error: unsuccessful" => "it refuses CONNECT to the API server, or isn't an HTTP proxy".to_owned(),
+        "tunnel error: unsuccessful" => "it rejects CONNECT to the API server, or isn't an HTTP proxy".to_owned(),
         "tunnel error: proxy authorization required" => {
-            "it wants a login, as in http://USER:PASSWORD@HOST:PORT".to_owned()
+            "it requires a login, as in http://USER:PASSWORD@HOST:PORT".to_owned()
         }
-        "tunnel error: unexpected end of file" => "it closes the connection: is it an HTTP proxy?".to_owned(),
+        "tunnel error: unexpected end of file" => "it closes the connection, or isn't an HTTP proxy".to_owned(),
         said => said.to_owned(),
     }
 }
@@ -120,7 +120,7 @@ fn tunnel<C>(at: Uri, connector: C, proxy: &Proxy) -> Tunnel<C> {
     }
 }
 
-fn boxed<C>(connector: C, proxy: Option<String>) -> Way
+fn boxed<C>(connector: C, proxy: Option<String>) -> Connector
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Read + Write + Connection + Send + Unpin + 'static,
@@ -130,7 +130,9 @@ where
     let named = move |error: C::Error| -> BoxError {
         let error: BoxError = error.into();
         match &proxy {
-            Some(proxy) => Box::new(ProxyFault { proxy: proxy.clone(), said: refusal(&super::innermost(&*error)) }),
+            Some(proxy) => {
+                Box::new(ProxyError { proxy: proxy.clone(), said: tunnel_error(&super::innermost(&*error)) })
+            }
             None => error,
         }
     };

@@ -1,6 +1,6 @@
 //! Programs that a kubeconfig runs to log in: `users[].user.exec`, as client-go runs them.
 //!
-//! What such a program prints is a credential. It is read, and never shown.
+//! The output of such a program is a credential, and is never shown.
 
 use super::Unusable;
 use base64::Engine as _;
@@ -23,10 +23,10 @@ use tower::BoxError;
 use tower::filter::AsyncPredicate;
 use videotoken_providers::clock::{self, Timestamp};
 
-/// A token that expires within this is fetched anew.
-const EARLY: TimeDelta = TimeDelta::minutes(1);
+/// Time before the expiry of a token at which the program runs again.
+const REFRESH_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
-/// The program of a user, and the token that it gave.
+/// The program of a user, and its last token.
 pub(super) struct Exec {
     config: ExecConfig,
     command: String,
@@ -39,7 +39,7 @@ struct Token {
     expires_at: Option<Timestamp>,
 }
 
-/// A client certificate, as a kubeconfig has it: PEM in base64.
+/// A client certificate in the form of a kubeconfig: PEM in base64.
 pub(super) struct Certificate {
     pub(super) certificate: String,
     pub(super) key: SecretString,
@@ -73,7 +73,7 @@ impl Exec {
         Ok(Self { config, command, within, token: Mutex::new(None) })
     }
 
-    /// Runs the program, keeps its token, and returns its certificate.
+    /// Runs the program, stores its token and returns its certificate.
     pub(super) async fn log_in(&self) -> Result<Option<Certificate>, Unusable> {
         let mut token = self.token.lock().await;
         let status = self.run().await?;
@@ -82,18 +82,18 @@ impl Exec {
         Ok(certificate)
     }
 
-    /// What goes into `Authorization`; none where the program gives a certificate.
+    /// Returns the header `Authorization`, or `None` if the program returns a certificate.
     async fn header(&self) -> Result<Option<HeaderValue>, Unusable> {
         let mut token = self.token.lock().await;
-        let soon = clock::now().wall + EARLY;
+        let soon = clock::now().wall + REFRESH_MARGIN;
         if token.as_ref().and_then(|token| token.expires_at).is_some_and(|at| at < soon) {
             *token = self.read(self.run().await?)?.0;
         }
         Ok(token.as_ref().map(|token| token.header.clone()))
     }
 
-    fn fault(&self, what: impl std::fmt::Display) -> Unusable {
-        Unusable(format!("the program {}, by which the kubeconfig logs in, {what}", self.command))
+    fn error(&self, what: impl std::fmt::Display) -> Unusable {
+        Unusable(format!("the login program {} of the kubeconfig {what}", self.command))
     }
 
     fn read(&self, status: Status) -> Result<(Option<Token>, Option<Certificate>), Unusable> {
@@ -104,14 +104,14 @@ impl Exec {
         let token = match status.token {
             Some(token) => {
                 let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-                let mut header = header.map_err(|_| self.fault("printed a token with a line end or the like"))?;
+                let mut header = header.map_err(|_| self.error("printed a token with a control character"))?;
                 header.set_sensitive(true);
                 Some(Token { header, expires_at: status.expiration_timestamp })
             }
             None => None,
         };
         if token.is_none() && certificate.is_none() {
-            return Err(self.fault("printed an ExecCredential without a token or a certificate"));
+            return Err(self.error("printed an ExecCredential without a token or a certificate"));
         }
         Ok((token, certificate))
     }
@@ -120,7 +120,7 @@ impl Exec {
         let interactive = match self.config.interactive_mode {
             Some(ExecInteractiveMode::Never) => false,
             Some(ExecInteractiveMode::Always) if !io::stdin().is_terminal() => {
-                return Err(self.fault("wants a terminal (interactiveMode: Always), and the standard input is none"));
+                return Err(self.error("needs a terminal (interactiveMode: Always), but standard input isn't one"));
             }
             _ => io::stdin().is_terminal(),
         };
@@ -128,26 +128,26 @@ impl Exec {
         let child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let hint = self.config.install_hint.as_deref().map(str::trim).filter(|hint| !hint.is_empty());
-                self.fault(format!("isn't there: {}", hint.unwrap_or("install it, or correct its path")))
+                self.error(format!("does not exist: {}", hint.unwrap_or("install it or correct its path")))
             }
-            _ => self.fault(format!("can't be run: {error}")),
+            _ => self.error(format!("can't be run: {error}")),
         })?;
-        // dropped at the end of the time, it is killed
+        // after the timeout the child is dropped, which kills it
         let ended = tokio::time::timeout(self.within, child.wait_with_output()).await;
         let output = ended.map_err(|_| {
             let seconds = self.within.as_secs_f32();
-            self.fault(format!("doesn't end within {seconds} s: it is stopped; --request-timeout gives it more"))
+            self.error(format!("did not end within {seconds} s and was stopped. Increase --request-timeout."))
         })?;
-        let output = output.map_err(|error| self.fault(format!("can't be waited for: {error}")))?;
+        let output = output.map_err(|error| self.error(format!("can't be waited for: {error}")))?;
         if !output.status.success() {
-            // what it says may hold its token
+            // its output may contain the token
             let program = &self.command;
-            return Err(self.fault(format!("failed, {}: run {program} by hand to see what it says", output.status)));
+            return Err(self.error(format!("failed ({}). Run {program} to see its output.", output.status)));
         }
-        // serde's words would quote what it printed
+        // serde's message would quote the output
         let printed = serde_json::from_slice::<Printed>(&output.stdout);
-        let status = printed.map_err(|_| self.fault("printed no ExecCredential"))?.status;
-        status.ok_or_else(|| self.fault("printed an ExecCredential without a status"))
+        let status = printed.map_err(|_| self.error("did not print an ExecCredential"))?.status;
+        status.ok_or_else(|| self.error("printed an ExecCredential without a status"))
     }
 
     fn command(&self, interactive: bool) -> Command {
@@ -166,7 +166,7 @@ impl Exec {
         let info = json!({"apiVersion": version, "kind": "ExecCredential", "spec": spec});
         command.env("KUBERNETES_EXEC_INFO", info.to_string());
         if interactive {
-            // it may ask for a code, or say where to get one
+            // the program may prompt for a code
             command.stdin(Stdio::inherit()).stderr(Stdio::inherit());
         } else {
             command.stdin(Stdio::null()).stderr(Stdio::piped());

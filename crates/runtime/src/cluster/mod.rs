@@ -1,23 +1,21 @@
-//! The way to an API server: from kubeconfig and environment to a client, as kubectl goes it.
+//! Connection to an API server, from the kubeconfig and the environment, as in kubectl.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `kubeconfig` | which file, which context |
-//! | `proxy` | which proxy, if any: Go's rules; pure |
-//! | `connect` | a connection, straight or through a proxy |
+//! | `kubeconfig` | file and context |
+//! | `proxy` | selection of the proxy by Go's rules; pure |
+//! | `connect` | direct connections and connections through a proxy |
 //! | `exec` | programs that a kubeconfig runs to log in |
 //!
-//! kube does the rest. It compares `NO_PROXY` with the proxy's host instead of the API server's, ends at a `NO_PROXY`
-//! with an empty entry, runs exec plugins without a time limit, and prints their output when they fail.
-//!
-//! May not enter: what is asked of the API server.
+//! These modules replace parts of kube: it compares `NO_PROXY` with the proxy's host instead of the API server's, fails at
+//! an empty entry of `NO_PROXY`, runs exec plugins without a timeout, and prints their output if they fail.
 
 mod connect;
 mod exec;
 mod kubeconfig;
 mod proxy;
 
-pub use kubeconfig::Place;
+pub use kubeconfig::ClusterSelection;
 
 use exec::Exec;
 use http::{Request, Response, Uri};
@@ -37,15 +35,15 @@ use tower::timeout::error::Elapsed;
 use tower::util::MapFutureLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
-/// An API server, who one is to it, and how it is reached.
+/// An API server, with the login and the proxy.
 pub struct Cluster {
-    /// All but proxy and exec plugin, which are looked after here.
+    /// Configuration without proxy and exec plugin, which this type applies.
     pub config: Config,
     proxy: Option<Proxy>,
     exec: Option<Arc<Exec>>,
 }
 
-/// Why an API server can't be asked, in a sentence for whoever set it up.
+/// Why there is no connection to the API server, in a sentence for the user.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(String);
@@ -57,42 +55,44 @@ impl From<Config> for Cluster {
     }
 }
 
-/// How long an exec plugin may take where nothing else is said.
+/// Default timeout of an exec plugin.
 pub const LOG_IN_WITHIN: Duration = Duration::from_secs(30);
 
 impl Cluster {
-    /// Reads the kubeconfig and logs in by its exec plugin, if it has one: within `within`. No request is made yet.
-    pub async fn open(place: &Place, within: Duration) -> Result<Self, Unusable> {
-        let mut chosen = kubeconfig::choose(place)?;
-        let url = &chosen.config.cluster_url;
-        let proxy = match &chosen.proxy_url {
+    /// Reads the kubeconfig and runs its exec plugin, if it has one, at most for `within`. No request is made.
+    pub async fn open(selection: &ClusterSelection, within: Duration) -> Result<Self, Unusable> {
+        let mut selected = kubeconfig::select(selection)?;
+        let url = &selected.config.cluster_url;
+        let proxy = match &selected.proxy_url {
             Some(text) => Some(proxy::of_kubeconfig(text)?),
-            None if chosen.in_cluster => None,
+            None if selected.in_cluster => None,
             None => proxy::Environment::read().proxy_for(url)?,
         };
-        let exec = chosen.config.auth_info.exec.take().map(|config| Exec::new(config, within)).transpose()?;
+        let exec = selected.config.auth_info.exec.take().map(|config| Exec::new(config, within)).transpose()?;
         if let Some(exec) = &exec
             && let Some(certificate) = exec.log_in().await?
         {
-            let auth = &mut chosen.config.auth_info;
+            let auth = &mut selected.config.auth_info;
             auth.client_certificate_data = Some(certificate.certificate);
             auth.client_key_data = Some(certificate.key);
         }
-        chosen.config.proxy_url = None;
-        Ok(Self { config: chosen.config, proxy, exec: exec.map(Arc::new) })
+        selected.config.proxy_url = None;
+        Ok(Self { config: selected.config, proxy, exec: exec.map(Arc::new) })
     }
 
-    /// A client that tries again for a while what the API server is too busy for.
+    /// Returns a client that retries requests for which the API server is too busy.
     pub fn client(&self) -> Result<Client, Unusable> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        let patient = RetryLayer::new(RetryPolicy::server_retry());
-        let service = ServiceBuilder::new().layer(patient).service(self.service(tcp)?);
+        let retry = RetryLayer::new(RetryPolicy::server_retry());
+        let service = ServiceBuilder::new().layer(retry).service(self.service(tcp)?);
         Ok(ClientBuilder::new(service, self.config.default_namespace.clone()).build())
     }
 
-    /// Sends requests to the API server, with its URL, the login and the configured headers. `tcp` opens connections.
-    /// The error is a login that can't be used.
+    /// Returns a service that adds the URL, the login and the configured headers to requests. `tcp` opens connections.
+    ///
+    /// # Errors
+    /// The login can't be used.
     pub fn service(
         &self,
         tcp: HttpConnector,
@@ -104,11 +104,11 @@ impl Cluster {
         Unusable,
     > {
         let unusable = |error: kube::Error| Unusable(format!("the login can't be used: {}", login_error(&error)));
-        let way = connect::way(tcp, self.proxy.as_ref(), &self.config).map_err(unusable)?;
+        let way = connect::connector(tcp, self.proxy.as_ref(), &self.config).map_err(unusable)?;
         let https = self.config.rustls_https_connector_with_connector(way).map_err(unusable)?;
-        let patience = self.config.connect_timeout.unwrap_or(Duration::MAX);
+        let timeout = self.config.connect_timeout.unwrap_or(Duration::MAX);
         let url = self.config.cluster_url.clone();
-        let late = format!("no connection to {} within {} s", self.config.cluster_url, patience.as_secs_f32());
+        let late = format!("no connection to {} within {} s", self.config.cluster_url, timeout.as_secs_f32());
         let connector = ServiceBuilder::new()
             .layer(MapFutureLayer::new(Box::pin))
             .map_err(move |error: BoxError| {
@@ -119,7 +119,7 @@ impl Cluster {
                 };
                 BoxError::from(said)
             })
-            .layer(TimeoutLayer::new(patience))
+            .layer(TimeoutLayer::new(timeout))
             .service(https);
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
         let login = self.exec.clone().map(|exec| AsyncFilterLayer::new(exec::Login(exec)));
@@ -133,7 +133,7 @@ impl Cluster {
     }
 }
 
-/// The innermost cause of an error, which names what is really wrong.
+/// Returns the message of the innermost cause of an error.
 pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -142,7 +142,7 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// A tunnel takes a port that isn't named for 443, also of a plain http server.
+/// Adds the port 80 to an http URL without a port, because a tunnel assumes 443.
 fn explicit_port(config: &Config) -> Config {
     let mut config = config.clone();
     let url = &config.cluster_url;
@@ -160,7 +160,7 @@ fn explicit_port(config: &Config) -> Config {
     config
 }
 
-/// What is wrong with a login, without the output of a program.
+/// Returns the message of a login error, without the output of a program.
 fn login_error(error: &kube::Error) -> String {
     match error {
         kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => {

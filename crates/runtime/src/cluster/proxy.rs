@@ -1,7 +1,7 @@
-//! Which proxy the API server is reached through, if any: by the rules of Go's `net/http`, which kubectl follows.
+//! Selection of the proxy for the API server, by the rules of Go's `net/http`, which kubectl follows.
 //!
-//! A cluster's `proxy-url` always counts. Otherwise `HTTPS_PROXY`, or `HTTP_PROXY` for a plain http server, unless
-//! `NO_PROXY` names the server; never for this machine itself.
+//! `proxy-url` of the cluster takes precedence. Otherwise `HTTPS_PROXY` applies, or `HTTP_PROXY` to a plain http server,
+//! unless `NO_PROXY` matches. Variables never apply to the local machine.
 
 use super::Unusable;
 use http::{HeaderValue, Uri};
@@ -16,13 +16,13 @@ pub(super) struct Proxy {
     pub(super) kind: Kind,
     /// `host:port`.
     pub(super) authority: String,
-    /// What an http proxy is logged in with.
+    /// Login for an http proxy.
     pub(super) basic: Option<HeaderValue>,
-    /// What a SOCKS proxy is logged in with.
+    /// Login for a SOCKS proxy.
     pub(super) user: Option<(String, SecretString)>,
 }
 
-/// How a proxy is spoken to.
+/// Protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Http,
@@ -30,27 +30,29 @@ pub(super) enum Kind {
     Socks5,
 }
 
-/// The variables, as they are set.
+/// Values of the environment variables.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
     pub(super) https: String,
     pub(super) http: String,
-    /// Servers that are reached straight.
+    /// Servers without a proxy.
     pub(super) except: String,
 }
 
-/// `proxy-url` of a kubeconfig's cluster.
+/// Parses `proxy-url` of a cluster in the kubeconfig.
 pub(super) fn of_kubeconfig(text: &str) -> Result<Proxy, Unusable> {
-    proxy(text).ok_or_else(|| no_proxy_url("proxy-url of the kubeconfig's cluster"))
+    proxy(text).ok_or_else(|| invalid_proxy_url("proxy-url of the kubeconfig's cluster"))
 }
 
-/// Doesn't quote the value: it may hold a password.
-fn no_proxy_url(source: &str) -> Unusable {
-    Unusable(format!("{source} is no URL of a proxy: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"))
+/// Returns an error without the value, which may contain a password.
+fn invalid_proxy_url(source: &str) -> Unusable {
+    Unusable(format!(
+        "{source} is not the URL of a proxy. Write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT."
+    ))
 }
 
 impl Environment {
-    /// In capitals or small letters; what is empty counts as unset.
+    /// Reads the variables in upper or lower case. An empty variable counts as unset.
     pub(super) fn read() -> Self {
         let first = |names: [&str; 2]| {
             names.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty())).unwrap_or_default()
@@ -62,7 +64,7 @@ impl Environment {
         }
     }
 
-    /// The proxy for this server. An error names the variable that is no URL.
+    /// Returns the proxy for a server. The error names the variable that isn't a URL.
     pub(super) fn proxy_for(&self, server: &Uri) -> Result<Option<Proxy>, Unusable> {
         let (variable, text, port) = match server.scheme_str() {
             Some("https") => ("HTTPS_PROXY", &self.https, 443),
@@ -73,7 +75,7 @@ impl Environment {
         if text.is_empty() || self.excepts(host, server.port_u16().unwrap_or(port)) {
             return Ok(None);
         }
-        proxy(text).ok_or_else(|| no_proxy_url(variable)).map(Some)
+        proxy(text).ok_or_else(|| invalid_proxy_url(variable)).map(Some)
     }
 
     fn excepts(&self, host: &str, port: u16) -> bool {
@@ -102,7 +104,7 @@ impl Environment {
     }
 }
 
-/// `host:port` and `[address]:port`; a bare IPv6 address has no port.
+/// Splits `host:port` and `[address]:port`. An IPv6 address without brackets has no port.
 fn split_port(entry: &str) -> (&str, Option<&str>) {
     if let Some((host, port)) = entry.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
         return (host, Some(port));
@@ -113,7 +115,8 @@ fn split_port(entry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `example.com` is the host and all below it, `.example.com` and `*.example.com` are those below it.
+/// Returns true if the host matches: `example.com` matches the host and its subdomains, `.example.com` and `*.example.com`
+/// only subdomains.
 fn is_within(host: &str, domain: &str) -> bool {
     let below = domain.strip_prefix("*.").or_else(|| domain.strip_prefix('.'));
     let name = below.unwrap_or(domain);
@@ -121,7 +124,7 @@ fn is_within(host: &str, domain: &str) -> bool {
     !name.is_empty() && (is_below || (below.is_none() && host == name))
 }
 
-/// A URL, or `host:port` of an http proxy.
+/// Parses a URL, or `host:port` of an http proxy.
 fn proxy(text: &str) -> Option<Proxy> {
     let url = Matcher::builder().all(text.trim()).build().intercept(&Uri::from_static("https://host.invalid"))?;
     let (kind, port) = match url.uri().scheme_str()? {
@@ -147,8 +150,8 @@ mod tests {
 
     #[test]
     fn no_proxy_is_read_as_kubectl_reads_it() {
-        // NO_PROXY, the API server, whether it is reached straight
-        for (no_proxy, server, straight) in [
+        // NO_PROXY, the API server, true without a proxy
+        for (no_proxy, server, direct) in [
             ("", "https://api.example:6443", false),
             ("", "https://localhost:6443", true),
             ("", "https://127.0.0.1:6443", true),
@@ -190,7 +193,7 @@ mod tests {
                 ..Environment::default()
             };
             let proxy = environment.proxy_for(&server.parse().unwrap()).unwrap();
-            assert_eq!(proxy.is_none(), straight, "NO_PROXY={no_proxy} {server}");
+            assert_eq!(proxy.is_none(), direct, "NO_PROXY={no_proxy} {server}");
         }
     }
 
@@ -217,13 +220,13 @@ mod tests {
         assert_eq!(of("http://a:1", "", http), Ok(None));
         for wrong in ["ftp://squid", "http://", "socks4://squid", "http://a b"] {
             let said = of(wrong, "", https).unwrap_err();
-            assert!(said.contains("HTTPS_PROXY is no URL of a proxy"), "{said}");
+            assert!(said.contains("HTTPS_PROXY is not the URL of a proxy"), "{said}");
         }
         let http = proxy("http://us%40er:p%3Aw@squid:1").unwrap();
         assert_eq!(http.basic.as_ref().unwrap(), "Basic dXNAZXI6cDp3");
         let socks = proxy("socks5://us%40er:p%3Aw@squid:1").unwrap();
         let (name, password) = socks.user.as_ref().unwrap();
         assert_eq!((&**name, password.expose_secret()), ("us@er", "p:w"));
-        assert!(!no_proxy_url("HTTPS_PROXY").to_string().contains("p:w"));
+        assert!(!invalid_proxy_url("HTTPS_PROXY").to_string().contains("p:w"));
     }
 }

@@ -1,12 +1,12 @@
-//! The schemas of the three kinds, from the CRDs in this program.
+//! Schemas of the three kinds, from the CRDs in this program.
 
-use super::{Complaint, rules, url};
+use super::{Violation, rules, url};
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::Value;
 use std::rc::Rc;
 use videotoken_api::crds;
 
-/// All kinds. Made once: their rules are compiled.
+/// All kinds with their compiled rules.
 pub struct Kinds(pub(super) Vec<Kind>);
 
 /// One kind.
@@ -32,12 +32,12 @@ impl Default for Kinds {
 }
 
 impl Kinds {
-    /// The kind of this name.
+    /// Returns the kind with this name.
     pub fn get(&self, name: &str) -> Option<&Kind> {
         self.0.iter().find(|kind| kind.name == name)
     }
 
-    /// Whether CEL's URL functions are used but in the one rule that [`url`] asks.
+    /// Returns true if a rule other than the one in [`url`] calls CEL's functions for URLs.
     #[cfg(test)]
     pub(super) fn use_urls(&self) -> bool {
         self.0.iter().any(|kind| {
@@ -46,17 +46,17 @@ impl Kinds {
         })
     }
 
-    /// Their names, for people.
+    /// Returns the names of all kinds, separated by commas.
     pub(super) fn names(&self) -> String {
         self.0.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Kind {
-    /// What the CEL rules say of an object that fits the schema.
-    pub(super) fn ask_rules(&self, value: &Value) -> Vec<Complaint> {
-        let mut complaints = rules::ask(&self.validator, &self.rules, value);
-        complaints.append(&mut url::ask(value, &self.schema));
-        complaints
+    /// Evaluates the CEL rules for an object that matches the schema.
+    pub(super) fn check_rules(&self, value: &Value) -> Vec<Violation> {
+        let mut violations = rules::check(&self.validator, &self.rules, value);
+        violations.append(&mut url::check(value, &self.schema));
+        violations
     }
 }

@@ -1,12 +1,12 @@
-//! Names, labels and annotations, as the API server asks of every object.
+//! Names, labels and annotations, which the API server validates in every object.
 
-use super::Complaint;
+use super::Violation;
 use crate::manifest::{Path, Step};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use videotoken_api::is_object_name;
 
-/// The members of `metadata`.
+/// Fields of `metadata`.
 const MEMBERS: [&str; 15] = [
     "annotations",
     "creationTimestamp",
@@ -25,61 +25,61 @@ const MEMBERS: [&str; 15] = [
     "uid",
 ];
 
-/// Of all annotations together, in bytes.
+/// Maximum size of all annotations in bytes.
 const LARGEST_ANNOTATIONS: usize = 256 * 1024;
 
-/// What the API server takes of a `generateName`.
+/// Number of characters of `generateName` that the API server uses.
 const LONGEST_PREFIX: usize = 58;
 
-/// Looks at `metadata` alone.
-pub(super) fn check(object: &Value) -> Vec<Complaint> {
+/// Checks `metadata`.
+pub(super) fn check(object: &Value) -> Vec<Violation> {
     let path = Path::default().field("metadata");
     let metadata = match &object["metadata"] {
         Value::Null => &serde_json::json!({}),
         metadata => metadata,
     };
     let Some(members) = metadata.as_object() else {
-        return vec![Complaint::blocking(&path, "must be an object")];
+        return vec![Violation::blocking(&path, "must be an object")];
     };
     let unknown = members.keys().filter(|name| !MEMBERS.contains(&name.as_str()));
-    let mut complaints: Vec<_> = unknown.map(|name| Complaint::of_key(&path.field(name), "unknown field")).collect();
+    let mut violations: Vec<_> = unknown.map(|name| Violation::of_key(&path.field(name), "unknown field")).collect();
     if let Err(error) = serde_path_to_error::deserialize::<_, ObjectMeta>(metadata) {
         let field = Path::parse(&format!("metadata.{}", error.path()));
-        complaints.push(Complaint::blocking(&field, error.inner().to_string()));
-        return complaints;
+        violations.push(Violation::blocking(&field, error.inner().to_string()));
+        return violations;
     }
-    complaints.extend(name(metadata, &path));
-    complaints.extend(labels(metadata, &path));
-    complaints.extend(annotations(metadata, &path));
-    complaints
+    violations.extend(name(metadata, &path));
+    violations.extend(labels(metadata, &path));
+    violations.extend(annotations(metadata, &path));
+    violations
 }
 
-fn name(metadata: &Value, path: &Path) -> Vec<Complaint> {
+fn name(metadata: &Value, path: &Path) -> Vec<Violation> {
     let text = |member: &str| metadata[member].as_str().filter(|text| !text.is_empty());
-    let mut complaints = Vec::new();
-    // the API server puts five letters and digits behind it
+    let mut violations = Vec::new();
+    // the API server appends five letters and digits
     let generated = |prefix: &str| format!("{}00000", prefix.chars().take(LONGEST_PREFIX).collect::<String>());
     match (text("name"), text("generateName")) {
         (None, Some(prefix)) if !is_object_name(&generated(prefix)) => {
             let message = "Invalid value: must be lower-case letters, digits, dashes and dots, and begin with a letter \
                            or digit";
-            complaints.push(Complaint::new(&path.field("generateName"), message));
+            violations.push(Violation::new(&path.field("generateName"), message));
         }
         (Some(name), _) if !is_object_name(name) => {
             let message = "Invalid value: must be lower-case letters, digits, dashes and dots, 253 at most, and begin \
                            and end with a letter or digit";
-            complaints.push(Complaint::new(&path.field("name"), message));
+            violations.push(Violation::new(&path.field("name"), message));
         }
-        (None, None) => complaints.push(Complaint::new(&path.field("name"), "Required value")),
+        (None, None) => violations.push(Violation::new(&path.field("name"), "Required value")),
         _ => {}
     }
     if let Some(namespace) = text("namespace")
         && !(is_object_name(namespace) && namespace.len() <= 63 && !namespace.contains('.'))
     {
         let message = "Invalid value: must be lower-case letters, digits and dashes, 63 at most";
-        complaints.push(Complaint::new(&path.field("namespace"), message));
+        violations.push(Violation::new(&path.field("namespace"), message));
     }
-    complaints
+    violations
 }
 
 fn entries<'a>(metadata: &'a Value, member: &str) -> impl Iterator<Item = (&'a String, &'a str)> {
@@ -87,34 +87,34 @@ fn entries<'a>(metadata: &'a Value, member: &str) -> impl Iterator<Item = (&'a S
     entries.map(|(key, value)| (key, value.as_str().unwrap_or_default()))
 }
 
-fn labels(metadata: &Value, path: &Path) -> Vec<Complaint> {
+fn labels(metadata: &Value, path: &Path) -> Vec<Violation> {
     let path = path.field("labels");
-    let mut complaints = Vec::new();
+    let mut violations = Vec::new();
     for (key, value) in entries(metadata, "labels") {
         if !is_qualified_name(key) {
-            complaints.push(Complaint::of_key(&path.with(Step::Key(key.clone())), NOT_QUALIFIED));
+            violations.push(Violation::of_key(&path.with(Step::Key(key.clone())), NOT_QUALIFIED));
         }
         if !(value.is_empty() || is_name_part(value)) {
             let message = "Invalid value: a label's value has 63 letters, digits, dashes, dots and underscores at most, \
                            and begins and ends with a letter or digit";
-            complaints.push(Complaint::new(&path.with(Step::Key(key.clone())), message));
+            violations.push(Violation::new(&path.with(Step::Key(key.clone())), message));
         }
     }
-    complaints
+    violations
 }
 
-fn annotations(metadata: &Value, path: &Path) -> Vec<Complaint> {
+fn annotations(metadata: &Value, path: &Path) -> Vec<Violation> {
     let path = path.field("annotations");
-    let mut complaints = Vec::new();
+    let mut violations = Vec::new();
     for (key, _) in entries(metadata, "annotations").filter(|(key, _)| !is_qualified_name(&key.to_lowercase())) {
-        complaints.push(Complaint::of_key(&path.with(Step::Key(key.clone())), NOT_QUALIFIED));
+        violations.push(Violation::of_key(&path.with(Step::Key(key.clone())), NOT_QUALIFIED));
     }
     let size: usize = entries(metadata, "annotations").map(|(key, value)| key.len() + value.len()).sum();
     if size > LARGEST_ANNOTATIONS {
         let message = format!("Too long: may not be more than {LARGEST_ANNOTATIONS} bytes");
-        complaints.push(Complaint::new(&path, message));
+        violations.push(Violation::new(&path, message));
     }
-    complaints
+    violations
 }
 
 const NOT_QUALIFIED: &str =

@@ -1,13 +1,13 @@
-//! What the API server and the operator would refuse of a manifest, told without either.
+//! Validation of manifests without a cluster: what the API server and the operator would reject.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
 //! | `kinds` | the schemas of the three kinds, from the CRDs in this program |
-//! | `structure` | unknown fields, defaults, types and limits: what a structural schema asks |
+//! | `structure` | unknown fields, defaults, types and limits: the structural schema |
 //! | `metadata` | names, labels and annotations |
 //! | `rules` | the CEL rules |
-//! | `url` | the one rule that CEL's library judges otherwise than the API server |
-//! | `operator` | what the operator refuses later, and what only two objects together show |
+//! | `url` | the rule for URLs, for which the CEL library and the API server differ |
+//! | `operator` | what the operator rejects later, and conflicts between objects |
 //!
 //! Pure over the objects. May not enter: files, clusters.
 
@@ -23,66 +23,66 @@ mod url;
 
 pub use kinds::Kinds;
 
-use crate::manifest::{Object, Path, Place};
+use crate::manifest::{Object, Path, SourceLocation};
 use serde_json::Value;
 use videotoken_api::{GROUP, VERSION};
 
-/// Who would refuse it.
+/// Component that would reject an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refuser {
-    /// The API server: it isn't stored.
+pub enum RejectedBy {
+    /// The API server, which does not store the object.
     ApiServer,
-    /// The operator: it is stored, and `Stalled`.
+    /// The operator, which reports the stored object as `Stalled`.
     Operator,
 }
 
-/// One thing that would be refused.
+/// Reason why an object would be rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which of the objects, by its number.
+    /// Index of the object.
     pub object: usize,
-    /// Where in its file.
-    pub place: Place,
-    /// The field, from the object's root; empty for the object itself.
+    /// Location in the file.
+    pub place: SourceLocation,
+    /// Path of the field from the root of the object; empty for the object itself.
     pub field: String,
-    /// What is wrong, in the words of who would refuse it.
+    /// Message of the component that would reject the object.
     pub message: String,
-    /// Who would.
-    pub refuser: Refuser,
+    /// Component that would reject the object.
+    pub rejected_by: RejectedBy,
 }
 
-/// What became of an object.
+/// Result for one object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// It is of a kind that isn't ours.
+    /// The object has a kind of another group.
     Skipped,
-    /// Something of it would be refused.
+    /// The object would be rejected.
     Refused,
-    /// All is well; this is the object as the API server would store it, its defaults in place.
+    /// The object as the API server would store it, with defaults.
     Good(Value),
 }
 
-/// What was found in all objects.
+/// Results for all objects.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// One for each object.
+    /// Result for each object.
     pub verdicts: Vec<Verdict>,
-    /// In the order of the objects, and of the places in each.
+    /// Findings in the order of the objects and their fields.
     pub findings: Vec<Finding>,
 }
 
-/// What a part of the check says of one object.
+/// Finding before its location in the file is known.
 #[derive(Debug)]
-struct Complaint {
+struct Violation {
     path: Path,
     message: String,
-    /// The key is at fault, not what it holds.
+    /// The key is invalid, not its value.
     key: bool,
-    /// With such a one the API server doesn't ask the CEL rules.
+    /// The API server does not evaluate the CEL rules.
     blocks: bool,
 }
 
-impl Complaint {
+impl Violation {
     fn new(path: &Path, message: impl Into<String>) -> Self {
         Self { path: path.clone(), message: message.into(), key: false, blocks: false }
     }
@@ -95,9 +95,9 @@ impl Complaint {
         Self { blocks: true, ..Self::new(path, message) }
     }
 
-    fn finding(self, number: usize, object: &Object, refuser: Refuser) -> Finding {
+    fn finding(self, number: usize, object: &Object, rejected_by: RejectedBy) -> Finding {
         let place = if self.key { object.key_place(&self.path) } else { object.place(&self.path) };
-        Finding { object: number, place, field: self.path.to_string(), message: self.message, refuser }
+        Finding { object: number, place, field: self.path.to_string(), message: self.message, rejected_by }
     }
 }
 
@@ -105,64 +105,65 @@ impl Complaint {
 pub fn check(kinds: &Kinds, objects: &[Object]) -> Report {
     let mut report = Report::default();
     for (number, object) in objects.iter().enumerate() {
-        let (verdict, complaints) = admit(kinds, object);
+        let (verdict, violations) = admit(kinds, object);
         report.verdicts.push(verdict);
-        let findings = complaints.into_iter().map(|complaint| complaint.finding(number, object, Refuser::ApiServer));
+        let findings = violations.into_iter().map(|violation| violation.finding(number, object, RejectedBy::ApiServer));
         report.findings.extend(findings);
     }
-    for (number, complaint) in operator::refusals(objects, &report.verdicts) {
-        report.findings.push(complaint.finding(number, &objects[number], Refuser::Operator));
+    for (number, violation) in operator::refusals(objects, &report.verdicts) {
+        report.findings.push(violation.finding(number, &objects[number], RejectedBy::Operator));
         report.verdicts[number] = Verdict::Refused;
     }
     report.findings.sort_by(|a, b| order(a).cmp(&order(b)));
     report
 }
 
-/// What is said of the whole object comes last.
-fn order(finding: &Finding) -> (usize, bool, Place, &str) {
+/// Returns the sort key. Findings for the whole object come last.
+fn order(finding: &Finding) -> (usize, bool, SourceLocation, &str) {
     (finding.object, finding.field.is_empty(), finding.place, &finding.field)
 }
 
-/// An object that isn't of the group. One that is of a kind of ours all the same is meant for it: no API server takes it.
-fn of_no_group(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Complaint>) {
+/// Checks an object of another group. If it has a kind of videotoken.dev, its `apiVersion` is wrong.
+fn of_no_group(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     let given = object.api_version();
-    let is_ours = match object.kind() {
-        // others have a kind of this name, too: in a group of their own, which is a domain
+    let is_known = match object.kind() {
+        // other groups, whose names are domains, have a kind with this name
         "TokenProvider" => !given.split_once('/').is_some_and(|(group, _)| group.contains('.')),
         kind => kinds.get(kind).is_some(),
     };
-    if !is_ours {
+    if !is_known {
         return (Verdict::Skipped, Vec::new());
     }
     let found = if given.is_empty() { "Required value".to_owned() } else { format!("no such kind: {given}") };
     let message = format!("{found}: a {} has apiVersion: {GROUP}/{VERSION}", object.kind());
-    (Verdict::Refused, vec![Complaint::new(&Path::default().field("apiVersion"), message)])
+    (Verdict::Refused, vec![Violation::new(&Path::default().field("apiVersion"), message)])
 }
 
-/// What the API server would say to the creation of this object.
-fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Complaint>) {
+/// Checks the creation of an object as the API server does.
+fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     let Some((group, version)) = object.api_version().split_once('/').filter(|(group, _)| *group == GROUP) else {
         return of_no_group(kinds, object);
     };
     let Some(kind) = kinds.get(object.kind()).filter(|_| version == VERSION) else {
         let field = if version == VERSION { "kind" } else { "apiVersion" };
         let message = format!("no such kind: {group}/{version} {}; there are {}", object.kind(), kinds.names());
-        return (Verdict::Refused, vec![Complaint::new(&Path::default().field(field), message)]);
+        return (Verdict::Refused, vec![Violation::new(&Path::default().field(field), message)]);
     };
-    let mut complaints = metadata::check(&object.value);
+    let mut violations = metadata::check(&object.value);
     let mut value = object.value.clone();
-    complaints.append(&mut structure::prune(&mut value, &kind.schema));
+    violations.append(&mut structure::prune(&mut value, &kind.schema));
     structure::apply_defaults(&mut value, &kind.schema);
     // on a creation there is no status yet
     if let Some(members) = value.as_object_mut() {
         members.remove("status");
     }
-    complaints.append(&mut structure::validate(&value, &kind.schema));
-    if complaints.iter().any(|complaint| complaint.blocks) {
-        let message = "some rules were not asked, since the object is invalid: mend the rest and check again";
-        complaints.push(Complaint::new(&Path::default(), message));
+    violations.append(&mut structure::validate(&value, &kind.schema));
+    if violations.iter().any(|violation| violation.blocks) {
+        let message =
+            "some rules were not evaluated because the object is invalid. Correct the other findings and check again.";
+        violations.push(Violation::new(&Path::default(), message));
     } else {
-        complaints.append(&mut kind.ask_rules(&value));
+        violations.append(&mut kind.check_rules(&value));
     }
-    if complaints.is_empty() { (Verdict::Good(value), complaints) } else { (Verdict::Refused, complaints) }
+    if violations.is_empty() { (Verdict::Good(value), violations) } else { (Verdict::Refused, violations) }
 }

@@ -1,23 +1,23 @@
 //! The CEL rules.
 
-use super::Complaint;
+use super::Violation;
 use crate::manifest::Path;
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator};
 use serde_json::Value;
 
-/// Asks each rule that applies to a creation. `value` has its defaults.
-pub(super) fn ask(validator: &Validator, rules: &CompiledSchema, value: &Value) -> Vec<Complaint> {
+/// Evaluates each rule that applies to a creation. `value` has its defaults.
+pub(super) fn check(validator: &Validator, rules: &CompiledSchema, value: &Value) -> Vec<Violation> {
     let errors = validator.validate_compiled(rules, value, None).err();
-    errors.into_iter().flatten().map(|error| complaint(&error)).collect()
+    errors.into_iter().flatten().map(|error| violation(&error)).collect()
 }
 
-/// In the API server's words, without the value that it quotes.
-fn complaint(error: &ValidationError) -> Complaint {
+/// Returns the message of the API server, without the value that it quotes.
+fn violation(error: &ValidationError) -> Violation {
     let what = match (&error.kind, error.reason.as_deref()) {
         (ErrorKind::ValidationFailure, Some("FieldValueForbidden")) => "Forbidden",
         (ErrorKind::ValidationFailure, Some("FieldValueRequired")) => "Required value",
         (ErrorKind::ValidationFailure, Some("FieldValueDuplicate")) => "Duplicate value",
         _ => "Invalid value",
     };
-    Complaint::new(&Path::parse(&error.field_path), format!("{what}: {}", error.message))
+    Violation::new(&Path::parse(&error.field_path), format!("{what}: {}", error.message))
 }

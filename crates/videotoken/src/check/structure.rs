@@ -1,51 +1,51 @@
-//! What a structural schema asks: the members that it knows, their types and limits. In the API server's order: what
-//! is unknown is dropped, then nulls, then the defaults are set, then the rest is validated.
+//! Validation by a structural schema, in the order of the API server: unknown fields are dropped, then nulls, then defaults
+//! are set, then types and limits are validated.
 //!
-//! It knows the keywords that the CRDs use; a test fails when they come to use another.
+//! It supports the keywords that the CRDs use. A test fails if they use another one.
 
-use super::Complaint;
+use super::Violation;
 use crate::manifest::{Path, Step};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
-/// Members of every object, which the metadata's rules look after.
-const OF_EVERY_OBJECT: [&str; 3] = ["apiVersion", "kind", "metadata"];
+/// Fields of every object, which [`super::metadata`] checks.
+const COMMON_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// Drops the members that the schema doesn't know, and complains of each, as strict field validation does.
-pub(super) fn prune(value: &mut Value, schema: &Value) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
-    prune_below(value, schema, &Path::default(), &mut complaints);
-    complaints
+/// Drops unknown fields and returns each as a violation, as strict field validation does.
+pub(super) fn prune(value: &mut Value, schema: &Value) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    prune_below(value, schema, &Path::default(), &mut violations);
+    violations
 }
 
-fn prune_below(value: &mut Value, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn prune_below(value: &mut Value, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     match value {
         Value::Object(members) => {
             let at_root = path.steps().is_empty();
             members.retain(|name, member| {
-                if at_root && OF_EVERY_OBJECT.contains(&name.as_str()) {
+                if at_root && COMMON_FIELDS.contains(&name.as_str()) {
                     return true;
                 }
-                let Some((schema, step)) = below(schema, name) else {
+                let Some((schema, step)) = field_schema(schema, name) else {
                     let unknown = path.field(name);
-                    complaints.push(Complaint::of_key(&unknown, "unknown field"));
+                    violations.push(Violation::of_key(&unknown, "unknown field"));
                     return false;
                 };
-                prune_below(member, schema, &path.with(step), complaints);
+                prune_below(member, schema, &path.with(step), violations);
                 true
             });
         }
         Value::Array(items) => {
             for (number, item) in items.iter_mut().enumerate() {
-                prune_below(item, &schema["items"], &path.with(Step::Item(number)), complaints);
+                prune_below(item, &schema["items"], &path.with(Step::Item(number)), violations);
             }
         }
         _ => {}
     }
 }
 
-/// The schema of a member, and the step to it.
-fn below<'a>(schema: &'a Value, name: &str) -> Option<(&'a Value, Step)> {
+/// Returns the schema of a field, and the step to it.
+fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<(&'a Value, Step)> {
     if let Some(named) = schema["properties"].get(name) {
         return Some((named, Step::Field(name.to_owned())));
     }
@@ -53,7 +53,7 @@ fn below<'a>(schema: &'a Value, name: &str) -> Option<(&'a Value, Step)> {
     Some((values, Step::Key(name.to_owned())))
 }
 
-/// Sets what is absent and has a default. A null is as good as absent: none of our fields takes one.
+/// Sets absent fields to their defaults. A null counts as absent, because no field is nullable.
 pub(super) fn apply_defaults(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(members) => {
@@ -62,7 +62,7 @@ pub(super) fn apply_defaults(value: &mut Value, schema: &Value) {
                 set_absent(members, properties);
             }
             for (name, member) in members {
-                if let Some((schema, _)) = below(schema, name) {
+                if let Some((schema, _)) = field_schema(schema, name) {
                     apply_defaults(member, schema);
                 }
             }
@@ -82,33 +82,33 @@ fn set_absent(members: &mut Map<String, Value>, properties: &Map<String, Value>)
     }
 }
 
-/// Complains of all that doesn't fit: types, limits, words, duplicates.
-pub(super) fn validate(value: &Value, schema: &Value) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
-    validate_below(value, schema, &Path::default(), &mut complaints);
-    complaints
+/// Validates types, limits, enums and duplicates.
+pub(super) fn validate(value: &Value, schema: &Value) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    validate_below(value, schema, &Path::default(), &mut violations);
+    violations
 }
 
-fn validate_below(value: &Value, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn validate_below(value: &Value, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     if let Some(type_) = schema["type"].as_str()
         && !has_type(value, type_)
     {
         let message = format!("Invalid value: must be of type {type_}, not {}", type_of(value));
-        complaints.push(Complaint::blocking(path, message));
+        violations.push(Violation::blocking(path, message));
         return;
     }
     if let Some(words) = schema["enum"].as_array()
         && !words.contains(value)
     {
         let words: Vec<_> = words.iter().map(ToString::to_string).collect();
-        complaints
-            .push(Complaint::blocking(path, format!("Unsupported value: supported values: {}", words.join(", "))));
+        violations
+            .push(Violation::blocking(path, format!("Unsupported value: supported values: {}", words.join(", "))));
     }
     match value {
-        Value::Object(members) => members_fit(members, schema, path, complaints),
-        Value::Array(items) => items_fit(items, schema, path, complaints),
-        Value::String(text) => text_fits(text, schema, path, complaints),
-        Value::Number(number) => number_fits(number.as_f64().unwrap_or_default(), schema, path, complaints),
+        Value::Object(members) => members_fit(members, schema, path, violations),
+        Value::Array(items) => items_fit(items, schema, path, violations),
+        Value::String(text) => text_fits(text, schema, path, violations),
+        Value::Number(number) => number_fits(number.as_f64().unwrap_or_default(), schema, path, violations),
         Value::Null | Value::Bool(_) => {}
     }
 }
@@ -137,27 +137,27 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-fn members_fit(members: &Map<String, Value>, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn members_fit(members: &Map<String, Value>, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !members.contains_key(name) {
-            complaints.push(Complaint::blocking(&path.field(name), "Required value"));
+            violations.push(Violation::blocking(&path.field(name), "Required value"));
         }
     }
-    at_most(members.len(), "maxProperties", schema, path, complaints);
+    at_most(members.len(), "maxProperties", schema, path, violations);
     for (name, member) in members {
-        if let Some((schema, step)) = below(schema, name) {
-            validate_below(member, schema, &path.with(step), complaints);
+        if let Some((schema, step)) = field_schema(schema, name) {
+            validate_below(member, schema, &path.with(step), violations);
         }
     }
 }
 
-fn items_fit(items: &[Value], schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
-    at_most(items.len(), "maxItems", schema, path, complaints);
+fn items_fit(items: &[Value], schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
+    at_most(items.len(), "maxItems", schema, path, violations);
     if let Some(least) = limit(schema, "minItems").filter(|least| items.len() < *least) {
-        complaints.push(Complaint::new(path, format!("Invalid value: should have at least {least} items")));
+        violations.push(Violation::new(path, format!("Invalid value: should have at least {least} items")));
     }
     for (number, item) in items.iter().enumerate() {
-        validate_below(item, &schema["items"], &path.with(Step::Item(number)), complaints);
+        validate_below(item, &schema["items"], &path.with(Step::Item(number)), violations);
     }
     let identity: Box<dyn Fn(&Value) -> String> = match schema["x-kubernetes-list-type"].as_str() {
         Some("set") => Box::new(ToString::to_string),
@@ -175,34 +175,34 @@ fn items_fit(items: &[Value], schema: &Value, path: &Path, complaints: &mut Vec<
     for (number, item) in items.iter().enumerate().filter(|(_, item)| has_type(item, item_type)) {
         let identity = identity(item);
         if !seen.insert(identity.clone()) {
-            complaints.push(Complaint::new(&path.with(Step::Item(number)), format!("Duplicate value: {identity}")));
+            violations.push(Violation::new(&path.with(Step::Item(number)), format!("Duplicate value: {identity}")));
         }
     }
 }
 
-/// Lengths are counted in code points.
-fn text_fits(text: &str, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+/// Validates the length, which is counted in code points.
+fn text_fits(text: &str, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     let length = text.chars().count();
     if let Some(most) = limit(schema, "maxLength").filter(|most| length > *most) {
-        complaints.push(Complaint::blocking(path, format!("Too long: may not be more than {most} characters")));
+        violations.push(Violation::blocking(path, format!("Too long: may not be more than {most} characters")));
     }
     if let Some(least) = limit(schema, "minLength").filter(|least| length < *least) {
-        complaints.push(Complaint::new(path, format!("Invalid value: should be at least {least} characters long")));
+        violations.push(Violation::new(path, format!("Invalid value: should be at least {least} characters long")));
     }
 }
 
-fn number_fits(number: f64, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn number_fits(number: f64, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
-        complaints.push(Complaint::new(path, format!("Invalid value: should be greater than or equal to {least}")));
+        violations.push(Violation::new(path, format!("Invalid value: should be greater than or equal to {least}")));
     }
     if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
-        complaints.push(Complaint::new(path, format!("Invalid value: should be less than or equal to {most}")));
+        violations.push(Violation::new(path, format!("Invalid value: should be less than or equal to {most}")));
     }
 }
 
-fn at_most(count: usize, keyword: &str, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn at_most(count: usize, keyword: &str, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     if let Some(most) = limit(schema, keyword).filter(|most| count > *most) {
-        complaints.push(Complaint::blocking(path, format!("Too many: {count}: must have at most {most} items")));
+        violations.push(Violation::blocking(path, format!("Too many: {count}: must have at most {most} items")));
     }
 }
 

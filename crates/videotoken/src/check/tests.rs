@@ -107,7 +107,7 @@ fn rules_are_not_asked_of_what_is_no_spec_at_all() {
     let found = found(&TOKEN.replace("      mediaScope: Account\n", "  lifetime: 1h\n"));
     let field = "10:5 spec.scope.videoIndexer.mediaScope: Required value";
     assert!(found.iter().any(|line| line == field), "{found:?}");
-    assert!(found.iter().any(|line| line.contains("some rules were not asked")), "{found:?}");
+    assert!(found.iter().any(|line| line.contains("some rules were not evaluated")), "{found:?}");
     assert_eq!(found.len(), 2);
 }
 
@@ -133,11 +133,11 @@ fn what_the_operator_would_refuse_is_found_across_objects() {
         ),
         (namespace("{video: \"true\"}"), "", ""),
         (namespace("{}"), "spec.providerRef", "doesn't allow the namespace shop"),
-        (both(TOKEN, TOKEN), "metadata.name", "is at file.yaml:1 too"),
+        (both(TOKEN, TOKEN), "metadata.name", "is also at file.yaml:1"),
         (
             both(&TOKEN.replace("name: lobby", "name: hall"), &format!("{TOKEN}  secret: {{name: hall}}\n")),
             "spec.secret.name",
-            "has the Secret hall",
+            "the Secret hall is already used",
         ),
         (
             format!("{TOKEN}  secret: {{template: {{data: {{a: '{{{{ tokn }}}}'}}}}}}\n"),
@@ -151,7 +151,7 @@ fn what_the_operator_would_refuse_is_found_across_objects() {
             continue;
         }
         assert_eq!(findings.len(), 1, "{text}\n{findings:?}");
-        assert_eq!((findings[0].field.as_str(), findings[0].refuser), (field, Refuser::Operator), "{text}");
+        assert_eq!((findings[0].field.as_str(), findings[0].rejected_by), (field, RejectedBy::Operator), "{text}");
         assert!(findings[0].message.contains(message), "{findings:?}");
     }
 }
@@ -164,7 +164,7 @@ fn defaults_are_in_place_and_other_kinds_are_skipped() {
     assert_eq!(value["spec"]["providerRef"]["kind"], "TokenProvider");
 }
 
-/// A keyword that nobody here asks after would let pass what the API server refuses.
+/// A keyword that isn't supported would accept what the API server rejects.
 #[test]
 fn every_keyword_of_the_schemas_is_known() {
     fn collect(schema: &Value, keywords: &mut BTreeSet<String>) {

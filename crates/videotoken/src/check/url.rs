@@ -1,13 +1,13 @@
-//! What the API server takes for a URL: the rule that all fields with a URL share, by the rules of Go's `net/url`
-//! (`ParseRequestURI`), which its CEL functions call. The CEL library of this program follows WHATWG's rules instead.
+//! The CEL rule that all fields with a URL share. The API server evaluates it with Go's `net/url` (`ParseRequestURI`), but
+//! the CEL library of this program follows the rules of WHATWG.
 
-use super::Complaint;
+use super::Violation;
 use crate::manifest::{Path, Step};
 use serde_json::Value;
 use std::net::Ipv6Addr;
 use videotoken_api::schema::{NO_URL, URL_RULE};
 
-/// Takes the rule out of a schema: it is asked by [`ask`].
+/// Removes the rule from a schema. [`check`] evaluates it.
 pub(super) fn without_rule(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(members) => {
@@ -22,18 +22,18 @@ pub(super) fn without_rule(mut schema: Value) -> Value {
     schema
 }
 
-/// Asks the rule wherever the schema has it.
-pub(super) fn ask(value: &Value, schema: &Value) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
-    ask_below(value, schema, &Path::default(), &mut complaints);
-    complaints
+/// Evaluates the rule for each field whose schema has it.
+pub(super) fn check(value: &Value, schema: &Value) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_below(value, schema, &Path::default(), &mut violations);
+    violations
 }
 
-fn ask_below(value: &Value, schema: &Value, path: &Path, complaints: &mut Vec<Complaint>) {
+fn check_below(value: &Value, schema: &Value, path: &Path, violations: &mut Vec<Violation>) {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
     match value {
         Value::String(text) if rules.into_iter().any(|rule| rule["rule"] == URL_RULE) && !is_url(text) => {
-            complaints.push(Complaint::new(path, format!("Invalid value: {NO_URL}")));
+            violations.push(Violation::new(path, format!("Invalid value: {NO_URL}")));
         }
         Value::Object(members) => {
             for (name, member) in members {
@@ -41,19 +41,19 @@ fn ask_below(value: &Value, schema: &Value, path: &Path, complaints: &mut Vec<Co
                     Some(named) => (named, Step::Field(name.clone())),
                     None => (&schema["additionalProperties"], Step::Key(name.clone())),
                 };
-                ask_below(member, below, &path.with(step), complaints);
+                check_below(member, below, &path.with(step), violations);
             }
         }
         Value::Array(items) => {
             for (number, item) in items.iter().enumerate() {
-                ask_below(item, &schema["items"], &path.with(Step::Item(number)), complaints);
+                check_below(item, &schema["items"], &path.with(Step::Item(number)), violations);
             }
         }
         _ => {}
     }
 }
 
-/// [`URL_RULE`] of a text.
+/// Returns the result of [`URL_RULE`] for a text.
 fn is_url(text: &str) -> bool {
     if text.contains(['@', '?', '#']) || text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
         return false;
@@ -67,7 +67,7 @@ fn is_url(text: &str) -> bool {
     is_authority(authority) && is_escaped(path, |_| true)
 }
 
-/// A host that isn't empty, with a port or not.
+/// Returns true for a host with an optional port.
 fn is_authority(authority: &str) -> bool {
     match authority.rfind('[') {
         Some(0) => {
@@ -82,7 +82,7 @@ fn is_authority(authority: &str) -> bool {
     }
 }
 
-/// Nothing, or a colon and digits, of which there may be none or too many.
+/// Returns true for an empty text, or a colon and any number of digits.
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -100,13 +100,13 @@ fn is_ipv6(host: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(zone_fits)
 }
 
-/// Only what isn't ASCII may be escaped, and a percent sign.
+/// Returns true for a host in which only a percent sign and characters that aren't ASCII are escaped.
 fn is_host(host: &str) -> bool {
     is_escaped(host, |byte| byte >= 0x80 || byte == b'%')
         && host.bytes().all(|byte| byte == b'%' || may_stand_in_host(byte))
 }
 
-/// Each `%` begins an escape of a byte that `may` be escaped.
+/// Returns true if each `%` begins an escape of a byte that `may` be escaped.
 fn is_escaped(text: &str, may: impl Fn(u8) -> bool) -> bool {
     text.split('%').skip(1).all(|escape| {
         let byte = escape.get(..2).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
@@ -122,9 +122,9 @@ fn may_stand_in_host(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// A test makes the API server judge many more.
+    /// Another test compares many more with the API server.
     #[test]
-    fn a_url_is_what_go_takes_for_one() {
+    fn a_url_is_what_go_accepts_as_one() {
         for (text, expected) in [
             ("https://a.example", true),
             ("HTTPS://a.example/x%20y", true),

@@ -1,8 +1,8 @@
-//! `videotoken check -f FILE…`: what the API server and the operator would refuse, told without either.
+//! `videotoken check -f FILE…`: reports what the API server and the operator would reject.
 
 use super::print;
-use crate::check::{Finding, Kinds, Refuser, Report, Verdict, check};
-use crate::manifest::{Fault, Manifest, Object, Path, Place, read, read_files};
+use crate::check::{Finding, Kinds, RejectedBy, Report, Verdict, check};
+use crate::manifest::{Manifest, Object, Path, ReadError, SourceLocation, read, read_files};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -10,32 +10,32 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What to check.
+/// Manifests to check.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Exit codes: 0 nothing would be refused; 1 something would; 2 the arguments make no sense, a file can't be read, or the output can't be written."
+    after_help = "Exit codes: 0: no findings; 1: the API server or the operator would reject an object; 2: invalid arguments, or a file can't be read or written."
 )]
 pub struct Options {
-    /// A file, a folder, or - for the standard input; repeatable
+    /// File or directory with manifests, or - for standard input; repeatable
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
 
-    /// How the findings are written
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub output: Format,
 }
 
-/// How findings are written.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// `FILE:LINE:COLUMN: FIELD: MESSAGE`, a line for each.
+    /// One line `FILE:LINE:COLUMN: FIELD: MESSAGE` for each finding.
     Text,
     /// One JSON object.
     Json,
 }
 
-/// Checks and writes what was found. The exit code is 0 if all is well, 1 if something would be refused, 2 if a file
-/// can't be read.
+/// Checks the manifests and prints the findings. The exit code is 0 without findings, 1 with findings, and 2 if a file can't
+/// be read.
 pub fn run(options: &Options) -> ExitCode {
     let texts = match read_files(&options.files) {
         Ok(texts) => texts,
@@ -52,13 +52,13 @@ pub fn run(options: &Options) -> ExitCode {
         faults.extend(manifest.faults.into_iter().map(|fault| (text.name.as_str(), fault)));
     }
     for text in texts.iter().filter(|text| text.name == "-" && text.text.trim_ascii().is_empty()) {
-        // whatever was to write it has written nothing
-        let message = "nothing came in: no manifest to check".to_owned();
-        faults.push((text.name.as_str(), Fault { place: Place { line: 1, column: 1 }, message }));
+        // the previous command of the pipeline has written nothing
+        let message = "standard input is empty".to_owned();
+        faults.push((text.name.as_str(), ReadError { place: SourceLocation { line: 1, column: 1 }, message }));
     }
     for object in all.objects.iter().filter(|object| object.kind().starts_with("ENC[")) {
-        let message = "the manifest is encrypted by SOPS: check what `sops --decrypt` prints".to_owned();
-        faults.push((&object.file, Fault { place: object.place(&Path::default().field("kind")), message }));
+        let message = "the manifest is encrypted with SOPS. Check the output of `sops --decrypt`.".to_owned();
+        faults.push((&object.file, ReadError { place: object.place(&Path::default().field("kind")), message }));
     }
     let report = check(&Kinds::default(), &all.objects);
     let written = match options.output {
@@ -73,20 +73,20 @@ pub fn run(options: &Options) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A finding as a line for people and editors.
+/// Returns a finding as one line, in the form that editors read.
 pub(super) fn line(object: &Object, finding: &Finding) -> String {
-    let by = if finding.refuser == Refuser::Operator { " (the operator would refuse it)" } else { "" };
+    let by = if finding.rejected_by == RejectedBy::Operator { " (rejected by the operator)" } else { "" };
     let field = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
     let place = finding.place;
     format!("{}:{}:{}: {field}{}{by}", object.file, place.line, place.column, finding.message)
 }
 
-/// What couldn't be read as a line.
-pub(super) fn fault_line(file: &str, fault: &Fault) -> String {
+/// Returns a read error as one line.
+pub(super) fn fault_line(file: &str, fault: &ReadError) -> String {
     format!("{file}:{}:{}: {}", fault.place.line, fault.place.column, fault.message)
 }
 
-fn as_text(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> String {
+fn as_text(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) -> String {
     let mut text = String::new();
     for (file, fault) in faults {
         let _ = writeln!(text, "{}", fault_line(file, fault));
@@ -99,17 +99,17 @@ fn as_text(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> Str
         1 => "1 finding".to_owned(),
         many => format!("{many} findings"),
     };
-    let _ = writeln!(text, "{findings}; {good} good, {refused} refused, {skipped} of other kinds skipped");
+    let _ = writeln!(text, "{findings}; {good} good, {refused} rejected, {skipped} of other kinds skipped");
     text
 }
 
-fn as_json(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> Value {
+fn as_json(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) -> Value {
     let faults = faults.iter().map(|(file, fault)| {
         json!({"file": file, "line": fault.place.line, "column": fault.place.column, "message": fault.message})
     });
     let findings = report.findings.iter().map(|finding| {
         let object = &objects[finding.object];
-        let by = if finding.refuser == Refuser::Operator { "operator" } else { "apiServer" };
+        let by = if finding.rejected_by == RejectedBy::Operator { "operator" } else { "apiServer" };
         json!({
             "file": &*object.file, "line": finding.place.line, "column": finding.place.column, "field": finding.field,
             "message": finding.message, "refusedBy": by, "kind": object.kind(), "namespace": object.namespace(),
@@ -123,7 +123,7 @@ fn as_json(objects: &[Object], faults: &[(&str, Fault)], report: &Report) -> Val
     })
 }
 
-/// How many objects had which verdict.
+/// Number of objects with each result.
 #[derive(Default)]
 struct Counts {
     good: usize,

@@ -1,18 +1,18 @@
-//! `videotoken man`: manual pages, made from what `--help` says.
+//! `videotoken man`: manual pages, generated from the texts of `--help`.
 
 use super::kubectl::Program;
 use super::{Cli, Failure, print};
 use clap::{Args, CommandFactory as _, ValueEnum};
 use std::path::PathBuf;
 
-/// Which pages, and where to.
+/// Pages to print or write.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Of which program
+    /// Program
     #[arg(value_enum, default_value_t = Page::Videotoken)]
     page: Page,
 
-    /// Write the pages of both programs, one for each command, into this directory
+    /// Write the pages of all commands of both programs into this directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -23,7 +23,7 @@ enum Page {
     KubectlVideotoken,
 }
 
-/// Prints one page, or writes all.
+/// Prints one page, or writes all pages.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(dir) = &options.dir {
         let written = std::fs::create_dir_all(dir)

@@ -1,13 +1,13 @@
-//! The subcommands of `videotoken`, read from the command line and carried out.
+//! The subcommands of `videotoken`.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `check` | what would be refused of a manifest |
-//! | `issue` | a token without a cluster: once, or kept fresh in files |
-//! | `kubectl` | `kubectl videotoken`, also under a name of its own |
+//! | `check` | checks manifests |
+//! | `issue` | issues a token without a cluster, once or continuously |
+//! | `kubectl` | the plugin `kubectl videotoken` |
 //! | `man` | manual pages |
 //!
-//! May not enter: decisions. A command reads its arguments, asks the other rooms and prints.
+//! This module makes no decisions. A command reads its arguments, calls the other modules and prints.
 
 #![allow(clippy::doc_markdown)] // the arguments' docs are what --help prints: no backticks
 
@@ -24,19 +24,19 @@ use videotoken_core::plan::template::STACK;
 use videotoken_providers::clock;
 use videotoken_runtime::output::{Failure, print, report};
 
-/// The name of the program.
+/// Name of the program.
 pub const NAME: &str = "videotoken";
 
-/// What the process is asked to do.
+/// Command of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Say what would be refused of a manifest.
+    /// Check manifests.
     Check(check::Options),
     /// Issue a token without a cluster.
     Issue(Box<issue::Options>),
-    /// Show how tokens are, and do something about it.
+    /// Run the kubectl plugin.
     Kubectl(Box<kubectl::Options>),
-    /// Tell kubectl what these words may be completed to.
+    /// Complete these words for kubectl.
     Complete(Vec<OsString>),
     /// Print or write manual pages.
     Man(man::Options),
@@ -51,18 +51,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Say what the API server and the operator would refuse of a manifest, with line numbers; no cluster is needed
+    /// Check manifests without a cluster, and report what the API server and the operator would reject
     Check(check::Options),
-    /// Issue a token without a cluster, from the same YAML; or keep it fresh in files
+    /// Issue a token without a cluster from the same manifests, or renew it in files
     Issue(Box<issue::Options>),
-    /// How tokens are, and what to do about it: kubectl videotoken, without a link
+    /// Run the kubectl plugin: kubectl videotoken
     Kubectl(Box<kubectl::Options>),
-    /// Print manual pages, or write them
+    /// Print or write manual pages
     Man(man::Options),
 }
 
 impl Command {
-    /// Reads `args`, the first of which is the program's name: under its name for kubectl it is that plugin.
+    /// Parses `args`. The first one is the name of the program, which selects the plugin if it is `kubectl-videotoken`.
     pub fn from_args<A>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error>
     where
         A: Into<OsString> + Clone,
@@ -85,15 +85,15 @@ impl Command {
     }
 }
 
-/// Does what the process's own arguments and environment ask for; answers `--help`, and explains what is wrong with
-/// them, by exiting.
+/// Runs the command that arguments and environment of the process select. For `--help` and invalid arguments it prints a
+/// message and exits.
 pub fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Err(wrong) = clock::check(std::time::SystemTime::now()) {
         report(&wrong);
         return ExitCode::FAILURE;
     }
-    // a manifest's templates are rendered on this thread
+    // templates of manifests are rendered on this thread
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(|| run(command));
     match thread.map(std::thread::JoinHandle::join) {
         Ok(ended) => ended.unwrap_or(ExitCode::FAILURE),

@@ -1,19 +1,19 @@
-//! FILE, folder or `-`, to text.
+//! Reads a file, a directory or standard input (`-`).
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// More than any manifest has; a mistaken path isn't read to its end.
+/// Largest file in bytes, so that a wrong path is not read completely.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// What kubectl takes from a folder.
+/// Extensions of the files that kubectl reads from a directory.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// A file's text.
+/// Text of a file.
 pub struct Text {
-    /// As the command line names it, or as the folder does; `-` for the standard input.
+    /// Path as on the command line, or below the directory there; `-` for standard input.
     pub name: String,
-    /// What is in it.
+    /// Content.
     pub text: String,
 }
 
@@ -21,14 +21,13 @@ pub struct Text {
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {error}")]
 pub struct Unread {
-    /// Which.
+    /// Path of the file.
     pub name: String,
-    /// Why.
+    /// Cause.
     pub error: io::Error,
 }
 
-/// Reads each file, and from each folder the files that kubectl would take, in the order of their names. `-` is the
-/// standard input.
+/// Reads each file, and from each directory the files that kubectl would read, sorted by name. `-` is standard input.
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Text>, Unread> {
     let mut texts = Vec::new();
     for path in paths {
@@ -57,7 +56,10 @@ fn within(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no file here ends in .yaml, .yml or .json"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the directory has no file with the extension .yaml, .yml or .json",
+        ));
     }
     Ok(files)
 }
@@ -75,13 +77,12 @@ fn bounded(from: impl io::Read) -> io::Result<String> {
     let mut bytes = Vec::new();
     from.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB: not a manifest"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 16 MiB"));
     }
     Ok(decoded(&bytes))
 }
 
-/// As kubectl decodes a file: UTF-8 or UTF-16 by its byte order mark, and without one UTF-8 in which what isn't becomes
-/// U+FFFD. In a comment that harms nothing.
+/// Decodes a file as kubectl does: UTF-8 or UTF-16 by its byte order mark, else UTF-8 in which invalid bytes become U+FFFD.
 fn decoded(bytes: &[u8]) -> String {
     let units = |of: fn([u8; 2]) -> u16, rest: &[u8]| {
         let (pairs, odd) = rest.as_chunks::<2>();

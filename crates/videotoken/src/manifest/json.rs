@@ -1,15 +1,15 @@
-//! JSON objects, one after the other without `---`: as `jq` and `kubectl get -o json` in a loop write them.
+//! Consecutive JSON objects without `---`, as `jq` and `kubectl get -o json` in a loop write them.
 //!
-//! kubectl reads a text that begins with `{` as JSON as far as it is, and the rest as YAML only after one object.
+//! kubectl reads a text that begins with `{` as JSON. After one JSON object, the rest may be YAML.
 
 use serde_json::{Deserializer, Number, Value};
 use std::ops::Range;
 
-/// An object, and where it stands.
+/// An object and its byte range.
 pub(super) type Found = (Range<usize>, Value);
 
-/// The objects that a text begins with as JSON, and where the rest begins, which is YAML. Where more than one object is
-/// followed by what isn't JSON, the error is at that byte.
+/// Returns the JSON objects at the beginning of a text, and the byte where the rest begins, which is YAML. If more than one
+/// object is followed by text that isn't JSON, the error has its byte.
 pub(super) fn objects(text: &str) -> Result<(Vec<Found>, usize), (usize, String)> {
     let mut found = Vec::new();
     if !text.trim_start().starts_with('{') {
@@ -30,8 +30,7 @@ pub(super) fn objects(text: &str) -> Result<(Vec<Found>, usize), (usize, String)
     }
 }
 
-/// Half of a character in UTF-16 may be escaped in JSON, and not in YAML: another letter of the same length takes its
-/// place.
+/// Replaces escaped UTF-16 surrogates, which YAML does not allow, with a letter of the same length.
 pub(super) fn without_halves(text: &str) -> String {
     let mut text = text.to_owned();
     let halves: Vec<_> = text.match_indices("\\u").map(|(at, _)| at).collect();
@@ -46,7 +45,7 @@ pub(super) fn without_halves(text: &str) -> String {
     text
 }
 
-/// Numbers as they are read in YAML: none beyond 64 bits, and a fraction without a fractional part is a whole number.
+/// Converts numbers as the YAML reader does: at most 64 bits, and a float without a fractional part becomes an integer.
 fn as_yaml(value: Value) -> Value {
     match value {
         Value::Number(number) => as_number(&number),

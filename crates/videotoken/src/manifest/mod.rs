@@ -1,13 +1,12 @@
-//! Manifests: YAML read as kubectl reads it, with the place of every field.
+//! Manifests: YAML as kubectl reads it, with the location of every field.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `scalar` | what a plain word of YAML is: `yes` is true, `0777` is a number |
-//! | `json` | JSON objects one after the other |
-//! | `encrypted` | values that only a key can read |
-//! | `read` | from text to objects, with the place of each field |
-//! | `path` | names a field of an object |
-//! | `files` | FILE, folder or `-`, to text |
+//! | `scalar` | types of plain scalars: `yes` is true, `0777` is a number |
+//! | `json` | consecutive JSON objects |
+//! | `read` | parses a text into objects with the location of each field |
+//! | `path` | path of a field |
+//! | `files` | reads a file, a directory or standard input |
 //!
 //! May not enter: what a field means.
 
@@ -22,4 +21,4 @@ mod tests;
 
 pub use files::{Text, Unread, read_files};
 pub use path::{Path, Step};
-pub use read::{Fault, Manifest, Object, Place, read};
+pub use read::{Manifest, Object, ReadError, SourceLocation, read};

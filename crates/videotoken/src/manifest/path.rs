@@ -1,11 +1,11 @@
-//! Names a field of an object.
+//! Paths of fields.
 
 use std::fmt;
 
-/// One step down.
+/// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// A member that the schema names.
+    /// A field that the schema names.
     Field(String),
     /// A key of a map.
     Key(String),
@@ -13,12 +13,12 @@ pub enum Step {
     Item(usize),
 }
 
-/// A field by the way to it from the object's root. Written as Kubernetes does: `spec.secret.template.data[a.json]`.
+/// Path of a field from the root of its object, written as Kubernetes does: `spec.secret.template.data[a.json]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Path(Vec<Step>);
 
 impl Path {
-    /// The field below this one.
+    /// Returns the path of a field below this one.
     #[must_use]
     pub fn with(&self, step: Step) -> Self {
         let mut path = self.clone();
@@ -26,18 +26,18 @@ impl Path {
         path
     }
 
-    /// The member of this name.
+    /// Returns the path of the field with this name.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
         self.with(Step::Field(name.to_owned()))
     }
 
-    /// The steps from the root.
+    /// Returns the steps from the root.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// Reads what [`fmt::Display`] writes. A key in brackets that is a number is taken for an item.
+    /// Parses the form that [`fmt::Display`] writes. A number in brackets is an item.
     pub fn parse(text: &str) -> Self {
         let mut steps = Vec::new();
         let mut rest = text;

@@ -1,4 +1,4 @@
-//! From text to objects, with the place of each field.
+//! Parses a text into objects with the location of each field.
 
 use super::files::Text;
 use super::json;
@@ -10,44 +10,44 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Where something stands: line and column, both from 1.
+/// Line and column in a file, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// From 1.
+pub struct SourceLocation {
+    /// Line, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Column in characters, from 1.
     pub column: usize,
 }
 
-impl From<Marker> for Place {
+impl From<Marker> for SourceLocation {
     fn from(marker: Marker) -> Self {
         Self { line: marker.line(), column: marker.col() + 1 }
     }
 }
 
-/// Text that isn't YAML, or that no object can be read from.
+/// Text that isn't YAML or isn't an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where.
-    pub place: Place,
-    /// What is wrong.
+pub struct ReadError {
+    /// Location in the file.
+    pub place: SourceLocation,
+    /// Message.
     pub message: String,
 }
 
-/// What a file holds.
+/// Content of a file.
 #[derive(Default)]
 pub struct Manifest {
-    /// Its objects; those of a `List` one by one.
+    /// Objects. The items of a `List` are objects of their own.
     pub objects: Vec<Object>,
-    /// What couldn't be read, or not as it stands.
-    pub faults: Vec<Fault>,
+    /// Parts that can't be read, or that kubectl reads differently.
+    pub faults: Vec<ReadError>,
 }
 
-/// One object. It may be a Secret: it has no `Debug`.
+/// One object. It may be a Secret, so it has no `Debug`.
 pub struct Object {
-    /// The file's name.
+    /// Name of the file.
     pub file: Arc<str>,
-    /// All of it.
+    /// The whole object.
     pub value: Value,
     places: Places,
 }
@@ -57,53 +57,54 @@ impl Object {
         self.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// `apiVersion`; empty if there is none.
+    /// Returns `apiVersion`, or an empty string.
     pub fn api_version(&self) -> &str {
         self.text("/apiVersion")
     }
 
-    /// `kind`; empty if there is none.
+    /// Returns `kind`, or an empty string.
     pub fn kind(&self) -> &str {
         self.text("/kind")
     }
 
-    /// `metadata.name`; empty if there is none.
+    /// Returns `metadata.name`, or an empty string.
     pub fn name(&self) -> &str {
         self.text("/metadata/name")
     }
 
-    /// `metadata.namespace`, if it has one.
+    /// Returns `metadata.namespace`, if it is set.
     pub fn namespace(&self) -> Option<&str> {
         Some(self.text("/metadata/namespace")).filter(|namespace| !namespace.is_empty())
     }
 
-    /// It is of this API version and kind.
+    /// Returns true if the object has this API version and kind.
     pub fn is(&self, api_version: &str, kind: &str) -> bool {
         self.api_version() == api_version && self.kind() == kind
     }
 
-    /// Where the object begins.
-    pub fn start(&self) -> Place {
+    /// Returns the location of the object.
+    pub fn start(&self) -> SourceLocation {
         self.places.value
     }
 
-    /// Where a field stands, or the nearest one around it that is there: a plain value itself, else its key.
-    pub fn place(&self, path: &Path) -> Place {
+    /// Returns the location of a field, or of the nearest existing field that contains it: of a scalar's value, else of the
+    /// key.
+    pub fn place(&self, path: &Path) -> SourceLocation {
         let found = self.places.nearest(path);
         if found.names.is_empty() && found.items.is_empty() { found.value } else { found.key }
     }
 
-    /// Where the key of a field stands, or the nearest one around it.
-    pub fn key_place(&self, path: &Path) -> Place {
+    /// Returns the location of the key of a field, or of the nearest existing field that contains it.
+    pub fn key_place(&self, path: &Path) -> SourceLocation {
         self.places.nearest(path).key
     }
 }
 
-/// The place of a node and of all below it.
+/// Locations of a node and of all nodes below it.
 #[derive(Clone, Default)]
 struct Places {
-    key: Place,
-    value: Place,
+    key: SourceLocation,
+    value: SourceLocation,
     names: BTreeMap<String, Places>,
     items: Vec<Places>,
 }
@@ -123,12 +124,12 @@ impl Places {
     }
 }
 
-/// Reads all objects of a text. Empty documents are none.
+/// Reads all objects of a text. Empty documents are skipped.
 pub fn read(text: &Text) -> Manifest {
     let file: Arc<str> = text.name.as_str().into();
     let mut manifest = Manifest::default();
     match json::objects(&text.text) {
-        Err((at, message)) => manifest.faults.push(Fault { place: place_of(&text.text, at), message }),
+        Err((at, message)) => manifest.faults.push(ReadError { place: place_of(&text.text, at), message }),
         Ok((objects, rest)) => {
             for (range, value) in objects {
                 let origin = place_of(&text.text, range.start);
@@ -146,54 +147,54 @@ pub fn read(text: &Text) -> Manifest {
     }
     for object in &manifest.objects {
         if let Some(place) = object.places.first_replaced(&object.value) {
-            let message = "this isn't UTF-8: kubectl stores U+FFFD in its place; save the file as UTF-8".to_owned();
-            manifest.faults.push(Fault { place, message });
+            let message = "the text isn't UTF-8, so kubectl stores U+FFFD instead. Save the file as UTF-8.".to_owned();
+            manifest.faults.push(ReadError { place, message });
         }
     }
     manifest
 }
 
-/// The place of a byte.
-fn place_of(text: &str, at: usize) -> Place {
+/// Returns the location of a byte.
+fn place_of(text: &str, at: usize) -> SourceLocation {
     let before = &text[..at];
     let line = before.rfind('\n').map_or(0, |end| end + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+    SourceLocation { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
 }
 
-/// What this parser takes and kubectl refuses.
-fn refused_by_kubectl(text: &str, origin: Place) -> Vec<Fault> {
+/// Returns what this parser accepts and kubectl rejects.
+fn refused_by_kubectl(text: &str, origin: SourceLocation) -> Vec<ReadError> {
     let mut faults = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let from = if number == 0 { origin.column - 1 } else { 0 };
         let mut fault = |column: usize, message: &str| {
-            let place = Place { line: origin.line + number, column: from + column };
-            faults.push(Fault { place, message: message.to_owned() });
+            let place = SourceLocation { line: origin.line + number, column: from + column };
+            faults.push(ReadError { place, message: message.to_owned() });
         };
         if let Some(rest) = line.strip_prefix("---").map(str::trim)
             && !rest.is_empty()
             && !rest.starts_with('#')
         {
-            fault(4, "kubectl takes nothing but a comment behind ---: begin a new line");
+            fault(4, "kubectl accepts only a comment after ---. Begin a new line.");
         }
         if line.starts_with('%') {
-            fault(1, "kubectl takes no directives: remove this line");
+            fault(1, "kubectl accepts no directives. Remove this line.");
         }
         if let Some(at) = line.chars().position(is_control) {
-            fault(at + 1, "a control character: kubectl takes none, not even in a comment");
+            fault(at + 1, "kubectl accepts no control characters, not even in comments.");
         }
     }
     faults
 }
 
-/// What YAML calls not printable.
+/// Returns true for characters that YAML defines as not printable.
 fn is_control(c: char) -> bool {
     (c.is_control() && !['\t', '\r', '\u{85}'].contains(&c)) || c == '\u{feff}'
 }
 
-/// kubectl takes a tab after a colon, where this parser wants a space: it is made one, which moves nothing.
+/// Replaces a tab after a colon, which kubectl accepts but this parser rejects, with a space.
 fn spaced(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
-    // each turn of this mends one tab
+    // each iteration replaces the tabs of one line
     for _ in 0..text.matches(":\t").count().min(MOST_READ / text.len().max(1)) {
         let wrong = Parser::new_from_str(&text).find_map(|event| event.err().map(|error| *error.marker()));
         let Some(at) = wrong.and_then(|marker| byte_of(&text, marker.into())) else { break };
@@ -208,11 +209,11 @@ fn spaced(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// Each tab is looked for from the beginning: so many bytes are read at most. In 100 kB a thousand tabs are mended.
+/// Maximum number of bytes to parse, because each search begins at the start: 1000 tabs in a text of 100 kB.
 const MOST_READ: usize = 100_000_000;
 
-/// The byte at a place.
-fn byte_of(text: &str, place: Place) -> Option<usize> {
+/// Returns the byte at a location.
+fn byte_of(text: &str, place: SourceLocation) -> Option<usize> {
     let mut start = 0;
     for _ in 1..place.line {
         start += text[start..].find('\n')? + 1;
@@ -222,8 +223,8 @@ fn byte_of(text: &str, place: Place) -> Option<usize> {
 }
 
 impl Places {
-    /// Where the first text stands in which bytes were replaced.
-    fn first_replaced(&self, value: &Value) -> Option<Place> {
+    /// Returns the location of the first text in which bytes were replaced.
+    fn first_replaced(&self, value: &Value) -> Option<SourceLocation> {
         let replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
         match value {
             Value::String(text) => replaced(text).then_some(self.value),
@@ -238,7 +239,7 @@ impl Places {
 }
 
 impl Manifest {
-    fn take_yaml(&mut self, file: &Arc<str>, text: &str, origin: Place) {
+    fn take_yaml(&mut self, file: &Arc<str>, text: &str, origin: SourceLocation) {
         let text = spaced(text);
         let mut reader = Reader::new(&text, origin);
         reader.faults.extend(refused_by_kubectl(&text, origin));
@@ -260,7 +261,7 @@ impl Manifest {
         let Node { mut value, mut places } = node;
         if !value.is_object() {
             let message = "not an object: apiVersion, kind and metadata are missing".to_owned();
-            self.faults.push(Fault { place: places.value, message });
+            self.faults.push(ReadError { place: places.value, message });
             return;
         }
         let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
@@ -281,7 +282,7 @@ impl Manifest {
     }
 }
 
-/// A value and where all of it stands.
+/// A value and the locations of its fields.
 #[derive(Clone)]
 struct Node {
     value: Value,
@@ -289,46 +290,46 @@ struct Node {
 }
 
 struct Reader<'a> {
-    /// Where the text begins in its file.
-    origin: Place,
+    /// Location of the text in its file.
+    origin: SourceLocation,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    faults: Vec<Fault>,
+    faults: Vec<ReadError>,
 }
 
-/// More nodes than any file of objects has: aliases of aliases can make them without end.
+/// Maximum number of nodes, because nested aliases can expand without limit.
 const MOST_NODES: usize = 1_000_000;
 
-/// Deeper than any object is.
+/// Maximum depth of an object.
 const DEEPEST: usize = 100;
 
 type Next<'a> = (Event<'a>, Span);
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a str, origin: Place) -> Self {
+    fn new(text: &'a str, origin: SourceLocation) -> Self {
         let events = Parser::new_from_str(text);
         Self { origin, events, anchors: HashMap::new(), nodes: 0, faults: Vec::new() }
     }
 
-    fn place(&self, marker: Marker) -> Place {
-        let at = Place::from(marker);
+    fn place(&self, marker: Marker) -> SourceLocation {
+        let at = SourceLocation::from(marker);
         let column = if at.line == 1 { at.column + self.origin.column - 1 } else { at.column };
-        Place { line: at.line + self.origin.line - 1, column }
+        SourceLocation { line: at.line + self.origin.line - 1, column }
     }
 
-    fn next(&mut self) -> Result<Next<'a>, Fault> {
+    fn next(&mut self) -> Result<Next<'a>, ReadError> {
         match self.events.next_event() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => {
-                Err(Fault { place: self.place(*error.marker()), message: format!("not YAML: {}", error.info()) })
+                Err(ReadError { place: self.place(*error.marker()), message: format!("not YAML: {}", error.info()) })
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
 
-    /// The next document; `None` after the last.
-    fn document(&mut self) -> Result<Option<Node>, Fault> {
+    /// Returns the next document, or `None` after the last one.
+    fn document(&mut self) -> Result<Option<Node>, ReadError> {
         loop {
             match self.next()?.0 {
                 Event::StreamEnd => return Ok(None),
@@ -341,9 +342,9 @@ impl<'a> Reader<'a> {
         self.node(next, 0).map(Some)
     }
 
-    fn node(&mut self, (event, span): Next<'a>, depth: usize) -> Result<Node, Fault> {
+    fn node(&mut self, (event, span): Next<'a>, depth: usize) -> Result<Node, ReadError> {
         let place = self.place(span.start);
-        let fault = |message: &str| Fault { place, message: message.to_owned() };
+        let fault = |message: &str| ReadError { place, message: message.to_owned() };
         self.count(1, place)?;
         if depth > DEEPEST {
             return Err(fault("nested too deeply"));
@@ -356,7 +357,7 @@ impl<'a> Reader<'a> {
             Event::SequenceStart(anchor, _) => (anchor, self.sequence(place, depth)?),
             Event::MappingStart(anchor, _) => (anchor, self.mapping(place, depth)?),
             Event::Alias(anchor) => {
-                let mut node = self.anchors.get(&anchor).cloned().ok_or_else(|| fault("an alias of nothing"))?;
+                let mut node = self.anchors.get(&anchor).cloned().ok_or_else(|| fault("the alias has no anchor"))?;
                 self.count(size(&node.value), place)?;
                 (node.places.key, node.places.value) = (place, place);
                 return Ok(node);
@@ -369,15 +370,18 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn count(&mut self, nodes: usize, place: Place) -> Result<(), Fault> {
+    fn count(&mut self, nodes: usize, place: SourceLocation) -> Result<(), ReadError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            return Err(Fault { place, message: "too many values: aliases of aliases?".to_owned() });
+            return Err(ReadError {
+                place,
+                message: "the file has too many values, perhaps from nested aliases".to_owned(),
+            });
         }
         Ok(())
     }
 
-    fn sequence(&mut self, place: Place, depth: usize) -> Result<Node, Fault> {
+    fn sequence(&mut self, place: SourceLocation, depth: usize) -> Result<Node, ReadError> {
         let (mut values, mut items) = (Vec::new(), Vec::new());
         loop {
             let next = self.next()?;
@@ -391,7 +395,7 @@ impl<'a> Reader<'a> {
         Ok(Node { value: values.into(), places: Places { key: place, value: place, items, ..Places::default() } })
     }
 
-    fn mapping(&mut self, place: Place, depth: usize) -> Result<Node, Fault> {
+    fn mapping(&mut self, place: SourceLocation, depth: usize) -> Result<Node, ReadError> {
         let (mut values, mut names) = (Map::new(), BTreeMap::new());
         let mut merged = Vec::new();
         loop {
@@ -408,22 +412,22 @@ impl<'a> Reader<'a> {
                 merged.push((at, node));
                 continue;
             }
-            let name = key_name(&key.value).map_err(|message| Fault { place: at, message })?;
+            let name = key_name(&key.value).map_err(|message| ReadError { place: at, message })?;
             node.places.key = at;
             if values.contains_key(&name) {
-                self.faults.push(Fault { place: at, message: format!("the key {name} is there twice") });
+                self.faults.push(ReadError { place: at, message: format!("the key {name} is duplicated") });
             }
             values.insert(name.clone(), node.value);
             names.insert(name, node.places);
         }
         for (at, node) in merged {
-            merge(node, &mut values, &mut names).map_err(|message| Fault { place: at, message })?;
+            merge(node, &mut values, &mut names).map_err(|message| ReadError { place: at, message })?;
         }
         Ok(Node { value: values.into(), places: Places { key: place, value: place, names, ..Places::default() } })
     }
 }
 
-/// `<<: *base`: what the mapping doesn't say itself.
+/// Merges `<<: *base`: adds the keys that the mapping doesn't have.
 fn merge(node: Node, values: &mut Map<String, Value>, names: &mut BTreeMap<String, Places>) -> Result<(), String> {
     match node.value {
         Value::Object(base) => {
@@ -442,7 +446,7 @@ fn merge(node: Node, values: &mut Map<String, Value>, names: &mut BTreeMap<Strin
             }
             Ok(())
         }
-        _ => Err("<< takes a mapping, or a list of mappings".to_owned()),
+        _ => Err("<< requires a mapping or a list of mappings".to_owned()),
     }
 }
 
@@ -454,12 +458,12 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// A key of JSON.
+/// Returns the key as in JSON.
 fn key_name(key: &Value) -> Result<String, String> {
     match key {
         Value::String(name) => Ok(name.clone()),
         Value::Bool(_) | Value::Number(_) => Ok(key.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err("a key must be a text".to_owned()),
+        Value::Null | Value::Array(_) | Value::Object(_) => Err("a key must be a string".to_owned()),
     }
 }
 
@@ -478,5 +482,5 @@ fn scalar_value(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Re
         Some("float") => value.is_number(),
         Some(_) => false,
     };
-    if fits { Ok(value) } else { Err(wrong("has a tag that no object needs: remove the tag")) }
+    if fits { Ok(value) } else { Err(wrong("has a tag that no object needs. Remove the tag.")) }
 }

@@ -1,24 +1,24 @@
-//! What a plain word of YAML is.
+//! Types of plain scalars.
 //!
-//! kubectl and the API server read YAML 1.1's words, in the way of Go's yaml.v2: `yes` and `on` are true, `0777` is
-//! 511. A reader of YAML 1.2 would take them for text and let pass what the API server refuses.
+//! kubectl and the API server resolve scalars as Go's yaml.v2 does, by YAML 1.1: `yes` and `on` are true, `0777` is 511. A
+//! reader of YAML 1.2 would return strings and accept what the API server rejects.
 
 use serde_json::{Number, Value};
 
-/// The value of a plain, untagged word; an error for one that JSON can't hold.
+/// Returns the value of a plain scalar without a tag. The error is for values that JSON doesn't support.
 pub(super) fn plain(word: &str) -> Result<Value, &'static str> {
     Ok(match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Value::Bool(true),
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Value::Bool(false),
         ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
-        | "-.INF" => return Err("is no number that JSON can hold"),
+        | "-.INF" => return Err("is not a number that JSON supports"),
         _ if word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => number(word)?,
         _ => Value::String(word.to_owned()),
     })
 }
 
-/// A number, or the word itself.
+/// Returns a number, or the text itself.
 fn number(word: &str) -> Result<Value, &'static str> {
     let digits = word.replace('_', "");
     if let Some(whole) = whole(&digits) {
@@ -27,12 +27,12 @@ fn number(word: &str) -> Result<Value, &'static str> {
     if is_decimal(&digits)
         && let Ok(number) = digits.parse::<f64>()
     {
-        return fraction(number).ok_or("is no number that JSON can hold");
+        return fraction(number).ok_or("is not a number that JSON supports");
     }
     Ok(Value::String(word.to_owned()))
 }
 
-/// A whole number in Go's notation: with a prefix, or a leading 0 for base 8.
+/// Parses an integer in Go's notation: with a prefix, or a leading 0 for base 8.
 fn whole(text: &str) -> Option<Value> {
     let (negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -54,13 +54,13 @@ fn whole(text: &str) -> Option<Value> {
     let number = if negative { -i128::from(size) } else { i128::from(size) };
     match i64::try_from(number) {
         Ok(number) => Some(number.into()),
-        // as JSON's reader takes it there
+        // as Go's JSON decoder reads it
         #[allow(clippy::cast_precision_loss)]
         Err(_) => Number::from_f64(number as f64).map(Value::Number),
     }
 }
 
-/// `1`, `1.5`, `.5`, `1.` or `1e3`, signed or not.
+/// Returns true for `1`, `1.5`, `.5`, `1.` and `1e3`, with or without a sign.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -75,7 +75,7 @@ fn is_decimal(text: &str) -> bool {
         && exponent.is_none_or(|exponent| !exponent.is_empty() && digits(exponent))
 }
 
-/// On its way through JSON a fraction without a fractional part becomes a whole number.
+/// Converts a float. Without a fractional part it becomes an integer, because kubectl converts YAML to JSON.
 pub(super) fn fraction(number: f64) -> Option<Value> {
     if number.fract() == 0.0 && number.abs() < 1e18 {
         return format!("{number:.0}").parse::<i64>().ok().map(Value::from);

@@ -6,8 +6,8 @@ fn manifest(text: &str) -> Manifest {
     read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() })
 }
 
-fn place(line: usize, column: usize) -> Place {
-    Place { line, column }
+fn place(line: usize, column: usize) -> SourceLocation {
+    SourceLocation { line, column }
 }
 
 #[test]
@@ -85,11 +85,11 @@ fn documents_lists_and_anchors_are_read() {
 fn what_is_no_object_is_a_fault_with_its_place() {
     for (text, at, message) in [
         ("a: [1\n", (2, 1), "not YAML"),
-        ("a: 1\nb: 2\na: 3\n", (3, 1), "the key a is there twice"),
+        ("a: 1\nb: 2\na: 3\n", (3, 1), "the key a is duplicated"),
         ("just text\n", (1, 1), "not an object"),
-        ("a: .nan\n", (1, 4), "is no number that JSON can hold"),
+        ("a: .nan\n", (1, 4), "is not a number that JSON supports"),
         ("a: !mine x\n", (1, 4), "has a tag that no object needs"),
-        ("? [a]\n: b\n", (1, 3), "a key must be a text"),
+        ("? [a]\n: b\n", (1, 3), "a key must be a string"),
         ("a: *b\n", (1, 4), "not YAML"),
     ] {
         let faults = manifest(text).faults;
@@ -163,6 +163,68 @@ fn what_is_no_utf8_is_a_fault_in_a_value_and_none_in_a_comment() {
     let text = |value: &str| format!("a: {value} # caf\u{fffd}\n");
     assert_eq!(manifest(&text("x")).faults, []);
     let faults = manifest(&text("caf\u{fffd}")).faults;
-    assert!(faults.len() == 1 && faults[0].message.contains("this isn't UTF-8"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].message.contains("the text isn't UTF-8"), "{faults:?}");
     assert_eq!(faults[0].place, place(1, 4));
+}
+
+/// Texts that YAML readers take for something else unless they are quoted, or with unusual line breaks and spaces.
+#[rustfmt::skip]
+const TEXTS: [&str; 71] = [
+    "", "~", "null", "y", "yes", "on", "Off", "true", "0777", "0x1f", "0b1", "1_000", "12e03", "1.5", ".5", "-.inf",
+    ".nan", "1:30", "190:20:30", "2026-11-27", "2026-11-27T01:02:03Z", "=", "<<", "-", "- a", "? a", "a: b", "a:",
+    ": a", "#", "a #b", "'", "\"", "@a", "`a", "%a", "!a", "&a", "*a", "[a", "{a", "|", ">", "---", "...", "--- a",
+    "a\n--- b", " a", "a ", "\ta", "a\n", "\na", "\n", "\n\n", "  a\nb", "a\n\n", "a\n b\n", "a \nb", "a\r\nb",
+    "a\tb", "a\u{85}b", "a\u{2028}b\nc", "\u{1f3a5}", "\u{0}", "\u{7f}", "\u{feff}", "a\u{feff}\nb", "ü",
+    "key: |\n  a\n", "a\n\tb", "\ta\nb",
+];
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => proptest::sample::select(&TEXTS).prop_map(str::to_owned),
+        2 => proptest::collection::vec(proptest::sample::select(&TEXTS), 2..5).prop_map(|texts| texts.concat()),
+        1 => "[ -~\n\t]{0,20}",
+        1 => proptest::string::string_regex("(x{1,30} ){2,12}x\n?").unwrap(),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        4 => text().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => (-1_000_000i32..1_000_000).prop_map(|number| Value::from(f64::from(number) + 0.25)),
+        1 => Just(Value::Null),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(text(), inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+#[test]
+fn each_text_is_read_back_from_yaml_as_key_and_as_value() {
+    for text in TEXTS {
+        let object = json!({"kind": "Secret", "spec": {text: [text, {text: text}]}});
+        let written = videotoken_runtime::yaml::to_string(&object).unwrap();
+        assert_eq!(manifest(&written).objects[0].value, object, "{written}");
+        assert_eq!(serde_yaml_ng::from_str::<Value>(&written).unwrap(), object, "{written}");
+    }
+}
+
+proptest! {
+    /// `-o yaml` is applied with kubectl, and other programs read it: both kinds of readers get the values that were written.
+    #[test]
+    fn yaml_is_read_back_as_the_values_that_were_written(spec in value()) {
+        let object = json!({"kind": "Secret", "spec": spec});
+        let written = videotoken_runtime::yaml::to_string(&object).unwrap();
+        let text = Text { name: "a.yaml".to_owned(), text: written.clone() };
+        let manifest = read(&text);
+        prop_assert!(manifest.faults.is_empty(), "{:?} in\n{written}", manifest.faults);
+        prop_assert_eq!(manifest.objects.len(), 1, "{}", &written);
+        prop_assert_eq!(&manifest.objects[0].value, &object, "{}", &written);
+        let other: Value = serde_yaml_ng::from_str(&written).unwrap();
+        prop_assert_eq!(&other, &object, "{}", &written);
+    }
 }

@@ -15,7 +15,7 @@ use std::fs;
 use testkit::chart::run;
 use testkit::stand::controlplane::repository;
 use testkit::stand::shared;
-use videotoken::check::{Finding, Kinds, Refuser, Verdict, check};
+use videotoken::check::{Finding, Kinds, RejectedBy, Verdict, check};
 use videotoken::manifest::{Object, Text, read};
 
 const NAMESPACE: &str = "default";
@@ -26,14 +26,14 @@ fn objects(text: &str) -> Vec<Object> {
     manifest.objects
 }
 
-/// What `check` says that the API server would say, and the object as it would be stored.
+/// Returns the findings of `check` for the API server, and the object as it would be stored.
 fn checked(kinds: &Kinds, value: &Value) -> (Vec<Finding>, Verdict) {
     let mut report = check(kinds, &objects(&value.to_string()));
-    report.findings.retain(|finding| finding.refuser == Refuser::ApiServer);
+    report.findings.retain(|finding| finding.rejected_by == RejectedBy::ApiServer);
     (report.findings, report.verdicts.remove(0))
 }
 
-/// What the API server says to the creation, which isn't carried out.
+/// Returns the response of the API server to a dry-run creation.
 async fn creation(client: &Client, value: &Value) -> Result<Value, Status> {
     let kind = value["kind"].as_str().unwrap();
     let place = match kind {
@@ -114,13 +114,13 @@ async fn difference(client: &Client, kinds: &Kinds, value: &Value) -> Option<Str
     }
     for (field, words) in causes(&status) {
         let of_field: Vec<_> = found.iter().filter(|finding| same_field(&finding.field, &field)).collect();
-        // what a structural schema says is told in our own words
+        // messages of the structural schema have their own wording
         let structural = words.contains(" in body ")
             || words.contains("an array of list-type map")
             || !words.contains(": ")
             || of_metadata(&field);
-        let told = of_field.iter().any(|finding| finding.message == words || structural);
-        if !told {
+        let is_reported = of_field.iter().any(|finding| finding.message == words || structural);
+        if !is_reported {
             return Some(format!("\n{value}\n  the API server says {field}: {words}, check says{}", shown(&found)));
         }
     }
@@ -150,7 +150,7 @@ fn token((scope, rest): &(&str, &str)) -> Value {
     object("VideoAccessToken", &format!("providerRef: {{name: p}}, scope: {{{scope}}}, {rest}"))
 }
 
-/// Every good object that we know of.
+/// All valid objects of the repository.
 fn good() -> Vec<Value> {
     let mut good: Vec<_> = cases::GOOD_TOKENS.iter().map(token).collect();
     good.extend(cases::GOOD_PROVIDERS.iter().map(|(kind, spec)| object(kind, spec)));
@@ -285,13 +285,13 @@ async fn yaml_is_read_as_kubectl_reads_it() {
     let printed = run(&plane.binaries().join("kubectl"), &args, &text).unwrap();
     let theirs: Value = serde_json::from_str(&printed).unwrap();
     let ours = objects(&text).remove(0).value;
-    // what kubectl takes without a word is a finding here
+    // kubectl accepts it silently
     let twice = text.replace("merged:", "yes: 2\n  merged:");
     let printed = run(&plane.binaries().join("kubectl"), &args, &twice).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["spec"]["true"], 1);
     let manifest = read(&Text { name: "file.yaml".to_owned(), text: twice });
     assert_eq!(manifest.objects[0].value["spec"]["true"], 1);
-    assert!(manifest.faults[0].message.contains("the key true is there twice"), "{:?}", manifest.faults);
+    assert!(manifest.faults[0].message.contains("the key true is duplicated"), "{:?}", manifest.faults);
     let words = |of: &Value| of["spec"]["words"].as_array().unwrap().clone();
     assert_eq!(words(&ours).len(), words(&theirs).len());
     for (ours, theirs) in words(&ours).iter().zip(&words(&theirs)) {
@@ -313,7 +313,7 @@ fn the_command_prints_each_finding_and_exits_by_what_it_found() {
     let finding =
         "-:7:59: spec.scope.blendVision.playback.resourceType: Invalid value: must be a BlendVision resource type";
     for (text, args, code, printed) in [
-        (format!("{good}{map}"), &["-f", "-"][..], 0, "0 findings; 1 good, 0 refused, 1 of other kinds skipped\n"),
+        (format!("{good}{map}"), &["-f", "-"][..], 0, "0 findings; 1 good, 0 rejected, 1 of other kinds skipped\n"),
         (bad.clone(), &["-f", "-"], 1, finding),
         (bad.clone(), &["-f", "-", "-o", "json"], 1, "\"line\": 7"),
         ("a: [".to_owned(), &["-f", "-"], 1, "-:2:1: not YAML"),

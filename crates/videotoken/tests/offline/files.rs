@@ -51,7 +51,7 @@ async fn runs_at_once_leave_files_that_fit_together_and_one_asks_for_all() {
     }
     assert_eq!(ground.control.tokens().len(), 1 + RUNS);
     let ran = run(ground.command(&args)).await;
-    assert!(ran.code == 0 && ran.stderr.contains("still serves"), "{}", ran.stderr);
+    assert!(ran.code == 0 && ran.stderr.contains("a valid token"), "{}", ran.stderr);
     assert_eq!(ground.control.tokens().len(), 1 + RUNS);
     let mut left: Vec<_> =
         fs::read_dir(&into).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -69,13 +69,13 @@ async fn no_token_is_asked_for_before_its_files_are_known_to_be_writable() {
     for (args, expected) in [
         (["--into", file], "file: File exists"),
         (["--into", "/proc/nope"], "/proc/nope: No such file"),
-        (["--output-file", folder], "folder: it is no file"),
-        (["--output-file", "/dev/full"], "/dev/full: it is no file"),
+        (["--output-file", folder], "folder: it is not a file"),
+        (["--output-file", "/dev/full"], "/dev/full: it is not a file"),
         (["--output-file", "/nowhere/secret.yaml"], "No such file"),
     ] {
         let ran = run(ground.command(&args)).await;
         assert!(ran.code == 1 && ran.stderr.contains(expected), "{args:?}: {} {}", ran.code, ran.stderr);
-        assert!(ran.stderr.contains("no token is asked for"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("no token is requested"), "{}", ran.stderr);
     }
     // a disk that is full, as far as this process may write
     let into = ground.path("full");

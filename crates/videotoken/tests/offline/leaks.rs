@@ -7,7 +7,7 @@ use std::path::Path;
 use testkit::emulator::{Azure, Fault};
 use testkit::leaks::{PIECE, before_a_leak};
 
-/// What a provider may do with what it was sent, or with a token.
+/// Ways in which a token API may return a secret.
 fn faults(token: &str) -> Vec<Fault> {
     vec![
         Fault::EchoRequest,

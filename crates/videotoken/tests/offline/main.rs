@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod archive;
 #[path = "../../../../tests/bad_input/cases.rs"]
 mod cases;
 mod check;

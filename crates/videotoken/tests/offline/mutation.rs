@@ -209,7 +209,7 @@ impl Mutation {
     }
 }
 
-/// All places at and below a value.
+/// Returns the paths of a value and of all values below it.
 fn pointers(value: &Value, at: &str) -> Vec<String> {
     let mut places = if value.is_null() { Vec::new() } else { vec![at.to_owned()] };
     match value {

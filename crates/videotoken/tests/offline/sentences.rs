@@ -1,4 +1,4 @@
-//! No command ends badly without a sentence: an output that can't be written, a clock that is wrong.
+//! Failures of the environment: an output that can't be written, a wrong clock.
 
 use crate::TOOL;
 use crate::stand::command;

@@ -119,7 +119,7 @@ fn theirs(plane: &ControlPlane, file: &Path) -> Option<Vec<Value>> {
     output.status.success().then_some(values)
 }
 
-/// What is in the file, without what kubectl adds.
+/// Returns the content of the file, without what kubectl adds.
 fn bare(values: Option<Vec<Value>>) -> Option<Vec<(Value, Value, Value)>> {
     let bare = |value: &Value| (value["kind"].clone(), value["metadata"]["name"].clone(), value["data"].clone());
     values.map(|values| values.iter().map(bare).collect())

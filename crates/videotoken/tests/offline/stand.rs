@@ -106,7 +106,7 @@ impl Providers {
         &self.arcgis
     }
 
-    /// All keys that are secret, by Secret and key.
+    /// Returns all secret values by Secret and key.
     pub(crate) fn keys(&self) -> Vec<(&'static str, &'static str, String)> {
         vec![
             ("video-server-user", "username", arcgis_example::USERNAME.to_owned()),
@@ -209,7 +209,7 @@ pub(crate) fn command(subcommand: &str) -> Command {
     command
 }
 
-/// What a process said and how it ended.
+/// Output and exit code of a process.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,

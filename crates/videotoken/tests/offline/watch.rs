@@ -168,7 +168,7 @@ async fn a_failing_provider_keeps_the_old_files_and_is_asked_again() {
     })
     .await;
     assert_eq!(kept.read("token").as_ref(), Some(&first));
-    assert_eq!(watch.said().matches("the issue failed").count().min(2), 2, "{}", watch.said());
+    assert_eq!(watch.said().matches("no token was issued").count().min(2), 2, "{}", watch.said());
     kept.control.clear_faults();
     kept.another(Some(&first)).await;
     assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
@@ -206,17 +206,17 @@ async fn a_start_and_a_single_run_issue_nothing_while_the_files_hold_a_token_tha
     assert_eq!((ran.code, ran.stdout.as_str(), issued()), (0, "", 1), "{}", ran.stderr);
     let first = kept.read("token").unwrap();
     let ran = run(kept.command()).await;
-    assert!(ran.code == 0 && ran.stderr.contains("the files hold a token that still serves"), "{}", ran.stderr);
+    assert!(ran.code == 0 && ran.stderr.contains("the files contain a valid token"), "{}", ran.stderr);
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(
         SOON,
         "it watches",
-        async || if watch.said().contains("still serves") { Ok(()) } else { Err(watch.said()) },
+        async || if watch.said().contains("a valid token") { Ok(()) } else { Err(watch.said()) },
     )
     .await;
     assert_eq!(watch.stop(Duration::from_secs(5)), Some(0));
     assert_eq!((issued(), kept.read("token").unwrap()), (1, first));
-    // what another hand has changed doesn't serve, nor what is to be renewed
+    // a changed token is invalid, and --renew issues another
     fs::write(kept.into.join("token"), "altered").unwrap();
     assert_eq!(run(kept.command()).await.code, 0);
     assert_eq!(issued(), 2);
@@ -257,11 +257,11 @@ async fn the_previous_token_leaves_the_folder_before_it_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cant_be_written_is_written_again_and_not_issued_again() {
     let kept = Kept::new(3600, &json!({})).await;
-    // a folder where the file is to be
+    // a directory at the path of the file
     fs::create_dir_all(kept.into.join("token")).unwrap();
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(SOON, "two writes failed", async || {
-        if watch.said().matches("the token isn't stored").count() >= 2 { Ok(()) } else { Err(watch.said()) }
+        if watch.said().matches("the token can't be stored").count() >= 2 { Ok(()) } else { Err(watch.said()) }
     })
     .await;
     fs::remove_dir(kept.into.join("token")).unwrap();
@@ -273,11 +273,11 @@ async fn what_cant_be_written_is_written_again_and_not_issued_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_asked_for_while_its_folder_cant_be_written() {
     let kept = Kept::new(3600, &json!({})).await;
-    // a file where the folder is to be
+    // a file at the path of the directory
     fs::write(&kept.into, "").unwrap();
     let mut watch = Watch::start(kept.command(), &kept.path("log"));
     eventually(SOON, "it was tried twice", async || {
-        if watch.said().matches("no token is asked for").count() >= 2 { Ok(()) } else { Err(watch.said()) }
+        if watch.said().matches("no token is requested").count() >= 2 { Ok(()) } else { Err(watch.said()) }
     })
     .await;
     assert_eq!(kept.control.requests().len(), 0);
@@ -308,7 +308,7 @@ async fn a_command_that_fails_fails_a_single_run_and_holds_up_no_renewal() {
     let first = kept.another(kept.read("token").as_deref()).await;
     kept.another(Some(&first)).await;
     assert_eq!(watch.stop(Duration::from_secs(15)), Some(0), "{}", watch.said());
-    assert!(watch.said().contains("--exec still runs"), "{}", watch.said());
+    assert!(watch.said().contains("--exec is killed because it still runs"), "{}", watch.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,7 +337,11 @@ async fn p07_three_wrong_logins_are_made_and_another_password_is_tried_at_once()
         fs::write(&password, format!("wrong {attempt}")).unwrap();
     }
     eventually(SOON, "no further login is made", async || {
-        if watch.said().contains("no login is made: failed ones lock the user") { Ok(()) } else { Err(watch.said()) }
+        if watch.said().contains("no login is made, because failed logins lock the user") {
+            Ok(())
+        } else {
+            Err(watch.said())
+        }
     })
     .await;
     assert_eq!(failed(), 3);

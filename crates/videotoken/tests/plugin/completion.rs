@@ -22,13 +22,11 @@ fn each_shell_gets_a_script_and_each_command_a_page() {
     let checked = Command::new("bash").args(["-n", "-c", &script]).status().unwrap();
     assert!(checked.success());
     let page = print(&["man"]);
-    assert!(page.contains(".TH video-token-operator 1") && page.contains("lease"), "{page:.300}");
+    assert!(page.contains(".TH videotoken 1") && page.contains("issue"), "{page:.300}");
     assert!(print(&["man", "kubectl-videotoken"]).contains("Exit codes"));
     let folder = testkit::stand::process::Scratch::new("vto-man-").unwrap();
     print(&["man", "--dir", &folder.path().to_string_lossy()]);
-    for page in
-        ["video-token-operator.1", "kubectl-videotoken.1", "kubectl-videotoken-status.1", "kubectl-videotoken-doctor.1"]
-    {
+    for page in ["videotoken.1", "kubectl-videotoken.1", "kubectl-videotoken-status.1", "kubectl-videotoken-doctor.1"] {
         assert!(folder.file(page).is_file(), "{page}");
     }
 }
@@ -49,7 +47,7 @@ async fn kubectl_is_told_commands_flags_and_names() {
     let asked =
         stage.run_program(&kubectl, &["__complete", "videotoken", "-n", &stage.namespace, "describe", "ent"], &[]);
     assert!(asked.stdout.contains("entrance"), "{}{}", asked.stdout, asked.stderr);
-    // a cluster that isn't there offers nothing, and holds up nobody
+    // without a cluster there are no names, and no wait
     let nowhere = [("KUBECONFIG", "/nowhere")];
     assert_eq!(stage.run_program(&completer, &["describe", ""], &nowhere).well(), ":4\n");
 }

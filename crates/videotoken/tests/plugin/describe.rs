@@ -44,7 +44,7 @@ async fn a_page_says_why_what_comes_next_and_what_to_do() {
         for expected in [
             "State         Failing, ServerError",
             "Hint          the operator can't reach the token API, or gets an",
-            "  Request id  ",
+            "  Request ID  ",
             "  Reason      ServerError (Transient), ",
             "Issuing=True ServerError",
             " ago IssueFailed",
@@ -85,5 +85,6 @@ async fn a_stalled_token_has_its_hint_and_what_may_not_be_seen_hides_nothing_els
     stage.log_in(&login);
     let page = stage.run(&["describe", "astray"]).well();
     assert!(page.contains("Stalled, ProviderNotFound"), "{page}");
-    assert!(page.contains("the verb get on tokenproviders") && page.contains("the verb list on events"), "{page}");
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the verb get on tokenproviders") && words.contains("the verb list on events"), "{page}");
 }

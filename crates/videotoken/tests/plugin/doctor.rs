@@ -1,11 +1,11 @@
-//! `doctor`: what is well, what isn't, and the way out.
+//! `doctor`: findings and their actions.
 
 use crate::stage::{Stage, TOOL};
 use serde_json::{Value, json};
 use testkit::scene::{SOON, hosts};
 use testkit::stand::{Operator, eventually};
 
-/// The findings of an area: verdict, what was found, way out.
+/// Returns the findings of an area: verdict, description, action.
 fn of<'a>(report: &'a Value, area: &str) -> Vec<(&'a str, &'a str, &'a str)> {
     let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["area"] == area);
     let text = |finding: &'a Value, field: &str| finding[field].as_str().unwrap_or_default();
@@ -15,7 +15,7 @@ fn of<'a>(report: &'a Value, area: &str) -> Vec<(&'a str, &'a str, &'a str)> {
 #[track_caller]
 fn has(report: &Value, area: &str, verdict: &str, text: &str) {
     let found = of(report, area);
-    let there = found.iter().any(|(v, found, way_out)| *v == verdict && format!("{found} -> {way_out}").contains(text));
+    let there = found.iter().any(|(v, found, action)| *v == verdict && format!("{found} -> {action}").contains(text));
     assert!(there, "{area}: no {verdict} with {text:?} in {found:#?}");
 }
 
@@ -45,13 +45,13 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
     has(&report, "API server", "ok", "answers, v1.");
     has(&report, "Clock", "ok", "agree");
     assert_eq!(of(&report, "CRDs").iter().filter(|(verdict, ..)| *verdict == "ok").count(), 3, "{report:#}");
-    has(&report, "Operator", "ok", "leads");
+    has(&report, "Operator", "ok", "is the leader");
     // here it runs as a process
     has(&report, "Operator", "warning", "no Deployment with the label");
-    has(&report, "Your rights", "ok", "every command");
-    has(&report, "Its rights", "ok", "may do all that the operator needs to");
+    has(&report, "Your rights", "ok", "all commands");
+    has(&report, "Its rights", "ok", "permissions that the operator needs");
     has(&report, "Providers", "ok", &format!("TokenProvider {}/indexer: ready", stage.namespace));
-    has(&report, "Credentials", "ok", "azure-login is there and labelled");
+    has(&report, "Credentials", "ok", "azure-login exists and has the label");
     assert_eq!(of(&report, "Network").iter().filter(|(verdict, ..)| *verdict == "ok").count(), 2, "{report:#}");
 
     for columns in [80, 160] {
@@ -60,7 +60,7 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
         assert!(text.contains("0 failed") && !text.contains("Network"), "{text}");
     }
 
-    // a credential that nobody labelled, and a host of which nobody said that it is allowed
+    // a credential without the label, and a host that isn't allowed
     stage
         .patch_secret("azure-login", &json!({"metadata": {"labels": {"videotoken.dev/credentials": null}}}))
         .await
@@ -75,9 +75,9 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
     has(&report, "Providers", "failed", "CredentialsUnlabelled");
     has(&report, "Providers", "failed", "add the label videotoken.dev/credentials=true");
     has(&report, "Credentials", "failed", &format!("kubectl label secret -n {} azure-login", stage.namespace));
-    has(&report, "Network", "warning", "isn't tried from this machine");
+    has(&report, "Network", "warning", "is not checked from this machine");
 
-    // nobody leads
+    // no leader
     drop(operator);
     eventually(SOON * 2, "the Lease has run out", async || {
         let (_, report) = stage.report();
@@ -90,7 +90,7 @@ async fn all_that_is_well_is_said_to_be_and_what_breaks_is_named() {
     .await;
     let (code, report) = stage.report();
     assert_eq!(code, Some(1));
-    has(&report, "Operator", "failed", "nobody leads");
+    has(&report, "Operator", "failed", "there is no leader");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,11 +103,11 @@ async fn one_who_may_little_is_told_what_isnt_seen() {
     let (code, report) = stage.report();
     // nothing is known to be wrong
     assert_eq!(code, Some(0), "{report:#}");
-    has(&report, "CRDs", "ok", "you may not read the CRDs, so they aren't compared");
-    has(&report, "Operator", "warning", "its Deployment isn't seen");
+    has(&report, "CRDs", "ok", "The CRDs are not compared, because you may not read them");
+    has(&report, "Operator", "warning", "the Deployment can't be read");
     has(&report, "Your rights", "warning", "you may not list videoaccesstokens.videotoken.dev (status)");
     has(&report, "Its rights", "warning", "not checked");
-    has(&report, "Providers", "warning", "not seen");
+    has(&report, "Providers", "warning", "not readable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,10 +117,10 @@ async fn an_api_server_that_isnt_there_is_the_whole_report() {
     stage.log_in(&login);
     let (code, report) = stage.report();
     assert_eq!((code, report["findings"].as_array().unwrap().len()), (Some(1), 1), "{report:#}");
-    has(&report, "API server", "failed", "can't be asked");
+    has(&report, "API server", "failed", "is not usable");
 }
 
-/// A control plane of its own: what is broken is everybody's.
+/// Uses its own control plane, because the changes affect all tests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crd_that_differs_and_a_right_that_lacks_are_named() {
     let plane = testkit::stand::ControlPlane::start(testkit::stand::ControlPlaneOptions {
@@ -155,8 +155,8 @@ async fn a_crd_that_differs_and_a_right_that_lacks_are_named() {
         .unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{report:#}");
-    has(&report, "CRDs", "warning", "videoaccesstokens.videotoken.dev differs: spec.suspend lacks");
+    has(&report, "CRDs", "warning", "videoaccesstokens.videotoken.dev differs: spec.suspend is missing");
     has(&report, "Its rights", "failed", "may not list, watch tokenproviders.videotoken.dev");
     has(&report, "Operator", "failed", "Deployment video-token-operator/video-token-operator: 0 of 2 Pods ready");
-    has(&report, "Operator", "failed", "nobody leads");
+    has(&report, "Operator", "failed", "there is no leader");
 }

@@ -1,4 +1,4 @@
-//! A locked account is told with the time of its next login, not as one that is tried now.
+//! `status` shows the time of the next login of a locked account.
 
 use crate::stage::Stage;
 use serde_json::{Value, json};

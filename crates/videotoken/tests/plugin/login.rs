@@ -1,4 +1,4 @@
-//! Who one is and which cluster is meant: kubeconfigs, exec plugins, and flags that a script left empty.
+//! Selection of login and cluster: kubeconfigs, exec plugins, and flags with empty values.
 
 use crate::stage::Stage;
 use serde_json::{Value, json};
@@ -35,18 +35,15 @@ async fn an_exec_plugin_that_fails_is_named_and_what_it_prints_is_not_shown() {
         "interactiveMode": "Never"});
     let always = json!({"command": "true", "interactiveMode": "Always"});
     for (exec, expected) in [
-        (missing, "the program no-such-login, by which the kubeconfig logs in, isn't there: get it by: brew install"),
-        (
-            json!({"command": "/etc", "interactiveMode": "Never"}),
-            "the program /etc, by which the kubeconfig logs in, can't",
-        ),
+        (missing, "the login program no-such-login of the kubeconfig does not exist: get it by: brew install"),
+        (json!({"command": "/etc", "interactiveMode": "Never"}), "the login program /etc of the kubeconfig can't"),
         (json!({"interactiveMode": "Never"}), "an exec without a command"),
-        (always, "the program true, by which the kubeconfig logs in, wants a terminal"),
+        (always, "the login program true of the kubeconfig needs a terminal"),
         (
             script(&format!("echo {SECRET}; echo no session, token {SECRET} >&2; exit 4")),
-            "the program sh, by which the kubeconfig logs in, failed, exit status: 4: run sh by hand",
+            "the login program sh of the kubeconfig failed (exit status: 4). Run sh",
         ),
-        (script(&format!("echo {SECRET}")), "printed no ExecCredential"),
+        (script(&format!("echo {SECRET}")), "did not print an ExecCredential"),
         (script("echo '{\"kind\": \"ExecCredential\", \"status\": {}}'"), "without a token or a certificate"),
     ] {
         let said = run(&exec, &[]).ended(3);
@@ -55,7 +52,7 @@ async fn an_exec_plugin_that_fails_is_named_and_what_it_prints_is_not_shown() {
     let ended = stage.program("ended");
     let slow = script(&format!("sleep 60; touch {}", ended.display()));
     let said = run(&slow, &["--request-timeout=1s"]).ended(3);
-    assert!(said.contains("sh, by which the kubeconfig logs in, doesn't end within 1 s"), "{said}");
+    assert!(said.contains("the login program sh of the kubeconfig did not end within 1 s"), "{said}");
     assert!(!ended.exists(), "nobody waits for it");
 }
 
@@ -86,7 +83,7 @@ async fn an_exec_plugin_runs_once_and_its_token_is_the_login() {
         assert_eq!(told["spec"]["cluster"]["server"], stage.plane.api_url());
         assert!(told["spec"]["cluster"]["proxy-url"].is_null(), "{told}");
     }
-    // one that expires is fetched anew while a watch goes on: here before the first request
+    // an expired token is requested again before the next request
     let answer = json!({"kind": "ExecCredential",
         "status": {"token": token, "expirationTimestamp": "2020-01-01T00:00:00Z"}});
     let path = by_exec(&stage, &script(&format!("echo 1 >> {}; echo '{answer}'", counter.display())));
@@ -103,9 +100,9 @@ async fn a_kubeconfig_that_isnt_there_is_named() {
     let there = stage.plane.kubeconfig_path();
     let both = format!("/nowhere/a:{}", there.display());
     for (args, kubeconfig, expected) in [
-        (&["--kubeconfig", "/nowhere/x"][..], "", "--kubeconfig names /nowhere/x, which isn't there"),
-        (&[], "/nowhere/a:/nowhere/b", "$KUBECONFIG names /nowhere/a, /nowhere/b, which isn't there"),
-        (&[], "", "there is none: neither /nowhere/home/.kube/config nor the login of a Pod"),
+        (&["--kubeconfig", "/nowhere/x"][..], "", "--kubeconfig names /nowhere/x, which does not exist"),
+        (&[], "/nowhere/a:/nowhere/b", "$KUBECONFIG names /nowhere/a, /nowhere/b, which does not exist"),
+        (&[], "", "there is neither /nowhere/home/.kube/config nor the ServiceAccount of a Pod"),
         (&["--context=elsewhere"], &*both, "failed to load current context: elsewhere"),
     ] {
         let env = [("KUBECONFIG", kubeconfig), ("HOME", "/nowhere/home")];
@@ -116,7 +113,7 @@ async fn a_kubeconfig_that_isnt_there_is_named() {
     let users = "users:\n- name: a\n  user:\n    token: s3cr3t-token\n    client-key-data: [s3cr3t-key]\n";
     std::fs::write(&broken, users).unwrap();
     let said = stage.run_program(&plugin, &["status", "--kubeconfig", broken.to_str().unwrap()], &[]).ended(3);
-    assert!(said.contains(&format!("{}: no kubeconfig: line 5, column 22", broken.display())), "{said}");
+    assert!(said.contains(&format!("{}: not a kubeconfig: line 5, column 22", broken.display())), "{said}");
     assert!(!said.contains("s3cr3t"), "{said}");
     // as with kubectl, one of those that are named is enough
     stage.run_program(&plugin, &["status"], &[("KUBECONFIG", &both)]).well();
@@ -145,11 +142,11 @@ async fn a_flag_that_a_script_left_empty_means_what_it_means_to_kubectl() {
     // what is no name leads to no other URL
     for args in [&["renew", "lobby?dryRun=All"][..], &["describe", "../lobby"], &["status", "-n", "a?limit=1"]] {
         let said = run(args).ended(2);
-        assert!(said.contains("is no name of an object"), "{said}");
+        assert!(said.contains("must be the name of an object"), "{said}");
     }
     // nothing is no name, and no selector
     for args in [&["renew", ""][..], &["renew", "-l", ""], &["renew", "--selector="]] {
         let said = run(args).ended(2);
-        assert!(said.contains("a value is required") || said.contains("no name of an object"), "{said}");
+        assert!(said.contains("a value is required") || said.contains("the name of an object"), "{said}");
     }
 }

@@ -126,10 +126,10 @@ async fn a_proxy_that_is_wrong_is_named_without_its_password() {
     let (url, refused) = (proxy.url(), proxy.url().replace("http://", "http://refused@"));
     for (kubeconfig, proxy, expected) in [
         (&named, "http://us:p4ssw0rd@127.0.0.1:1" as &str, "the proxy 127.0.0.1:1: Connection refused"),
-        (&named, &refused, "it wants a login, as in http://USER:PASSWORD@HOST:PORT"),
-        (&forbidden, &url, "it refuses CONNECT to the API server"),
-        (&named, "ftp://us:p4ssw0rd@squid", "HTTPS_PROXY is no URL of a proxy: write http://HOST:PORT"),
-        (&by_url, "", "proxy-url of the kubeconfig's cluster is no URL of a proxy"),
+        (&named, &refused, "it requires a login, as in http://USER:PASSWORD@HOST:PORT"),
+        (&forbidden, &url, "it rejects CONNECT to the API server"),
+        (&named, "ftp://us:p4ssw0rd@squid", "HTTPS_PROXY is not the URL of a proxy. Write http://HOST:PORT"),
+        (&by_url, "", "proxy-url of the kubeconfig's cluster is not the URL of a proxy"),
     ] {
         let [plugin, _] = both(&stage, kubeconfig, &[("HTTPS_PROXY", proxy)]);
         let said = plugin.ended(3);

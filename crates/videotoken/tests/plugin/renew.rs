@@ -1,4 +1,4 @@
-//! `renew`: asked for by the annotation, and what became of it told.
+//! `renew`: requests and results.
 
 use crate::stage::Stage;
 use serde_json::json;
@@ -60,14 +60,14 @@ async fn what_became_of_it_is_told_also_when_nothing_did() {
 
     video_indexer.play(status(500, &[]));
     let said = stage.run(&["renew", "lobby", "--wait", "--timeout=5s"]).ended(1);
-    assert!(said.contains("isn't renewed within 5 s: ServerError"), "{said}");
-    assert!(said.contains("(request id "), "{said}");
+    assert!(said.contains("not renewed within 5 s: ServerError"), "{said}");
+    assert!(said.contains("(request ID "), "{said}");
     video_indexer.clear_faults();
     stage.until_that("lobby", "recovered", |object| object["status"]["failedAttempts"] == 0).await.unwrap();
 
     video_indexer.play(status(403, &[]));
     let said = stage.run(&["renew", "lobby", "--wait"]).ended(1);
-    assert!(said.contains("isn't renewed: ") && said.contains("the next attempt is at "), "{said}");
+    assert!(said.contains("not renewed: ") && said.contains("the next attempt is at "), "{said}");
     video_indexer.clear_faults();
     // refused before: asked again at once
     stage.run(&["renew", "lobby", "--wait"]).well();
@@ -85,7 +85,7 @@ async fn what_became_of_it_is_told_also_when_nothing_did() {
     stage.apply(&stage.token("astray", &astray)).await.unwrap();
     stage.until("astray", "Stalled", "True", "ProviderNotFound").await.unwrap();
     let said = stage.run(&["renew", "astray", "--wait"]).ended(1);
-    assert!(said.contains("isn't renewed: ProviderNotFound"), "{said}");
+    assert!(said.contains("not renewed: ProviderNotFound"), "{said}");
     let asked = &object["metadata"]["annotations"]["videotoken.dev/renew-requested-at"];
     let after = stage.until_that("lobby", "there", |_| true).await.unwrap();
     assert_eq!(&after["metadata"]["annotations"]["videotoken.dev/renew-requested-at"], asked, "suspended: untouched");
@@ -96,5 +96,5 @@ async fn without_an_operator_the_wait_ends_and_says_where_to_look() {
     let stage = Stage::set("nobody").await;
     stage.apply(&stage.token("lobby", &json!({}))).await.unwrap();
     let said = stage.run(&["renew", "lobby", "--wait", "--timeout=2s"]).ended(1);
-    assert!(said.contains("isn't renewed within 2 s") && said.contains("kubectl videotoken doctor"), "{said}");
+    assert!(said.contains("not renewed within 2 s") && said.contains("kubectl videotoken doctor"), "{said}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use testkit::emulator::{Fault, example};
 use testkit::offers::offers;
 
-/// So many bytes of a secret in a row count as a leak.
+/// Number of consecutive bytes of a secret that count as a leak.
 const PIECE: usize = 16;
 
 /// Pieces of a secret, as it is and in base64.

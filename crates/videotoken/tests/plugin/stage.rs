@@ -1,4 +1,4 @@
-//! What each test begins with: a scene with an operator, and the plugin under its name.
+//! Set-up of the tests: a scene with an operator, and the plugin under its name.
 
 use serde_json::Value;
 use std::ops::Deref;
@@ -34,7 +34,7 @@ impl Deref for Stage {
     }
 }
 
-/// What a run of the plugin left.
+/// Output and exit code of the plugin.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -49,7 +49,7 @@ impl Ran {
         self.stdout
     }
 
-    /// The same as JSON.
+    /// Returns the output as JSON.
     #[track_caller]
     pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.well()).unwrap()
@@ -88,7 +88,7 @@ impl Stage {
         &mut self.scene
     }
 
-    /// From now on the plugin runs as this login.
+    /// Runs the plugin with this login from now on.
     pub(crate) fn log_in(&mut self, login: &Kubeconfig) {
         self.kubeconfig = self.scratch.write("login.kubeconfig", &login.yaml()).unwrap();
     }

@@ -189,7 +189,7 @@ async fn a_cluster_without_the_kinds_is_told_how_to_get_them() {
         crate::stage::Ran::from(output)
     };
     let said = run(&["status"]).ended(3);
-    assert!(said.contains("install the CRDs"), "{said}");
+    assert!(said.contains("Install the CRDs"), "{said}");
     let report = run(&["doctor", "-o", "json"]);
     assert_eq!(report.code, Some(1));
     let report: Value = serde_json::from_str(&report.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! The command that runs after each renewal. It is told where the token is, never the token.
+//! The command that runs after each renewal. Its environment contains the location of the token, not the token.
 
 use super::Options;
 use super::store::Store;
@@ -10,16 +10,16 @@ use videotoken_api::key::ObjectKey;
 use videotoken_api::wire_time;
 use videotoken_providers::clock::Timestamp;
 
-/// Once the program is told to stop, a command that still runs has this long.
-const LAST: Duration = Duration::from_secs(10);
+/// Time that a running command has to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A command, and the one that runs.
+/// The command of `--exec` and its running process.
 pub(super) struct AfterRenewal<'a> {
     options: &'a Options,
     store: &'a Store,
     key: &'a ObjectKey,
     running: Option<Child>,
-    /// A token was stored while it ran: it runs once more.
+    /// Expiry of a token that was stored while the command ran, for which it runs again.
     again: Option<Timestamp>,
 }
 
@@ -28,17 +28,18 @@ impl<'a> AfterRenewal<'a> {
         Self { options, store, key, running: None, again: None }
     }
 
-    /// A token is about to be written: if the program ends before the command has succeeded, the next one runs it.
+    /// Records that a token is about to be written. If the process ends before the command has succeeded, the next run
+    /// starts the command.
     pub(super) fn announce(&self) -> io::Result<()> {
         if self.options.exec.is_some() { self.store.set_pending() } else { Ok(()) }
     }
 
-    /// An earlier program has written the token that is there, and its command hasn't succeeded.
+    /// Returns true if the command for the token in the files has not succeeded.
     pub(super) fn is_pending(&self) -> bool {
         self.options.exec.is_some() && self.store.is_pending()
     }
 
-    /// Starts the command for a token that expires then; or, while one runs, as soon as that has ended.
+    /// Starts the command for a token with this expiry. If the command runs, it starts again when it has ended.
     pub(super) fn start(&mut self, expires_at: Timestamp) -> io::Result<()> {
         if self.running.is_some() {
             self.again = Some(expires_at);
@@ -62,8 +63,8 @@ impl<'a> AfterRenewal<'a> {
         Ok(())
     }
 
-    /// Waits until the running command has ended, and starts it again if a token was stored meanwhile. Never resolves
-    /// while none runs.
+    /// Waits until the running command has ended, and starts it again if a token was stored while it ran. Never resolves if
+    /// no command runs.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let Some(child) = &mut self.running else { return std::future::pending().await };
         let status = child.wait().await;
@@ -77,18 +78,18 @@ impl<'a> AfterRenewal<'a> {
         Ok(status)
     }
 
-    /// Runs the command to its end, and tells how it ended; `None` where there is none.
+    /// Runs the command and returns its exit status, or `None` without a command.
     pub(super) async fn run(&mut self, expires_at: Timestamp) -> io::Result<Option<ExitStatus>> {
         self.start(expires_at)?;
         if self.running.is_none() { Ok(None) } else { self.ended().await.map(Some) }
     }
 
-    /// Lets a running command end.
+    /// Waits until a running command has ended, and kills it after 10 s.
     pub(super) async fn finish(&mut self) {
         if let Some(child) = &mut self.running
-            && tokio::time::timeout(LAST, child.wait()).await.is_err()
+            && tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err()
         {
-            tracing::warn!("--exec still runs after {} s: it is killed", LAST.as_secs());
+            tracing::warn!("--exec is killed because it still runs after {} s", STOP_TIMEOUT.as_secs());
         }
     }
 }

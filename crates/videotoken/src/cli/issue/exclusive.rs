@@ -1,6 +1,6 @@
-//! The files belong to one run at a time, and can be written: both are known before a token is asked for.
+//! The lock on the files, and the check that they can be written. Both come before a token is requested.
 
-use super::store::{Store, beside, make, named, replace, replaceable, replaced_in};
+use super::store::{Store, make, named, replace, replaceable, replaced_in, sibling};
 use secrecy::SecretString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -9,28 +9,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Between two looks at what another run holds.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Time between two attempts to lock a file.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// As much as a Secret has in most cases. A disk that has less room left is full.
-const ROOM: usize = 64 * 1024;
+/// Bytes that are written to check the free space. Most Secrets are smaller.
+const REQUIRED_SPACE: usize = 64 * 1024;
 
-/// While it lives no other run writes these files.
+/// Lock on the files. No other run writes them until it is dropped.
 pub(super) struct Exclusive {
-    /// Dropped, they are unlocked.
+    /// Locked until they are closed.
     _files: Vec<File>,
 }
 
 impl Store {
-    /// Waits until no other run writes these files, `within` at most, and tries whether they can be written. The error
+    /// Waits until no other run writes these files, at most for `within`, and checks that they can be written. The error
     /// names the file.
     pub(super) async fn exclusive(&self, within: Duration) -> io::Result<Exclusive> {
         let end = Instant::now() + within;
         if let Some(file) = self.file.as_ref().filter(|file| file.exists() && !file.is_file()) {
-            // it would be replaced, as a device would be
+            // a device would be replaced by a file
             return Err(named(
                 file,
-                &io::Error::new(io::ErrorKind::InvalidInput, "it is no file: name one, in a folder"),
+                &io::Error::new(io::ErrorKind::InvalidInput, "it is not a file. Name a file in a directory."),
             ));
         }
         if let Some(folder) = &self.folder {
@@ -42,12 +42,12 @@ impl Store {
             let file = options.map_err(|error| named(&path, &error))?;
             while let Err(refused) = file.try_lock() {
                 match refused {
-                    TryLockError::WouldBlock if Instant::now() < end => sleep(PAUSE).await,
+                    TryLockError::WouldBlock if Instant::now() < end => sleep(RETRY_INTERVAL).await,
                     TryLockError::WouldBlock => {
-                        let message = format!("another run has been at it for {} s", within.as_secs_f32());
+                        let message = format!("another run has locked it for {} s", within.as_secs_f32());
                         return Err(named(&path, &io::Error::new(io::ErrorKind::WouldBlock, message)));
                     }
-                    // a file system without locks: as good as it gets
+                    // the file system has no locks
                     TryLockError::Error(error) if error.kind() == io::ErrorKind::Unsupported => break,
                     TryLockError::Error(error) => return Err(named(&path, &error)),
                 }
@@ -58,10 +58,10 @@ impl Store {
         Ok(Exclusive { _files: files })
     }
 
-    /// A file beside what is written, always in this order, so that two runs never wait for each other.
+    /// Returns the lock files, always in this order, so that two runs never wait for each other.
     fn locks(&self) -> Vec<PathBuf> {
         let folder = self.folder.iter().map(|folder| folder.join("..lock"));
-        folder.chain(self.file.iter().map(|file| beside(file, "lock"))).collect()
+        folder.chain(self.file.iter().map(|file| sibling(file, "lock"))).collect()
     }
 
     fn try_write(&self) -> io::Result<()> {
@@ -70,12 +70,12 @@ impl Store {
             replaceable(&path).map_err(|error| named(&path, &error))?;
         }
         let tried = self.folder.iter().map(|folder| folder.join("..try"));
-        let mut tried = tried.chain(self.file.iter().map(|file| beside(file, "try")));
+        let mut tried = tried.chain(self.file.iter().map(|file| sibling(file, "try")));
         tried.try_for_each(|path| tried_at(&path).map_err(|error| named(&path, &error)))
     }
 }
 
 fn tried_at(path: &Path) -> io::Result<()> {
-    let written = replace(path, &SecretString::from("\n".repeat(ROOM)));
+    let written = replace(path, &SecretString::from("\n".repeat(REQUIRED_SPACE)));
     super::store::remove(path).and(written)
 }

@@ -1,33 +1,33 @@
-//! `videotoken issue -f FILE…`: a token without a cluster, by the operator's own code: the same spec, the same
-//! checks, the same issuers, the same Secret.
+//! `videotoken issue -f FILE…`: issues a token without a cluster. Spec, checks, issuers, decisions and Secret are those of
+//! the operator.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `order` | which token of the manifests, from which provider |
-//! | `source`, `handed` | credentials: from the manifests, from files and variables |
-//! | `attempt` | one call, and what is remembered to the next |
-//! | `store` | the files that hold the token |
-//! | `exclusive` | one run at a time writes them |
-//! | `keep`, `command` | `--watch` and `--exec` |
+//! | `job` | the token to issue, from the manifests, and the decision about it |
+//! | `source`, `secret_flags` | credentials: from the manifests, from files and variables |
+//! | `call` | one call of the token API |
+//! | `store` | the files that contain the token |
+//! | `exclusive` | the lock that lets one run at a time write them |
+//! | `refresh`, `command` | `--watch` and `--exec` |
 
-mod attempt;
+mod call;
 mod command;
 mod exclusive;
-mod handed;
-mod keep;
-mod order;
+mod job;
+mod refresh;
+mod secret_flags;
 mod source;
 mod store;
 
-pub use handed::{FromEnvironment, FromFile};
+pub use secret_flags::{FromEnvironment, FromFile};
 
 use crate::manifest::{Manifest, read, read_files};
-use attempt::{Attempts, Outcome};
+use call::{Caller, NotIssued};
 use chrono::TimeDelta;
 use clap::{ArgGroup, Args, ValueEnum};
 use command::AfterRenewal;
-use keep::Keeper;
-use order::{Order, fault_lines};
+use job::{IssueJob, State, fault_lines};
+use refresh::TokenRefresher;
 use secrecy::ExposeSecret;
 use source::Manifests;
 use std::io::{self, Write as _};
@@ -44,41 +44,41 @@ use videotoken_providers::IssueError;
 use videotoken_providers::account::Reach;
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::hosts::{HostPattern, NetworkGuard};
-use videotoken_runtime::logs;
+use videotoken_runtime::{logs, yaml};
 
-/// Which token, with which credentials, to where.
+/// Token to issue, its credentials and its destination.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Exit codes: 0 a token was issued, or the files hold one that still serves; 1 it is refused, or failed; 2 the arguments or files make no sense."
+    after_help = "Exit codes: 0: a token was issued, or the stored token is not due for renewal; 1: the request was rejected or failed; 2: invalid arguments or files."
 )]
 #[command(group = ArgGroup::new("written").args(["into", "output_file"]).multiple(true))]
 #[allow(clippy::struct_excessive_bools)] // flags: each is set by itself
 pub struct Options {
-    /// A file, a folder, or - for the standard input; repeatable
+    /// File or directory with manifests, or - for standard input; repeatable
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
 
-    /// Which VideoAccessToken, if the files have several
+    /// VideoAccessToken to issue, if the files contain several
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     pub name: Option<String>,
 
-    /// The namespace of objects that name none
+    /// Namespace of objects without a namespace
     #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
 
-    /// A key of a Secret or ConfigMap from a file, or all keys from a folder; repeatable
+    /// Read a key of a Secret or ConfigMap from a file, or all keys from a directory; repeatable
     #[arg(long, value_name = "NAME/KEY=PATH|NAME=DIR")]
     pub secret_file: Vec<FromFile>,
 
-    /// A key of a Secret or ConfigMap from an environment variable; repeatable
+    /// Read a key of a Secret or ConfigMap from an environment variable; repeatable
     #[arg(long, value_name = "NAME/KEY=VARIABLE")]
     pub secret_env: Vec<FromEnvironment>,
 
-    /// What is printed: the Secret, or the token alone
+    /// Print the Secret, or only the token
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Yaml, conflicts_with = "written")]
     pub output: Format,
 
-    /// Print nothing, and write a file for each key of the Secret into this folder
+    /// Print nothing, and write one file for each key of the Secret into this directory
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
 
@@ -86,105 +86,106 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
 
-    /// Issue also while the files hold a token that isn't due for renewal
+    /// Issue a token even if the stored token is not due for renewal
     #[arg(long, requires = "written")]
     pub renew: bool,
 
-    /// Keep the files fresh until SIGTERM
+    /// Renew the token in the files until SIGTERM
     #[arg(long, requires = "written")]
     pub watch: bool,
 
-    /// Run this by sh after each token that is written; VIDEO_TOKEN_DIR and VIDEO_TOKEN_FILE say where it is
+    /// Run this command with sh after each write of a token; VIDEO_TOKEN_DIR and VIDEO_TOKEN_FILE contain its location
     #[arg(long, value_name = "COMMAND", requires = "written")]
     pub exec: Option<String>,
 
-    /// Issue whatever a ClusterTokenProvider's allowedNamespaces say
+    /// Ignore the allowedNamespaces of ClusterTokenProviders
     #[arg(long)]
     pub ignore_allowed_namespaces: bool,
 
-    /// Where ClusterTokenProviders find their Secrets and ConfigMaps
+    /// Namespace of the Secrets and ConfigMaps of ClusterTokenProviders
     #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = OPERATOR)]
     pub cluster_resource_namespace: String,
 
-    /// A host that a TokenProvider may name beside its provider's public ones; repeatable
+    /// Host that a TokenProvider may call in addition to the public hosts of its token API; repeatable
     #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
     pub allowed_endpoints: Vec<HostPattern>,
 
-    /// Let providers be called over plain http
+    /// Allow calls of token APIs over plain HTTP
     #[arg(long)]
     pub allow_insecure_endpoints: bool,
 
-    /// How long one call of a provider may take
+    /// Timeout of one call of a token API
     #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub provider_timeout: Duration,
 
-    /// Where the instance metadata service is, if not where Azure has it; for tests
+    /// URL of the instance metadata service, for tests
     #[arg(long, env = "VTO_METADATA_ENDPOINT", value_name = "URL", hide = true)]
     pub metadata_endpoint: Option<url::Url>,
 }
 
-/// What is printed.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// The Secret, as YAML.
     Yaml,
     /// The Secret, as JSON.
     Json,
-    /// The token alone, and a line end.
+    /// Only the token, with a line break.
     Token,
 }
 
-/// What ends the command without a token.
-enum Stop {
-    /// It can't be understood what is asked for: exit code 2.
+/// Why the command ends without a token.
+enum CommandError {
+    /// Arguments or files are invalid: exit code 2.
     Usage(String),
-    /// It is refused, or failed: exit code 1.
+    /// The request was rejected or failed: exit code 1.
     Refused(String),
 }
 
-/// Issues, and writes what was asked for. The exit code is 0 if a token is there, 1 if it was refused or failed, 2 if
-/// the arguments or files make no sense.
+/// Issues a token, and prints or writes it. The exit code is 0 if there is a token, 1 if the request was rejected or
+/// failed, and 2 if arguments or files are invalid.
 #[tokio::main]
 pub(super) async fn run(options: &Options) -> ExitCode {
     let (code, message) = match started(options).await {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Stop::Usage(message)) => (2, message),
-        Err(Stop::Refused(message)) => (1, message),
+        Err(CommandError::Usage(message)) => (2, message),
+        Err(CommandError::Refused(message)) => (1, message),
     };
     let _ = writeln!(io::stderr(), "error: {message}");
     ExitCode::from(code)
 }
 
-async fn started(options: &Options) -> Result<(), Stop> {
-    logs::init(false).map_err(|error| Stop::Usage(error.to_string()))?;
+async fn started(options: &Options) -> Result<(), CommandError> {
+    logs::init(false).map_err(|error| CommandError::Usage(error.to_string()))?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (manifest, faults) = manifest(options)?;
-    let order = Order::read(options, &manifest, &faults)?;
+    let job = IssueJob::read(options, &manifest, &faults)?;
     let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
-    let source = Manifests::new(&manifest.objects, &options.namespace, files, variables).map_err(Stop::Refused)?;
-    let attempts = Attempts::new(&order, &source, reach(options));
+    let source =
+        Manifests::new(&manifest.objects, &options.namespace, files, variables).map_err(CommandError::Refused)?;
+    let caller = Caller::new(&job, &source, reach(options));
     if options.into.is_none() && options.output_file.is_none() {
-        return print(options.output, &issue(&order, attempts, None).await?);
+        return print(options.output, &issue(&job, caller, None).await?);
     }
     let store = Store { folder: options.into.clone(), file: options.output_file.clone() };
-    let command = AfterRenewal::new(options, &store, &order.key);
+    let command = AfterRenewal::new(options, &store, &job.key);
     if options.watch {
-        let held = held(&store, &order);
-        return Keeper::new(&order, &store, attempts, command, held).run(options.renew).await;
+        let state = State::new(valid_token(&store, &job), options.renew);
+        return TokenRefresher::new(&job, &store, caller, command, state).run().await;
     }
-    once(&order, &store, attempts, command, options.renew).await
+    once(&job, &store, caller, command, options.renew).await
 }
 
-/// What an earlier run left in the files, if it answers what is asked for now.
-fn held(store: &Store, order: &Order) -> Option<TokenRecord> {
-    store.held(order.subject()).filter(|held| held.request == order.wanted.request)
+/// Returns the token that an earlier run left in the files, if it was issued for the same request.
+fn valid_token(store: &Store, job: &IssueJob) -> Option<TokenRecord> {
+    store.valid_token(job.subject()).filter(|token| token.request == job.wanted.request)
 }
 
-/// How long another run may be at the same files: it calls a provider once, or writes.
-const OTHERS: Duration = Duration::from_mins(1);
+/// Time within which another run must release the files. It makes one call of a token API, or writes.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 
-fn manifest(options: &Options) -> Result<(Manifest, Vec<String>), Stop> {
-    let texts = read_files(&options.files).map_err(|unread| Stop::Usage(unread.to_string()))?;
+fn manifest(options: &Options) -> Result<(Manifest, Vec<String>), CommandError> {
+    let texts = read_files(&options.files).map_err(|unread| CommandError::Usage(unread.to_string()))?;
     let (mut all, mut faults) = (Manifest::default(), Vec::new());
     for text in &texts {
         let mut manifest = read(text);
@@ -204,82 +205,89 @@ fn reach(options: &Options) -> Reach {
     }
 }
 
-/// One call. `before` is the token that is there.
+/// Makes one call of the token API. `stored` is the valid token in the files.
 async fn issue(
-    order: &Order,
-    mut attempts: Attempts<'_>,
-    before: Option<TokenRecord>,
-) -> Result<(DesiredSecret, TokenRecord), Stop> {
-    let issued = match attempts.make().await {
-        Outcome::Issued(issued) => issued,
-        Outcome::Refused(refusal) => return Err(Stop::Refused(refusal.message)),
-        Outcome::Failed(error) => return Err(Stop::Refused(format!("{}: {}", order.key, describe(&error)))),
-        Outcome::LoginsUsedUp(at) => {
-            return Err(Stop::Refused(format!("no login before {}: failed ones lock the user", wire_time::text(at))));
-        }
-    };
-    let material = order.record(issued, before);
-    let shape = build_secret(order.subject(), &material).map_err(|error| Stop::Refused(error.to_string()))?;
-    Ok((shape, material))
+    job: &IssueJob,
+    mut caller: Caller<'_>,
+    stored: Option<TokenRecord>,
+) -> Result<(DesiredSecret, TokenRecord), CommandError> {
+    if let Some(refusal) = job.decide(&State::default(), clock::now().wall).refusal {
+        return Err(CommandError::Refused(format!("{}: {}", job.key, refusal.message)));
+    }
+    let issued = caller.call().await.map_err(|why| {
+        CommandError::Refused(match why {
+            NotIssued::Unusable(refusal) => refusal.message,
+            NotIssued::Failed(error, _) => format!("{}: {}", job.key, describe(&error)),
+            NotIssued::LoginsUsedUp(at) => {
+                format!("no login is made before {}, because failed logins lock the user", wire_time::text(at))
+            }
+        })
+    })?;
+    let token = job.record(issued, stored);
+    let secret = build_secret(job.subject(), &token).map_err(|error| CommandError::Refused(error.to_string()))?;
+    Ok((secret, token))
 }
 
-/// Writes the files once, unless what they hold still serves.
+/// Writes the files once, unless their token is valid and not due for renewal.
 async fn once(
-    order: &Order,
+    job: &IssueJob,
     store: &Store,
-    attempts: Attempts<'_>,
+    caller: Caller<'_>,
     mut command: AfterRenewal<'_>,
     renew: bool,
-) -> Result<(), Stop> {
-    let serves = |held: &TokenRecord| !renew && clock::now().wall < order.due(held);
-    let still = async |command: &mut AfterRenewal<'_>, held: &TokenRecord| {
-        tracing::info!(expires_at = %wire_time::text(held.expires_at), "the files hold a token that still serves");
-        if command.is_pending() { execute(command, held.expires_at).await } else { Ok(()) }
+) -> Result<(), CommandError> {
+    // the token in the files, and true if it is not due
+    let read = || {
+        let state = State::new(valid_token(store, job), renew);
+        let decision = job.decide(&state, clock::now().wall);
+        (state.stored, decision.cause.is_none() && decision.refusal.is_none())
     };
-    // one who may only read the files needs no more than that
-    if let Some(held) = held(store, order).filter(serves) {
-        return still(&mut command, &held).await;
+    // a user who may only read the files needs no lock
+    let (mut stored, mut is_kept) = read();
+    let mut exclusive = None;
+    if !is_kept {
+        let locked = store.exclusive(LOCK_TIMEOUT).await;
+        exclusive = Some(locked.map_err(|error| CommandError::Refused(format!("no token is requested: {error}")))?);
+        (stored, is_kept) = read();
     }
-    let exclusive = store.exclusive(OTHERS).await;
-    let exclusive = exclusive.map_err(|error| Stop::Refused(format!("no token is asked for: {error}")))?;
-    let held = held(store, order);
-    if let Some(held) = held.as_ref().filter(|held| serves(held)) {
+    if let Some(token) = stored.as_ref().filter(|_| is_kept) {
         drop(exclusive);
-        return still(&mut command, held).await;
+        tracing::info!(expires_at = %wire_time::text(token.expires_at), "the files contain a valid token");
+        return if command.is_pending() { execute(&mut command, token.expires_at).await } else { Ok(()) };
     }
-    let (shape, material) = issue(order, attempts, held).await?;
-    let written = command.announce().and_then(|()| store.write(&shape));
-    written.map_err(|error| Stop::Refused(format!("the token isn't stored: {error}")))?;
+    let (secret, token) = issue(job, caller, stored).await?;
+    let written = command.announce().and_then(|()| store.write(&secret));
+    written.map_err(|error| CommandError::Refused(format!("the token can't be stored: {error}")))?;
     drop(exclusive);
-    tracing::info!(expires_at = %wire_time::text(material.expires_at), "issued");
-    execute(&mut command, material.expires_at).await
+    tracing::info!(expires_at = %wire_time::text(token.expires_at), "issued");
+    execute(&mut command, token.expires_at).await
 }
 
-async fn execute(command: &mut AfterRenewal<'_>, expires_at: Timestamp) -> Result<(), Stop> {
+async fn execute(command: &mut AfterRenewal<'_>, expires_at: Timestamp) -> Result<(), CommandError> {
     match command.run(expires_at).await {
-        Ok(Some(status)) if !status.success() => Err(Stop::Refused(format!("--exec: {status}"))),
+        Ok(Some(status)) if !status.success() => Err(CommandError::Refused(format!("--exec: {status}"))),
         Ok(_) => Ok(()),
-        Err(error) => Err(Stop::Refused(format!("--exec: {error}"))),
+        Err(error) => Err(CommandError::Refused(format!("--exec: {error}"))),
     }
 }
 
-fn print(format: Format, (shape, material): &(DesiredSecret, TokenRecord)) -> Result<(), Stop> {
+fn print(format: Format, (secret, material): &(DesiredSecret, TokenRecord)) -> Result<(), CommandError> {
     let text = match format {
         Format::Token => format!("{}\n", material.token.expose_secret()),
-        Format::Json => format!("{:#}\n", shape.manifest(WritePrecondition::None)),
-        Format::Yaml => serde_yaml_ng::to_string(&shape.manifest(WritePrecondition::None))
-            .map_err(|_| Stop::Refused("the Secret can't be written as YAML".to_owned()))?,
+        Format::Json => format!("{:#}\n", secret.manifest(WritePrecondition::None)),
+        Format::Yaml => yaml::to_string(&secret.manifest(WritePrecondition::None))
+            .map_err(|_| CommandError::Refused("the Secret can't be written as YAML".to_owned()))?,
     };
     let mut stdout = io::stdout();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|error| Stop::Refused(format!("the output can't be written: {error}")))
+    written.map_err(|error| CommandError::Refused(format!("the output can't be written: {error}")))
 }
 
-/// A failure for people: what happened, the provider's id of it, and when it may be tried again.
+/// Returns a failure as a sentence, with the request ID of the token API and the time of its Retry-After.
 fn describe(error: &IssueError) -> String {
-    let id = error.request_id.as_ref().map(|id| format!(" (request id {id})")).unwrap_or_default();
+    let id = error.request_id.as_ref().map(|id| format!(" (request ID {id})")).unwrap_or_default();
     let after = error.retry_after.and_then(|after| TimeDelta::from_std(after).ok());
     let again = after.map(|after| wire_time::text(clock::now().wall + after));
-    let again = again.map(|at| format!("; the provider asks to come back at {at}")).unwrap_or_default();
+    let again = again.map(|at| format!("; retry after {at}, as the token API requests")).unwrap_or_default();
     format!("{error}{id}{again}")
 }

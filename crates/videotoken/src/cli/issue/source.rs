@@ -1,6 +1,6 @@
-//! What provider objects refer to, read from the manifests and from what is handed over.
+//! Objects that providers refer to, from the manifests and from flags.
 
-use super::handed::{FromEnvironment, FromFile};
+use super::secret_flags::{FromEnvironment, FromFile};
 use crate::manifest::Object;
 use async_trait::async_trait;
 use k8s_openapi::ByteString;
@@ -14,10 +14,10 @@ use videotoken_core::plan::view::Refusal;
 use videotoken_providers::account::{Guarded, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
 
-/// The Secrets and `ConfigMap`s of the manifests.
+/// Secrets and `ConfigMap`s of the manifests.
 pub(super) struct Manifests {
     secrets: HashMap<ObjectKey, Secret>,
-    /// The names of Secrets that only a controller can make.
+    /// Names of Secrets that only a controller can decrypt.
     sealed: HashSet<ObjectKey>,
     config_maps: HashMap<ObjectKey, ConfigMap>,
     from_files: Vec<FromFile>,
@@ -25,8 +25,8 @@ pub(super) struct Manifests {
 }
 
 impl Manifests {
-    /// `namespace` is that of objects that name none. The error names an object that can't be read, and nothing of what
-    /// it holds.
+    /// `namespace` is the namespace of objects without one. The error names an object that can't be read, but not its
+    /// content.
     pub(super) fn new(
         objects: &[Object],
         namespace: &str,
@@ -54,7 +54,7 @@ impl Manifests {
     }
 }
 
-/// Where the object can't be read; serde's own words may quote a value.
+/// Reads an object. The error names the field but not serde's message, which may quote a value.
 fn typed<T: DeserializeOwned>(object: &Object) -> Result<T, String> {
     serde_path_to_error::deserialize(&object.value).map_err(|error| {
         let (line, field) = (object.start().line, error.path().to_string());
@@ -62,7 +62,7 @@ fn typed<T: DeserializeOwned>(object: &Object) -> Result<T, String> {
     })
 }
 
-/// The API server moves `stringData` into `data`.
+/// Returns the Secret as the API server stores it, with `stringData` in `data`.
 fn as_stored(mut secret: Secret) -> Secret {
     let plain = secret.string_data.take().unwrap_or_default();
     let data = secret.data.get_or_insert_default();
@@ -72,13 +72,13 @@ fn as_stored(mut secret: Secret) -> Secret {
 
 #[async_trait]
 impl Source for Manifests {
-    /// One that is still encrypted as an object can't be read.
+    /// A `SealedSecret` can't be read.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         let Some(secret) = self.secrets.get(key) else {
             let sealed = self.sealed.contains(key).then(|| {
                 Unreadable(format!(
-                    "the SealedSecret {} is decrypted in a cluster only: hand its keys over by --secret-file or \
-                     --secret-env",
+                    "the SealedSecret {} can only be decrypted in a cluster. Supply its keys with --secret-file or \
+                     --secret-env.",
                     key.name
                 ))
             });
@@ -91,16 +91,16 @@ impl Source for Manifests {
         Ok(self.config_maps.get(key).cloned())
     }
 
-    /// None: without an API server nobody makes their tokens.
+    /// Returns `None`: only an API server issues tokens of ServiceAccounts.
     async fn service_account(&self, _: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
         Ok(None)
     }
 
     fn assertions(&self, account: &ObjectKey, _: &str, _: &Guarded) -> Result<Arc<dyn AssertionSource>, Refusal> {
         let message = format!(
-            "spec.videoIndexer.auth.workloadIdentity.serviceAccountName: only an API server makes tokens of the \
-             ServiceAccount {account}: without a cluster use clientSecret or clientCertificate; or in a \
-             ClusterTokenProvider workloadIdentity without serviceAccountName, which reads AZURE_FEDERATED_TOKEN_FILE"
+            "spec.videoIndexer.auth.workloadIdentity.serviceAccountName: only an API server issues tokens of the \
+             ServiceAccount {account}. Without a cluster, use clientSecret or clientCertificate; or, in a \
+             ClusterTokenProvider, workloadIdentity without serviceAccountName, which reads AZURE_FEDERATED_TOKEN_FILE."
         );
         Err(Refusal::new("NeedsCluster", message))
     }

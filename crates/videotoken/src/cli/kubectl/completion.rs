@@ -1,6 +1,6 @@
-//! `completion`: scripts for shells, and what kubectl asks of a plugin's completer.
+//! `completion`: scripts for shells, and the completions that kubectl requests from a plugin.
 
-use super::fault::Fault;
+use super::error::CliError;
 use super::output::show;
 use super::session::{Cluster, Session};
 use super::{PROGRAM, Program};
@@ -11,10 +11,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Which shell.
+/// Shell of the script.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// The shell
+    /// Shell
     #[arg(value_enum)]
     shell: Kind,
 }
@@ -27,7 +27,7 @@ enum Kind {
 }
 
 /// Prints the script.
-pub(super) fn run(options: &Options) -> Result<(), Fault> {
+pub(super) fn run(options: &Options) -> Result<(), CliError> {
     let shell = match options.shell {
         Kind::Bash => Shell::Bash,
         Kind::Zsh => Shell::Zsh,
@@ -38,24 +38,26 @@ pub(super) fn run(options: &Options) -> Result<(), Fault> {
     show(&String::from_utf8_lossy(&script))
 }
 
-/// A shell waits for no cluster.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of a completion that needs the cluster.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// As many names as one may choose from.
-const NAMES: u32 = 500;
+/// Maximum number of completed names.
+const MAX_NAMES: u32 = 500;
 
-/// Answers kubectl, which runs `kubectl_complete-videotoken` with the words after the plugin's name; the last is the
-/// one to complete. A line for each candidate, then cobra's directive 4: no files.
+/// Prints completions for kubectl, which runs `kubectl_complete-videotoken` with the words after the plugin's name. The last
+/// word is the one to complete. Each candidate is one line, followed by cobra's directive 4: no files.
 #[tokio::main(flavor = "current_thread")]
 pub(in crate::cli) async fn complete(words: &[OsString]) -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut root = Program::command();
     root.build();
-    let found = match wanted(&root, &words) {
-        Wanted::Words(found) => found,
-        // a cluster that can't be asked has no names to offer
-        Wanted::Names => tokio::time::timeout(PATIENCE, names(&words)).await.ok().flatten().unwrap_or_default(),
+    let found = match candidates(&root, &words) {
+        Candidates::Words(found) => found,
+        // without a cluster there are no names
+        Candidates::Names => {
+            tokio::time::timeout(CLUSTER_TIMEOUT, names(&words)).await.ok().flatten().unwrap_or_default()
+        }
     };
     let begun = words.last().map_or("", String::as_str);
     let lines = found.iter().filter(|word| word.starts_with(begun)).map(|word| format!("{word}\n"));
@@ -63,16 +65,16 @@ pub(in crate::cli) async fn complete(words: &[OsString]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What may stand at the last word.
+/// Candidates for the last word.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum Candidates {
     Words(Vec<String>),
     /// Names of VideoAccessTokens.
     Names,
 }
 
-fn wanted(root: &Command, words: &[String]) -> Wanted {
-    let Some((last, before)) = words.split_last() else { return Wanted::Words(Vec::new()) };
+fn candidates(root: &Command, words: &[String]) -> Candidates {
+    let Some((last, before)) = words.split_last() else { return Candidates::Words(Vec::new()) };
     let mut command = root;
     let mut value_of = None;
     for word in before {
@@ -87,26 +89,26 @@ fn wanted(root: &Command, words: &[String]) -> Wanted {
     let shown =
         |values: Vec<clap::builder::PossibleValue>| values.iter().map(|value| value.get_name().to_owned()).collect();
     if let Some(option) = value_of {
-        return Wanted::Words(shown(option.get_possible_values()));
+        return Candidates::Words(shown(option.get_possible_values()));
     }
     if last.starts_with('-') {
         let flags = command.get_arguments().filter_map(|argument| argument.get_long());
-        return Wanted::Words(flags.map(|flag| format!("--{flag}")).collect());
+        return Candidates::Words(flags.map(|flag| format!("--{flag}")).collect());
     }
     let names: Vec<String> = command.get_subcommands().map(|next| next.get_name().to_owned()).collect();
     if !names.is_empty() {
-        return Wanted::Words(names);
+        return Candidates::Words(names);
     }
     match command.get_positionals().next() {
         Some(argument) if !argument.get_possible_values().is_empty() => {
-            Wanted::Words(shown(argument.get_possible_values()))
+            Candidates::Words(shown(argument.get_possible_values()))
         }
-        Some(_) => Wanted::Names,
-        None => Wanted::Words(Vec::new()),
+        Some(_) => Candidates::Names,
+        None => Candidates::Words(Vec::new()),
     }
 }
 
-/// The option that `word` is, if its value is the next word.
+/// Returns the option of `word`, if its value is the next word.
 fn option<'a>(command: &'a Command, word: &str) -> Option<&'a clap::Arg> {
     let (long, short) = (word.strip_prefix("--"), word.strip_prefix('-').and_then(|rest| rest.chars().next()));
     let is = |argument: &&clap::Arg| match long {
@@ -117,16 +119,16 @@ fn option<'a>(command: &'a Command, word: &str) -> Option<&'a clap::Arg> {
     command.get_arguments().filter(|argument| !argument.is_positional()).find(is).filter(takes)
 }
 
-/// Only the flags that say where to look.
+/// The flags that select the cluster.
 #[derive(Debug, clap::Parser)]
 #[command(disable_help_flag = true)]
-struct Place {
+struct ClusterFlags {
     #[command(flatten)]
     cluster: Cluster,
 }
 
-/// The flags of [`Place`] among the words.
-fn place(words: &[String]) -> Option<Cluster> {
+/// Returns the flags of [`ClusterFlags`] among the words.
+fn cluster_flags(words: &[String]) -> Option<Cluster> {
     const FLAGS: [&str; 4] = ["-n", "--namespace", "--context", "--kubeconfig"];
     let mut flags = vec![PROGRAM.to_owned()];
     let mut words = words.iter();
@@ -137,12 +139,12 @@ fn place(words: &[String]) -> Option<Cluster> {
             flags.push(word.clone());
         }
     }
-    Place::try_parse_from(flags).ok().map(|place| place.cluster)
+    ClusterFlags::try_parse_from(flags).ok().map(|cluster_flags| cluster_flags.cluster)
 }
 
 async fn names(words: &[String]) -> Option<Vec<String>> {
-    let session = Session::open(&place(words)?).await.ok()?;
-    let list = session.tokens().list_metadata(&ListParams::default().limit(NAMES)).await.ok()?;
+    let session = Session::open(&cluster_flags(words)?).await.ok()?;
+    let list = session.tokens().list_metadata(&ListParams::default().limit(MAX_NAMES)).await.ok()?;
     Some(list.items.into_iter().filter_map(|object| object.metadata.name).collect())
 }
 
@@ -155,27 +157,27 @@ mod tests {
     fn commands_flags_values_and_names_are_offered_where_they_may_stand() {
         let mut root = Program::command();
         root.build();
-        let ask = |words: &[&str]| wanted(&root, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let ask = |words: &[&str]| candidates(&root, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         let offers = |words: &[&str], expected: &str| match ask(words) {
-            Wanted::Words(found) => found.iter().any(|word| word == expected),
-            Wanted::Names => false,
+            Candidates::Words(found) => found.iter().any(|word| word == expected),
+            Candidates::Names => false,
         };
         assert!(offers(&[""], "status") && offers(&["-n", "cinema", "st"], "status"));
         assert!(offers(&["status", "--"], "--watch") && offers(&["status", "--"], "--namespace"));
         assert!(offers(&["status", "-o", ""], "yaml") && offers(&["status", "--output", ""], "wide"));
         assert!(offers(&["completion", ""], "fish"));
         for words in [&["describe", ""][..], &["renew", "lobby", "--wait", ""], &["status", "-n", "cinema", "lo"]] {
-            assert_eq!(ask(words), Wanted::Names, "{words:?}");
+            assert_eq!(ask(words), Candidates::Names, "{words:?}");
         }
-        assert_eq!(ask(&["status", "-n", ""]), Wanted::Words(Vec::new()));
+        assert_eq!(ask(&["status", "-n", ""]), Candidates::Words(Vec::new()));
     }
 
     #[test]
-    fn the_cluster_that_is_asked_is_the_one_of_the_flags() {
+    fn the_flags_select_the_cluster() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let place_of = |list: &[&str]| format!("{:?}", place(&words(list)));
-        assert!(place_of(&["describe", "-n", "cinema", "--context=arc", ""]).contains("cinema"));
-        assert!(place_of(&["describe", "-n", "cinema", "--context=arc", ""]).contains("arc"));
-        assert_eq!(place(&words(&["describe", "-n"])), None);
+        let flags_of = |list: &[&str]| format!("{:?}", cluster_flags(&words(list)));
+        assert!(flags_of(&["describe", "-n", "cinema", "--context=arc", ""]).contains("cinema"));
+        assert!(flags_of(&["describe", "-n", "cinema", "--context=arc", ""]).contains("arc"));
+        assert_eq!(cluster_flags(&words(&["describe", "-n"])), None);
     }
 }

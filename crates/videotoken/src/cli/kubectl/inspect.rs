@@ -1,10 +1,9 @@
-//! `inspect`: what the token in a Secret says of itself. The token is shown only when asked for, its signature never
-//! apart from it.
+//! `inspect`: shows the claims of the token in a Secret. Only `--show-token` prints the token with its signature.
 
-use super::fault::Fault;
+use super::error::CliError;
 use super::output::{Script, show};
-use super::paint::{Paint, Tone, plain, width, wrap};
 use super::session::{Session, object_name};
+use super::terminal::{TerminalStyle, Tone, plain, width, wrap};
 use clap::Args;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -17,30 +16,30 @@ use videotoken_core::summary::text::relative_time;
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::jwt;
 
-/// What to inspect.
+/// VideoAccessToken to inspect.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// A VideoAccessToken
+    /// Name of a VideoAccessToken
     #[arg(value_name = "NAME", value_parser = object_name)]
     name: String,
 
-    /// Print the token itself, too: whoever sees it can use it
+    /// Also print the token; anyone who can read it can use it
     #[arg(long)]
     show_token: bool,
 
-    /// For scripts
+    /// Output format for scripts
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     output: Option<Script>,
 }
 
-/// What there is to see of a Secret and of the token in it; the shape of `-o json` and `-o yaml`.
+/// Content of a Secret and claims of its token, as `-o json` and `-o yaml` print them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Inspection {
     namespace: String,
     secret_name: String,
     secret_type: String,
-    /// The keys and the sizes of their values in bytes.
+    /// Keys, with the size of their values in bytes.
     keys: BTreeMap<String, usize>,
     token_key: String,
     is_jwt: bool,
@@ -53,30 +52,30 @@ struct Inspection {
     token: Option<String>,
 }
 
-/// Shows it.
-pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> Result<(), Fault> {
+/// Runs the command.
+pub(super) async fn run(session: &Session, options: &Options, style: &TerminalStyle) -> Result<(), CliError> {
     let token = session.token(&options.name).await?;
     let (namespace, name) = (session.one_namespace()?, &token.row.secret_name);
     let api: Api<Secret> = Api::namespaced(session.client.clone(), namespace);
-    let secret = session.ask("get", "secrets", api.get_opt(name)).await?;
+    let secret = session.request("get", "secrets", api.get_opt(name)).await?;
     let secret = secret.ok_or_else(|| {
-        let hint = format!("`kubectl videotoken describe {}` says why", options.name);
-        Fault::unwell(format!("the Secret {namespace}/{name} isn't there yet; {hint}"))
+        let hint = format!("`kubectl videotoken describe {}` shows the cause", options.name);
+        CliError::not_healthy(format!("the Secret {namespace}/{name} does not exist yet; {hint}"))
     })?;
     let inspection = inspect(secret, namespace, name, options.show_token)?;
     match options.output {
         Some(script) => show(&script.document(&inspection)?),
-        None => show(&page(&inspection, *paint, clock::now().wall)),
+        None => show(&page(&inspection, *style, clock::now().wall)),
     }
 }
 
-/// The token's value leaves this function only if it is `shown`.
-fn inspect(secret: Secret, namespace: &str, name: &str, shown: bool) -> Result<Inspection, Fault> {
+/// Inspects the Secret. The result contains the token only if it is `shown`.
+fn inspect(secret: Secret, namespace: &str, name: &str, shown: bool) -> Result<Inspection, CliError> {
     let mut annotations = secret.metadata.annotations.unwrap_or_default();
     annotations.retain(|name, _| name.starts_with("videotoken.dev/"));
     let token_key = annotations.get(names::TOKEN_KEY).cloned().ok_or_else(|| {
-        Fault::unwell(format!(
-            "the Secret {namespace}/{name} has no annotation {}: the operator didn't write it",
+        CliError::not_healthy(format!(
+            "the Secret {namespace}/{name} has no annotation {}, so the operator didn't write it",
             names::TOKEN_KEY
         ))
     })?;
@@ -84,8 +83,8 @@ fn inspect(secret: Secret, namespace: &str, name: &str, shown: bool) -> Result<I
     let keys = data.iter().map(|(key, value)| (key.clone(), value.0.len())).collect();
     let token = data.remove(&token_key).and_then(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from);
     let token = token.ok_or_else(|| {
-        Fault::unwell(format!(
-            "the Secret {namespace}/{name} has no text in its key {token_key}: another hand changed it"
+        CliError::not_healthy(format!(
+            "the Secret {namespace}/{name} has no text in its key {token_key}. Another client changed it."
         ))
     })?;
     let (header, claims) = jwt::claims(token.expose_secret()).unzip();
@@ -106,12 +105,12 @@ fn inspect(secret: Secret, namespace: &str, name: &str, shown: bool) -> Result<I
 /// Claims that are times (RFC 7519 §4.1).
 const TIMES: [&str; 4] = ["exp", "nbf", "iat", "auth_time"];
 
-fn page(inspection: &Inspection, paint: Paint, now: Timestamp) -> String {
-    let columns = paint.width().unwrap_or(usize::MAX);
+fn page(inspection: &Inspection, style: TerminalStyle, now: Timestamp) -> String {
+    let columns = style.width().unwrap_or(usize::MAX);
     let Inspection { namespace, secret_name, secret_type, keys, token_key, .. } = inspection;
     let size = keys.get(token_key).copied().unwrap_or_default();
-    let form = if inspection.is_jwt { "a JWT" } else { "opaque: it tells nothing of itself" };
-    let title = |text: &str| paint.tone(Tone::Bold, text);
+    let form = if inspection.is_jwt { "a JWT" } else { "opaque, without claims" };
+    let title = |text: &str| style.tone(Tone::Bold, text);
     let mut lines = vec![
         format!("{} {namespace}/{secret_name}, {secret_type}", title("Secret")),
         format!("{} {size} bytes in the key {token_key}, {form}", title("Token")),
@@ -137,7 +136,7 @@ fn page(inspection: &Inspection, paint: Paint, now: Timestamp) -> String {
     });
     section("Annotations", annotations.collect());
     if let Some(differs) = differs(inspection) {
-        lines.extend([String::new(), paint.tone(Tone::Warn, &differs)]);
+        lines.extend([String::new(), style.tone(Tone::Warn, &differs)]);
     }
     if let Some(token) = &inspection.token {
         lines.extend([String::new(), title("Value"), plain(token)]);
@@ -153,17 +152,17 @@ fn claim(name: &str, value: &Value, now: Timestamp) -> String {
     }
 }
 
-/// The Secret tells another end than its token: the provider's clock is another, its promise is shorter, or another hand
-/// was there.
+/// Returns a warning if the Secret and its token contain different expiries: the clock of the token API differs, or another
+/// client changed the Secret.
 fn differs(inspection: &Inspection) -> Option<String> {
-    let told = wire_time::parse(inspection.annotations.get(names::EXPIRES_AT)?)?;
+    let recorded = wire_time::parse(inspection.annotations.get(names::EXPIRES_AT)?)?;
     let own = jwt::date(inspection.claims.as_ref()?.get("exp")?)?;
-    let same = told.timestamp() == own.timestamp();
+    let same = recorded.timestamp() == own.timestamp();
     (!same).then(|| {
         format!(
-            "The Secret says that its token expires at {}, the token itself says {}: by its provider's clock, if that \
-             differs from the operator's.",
-            wire_time::text(told),
+            "The expiry is {} in the Secret and {} in the token. The clocks of the token API and the operator may \
+             differ.",
+            wire_time::text(recorded),
             wire_time::text(own)
         )
     })
@@ -172,7 +171,7 @@ fn differs(inspection: &Inspection) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::paint::When;
+    use super::super::terminal::When;
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -199,7 +198,7 @@ mod tests {
     }
 
     fn shown(secret: Secret, show: bool) -> String {
-        page(&inspect(secret, "cinema", "lobby", show).unwrap(), Paint::of_stdout(When::Never), now())
+        page(&inspect(secret, "cinema", "lobby", show).unwrap(), TerminalStyle::of_stdout(When::Never), now())
     }
 
     #[test]
@@ -210,24 +209,27 @@ mod tests {
             assert!(page.contains(expected), "{expected} is not in\n{page}");
         }
         assert!(token.split('.').all(|part| !page.contains(part)), "{page}");
-        assert!(!page.contains("theirs") && !page.contains("itself says"), "{page}");
+        assert!(!page.contains("theirs") && !page.contains("The expiry is"), "{page}");
         assert!(shown(secret(&token, 1_790_003_600), true).contains(&token));
     }
 
     #[test]
-    fn an_opaque_token_and_an_end_that_differs_are_told() {
+    fn an_opaque_token_and_a_different_expiry_are_shown() {
         assert!(
             shown(secret("opaque-token-opaque", 1_790_003_600), false).contains("19 bytes in the key token, opaque")
         );
         let page = shown(secret(&jwt(), 1_790_009_999), false);
-        assert!(page.contains("expires at 2026-09-21T16:59:59Z, the token itself says 2026-09-21T15:13:20Z"), "{page}");
+        assert!(
+            page.contains("The expiry is 2026-09-21T16:59:59Z in the Secret and 2026-09-21T15:13:20Z in the token"),
+            "{page}"
+        );
     }
 
     #[test]
-    fn a_secret_of_another_hand_is_told_and_not_shown() {
+    fn a_secret_of_another_client_is_an_error() {
         let mut foreign = secret("theirs-theirs", 0);
         foreign.metadata.annotations = None;
-        let fault = inspect(foreign, "cinema", "lobby", true).err().unwrap().to_string();
-        assert!(fault.contains("didn't write it") && !fault.contains("theirs"), "{fault}");
+        let error = inspect(foreign, "cinema", "lobby", true).err().unwrap().to_string();
+        assert!(error.contains("didn't write it") && !error.contains("theirs"), "{error}");
     }
 }

@@ -1,47 +1,47 @@
-//! Columns that fit a width.
+//! Tables that fit the width of a terminal.
 
-use super::paint::{Paint, Tone, cut, width};
+use super::terminal::{TerminalStyle, Tone, cut, width};
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// One column.
+/// Column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    /// What stands above it.
+    /// Title.
     pub(super) title: &'static str,
-    /// The width to which it may be cut; `None`: never.
+    /// Minimum width; `None`: the column is never cut.
     pub(super) least: Option<usize>,
-    /// Where not all fit, those of the highest rank are left out.
+    /// Rank. Columns with the highest rank are omitted first.
     pub(super) rank: u8,
 }
 
-/// A text and what it means.
+/// Text with a colour.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
-    /// The text, without control characters.
+    /// Text without control characters.
     pub(super) text: String,
-    /// Its colour.
+    /// Colour.
     pub(super) tone: Tone,
 }
 
 impl Cell {
-    /// A text of no special meaning.
+    /// Creates a cell without a colour.
     pub(super) fn new(text: impl AsRef<str>) -> Self {
         Self::toned(Tone::Plain, text)
     }
 
-    /// A text with a colour.
+    /// Creates a cell with a colour.
     pub(super) fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
-        Self { text: super::paint::plain(text.as_ref()), tone }
+        Self { text: super::terminal::plain(text.as_ref()), tone }
     }
 }
 
-/// How wide each column is; `None`: left out.
+/// Width of each column; `None`: the column is omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout(Vec<Option<usize>>);
 
-/// Chooses columns and widths. No `limit`: all, as wide as they want to be.
+/// Selects columns and widths. Without a `limit`, all columns have their full width.
 pub(super) fn layout(columns: &[Column], rows: &[Vec<Cell>], limit: Option<usize>) -> Layout {
     let wanted: Vec<usize> = (0..columns.len())
         .map(|n| rows.iter().map(|row| width(&row[n].text)).chain([width(columns[n].title)]).max().unwrap_or_default())
@@ -60,7 +60,7 @@ pub(super) fn layout(columns: &[Column], rows: &[Vec<Cell>], limit: Option<usize
     for n in &kept {
         widths[*n] = Some(least(*n));
     }
-    // what is left is shared out evenly, the odd one to the most important
+    // the remaining width is distributed evenly, by rank
     kept.sort_by_key(|n| (columns[*n].rank, *n));
     while spare > 0 && kept.iter().any(|n| widths[*n] < Some(wanted[*n])) {
         for n in &kept {
@@ -73,19 +73,19 @@ pub(super) fn layout(columns: &[Column], rows: &[Vec<Cell>], limit: Option<usize
 }
 
 impl Layout {
-    /// The line of titles.
-    pub(super) fn head(&self, columns: &[Column], paint: Paint) -> String {
+    /// Returns the line of titles.
+    pub(super) fn head(&self, columns: &[Column], style: TerminalStyle) -> String {
         let cells: Vec<Cell> = columns.iter().map(|column| Cell::toned(Tone::Bold, column.title)).collect();
-        self.line(&cells, paint)
+        self.line(&cells, style)
     }
 
-    /// The line of one row, without spaces at its end.
-    pub(super) fn line(&self, cells: &[Cell], paint: Paint) -> String {
+    /// Returns the line of one row, without trailing spaces.
+    pub(super) fn line(&self, cells: &[Cell], style: TerminalStyle) -> String {
         let (mut line, mut owed) = (String::new(), 0);
         for (cell, columns) in cells.iter().zip(&self.0).filter_map(|(cell, columns)| Some((cell, (*columns)?))) {
             let text = cut(&cell.text, columns);
             line.push_str(&" ".repeat(owed));
-            line.push_str(&paint.tone(cell.tone, &text));
+            line.push_str(&style.tone(cell.tone, &text));
             owed = GAP + columns.saturating_sub(width(&text));
         }
         line
@@ -94,7 +94,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::paint::When;
+    use super::super::terminal::When;
     use super::*;
     use proptest::prelude::*;
 
@@ -121,8 +121,8 @@ mod tests {
             (Some(15), "lobby-c~  Ready"),
             (Some(5), "lobby-c~"),
         ] {
-            let paint = Paint::of_stdout(When::Never);
-            assert_eq!(layout(&COLUMNS, &rows, limit).line(&rows[0], paint), expected, "{limit:?}");
+            let style = TerminalStyle::of_stdout(When::Never);
+            assert_eq!(layout(&COLUMNS, &rows, limit).line(&rows[0], style), expected, "{limit:?}");
         }
     }
 
@@ -131,10 +131,10 @@ mod tests {
         fn no_line_is_wider_than_the_limit(texts in proptest::collection::vec("\\PC{0,40}", 4), limit in 20usize..200) {
             let rows = [texts.iter().map(Cell::new).collect::<Vec<_>>()];
             let columns = COLUMNS.map(|column| Column { least: Some(column.least.unwrap_or(7)), ..column });
-            let paint = Paint::of_stdout(When::Never);
+            let style = TerminalStyle::of_stdout(When::Never);
             let layout = layout(&columns, &rows, Some(limit));
-            prop_assert!(width(&layout.line(&rows[0], paint)) <= limit);
-            prop_assert!(width(&layout.head(&columns, paint)) <= limit);
+            prop_assert!(width(&layout.line(&rows[0], style)) <= limit);
+            prop_assert!(width(&layout.head(&columns, style)) <= limit);
         }
     }
 }

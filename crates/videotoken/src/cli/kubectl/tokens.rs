@@ -1,71 +1,49 @@
-//! The VideoAccessTokens, slim: only what a row and a renewal need is kept of each.
+//! VideoAccessTokens with only the fields that a row and a renewal need.
 
-use super::fault::Fault;
+use super::error::CliError;
 use super::session::Session;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, ObjectMeta};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta};
+use kube::{Api, ResourceExt as _};
 use serde::Deserialize;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use videotoken_api::video_access_token::VideoAccessTokenStatus;
+use videotoken_api::video_access_token::{VideoAccessToken, VideoAccessTokenStatus};
 use videotoken_api::{GROUP, VERSION, names};
 use videotoken_core::summary::TokenSummary;
 use videotoken_core::summary::waits::{self, Waits};
 use videotoken_providers::clock::Timestamp;
+use videotoken_runtime::slim_resource;
 
-/// How the API names them.
+/// Name of the resource in the API.
 pub(super) const RESOURCE: &str = "videoaccesstokens.videotoken.dev";
 
-/// Objects on one page of a list, as kubectl asks for them.
+/// Objects on one page of a list, as in kubectl.
 const PAGE: u32 = 500;
 
-/// One VideoAccessToken. It can't fail to deserialise: what can't be read counts as not there, so that one odd object
-/// hides no other.
+/// A VideoAccessToken. Its deserialization never fails: a field that can't be read counts as absent, so that one invalid
+/// object doesn't hide the others.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Wire")]
 pub(super) struct Token {
     meta: ObjectMeta,
-    /// How it reads at a glance.
+    /// Summary.
     pub(super) row: TokenSummary,
-    /// Its status.
+    /// Status.
     pub(super) status: VideoAccessTokenStatus,
-    /// The renewal that was asked for last.
+    /// Last requested renewal.
     pub(super) renew_requested_at: Option<String>,
 }
 
 impl Token {
-    /// `namespace/name`.
+    /// Returns namespace and name.
     pub(super) fn key(&self) -> (String, String) {
         (self.row.namespace.clone(), self.row.name.clone())
     }
 }
 
-impl Resource for Token {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "VideoAccessToken".into()
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        VERSION.into()
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        "videoaccesstokens".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.meta
-    }
-}
+slim_resource!(Token, VideoAccessToken, meta, metadata_only: false);
 
 #[derive(Deserialize)]
 struct Wire {
@@ -77,7 +55,7 @@ struct Wire {
     status: Value,
 }
 
-/// Of the metadata what is used: managedFields and the like are never built.
+/// Metadata without the fields that no command uses, such as managedFields.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Meta {
@@ -120,7 +98,7 @@ impl From<Wire> for Token {
 }
 
 impl Session {
-    /// The objects of the namespace, or of all.
+    /// Returns the API of the selected namespaces.
     pub(super) fn tokens(&self) -> Api<Token> {
         match &self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
@@ -128,25 +106,30 @@ impl Session {
         }
     }
 
-    /// One object.
-    pub(super) async fn token(&self, name: &str) -> Result<Token, Fault> {
+    /// Gets one object.
+    pub(super) async fn token(&self, name: &str) -> Result<Token, CliError> {
         self.one_namespace()?;
-        self.ask("get", RESOURCE, self.tokens().get(name)).await
+        self.request("get", RESOURCE, self.tokens().get(name)).await
     }
 
-    /// Lets rows say when they are tried again, where only their provider objects know. What may not be seen is left out.
-    pub(super) async fn tell_waits<'a>(&self, rows: impl IntoIterator<Item = &'a mut TokenSummary>, now: Timestamp) {
-        let mut untold: Vec<_> = rows.into_iter().filter(|row| waits::has_account_wait(row, now)).collect();
-        if untold.is_empty() {
+    /// Adds the time of the next attempt to rows whose account is blocked, from the statuses of the providers that the user
+    /// may read.
+    pub(super) async fn add_account_waits<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a mut TokenSummary>,
+        now: Timestamp,
+    ) {
+        let mut blocked: Vec<_> = rows.into_iter().filter(|row| waits::has_account_wait(row, now)).collect();
+        if blocked.is_empty() {
             return;
         }
         let mut waits = Waits::default();
         for kind in ["TokenProvider", "ClusterTokenProvider"] {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
             let list = async |api: Api<DynamicObject>| {
-                self.ask("list", &resource.plural, api.list(&ListParams::default())).await.ok()
+                self.request("list", &resource.plural, api.list(&ListParams::default())).await.ok()
             };
-            // logins of a user count in all namespaces
+            // the logins of a user count in all namespaces
             let all = list(Api::all_with(self.client.clone(), &resource)).await;
             let found = match (all, &self.namespace) {
                 (None, Some(namespace)) if kind == "TokenProvider" => {
@@ -160,18 +143,18 @@ impl Session {
                 waits.insert(&object.namespace().unwrap_or_default(), name, status);
             }
         }
-        for row in &mut untold {
+        for row in &mut blocked {
             waits.set_next_attempt(row, now);
         }
     }
 
-    /// All that the selector selects, page by page.
-    pub(super) async fn each_token(&self, selector: Option<&str>, mut each: impl FnMut(Token)) -> Result<(), Fault> {
+    /// Calls `each` for all objects that the selector selects.
+    pub(super) async fn each_token(&self, selector: Option<&str>, mut each: impl FnMut(Token)) -> Result<(), CliError> {
         let api = self.tokens();
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = selector.map(str::to_owned);
         loop {
-            let page = self.ask("list", RESOURCE, api.list(&params)).await?;
+            let page = self.request("list", RESOURCE, api.list(&params)).await?;
             page.items.into_iter().for_each(&mut each);
             match page.metadata.continue_.filter(|more| !more.is_empty()) {
                 Some(more) => params.continue_token = Some(more),
@@ -186,7 +169,6 @@ impl Session {
 mod tests {
     use super::*;
     use serde_json::json;
-    use videotoken_api::video_access_token::VideoAccessToken;
 
     #[test]
     fn a_slim_object_reads_as_the_whole_one_does() {

@@ -1,70 +1,69 @@
-//! `doctor`: is all well between this cluster, the operator and the providers? Each line is ok, a warning or a failure,
-//! and says the way out.
+//! `doctor`: checks the cluster, the operator and the providers. Each line is ok, a warning or a failure, with an action.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `report` | findings, and how they are shown |
+//! | `report` | findings and their output |
 //! | `cluster` | the API server, its version, its clock, the CRDs |
-//! | `drift` | what a CRD says otherwise than this program; pure |
-//! | `operator` | its Deployment, and who leads |
-//! | `permissions` | what you and the operator may do |
+//! | `crd_diff` | differences between a CRD and this program; pure |
+//! | `operator` | the Deployment and the leader |
+//! | `permissions` | permissions of the user and of the operator |
 //! | `providers` | conditions and credentials of each provider object |
-//! | `network` | whether this machine reaches the providers' hosts |
+//! | `network` | connections from this machine to the token APIs |
 //!
-//! It reads, and changes nothing. Of Secrets only metadata is read.
+//! The command changes nothing, and reads only metadata of Secrets.
 
 mod cluster;
-mod drift;
+mod crd_diff;
 mod network;
 mod operator;
 mod permissions;
 mod providers;
 mod report;
 
-use super::fault::Fault;
+use super::error::CliError;
 use super::output::{Script, show};
-use super::paint::Paint;
 use super::session::Session;
+use super::terminal::TerminalStyle;
 use clap::Args;
 use report::Report;
 use videotoken_providers::hosts::HostPattern;
 
-/// How to look.
+/// Scope of the checks.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// The operator's namespace
+    /// Namespace of the operator
     #[arg(long, value_name = "NAME", default_value = "video-token-operator")]
     operator_namespace: String,
 
-    /// The operator's Lease, where its Deployment doesn't name it
+    /// Lease of the operator, if its Deployment doesn't name one
     #[arg(long, value_name = "NAME", default_value = "video-token-operator")]
     lease: String,
 
-    /// A host that the operator's admin allows TokenProviders to name, beside those of its Deployment
+    /// Host that TokenProviders may call, in addition to those in the Deployment of the operator; repeatable
     #[arg(long, value_name = "HOST")]
     allowed_endpoint: Vec<HostPattern>,
 
-    /// Don't call the providers' hosts from this machine
+    /// Don't connect to the token APIs from this machine
     #[arg(long)]
     offline: bool,
 
-    /// For scripts
+    /// Output format for scripts
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     output: Option<Script>,
 }
 
-/// Looks at all there is, and fails if something is wrong.
-pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> Result<(), Fault> {
-    let mut report = Report::new(options.output.is_none().then_some(*paint));
+/// Runs all checks. Fails if one of them fails.
+pub(super) async fn run(session: &Session, options: &Options, style: &TerminalStyle) -> Result<(), CliError> {
+    let mut report = Report::new(options.output.is_none().then_some(*style));
     if let Some(skew) = cluster::server(session, &mut report).await? {
         let served = cluster::definitions(session, &mut report).await?;
-        let operator = operator::look(session, options, skew, &mut report).await?;
+        let operator = operator::check(session, options, skew, &mut report).await?;
         permissions::yours(session, &mut report).await?;
         permissions::of_operator(session, &operator, &mut report).await?;
         if served {
-            let found = providers::look(session, &operator, &mut report).await?;
+            let found = providers::check(session, &operator, &mut report).await?;
             if !options.offline {
-                network::look(session, &operator, &found, &mut report).await?;
+                network::check(session, &operator, &found, &mut report).await?;
             }
         }
     }
@@ -73,5 +72,5 @@ pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> 
     } else {
         report.summary()?;
     }
-    if report.is_well() { Ok(()) } else { Err(Fault::Quiet(1)) }
+    if report.is_well() { Ok(()) } else { Err(CliError::AlreadyReported(1)) }
 }

@@ -1,9 +1,9 @@
-//! Whether this machine reaches the providers' hosts, by the client that the operator uses. Nothing secret is sent.
+//! Checks that this machine can connect to the token APIs, with the client of the operator. No secret is sent.
 //!
-//! A TokenProvider's host is called only if it is its product's own or one that the operator's admin allows: whoever may
-//! write a TokenProvider can't have this machine call what they like.
+//! The host of a TokenProvider is called only if it is a public host of its type or an allowed one. Otherwise a user who can
+//! create TokenProviders could make this machine call any host.
 
-use super::super::fault::Fault;
+use super::super::error::CliError;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::providers::Provider;
@@ -23,19 +23,19 @@ use videotoken_providers::http::{Call, Http, HttpOptions};
 
 const AREA: &str = "Network";
 
-/// A host that doesn't answer within this is told as such.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A clock that is off by more is told; seconds.
-const SKEW: i64 = 300;
+/// Clock difference in seconds from which the check is a warning.
+const WARNING_SKEW: i64 = 300;
 
-/// Calls each host once.
-pub(super) async fn look(
+/// Connects to each host once.
+pub(super) async fn check(
     session: &Session,
     operator: &Operator,
     providers: &[Provider],
     report: &mut Report,
-) -> Result<(), Fault> {
+) -> Result<(), CliError> {
     let mut calls = BTreeMap::new();
     for provider in providers {
         let Some(destinations) = &provider.destinations else { continue };
@@ -47,14 +47,14 @@ pub(super) async fn look(
         let ca_pem = match ca(session, operator, provider).await {
             Ok(ca) => ca,
             Err(why) => {
-                report.warning(AREA, format!("{}: not tried from this machine: {why}", provider.shown), "")?;
+                report.warning(AREA, format!("{}: not checked from this machine: {why}", provider.shown), "")?;
                 continue;
             }
         };
         for (_, url) in &destinations.urls {
             let options = HttpOptions {
                 ca_pem: ca_pem.clone(),
-                timeout: PATIENCE,
+                timeout: REQUEST_TIMEOUT,
                 hosts: hosts.clone(),
                 ..HttpOptions::default()
             };
@@ -70,21 +70,23 @@ pub(super) async fn look(
     Ok(())
 }
 
-/// The CAs that the provider object names.
+/// Returns the CA bundle of the provider.
 async fn ca(session: &Session, operator: &Operator, provider: &Provider) -> Result<Option<String>, String> {
     let Some(reference) = &provider.spec.ca_bundle_ref else { return Ok(provider.spec.ca_bundle.clone()) };
     if reference.kind != CaBundleKind::ConfigMap {
-        return Err("its CA is in a Secret, which isn't read".to_owned());
+        return Err("the CA bundle is in a Secret, which this command does not read".to_owned());
     }
     let namespace = provider.namespace.as_ref().unwrap_or(&operator.cluster_resources);
     let api: Api<ConfigMap> = Api::namespaced(session.client.clone(), namespace);
-    let asked = session.ask("get", "configmaps", api.get(&reference.name)).await;
-    let map = asked.map_err(|fault| format!("its CA isn't seen: {fault}"))?;
+    let asked = session.request("get", "configmaps", api.get(&reference.name)).await;
+    let map = asked.map_err(|error| format!("the CA bundle can't be read: {error}"))?;
     let pem = map.data.and_then(|mut data| data.remove(&reference.key));
-    pem.map(Some).ok_or_else(|| format!("its CA isn't there: no key {} in ConfigMap {}", reference.key, reference.name))
+    pem.map(Some).ok_or_else(|| {
+        format!("the CA bundle does not exist: the ConfigMap {1} has no key {0}", reference.key, reference.name)
+    })
 }
 
-/// Any answer will do: it is name, route, port and certificate that are tried.
+/// Sends one request. Any response is sufficient, because the check is about name, route, port and certificate.
 async fn call(url: &Url, options: &HttpOptions, shown: &str) -> Finding {
     let mut root = url.clone();
     root.set_path("/");
@@ -95,26 +97,26 @@ async fn call(url: &Url, options: &HttpOptions, shown: &str) -> Finding {
         Ok(http) => http.send(Call::get(root)).await.map_err(|error| (error.reason, error.message)),
         Err(error) => Err(("InvalidSpec".into(), error.to_string())),
     };
-    let finding = |verdict, found, way_out| Finding { area: AREA, verdict, found, way_out };
+    let finding = |verdict, found, action| Finding { area: AREA, verdict, found, action };
     let took = begun.elapsed().as_millis();
     let asked = asked.as_ref().map_err(|(reason, why): &(Cow<'static, str>, String)| (&**reason, why));
     match asked {
-        Ok(answer) if answer.clock_skew.is_some_and(|skew| skew.abs() > SKEW) => {
+        Ok(answer) if answer.clock_skew.is_some_and(|skew| skew.abs() > WARNING_SKEW) => {
             let minutes = answer.clock_skew.unwrap_or_default() / 60;
-            let found = format!("{host} answers from this machine, its clock {minutes} min off this machine's");
-            finding(Verdict::Warning, found, Some("compare both with a third: NTP".to_owned()))
+            let found = format!("{host} responds to this machine, but the clocks differ by {minutes} minutes");
+            finding(Verdict::Warning, found, Some("compare both clocks with NTP".to_owned()))
         }
         Ok(_) | Err(("Redirected" | "BodyTooLarge" | "BadAnswer", _)) => {
-            finding(Verdict::Ok, format!("{host} answers from this machine, by TLS, in {took} ms"), None)
+            finding(Verdict::Ok, format!("{host} responds to this machine over TLS in {took} ms"), None)
         }
         Err(("HostNotAllowed", why)) => {
-            let found = format!("{host} of {shown} isn't tried from this machine: {why}");
-            finding(Verdict::Warning, found, Some("if its admin allows it, so does --allowed-endpoint here".to_owned()))
+            let found = format!("{host} of {shown} is not checked from this machine: {why}");
+            finding(Verdict::Warning, found, Some("if the operator allows the host, set --allowed-endpoint".to_owned()))
         }
         Err((_, why)) => {
-            let found = format!("{host} of {shown} isn't reached from this machine: {why}");
-            let way_out = "the operator's Pods may reach it all the same: their logs and the conditions tell";
-            finding(Verdict::Warning, found, Some(way_out.to_owned()))
+            let found = format!("{host} of {shown} can't be reached from this machine: {why}");
+            let action = "the operator may still reach it: see its logs and the conditions of the provider";
+            finding(Verdict::Warning, found, Some(action.to_owned()))
         }
     }
 }

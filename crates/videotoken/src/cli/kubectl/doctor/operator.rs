@@ -1,6 +1,6 @@
-//! The operator: is it installed, do its Pods run, who leads, and since when?
+//! Checks of the operator: Deployment, Pods and leader.
 
-use super::super::fault::Fault;
+use super::super::error::CliError;
 use super::super::session::Session;
 use super::Options;
 use super::report::Report;
@@ -15,17 +15,17 @@ use videotoken_providers::hosts::HostPattern;
 
 const AREA: &str = "Operator";
 
-/// The chart's label of the Deployment.
+/// Label of the chart's Deployment.
 const LABEL: &str = "app.kubernetes.io/name=video-token-operator";
 
-/// What the Deployment tells of the operator; the defaults where there is none.
+/// Settings of the operator from its Deployment, or the defaults without one.
 #[derive(Clone, Debug)]
 pub(super) struct Operator {
-    /// Its namespace.
+    /// Namespace.
     pub(super) namespace: String,
-    /// Its ServiceAccount.
+    /// ServiceAccount.
     pub(super) service_account: String,
-    /// `--watch-namespaces`; none: all.
+    /// `--watch-namespaces`; empty: all.
     pub(super) watches: Vec<String>,
     /// `--cluster-providers`.
     pub(super) cluster_providers: bool,
@@ -33,12 +33,12 @@ pub(super) struct Operator {
     pub(super) cluster_resources: String,
     /// `--allowed-endpoint`.
     pub(super) allowed: Vec<HostPattern>,
-    /// The Lease; none where it runs alone.
+    /// Lease; `None` without leader election.
     pub(super) lease: Option<String>,
 }
 
 impl Operator {
-    fn unseen(options: &Options) -> Self {
+    fn from_options(options: &Options) -> Self {
         Self {
             namespace: options.operator_namespace.clone(),
             service_account: "video-token-operator".to_owned(),
@@ -50,8 +50,8 @@ impl Operator {
         }
     }
 
-    /// From a Deployment's arguments, as the chart writes them.
-    fn of(deployment: &Deployment, options: &Options) -> Self {
+    /// Reads the arguments of a Deployment, as the chart writes them.
+    fn from_deployment(deployment: &Deployment, options: &Options) -> Self {
         let namespace = deployment.namespace().unwrap_or_default();
         let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
         let args: Vec<&String> = pod
@@ -80,54 +80,55 @@ impl Operator {
     }
 }
 
-/// Looks at Deployment and Lease. `skew` is how far the API server's clock is ahead of this machine's.
-pub(super) async fn look(
+/// Checks Deployment and Lease. `skew`: time by which the API server's clock is ahead of this machine's.
+pub(super) async fn check(
     session: &Session,
     options: &Options,
     skew: TimeDelta,
     report: &mut Report,
-) -> Result<Operator, Fault> {
+) -> Result<Operator, CliError> {
     let (deployments, seen) = match deployments(session, options).await {
         Ok(found) => (found, true),
-        Err(fault) => {
+        Err(error) => {
             report.warning(
                 AREA,
-                format!("its Deployment isn't seen: {fault}"),
-                "ask someone who may read Deployments there",
+                format!("the Deployment can't be read: {error}"),
+                "ask a user who may list Deployments in that namespace",
             )?;
             (Vec::new(), false)
         }
     };
-    let operators: Vec<Operator> = deployments.iter().map(|deployment| Operator::of(deployment, options)).collect();
+    let operators: Vec<Operator> =
+        deployments.iter().map(|deployment| Operator::from_deployment(deployment, options)).collect();
     for deployment in &deployments {
         pods(deployment, report)?;
     }
-    let operator = operators.first().cloned().unwrap_or_else(|| Operator::unseen(options));
+    let operator = operators.first().cloned().unwrap_or_else(|| Operator::from_options(options));
     let leads = leader(session, &operator, skew, report).await?;
     if seen && deployments.is_empty() {
         let found = format!("no Deployment with the label {LABEL}");
-        let way_out = "install it: helm install video-token-operator; or name its namespace by --operator-namespace";
+        let action = "install the operator with `helm install video-token-operator`, or set --operator-namespace";
         if leads {
-            report.warning(AREA, format!("{found}, though somebody leads"), way_out)?;
+            report.warning(AREA, format!("{found}, but there is a leader"), action)?;
         } else {
-            report.failed(AREA, found, way_out)?;
+            report.failed(AREA, found, action)?;
         }
     }
     Ok(operator)
 }
 
-/// Those of the whole cluster if that may be asked, else of the operator's namespace.
-async fn deployments(session: &Session, options: &Options) -> Result<Vec<Deployment>, Fault> {
+/// Lists the Deployments of the cluster if the user may, else of the operator's namespace.
+async fn deployments(session: &Session, options: &Options) -> Result<Vec<Deployment>, CliError> {
     let params = ListParams::default().labels(LABEL);
     let all: Api<Deployment> = Api::all(session.client.clone());
-    if let Ok(list) = session.ask("list", "deployments.apps", all.list(&params)).await {
+    if let Ok(list) = session.request("list", "deployments.apps", all.list(&params)).await {
         return Ok(list.items);
     }
     let api: Api<Deployment> = Api::namespaced(session.client.clone(), &options.operator_namespace);
-    Ok(session.ask("list", "deployments.apps", api.list(&params)).await?.items)
+    Ok(session.request("list", "deployments.apps", api.list(&params)).await?.items)
 }
 
-fn pods(deployment: &Deployment, report: &mut Report) -> Result<(), Fault> {
+fn pods(deployment: &Deployment, report: &mut Report) -> Result<(), CliError> {
     let name = format!("Deployment {}/{}", deployment.namespace().unwrap_or_default(), deployment.name_any());
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default();
@@ -138,37 +139,46 @@ fn pods(deployment: &Deployment, report: &mut Report) -> Result<(), Fault> {
         report.failed(
             AREA,
             found,
-            format!("`kubectl -n {} get pods` and their logs say why", deployment.namespace().unwrap_or_default()),
+            format!("see `kubectl -n {} get pods` and the logs", deployment.namespace().unwrap_or_default()),
         )
     } else if ready < wanted {
-        report.warning(AREA, found, "one that is missing can't take over")
+        report.warning(AREA, found, "a Pod that is not ready can't take over")
     } else if version != ours && !version.is_empty() {
-        report.warning(AREA, found, format!("this program is of version {ours}: use the one of the operator"))
+        report.warning(AREA, found, format!("this program has version {ours}. Use the version of the operator."))
     } else {
         report.ok(AREA, found)
     }
 }
 
-/// Whether somebody leads.
-async fn leader(session: &Session, operator: &Operator, skew: TimeDelta, report: &mut Report) -> Result<bool, Fault> {
+/// Checks the Lease. Returns true if there is a leader.
+async fn leader(
+    session: &Session,
+    operator: &Operator,
+    skew: TimeDelta,
+    report: &mut Report,
+) -> Result<bool, CliError> {
     let Some(name) = &operator.lease else {
-        report.ok(AREA, "it runs without a Lease, alone")?;
+        report.ok(AREA, "leader election is disabled")?;
         return Ok(true);
     };
     let what = format!("Lease {}/{name}", operator.namespace);
-    let nobody = format!("its Pods say why they don't lead: `kubectl -n {} logs -l {LABEL}`", operator.namespace);
+    let action = format!("see the logs of the Pods: `kubectl -n {} logs -l {LABEL}`", operator.namespace);
     let api: Api<Lease> = Api::namespaced(session.client.clone(), &operator.namespace);
-    let lease = match session.ask("get", "leases.coordination.k8s.io", api.get_opt(name)).await {
+    let lease = match session.request("get", "leases.coordination.k8s.io", api.get_opt(name)).await {
         Ok(lease) => lease,
-        Err(fault) => {
-            report.warning(AREA, format!("{what} isn't seen: {fault}"), "ask someone who may read it")?;
+        Err(error) => {
+            report.warning(
+                AREA,
+                format!("{what} can't be read: {error}"),
+                "ask a user who may get Leases in that namespace",
+            )?;
             return Ok(false);
         }
     };
     let spec = lease.and_then(|lease| lease.spec);
     let holder = spec.as_ref().and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
     let (Some(spec), Some(holder)) = (spec, holder) else {
-        report.failed(AREA, format!("{what}: nobody leads, so no token is issued"), nobody)?;
+        report.failed(AREA, format!("{what}: there is no leader, so no token is issued"), action)?;
         return Ok(false);
     };
     let now = clock::now().wall + skew;
@@ -176,13 +186,15 @@ async fn leader(session: &Session, operator: &Operator, skew: TimeDelta, report:
     let renewed = spec.renew_time.as_ref().map_or(TimeDelta::MAX, |at| seconds(at.0.as_second()));
     let duration = TimeDelta::seconds(spec.lease_duration_seconds.unwrap_or(30).into());
     if renewed > duration {
-        let found = format!("{what}: {holder} led, and renewed it {} ago: nobody leads", span(renewed));
-        report.failed(AREA, found, nobody)?;
+        let found = format!("{what}: there is no leader. The last one, {holder}, renewed it {} ago", span(renewed));
+        report.failed(AREA, found, action)?;
         return Ok(false);
     }
-    let since =
-        spec.acquire_time.as_ref().map_or_else(String::new, |at| format!(" for {}", span(seconds(at.0.as_second()))));
-    report.ok(AREA, format!("{holder} leads{since}, renewed {} ago", span(renewed.max(TimeDelta::zero()))))?;
+    let since = spec
+        .acquire_time
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", acquired {} ago", span(seconds(at.0.as_second()))));
+    report.ok(AREA, format!("{holder} is the leader{since}, renewed {} ago", span(renewed.max(TimeDelta::zero()))))?;
     Ok(true)
 }
 
@@ -206,7 +218,7 @@ mod tests {
                 "template": {"spec": {"serviceAccountName": "sa", "containers": [{"name": "operator", "args": args}]}}}}))
             .unwrap()
         };
-        let plain = Operator::of(&deployment(&[]), &options);
+        let plain = Operator::from_deployment(&deployment(&[]), &options);
         assert_eq!((&*plain.namespace, &*plain.cluster_resources, plain.watches.len()), ("vto", "vto", 0));
         assert_eq!((plain.lease.as_deref(), plain.cluster_providers), (Some("default-lease"), true));
         let args = [
@@ -216,12 +228,12 @@ mod tests {
             "--cluster-resource-namespace=c",
             "--allowed-endpoint=*.example,other.example",
         ];
-        let told = Operator::of(&deployment(&args), &options);
-        assert_eq!((told.lease.as_deref(), told.cluster_providers), (Some("mine"), false));
+        let operator = Operator::from_deployment(&deployment(&args), &options);
+        assert_eq!((operator.lease.as_deref(), operator.cluster_providers), (Some("mine"), false));
         assert_eq!(
-            (told.watches, &*told.cluster_resources, told.allowed.len()),
+            (operator.watches, &*operator.cluster_resources, operator.allowed.len()),
             (vec!["a".into(), "b".into()], "c", 3)
         );
-        assert_eq!(Operator::of(&deployment(&["--leader-elect=false"]), &options).lease, None);
+        assert_eq!(Operator::from_deployment(&deployment(&["--leader-elect=false"]), &options).lease, None);
     }
 }

@@ -1,9 +1,10 @@
-//! What you and the operator may do, as the API server judges it.
+//! Checks of the permissions of the user and of the operator, by the API server.
 
-use super::super::fault::Fault;
+use super::super::error::CliError;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::report::Report;
+use crate::manifest;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
@@ -12,13 +13,12 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::Api;
 use kube::api::PostParams;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 const YOURS: &str = "Your rights";
 const ITS: &str = "Its rights";
 
-/// What the commands need, and which.
+/// Permissions that the commands need, and these commands.
 const NEEDS: [(&str, &str, &str, &str); 9] = [
     ("list", "videotoken.dev", "videoaccesstokens", "status"),
     ("watch", "videotoken.dev", "videoaccesstokens", "status --watch and renew --wait"),
@@ -31,18 +31,18 @@ const NEEDS: [(&str, &str, &str, &str); 9] = [
     ("get", "videotoken.dev", "tokenproviders", "the provider of describe"),
 ];
 
-/// Where only the cluster as a whole can be asked about.
-const OF_CLUSTER: [&str; 3] = ["clustertokenproviders", "clustertokenproviders/status", "namespaces"];
+/// Cluster-scoped resources.
+const CLUSTER_RESOURCES: [&str; 3] = ["clustertokenproviders", "clustertokenproviders/status", "namespaces"];
 
-/// So many questions are open at a time.
-const AT_ONCE: usize = 8;
+/// Maximum number of concurrent requests.
+const MAX_CONCURRENT_REQUESTS: usize = 8;
 
-/// What of the commands you may use.
-pub(super) async fn yours(session: &Session, report: &mut Report) -> Result<(), Fault> {
+/// Checks the permissions of the user.
+pub(super) async fn yours(session: &Session, report: &mut Report) -> Result<(), CliError> {
     let api: Api<SelfSubjectAccessReview> = Api::all(session.client.clone());
     let mut lacking = Vec::new();
     for (verb, group, resource, used_by) in NEEDS {
-        let namespace = session.namespace.as_deref().filter(|_| !OF_CLUSTER.contains(&resource));
+        let namespace = session.namespace.as_deref().filter(|_| !CLUSTER_RESOURCES.contains(&resource));
         let spec = SelfSubjectAccessReviewSpec {
             resource_attributes: Some(attributes(verb, group, resource, namespace)),
             ..SelfSubjectAccessReviewSpec::default()
@@ -50,20 +50,20 @@ pub(super) async fn yours(session: &Session, report: &mut Report) -> Result<(), 
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
         let params = PostParams::default();
         let asked = api.create(&params, &review);
-        match session.ask("create", "selfsubjectaccessreviews.authorization.k8s.io", asked).await {
+        match session.request("create", "selfsubjectaccessreviews.authorization.k8s.io", asked).await {
             Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => {}
             Ok(_) => lacking.push(format!("{verb} {} ({used_by})", qualified(group, resource))),
-            Err(fault) => {
-                return report.warning(YOURS, fault.to_string(), "");
+            Err(error) => {
+                return report.warning(YOURS, error.to_string(), "");
             }
         }
     }
-    let whereabouts = session.whereabouts();
+    let namespace_phrase = session.namespace_phrase();
     if lacking.is_empty() {
-        return report.ok(YOURS, format!("you may use every command {whereabouts}"));
+        return report.ok(YOURS, format!("you may use all commands {namespace_phrase}"));
     }
-    let way_out = "the ClusterRoles video-token-operator-view and -edit are part of view, edit and admin";
-    report.warning(YOURS, format!("{whereabouts} you may not {}", lacking.join(", ")), way_out)
+    let action = "the ClusterRoles view, edit and admin contain video-token-operator-view and -edit";
+    report.warning(YOURS, format!("{namespace_phrase} you may not {}", lacking.join(", ")), action)
 }
 
 fn attributes(verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> ResourceAttributes {
@@ -82,7 +82,7 @@ fn qualified(group: &str, resource: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
 }
 
-/// One thing that the operator must be allowed.
+/// A permission that the operator needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Right {
     verb: String,
@@ -91,20 +91,20 @@ struct Right {
     namespace: Option<String>,
 }
 
-/// The manifests that are installed, so that no second list can differ from them.
+/// The manifests that the chart installs.
 const MANIFESTS: &str = include_str!("../../../../../../deploy/rbac.yaml");
 
-/// Which rights the operator needs, by the manifests and by what it watches.
+/// Returns the permissions that the operator needs, from the manifests and its namespaces.
 fn rights(operator: &Operator) -> Vec<Right> {
     let mut rights = Vec::new();
-    for document in MANIFESTS.split("\n---\n") {
-        let Ok(object) = serde_yaml_ng::from_str::<Value>(document) else { continue };
-        let named = |kind: &str, name: &str| object["kind"] == kind && object["metadata"]["name"] == name;
+    let manifest = manifest::read(&manifest::Text { name: "deploy/rbac.yaml".to_owned(), text: MANIFESTS.to_owned() });
+    for object in manifest.objects {
+        let named = |kind: &str, name: &str| object.kind() == kind && object.name() == name;
         let of_lease = named("Role", "video-token-operator-lease");
         if !of_lease && !named("ClusterRole", "video-token-operator") {
             continue;
         }
-        let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
+        let rules: Vec<PolicyRule> = serde_json::from_value(object.value["rules"].clone()).unwrap_or_default();
         for rule in rules {
             rights.extend(of_rule(&rule, operator, of_lease));
         }
@@ -119,7 +119,7 @@ fn of_rule(rule: &PolicyRule, operator: &Operator, of_lease: bool) -> Vec<Right>
     };
     let mut rights = Vec::new();
     for resource in rule.resources.iter().flatten() {
-        let of_cluster = OF_CLUSTER.contains(&resource.as_str());
+        let of_cluster = CLUSTER_RESOURCES.contains(&resource.as_str());
         if of_cluster && !operator.cluster_providers {
             continue;
         }
@@ -144,39 +144,39 @@ fn of_rule(rule: &PolicyRule, operator: &Operator, of_lease: bool) -> Vec<Right>
     rights
 }
 
-/// What the operator's ServiceAccount lacks.
-pub(super) async fn of_operator(session: &Session, operator: &Operator, report: &mut Report) -> Result<(), Fault> {
+/// Checks the permissions of the operator's ServiceAccount.
+pub(super) async fn of_operator(session: &Session, operator: &Operator, report: &mut Report) -> Result<(), CliError> {
     let Operator { namespace, service_account, .. } = operator;
     let rights = rights(operator);
     let count = rights.len();
     let answers =
         stream::iter(rights.into_iter().map(|right| async move { (may(session, operator, &right).await, right) }));
-    let answers: Vec<_> = answers.buffered(AT_ONCE).collect().await;
+    let answers: Vec<_> = answers.buffered(MAX_CONCURRENT_REQUESTS).collect().await;
     let mut lacking: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (answer, right) in answers {
         match answer {
             Ok(true) => {}
             Ok(false) => {
-                let whereabouts = right.namespace.as_ref().map(|name| format!(" in {name}")).unwrap_or_default();
-                let resource = format!("{}{whereabouts}", qualified(&right.group, &right.resource));
+                let namespace_phrase = right.namespace.as_ref().map(|name| format!(" in {name}")).unwrap_or_default();
+                let resource = format!("{}{namespace_phrase}", qualified(&right.group, &right.resource));
                 lacking.entry(resource).or_default().push(right.verb);
             }
-            Err(fault) => {
-                let way_out = "ask someone who may create subjectaccessreviews: a cluster's admin may";
-                return report.warning(ITS, format!("not checked: {fault}"), way_out);
+            Err(error) => {
+                let action = "ask a cluster administrator, who may create subjectaccessreviews";
+                return report.warning(ITS, format!("not checked: {error}"), action);
             }
         }
     }
     let account = format!("ServiceAccount {namespace}/{service_account}");
     if lacking.is_empty() {
-        return report.ok(ITS, format!("{account} may do all that the operator needs to, {count} checks"));
+        return report.ok(ITS, format!("{account} has all {count} permissions that the operator needs"));
     }
     let lacking = lacking.into_iter().map(|(resource, verbs)| format!("{} {resource}", verbs.join(", ")));
-    let way_out = "upgrade the chart with rbac.create, or `kubectl apply -f deploy/rbac.yaml`";
-    report.failed(ITS, format!("{account} may not {}", lacking.collect::<Vec<_>>().join("; ")), way_out)
+    let action = "upgrade the chart with rbac.create, or run `kubectl apply -f deploy/rbac.yaml`";
+    report.failed(ITS, format!("{account} may not {}", lacking.collect::<Vec<_>>().join("; ")), action)
 }
 
-async fn may(session: &Session, operator: &Operator, right: &Right) -> Result<bool, Fault> {
+async fn may(session: &Session, operator: &Operator, right: &Right) -> Result<bool, CliError> {
     let namespace = &operator.namespace;
     let spec = SubjectAccessReviewSpec {
         user: Some(format!("system:serviceaccount:{namespace}:{}", operator.service_account)),
@@ -192,7 +192,7 @@ async fn may(session: &Session, operator: &Operator, right: &Right) -> Result<bo
     let api: Api<SubjectAccessReview> = Api::all(session.client.clone());
     let params = PostParams::default();
     let asked = api.create(&params, &review);
-    let answer = session.ask("create", "subjectaccessreviews.authorization.k8s.io", asked).await?;
+    let answer = session.request("create", "subjectaccessreviews.authorization.k8s.io", asked).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rights_are_those_of_the_manifests_where_the_operator_works() {
+    fn the_permissions_are_those_of_the_manifests_in_the_operators_namespaces() {
         let has = |rights: &[Right], verb: &str, resource: &str, namespace: Option<&str>| {
             rights.iter().any(|r| r.verb == verb && r.resource == resource && r.namespace.as_deref() == namespace)
         };

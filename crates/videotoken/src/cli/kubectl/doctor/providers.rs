@@ -1,6 +1,6 @@
-//! Each provider object: what it says of itself, and whether its credentials are there and meant for the operator.
+//! Checks of each provider: conditions, and the Secrets with credentials.
 
-use super::super::fault::Fault;
+use super::super::error::CliError;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::report::Report;
@@ -21,23 +21,27 @@ use videotoken_providers::clock::{self, Timestamp};
 const AREA: &str = "Providers";
 const CREDENTIALS: &str = "Credentials";
 
-/// A credential that ends sooner is to be replaced.
-const SOON: TimeDelta = TimeDelta::days(14);
+/// Time before the expiry of a credential from which the check is a warning.
+const EXPIRY_WARNING: TimeDelta = TimeDelta::days(14);
 
-/// A provider object, as far as it can be read.
+/// A provider, as far as it can be read.
 pub(super) struct Provider {
     /// `TokenProvider cinema/indexer`.
     pub(super) shown: String,
-    /// Its namespace; none: a ClusterTokenProvider.
+    /// Namespace; `None`: a ClusterTokenProvider.
     pub(super) namespace: Option<String>,
-    /// Its spec.
+    /// Spec.
     pub(super) spec: ProviderSpec,
-    /// Where its issuer goes.
+    /// Hosts and Secrets that the operator uses.
     pub(super) destinations: Option<Destinations>,
 }
 
-/// Looks at those of the namespace and at those of the cluster.
-pub(super) async fn look(session: &Session, operator: &Operator, report: &mut Report) -> Result<Vec<Provider>, Fault> {
+/// Checks the TokenProviders of the selected namespaces, and the ClusterTokenProviders.
+pub(super) async fn check(
+    session: &Session,
+    operator: &Operator,
+    report: &mut Report,
+) -> Result<Vec<Provider>, CliError> {
     let resource = |kind: &str| ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
     let namespaced = resource("TokenProvider");
     let lists: [(&str, Api<DynamicObject>); 2] = [
@@ -56,11 +60,11 @@ pub(super) async fn look(session: &Session, operator: &Operator, report: &mut Re
     let now = clock::now().wall;
     let (mut found, mut unseen) = (Vec::new(), false);
     for (what, api) in lists {
-        let listed = session.ask("list", what, api.list(&ListParams::default())).await;
+        let listed = session.request("list", what, api.list(&ListParams::default())).await;
         let objects = match listed {
             Ok(list) => list.items,
-            Err(fault) => {
-                report.warning(AREA, format!("not seen: {fault}"), "ask someone who may list them")?;
+            Err(error) => {
+                report.warning(AREA, format!("not readable: {error}"), "ask a user who may list them")?;
                 unseen = true;
                 continue;
             }
@@ -73,8 +77,12 @@ pub(super) async fn look(session: &Session, operator: &Operator, report: &mut Re
         }
     }
     if found.is_empty() && !unseen {
-        let way_out = "apply one, such as those of deploy/examples";
-        report.warning(AREA, format!("none {}, and none of the cluster", session.whereabouts()), way_out)?;
+        let action = "apply a provider, for example from deploy/examples";
+        report.warning(
+            AREA,
+            format!("no TokenProvider {}, and no ClusterTokenProvider", session.namespace_phrase()),
+            action,
+        )?;
     }
     Ok(found)
 }
@@ -90,14 +98,19 @@ fn read(object: &DynamicObject) -> Provider {
     Provider { shown, namespace, spec, destinations }
 }
 
-fn conditions(provider: &Provider, object: &DynamicObject, now: Timestamp, report: &mut Report) -> Result<(), Fault> {
+fn conditions(
+    provider: &Provider,
+    object: &DynamicObject,
+    now: Timestamp,
+    report: &mut Report,
+) -> Result<(), CliError> {
     let status: ProviderStatus = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
     let shown = &provider.shown;
-    let Some(ready) = status.conditions.iter().find(|says| says.type_ == "Ready") else {
-        let way_out = "no operator that serves it may be at work: see above";
-        return report.warning(AREA, format!("{shown}: no operator has looked at it yet"), way_out);
+    let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == "Ready") else {
+        let action = "the operator might not be running or might not watch this namespace";
+        return report.warning(AREA, format!("{shown}: the operator has not reported a status yet"), action);
     };
-    let way_out = |reason: &str, message: &str| {
+    let action = |reason: &str, message: &str| {
         let known = reasons::find(reason).map(|reason| format!("{}: {}", reason.meaning, reason.action));
         known.unwrap_or_else(|| message.to_owned())
     };
@@ -107,51 +120,51 @@ fn conditions(provider: &Provider, object: &DynamicObject, now: Timestamp, repor
         report.ok(AREA, format!("{shown}: ready, {type_} {account}, {tokens} tokens"))?;
     } else {
         let found = format!("{shown}: {}: {}", ready.reason, ready.message);
-        report.failed(AREA, found, way_out(&ready.reason, ""))?;
+        report.failed(AREA, found, action(&ready.reason, ""))?;
     }
     let warnings = ["Oversubscribed", "ClockSkewed"];
-    for says in status.conditions.iter().filter(|says| warnings.contains(&&*says.type_)) {
-        if says.status == ConditionStatus::True {
-            report.warning(AREA, format!("{shown}: {}", says.type_), says.message.clone())?;
+    for condition in status.conditions.iter().filter(|condition| warnings.contains(&&*condition.type_)) {
+        if condition.status == ConditionStatus::True {
+            report.warning(AREA, format!("{shown}: {}", condition.type_), condition.message.clone())?;
         }
     }
     let Some(ends) = status.credentials_expire_at else { return Ok(()) };
-    let found = format!("{shown}: its credential expires {} ({})", relative_time(ends, now), wire_time::text(ends));
-    let way_out = "replace it; the operator takes up the new one at once";
+    let found = format!("{shown}: the credential expires {} ({})", relative_time(ends, now), wire_time::text(ends));
+    let action = "replace it. The operator uses the new one at once.";
     match ends - now {
-        left if left <= TimeDelta::zero() => report.failed(CREDENTIALS, found, way_out),
-        left if left < SOON => report.warning(CREDENTIALS, found, way_out),
+        left if left <= TimeDelta::zero() => report.failed(CREDENTIALS, found, action),
+        left if left < EXPIRY_WARNING => report.warning(CREDENTIALS, found, action),
         _ => report.ok(CREDENTIALS, found),
     }
 }
 
-/// Of each Secret only the metadata is read.
+/// Checks the Secrets with credentials. Only their metadata is read.
 async fn credentials(
     session: &Session,
     operator: &Operator,
     provider: &Provider,
     report: &mut Report,
-) -> Result<(), Fault> {
+) -> Result<(), CliError> {
     let Some(destinations) = &provider.destinations else { return Ok(()) };
     let namespace = provider.namespace.as_ref().unwrap_or(&operator.cluster_resources);
     let api: Api<Secret> = Api::namespaced(session.client.clone(), namespace);
     for name in &destinations.secrets {
         let what = format!("{}: Secret {namespace}/{name}", provider.shown);
-        match session.ask("get", "secrets", api.get_metadata_opt(name)).await {
+        match session.request("get", "secrets", api.get_metadata_opt(name)).await {
             Ok(None) => {
-                let way_out = format!("create it, with the label {}=true", names::CREDENTIALS);
-                report.failed(CREDENTIALS, format!("{what} isn't there"), way_out)?;
+                let action = format!("create it with the label {}=true", names::CREDENTIALS);
+                report.failed(CREDENTIALS, format!("{what} does not exist"), action)?;
             }
             Ok(Some(secret)) if secret.labels().get(names::CREDENTIALS).is_none_or(|value| value != "true") => {
-                let way_out = format!("kubectl label secret -n {namespace} {name} {}=true", names::CREDENTIALS);
-                report.failed(CREDENTIALS, format!("{what} isn't labelled: the operator won't read it"), way_out)?;
+                let action = format!("kubectl label secret -n {namespace} {name} {}=true", names::CREDENTIALS);
+                report.failed(CREDENTIALS, format!("{what} has no label, so the operator does not read it"), action)?;
             }
-            Ok(Some(_)) => report.ok(CREDENTIALS, format!("{what} is there and labelled"))?,
-            Err(fault) => {
+            Ok(Some(_)) => report.ok(CREDENTIALS, format!("{what} exists and has the label"))?,
+            Err(error) => {
                 report.warning(
                     CREDENTIALS,
-                    format!("{what} isn't seen: {fault}"),
-                    "ask someone who may get Secrets there",
+                    format!("{what} can't be read: {error}"),
+                    "ask a user who may get Secrets in that namespace",
                 )?;
             }
         }

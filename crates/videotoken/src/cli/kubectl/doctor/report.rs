@@ -1,82 +1,82 @@
-//! Findings, and how they are shown: each as soon as it is known.
+//! Findings. Each is printed as soon as it is known.
 
-use super::super::fault::Fault;
+use super::super::error::CliError;
 use super::super::output::show;
-use super::super::paint::{Paint, Tone, plain, wrap};
+use super::super::terminal::{TerminalStyle, Tone, plain, wrap};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// How one thing is.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Verdict {
-    /// As it should be.
+    /// The check succeeded.
     Ok,
-    /// To be looked at, or not to be seen from here.
+    /// The check needs attention, or could not be made.
     Warning,
-    /// Not as it should be.
+    /// The check failed.
     Failed,
 }
 
-/// One thing that was looked at.
+/// One check with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Finding {
-    /// Of what: `API server`, `CRDs`, …
+    /// Area, such as `API server` or `CRDs`.
     pub(super) area: &'static str,
-    /// How it is.
+    /// Result.
     pub(super) verdict: Verdict,
-    /// What was found.
+    /// Description of the result.
     pub(super) found: String,
-    /// What to do, where something is to be done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) way_out: Option<String>,
+    /// Action to take.
+    #[serde(rename = "wayOut", skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<String>,
 }
 
 /// All findings.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     findings: Vec<Finding>,
-    /// Where they are shown as they come.
+    /// Style in which findings are printed at once; `None`: they are only collected.
     #[serde(skip)]
-    paint: Option<Paint>,
+    style: Option<TerminalStyle>,
 }
 
 impl Report {
-    /// Shows each finding by `paint`; without, it only collects.
-    pub(super) fn new(paint: Option<Paint>) -> Self {
-        Self { findings: Vec::new(), paint }
+    /// Creates a report that prints each finding in `style`, or only collects them.
+    pub(super) fn new(style: Option<TerminalStyle>) -> Self {
+        Self { findings: Vec::new(), style }
     }
 
-    /// All is as it should be.
-    pub(super) fn ok(&mut self, area: &'static str, found: impl Into<String>) -> Result<(), Fault> {
-        self.add(Finding { area, verdict: Verdict::Ok, found: found.into(), way_out: None })
+    /// Adds a successful check.
+    pub(super) fn ok(&mut self, area: &'static str, found: impl Into<String>) -> Result<(), CliError> {
+        self.add(Finding { area, verdict: Verdict::Ok, found: found.into(), action: None })
     }
 
-    /// Something to look at, and the way out.
+    /// Adds a warning with an action.
     pub(super) fn warning(
         &mut self,
         area: &'static str,
         found: impl Into<String>,
-        way_out: impl Into<String>,
-    ) -> Result<(), Fault> {
-        self.add(Finding { area, verdict: Verdict::Warning, found: found.into(), way_out: Some(way_out.into()) })
+        action: impl Into<String>,
+    ) -> Result<(), CliError> {
+        self.add(Finding { area, verdict: Verdict::Warning, found: found.into(), action: Some(action.into()) })
     }
 
-    /// Something is wrong, and the way out.
+    /// Adds a failure with an action.
     pub(super) fn failed(
         &mut self,
         area: &'static str,
         found: impl Into<String>,
-        way_out: impl Into<String>,
-    ) -> Result<(), Fault> {
-        self.add(Finding { area, verdict: Verdict::Failed, found: found.into(), way_out: Some(way_out.into()) })
+        action: impl Into<String>,
+    ) -> Result<(), CliError> {
+        self.add(Finding { area, verdict: Verdict::Failed, found: found.into(), action: Some(action.into()) })
     }
 
-    /// One more finding.
-    pub(super) fn add(&mut self, finding: Finding) -> Result<(), Fault> {
-        if let Some(paint) = self.paint {
-            show(&lines(&finding, paint))?;
+    /// Adds a finding.
+    pub(super) fn add(&mut self, finding: Finding) -> Result<(), CliError> {
+        if let Some(style) = self.style {
+            show(&lines(&finding, style))?;
         }
         self.findings.push(finding);
         Ok(())
@@ -86,39 +86,39 @@ impl Report {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
-    /// Nothing failed.
+    /// Returns true if no check failed.
     pub(super) fn is_well(&self) -> bool {
         self.count(Verdict::Failed) == 0
     }
 
-    /// The last line.
-    pub(super) fn summary(&self) -> Result<(), Fault> {
+    /// Prints the summary.
+    pub(super) fn summary(&self) -> Result<(), CliError> {
         let [ok, warnings, failed] =
             [Verdict::Ok, Verdict::Warning, Verdict::Failed].map(|verdict| self.count(verdict));
-        show(&format!("\n{ok} ok, {warnings} to be looked at, {failed} failed\n"))
+        show(&format!("\n{ok} ok, {warnings} warnings, {failed} failed\n"))
     }
 }
 
-/// Where an area's name begins.
+/// Column at which areas begin.
 const AREA: usize = 9;
-/// Where what was found begins.
+/// Column at which descriptions begin.
 const FOUND: usize = 23;
 
-fn lines(finding: &Finding, paint: Paint) -> String {
+fn lines(finding: &Finding, style: TerminalStyle) -> String {
     let (word, tone) = match finding.verdict {
         Verdict::Ok => ("ok", Tone::Good),
         Verdict::Warning => ("warning", Tone::Warn),
         Verdict::Failed => ("failed", Tone::Bad),
     };
-    let columns = paint.width().map_or(usize::MAX, |columns| columns.saturating_sub(FOUND));
-    let way_out = finding.way_out.as_deref().filter(|text| !text.is_empty()).map(|text| format!("-> {text}"));
+    let columns = style.width().map_or(usize::MAX, |columns| columns.saturating_sub(FOUND));
+    let action = finding.action.as_deref().filter(|text| !text.is_empty()).map(|text| format!("-> {text}"));
     let mut all = wrap(&plain(&finding.found), columns);
-    all.extend(way_out.map(|text| wrap(&plain(&text), columns)).into_iter().flatten());
+    all.extend(action.map(|text| wrap(&plain(&text), columns)).into_iter().flatten());
     let mut shown = String::new();
     for (n, line) in all.iter().enumerate() {
         if n == 0 {
             let space = " ".repeat(AREA - word.len());
-            let _ = writeln!(shown, "{}{space}{:<14}{line}", paint.tone(tone, word), finding.area);
+            let _ = writeln!(shown, "{}{space}{:<14}{line}", style.tone(tone, word), finding.area);
         } else {
             let _ = writeln!(shown, "{}{line}", " ".repeat(FOUND));
         }

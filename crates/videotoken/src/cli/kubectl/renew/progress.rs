@@ -1,4 +1,4 @@
-//! What a status tells of a renewal that was asked for.
+//! Progress of a renewal, from the status of its VideoAccessToken.
 
 use super::super::tokens::Token;
 use std::fmt::Write as _;
@@ -7,36 +7,36 @@ use videotoken_api::video_access_token::{LastFailure, VideoAccessTokenStatus};
 use videotoken_api::wire_time;
 use videotoken_providers::clock::Timestamp;
 
-/// What a status told before: what differs later is news.
+/// Status before the renewal. Later differences belong to the renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Marks {
+pub(super) struct RenewalBaseline {
     issued_at: Option<Timestamp>,
     failed_at: Option<Timestamp>,
 }
 
-/// How far a renewal is.
+/// Progress of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nothing is told.
+    /// There is no result yet.
     None,
-    /// There is a new token, until then.
+    /// There is a new token with this expiry.
     Renewed(Timestamp),
-    /// It waits, or failed and is tried again.
-    Hindered(String),
-    /// The same, and not before this.
-    Later(String, Timestamp),
-    /// Nothing will come of it before something changes.
+    /// The renewal waits, or failed and is retried.
+    Delayed(String),
+    /// The renewal failed and is retried at this time.
+    RetryAt(String, Timestamp),
+    /// The renewal failed, and needs a change.
     Failed(String),
 }
 
-impl Marks {
-    /// Of a status before the renewal.
-    pub(super) fn of(status: &VideoAccessTokenStatus) -> Self {
+impl RenewalBaseline {
+    /// Records the status before the renewal.
+    pub(super) fn new(status: &VideoAccessTokenStatus) -> Self {
         Self { issued_at: status.issued_at, failed_at: status.last_failure.as_ref().and_then(|failure| failure.time) }
     }
 
-    /// What the object tells now.
-    pub(super) fn read(&self, token: &Token) -> Progress {
+    /// Returns the progress that the current status shows.
+    pub(super) fn progress(&self, token: &Token) -> Progress {
         let status = &token.status;
         let holds = |type_: &str| {
             status.conditions.iter().find(|says| says.type_ == type_ && says.status == ConditionStatus::True)
@@ -49,10 +49,10 @@ impl Marks {
             return Progress::Renewed(expires_at);
         }
         if token.row.suspended {
-            return Progress::Failed("spec.suspend was set: nothing is issued".to_owned());
+            return Progress::Failed("spec.suspend is true, so nothing is issued".to_owned());
         }
         match (holds("Stalled"), holds("Issuing")) {
-            // what the provider refused before is asked again by each request
+            // each request retries what the token API rejected before
             (Some(stalled), _) if !is_new && failure.is_some_and(|failure| failure.reason == stalled.reason) => {
                 Progress::None
             }
@@ -60,8 +60,8 @@ impl Marks {
             (None, Some(issuing)) if issuing.reason != "Issuing" && (is_new || failure.is_none()) => {
                 let why = said(issuing, failure);
                 match failure.and_then(|failure| failure.next_attempt_at) {
-                    Some(next) => Progress::Later(why, next),
-                    None => Progress::Hindered(why),
+                    Some(next) => Progress::RetryAt(why, next),
+                    None => Progress::Delayed(why),
                 }
             }
             _ => Progress::None,
@@ -72,7 +72,7 @@ impl Marks {
 fn said(condition: &Condition, failure: Option<&LastFailure>) -> String {
     let mut said = format!("{}: {}", condition.reason, condition.message);
     if let Some(id) = failure.and_then(|failure| failure.request_id.as_ref()) {
-        let _ = write!(said, " (request id {id})");
+        let _ = write!(said, " (request ID {id})");
     }
     if let Some(next) = failure.and_then(|failure| failure.next_attempt_at) {
         let _ = write!(said, "; the next attempt is at {}", wire_time::text(next));
@@ -96,7 +96,7 @@ mod tests {
         format!("2026-01-02T03:{minute:02}:00Z")
     }
 
-    fn says(type_: &str, reason: &str) -> Value {
+    fn condition(type_: &str, reason: &str) -> Value {
         json!({"type": type_, "status": "True", "reason": reason, "message": "so"})
     }
 
@@ -111,62 +111,62 @@ mod tests {
     #[test]
     fn only_news_counts() {
         let expires = |minute| wire_time::parse(&at(minute)).unwrap();
-        let told = "Timeout: so (request id r-1); the next attempt is at 2026-01-02T03:08:00Z";
-        let refused = "Forbidden: so (request id r-1); the next attempt is at 2026-01-02T03:08:00Z";
+        let failed = "Timeout: so (request ID r-1); the next attempt is at 2026-01-02T03:08:00Z";
+        let refused = "Forbidden: so (request ID r-1); the next attempt is at 2026-01-02T03:08:00Z";
         let quiet = status(1, &[], None);
-        let failing = status(1, &[says("Issuing", "Timeout")], Some(("Timeout", 5)));
-        let refused_before = status(1, &[says("Stalled", "Forbidden")], Some(("Forbidden", 5)));
+        let failing = status(1, &[condition("Issuing", "Timeout")], Some(("Timeout", 5)));
+        let refused_before = status(1, &[condition("Stalled", "Forbidden")], Some(("Forbidden", 5)));
         for (what, before, now, suspend, expected) in [
             ("nothing yet", &quiet, quiet.clone(), false, Progress::None),
             ("renewed", &quiet, status(7, &[], None), false, Progress::Renewed(expires(37))),
             (
                 "renewed, and a second on its way",
                 &quiet,
-                status(7, &[says("Issuing", "Issuing")], None),
+                status(7, &[condition("Issuing", "Issuing")], None),
                 false,
                 Progress::None,
             ),
             (
-                "suspended meanwhile",
+                "suspended during the wait",
                 &quiet,
                 quiet.clone(),
                 true,
-                Progress::Failed("spec.suspend was set: nothing is issued".into()),
+                Progress::Failed("spec.suspend is true, so nothing is issued".into()),
             ),
             ("failing as before", &failing, failing.clone(), false, Progress::None),
             (
                 "failed again",
                 &failing,
-                status(1, &[says("Issuing", "Timeout")], Some(("Timeout", 7))),
+                status(1, &[condition("Issuing", "Timeout")], Some(("Timeout", 7))),
                 false,
-                Progress::Later(told.into(), expires(8)),
+                Progress::RetryAt(failed.into(), expires(8)),
             ),
             (
                 "the account waits",
                 &quiet,
-                status(1, &[says("Issuing", "Throttled")], None),
+                status(1, &[condition("Issuing", "Throttled")], None),
                 false,
-                Progress::Hindered("Throttled: so".into()),
+                Progress::Delayed("Throttled: so".into()),
             ),
             ("refused before, asked again", &refused_before, refused_before.clone(), false, Progress::None),
             (
                 "refused again",
                 &refused_before,
-                status(1, &[says("Stalled", "Forbidden")], Some(("Forbidden", 7))),
+                status(1, &[condition("Stalled", "Forbidden")], Some(("Forbidden", 7))),
                 false,
                 Progress::Failed(refused.into()),
             ),
             (
                 "can't be asked",
                 &quiet,
-                status(1, &[says("Stalled", "CredentialsMissing")], None),
+                status(1, &[condition("Stalled", "CredentialsMissing")], None),
                 false,
                 Progress::Failed("CredentialsMissing: so".into()),
             ),
             ("refused, and now renewed", &refused_before, status(7, &[], None), false, Progress::Renewed(expires(37))),
         ] {
-            let marks = Marks::of(&token(false, before).status);
-            assert_eq!(marks.read(&token(suspend, &now)), expected, "{what}");
+            let baseline = RenewalBaseline::new(&token(false, before).status);
+            assert_eq!(baseline.progress(&token(suspend, &now)), expected, "{what}");
         }
     }
 }

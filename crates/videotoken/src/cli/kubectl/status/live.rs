@@ -1,8 +1,7 @@
-//! `status --watch`: the table as it changes, by a watch and not by polling. On a terminal it is drawn anew; elsewhere
-//! each change is a line.
+//! `status --watch`: shows changes from a watch. On a terminal the table is redrawn; otherwise each change is one line.
 
-use super::super::fault::{Fault, asked, reason};
-use super::super::output::{Script, note, show};
+use super::super::error::{CliError, reason, request_error};
+use super::super::output::{Script, print_stderr, show};
 use super::super::session::Session;
 use super::super::tokens::{RESOURCE, Token};
 use super::view::View;
@@ -18,34 +17,34 @@ use tokio::time::{Instant, sleep_until, timeout};
 use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock::{self, Timestamp};
 
-/// The table is drawn at most this often.
-const FRAME: Duration = Duration::from_millis(100);
+/// Minimum time between two frames.
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Times go on, so the table is drawn at least this often, and states are looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// Maximum time between two frames, because remaining times and states change.
+const MAX_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Provider objects aren't watched: what they know of tokens that wait is asked for at most this often.
-const WAITS: Duration = Duration::from_secs(15);
+/// Interval of requests for providers, which aren't watched, while tokens wait for a blocked account.
+const PROVIDER_INTERVAL: Duration = Duration::from_secs(15);
 
-/// And they may take this long.
-const FEW: Duration = Duration::from_secs(2);
+/// Timeout of these requests.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Key = (String, String);
 
-/// What the watch has shown so far.
+/// State of the watch.
 #[derive(Default)]
-struct Seen {
+struct WatchedTokens {
     rows: BTreeMap<Key, TokenSummary>,
-    /// A list that is being read: those not in it are gone.
+    /// List in progress. Rows that aren't in it were deleted.
     listing: Option<BTreeMap<Key, TokenSummary>>,
-    /// The first list is whole.
+    /// The first list is complete.
     listed: bool,
-    /// Why nothing new is seen.
-    cut_off: Option<String>,
+    /// Error that interrupts the watch.
+    interrupted: Option<String>,
 }
 
-impl Seen {
-    fn take(&mut self, event: Event<Token>) {
+impl WatchedTokens {
+    fn apply(&mut self, event: Event<Token>) {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(token) => {
@@ -54,10 +53,10 @@ impl Seen {
             Event::InitDone => {
                 self.rows = self.listing.take().unwrap_or_default();
                 self.listed = true;
-                self.cut_off = None;
+                self.interrupted = None;
             }
             Event::Apply(token) => {
-                self.cut_off = None;
+                self.interrupted = None;
                 self.rows.insert(token.key(), token.row);
             }
             Event::Delete(token) => {
@@ -66,23 +65,23 @@ impl Seen {
         }
     }
 
-    /// Before the first list an error ends it all; later the watch is taken up again.
-    fn fail(&mut self, error: Error) -> Result<(), Fault> {
+    /// Handles an error. Before the first list it ends the command; later the watch is restarted.
+    fn fail(&mut self, error: Error) -> Result<(), CliError> {
         match error {
-            Error::InitialListFailed(error) if !self.listed => Err(asked("list", RESOURCE)(error)),
+            Error::InitialListFailed(error) if !self.listed => Err(request_error("list", RESOURCE)(error)),
             Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 403 => {
-                Err(asked("watch", RESOURCE)(kube::Error::Api(status)))
+                Err(request_error("watch", RESOURCE)(kube::Error::Api(status)))
             }
             error => {
-                self.cut_off = Some(reason(&error));
+                self.interrupted = Some(reason(&error));
                 Ok(())
             }
         }
     }
 }
 
-/// Shows until SIGINT or SIGTERM.
-pub(super) async fn run(session: &Session, options: &Options, view: View) -> Result<(), Fault> {
+/// Shows changes until SIGINT or SIGTERM.
+pub(super) async fn run(session: &Session, options: &Options, view: View) -> Result<(), CliError> {
     let mut config = Config::default();
     config.label_selector.clone_from(&options.selector);
     if let [name] = options.names.as_slice() {
@@ -91,35 +90,35 @@ pub(super) async fn run(session: &Session, options: &Options, view: View) -> Res
     let wanted = |token: &Token| options.names.is_empty() || options.names.contains(&token.row.name);
     let mut events = pin!(watcher(session.tokens(), config).default_backoff());
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut seen = Seen::default();
-    let mut shown: Box<dyn Shown> = match options.output.script() {
-        None if view.paint.terminal => Box::new(Screen::open(session, view)?),
+    let mut seen = WatchedTokens::default();
+    let mut shown: Box<dyn Output> = match options.output.script() {
+        None if view.style.terminal => Box::new(Screen::open(session, view)?),
         script => Box::new(Lines { view, script, before: BTreeMap::new(), headed: false }),
     };
-    let mut due = Instant::now() + TICK;
+    let mut due = Instant::now() + MAX_FRAME_INTERVAL;
     let mut asked_waits: Option<Instant> = None;
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(Ok(Event::InitApply(token) | Event::Apply(token) | Event::Delete(token))) if !wanted(&token) => {}
                 Some(Ok(event)) => {
-                    seen.take(event);
-                    due = due.min(Instant::now() + FRAME);
+                    seen.apply(event);
+                    due = due.min(Instant::now() + MIN_FRAME_INTERVAL);
                 }
                 Some(Err(error)) => seen.fail(error)?,
                 None => return Ok(()),
             },
             () = sleep_until(due) => {
                 if seen.listed {
-                    if asked_waits.is_none_or(|at| at.elapsed() > WAITS) {
+                    if asked_waits.is_none_or(|at| at.elapsed() > PROVIDER_INTERVAL) {
                         let now = clock::now().wall;
-                        // a signal mustn't wait for an API server that is slow
-                        let _ = timeout(FEW, session.tell_waits(seen.rows.values_mut(), now)).await;
+                        // a signal must not wait for a slow API server
+                        let _ = timeout(PROVIDER_TIMEOUT, session.add_account_waits(seen.rows.values_mut(), now)).await;
                         asked_waits = Some(Instant::now());
                     }
                     shown.show(&seen, clock::now().wall)?;
                 }
-                due = Instant::now() + TICK;
+                due = Instant::now() + MAX_FRAME_INTERVAL;
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
@@ -128,38 +127,38 @@ pub(super) async fn run(session: &Session, options: &Options, view: View) -> Res
     shown.end(&seen, clock::now().wall)
 }
 
-/// Where changes are shown.
-trait Shown {
-    fn show(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault>;
-    fn end(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault>;
+/// Output of changes.
+trait Output {
+    fn show(&mut self, seen: &WatchedTokens, now: Timestamp) -> Result<(), CliError>;
+    fn end(&mut self, seen: &WatchedTokens, now: Timestamp) -> Result<(), CliError>;
 }
 
-/// A terminal's second screen, so that what was there before comes back.
+/// Alternate screen of a terminal, which restores the previous content at the end.
 struct Screen {
     view: View,
-    whereabouts: String,
+    namespace_phrase: String,
     open: bool,
 }
 
 impl Screen {
-    fn open(session: &Session, view: View) -> Result<Self, Fault> {
+    fn open(session: &Session, view: View) -> Result<Self, CliError> {
         show("\x1b[?1049h\x1b[?25l\x1b[H\x1b[J")?;
-        Ok(Self { view, whereabouts: session.whereabouts(), open: true })
+        Ok(Self { view, namespace_phrase: session.namespace_phrase(), open: true })
     }
 
-    fn frame(&self, seen: &Seen, now: Timestamp) -> String {
-        let (columns, lines) = self.view.paint.size().unwrap_or((80, 24));
+    fn frame(&self, seen: &WatchedTokens, now: Timestamp) -> String {
+        let (columns, lines) = self.view.style.size().unwrap_or((80, 24));
         let mut rows: Vec<TokenSummary> = seen.rows.values().cloned().collect();
         sort(&mut rows, now);
-        let title = format!("VideoAccessTokens {}, {}", self.whereabouts, now.format("%T UTC"));
-        let state = seen.cut_off.as_ref().map_or(title, |why| format!("cut off, trying again: {why}"));
-        let mut frame = vec![super::super::paint::cut(&super::super::paint::plain(&state), columns)];
+        let title = format!("VideoAccessTokens {}, {}", self.namespace_phrase, now.format("%T UTC"));
+        let state = seen.interrupted.as_ref().map_or(title, |why| format!("disconnected, reconnecting: {why}"));
+        let mut frame = vec![super::super::terminal::cut(&super::super::terminal::plain(&state), columns)];
         frame.push(if rows.is_empty() { "none".to_owned() } else { self.view.summary(&rows, now) });
         let room = lines.saturating_sub(frame.len() + 2);
         let hidden = rows.len().saturating_sub(room);
         let visible = if hidden > 0 { room.saturating_sub(1) } else { rows.len() };
         if !rows.is_empty() {
-            // of ten thousand only what is seen is laid out
+            // only the visible rows are laid out
             frame.extend(self.view.lines(&rows[..visible], now));
         }
         if hidden > 0 {
@@ -168,7 +167,7 @@ impl Screen {
         frame.join("\x1b[K\n")
     }
 
-    fn close(&mut self) -> Result<(), Fault> {
+    fn close(&mut self) -> Result<(), CliError> {
         if std::mem::take(&mut self.open) { show("\x1b[?25h\x1b[?1049l") } else { Ok(()) }
     }
 }
@@ -180,30 +179,30 @@ impl Drop for Screen {
     }
 }
 
-impl Shown for Screen {
-    fn show(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
+impl Output for Screen {
+    fn show(&mut self, seen: &WatchedTokens, now: Timestamp) -> Result<(), CliError> {
         show(&format!("\x1b[H{}\x1b[K\x1b[J", self.frame(seen, now)))
     }
 
-    /// What was seen last stays.
-    fn end(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
+    /// Leaves the last frame on the terminal.
+    fn end(&mut self, seen: &WatchedTokens, now: Timestamp) -> Result<(), CliError> {
         let last = self.frame(seen, now).replace("\x1b[K\n", "\n");
         self.close()?;
         show(&(last + "\n"))
     }
 }
 
-/// A line, or a document, for each change.
+/// One line or document for each change.
 struct Lines {
     view: View,
     script: Option<Script>,
-    /// Each row as it was told, and its state then.
+    /// Each row as it was printed, and its state at the time.
     before: BTreeMap<Key, (TokenSummary, State)>,
     headed: bool,
 }
 
-impl Shown for Lines {
-    fn show(&mut self, seen: &Seen, now: Timestamp) -> Result<(), Fault> {
+impl Output for Lines {
+    fn show(&mut self, seen: &WatchedTokens, now: Timestamp) -> Result<(), CliError> {
         let is_new =
             |(key, row): &(&Key, &TokenSummary)| self.before.get(*key) != Some(&((*row).clone(), row.state(now)));
         let mut changed: Vec<TokenSummary> = seen.rows.iter().filter(is_new).map(|(_, row)| row.clone()).collect();
@@ -219,7 +218,7 @@ impl Shown for Lines {
             self.headed = true;
         }
         for (namespace, name) in &gone {
-            note(&format!("{namespace}/{name} was deleted"));
+            print_stderr(&format!("{namespace}/{name} was deleted"));
         }
         self.before.retain(|key, _| seen.rows.contains_key(key));
         self.before.extend(changed.into_iter().map(|row| {
@@ -229,7 +228,7 @@ impl Shown for Lines {
         Ok(())
     }
 
-    fn end(&mut self, _: &Seen, _: Timestamp) -> Result<(), Fault> {
+    fn end(&mut self, _: &WatchedTokens, _: Timestamp) -> Result<(), CliError> {
         Ok(())
     }
 }

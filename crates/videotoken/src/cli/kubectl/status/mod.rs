@@ -1,44 +1,44 @@
-//! `status`: tokens at a glance, the most urgent first.
+//! `status`: lists tokens, the most urgent first.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `view` | from rows to a table |
-//! | `live` | `--watch`: the table as it changes |
+//! | `view` | the table |
+//! | `live` | `--watch` |
 
 mod live;
 mod view;
 
-use super::fault::Fault;
-use super::output::{Script, note, show};
-use super::paint::Paint;
+use super::error::CliError;
+use super::output::{Script, print_stderr, show};
 use super::session::{Session, object_name};
+use super::terminal::TerminalStyle;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use videotoken_core::summary::{TokenSummary, TokenSummaryAt};
 use videotoken_providers::clock::{self, Timestamp};
 use view::View;
 
-/// What to show.
+/// VideoAccessTokens to show.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// VideoAccessTokens; none: all
+    /// Names of VideoAccessTokens; default: all
     #[arg(value_name = "NAME", value_parser = object_name)]
     names: Vec<String>,
 
-    /// Go on and show what changes: on a terminal a live table, else a line for each change
+    /// Continue and show changes: on a terminal as a live table, else as one line for each change
     #[arg(short, long)]
     watch: bool,
 
-    /// Only those with these labels, as kubectl's -l
+    /// Show the VideoAccessTokens with these labels, as -l of kubectl
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
     selector: Option<String>,
 
-    /// wide shows all columns uncut; json and yaml are for scripts, with --watch a document for each change
+    /// Output format; wide: all columns in full width; json and yaml: for scripts, with --watch one document for each change
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-/// How to show it.
+/// Output format.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Table,
@@ -57,41 +57,41 @@ impl Format {
     }
 }
 
-/// The document of `-o json` and `-o yaml`.
+/// Document of `-o json` and `-o yaml`.
 #[derive(Serialize)]
 struct Document<'a> {
     items: Vec<TokenSummaryAt<'a>>,
 }
 
-/// Shows the table.
-pub(super) async fn run(session: &Session, options: &Options, paint: &Paint) -> Result<(), Fault> {
+/// Runs the command.
+pub(super) async fn run(session: &Session, options: &Options, style: &TerminalStyle) -> Result<(), CliError> {
     if !options.names.is_empty() {
         session.one_namespace()?;
     }
-    let view = View::new(session.namespace.is_none(), options.output == Format::Wide, *paint);
+    let view = View::new(session.namespace.is_none(), options.output == Format::Wide, *style);
     if options.watch {
         return live::run(session, options, view).await;
     }
     let mut rows = read(session, options).await?;
     let now = clock::now().wall;
-    session.tell_waits(&mut rows, now).await;
+    session.add_account_waits(&mut rows, now).await;
     sort(&mut rows, now);
     if let Some(script) = options.output.script() {
         let items = rows.iter().map(|row| row.at(now)).collect();
         return show(&script.document(&Document { items })?);
     }
     if rows.is_empty() {
-        note(&format!("No VideoAccessTokens {}.", session.whereabouts()));
+        print_stderr(&format!("No VideoAccessTokens {}.", session.namespace_phrase()));
         return Ok(());
     }
     let mut lines = view.lines(&rows, now);
-    if paint.terminal && options.names.is_empty() {
+    if style.terminal && options.names.is_empty() {
         lines.push(view.summary(&rows, now));
     }
     show(&(lines.join("\n") + "\n"))
 }
 
-async fn read(session: &Session, options: &Options) -> Result<Vec<TokenSummary>, Fault> {
+async fn read(session: &Session, options: &Options) -> Result<Vec<TokenSummary>, CliError> {
     let mut rows = Vec::new();
     for name in &options.names {
         rows.push(session.token(name).await?.row);

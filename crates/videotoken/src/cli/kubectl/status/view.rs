@@ -1,30 +1,30 @@
-//! From rows to a table.
+//! The table of tokens.
 
-use super::super::paint::{Paint, Tone};
 use super::super::table::{Cell, Column, layout};
+use super::super::terminal::{TerminalStyle, Tone};
 use videotoken_api::wire_time;
 use videotoken_core::summary::{State, TokenSummary, text, waits};
 use videotoken_providers::clock::Timestamp;
 
-/// How the table is drawn.
+/// Layout of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
     namespaces: bool,
     wide: bool,
-    /// Where it is drawn.
-    pub(super) paint: Paint,
+    /// Style of the output.
+    pub(super) style: TerminalStyle,
 }
 
-/// A terminal of so many columns has room for a longer bar.
-const ROOMY: usize = 120;
+/// Number of columns of a terminal from which the bar is longer.
+const WIDE_TERMINAL: usize = 120;
 
-/// Less life than this is little; of a renewal at two thirds half the margin is gone.
-const LITTLE: f64 = 1.0 / 6.0;
+/// Remaining share of the lifetime below which the bar is a warning: half of the default margin.
+const LOW_SHARE: f64 = 1.0 / 6.0;
 
 impl View {
-    /// With a column of namespaces, or all columns.
-    pub(super) fn new(namespaces: bool, wide: bool, paint: Paint) -> Self {
-        Self { namespaces, wide, paint }
+    /// Creates a view, optionally with the namespaces or with all columns.
+    pub(super) fn new(namespaces: bool, wide: bool, style: TerminalStyle) -> Self {
+        Self { namespaces, wide, style }
     }
 
     fn columns(self) -> Vec<Column> {
@@ -54,7 +54,7 @@ impl View {
         let mut cells = vec![
             Cell::new(&row.name),
             Cell::toned(tone(state), state.as_str()),
-            self.life(row, bar, now),
+            self.remaining(row, bar, now),
             Cell::new(if row.reason.is_empty() { "-" } else { &row.reason }),
             Cell::new(next(row, now)),
             Cell::new(row.created_at.map_or_else(|| "-".to_owned(), |at| text::span(now - at))),
@@ -71,33 +71,33 @@ impl View {
     }
 
     /// The bar, and the time that is left.
-    fn life(self, row: &TokenSummary, bar: usize, now: Timestamp) -> Cell {
+    fn remaining(self, row: &TokenSummary, bar: usize, now: Timestamp) -> Cell {
         let (Some(left), Some(expires_at)) = (row.lifetime_left(now), row.expires_at) else { return Cell::new("-") };
         let tone = match left {
             left if left <= 0.0 => Tone::Bad,
-            left if left < LITTLE => Tone::Warn,
+            left if left < LOW_SHARE => Tone::Warn,
             _ => Tone::Good,
         };
-        Cell::toned(tone, format!("{} {}", self.paint.bar(left, bar), text::from_now(expires_at, now)))
+        Cell::toned(tone, format!("{} {}", self.style.bar(left, bar), text::from_now(expires_at, now)))
     }
 
-    /// The title and a line for each row.
+    /// Returns the line of titles and one line for each row.
     pub(super) fn lines(self, rows: &[TokenSummary], now: Timestamp) -> Vec<String> {
-        let width = self.paint.width().filter(|_| !self.wide);
-        let bar = if width.is_some_and(|width| width < ROOMY) { 10 } else { 20 };
+        let width = self.style.width().filter(|_| !self.wide);
+        let bar = if width.is_some_and(|width| width < WIDE_TERMINAL) { 10 } else { 20 };
         let columns = self.columns();
         let cells: Vec<_> = rows.iter().map(|row| self.cells(row, bar, now)).collect();
         let layout = layout(&columns, &cells, width);
-        let head = layout.head(&columns, self.paint);
-        std::iter::once(head).chain(cells.iter().map(|row| layout.line(row, self.paint))).collect()
+        let head = layout.head(&columns, self.style);
+        std::iter::once(head).chain(cells.iter().map(|row| layout.line(row, self.style))).collect()
     }
 
-    /// How many there are, and in which states.
+    /// Returns the number of tokens in each state.
     pub(super) fn summary(self, rows: &[TokenSummary], now: Timestamp) -> String {
         let count = |state: State| rows.iter().filter(|row| row.state(now) == state).count();
         let counts = State::ALL.into_iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0);
         let counts = counts.map(|(state, count)| {
-            self.paint.tone(tone(state), &format!("{count} {}", state.as_str().to_ascii_lowercase()))
+            self.style.tone(tone(state), &format!("{count} {}", state.as_str().to_ascii_lowercase()))
         });
         let tokens = if rows.len() == 1 { "token" } else { "tokens" };
         format!("{} {tokens}: {}", rows.len(), counts.collect::<Vec<_>>().join(", "))
@@ -112,7 +112,7 @@ fn tone(state: State) -> Tone {
     }
 }
 
-/// What the operator does next, and when.
+/// Returns the next step of the operator and its time.
 fn next(row: &TokenSummary, now: Timestamp) -> String {
     let ahead = |at: Option<Timestamp>| at.filter(|at| *at > now);
     if row.suspended {
@@ -123,7 +123,7 @@ fn next(row: &TokenSummary, now: Timestamp) -> String {
         (State::Ready, _, Some(_)) => "renew now".to_owned(),
         (_, Some(at), _) => format!("retry {}", text::span(at - now)),
         (State::Stalled, None, _) | (State::Ready | State::Pending, None, None) => "-".to_owned(),
-        // its account may not be called, and who asks may not see until when
+        // the account is blocked, and the user may not read until when
         (_, None, _) if waits::has_account_wait(row, now) => "waits".to_owned(),
         (_, None, _) => "retry now".to_owned(),
     }
@@ -132,18 +132,18 @@ fn next(row: &TokenSummary, now: Timestamp) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::super::paint::When;
+    use super::super::super::terminal::When;
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
     }
 
-    fn row(told: State, reason: &str, expires: Option<i64>) -> TokenSummary {
+    fn row(reported: State, reason: &str, expires: Option<i64>) -> TokenSummary {
         TokenSummary {
             namespace: "cinema".into(),
             name: "lobby".into(),
-            reported_state: told,
+            reported_state: reported,
             reason: reason.into(),
             suspended: false,
             provider: "TokenProvider/indexer".into(),
@@ -158,14 +158,14 @@ mod tests {
 
     #[test]
     fn a_row_says_how_long_it_lives_and_what_comes_next() {
-        let view = View::new(true, false, Paint::of_stdout(When::Never));
+        let view = View::new(true, false, TerminalStyle::of_stdout(When::Never));
         let retried = TokenSummary { next_attempt_at: Some(at(12)), ..row(State::Failing, "Timeout", Some(1800)) };
         let tried = TokenSummary { next_attempt_at: Some(at(-1)), ..retried.clone() };
         let suspended = TokenSummary { suspended: true, ..row(State::Ready, "Suspended", Some(1800)) };
         let locked = row(State::Failing, "LoginsUsedUp", Some(1800));
         let unlocked = TokenSummary { next_attempt_at: Some(at(720)), ..locked.clone() };
         let refused = TokenSummary { next_attempt_at: Some(at(600)), ..row(State::Stalled, "Forbidden", None) };
-        for (row, state, life, next) in [
+        for (row, state, left, next) in [
             (row(State::Ready, "TokenIssued", Some(1800)), "Ready", "30m", "renew 10m"),
             (row(State::Ready, "TokenIssued", Some(600)), "Ready", "10m", "renew now"),
             (row(State::Ready, "TokenIssued", Some(-60)), "Expired", "1m ago", "retry now"),
@@ -180,21 +180,21 @@ mod tests {
         ] {
             let cells = view.cells(&row, 10, at(0));
             assert_eq!((&*cells[2].text, &*cells[5].text), (state, next), "{row:?}");
-            assert!(cells[3].text.ends_with(life), "{:?}", cells[3]);
+            assert!(cells[3].text.ends_with(left), "{:?}", cells[3]);
         }
     }
 
     #[test]
     fn each_row_has_a_cell_for_each_column() {
         for (namespaces, wide) in [(false, false), (true, false), (false, true), (true, true)] {
-            let view = View::new(namespaces, wide, Paint::of_stdout(When::Never));
+            let view = View::new(namespaces, wide, TerminalStyle::of_stdout(When::Never));
             assert_eq!(view.columns().len(), view.cells(&row(State::Ready, "", None), 10, at(0)).len());
         }
     }
 
     #[test]
     fn the_summary_names_the_states_that_there_are() {
-        let view = View::new(false, false, Paint::of_stdout(When::Never));
+        let view = View::new(false, false, TerminalStyle::of_stdout(When::Never));
         let rows = [row(State::Ready, "", Some(900)), row(State::Ready, "", Some(-9)), row(State::Ready, "", Some(90))];
         assert_eq!(view.summary(&rows, at(0)), "3 tokens: 1 expired, 2 ready");
         assert_eq!(view.summary(&rows[..1], at(0)), "1 token: 1 ready");

@@ -1,11 +1,12 @@
-//! What a CRD says otherwise than this program knows it. Descriptions don't count.
+//! Differences between a CRD in the cluster and this program, except descriptions.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 use videotoken_api::VERSION;
 
-/// The paths that differ, from the schema's root: `spec.suspend lacks`, `spec.lifetime.maxLength is 16, not 32`.
-pub(super) fn drift(there: &CustomResourceDefinition, ours: &CustomResourceDefinition) -> Vec<String> {
+/// Returns the differences with their path from the root of the schema: `spec.suspend is missing`, `spec.lifetime.maxLength
+/// is 16, not 32`.
+pub(super) fn crd_diff(there: &CustomResourceDefinition, ours: &CustomResourceDefinition) -> Vec<String> {
     let version = |crd: &CustomResourceDefinition| {
         let version = crd.spec.versions.iter().find(|version| version.name == VERSION)?;
         version.served.then(|| serde_json::to_value(version).ok())?
@@ -25,12 +26,12 @@ fn compare(there: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
         (Value::Object(there), Value::Object(ours)) => {
             for (name, value) in ours.iter().filter(|(name, _)| *name != "description") {
                 match there.get(name) {
-                    Some(other) => compare(other, value, &below(path, name), found),
-                    None => found.push(format!("{} lacks", below(path, name))),
+                    Some(other) => compare(other, value, &join(path, name), found),
+                    None => found.push(format!("{} is missing", join(path, name))),
                 }
             }
             let more = there.keys().filter(|name| !ours.contains_key(*name) && *name != "description");
-            found.extend(more.map(|name| format!("{} is more than is known here", below(path, name))));
+            found.extend(more.map(|name| format!("{} is unknown to this program", join(path, name))));
         }
         (Value::Array(there), Value::Array(ours)) if there.len() == ours.len() => {
             for (n, (there, ours)) in there.iter().zip(ours).enumerate() {
@@ -38,15 +39,15 @@ fn compare(there: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
             }
         }
         (Value::Array(there), Value::Array(ours)) => {
-            found.push(format!("{path} has {} rules or values, not {}", there.len(), ours.len()));
+            found.push(format!("{path} has {} items, not {}", there.len(), ours.len()));
         }
         (there, ours) if there == ours => {}
         (there, ours) => found.push(format!("{path} is {}, not {}", short(there), short(ours))),
     }
 }
 
-/// A path without the words that every one has.
-fn below(path: &str, name: &str) -> String {
+/// Returns a path without the words that all paths contain.
+fn join(path: &str, name: &str) -> String {
     match name {
         "properties" | "openAPIV3Schema" => path.to_owned(),
         name if path.is_empty() => name.to_owned(),
@@ -67,7 +68,7 @@ mod tests {
 
     type Change = Box<dyn Fn(&mut Value)>;
 
-    /// Our first CRD with a change to its schema.
+    /// Returns the first CRD with a change to its schema.
     fn changed(change: impl Fn(&mut Value)) -> CustomResourceDefinition {
         let mut crd = serde_json::to_value(&crds::all()[0]).unwrap();
         change(&mut crd["spec"]["versions"][0]);
@@ -90,7 +91,7 @@ mod tests {
                 Box::new(|version| {
                     version.pointer_mut(SPEC).unwrap()["properties"].as_object_mut().unwrap().remove("suspend");
                 }),
-                &["spec.suspend lacks"],
+                &["spec.suspend is missing"],
             ),
             (
                 "a newer one",
@@ -98,7 +99,7 @@ mod tests {
                     version.pointer_mut(SPEC).unwrap()["properties"]["audience"] =
                         serde_json::json!({"type": "string"});
                 }),
-                &["spec.audience is more than is known here"],
+                &["spec.audience is unknown to this program"],
             ),
             (
                 "another bound",
@@ -110,7 +111,7 @@ mod tests {
             ("not served", Box::new(|version| version["served"] = false.into()), &["version v1alpha1 isn't served"]),
         ];
         for (what, change, expected) in cases {
-            assert_eq!(drift(&changed(change), ours), expected, "{what}");
+            assert_eq!(crd_diff(&changed(change), ours), expected, "{what}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials that are handed over on the command line: the names of files and variables, never the values.
+//! Flags that supply credentials: they contain the names of files and variables, never values.
 
 use secrecy::SecretSlice;
 use std::io::Read as _;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use videotoken_providers::account::Unreadable;
 
-/// More than any credential has.
-const LARGEST: u64 = 64 * 1024;
+/// Largest credential in bytes.
+const MAX_SIZE: u64 = 64 * 1024;
 
-/// `NAME/KEY=PATH`: one key of a Secret or ConfigMap; or `NAME=DIRECTORY`: a file for each key, as a volume has them.
+/// `NAME/KEY=PATH`: one key of a Secret or ConfigMap; or `NAME=DIRECTORY`: one file for each key, as in a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromFile {
     name: String,
@@ -32,7 +32,7 @@ impl FromStr for FromFile {
 }
 
 impl FromFile {
-    /// The bytes of this key, if it is what was handed over. Read anew each time: a file may be renewed.
+    /// Returns the bytes of this key, if this flag supplies it. The file is read each time, because it may change.
     pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
         if self.name != name || self.key.as_deref().is_some_and(|own| own != key) {
             return None;
@@ -46,8 +46,8 @@ fn bytes_of(path: &Path) -> Result<SecretSlice<u8>, Unreadable> {
     let unreadable = |why: String| Unreadable(format!("--secret-file {}: {why}", path.display()));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    not_empty(bytes).ok_or_else(|| unreadable("it is empty".to_owned()))
+    file.take(MAX_SIZE).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    not_empty(bytes).ok_or_else(|| unreadable("the file is empty".to_owned()))
 }
 
 /// `NAME/KEY=VARIABLE`: one key of a Secret or ConfigMap, in an environment variable.
@@ -70,18 +70,18 @@ impl FromStr for FromEnvironment {
 }
 
 impl FromEnvironment {
-    /// The variable's name.
+    /// Returns the name of the variable.
     pub(super) fn variable(&self) -> &str {
         &self.variable
     }
 
-    /// The bytes of this key, if it is what was handed over.
+    /// Returns the bytes of this key, if this flag supplies it.
     pub(super) fn read(&self, name: &str, key: &str) -> Option<Result<SecretSlice<u8>, Unreadable>> {
         if self.name != name || self.key != key {
             return None;
         }
         let text = std::env::var_os(&self.variable).and_then(|text| not_empty(text.into_encoded_bytes()));
-        let missing = || Unreadable(format!("--secret-env: the variable {} isn't set, or is empty", self.variable));
+        let missing = || Unreadable(format!("--secret-env: the variable {} is not set or is empty", self.variable));
         Some(text.ok_or_else(missing))
     }
 }
@@ -90,7 +90,7 @@ fn split<'a>(text: &'a str, at: char, form: &str) -> Result<(&'a str, &'a str), 
     text.split_once(at).filter(|(before, after)| !before.is_empty() && !after.is_empty()).ok_or_else(|| form.to_owned())
 }
 
-/// What is a text there, and where it ends, is told as it is of a Secret's.
+/// Returns the bytes unless they are blank. A trailing line break is removed as in a Secret.
 fn not_empty(bytes: Vec<u8>) -> Option<SecretSlice<u8>> {
     (!bytes.trim_ascii().is_empty()).then(|| bytes.into())
 }
@@ -102,7 +102,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     #[test]
-    fn what_is_handed_over_is_named_by_object_and_key() {
+    fn a_flag_supplies_a_key_of_an_object() {
         let folder = std::env::temp_dir().join(format!("handed-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("key"), "one\n").unwrap();
@@ -113,7 +113,7 @@ mod tests {
             (format!("s/key={}/key", folder.display()), "t", "key", None),
             (format!("s={}", folder.display()), "s", "key", Some(Ok("one\n"))),
             (format!("s={}", folder.display()), "s", "none", Some(Err("No such file"))),
-            (format!("s={}", folder.display()), "s", "empty", Some(Err("it is empty"))),
+            (format!("s={}", folder.display()), "s", "empty", Some(Err("the file is empty"))),
         ] {
             let read = form.parse::<FromFile>().unwrap().read(name, key);
             match (read, expected) {

@@ -1,4 +1,4 @@
-//! What a terminal can show: colours, its width, and no control characters of others.
+//! Terminals: colours, width, and texts without control characters.
 
 use clap::ValueEnum;
 use std::env;
@@ -14,35 +14,35 @@ pub(super) enum When {
     Never,
 }
 
-/// What a text means, told by colour.
+/// Meaning of a text, shown by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// Nothing.
+    /// No colour.
     Plain,
-    /// A title.
+    /// Title.
     Bold,
-    /// Beside the point.
+    /// Less important.
     Dim,
-    /// Well.
+    /// Healthy.
     Good,
-    /// To be watched.
+    /// Needs attention.
     Warn,
-    /// Not well.
+    /// Not healthy.
     Bad,
 }
 
-/// How to write to one output.
+/// Style of an output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint {
+pub(super) struct TerminalStyle {
     colour: bool,
-    /// Characters beyond ASCII are shown.
+    /// Characters beyond ASCII can be shown.
     pub(super) unicode: bool,
-    /// It is a terminal.
+    /// The output is a terminal.
     pub(super) terminal: bool,
 }
 
-impl Paint {
-    /// For stdout, by the flag and the environment.
+impl TerminalStyle {
+    /// Returns the style of standard output, from the flag and the environment.
     pub(super) fn of_stdout(when: When) -> Self {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let terminal = stdout().is_terminal();
@@ -51,7 +51,7 @@ impl Paint {
             When::Never => false,
             When::Auto => terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
         };
-        // as setlocale picks it; without any, a file or a pipe is UTF-8 as all else that we write
+        // in the order of setlocale; without a locale, files and pipes are UTF-8
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         let utf8 = |locale: std::ffi::OsString| {
             let locale = locale.to_string_lossy().to_ascii_lowercase();
@@ -60,19 +60,19 @@ impl Paint {
         Self { colour, unicode: locale.map_or(!terminal, utf8), terminal }
     }
 
-    /// The columns of the terminal; none where it is none.
+    /// Returns the columns of the terminal, if the output is one.
     pub(super) fn width(self) -> Option<usize> {
         self.size().map(|(columns, _)| columns)
     }
 
-    /// The columns and lines of the terminal; none where it is none.
+    /// Returns columns and lines of the terminal, if the output is one.
     pub(super) fn size(self) -> Option<(usize, usize)> {
         let size = terminal_size::terminal_size_of(stdout());
         self.terminal.then_some(())?;
         Some(size.map_or((80, 24), |(width, height)| (width.0.into(), height.0.into())))
     }
 
-    /// The text in its colour.
+    /// Returns the text in its colour.
     pub(super) fn tone(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Plain => return text.to_owned(),
@@ -99,17 +99,17 @@ impl Paint {
     }
 }
 
-/// How many columns a text takes.
+/// Returns the number of columns of a text.
 pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text without what a terminal would obey: control characters are shown, not sent. A newline and a tab are a space.
+/// Returns the text with control characters as escapes. A line break or a tab becomes a space.
 pub(super) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
         match c {
             '\n' | '\t' => plain.push(' '),
-            // the directions of writing, too, can make a text look like another
+            // characters for the writing direction can disguise a text
             c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
                 let _ = write!(plain, "\\u{{{:x}}}", u32::from(c));
             }
@@ -119,7 +119,7 @@ pub(super) fn plain(text: &str) -> String {
     })
 }
 
-/// At most `columns` of the text, and a sign where more was.
+/// Returns at most `columns` of the text, with `~` if it was longer.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -134,7 +134,7 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     cut + if columns == 0 { "" } else { "~" }
 }
 
-/// Lines of `columns` at most, broken at spaces where there are any.
+/// Returns lines of at most `columns`, broken at spaces if possible.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(20);
     let mut lines = vec![String::new()];
@@ -164,8 +164,8 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const UNICODE: Paint = Paint { colour: true, unicode: true, terminal: true };
-    const ASCII: Paint = Paint { colour: false, unicode: false, terminal: false };
+    const UNICODE: TerminalStyle = TerminalStyle { colour: true, unicode: true, terminal: true };
+    const ASCII: TerminalStyle = TerminalStyle { colour: false, unicode: false, terminal: false };
 
     #[test]
     fn a_bar_is_as_long_as_it_should_be_whatever_the_share() {
@@ -180,14 +180,14 @@ mod tests {
             assert_eq!((UNICODE.bar(share, 5), ASCII.bar(share, 5)), (unicode.to_owned(), ascii.to_owned()), "{share}");
         }
         for thousandths in 0..=1000 {
-            for paint in [UNICODE, ASCII] {
-                assert_eq!(width(&paint.bar(f64::from(thousandths) / 1000.0, 10)), 10);
+            for style in [UNICODE, ASCII] {
+                assert_eq!(width(&style.bar(f64::from(thousandths) / 1000.0, 10)), 10);
             }
         }
     }
 
     #[test]
-    fn a_terminal_is_told_nothing_by_a_text() {
+    fn a_text_contains_no_control_characters() {
         assert_eq!(plain("a\x1b]0;owned\x07b\nc\td\u{202e}e"), "a\\u{1b}]0;owned\\u{7}b c d\\u{202e}e");
         assert_eq!(plain("Größe, 大きさ"), "Größe, 大きさ");
     }
