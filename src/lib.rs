@@ -21,8 +21,3 @@ pub mod metrics;
 pub mod status_page;
 pub mod telemetry;
 pub mod wiring;
-
-pub use videotoken_api as api;
-pub use videotoken_core::{budget, plan, summary};
-pub use videotoken_providers as issuer;
-pub use videotoken_providers::{account, clock};

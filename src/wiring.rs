@@ -1,14 +1,14 @@
 //! From flags to the settings of each room: the one place that knows them all.
 
-use crate::account::Reach;
 use crate::config::Config;
 use crate::http_server::{Exposition, Scrape};
-use crate::issuer::hosts::{HostPattern, NetworkGuard};
 use crate::metrics::Metrics;
 use crate::{controller, lease};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
+use videotoken_providers::account::Reach;
+use videotoken_providers::hosts::{HostPattern, NetworkGuard};
 
 /// The lease of this process.
 pub fn lease(config: &Config, identity: String) -> lease::Settings {

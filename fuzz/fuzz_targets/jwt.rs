@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use video_token_operator::clock;
-use video_token_operator::issuer::jwt;
-use video_token_operator::issuer::expiry::ResponseTimes;
+use videotoken_core::expiry::ResponseTimes;
+use videotoken_core::jwt;
+use videotoken_providers::clock;
 
 fuzz_target!(|data: &[u8]| {
     let token = String::from_utf8_lossy(data);

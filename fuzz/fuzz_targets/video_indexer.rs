@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use video_token_operator::api::request::TokenRequest;
-use video_token_operator::clock;
-use video_token_operator::issuer::video_indexer;
+use videotoken_api::request::TokenRequest;
+use videotoken_providers::clock;
+use videotoken_providers::video_indexer;
 
 fuzz_target!(|data: &[u8]| {
     let request = TokenRequest {

@@ -2,13 +2,13 @@
 
 use crate::config::{Config, LogFormat, identity};
 use crate::http_server::{Health, Server};
-use crate::issuer::http::environment_fault;
 use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
 use crate::{controller, lease, metrics, wiring};
 use futures::FutureExt;
 use tokio::sync::watch;
 use videotoken_core::plan::template::STACK;
+use videotoken_providers::http::environment_fault;
 use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::output::Failure;
 use videotoken_runtime::{logs, signal};

@@ -2,14 +2,14 @@
 //!
 //! It needs no permission: what an API server serves is told to everybody who is logged in.
 
-use crate::api::crds::missing;
-use crate::api::{GROUP, VERSION};
 use clap::Args;
 use kube::Client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
+use videotoken_api::crds::missing;
 use videotoken_api::duration::flag as duration;
+use videotoken_api::{GROUP, VERSION};
 use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::logs;
 use videotoken_runtime::output::{Failure, print};

@@ -13,14 +13,14 @@ use super::stores::tokens::{Changes, reference};
 use super::tasks::Tasks;
 use super::tokens::Objects;
 use super::workloads::in_progress::RestartsInProgress;
-use crate::api::key::ObjectKey;
-use crate::budget::{AccountKey, Grant};
-use crate::clock;
 use crate::lease::LeaseHandle;
-use crate::plan::provider_status::MAX_CLOCK_SKEW;
 use chrono::TimeDelta;
 use std::sync::Arc;
 use std::time::Duration;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::budget::{AccountKey, Grant};
+use videotoken_core::plan::provider_status::MAX_CLOCK_SKEW;
+use videotoken_providers::clock;
 
 /// Everything that the controller knows and does, by concern.
 pub(super) struct Context {

@@ -1,12 +1,12 @@
 //! Gauges of tokens and provider objects, computed when they are scraped.
 
-use crate::api::key::ObjectKey;
-use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::is_ready;
 use crate::metrics::{ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+use videotoken_api::key::ObjectKey;
+use videotoken_providers::clock;
 
 impl TokenSource for Context {
     fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
@@ -26,7 +26,7 @@ impl TokenSource for Context {
     }
 }
 
-fn second(at: crate::plan::facts::Seconds) -> Option<i64> {
+fn second(at: videotoken_core::plan::facts::Seconds) -> Option<i64> {
     (at.0 != 0).then_some(at.0)
 }
 

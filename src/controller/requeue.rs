@@ -1,8 +1,8 @@
 //! When each object is decided again: one time for each, compared with the wall clock at each tick.
 
-use crate::clock::Timestamp;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use videotoken_providers::clock::Timestamp;
 
 /// The earliest time at which each key is due.
 #[derive(Debug)]

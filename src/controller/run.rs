@@ -16,10 +16,7 @@ use super::tokens::Objects;
 use super::tokens::reconcile::{reconcile, run as reconcile_now};
 use super::watches;
 use super::workloads::in_progress::RestartsInProgress;
-use crate::api::key::ObjectKey;
-use crate::clock::{self, Now};
 use crate::http_server::Health;
-use crate::issuer::http::HttpPool;
 use crate::lease::LeaseHandle;
 use futures::StreamExt;
 use kube::Client;
@@ -27,6 +24,9 @@ use kube::runtime::controller::{Controller, Error as ControllerError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use videotoken_api::key::ObjectKey;
+use videotoken_providers::clock::{self, Now};
+use videotoken_providers::http::HttpPool;
 
 /// The wall clock may drift this far from the monotonic one between two ticks before everything is decided again (P14).
 const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);

@@ -1,11 +1,11 @@
 //! Settings of the controller, and its bounds on time.
 
-use crate::account::Reach;
 use crate::metrics::Metrics;
 use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
 use chrono::TimeDelta;
 use std::time::Duration;
+use videotoken_providers::account::Reach;
 
 /// Time that the lease must still last when a call of a token API begins.
 pub const MIN_LEASE_TIME: Duration = Duration::from_secs(2);

@@ -1,14 +1,14 @@
 //! Source of the status page: entries from the memory that reconciles read.
 
-use crate::api::condition::ConditionStatus;
-use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::controller::stores::token::Token;
 use crate::status_page::{Provider, Source, Told};
-use crate::summary::{ConditionSummary, StatusSummary, TokenSummary};
+use videotoken_api::condition::ConditionStatus;
+use videotoken_core::summary::{ConditionSummary, StatusSummary, TokenSummary};
+use videotoken_providers::clock::{self, Timestamp};
 
 impl Source for Context {
     fn tokens(&self) -> Vec<Told> {

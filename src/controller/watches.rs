@@ -1,7 +1,5 @@
 //! Watches: each feeds a store in place and triggers the objects that its events concern.
 
-use crate::api::names;
-use crate::api::provider::LARGEST_CA_BUNDLE;
 use crate::controller::context::Context;
 use crate::controller::grants::recall;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -10,7 +8,6 @@ use crate::controller::stores::relist::Relist;
 use crate::controller::stores::scopes::{Scope, Watched};
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::stores::token::Token;
-use crate::issuer::redact::quoted;
 use crate::metrics::SILENCE;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,6 +22,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use videotoken_api::names;
+use videotoken_api::provider::LARGEST_CA_BUNDLE;
+use videotoken_providers::redact::quoted;
 
 /// The API server is asked to end a watch after this; seconds.
 const WATCH_SECONDS: u32 = 240;

@@ -2,14 +2,14 @@
 
 use super::step::{Action, Observed, acquired_spec, released, step};
 use super::{LeaseHandle, Settings};
-use crate::clock;
-use crate::issuer::redact::quoted;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
+use videotoken_providers::clock;
+use videotoken_providers::redact::quoted;
 
 /// Least time of one try, unless the lease ends before.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -16,7 +16,6 @@ mod step;
 
 pub use candidate::Candidate;
 
-use crate::clock::{self, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use videotoken_providers::clock::{self, Timestamp};
 
 /// Which Lease, for whom, and how fast. Retry period < renew deadline < duration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! The election's decision and what it writes, pure over `now`.
 
-use crate::clock::{Now, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff;
 use std::time::Duration;
 use tokio::time::Instant;
+use videotoken_providers::clock::{Now, Timestamp};
 
 /// A record, and when this process first saw it just so.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,7 @@ fn whole_seconds(duration: Duration) -> i32 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use videotoken_providers::clock;
 
     const DURATION: Duration = Duration::from_secs(15);
 

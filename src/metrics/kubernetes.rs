@@ -2,7 +2,6 @@
 
 use super::silence::EndSilence;
 use super::{API_SERVER, Metrics, OfRequest, pages};
-use crate::clock;
 use axum::body::Bytes;
 use chrono::DateTime;
 use futures::future::BoxFuture;
@@ -14,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, Service};
+use videotoken_providers::clock;
 use videotoken_runtime::cluster::{Cluster, Unusable};
 
 /// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.

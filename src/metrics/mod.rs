@@ -18,8 +18,6 @@ pub use providers::{ProviderGauge, ProviderSource};
 pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};
 
-use crate::clock;
-use crate::issuer::Class;
 use first::FromZero;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +30,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use videotoken_core::issue::Class;
+use videotoken_providers::clock;
 
 /// Histogram bounds in seconds for one call of a token API. The default timeout is 10 s (`--provider-timeout`).
 const ISSUE_BOUNDS: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0];

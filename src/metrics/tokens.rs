@@ -1,13 +1,13 @@
 //! The tokens' own metrics, read from whoever knows them at each scrape.
 
-use crate::api::key::ObjectKey;
-use crate::clock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use videotoken_api::key::ObjectKey;
+use videotoken_providers::clock;
 
 /// What a scrape asks about one token. Times are Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! The page as HTML. What stands in this program's text is written as it is, all else by [`Html::text`], which escapes.
 
 use super::view::{Answer, Asked, Provider, Snapshot, Told};
-use crate::api::wire_time;
-use crate::clock::Timestamp;
-use crate::summary::{State, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded::Serializer;
+use videotoken_api::wire_time;
+use videotoken_core::summary::{State, text};
+use videotoken_providers::clock::Timestamp;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

@@ -17,7 +17,6 @@ mod view;
 
 pub use view::{Asked, Provider, Told};
 
-use crate::clock;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -26,6 +25,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use videotoken_providers::clock;
 use view::Snapshot;
 
 /// Who knows all tokens and providers.

@@ -1,9 +1,9 @@
 //! What is asked of the page, and the rows that answer it.
 
-use crate::clock::Timestamp;
-use crate::summary::{State, TokenSummary};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use videotoken_core::summary::{State, TokenSummary};
+use videotoken_providers::clock::Timestamp;
 
 /// Rows on a page: as many as a person reads, whatever the number of tokens.
 const ROWS: usize = 100;

@@ -3,11 +3,11 @@
 //! Pure: times come from outside. A span holds names, words of the program's own text, an id and messages that are fit
 //! for a status; the token itself never comes here.
 
-use crate::clock::Timestamp;
-use crate::issuer::Class;
-use crate::plan::status::class_name;
 use chrono::TimeDelta;
 use std::borrow::Cow;
+use videotoken_core::issue::Class;
+use videotoken_core::plan::status::class_name;
+use videotoken_providers::clock::Timestamp;
 
 /// More steps than an attempt takes; a write that fails for hours is told by its first tries.
 const STEPS: usize = 24;

@@ -5,9 +5,6 @@
 //! doesn't answer costs spans and nothing else: they wait in a bounded queue and are dropped when it is full.
 
 use super::journey::{Call, Fault, Journey, Span, Subject, Written};
-use crate::api::key::ObjectKey;
-use crate::clock::{self, Timestamp};
-use crate::issuer::http::{Call as HttpCall, Http, HttpOptions};
 use async_trait::async_trait;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -24,6 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use url::Url;
+use videotoken_api::key::ObjectKey;
+use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::http::{Call as HttpCall, Http, HttpOptions};
 
 /// A collector that takes longer is one that doesn't answer.
 const TIMEOUT: Duration = Duration::from_secs(5);

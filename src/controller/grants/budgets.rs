@@ -1,17 +1,17 @@
 //! Shared access to all budgets, and the loop that grants calls and triggers the reconcile of each granted object.
 
-use crate::api::key::ObjectKey;
-use crate::budget::{
-    AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, StartedCall,
-};
-use crate::clock::{self, Now, Timestamp};
-use crate::plan::account_block::account_block;
-use crate::plan::view::{AccountBlock, QueueState};
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::budget::{
+    AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, StartedCall,
+};
+use videotoken_core::plan::account_block::account_block;
+use videotoken_core::plan::view::{AccountBlock, QueueState};
+use videotoken_providers::clock::{self, Now, Timestamp};
 
 /// Budgets of all accounts.
 #[derive(Default)]

@@ -1,10 +1,10 @@
 //! The logins that this process knows of, by user.
 
 use crate::controller::stores::provider_key::ProviderKey;
-use crate::plan::login::Attempt;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use videotoken_core::plan::login::Attempt;
 
 /// The attempts that this process knows of, by who logs in. They outlive their provider objects.
 #[derive(Default)]

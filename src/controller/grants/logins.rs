@@ -2,16 +2,16 @@
 //! user in, and each written to its provider object's status before it is made, so that no restart and no other leader
 //! forgets one.
 
-use crate::api::provider_status::CredentialsStatus;
-use crate::clock::{self, Timestamp};
 use crate::controller::context::{Context, Known};
 use crate::controller::providers::registry::ReadyProvider;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
-use crate::plan::login::{self, Attempt, Permit, Record};
-use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
 use serde_json::json;
+use videotoken_api::provider_status::CredentialsStatus;
+use videotoken_core::plan::login::{self, Attempt, Permit, Record};
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock::{self, Timestamp};
 
 /// Why no login may be made now.
 pub(crate) enum LoginBlocked {

@@ -9,9 +9,6 @@ pub(crate) mod recall;
 pub(crate) mod recalled;
 
 use super::output::slots::{Slot, Slots};
-use crate::api::key::ObjectKey;
-use crate::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
-use crate::plan::write_failure::Extent;
 use budgets::SharedBudgets;
 use login_attempts::Logins;
 use parking_lot::Mutex;
@@ -19,6 +16,9 @@ use recalled::RestoredCalls;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
+use videotoken_core::plan::write_failure::Extent;
 
 /// Budgets, and what else decides on the next call.
 pub(crate) struct Grants {

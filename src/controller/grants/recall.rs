@@ -5,16 +5,16 @@
 //! status, and its last failed attempt. A Secret that no object names counts for no account: a user who can write
 //! Secrets could otherwise spend the windows of others.
 
-use crate::api::key::ObjectKey;
-use crate::clock::{self, Now, Timestamp};
 use crate::controller::context::Known;
 use crate::controller::providers::status;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::scopes::Scope;
-use crate::plan::facts::Seconds;
 use chrono::TimeDelta;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::plan::facts::Seconds;
+use videotoken_providers::clock::{self, Now, Timestamp};
 
 /// A call ends this long after the whole second in which it was sent, as a rule: only then it has surely reached the
 /// provider.

@@ -1,10 +1,10 @@
 //! One round of restoring calls: those that the objects record, each namespace once.
 
-use crate::clock::Timestamp;
 use crate::controller::stores::provider_key::ProviderKey;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use videotoken_providers::clock::Timestamp;
 
 /// Calls that were made by way of one provider object.
 #[derive(Debug, Default)]

@@ -1,17 +1,10 @@
 //! The only writes to Kubernetes: server-side apply under one field manager.
 
-use crate::api::key::ObjectKey;
-use crate::api::names;
-use crate::api::workload::Workload;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::provider_resource;
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::tokens::renders::{Renders, Room, SMALL};
-use crate::issuer::redact::Redactor;
 use crate::lease::LeaseHandle;
-use crate::plan::facts::SecretFacts;
-use crate::plan::secret::{DesiredSecret, WritePrecondition};
-use crate::plan::write_failure::ApiError;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
@@ -24,6 +17,13 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::names;
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::facts::SecretFacts;
+use videotoken_core::plan::secret::{DesiredSecret, WritePrecondition};
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::redact::Redactor;
 
 /// Time limit of a write. Admission may take 30 s, the largest `timeoutSeconds` of a webhook, and the API server
 /// abandons a write whose client has gone: with a shorter limit a write behind a webhook that hangs and may be ignored
@@ -394,13 +394,13 @@ async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, k
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::plan::facts::secret_facts;
-    use crate::plan::secret::{SecretTarget, TokenRecord, build_secret};
     use kube::client::Body;
     use std::convert::Infallible;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use videotoken_core::plan::facts::secret_facts;
+    use videotoken_core::plan::secret::{SecretTarget, TokenRecord, build_secret};
+    use videotoken_providers::clock::Timestamp;
 
     /// A client of an API server that answers 404, and the number of requests that it got.
     fn client() -> (Client, Arc<AtomicUsize>) {
@@ -418,12 +418,12 @@ mod tests {
 
     /// Makes each kind of write once.
     async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
-        let (key, spec) = (ObjectKey::new("n", "s"), crate::api::secret::SecretSpec::default());
+        let (key, spec) = (ObjectKey::new("n", "s"), videotoken_api::secret::SecretSpec::default());
         let material = TokenRecord {
             token: "token".into(),
             issued_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
-            request: crate::plan::hash::Hash::of([b"".as_slice()]),
+            request: videotoken_core::plan::hash::Hash::of([b"".as_slice()]),
             renew_request: None,
             previous: None,
         };

@@ -3,13 +3,7 @@
 //! Events wait in a bounded queue and are published outside the reconcile, so that an API server that takes events
 //! slowly delays no token.
 
-use crate::api::key::ObjectKey;
-use crate::api::video_access_token::VideoAccessTokenStatus;
-use crate::api::workload::Workload;
-use crate::clock;
 use crate::controller::stores::token::Token;
-use crate::issuer::redact::quoted;
-use crate::plan::transitions::{Circumstances, Transition, transitions};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events;
@@ -21,6 +15,12 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::video_access_token::VideoAccessTokenStatus;
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::transitions::{Circumstances, Transition, transitions};
+use videotoken_providers::clock;
+use videotoken_providers::redact::quoted;
 
 /// Number of events that may wait. Further ones are dropped, with a line in the log.
 const WAITING: usize = 1024;

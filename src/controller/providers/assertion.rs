@@ -2,18 +2,18 @@
 //!
 //! The answer is never quoted in an error, because it contains the token.
 
-use crate::account::{Guarded, not_allowed};
-use crate::api::key::ObjectKey;
-use crate::api::names;
 use crate::controller::output::api::Applier;
-use crate::issuer::azure_auth::AssertionSource;
-use crate::issuer::{Class, IssueError};
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
 use secrecy::SecretString;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::names;
+use videotoken_providers::account::{Guarded, not_allowed};
+use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::{Class, IssueError};
 
 /// Lifetime of an assertion in seconds: the least that the API server issues.
 const LIFE: i64 = 600;

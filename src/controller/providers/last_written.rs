@@ -1,11 +1,11 @@
 //! Last written status of each provider object, and the time of the next write.
 
-use crate::clock::Timestamp;
 use crate::controller::stores::provider_key::ProviderKey;
-use crate::plan::provider_status::{LAST_RETRY, retry_after};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use videotoken_core::plan::provider_status::{LAST_RETRY, retry_after};
+use videotoken_providers::clock::Timestamp;
 
 /// Last written status by provider object.
 #[derive(Default)]

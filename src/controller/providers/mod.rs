@@ -12,9 +12,9 @@ pub(crate) mod work;
 
 use super::requeue::RequeueSchedule;
 use super::stores::provider_key::ProviderKey;
-use crate::issuer::http::HttpPool;
 use last_written::LastWritten;
 use registry::ProviderRegistry;
+use videotoken_providers::http::HttpPool;
 use work::Work;
 
 /// Provider objects as they are resolved, and the work that is queued for them.

@@ -1,16 +1,16 @@
 //! Reads the objects that provider objects refer to from the API server.
 
-use crate::account::{Guarded, Source, Unreadable};
-use crate::api::key::ObjectKey;
 use crate::controller::output::api::Applier;
 use crate::controller::providers::assertion::ServiceAccountAssertion;
-use crate::issuer::azure_auth::AssertionSource;
-use crate::plan::view::Refusal;
-use crate::plan::write_failure::ApiError;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::plan::view::Refusal;
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::account::{Guarded, Source, Unreadable};
+use videotoken_providers::azure_auth::AssertionSource;
 
 #[async_trait]
 impl Source for Applier {

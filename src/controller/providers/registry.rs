@@ -1,23 +1,23 @@
 //! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
 
-use crate::account::Admission;
-use crate::api::key::ObjectKey;
-use crate::api::provider::ProviderSpec;
-use crate::api::video_access_token::VideoAccessTokenSpec;
-use crate::budget::AccountKey;
-use crate::clock::Timestamp;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::relist::Relist;
 use crate::controller::stores::secrets::SecretMeta;
-use crate::issuer::Issuer;
-use crate::plan::facts::Uid;
-use crate::plan::hash::Hash;
-use crate::plan::view::Refusal;
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_core::budget::AccountKey;
+use videotoken_core::plan::facts::Uid;
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::view::Refusal;
+use videotoken_providers::Issuer;
+use videotoken_providers::account::Admission;
+use videotoken_providers::clock::Timestamp;
 
 /// A provider object that is resolved and ready to issue.
 pub(crate) struct ReadyProvider {

@@ -1,11 +1,6 @@
 //! Provider objects from their watch to an account: read, resolved, their status written, and the tokens that use them
 //! woken.
 
-use crate::account::{self, Built, ProviderObject, References};
-use crate::api::key::ObjectKey;
-use crate::api::provider::ProviderSpec;
-use crate::budget::{AccountKey, Limits, Window};
-use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::fail_point;
 use crate::controller::grants::recall;
@@ -14,15 +9,20 @@ use crate::controller::providers::status;
 use crate::controller::settings::PANIC_RETRY_DELAY;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
-use crate::issuer::IssueError;
-use crate::plan::hash::Hash;
-use crate::plan::view::Refusal;
 use chrono::TimeDelta;
 use futures::FutureExt;
 use kube::core::DynamicObject;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::provider::ProviderSpec;
+use videotoken_core::budget::{AccountKey, Limits, Window};
+use videotoken_core::issue::IssueError;
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::view::Refusal;
+use videotoken_providers::account::{self, Built, ProviderObject, References};
+use videotoken_providers::clock::{self, Timestamp};
 
 /// Time between two reads of objects that no watch covers (CA bundles).
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);

@@ -1,19 +1,19 @@
 //! Writes the status of provider objects, and restores from an earlier status what a new process or leader has to know
 //! of the account.
 
-use crate::api::provider_status::ProviderStatus;
-use crate::api::token_api;
-use crate::clock::{self};
 use crate::controller::context::{Context, Known};
 use crate::controller::grants::logins;
 use crate::controller::providers::registry::{ReadyProvider, Resolved, Said};
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::metrics::{API_SERVER, Metrics};
-use crate::plan::hash::Hash;
-use crate::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
-use crate::plan::write_failure::ApiError;
 use kube::core::DynamicObject;
+use videotoken_api::provider_status::ProviderStatus;
+use videotoken_api::token_api;
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock::{self};
 
 /// Writes the status of one provider object if it differs from the last.
 pub(crate) async fn write(context: &Context, key: &ProviderKey) {

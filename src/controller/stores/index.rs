@@ -1,8 +1,8 @@
 //! Index from a referent to the objects that refer to it, in order.
 
-use crate::api::key::ObjectKey;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use videotoken_api::key::ObjectKey;
 
 /// Objects that refer to one referent, by referent.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Metadata as the stores read it: only what is used is kept.
 
-use crate::api::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use videotoken_api::names;
 
 /// Metadata straight from the wire. Fields that the operator never reads, such as managedFields, are never built.
 #[derive(Deserialize, Default)]

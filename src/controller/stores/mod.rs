@@ -15,13 +15,13 @@ pub(crate) mod token;
 pub(crate) mod tokens;
 pub(crate) mod weights;
 
-use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use namespaces::Namespaces;
 use provider_objects::ProviderObjects;
 use scopes::Scopes;
 use secrets::Secrets;
 use tokens::Tokens;
+use videotoken_providers::clock::Timestamp;
 
 /// Stores of all watched kinds.
 #[derive(Default)]

@@ -1,13 +1,13 @@
 //! The namespaces and their labels, for what a `ClusterTokenProvider` allows.
 
-use crate::api::allowed::AllowedNamespaces;
-use crate::api::key::ObjectKey;
 use crate::controller::stores::relist::Relist;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use videotoken_api::allowed::AllowedNamespaces;
+use videotoken_api::key::ObjectKey;
 
 /// Labels by namespace.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! Names of provider objects.
 
-use crate::account::Owner;
-use crate::api::key::ObjectKey;
-use crate::api::video_access_token::{ProviderKind, ProviderRef};
-use crate::api::{GROUP, VERSION};
 use kube::core::{ApiResource, GroupVersionKind};
 use std::fmt;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::video_access_token::{ProviderKind, ProviderRef};
+use videotoken_api::{GROUP, VERSION};
+use videotoken_providers::account::Owner;
 
 /// Names a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,14 +1,14 @@
 //! The provider objects as their watches show them.
 
-use crate::api::provider_status::ProviderStatus;
 use crate::controller::stores::provider_key::{ProviderKey, as_object};
 use crate::controller::stores::relist::WritesDuringRelist;
-use crate::plan::facts::resource_version;
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
+use videotoken_api::provider_status::ProviderStatus;
+use videotoken_core::plan::facts::resource_version;
 
 /// The provider objects as their watches show them.
 #[derive(Default)]

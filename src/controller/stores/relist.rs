@@ -4,8 +4,8 @@
 //! resourceVersions are compared within one list and the watch that follows it, never across lists: a restored etcd
 //! counts them from the start. So an object in a list replaces the stored one, whatever the versions are.
 
-use crate::api::key::ObjectKey;
 use std::collections::HashSet;
+use videotoken_api::key::ObjectKey;
 
 /// Objects that a running list contains so far.
 #[derive(Debug, Default)]

@@ -3,16 +3,16 @@
 //! An own write enters at once as the newest version, and outranks the watch until the watch has caught up: its echo
 //! then changes nothing. A GET enters in the same way.
 
-use crate::api::key::ObjectKey;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
-use crate::plan::facts::{SecretFacts, Uid, secret_facts};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::plan::facts::{SecretFacts, Uid, secret_facts};
 use videotoken_runtime::slim_resource;
 
 use parking_lot::Mutex;

@@ -3,23 +3,23 @@
 //! Deserialising it never fails: the spec stays JSON until a reconcile decodes it, and an unreadable status counts as
 //! none. So one invalid object delays no other.
 
-use crate::api::key::ObjectKey;
-use crate::api::names;
-use crate::api::video_access_token::{ProviderRef, VideoAccessToken, VideoAccessTokenSpec, VideoAccessTokenStatus};
-use crate::api::workload::Workload;
-use crate::clock::Timestamp;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::weights;
-use crate::plan::facts::{StatusFacts, Uid, resource_version};
-use crate::plan::secret::LARGEST_ANNOTATIONS;
-use crate::plan::status::status_facts;
-use crate::plan::template;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use videotoken_api::key::ObjectKey;
+use videotoken_api::names;
+use videotoken_api::video_access_token::{ProviderRef, VideoAccessToken, VideoAccessTokenSpec, VideoAccessTokenStatus};
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::facts::{StatusFacts, Uid, resource_version};
+use videotoken_core::plan::secret::LARGEST_ANNOTATIONS;
+use videotoken_core::plan::status::status_facts;
+use videotoken_core::plan::template;
+use videotoken_providers::clock::Timestamp;
 use videotoken_runtime::slim_resource;
 
 /// A `VideoAccessToken`, slim.

@@ -3,20 +3,20 @@
 //! The store is kube's, because its Controller reads from it. It is filled in place, so that a relist holds no second
 //! copy of everything.
 
-use crate::api::key::ObjectKey;
-use crate::api::workload::Workload;
 use crate::controller::stores::index::Index;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::controller::stores::token::Token;
 use crate::controller::stores::weights::Weights;
-use crate::plan::claim::{self, Claim};
-use crate::plan::facts::{StatusFacts, Uid};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::claim::{self, Claim};
+use videotoken_core::plan::facts::{StatusFacts, Uid};
 
 /// The store of all objects.
 pub(crate) struct Tokens {

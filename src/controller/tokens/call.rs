@@ -1,10 +1,5 @@
 //! One call of a token API, from the grant to the issued token or the failure.
 
-use crate::api::key::ObjectKey;
-use crate::api::request::TokenRequest;
-use crate::api::wire_time;
-use crate::budget::{self, CredentialBlock};
-use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::fail_point;
 use crate::controller::grants::logins::{self, LoginBlocked};
@@ -14,20 +9,25 @@ use crate::controller::settings::MIN_LEASE_TIME;
 use crate::controller::tokens::object_state::{LastAttempt, Notes, UnsavedToken};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
-use crate::issuer::{Class, GRACE, IssueError, Issued};
-use crate::plan::backoff::Tries;
-use crate::plan::decide::Decision;
-use crate::plan::facts::Failure;
-use crate::plan::hash::request_hash;
-use crate::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
-use crate::plan::secret::TokenRecord;
-use crate::plan::view::Before;
-use crate::plan::write_breaker::BreakerState;
-use crate::plan::write_failure::Extent;
 use chrono::SubsecRound;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::request::TokenRequest;
+use videotoken_api::wire_time;
+use videotoken_core::budget::{self, CredentialBlock};
+use videotoken_core::plan::backoff::Tries;
+use videotoken_core::plan::decide::Decision;
+use videotoken_core::plan::facts::Failure;
+use videotoken_core::plan::hash::request_hash;
+use videotoken_core::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
+use videotoken_core::plan::secret::TokenRecord;
+use videotoken_core::plan::view::Before;
+use videotoken_core::plan::write_breaker::BreakerState;
+use videotoken_core::plan::write_failure::Extent;
+use videotoken_providers::clock;
+use videotoken_providers::{Class, GRACE, IssueError, Issued};
 
 /// Makes one call of the token API that was granted. The issued token is kept until it is stored.
 pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {

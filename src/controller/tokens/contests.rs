@@ -1,17 +1,17 @@
 //! Records what other clients do to the Secrets, and what admission makes of the operator's writes, for the next
 //! decision (P18).
 
-use crate::clock;
 use crate::controller::stores::secrets::SecretRequest;
 use crate::controller::tokens::object_state::{ObjectState, ObjectStates, SecretLookup};
 use crate::controller::tokens::observe::ObservedToken;
-use crate::plan::contest::Contender;
-use crate::plan::decide::IssueCause;
-use crate::plan::facts::{SecretFacts, secret_facts};
-use crate::plan::secret::DesiredSecret;
-use crate::plan::view::DataView;
-use crate::plan::write_failure::ApiError;
 use k8s_openapi::api::core::v1::Secret;
+use videotoken_core::plan::contest::Contender;
+use videotoken_core::plan::decide::IssueCause;
+use videotoken_core::plan::facts::{SecretFacts, secret_facts};
+use videotoken_core::plan::secret::DesiredSecret;
+use videotoken_core::plan::view::DataView;
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock;
 
 /// Writes in a row that met another Secret than the one that was seen; from then on they have a back-off.
 const CONFLICTS: u32 = 3;

@@ -25,11 +25,11 @@ pub(crate) mod trace_source;
 
 use super::requeue::RequeueSchedule;
 use super::stores::token::Token;
-use crate::api::key::ObjectKey;
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
 use object_state::ObjectStates;
 use renders::Renders;
+use videotoken_api::key::ObjectKey;
 
 /// State of each object that is not in the stores, and the times at which it is reconciled.
 pub(crate) struct Objects {

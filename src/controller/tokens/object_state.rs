@@ -4,18 +4,18 @@
 //! In a settled cluster there are none, except for workloads that couldn't be restarted. Secret and status hold
 //! everything that must survive a restart of the process.
 
-use crate::api::key::ObjectKey;
-use crate::api::workload::Workload;
-use crate::clock::Timestamp;
-use crate::issuer::Excess;
-use crate::plan::contest::{Contest, Version};
-use crate::plan::facts::{Failure, Seconds, SecretFacts, Uid};
-use crate::plan::secret::TokenRecord;
-use crate::plan::unplanned::{Unplanned, UnplannedCalls};
-use crate::plan::view::{DataView, WriteFailure};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::workload::Workload;
+use videotoken_core::issue::Excess;
+use videotoken_core::plan::contest::{Contest, Version};
+use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts, Uid};
+use videotoken_core::plan::secret::TokenRecord;
+use videotoken_core::plan::unplanned::{Unplanned, UnplannedCalls};
+use videotoken_core::plan::view::{DataView, WriteFailure};
+use videotoken_providers::clock::Timestamp;
 
 use crate::controller::workloads::pending::Restarts;
 

@@ -1,30 +1,30 @@
 //! Gathers all that a decision sees into one snapshot.
 
-use crate::api::key::ObjectKey;
-use crate::api::request::TokenRequest;
-use crate::api::reserved;
-use crate::api::secret::SecretSpec;
-use crate::api::video_access_token::VideoAccessTokenSpec;
-use crate::api::workload::Workload;
-use crate::clock::{Now, Timestamp};
 use crate::controller::context::Known;
 use crate::controller::providers::registry::{Lookup, ReadyProvider};
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::object_state::{LastAttempt, LookupResult, ObjectState};
-use crate::plan::claim::claimed_by;
-use crate::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
-use crate::plan::desired::resolve_spec;
-use crate::plan::facts::{Failure, Seconds, SecretFacts};
-use crate::plan::hash::Hash;
-use crate::plan::reason::Reason;
-use crate::plan::secret::render_hash;
-use crate::plan::transitions::Circumstances;
-use crate::plan::unplanned::{Unplanned, UnplannedCalls};
-use crate::plan::view::{
-    AccountBlock, Before, DataView, DecisionInput, DesiredToken, QueueState, Refusal, SecretView, UnsavedTokenView,
-};
 use chrono::{SubsecRound, TimeDelta};
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::request::TokenRequest;
+use videotoken_api::reserved;
+use videotoken_api::secret::SecretSpec;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::claim::claimed_by;
+use videotoken_core::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
+use videotoken_core::plan::desired::resolve_spec;
+use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts};
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::reason::Reason;
+use videotoken_core::plan::secret::render_hash;
+use videotoken_core::plan::transitions::Circumstances;
+use videotoken_core::plan::unplanned::{Unplanned, UnplannedCalls};
+use videotoken_core::plan::view::{
+    AccountBlock, Before, DataView, DecisionInput, DesiredToken, QueueState, Refusal, SecretView, UnsavedTokenView,
+};
+use videotoken_providers::clock::{Now, Timestamp};
 
 /// A probe that found nothing, or a Secret of another's, counts this long.
 const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);

@@ -1,8 +1,5 @@
 //! The reconcile of one object: observe, decide, act, and in the end record.
 
-use crate::api::key::ObjectKey;
-use crate::budget::GrantRequest;
-use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::fail_point;
 use crate::controller::grants::Grants;
@@ -18,11 +15,14 @@ use crate::controller::tokens::secret_io::{
 use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
 use crate::controller::workloads::restarts;
-use crate::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
 use chrono::TimeDelta;
 use kube::runtime::controller::Action;
 use std::convert::Infallible;
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_core::budget::GrantRequest;
+use videotoken_core::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
+use videotoken_providers::clock;
 
 /// More steps than any object needs in a row; the rest is left to the next look.
 const STEPS: usize = 12;

@@ -7,15 +7,6 @@
 //! A large Secret takes memory until it is written. Its bytes are drawn from one budget, and each namespace draws for
 //! one Secret at the same time.
 
-use crate::api::key::ObjectKey;
-use crate::api::request::FieldError;
-use crate::api::secret::SecretSpec;
-use crate::plan::desired::Fit;
-use crate::plan::facts::SecretFacts;
-use crate::plan::hash::Hash;
-use crate::plan::secret::{
-    DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, build_secret, inspect, not_writable,
-};
 use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -24,6 +15,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::request::FieldError;
+use videotoken_api::secret::SecretSpec;
+use videotoken_core::plan::desired::Fit;
+use videotoken_core::plan::facts::SecretFacts;
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::secret::{
+    DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, build_secret, inspect, not_writable,
+};
 
 /// Renders at once, over all namespaces.
 const AT_ONCE: usize = 2;
@@ -94,7 +94,7 @@ impl Renders {
         let permit = NamespacePermits::acquire(&self.rendering, namespace).await;
         let worker = acquire(&self.workers, 1).await;
         let Some(spec) = current() else { return true };
-        let render = crate::plan::secret::render_hash(&spec);
+        let render = videotoken_core::plan::secret::render_hash(&spec);
         if self.verdicts.lock().get(render, Instant::now()).is_some() {
             return true;
         }
@@ -317,7 +317,7 @@ mod tests {
         let renders = Renders::default();
         for (template, expected) in [("{{ token }}", None), ("{{ tokn }}", Some("spec.secret.template.data[key]"))] {
             let spec = spec(template);
-            let render = crate::plan::secret::render_hash(&spec);
+            let render = videotoken_core::plan::secret::render_hash(&spec);
             assert!(renders.verdict(render, &spec).is_none());
             assert!(renders.judge(&"namespace".into(), || Some(spec.clone())).await);
             let field = renders.verdict(render, &spec).unwrap().verdict.err().map(|error| error.field);

@@ -1,22 +1,24 @@
 //! Reads and writes of one object's Secret, recorded for the next decision.
 
-use crate::api::key::ObjectKey;
-use crate::api::secret::DeletionPolicy;
-use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::tokens::contests;
 use crate::controller::tokens::contests::record_lookup;
 use crate::controller::tokens::object_state::{LookupResult, SecretLookup, UnsavedToken};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
-use crate::plan::contest::Contender;
-use crate::plan::decide::IssueCause;
-use crate::plan::facts::{SecretFacts, resource_version, secret_facts};
-use crate::plan::secret::{NotWritable, Previous, SecretIntegrity, TokenRecord, WritePrecondition, contender};
-use crate::plan::view::DataView;
-use crate::plan::write_failure::{ApiError, write_failure};
 use crate::telemetry::journey::Written;
 use std::sync::Arc;
+use videotoken_api::key::ObjectKey;
+use videotoken_api::secret::DeletionPolicy;
+use videotoken_core::plan::contest::Contender;
+use videotoken_core::plan::decide::IssueCause;
+use videotoken_core::plan::facts::{SecretFacts, resource_version, secret_facts};
+use videotoken_core::plan::secret::{
+    NotWritable, Previous, SecretIntegrity, TokenRecord, WritePrecondition, contender,
+};
+use videotoken_core::plan::view::DataView;
+use videotoken_core::plan::write_failure::{ApiError, write_failure};
+use videotoken_providers::clock;
 
 /// Reads the metadata of the Secret: one GET.
 pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {

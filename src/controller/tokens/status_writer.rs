@@ -1,20 +1,20 @@
 //! The end of a reconcile: the status, if it changed; the events; the next reconcile.
 
-use crate::api::video_access_token::VideoAccessTokenStatus;
-use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::settings::DECIDE_WITHIN;
 use crate::controller::tokens::object_state::{LastAttempt, ObjectState};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
-use crate::issuer::Class;
-use crate::plan::backoff::{self, Tries};
-use crate::plan::decide::Decision;
-use crate::plan::facts::StatusFacts;
-use crate::plan::status::{StatusInputs, compose, status_facts};
-use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::Written;
 use chrono::TimeDelta;
+use videotoken_api::video_access_token::VideoAccessTokenStatus;
+use videotoken_core::issue::Class;
+use videotoken_core::plan::backoff::{self, Tries};
+use videotoken_core::plan::decide::Decision;
+use videotoken_core::plan::facts::StatusFacts;
+use videotoken_core::plan::status::{StatusInputs, compose, status_facts};
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock::{self, Timestamp};
 
 /// Longest wait of a status write for a permit. After that the object is decided again first.
 const PERMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -162,7 +162,10 @@ fn clear_reported(
         if state.write_failure.is_none() {
             state.write_failures = 0;
         }
-        if state.data.is_some_and(|(at, data)| Some(at) == version && data == crate::plan::view::DataView::Verified) {
+        if state
+            .data
+            .is_some_and(|(at, data)| Some(at) == version && data == videotoken_core::plan::view::DataView::Verified)
+        {
             state.data = None;
         }
         if version.is_some() {

@@ -1,11 +1,11 @@
 //! Input of a trace: only facts that a status reports too.
 
-use crate::clock::Timestamp;
 use crate::controller::tokens::observe::ObservedToken;
-use crate::issuer::{IssueError, Issued};
-use crate::plan::decide::{Decision, IssueCause};
-use crate::plan::write_failure::ApiError;
 use crate::telemetry::journey::{Call, Fault, Subject};
+use videotoken_core::plan::decide::{Decision, IssueCause};
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock::Timestamp;
+use videotoken_providers::{IssueError, Issued};
 
 /// Returns the object whose token is issued, and the cause.
 pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {

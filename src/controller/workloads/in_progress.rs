@@ -1,9 +1,9 @@
 //! The workloads that are being restarted now.
 
-use crate::api::workload::Workload;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
+use videotoken_api::workload::Workload;
 
 /// The workloads that are being restarted at this moment: two tokens that name one don't both do it.
 #[derive(Debug, Default)]

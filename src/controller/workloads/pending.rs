@@ -1,8 +1,8 @@
 //! State of one token's restarts.
 
-use crate::api::workload::Workload;
-use crate::clock::Timestamp;
-use crate::plan::facts::Seconds;
+use videotoken_api::workload::Workload;
+use videotoken_core::plan::facts::Seconds;
+use videotoken_providers::clock::Timestamp;
 
 /// State of one token's restarts: while some are due, and the events that were published.
 #[derive(Clone, Debug, Default)]

@@ -4,22 +4,22 @@
 //! explains why a crash between any two of these neither loses nor repeats a restart. A failed restart is retried with
 //! back-off and delays no renewal.
 
-use crate::api::names;
-use crate::api::workload::Workload;
-use crate::clock::{self, Timestamp};
 use crate::controller::context::Context;
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::observe::ObservedToken;
-use crate::issuer::Class;
-use crate::plan::backoff::{self, Tries};
-use crate::plan::decide::Decision;
-use crate::plan::facts::Seconds;
-use crate::plan::restart::{self, Restart, TokenRestartState};
-use crate::plan::view::DataView;
-use crate::plan::write_failure::ApiError;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use std::sync::Arc;
+use videotoken_api::names;
+use videotoken_api::workload::Workload;
+use videotoken_core::issue::Class;
+use videotoken_core::plan::backoff::{self, Tries};
+use videotoken_core::plan::decide::Decision;
+use videotoken_core::plan::facts::Seconds;
+use videotoken_core::plan::restart::{self, Restart, TokenRestartState};
+use videotoken_core::plan::view::DataView;
+use videotoken_core::plan::write_failure::ApiError;
+use videotoken_providers::clock::{self, Timestamp};
 
 /// A restart that failed this often in a row is reported as an event.
 const REPORT_AFTER_FAILURES: u32 = 3;
