@@ -1,4 +1,4 @@
-//! For whom a ClusterTokenProvider issues, and what.
+//! The namespaces, scopes and Secret metadata that a ClusterTokenProvider allows.
 
 pub use super::AllowedScopes;
 use super::cel::cel;
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The namespaces that are named and those that are selected.
+/// Namespaces by name, by label, or both.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[schemars(transform = cel(
     "has(self.selector) || (has(self.names) && self.names.size() > 0)",
@@ -29,8 +29,8 @@ pub struct AllowedNamespaces {
 }
 
 impl AllowedNamespaces {
-    /// Whether the namespace of this name and these labels is one of them. A selector that can't be understood
-    /// admits none.
+    /// Returns true if a namespace with this name and these labels is listed or selected. A selector that can't be
+    /// parsed selects no namespace.
     pub fn admits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let selected = |selector: &LabelSelector| {
             Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
@@ -39,8 +39,8 @@ impl AllowedNamespaces {
     }
 }
 
-/// What of the Secrets that tokens are written to would otherwise be refused, since other controllers trust it. Default:
-/// nothing. Names of Kubernetes and of this operator can't be freed.
+/// Labels, annotations and types of token Secrets that other controllers trust. Default: none is allowed. Names that
+/// Kubernetes or this operator uses can't be allowed.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowedSecrets {
@@ -54,21 +54,21 @@ pub struct AllowedSecrets {
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     #[schemars(transform = super::reserved_names::not_own)]
     pub annotation_prefixes: Option<Vec<String>>,
-    /// Types, such as cluster.x-k8s.io/secret. With a type its controller's names are free too.
+    /// Types, such as cluster.x-k8s.io/secret. Allowing a type also allows the Secret names that its controller uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub types: Option<Vec<String>>,
 }
 
 impl AllowedScopes {
-    /// Whether they admit `scope`; the error names the field of the VideoAccessToken. A scope without exactly one
-    /// type is refused.
+    /// Checks that `scope` is allowed. The error names the field of the VideoAccessToken. A scope without exactly one
+    /// type is rejected.
     pub fn admits(&self, scope: &Scope) -> Result<(), FieldError> {
         scope.typed()?.admitted(self)
     }
 }
 
-/// Whether `word` is in `allowed`, or in `default` where that is absent.
+/// Checks that `word` is in `allowed`, or in `default` if `allowed` is absent.
 pub(super) fn among(field: &str, word: &str, allowed: Option<&[String]>, default: &[&str]) -> Result<(), FieldError> {
     let allowed = allowed.map_or_else(|| default.to_vec(), |words| words.iter().map(String::as_str).collect());
     if allowed.contains(&word) {

@@ -1,4 +1,4 @@
-//! ArcGIS Video Server: its account and its scope.
+//! Account and scope of ArcGIS Video Server.
 //!
 //! Wire facts: the reference's `generateToken`, 12.0.
 
@@ -29,15 +29,16 @@ pub struct ArcgisVideoServerAccount {
     pub username_ref: SecretKeyRef,
     /// The user's password.
     pub password_ref: SecretKeyRef,
-    /// A token of the server's that is sent along, for a server that asks programs for one.
+    /// A token of the server that is sent with each request, for a server that requires one from programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ref: Option<SecretKeyRef>,
-    /// Refuses a token that may do all that the site's administrator may (`loginAsPSA`). Default: false, and such a
-    /// token is warned of.
+    /// Rejects a token with the rights of the site administrator (`loginAsPSA`). Default: false; the operator warns
+    /// about such a token.
     #[serde(default)]
     pub refuse_site_administrator: bool,
-    /// Form fields to add or replace, where a server wants other names. In a value, `$(username)` stands for the user's
-    /// name; an empty value leaves the field out. A server that wants `user`: `{user: $(username), username: ""}`.
+    /// Form fields to add or replace, for a server that expects other names. In a value, `$(username)` is replaced by
+    /// the user's name. An empty value removes the field. For a server that expects `user`: `{user: $(username),
+    /// username: ""}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "parameters")]
     #[schemars(transform = cel(
@@ -47,11 +48,11 @@ pub struct ArcgisVideoServerAccount {
     pub extra_parameters: BTreeMap<String, String>,
 }
 
-/// Form fields that are not for `extraParameters`.
+/// Form fields that `extraParameters` must not contain.
 const RESERVED: &[&str] = &["password", "expiration", "f"];
 
 impl ArcgisVideoServerAccount {
-    /// The admin root, without the operation's path.
+    /// Returns the URL of the admin root, without the path of the operation.
     pub fn root(&self) -> &str {
         root(&self.url, &["generateToken"])
     }
@@ -61,33 +62,33 @@ fn parameters(_: &mut SchemaGenerator) -> Schema {
     strings(16, 1024)
 }
 
-/// What the token is bound to: exactly one member. Prefer referer.
+/// The client to which the token is bound: exactly one member. Prefer referer.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct ArcgisVideoServerScope {
-    /// Whoever uses the token must send this Referer header.
+    /// Clients that use the token must send this Referer header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub referer: Option<String>,
-    /// Whoever uses the token must call from this address.
+    /// Clients that use the token must send their requests from this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[schemars(transform = cel("isIP(self)", "must be an IPv4 or IPv6 address"))]
     pub ip: Option<String>,
-    /// The token is bound to the address that the operator calls from.
+    /// Binds the token to the address from which the operator sends its requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_ip: Option<RequestIp>,
 }
 
-/// Nothing to say about it.
+/// Has no options.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestIp {}
 
-/// Which tokens a ClusterTokenProvider admits.
+/// Tokens that a ClusterTokenProvider allows.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArcgisVideoServerAllowed {
-    /// Members of the scope. Default: all, since what a token may do is what the user may do.
+    /// Members of the scope. Default: all, because each token has the rights of its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub kinds: Option<Vec<String>>,
@@ -95,7 +96,7 @@ pub struct ArcgisVideoServerAllowed {
 
 const ALL: &[&str] = &["referer", "ip", "requestIp"];
 
-/// The reference counts in minutes: a default of 60, a most of 525600.
+/// The lifetime is in minutes: 60 by default, at most 525600 according to the reference.
 const LIFE: Life = Life::Asked {
     least: Duration::from_mins(1),
     most: Some(Duration::from_hours(525_600 / 60)),
@@ -106,7 +107,8 @@ const LIFE: Life = Life::Asked {
 const SCOPE: &str = "spec.scope.arcgisVideoServer";
 
 impl ArcgisVideoServerScope {
-    /// The member that is set, the form's `client`, and the field that goes with it.
+    /// Returns the name of the member that is set, the value of the form field `client`, and the form field with its
+    /// value, if any.
     fn binding(&self) -> Result<(&'static str, &'static str, Option<&str>), FieldError> {
         let bindings = [
             self.referer.as_deref().map(|referer| ("referer", "referer", Some(referer))),
@@ -118,12 +120,13 @@ impl ArcgisVideoServerScope {
 }
 
 impl TokenApi for ArcgisVideoServerAccount {
-    /// No limits are documented: what one machine on the premises bears beside its work, one login at a time.
+    /// The vendor documents no limits. The defaults suit one on-premises machine that also has other work, with one
+    /// login at a time.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(2, 30, 1)
     }
 
-    /// The admin root: the server numbers its users itself.
+    /// Returns the admin root, which identifies the server. Each server manages its own users.
     fn identity(&self) -> Result<String, FieldError> {
         let site = site(self.root()).ok_or_else(|| {
             let message = "must be an absolute URL such as https://host.example:21443/arcgis/admin";
@@ -152,7 +155,7 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
         LIFE.rules("has(self.scope.arcgisVideoServer)")
     }
 
-    /// `fields` are the form's, without username, password and `f`. A lifetime is rounded up to minutes.
+    /// Builds the form fields, except username, password and `f`. A lifetime is rounded up to whole minutes.
     fn request(
         &self,
         account: String,

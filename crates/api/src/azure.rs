@@ -1,4 +1,4 @@
-//! Azure's clouds and the ways to authenticate to Entra.
+//! Azure clouds and the ways to authenticate to Microsoft Entra.
 
 use super::cel::{cel, union};
 use super::provider::SecretKeyRef;
@@ -9,34 +9,34 @@ use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One of Azure's clouds.
+/// An Azure cloud.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum Cloud {
-    /// The public one.
+    /// The public cloud.
     #[default]
     Public,
-    /// That of the US Government.
+    /// The cloud of the US Government.
     #[serde(rename = "USGovernment")]
     UsGovernment,
-    /// That of China.
+    /// The cloud in China.
     China,
-    /// A word of another version of this API.
+    /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
 }
 
-/// The endpoints of a cloud that isn't listed.
+/// The endpoints of a cloud that is not listed.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AzureEndpoints {
     /// Azure Resource Manager, such as <https://management.azure.com>.
     #[schemars(transform = url)]
     pub resource_manager: String,
-    /// Entra, such as <https://login.microsoftonline.com>.
+    /// Microsoft Entra, such as <https://login.microsoftonline.com>.
     #[schemars(transform = url)]
     pub authority: String,
-    /// The api-version of Video Indexer's operations there. Default: 2025-04-01.
+    /// The api-version of the operations of Video Indexer in this cloud. Default: 2025-04-01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[schemars(transform = cel(
@@ -46,23 +46,23 @@ pub struct AzureEndpoints {
     pub api_version: Option<String>,
 }
 
-/// Where to call in one cloud, and how.
+/// Endpoints and API versions of one cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEndpoints {
-    /// Azure Resource Manager; without a slash at the end.
+    /// URL of Azure Resource Manager, without a trailing slash.
     pub resource_manager: String,
-    /// Entra; without a slash at the end.
+    /// URL of Microsoft Entra, without a trailing slash.
     pub authority: String,
-    /// The api-version of Video Indexer's operations.
+    /// The `api-version` of the operations of Video Indexer.
     pub api_version: String,
-    /// The audience of a federated assertion.
+    /// Audience of a federated assertion.
     pub assertion_audience: &'static str,
 }
 
 const API_VERSION: &str = "2025-04-01";
 
 impl Cloud {
-    /// Its endpoints; `None` for a cloud that is not known.
+    /// Returns the endpoints of the cloud, or `None` for an unknown cloud.
     pub fn endpoints(&self) -> Option<CloudEndpoints> {
         let (resource_manager, authority, api_version, assertion_audience) = match self {
             Self::Public => (
@@ -105,15 +105,15 @@ impl From<AzureEndpoints> for CloudEndpoints {
     }
 }
 
-/// How to authenticate to Entra: exactly one way.
+/// How to authenticate to Microsoft Entra: exactly one way.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct AzureAuth {
-    /// A federated ServiceAccount. `{}` is the operator's own, for a ClusterTokenProvider only.
+    /// A federated ServiceAccount. `{}` selects the operator's own, which only a ClusterTokenProvider can use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_identity: Option<WorkloadIdentity>,
-    /// The node's managed identity, for a ClusterTokenProvider only. Not on Arc-connected clusters.
+    /// The node's managed identity. Only a ClusterTokenProvider can use it. Not available on Arc-connected clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_identity: Option<ManagedIdentity>,
     /// An app registration with a client secret.
@@ -124,7 +124,7 @@ pub struct AzureAuth {
     pub client_certificate: Option<ClientCertificate>,
 }
 
-/// The one way that a spec names.
+/// The way to authenticate that a spec selects.
 #[derive(Clone, Copy, Debug)]
 pub enum Auth<'a> {
     /// A federated ServiceAccount.
@@ -143,7 +143,7 @@ const OWN_ACCOUNT: &str = "the operator's identity serves ClusterTokenProviders 
                            and tenantId";
 
 impl AzureAuth {
-    /// Returns the one way that it names; of a ClusterTokenProvider. `field` is the path of this value.
+    /// Returns the way that a ClusterTokenProvider selects. `field` is the path of this value.
     pub fn of_cluster(&self, field: &str) -> Result<Auth<'_>, FieldError> {
         let ways = [
             self.workload_identity.as_ref().map(Auth::WorkloadIdentity),
@@ -154,7 +154,8 @@ impl AzureAuth {
         one(ways, field, "way to authenticate")
     }
 
-    /// Returns the one way that it names; of a namespaced TokenProvider, which must bring an identity of its own.
+    /// Returns the way that a namespaced TokenProvider selects. It must have an identity of its own. `field` is the
+    /// path of this value.
     pub fn of_namespace(&self, field: &str) -> Result<Auth<'_>, FieldError> {
         let auth = self.of_cluster(field)?;
         match auth {
@@ -167,7 +168,8 @@ impl AzureAuth {
     }
 }
 
-/// A transform of TokenProvider's spec: the rules of [`AzureAuth::of_namespace`], put where they blame least.
+/// Schema transform of the spec of TokenProvider: adds the rules of [`AzureAuth::of_namespace`] to the innermost field
+/// that each rule checks.
 pub(super) fn own_identity(schema: &mut Schema) {
     let types = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
     for (_, type_) in types {
@@ -187,12 +189,12 @@ pub(super) fn own_identity(schema: &mut Schema) {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadIdentity {
-    /// The ServiceAccount; in this namespace, or the operator's for a ClusterTokenProvider. Default: the
-    /// operator's own.
+    /// The ServiceAccount, in this namespace, or in the operator's for a ClusterTokenProvider. Default: the operator's
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = object_name)]
     pub service_account_name: Option<String>,
-    /// The application's or identity's client id. Default: the operator's `AZURE_CLIENT_ID`.
+    /// The client ID of the application or identity. Default: the operator's `AZURE_CLIENT_ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = guid)]
     pub client_id: Option<String>,
@@ -203,7 +205,7 @@ pub struct WorkloadIdentity {
 }
 
 impl WorkloadIdentity {
-    /// Nothing of it is the operator's.
+    /// Returns true if no value is taken from the operator's own identity.
     fn is_own(&self) -> bool {
         self.service_account_name.is_some() && self.client_id.is_some() && self.tenant_id.is_some()
     }
@@ -213,7 +215,7 @@ impl WorkloadIdentity {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedIdentity {
-    /// The client id of a user-assigned identity. Default: the system-assigned one.
+    /// The client ID of a user-assigned identity. Default: the system-assigned identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = guid)]
     pub client_id: Option<String>,
@@ -226,10 +228,10 @@ pub struct ClientSecret {
     /// The tenant.
     #[schemars(transform = tenant)]
     pub tenant_id: String,
-    /// The application's client id.
+    /// The client ID of the application.
     #[schemars(transform = guid)]
     pub client_id: String,
-    /// Where its secret is.
+    /// The key that contains the client secret.
     pub secret_ref: SecretKeyRef,
 }
 
@@ -240,26 +242,26 @@ pub struct ClientCertificate {
     /// The tenant.
     #[schemars(transform = tenant)]
     pub tenant_id: String,
-    /// The application's client id.
+    /// The client ID of the application.
     #[schemars(transform = guid)]
     pub client_id: String,
-    /// Where certificate and private key are.
+    /// The Secret that contains the certificate and the private key.
     pub secret_ref: CertificateRef,
 }
 
-/// A Secret with a certificate and its private key, both PEM, that is labelled `videotoken.dev/credentials: "true"`.
-/// A Secret of type `kubernetes.io/tls` fits as it is.
+/// A Secret with a certificate and its private key, both PEM, that has the label `videotoken.dev/credentials: "true"`.
+/// The default keys are those of a Secret of type `kubernetes.io/tls`.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRef {
-    /// The Secret's name.
+    /// Name of the Secret.
     #[schemars(transform = object_name)]
     pub name: String,
-    /// The key that holds the certificate.
+    /// Key of the certificate.
     #[serde(default = "tls_crt")]
     #[schemars(transform = data_key)]
     pub certificate_key: String,
-    /// The key that holds the private key.
+    /// Key of the private key.
     #[serde(default = "tls_key")]
     #[schemars(transform = data_key)]
     pub private_key_key: String,
@@ -273,7 +275,7 @@ fn tls_key() -> String {
     "tls.key".into()
 }
 
-/// A field's transform: a tenant's GUID or domain.
+/// Schema transform of a field: a GUID or domain of a tenant.
 fn tenant(schema: &mut Schema) {
     schema.insert("maxLength".into(), 253.into());
     cel("self.matches('^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$')", "must be the tenant's GUID or domain")

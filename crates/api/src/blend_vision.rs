@@ -1,4 +1,4 @@
-//! BlendVision One: its account and its scope.
+//! Account and scope of BlendVision One.
 //!
 //! Wire facts: the reference's `Create an access token`.
 
@@ -18,15 +18,15 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// An organization at BlendVision One.
+/// An organization in BlendVision One.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlendVisionAccount {
-    /// Default: <https://api.one.blendvision.com>.
+    /// The URL of the API. Default: <https://api.one.blendvision.com>.
     #[serde(default = "endpoint")]
     #[schemars(transform = url)]
     pub endpoint: String,
-    /// The organization's id.
+    /// The ID of the organization.
     #[schemars(length(min = 1, max = 128))]
     #[schemars(transform = cel("self.matches('^[!-~]+$')", "must be the organization's id: printable, without spaces"))]
     pub organization: String,
@@ -35,7 +35,7 @@ pub struct BlendVisionAccount {
 }
 
 impl BlendVisionAccount {
-    /// The endpoint, without an operation's path.
+    /// Returns the endpoint, without the path of an operation.
     pub fn root(&self) -> &str {
         root(&self.endpoint, &["bv", "cms", "v1"])
     }
@@ -45,18 +45,18 @@ fn endpoint() -> String {
     "https://api.one.blendvision.com".into()
 }
 
-/// What a BlendVision token may do: exactly one member.
+/// What a BlendVision token permits: exactly one member.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct BlendVisionScope {
-    /// To read one resource.
+    /// Reads one resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceToken>,
-    /// To play one resource: for the player SDK and its DRM licences.
+    /// Plays one resource, with the player SDK and its DRM licences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playback: Option<PlaybackToken>,
-    /// To administer one resource.
+    /// Administers one resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_admin: Option<ResourceToken>,
 }
@@ -68,24 +68,24 @@ pub struct BlendVisionScope {
     "!has(self.expiredAt) || !has(self.neverExpires) || !self.neverExpires", BOTH_ENDS
 ).at(".expiredAt").forbidden())]
 pub struct ResourceToken {
-    /// The resource.
+    /// The ID of the resource.
     #[schemars(length(min = 1, max = 128))]
     pub resource_id: String,
-    /// Its type, such as `RESOURCE_TYPE_VOD`.
+    /// The type of the resource, such as `RESOURCE_TYPE_VOD`.
     #[schemars(transform = resource_type)]
     pub resource_type: String,
-    /// The viewer; needed when the resource's privacy is `SECURITY_PRIVACY_TYPE_TOKEN`.
+    /// The ID of the viewer. Required if the privacy of the resource is `SECURITY_PRIVACY_TYPE_TOKEN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub customer_id: Option<String>,
-    /// The viewer's name.
+    /// The name of the viewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub customer_name: Option<String>,
-    /// Asks for a token that never expires, in place of a lifetime. Default: false.
+    /// Requests a token that never expires. Excludes lifetime. Default: false.
     #[serde(default)]
     pub never_expires: bool,
-    /// When the access ends, in place of a lifetime. No token is asked for after it.
+    /// When the access ends. Excludes lifetime. The operator requests no token after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = end)]
     pub expired_at: Option<String>,
@@ -97,16 +97,16 @@ const BOTH_ENDS: &str = "a token that never expires has no end: remove expiredAt
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaybackToken {
-    /// The resource.
+    /// The ID of the resource.
     #[schemars(length(min = 1, max = 128))]
     pub resource_id: String,
-    /// Its type, such as `RESOURCE_TYPE_VOD`.
+    /// The type of the resource, such as `RESOURCE_TYPE_VOD`.
     #[schemars(transform = resource_type)]
     pub resource_type: String,
-    /// The viewer.
+    /// The ID of the viewer.
     #[schemars(length(min = 1, max = 256))]
     pub customer_id: String,
-    /// When the access ends, in place of a lifetime. No token is asked for after it.
+    /// When the access ends. Excludes lifetime. The operator requests no token after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = end)]
     pub expired_at: Option<String>,
@@ -114,7 +114,7 @@ pub struct PlaybackToken {
 
 const NO_END: &str = "must be a time in UTC such as 2027-01-31T00:00:00Z";
 
-/// A field's transform: RFC 3339 in UTC with whole seconds, as the reference writes `expired_at`.
+/// Schema transform of a field: RFC 3339 in UTC with whole seconds, as the reference writes `expired_at`.
 fn end(schema: &mut Schema) {
     schema.insert("maxLength".into(), 20.into());
     cel(
@@ -124,8 +124,8 @@ fn end(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// An open list: `LIVE`, `VOD`, `LIVE_EVENT`, `LIVE_EVENT_RECORDING`, `VOD_EVENT`, `AUDIO_EVENT` and `VOD_ENCODING` are
-/// known.
+/// Schema transform of a field: a resource type. The list is open. Known are `LIVE`, `VOD`, `LIVE_EVENT`,
+/// `LIVE_EVENT_RECORDING`, `VOD_EVENT`, `AUDIO_EVENT` and `VOD_ENCODING`.
 fn resource_type(schema: &mut Schema) {
     schema.insert("maxLength".into(), 64.into());
     cel(
@@ -135,7 +135,7 @@ fn resource_type(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// Which tokens a ClusterTokenProvider admits.
+/// Tokens that a ClusterTokenProvider allows.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlendVisionAllowed {
@@ -143,15 +143,16 @@ pub struct BlendVisionAllowed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub kinds: Option<Vec<String>>,
-    /// Whether a token may never expire. Default: false.
+    /// Allows tokens that never expire. Default: false.
     #[serde(default)]
     pub never_expires: bool,
 }
 
-/// What `kinds` is by default: reading.
+/// Default of `kinds`: read access.
 const READ_ONLY: &[&str] = &["resource", "playback"];
 
-/// The reference names no bounds. Without a lifetime BlendVision would issue for ever: the operator asks for 1h.
+/// The reference states no bounds. A token requested without a lifetime never expires, so the operator requests 1 hour
+/// by default.
 const ASKED: Life = Life::Asked {
     least: Duration::from_secs(1),
     most: None,
@@ -168,12 +169,12 @@ const UNTIL: Life =
 
 const SCOPE: &str = "spec.scope.blendVision";
 
-/// The one kind that a scope names: its member and what goes on the wire.
+/// The kind that a scope selects: its member and its wire format.
 struct Kind {
     member: &'static str,
-    /// The path below `/bv/cms/v1/`.
+    /// Path below `/bv/cms/v1/`.
     operation: &'static str,
-    /// All but `expires_in` and `expired_at`.
+    /// All wire fields except `expires_in` and `expired_at`.
     fields: Map<String, Value>,
     life: Life,
     never_expires: bool,
@@ -221,7 +222,7 @@ impl BlendVisionScope {
 }
 
 impl TokenApi for BlendVisionAccount {
-    /// The reference names no limits: what a careful client would ask.
+    /// The reference states no limits. The defaults are those of a careful client.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(5, 100, 2)
     }
@@ -261,7 +262,7 @@ impl TypedTokenApi for BlendVisionAccount {
         .concat()
     }
 
-    /// `expires_in` is a text in seconds, such as `3600s`.
+    /// Builds the request. `expires_in` is a string in seconds, such as `3600s`.
     fn request(
         &self,
         account: String,

@@ -3,32 +3,32 @@
 use schemars::{Schema, transform::Transform};
 use serde_json::{Map, Value, json};
 
-/// One CEL rule of a schema node.
+/// A CEL rule of a schema node.
 #[derive(Clone, Debug)]
 pub(super) struct Cel(Map<String, Value>);
 
-/// A rule that must hold, and what to say when it doesn't.
+/// Returns a rule that must hold, with the message for a value that breaks it.
 pub(super) fn cel(rule: impl Into<String>, message: impl Into<String>) -> Cel {
     Cel(Map::from_iter([("rule".into(), rule.into().into()), ("message".into(), message.into().into())]))
 }
 
-/// The same with a message that is a CEL expression.
+/// Returns a rule with a message that is a CEL expression.
 pub(super) fn cel_saying(rule: impl Into<String>, expression: impl Into<String>) -> Cel {
     Cel(Map::from_iter([("rule".into(), rule.into().into()), ("messageExpression".into(), expression.into().into())]))
 }
 
 impl Cel {
-    /// Blames a member below the node; the path begins with a dot.
+    /// Reports the error at a member of the node. `path` begins with a dot.
     pub(super) fn at(self, path: &str) -> Self {
         self.with("fieldPath", path)
     }
 
-    /// Says `Forbidden`, not `Invalid value`.
+    /// Reports `Forbidden` instead of `Invalid value`.
     pub(super) fn forbidden(self) -> Self {
         self.with("reason", "FieldValueForbidden")
     }
 
-    /// Says `Required value`, not `Invalid value`.
+    /// Reports `Required value` instead of `Invalid value`.
     pub(super) fn required(self) -> Self {
         self.with("reason", "FieldValueRequired")
     }
@@ -48,12 +48,12 @@ impl Transform for Cel {
     }
 }
 
-/// "Exactly one of these members", with a message that names what was found.
+/// Returns the rule "Exactly one of these members" with a message that lists the members found.
 pub(super) fn exactly_one<S: AsRef<str>>(members: &[S]) -> Cel {
     let members: Vec<&str> = members.iter().map(AsRef::as_ref).collect();
     let each = |of: &dyn Fn(&str) -> String, by: &str| members.iter().map(|m| of(m)).collect::<Vec<_>>().join(by);
     let set = each(&|m| format!("has(self.{m})"), ", ");
-    // Concatenated: CEL's `[…].join()` is estimated at over a hundred times the cost budget.
+    // Concatenation: the API server estimates the cost of CEL's `[…].join()` at over a hundred times the budget.
     let found = each(&|m| format!("(has(self.{m}) ? ' {m}' : '')"), " + ");
     cel_saying(
         format!("[{set}].filter(set, set).size() == 1"),
@@ -61,7 +61,7 @@ pub(super) fn exactly_one<S: AsRef<str>>(members: &[S]) -> Cel {
     )
 }
 
-/// Makes a struct of Options a union: exactly one of its members is set.
+/// Schema transform that makes a struct of Options a union: exactly one of its members is set.
 pub(super) fn union(schema: &mut Schema) {
     let members: Vec<String> = schema
         .get("properties")
@@ -73,8 +73,8 @@ pub(super) fn union(schema: &mut Schema) {
     exactly_one(&members).transform(schema);
 }
 
-/// Makes an enum with `#[serde(untagged)] Other(String)` an open one: any word is taken, but a known one only in its
-/// own capitals, so that `reader` is still a mistake that the API server names.
+/// Schema transform that makes an enum with `#[serde(untagged)] Other(String)` accept any string, but a known word only
+/// in its own spelling. The API server still rejects `reader` for `Reader`.
 pub(super) fn open(schema: &mut Schema) {
     let known = words(schema);
     let lower: Vec<_> = known.iter().map(|word| word.to_lowercase()).collect();
@@ -86,15 +86,15 @@ pub(super) fn open(schema: &mut Schema) {
         .transform(schema);
 }
 
-/// Makes an enum with `#[serde(untagged)] Other(String)` one that takes its known words only, while Rust still
-/// decodes any.
+/// Schema transform that makes an enum with `#[serde(untagged)] Other(String)` accept its known words only. Rust still
+/// decodes any string.
 pub(super) fn known(schema: &mut Schema) {
     let known = words(schema);
     plain_string(schema);
     cel(format!("self in {known:?}"), format!("must be one of {}", known.join(", "))).transform(schema);
 }
 
-/// The words of an enum's schema.
+/// Returns the words of the schema of an enum.
 fn words(schema: &Schema) -> Vec<String> {
     fn collect(node: &Value, words: &mut Vec<String>) {
         match node {
@@ -112,7 +112,7 @@ fn words(schema: &Schema) -> Vec<String> {
     words
 }
 
-/// Replaces a schema by that of a short string, but for its description.
+/// Replaces a schema by the schema of a short string. Keeps the description.
 fn plain_string(schema: &mut Schema) {
     let about = schema.get("description").cloned();
     *schema = schemars::json_schema!({"type": "string", "maxLength": 64});

@@ -9,7 +9,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Endpoint, credentials and limits of one provider account, for the namespaces and scopes that its admin allows.
+/// Endpoint, credential and limits of one account, for the namespaces and scopes that its administrator allows.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::duplicated_attributes)] // each column has a type
 #[kube(
@@ -38,21 +38,21 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterTokenProviderSpec {
-    /// The account.
+    /// Account, limits and trusted certificates.
     #[serde(flatten)]
     pub provider: ProviderSpec,
-    /// The namespaces whose tokens may use it.
+    /// The namespaces whose VideoAccessTokens may use this provider.
     pub allowed_namespaces: AllowedNamespaces,
-    /// The scopes that they may ask for. Default: read-only access.
+    /// The scopes that they may request. Default: read-only access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_scopes: Option<AllowedScopes>,
-    /// What their Secrets may carry that other controllers trust. Default: nothing.
+    /// Metadata and types that other controllers trust and that the token Secrets may have. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_secrets: Option<AllowedSecrets>,
 }
 
 impl ClusterTokenProviderSpec {
-    /// Whether `scope` may be asked for; the error names the field of the VideoAccessToken.
+    /// Checks that `scope` may be requested. The error names the field of the VideoAccessToken.
     pub fn admits_scope(&self, scope: &Scope) -> Result<(), FieldError> {
         self.allowed_scopes.clone().unwrap_or_default().admits(scope)
     }

@@ -1,4 +1,4 @@
-//! The token API of Azure Cognitive Services: its account and its scope.
+//! Account and scope of the token API of Azure Cognitive Services.
 //!
 //! Wire facts: `issueLimitedAccessToken` of the Token API v1.0, and `issueToken`.
 
@@ -18,17 +18,17 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// An issuing resource of Cognitive Services.
+/// A resource of Cognitive Services that issues tokens.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CognitiveServicesAccount {
-    /// The resource's own endpoint or a regional one, such as <https://virginia.api.cognitive.microsoft.us>.
+    /// The endpoint of the resource or of its region, such as <https://virginia.api.cognitive.microsoft.us>.
     #[schemars(transform = url)]
     pub endpoint: String,
-    /// The issuing resource's key.
+    /// A key of the resource.
     pub key_ref: SecretKeyRef,
-    /// The name on the wire of the field that names the target resource. Default: `targetAzureResourceId`; some
-    /// services want `resourceId`.
+    /// The name of the request field for the target resource. Default: `targetAzureResourceId`. Some services expect
+    /// `resourceId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[schemars(transform = cel(
@@ -36,68 +36,69 @@ pub struct CognitiveServicesAccount {
         "must be the name of a JSON field, such as resourceId"
     ))]
     pub target_resource_field: Option<String>,
-    /// How featureFlags stands on the wire: List (default), or `String` for a service that takes one feature as text.
+    /// The format of featureFlags in the request: List (default), or `String` for a service that accepts one feature as
+    /// a string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_flags_format: Option<FeatureFlagsFormat>,
 }
 
-/// How `featureFlags` stands on the wire: the reference's table calls it a string, its sample has a list.
+/// The format of `featureFlags` in the request. The table of the reference says string, its sample shows a list.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum FeatureFlagsFormat {
     /// A JSON list.
     #[default]
     List,
-    /// The one feature's name.
+    /// The name of the single feature.
     String,
-    /// A word of another version of this API.
+    /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
 }
 
-/// What a portal shows below the endpoint: `/sts/v1.0/issuetoken`.
+/// Path of the operation below the endpoint, as the portal shows it: `/sts/v1.0/issuetoken`.
 const OPERATIONS: [&str; 2] = ["sts", "v1.0"];
 
 impl CognitiveServicesAccount {
-    /// The endpoint, without an operation's path.
+    /// Returns the endpoint, without the path of an operation.
     pub fn root(&self) -> &str {
         root(&self.endpoint, &OPERATIONS)
     }
 }
 
-/// What a token of Cognitive Services may do: exactly one member.
+/// What a token of Cognitive Services permits: exactly one member.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct CognitiveServicesScope {
-    /// To use limited-access features of another resource.
+    /// Uses limited-access features of another resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_access: Option<LimitedAccess>,
-    /// To call the service as the resource itself; always lives 10m.
+    /// Calls the service as the resource itself. The lifetime is always 10 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceToken>,
 }
 
-/// Features of one resource.
+/// Limited-access features of one resource.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitedAccess {
-    /// The Azure resource id of the resource that the token is for.
+    /// The Azure resource ID of the target resource.
     #[schemars(length(min = 1, max = 1024))]
     pub target_azure_resource_id: String,
-    /// Such as `Face.Identification`, `Face.Verification` or `LimitedAccess.HighRisk`.
+    /// Features such as `Face.Identification`, `Face.Verification` or `LimitedAccess.HighRisk`.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
     pub feature_flags: Vec<String>,
 }
 
-/// Nothing to narrow.
+/// Has no options.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceToken {}
 
-/// Which tokens a ClusterTokenProvider admits.
+/// Tokens that a ClusterTokenProvider allows.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CognitiveServicesAllowed {
-    /// Members of the scope. Default: limitedAccess, since a service token can do all that the key can.
+    /// Members of the scope. Default: limitedAccess, because a service token permits everything that the key permits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub kinds: Option<Vec<String>>,
@@ -105,8 +106,8 @@ pub struct CognitiveServicesAllowed {
 
 const LIMITED: &[&str] = &["limitedAccess"];
 
-/// The reference gives a default of 3600 s and a most of 86400 s, and no least. Services that refuse less than 60 s are
-/// seen: their answer tells.
+/// The reference states a default of 3600 s and a maximum of 86400 s, and no minimum. Some services reject lifetimes
+/// under 60 s; their responses say so.
 const ASKED: Life = Life::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(24)),
@@ -134,12 +135,12 @@ impl CognitiveServicesScope {
 }
 
 impl TokenApi for CognitiveServicesAccount {
-    /// No limits are documented for the token API; the free tier of the services themselves allows 20 a minute.
+    /// No limits are documented for the token API. The free tier of the services allows 20 calls per minute.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(5, 20, 2)
     }
 
-    /// The endpoint: a key alone tells which resource issues, and a key is no identity.
+    /// Returns the endpoint. The key alone selects the issuing resource, and a key is not an identity.
     fn identity(&self) -> Result<String, FieldError> {
         let site = site(self.root()).ok_or_else(|| {
             FieldError::new("spec.cognitiveServices.endpoint", "must be an absolute URL such as https://host.example")
@@ -161,7 +162,8 @@ impl TypedTokenApi for CognitiveServicesAccount {
         [ASKED.rules(&is("limitedAccess")), FIXED.rules(&is("service"))].concat()
     }
 
-    /// `expiredTime` stands in `fields` beside the body's fields, and goes into the query.
+    /// Builds the request. `fields` contains `expiredTime` and the fields of the body; `expiredTime` is sent in the
+    /// query.
     fn request(
         &self,
         account: String,

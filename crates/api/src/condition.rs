@@ -1,38 +1,38 @@
-//! metav1.Condition in our own times and names.
+//! A `metav1.Condition` with the time format and the name constants of this crate.
 
 use super::wire_time;
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One condition of a status. Reading is lenient: each member may lack.
+/// One condition of a status. Decoding accepts missing members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// `Ready`, `Issuing` or `Stalled`.
+    /// Type of the condition: `Ready`, `Issuing` or `Stalled`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Whether it holds.
+    /// Status of the condition.
     pub status: ConditionStatus,
-    /// The `metadata.generation` that it was decided for.
+    /// The `metadata.generation` that the condition is based on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When `status` last changed.
+    /// Time at which `status` last changed.
     #[serde(with = "wire_time")]
     pub last_transition_time: Timestamp,
-    /// Why, in one CamelCase word.
+    /// Reason in one CamelCase word.
     pub reason: String,
-    /// Why, for people.
+    /// Explanation for people.
     pub message: String,
 }
 
-/// Whether a condition holds.
+/// Status of a condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConditionStatus {
-    /// It does.
+    /// The condition is true.
     True,
-    /// It does not.
+    /// The condition is false.
     False,
-    /// Not known, or a word that is not known here.
+    /// The status is unknown, or a word that this version doesn't know.
     #[default]
     #[serde(other)]
     Unknown,

@@ -9,11 +9,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube_core::CustomResourceExt;
 
-/// The CRDs of the three kinds.
+/// Returns the CRDs of the three kinds.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![VideoAccessToken::crd(), TokenProvider::crd(), ClusterTokenProvider::crd()];
     schemas(&mut crds).for_each(tidy);
-    // a rule of the whole object: the derive has one for spec and status each
+    // A rule for the whole object; the derive adds rules only to spec and status.
     let rules = vec![type_with_name()];
     schemas(&mut crds[..1]).for_each(|schema| schema.x_kubernetes_validations = Some(rules.clone()));
     crds
@@ -24,8 +24,8 @@ fn schemas(crds: &mut [CustomResourceDefinition]) -> impl Iterator<Item = &mut J
     versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
 }
 
-/// Mends what the derive leaves behind: `nullable` (the API server would store nulls and skip their defaults), null
-/// as an enum's value, and formats that Kubernetes does not know (a warning at each apply).
+/// Corrects the schemas that the derive produces. Removes `nullable` (the API server would store nulls and skip their
+/// defaults), null as a value of an enum, and formats that Kubernetes does not know (a warning at each apply).
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.format.take_if(|format| format.starts_with("uint"));
@@ -43,7 +43,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// What must be served: the kinds, and the status of each.
+/// Resources that the API server must serve: the kinds and their status subresources.
 const SERVED: [&str; 6] = [
     "videoaccesstokens",
     "videoaccesstokens/status",
@@ -53,7 +53,7 @@ const SERVED: [&str; 6] = [
     "clustertokenproviders/status",
 ];
 
-/// The kinds and subresources of ours that `served` lacks.
+/// Returns the kinds and subresources of this API that `served` lacks.
 pub fn missing(served: &APIResourceList) -> Vec<&'static str> {
     let is_served = |name: &&&str| served.resources.iter().any(|resource| resource.name == **name);
     SERVED.iter().filter(|name| !is_served(name)).copied().collect()

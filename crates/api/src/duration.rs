@@ -1,4 +1,4 @@
-//! Durations as users write them.
+//! Durations in the notation of Go.
 
 use super::cel::cel;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
@@ -7,24 +7,24 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// What the CRD admits: whole hours, minutes and seconds in this order. The digits are bounded so that no sum passes
-/// what CEL's `duration()` can hold (292 years), since that is an error of its own there.
+/// Pattern of the CRD: whole hours, minutes and seconds in this order. The number of digits is limited so that no sum
+/// exceeds the range of CEL's `duration()` (292 years); CEL reports an error of its own there.
 const PATTERN: &str = "^([0-9]{1,6}h([0-9]{1,7}m)?([0-9]{1,9}s)?|[0-9]{1,7}m([0-9]{1,9}s)?|[0-9]{1,9}s)$";
 
 /// A duration in Go's notation, such as `12h` or `1h30m`, kept as text.
 ///
-/// A string on the wire, so that no stored text can fail the decoding of its object.
+/// The type is a string on the wire, so that no stored text can prevent the decoding of its object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GoDuration(String);
 
 impl GoDuration {
-    /// The text as the user wrote it.
+    /// Returns the text as the user wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whole seconds; `None` when the text isn't one that the CRD admits.
+    /// Returns whole seconds, or `None` if the CRD rejects the text.
     pub fn parse(&self) -> Option<Duration> {
         let (mut rest, mut seconds) = (self.0.as_str(), 0u64);
         if rest.is_empty() || rest.len() > 32 {
@@ -54,7 +54,7 @@ impl From<&str> for GoDuration {
     }
 }
 
-/// The shortest text for whole seconds: `1h30m`, not `90m`. A fraction of a second is dropped.
+/// Writes whole seconds as the shortest text: `1h30m`, not `90m`. A fraction of a second is dropped.
 impl From<Duration> for GoDuration {
     fn from(duration: Duration) -> Self {
         let seconds = duration.as_secs();
@@ -89,18 +89,18 @@ impl JsonSchema for GoDuration {
     }
 }
 
-/// CEL: `path` holds a duration that `duration()` takes. Each use of that function needs this before it, since CEL
-/// goes on where another rule has failed.
+/// Returns a CEL expression that is true if `path` contains a duration that `duration()` accepts. Each use of
+/// `duration()` needs this condition first, because CEL evaluates a rule even if another rule has failed.
 pub(super) fn is_duration(path: &str) -> String {
     format!("{path}.matches('{PATTERN}')")
 }
 
-/// CEL: a literal.
+/// Returns a CEL literal.
 pub(super) fn literal(duration: Duration) -> String {
     format!("duration('{}s')", duration.as_secs())
 }
 
-/// Reads a duration of a flag, as people and Go write it: whole numbers, each with `h`, `m`, `s` or `ms`. More than nothing.
+/// Parses the duration of a flag: whole numbers, each with `h`, `m`, `s` or `ms`. Rejects zero.
 pub fn flag(text: &str) -> Result<Duration, String> {
     let wrong = || "write it like 15s, 500ms or 1m30s".to_owned();
     let mut rest = text;

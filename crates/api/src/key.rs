@@ -1,19 +1,19 @@
-//! How the rooms name an object among themselves.
+//! The key of a namespaced object.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A namespaced object. Cheap to clone; ordered by namespace, then name.
+/// Namespace and name of an object. Cheap to clone; ordered by namespace, then name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: Arc<str>,
-    /// Its name.
+    /// Name of the object.
     pub name: Arc<str>,
 }
 
 impl ObjectKey {
-    /// A key from two texts.
+    /// Creates a key.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }

@@ -1,11 +1,11 @@
 //! The three kinds of `videotoken.dev/v1alpha1`: one file per kind, one per provider's spec and scope.
 //!
-//! May not enter: anything but serde, schemars, url, chrono and kube's derive, which the crate's dependencies hold. Wire types can't fail: unions are
-//! structs of Options, durations and open enums are strings, parsed once into a [`request::TokenRequest`].
+//! The crate may use only serde, schemars, url, chrono and kube's derive. Decoding a wire type never fails: unions are
+//! structs of Options, and durations and open enums are strings. They are parsed once into a [`request::TokenRequest`].
 //!
-//! A further provider type is a file like [`blend_vision`] and a row in the table `provider_types!` below. Module,
-//! members of [`provider::ProviderSpec`], [`scope::Scope`] and [`allowed::AllowedScopes`], and the dispatch of
-//! [`token_api::Account`] follow from the row.
+//! A new provider type needs a file like [`blend_vision`] and a row in the table `provider_types!` below. The macro
+//! derives from the row the module, the members of [`provider::ProviderSpec`], [`scope::Scope`] and
+//! [`allowed::AllowedScopes`], and the dispatch of [`token_api::Account`].
 
 #[macro_use]
 mod provider_types;
@@ -38,8 +38,8 @@ pub mod workload;
 
 pub use schema::is_object_name;
 
-// The provider types: module, name of the type in Rust and in YAML; its account, its scope, and the scopes that a
-// ClusterTokenProvider admits, each with the text that the CRDs describe it with.
+// The provider types: module, type name in Rust and in YAML; then account, scope, and the scopes that a
+// ClusterTokenProvider allows, each with its description in the CRDs.
 provider_types! {
     video_indexer, VideoIndexer, "videoIndexer" {
         /// Azure Video Indexer through Azure Resource Manager.
@@ -64,7 +64,7 @@ provider_types! {
         account: blend_vision::BlendVisionAccount;
         /// A token of BlendVision One.
         scope: blend_vision::BlendVisionScope;
-        /// BlendVision's tokens.
+        /// Tokens of BlendVision One.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allowed: Option<blend_vision::BlendVisionAllowed>;
     }
@@ -73,7 +73,7 @@ provider_types! {
         account: cognitive_services::CognitiveServicesAccount;
         /// A token of Azure Cognitive Services.
         scope: cognitive_services::CognitiveServicesScope;
-        /// Cognitive Services' tokens.
+        /// Tokens of Azure Cognitive Services.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allowed: Option<cognitive_services::CognitiveServicesAllowed>;
     }
@@ -82,58 +82,61 @@ provider_types! {
         account: arcgis_video_server::ArcgisVideoServerAccount;
         /// A token of ArcGIS Video Server.
         scope: arcgis_video_server::ArcgisVideoServerScope;
-        /// ArcGIS Video Server's tokens.
+        /// Tokens of ArcGIS Video Server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allowed: Option<arcgis_video_server::ArcgisVideoServerAllowed>;
     }
 }
 
-/// Wall-clock time, UTC: all that is stored, or compared with what a provider said.
+/// Wall-clock time in UTC, for times that are stored or compared with times of a token API.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
 /// The API group.
 pub const GROUP: &str = "videotoken.dev";
-/// Its only version.
+/// Only version of the API group.
 pub const VERSION: &str = "v1alpha1";
 
 /// Names of the labels and annotations that the operator reads or writes.
 pub mod names {
-    /// Label of every Secret that the operator writes; its watch selects by it.
+    /// Label of every Secret that the operator writes. The watch of Secrets selects by this label.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-    /// The value of [`MANAGED_BY`].
+    /// Value of [`MANAGED_BY`].
     pub const OPERATOR: &str = "video-token-operator";
 
-    /// Annotation of a token's Secret: the UID of the VideoAccessToken that it is written for.
+    /// Annotation of a managed Secret: UID of the VideoAccessToken that the Secret belongs to.
     pub const OWNER_UID: &str = "videotoken.dev/owner-uid";
-    /// Annotation of a token's Secret: when the token in it was asked for; RFC 3339.
+    /// Annotation of a managed Secret: time at which its token was requested; RFC 3339.
     pub const ISSUED_AT: &str = "videotoken.dev/issued-at";
-    /// Annotation of a token's Secret: when the token in it expires; RFC 3339.
+    /// Annotation of a managed Secret: expiry of its token; RFC 3339.
     pub const EXPIRES_AT: &str = "videotoken.dev/expires-at";
-    /// Annotation of a token's Secret: the key that holds the token.
+    /// Annotation of a managed Secret: key that contains the token.
     pub const TOKEN_KEY: &str = "videotoken.dev/token-key";
-    /// Annotation of a token's Secret: hash of what was asked of the provider.
+    /// Annotation of a managed Secret: hash of the token request.
     pub const REQUEST_HASH: &str = "videotoken.dev/request-hash";
-    /// Annotation of a token's Secret: hash of template, keys and labels.
+    /// Annotation of a managed Secret: hash of template, keys and labels.
     pub const RENDER_HASH: &str = "videotoken.dev/render-hash";
-    /// Annotation of a token's Secret: hash of its data and of these annotations.
+    /// Annotation of a managed Secret: hash of its data and of these annotations.
     pub const CONTENT_HASH: &str = "videotoken.dev/content-hash";
-    /// Annotation of a token's Secret: the last value of [`RENEW_REQUESTED_AT`] that was served.
+    /// Annotation of a managed Secret: last value of [`RENEW_REQUESTED_AT`] that the operator handled.
     pub const RENEW_REQUEST: &str = "videotoken.dev/renew-request";
-    /// Annotation of a token's Secret: when the previous token in it expires; RFC 3339.
+    /// Annotation of a managed Secret: expiry of its previous token; RFC 3339.
     pub const PREVIOUS_EXPIRES_AT: &str = "videotoken.dev/previous-expires-at";
 
-    /// Annotation of a VideoAccessToken: each new value, RFC 3339, renews once.
+    /// Annotation of a VideoAccessToken: each new value (RFC 3339) causes one renewal.
     pub const RENEW_REQUESTED_AT: &str = "videotoken.dev/renew-requested-at";
 
-    /// Label of a workload that tokens may restart, with the value "true": who may set it may restart it.
+    /// Label of a workload that VideoAccessTokens may restart, with the value "true". Clients that can set the label
+    /// can permit restarts.
     pub const RESTART_ON_RENEWAL: &str = "videotoken.dev/restart-on-renewal";
-    /// Annotation of a restarted workload's pod template: when the newest of its tokens was issued; RFC 3339.
+    /// Annotation of the Pod template of a restarted workload: time at which the newest of its tokens was issued; RFC
+    /// 3339.
     pub const RESTARTED_AT: &str = "videotoken.dev/restarted-at";
 
-    /// Label of a Secret that holds credentials: without the value "true" the operator refuses to read it.
+    /// Label of a Secret that contains credentials. The operator doesn't read a Secret without the value "true".
     pub const CREDENTIALS: &str = "videotoken.dev/credentials";
-    /// Annotation of a Secret that holds credentials: the hosts that they may be sent to.
+    /// Annotation of a Secret that contains credentials: hosts that may receive the credentials.
     pub const ALLOWED_HOSTS: &str = "videotoken.dev/allowed-hosts";
-    /// Annotation of a Secret that holds credentials, with the value "true": blanks at their end belong to them.
+    /// Annotation of a Secret that contains credentials, with the value "true": trailing whitespace is part of the
+    /// credentials.
     pub const KEEP_WHITESPACE: &str = "videotoken.dev/keep-whitespace";
 }

@@ -1,4 +1,4 @@
-//! How long a token may live: what each operation gives, as a CEL rule and as Rust from the same numbers.
+//! Lifetimes that each operation supports, as CEL rules and as Rust checks from the same numbers.
 
 use super::cel::{Cel, cel};
 use super::duration::{GoDuration, is_duration, literal};
@@ -6,36 +6,36 @@ use super::request::{ENDLESS, FieldError};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The lives that one operation can give.
+/// Lifetimes that one operation supports.
 #[derive(Clone, Debug)]
 pub(super) enum Life {
-    /// Always the same: a `lifetime` is refused.
+    /// A fixed lifetime. `spec.lifetime` is rejected.
     Fixed {
-        /// How long.
+        /// Lifetime of each token.
         life: Duration,
-        /// What to say about a `lifetime`.
+        /// Message for a spec with `lifetime`.
         because: Cow<'static, str>,
     },
-    /// As asked.
+    /// The lifetime that the request states.
     Asked {
-        /// The shortest.
+        /// Shortest lifetime.
         least: Duration,
-        /// The longest, where the API has one.
+        /// Longest lifetime, if the API has a limit.
         most: Option<Duration>,
-        /// What the operator asks for by itself.
+        /// Lifetime that the operator requests by default.
         default: Duration,
-        /// Who issues, for messages.
+        /// Name of the issuer in messages.
         issuer: Cow<'static, str>,
     },
-    /// For ever: a `lifetime` is refused.
+    /// Tokens without expiry. `spec.lifetime` is rejected.
     Endless {
-        /// What to say about a `lifetime`.
+        /// Message for a spec with `lifetime`.
         because: Cow<'static, str>,
     },
 }
 
 impl Life {
-    /// The life to ask for and to expect.
+    /// Returns the lifetime to request and to expect.
     pub(super) fn choose(&self, lifetime: Option<&GoDuration>) -> Result<Duration, FieldError> {
         let refused = |message: &str| Err(FieldError::new("spec.lifetime", message));
         match (self, lifetime) {
@@ -51,7 +51,7 @@ impl Life {
         }
     }
 
-    /// The rules of a VideoAccessToken's spec where `when` (CEL) holds.
+    /// Returns the rules of the spec of a VideoAccessToken that apply if the CEL expression `when` is true.
     pub(super) fn rules(&self, when: &str) -> Vec<Cel> {
         match self {
             Self::Fixed { life, because } => {
@@ -73,7 +73,7 @@ impl Life {
         }
     }
 
-    /// What to say about a `lifetime` out of bounds.
+    /// Returns the message for a `lifetime` out of bounds.
     fn bounds(&self) -> String {
         match self {
             Self::Asked { least, most: Some(most), issuer, .. } => {

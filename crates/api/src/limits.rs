@@ -1,4 +1,4 @@
-//! What all tokens of one account may ask for together.
+//! Limits of the calls that one account may receive.
 
 use super::cel::cel;
 use super::duration::{GoDuration, is_duration};
@@ -7,26 +7,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// `spec.limits` on the wire. What is absent has the provider type's default.
+/// `spec.limits` on the wire. Absent members have the default of the provider type.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// How many calls in how long; all of these hold at once.
+    /// Numbers of calls per period. All windows apply at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Vec<Window>,
-    /// How many calls may be under way at once.
+    /// How many calls may be in flight at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: Option<i32>,
 }
 
-/// A number of calls in a time.
+/// A number of calls in a period.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// How many calls.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: i32,
-    /// In how long: 1s to 24h.
+    /// Length of the period: 1s to 24h.
     #[schemars(transform = period)]
     pub period: GoDuration,
 }
@@ -44,29 +44,29 @@ fn period(schema: &mut schemars::Schema) {
 /// [`Limits`], parsed and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountLimits {
-    /// All of these hold at once.
+    /// Windows, which all apply at once.
     pub windows: Vec<RequestWindow>,
-    /// How many calls may be under way at once.
+    /// Number of calls that may be in flight at once.
     pub concurrency: u32,
 }
 
-/// A number of calls in a time.
+/// A number of calls in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestWindow {
-    /// How many calls.
+    /// Number of calls.
     pub requests: u32,
-    /// In how long.
+    /// Length of the period.
     pub period: Duration,
 }
 
 impl AccountLimits {
-    /// Per second, per minute, at once.
+    /// Returns limits with one window per second and one per minute.
     pub(super) fn new(per_second: u32, per_minute: u32, concurrency: u32) -> Self {
         let window = |requests, seconds| RequestWindow { requests, period: Duration::from_secs(seconds) };
         Self { windows: vec![window(per_second, 1), window(per_minute, 60)], concurrency }
     }
 
-    /// These, with what `limits` says put in their place.
+    /// Returns these limits with the members of `limits` in place of the defaults.
     pub(super) fn overridden(self, limits: &Limits) -> Result<Self, FieldError> {
         let windows: Vec<_> =
             limits.windows.iter().enumerate().map(|(n, window)| window.parse(n)).collect::<Result<_, _>>()?;

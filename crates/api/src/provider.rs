@@ -1,4 +1,4 @@
-//! What TokenProvider and ClusterTokenProvider have in common: one account at one provider.
+//! Parts that TokenProvider and ClusterTokenProvider share: one account at one token API.
 
 pub use super::ProviderSpec;
 use super::limits::AccountLimits;
@@ -8,12 +8,12 @@ use super::token_api::one_at_a_time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of CAs in PEM, of one provider: some ten certificates. Each provider that has others than its neighbours has
-/// a client of its own.
+/// Maximum size in bytes of the CA bundle of one provider, in PEM: about ten certificates. Each provider with a
+/// different bundle has a client of its own.
 pub const LARGEST_CA_BUNDLE: usize = 16 * 1024;
 
 impl ProviderSpec {
-    /// What the account may be asked: the spec's limits over the type's defaults.
+    /// Returns the limits of the account: those of the spec, else the defaults of the provider type.
     pub fn account_limits(&self) -> Result<AccountLimits, FieldError> {
         let account = self.account()?;
         let defaults = account.default_limits();
@@ -25,40 +25,40 @@ impl ProviderSpec {
     }
 }
 
-/// A key of a ConfigMap that holds PEM certificates, or of a Secret labelled `videotoken.dev/credentials: "true"`.
+/// A key of a ConfigMap with PEM certificates, or of a Secret that has the label `videotoken.dev/credentials: "true"`.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaBundleRef {
     /// ConfigMap or `Secret`.
     pub kind: CaBundleKind,
-    /// Its name; in this namespace, or the operator's for a ClusterTokenProvider.
+    /// Name of the object, in this namespace, or in the operator's for a ClusterTokenProvider.
     #[schemars(transform = object_name)]
     pub name: String,
-    /// The key in it.
+    /// Key of the certificates.
     #[schemars(transform = data_key)]
     pub key: String,
 }
 
-/// Where certificates can stand.
+/// Kinds of object that can contain certificates.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum CaBundleKind {
-    /// In a ConfigMap.
+    /// A ConfigMap.
     ConfigMap,
-    /// In a Secret.
+    /// A Secret.
     Secret,
-    /// A word of another version of this API.
+    /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
 }
 
-/// A key of a Secret that is labelled `videotoken.dev/credentials: "true"`; in this namespace, or the operator's for a
-/// ClusterTokenProvider.
+/// A key of a Secret that has the label `videotoken.dev/credentials: "true"`, in this namespace, or in the operator's
+/// for a ClusterTokenProvider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretKeyRef {
-    /// The Secret's name.
+    /// Name of the Secret.
     #[schemars(transform = object_name)]
     pub name: String,
-    /// The key in it.
+    /// Key in the Secret.
     #[schemars(transform = data_key)]
     pub key: String,
 }

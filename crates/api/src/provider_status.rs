@@ -7,23 +7,23 @@ use crate::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is known of a provider.
+/// Observed state of a provider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct ProviderStatus {
-    /// The `metadata.generation` that this status is about.
+    /// The `metadata.generation` that this status is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Stalled and what else is worth a warning.
+    /// Ready, Stalled and conditions for warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
-    /// Which of the provider types it is.
+    /// The provider type.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub type_: Option<String>,
-    /// The account, in short.
+    /// The account, in short form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub account: Option<String>,
@@ -31,45 +31,45 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tokens: Option<i64>,
-    /// When a token was last issued; told anew every 10 min at most.
+    /// When a token was last issued. Updated at most every 10 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub last_issued_at: Option<Timestamp>,
-    /// When the credential itself expires, where it tells: a certificate, or an API token that is a JWT.
+    /// When the credential itself expires, if known: a certificate, or an API token that is a JWT.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub credentials_expire_at: Option<Timestamp>,
-    /// What the provider said of the credential. A restarted operator goes by it.
+    /// How the token API last responded to the credential. The operator uses this value after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
-    /// No token is asked for before this: the provider throttles the account.
+    /// The operator requests no token before this time, because the token API throttles the account.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub throttled_until: Option<Timestamp>,
-    /// Where failed logins lock a user at the provider: when logins were tried with a credential that had not worked
-    /// yet, and who logged in, as a hash. Each is written before it is made. In 15 min 3 are made at most, and a fourth
-    /// for a provider whose login has worked before.
+    /// Logins that the operator tried with a credential that had not worked yet, for a token API where failed logins
+    /// lock a user. Each entry contains the time and a hash of the user, and is written before the login. At most 3
+    /// logins are made in 15 minutes, or 4 if a login of this provider has worked before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     pub login_attempts: Vec<String>,
-    /// Where failed logins lock a user at the provider: which user of which host this provider has logged in, as a hash.
+    /// Hash of the user and host of the last successful login, for a token API where failed logins lock a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub proven_login: Option<String>,
 }
 
-/// What the provider said of a credential.
+/// How the token API responded to a credential.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {
-    /// Tells one version of what the provider object refers to from another.
+    /// Identifies the version of the objects that the provider refers to.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub version: String,
-    /// A token was issued with it.
+    /// The token API issued a token for this credential.
     #[serde(default)]
     pub accepted: bool,
-    /// It was rejected, and is tried again at this time, or when it changes.
+    /// The token API rejected the credential. The operator retries at this time, or when the credential changes.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub next_attempt_at: Option<Timestamp>,

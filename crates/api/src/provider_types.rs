@@ -1,6 +1,6 @@
-//! What follows from the table of provider types in the crate's root.
+//! The macro that expands the table of provider types in the root of the crate.
 
-/// Declares the module of each type, the unions that have a member for each, and the dispatch over them.
+/// Declares the module of each type, the unions that have a member for each type, and the dispatch over the types.
 macro_rules! provider_types {
     ($($module:ident, $variant:ident, $name:literal {
         $(#[$account_attr:meta])* account: $account:ty;
@@ -9,7 +9,7 @@ macro_rules! provider_types {
     })+) => {
         $(pub mod $module;)+
 
-        /// One account at one provider: exactly one of the types.
+        /// One account at one token API: exactly one of the types.
         #[derive(schemars::JsonSchema, Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         #[schemars(transform = token_api::one_type)]
@@ -24,19 +24,19 @@ macro_rules! provider_types {
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $module: Option<$account>,
             )+
-            /// What all tokens of this account may ask for together. Default: what the provider type is known to allow.
+            /// Limits of the calls for all tokens of this account. Default: the known limits of the provider type.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub limits: Option<limits::Limits>,
-            /// PEM certificates to trust for this provider, besides the system's.
+            /// PEM certificates to trust for this provider, in addition to the system's.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(length(max = provider::LARGEST_CA_BUNDLE))]
             pub ca_bundle: Option<String>,
-            /// Where to read such certificates.
+            /// ConfigMap or Secret that contains such certificates.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub ca_bundle_ref: Option<provider::CaBundleRef>,
         }
 
-        /// What the token may do: exactly one member, named as the provider's type.
+        /// What the token permits: exactly one member, named like the type of the provider.
         #[derive(schemars::JsonSchema, Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         #[schemars(transform = cel::union)]
@@ -48,7 +48,7 @@ macro_rules! provider_types {
             )+
         }
 
-        /// The scopes that may be asked for. What is absent has its default: read-only access.
+        /// The scopes that may be requested. Absent members have their default: read-only access.
         #[derive(schemars::JsonSchema, Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         pub struct AllowedScopes {
@@ -58,23 +58,23 @@ macro_rules! provider_types {
             )+
         }
 
-        /// The members of the unions `ProviderSpec` and `Scope`.
+        /// Members of the unions `ProviderSpec` and `Scope`.
         pub const NAMES: &[&str] = &[$($name),+];
 
-        /// The account that a provider's spec names.
+        /// The account that the spec of a provider selects.
         #[derive(Clone, Copy, Debug)]
         pub enum Account<'a> {
             $(#[doc = concat!("`", $name, "`")] $variant(&'a $account),)+
         }
 
-        /// The scope that a token's spec names.
+        /// The scope that the spec of a VideoAccessToken selects.
         #[derive(Clone, Copy, Debug)]
         enum TypedScope<'a> {
             $(#[doc = concat!("`", $name, "`")] $variant(&'a $scope),)+
         }
 
         impl Account<'_> {
-            /// The type's name in the API.
+            /// Returns the name of the type in the API.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)+ }
             }
@@ -83,7 +83,7 @@ macro_rules! provider_types {
                 match self { $(Self::$variant(account) => *account,)+ }
             }
 
-            /// The request for one token of `scope`. What is wrong with the account is blamed on `spec.providerRef`.
+            /// Builds the request for one token of `scope`. An error in the account is reported at `spec.providerRef`.
             fn request(
                 &self,
                 scope: TypedScope<'_>,
@@ -100,12 +100,12 @@ macro_rules! provider_types {
         }
 
         impl TypedScope<'_> {
-            /// The type's name in the API.
+            /// Returns the name of the type in the API.
             fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)+ }
             }
 
-            /// Whether `allowed` admits it.
+            /// Checks that `allowed` allows this scope.
             fn admitted(&self, allowed: &AllowedScopes) -> Result<(), request::FieldError> {
                 match self {
                     $(Self::$variant(scope) => <$account as token_api::TypedTokenApi>::admits(allowed, scope),)+
@@ -114,25 +114,25 @@ macro_rules! provider_types {
         }
 
         impl ProviderSpec {
-            /// The one account that it names.
+            /// Returns the account that the spec selects.
             pub fn account(&self) -> Result<Account<'_>, request::FieldError> {
                 token_api::one([$(self.$module.as_ref().map(Account::$variant)),+], "spec", "provider type")
             }
         }
 
         impl Scope {
-            /// The one scope that it names.
+            /// Returns the typed scope that the spec selects.
             fn typed(&self) -> Result<TypedScope<'_>, request::FieldError> {
                 token_api::one([$(self.$module.as_ref().map(TypedScope::$variant)),+], "spec.scope", "scope")
             }
         }
 
-        /// The rules of each type about a VideoAccessToken's spec.
+        /// Returns the rules of each type about the spec of a VideoAccessToken.
         fn type_rules() -> Vec<cel::Cel> {
             [$(<$account as token_api::TypedTokenApi>::rules()),+].concat()
         }
 
-        /// The types whose calls are logins that can lock a user, and what locks it.
+        /// Returns the types with logins that can lock a user, each with its explanation.
         fn lockouts() -> Vec<(&'static str, std::borrow::Cow<'static, str>)> {
             let all: [(&str, Option<_>); NAMES.len()] =
                 [$(($name, token_api::TokenApi::lockout(&<$account>::default()))),+];

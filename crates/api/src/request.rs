@@ -1,24 +1,24 @@
-//! What a spec asks of its provider, parsed once.
+//! Token requests, parsed from a spec.
 
 use crate::Timestamp;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The promised life of a token that never expires: a hundred years.
+/// Promised lifetime of a token that never expires: a hundred years.
 pub const ENDLESS: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// A spec that can't be served: which field, and the way out.
+/// An error in a spec: the field and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Path from the object's root, such as `spec.scope.videoIndexer.videoId`.
+    /// Path from the root of the object, such as `spec.scope.videoIndexer.videoId`.
     pub field: String,
-    /// What is wrong and what to write instead.
+    /// Error and correction.
     pub message: String,
 }
 
 impl FieldError {
-    /// `field` is a path from the object's root.
+    /// Creates an error. `field` is a path from the root of the object.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
@@ -30,35 +30,35 @@ impl std::fmt::Display for FieldError {
     }
 }
 
-/// One token request: all that makes one token differ from another, and nothing else.
+/// One token request: everything that makes one token differ from another, and nothing else.
 ///
-/// Host, credentials, CA, limits and the API's version are not part of it, so that an upgrade or a rotated
-/// credential asks for nothing new.
+/// Excludes host, credentials, CA, limits and API version, so that an upgrade or a rotated credential causes no new
+/// request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRequest {
-    /// The account as its provider identifies it, in lower case where the provider ignores case.
+    /// Account as the token API identifies it, in lower case if the token API ignores case.
     pub account: String,
-    /// The operation's name on the wire.
+    /// Name of the operation on the wire.
     pub operation: Cow<'static, str>,
-    /// The wire fields, in canonical (sorted) order.
+    /// Wire fields, in canonical (sorted) order.
     pub fields: Map<String, Value>,
-    /// The life that the operation promises for this request, where the answer doesn't tell.
+    /// Lifetime that the operation promises for this request, used if the response states none.
     pub promised_life: Duration,
-    /// A fixed end that the spec asks for: no token is asked for after it.
+    /// Fixed end that the spec requests. No token is requested after this time.
     pub ends_at: Option<End>,
 }
 
-/// A fixed end of what a spec asks for.
+/// A fixed end of the access that a spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The field that says so, as a path from the object's root.
+    /// Field that states the end, as a path from the root of the object.
     pub field: Cow<'static, str>,
-    /// When.
+    /// Time of the end.
     pub at: Timestamp,
 }
 
 impl End {
-    /// What to tell once it has passed.
+    /// Returns the error for a spec with an end in the past.
     pub fn passed(&self) -> FieldError {
         let message = "has passed: no further token is asked for; write a later time, or delete the object";
         FieldError::new(self.field.clone(), message)

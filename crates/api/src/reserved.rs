@@ -1,9 +1,10 @@
-//! Names, types and metadata of Secrets that are somebody else's: Kubernetes', this operator's, or another controller's
-//! that takes what it finds there for its own.
+//! Names, types and metadata of Secrets that are reserved: for Kubernetes, for this operator, or for another controller
+//! that trusts such Secrets.
 //!
-//! Who may write a VideoAccessToken writes a Secret by it, and need not be allowed to write Secrets. So what others trust
-//! is refused, unless the admin of a ClusterTokenProvider frees it. The CRD's rules say so where they can; [`check`] says
-//! all of it, also of objects that an older CRD let in.
+//! Users who can create a VideoAccessToken can write a Secret through it, even without permission to write Secrets. The
+//! operator therefore rejects everything that others trust, unless the administrator of a ClusterTokenProvider allows
+//! it. The rules of the CRD check part of this. [`check`] checks all of it, also for objects that an older CRD
+//! accepted.
 
 use super::allowed::AllowedSecrets;
 use super::request::FieldError;
@@ -14,8 +15,9 @@ use super::reserved_names::{
 };
 use super::secret::SecretSpec;
 
-/// Whether the Secret of this name and spec is nobody else's. `freed`: by the admin of the ClusterTokenProvider; `None`
-/// for a TokenProvider, which frees nothing. The error names the field and the way out.
+/// Checks that no other component trusts a Secret of this name and spec. `freed` is what the administrator of the
+/// ClusterTokenProvider allows; it is `None` for a TokenProvider, which allows nothing. The error names the field and
+/// the correction.
 pub fn check(secret_name: &str, spec: &SecretSpec, freed: Option<&AllowedSecrets>) -> Result<(), FieldError> {
     let nothing = AllowedSecrets::default();
     let allowed = freed.unwrap_or(&nothing);

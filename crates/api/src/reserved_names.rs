@@ -1,10 +1,10 @@
-//! Names and types that are somebody else's: Kubernetes', this operator's, or another controller's; and the CRDs' rules
+//! Names and types that are reserved for Kubernetes, this operator or another controller, and the rules of the CRDs
 //! about them.
 
 use super::cel::cel;
 use schemars::{Schema, transform::Transform};
 
-/// Other controllers' domains: names under each, and under what is below it, are trusted by one of them.
+/// Domains of other controllers. A controller trusts the names under each domain and its subdomains.
 const TRUSTED: [&str; 18] = [
     "x-k8s.io",
     "helm.sh",
@@ -26,14 +26,14 @@ const TRUSTED: [&str; 18] = [
     "open-cluster-management.io",
 ];
 
-/// Of Kubernetes' own types those that can hold a token.
+/// Types of Kubernetes that can contain a token.
 pub(super) const TYPES: [&str; 3] = ["kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson", "kubernetes.io/tls"];
 
-/// Helm reads whatever Secret has this name, or the label `owner: helm`, whatever its type is.
+/// Helm reads any Secret with this name prefix, or with the label `owner: helm`, regardless of its type.
 pub(super) const HELM: &str = "helm.sh/release.v1";
 pub(super) const HELM_NAME: &str = "sh.helm.release.v1.";
 
-/// Cluster API reads the key `value` of whatever Secret is named for a cluster and ends so.
+/// Cluster API reads the key `value` of any Secret whose name is that of a cluster with this suffix.
 pub(super) const CLUSTER_API: &str = "cluster.x-k8s.io/secret";
 pub(super) const CLUSTER_API_NAME: &str = "-kubeconfig";
 
@@ -42,7 +42,7 @@ pub(super) const OWN: &str = "names under videotoken.dev/, kubernetes.io/ and k8
 pub(super) const KUBERNETES_TYPE: &str = "of Kubernetes' own types only kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson and \
                                kubernetes.io/tls can be written: use one of these, Opaque, or a type of your own";
 
-/// The part before the slash.
+/// Returns the part before the slash, in lower case.
 pub(super) fn prefix(name: &str) -> Option<String> {
     Some(name.split_once('/')?.0.to_ascii_lowercase())
 }
@@ -51,7 +51,8 @@ fn is_below(prefix: &str, domain: &str) -> bool {
     prefix == domain || prefix.strip_suffix(domain).is_some_and(|before| before.ends_with('.'))
 }
 
-/// Whether a label or annotation of this name is the operator's or Kubernetes': nobody can free it.
+/// Returns true if a label or annotation of this name belongs to the operator or Kubernetes. An administrator can't
+/// allow such a name.
 pub(super) fn is_own(name: &str) -> bool {
     let Some(prefix) = prefix(name) else { return false };
     if prefix == "app.kubernetes.io" {
@@ -60,12 +61,12 @@ pub(super) fn is_own(name: &str) -> bool {
     prefix == "videotoken.dev" || is_below(&prefix, "kubernetes.io") || is_below(&prefix, "k8s.io")
 }
 
-/// Whether another controller trusts what has this name.
+/// Returns true if another controller trusts this name.
 pub(super) fn is_trusted(name: &str) -> bool {
     prefix(name).is_some_and(|prefix| TRUSTED.iter().any(|domain| is_below(&prefix, domain)))
 }
 
-/// Whether a label or annotation of this name is refused unless it is freed.
+/// Returns true if a label or annotation of this name is rejected unless an administrator allows it.
 pub fn is_reserved(name: &str) -> bool {
     is_own(name) || is_trusted(name)
 }
@@ -83,12 +84,12 @@ pub(super) fn trusted(is_of_cluster: bool, member: &str) -> String {
     format!("another controller takes what is so marked for its own: use one of your own, {way_out}")
 }
 
-/// The prefixes of [`TRUSTED`] as a pattern of CEL.
+/// Returns the prefixes of [`TRUSTED`] as a CEL pattern.
 fn pattern() -> String {
     format!("^([^/]+[.])?({})/", TRUSTED.map(|domain| domain.replace('.', "[.]")).join("|"))
 }
 
-/// A transform of a map: its names are labels' or annotations', and none is the operator's or Kubernetes'.
+/// Schema transform of a map of labels or annotations: no name belongs to the operator or Kubernetes.
 pub(super) fn unreserved(schema: &mut Schema) {
     cel(
         "self.all(key, !format.qualifiedName().validate(key).hasValue())",
@@ -103,14 +104,14 @@ pub(super) fn unreserved(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// A field's transform: the types of Kubernetes that can hold a token, and any other.
+/// Schema transform of a field: types of Kubernetes that can contain a token, and any other type.
 pub(super) fn secret_type(schema: &mut Schema) {
     cel(format!("!self.matches('(^|[.])kubernetes[.]io/') || self in {TYPES:?}").replace('"', "'"), KUBERNETES_TYPE)
         .transform(schema);
 }
 
-/// A transform of a VideoAccessToken's spec: without a ClusterTokenProvider, whose admin may free it, nothing of what
-/// other controllers trust.
+/// Schema transform of the spec of a VideoAccessToken: without a ClusterTokenProvider, whose administrator may allow
+/// exceptions, nothing that other controllers trust.
 pub(super) fn untrusted(schema: &mut Schema) {
     let unless_freed = "self.providerRef.kind == 'ClusterTokenProvider'";
     let pattern = pattern();
@@ -134,7 +135,7 @@ pub(super) fn untrusted(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// A transform of what an admin frees: nothing of Kubernetes' or the operator's.
+/// Schema transform of a list that an administrator allows: no name of Kubernetes or of the operator.
 pub(super) fn not_own(schema: &mut Schema) {
     cel(
         "self.all(prefix, !prefix.matches('^(videotoken[.]dev|([^/]+[.])?(kubernetes|k8s)[.]io)$'))",

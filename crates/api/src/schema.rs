@@ -1,17 +1,17 @@
-//! Schema pieces that several kinds share.
+//! Schema parts that several kinds share.
 
 use super::cel::cel;
 use schemars::{Schema, SchemaGenerator, json_schema, transform::Transform};
 
-/// A Secret's or ConfigMap's key, as a CEL pattern.
+/// CEL pattern of a key of a Secret or ConfigMap.
 const DATA_KEY: &str = "^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$";
 
-/// An RFC 3339 instant.
+/// Returns the schema of an RFC 3339 time.
 pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
-/// metav1.Condition in a list map, with the limits that the Go type declares.
+/// Returns the schema of a list map of `metav1.Condition`, with the limits of the Go type.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "maxItems": 16, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
@@ -33,7 +33,7 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// metav1.LabelSelector with limits.
+/// Returns the schema of a `metav1.LabelSelector`, with limits.
 pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     let value = json_schema!({"type": "string", "maxLength": 63});
     json_schema!({
@@ -57,7 +57,7 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A map from strings to strings, with limits.
+/// Returns the schema of a map from strings to strings, with limits.
 pub(super) fn strings(max_properties: u32, max_length: u32) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": max_properties,
@@ -65,20 +65,20 @@ pub(super) fn strings(max_properties: u32, max_length: u32) -> Schema {
     })
 }
 
-/// What each field with a URL asks for; `check` asks it without CEL.
+/// CEL rule of each field that contains a URL. `check` applies the same rule without CEL.
 pub const URL_RULE: &str = "isURL(self) && url(self).getScheme() in ['https', 'http'] \
     && url(self).getHost() != '' && !self.matches('[@?#]')";
 
-/// What is said of one that isn't.
+/// Message for a value that breaks [`URL_RULE`].
 pub const NO_URL: &str = "must be an absolute URL without user, query and fragment, such as https://host.example";
 
-/// A field's transform: an absolute URL without user, query and fragment.
+/// Schema transform of a field: an absolute URL without user, query and fragment.
 pub(super) fn url(schema: &mut Schema) {
     schema.insert("maxLength".into(), 2048.into());
     cel(URL_RULE, NO_URL).transform(schema);
 }
 
-/// A field's transform: a GUID.
+/// Schema transform of a field: a GUID.
 pub(super) fn guid(schema: &mut Schema) {
     schema.insert("maxLength".into(), 36.into());
     cel(
@@ -88,21 +88,21 @@ pub(super) fn guid(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// What to say about a field that can't stand as one segment of a URL's path.
+/// Message for a field that can't be one segment of a URL path.
 pub(super) const NOT_A_SEGMENT: &str = "must be a name, without a slash or a control character";
 
-/// A field's transform: one segment of a URL's path. URL parsers skip tabs and line ends: with one between its dots,
-/// a `..` would pass for a name and then lead to another path.
+/// Schema transform of a field: one segment of a URL path. URL parsers skip tabs and line ends: a `..` with a tab
+/// between its dots would pass as a name and then lead to another path.
 pub(super) fn segment(schema: &mut Schema) {
     cel("self.matches('^[^/[:cntrl:]]+$') && self != '.' && self != '..'", NOT_A_SEGMENT).transform(schema);
 }
 
-/// Whether `text` can stand as one segment of a URL's path (once percent-encoded). The Rust side of [`segment`].
+/// Returns true if `text` can be one segment of a URL path (once percent-encoded). The Rust counterpart of [`segment`].
 pub(super) fn is_segment(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_ascii_control()) && text != "." && text != ".."
 }
 
-/// A field's transform: the name of a Kubernetes object.
+/// Schema transform of a field: the name of a Kubernetes object.
 pub(super) fn object_name(schema: &mut Schema) {
     schema.insert("maxLength".into(), 253.into());
     cel(
@@ -112,7 +112,7 @@ pub(super) fn object_name(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// Whether `text` is the name of a Kubernetes object. The Rust side of [`object_name`].
+/// Returns true if `text` is the name of a Kubernetes object. The Rust counterpart of [`object_name`].
 pub fn is_object_name(text: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let label = |label: &str| {
@@ -123,14 +123,14 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// A field's transform: a key of a Secret or ConfigMap.
+/// Schema transform of a field: a key of a Secret or ConfigMap.
 pub(super) fn data_key(schema: &mut Schema) {
     schema.insert("maxLength".into(), 253.into());
     cel(format!("self.matches('{DATA_KEY}')"), "must be a Secret's key: letters, digits, dashes, dots and underscores")
         .transform(schema);
 }
 
-/// A map's transform: its names are keys of a Secret.
+/// Schema transform of a map: its names are keys of a Secret.
 pub(super) fn data_keys(schema: &mut Schema) {
     cel(
         format!("self.all(key, key.size() <= 253 && key.matches('{DATA_KEY}'))"),
@@ -139,8 +139,8 @@ pub(super) fn data_keys(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// The part of a URL that stands before `operation`, a run of path segments compared without case; without a slash at its
-/// end. Portals show endpoints with an operation's path, such as `…/sts/v1.0/issuetoken`.
+/// Returns the part of a URL before `operation`, a sequence of path segments compared without case. The result has no
+/// trailing slash. Portals show endpoints with the path of an operation, such as `…/sts/v1.0/issuetoken`.
 pub(super) fn root<'a>(url: &'a str, operation: &[&str]) -> &'a str {
     let path = url.find("://").and_then(|scheme| Some(scheme + 3 + url[scheme + 3..].find('/')?));
     let Some(path) = path else { return url };
@@ -153,8 +153,8 @@ pub(super) fn root<'a>(url: &'a str, operation: &[&str]) -> &'a str {
     url[..end].trim_end_matches('/')
 }
 
-/// What a URL names, as an identity: host in lower case, port unless it is the scheme's, path without a slash at its
-/// end. `None` where [`url`] would refuse it.
+/// Returns the identity of a URL: host in lower case, port unless it is the default of the scheme, and path without a
+/// trailing slash. Returns `None` if [`url`] rejects the URL.
 pub(super) fn site(text: &str) -> Option<String> {
     let url = url::Url::parse(text).ok()?;
     let plain =

@@ -1,3 +1,3 @@
-//! What a token may do: one member per provider type.
+//! What a token permits: one member per provider type.
 
 pub use super::Scope;

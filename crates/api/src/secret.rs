@@ -1,4 +1,4 @@
-//! The Secret that a VideoAccessToken is written to.
+//! The Secret that stores the token of a VideoAccessToken.
 
 use super::cel::cel;
 use super::reserved_names::{secret_type, unreserved};
@@ -7,32 +7,32 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The Secret that holds the token.
+/// The Secret that stores the token.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = free_keys, transform = typed_keys)]
 pub struct SecretSpec {
-    /// Its name. Default: the object's own.
+    /// Name of the Secret. Default: the name of the VideoAccessToken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = object_name)]
     pub name: Option<String>,
-    /// Its type: Opaque, kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson, kubernetes.io/tls or one of your
-    /// own. Changes only together with the name.
+    /// Type of the Secret: Opaque, kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson, kubernetes.io/tls or a
+    /// custom type. Can be changed only together with the name.
     #[serde(rename = "type", default = "opaque")]
     #[schemars(length(min = 1, max = 253), transform = secret_type)]
     pub type_: String,
-    /// The plain keys.
+    /// Names of the keys for the token and its expiry.
     #[serde(default)]
     pub keys: SecretKeys,
-    /// Further content.
+    /// Labels, annotations and templated keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
-    /// What becomes of the Secret when its VideoAccessToken is deleted: Delete (default) or Retain.
+    /// What happens to the Secret when its VideoAccessToken is deleted: Delete (default) or Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
 
-/// By hand: the API's default for `spec.secret` is this value, and a derived one would say `type: ""`.
+/// Written by hand: the API's default for `spec.secret` is this value, and a derived one would contain `type: ""`.
 impl Default for SecretSpec {
     fn default() -> Self {
         Self {
@@ -46,12 +46,12 @@ impl Default for SecretSpec {
 }
 
 impl SecretSpec {
-    /// Something is rendered.
+    /// Returns true if the spec has templates for keys.
     pub fn has_templates(&self) -> bool {
         self.template.as_ref().is_some_and(|template| !template.data.is_empty())
     }
 
-    /// The names of the plain keys.
+    /// Returns the names of the keys without a template.
     pub fn plain_keys(&self) -> impl Iterator<Item = &str> {
         let keys = &self.keys;
         [Some(&keys.token), Some(&keys.expires_at), keys.previous_token.as_ref()]
@@ -65,21 +65,21 @@ fn opaque() -> String {
     "Opaque".into()
 }
 
-/// What becomes of a Secret without its VideoAccessToken.
+/// What happens to a Secret when its VideoAccessToken is deleted.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum DeletionPolicy {
-    /// Deleted with it, by an owner reference.
+    /// Kubernetes deletes the Secret, because of an owner reference.
     #[default]
     Delete,
-    /// Left behind.
+    /// The Secret remains.
     Retain,
-    /// A word of another version of this API: left behind.
+    /// A value of another version of this API. The Secret remains.
     #[serde(untagged)]
     Other(String),
 }
 
-/// Which key holds what.
+/// Names of the keys for the token and its expiry.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel(
@@ -87,15 +87,15 @@ pub enum DeletionPolicy {
     "two keys have the same name: token, expiresAt and previousToken must differ"
 ))]
 pub struct SecretKeys {
-    /// The token.
+    /// Key of the token.
     #[serde(default = "token")]
     #[schemars(transform = data_key)]
     pub token: String,
-    /// When it expires, RFC 3339.
+    /// Key of the expiry, RFC 3339.
     #[serde(default = "expires_at")]
     #[schemars(transform = data_key)]
     pub expires_at: String,
-    /// The token before it, while that one lives. Off unless named.
+    /// Key of the previous token, while that token is valid. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = data_key)]
     pub previous_token: Option<String>,
@@ -115,14 +115,14 @@ fn expires_at() -> String {
     "expires-at".into()
 }
 
-/// Further content of the Secret.
+/// Labels, annotations and templated keys of the Secret.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretTemplate {
-    /// Labels, as they stand.
+    /// Labels, without templating.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels", transform = unreserved)]
     pub labels: BTreeMap<String, String>,
-    /// Annotations, as they stand.
+    /// Annotations, without templating.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations", transform = unreserved)]
     pub annotations: BTreeMap<String, String>,
@@ -154,7 +154,7 @@ fn annotations(_: &mut SchemaGenerator) -> Schema {
 
 fn data(_: &mut SchemaGenerator) -> Schema {
     let mut schema = strings(32, 16384);
-    // in bytes, as the operator counts: a character has up to four
+    // In bytes, as the operator counts: a character has up to four bytes.
     cel("self.all(key, bytes(self[key]).size() <= 16384)", "a template is longer than 16 KiB: shorten it")
         .transform(&mut schema);
     cel(
@@ -165,7 +165,7 @@ fn data(_: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// A transform: a template's key is not also a plain one.
+/// Schema transform: no key has both a template and a plain value.
 fn free_keys(schema: &mut Schema) {
     cel(
         "!has(self.template) || !has(self.template.data) || !(self.keys.token in self.template.data || \
@@ -177,7 +177,7 @@ fn free_keys(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// A transform: the keys that the API server asks of some types, so that the token isn't issued for nothing.
+/// Schema transform: requires the keys that the API server requires for some types, so that no token is issued in vain.
 fn typed_keys(schema: &mut Schema) {
     let written = |key: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! What each token API brings, and what is the same for all.
+//! Traits that each token API implements, and code that all token APIs share.
 
 use super::cel::{Cel, cel, exactly_one};
 use super::duration::GoDuration;
@@ -11,17 +11,18 @@ use std::borrow::Cow;
 
 /// One account at a token API.
 pub(super) trait TokenApi {
-    /// Returns what an account may be asked when its spec says nothing.
+    /// Returns the default limits of the account.
     fn limits(&self) -> AccountLimits;
 
-    /// Returns the account as its provider identifies it, or what is wrong with the spec, its paths from a provider
-    /// object's root.
+    /// Returns the account as the token API identifies it, or an error in the spec. Paths in the error start at the
+    /// root of a provider object.
     fn identity(&self) -> Result<String, FieldError>;
 
-    /// Returns the account in short, for people.
+    /// Returns the account in short form, for people.
     fn shown(&self) -> String;
 
-    /// If each token is a login and failed ones lock the user, returns a clause that says so. Calls then go one at a time.
+    /// If each token is a login and failed logins lock the user, returns a clause that says so. Only one call is then
+    /// in flight.
     fn lockout(&self) -> Option<Cow<'static, str>> {
         None
     }
@@ -29,13 +30,13 @@ pub(super) trait TokenApi {
 
 /// [`TokenApi`] with the scope of the type.
 pub(super) trait TypedTokenApi: TokenApi {
-    /// What a token of it may do.
+    /// What a token of this type permits.
     type Scope;
 
-    /// Returns the rules of a VideoAccessToken's spec that need more than the scope: lifetimes above all.
+    /// Returns the rules of the spec of a VideoAccessToken that need more than the scope, mainly about lifetimes.
     fn rules() -> Vec<Cel>;
 
-    /// Returns the request for one token. `account` is this account's identity.
+    /// Returns the request for one token. `account` is the identity of this account.
     fn request(
         &self,
         account: String,
@@ -43,45 +44,45 @@ pub(super) trait TypedTokenApi: TokenApi {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError>;
 
-    /// Checks that a ClusterTokenProvider's `allowedScopes` admit this scope.
+    /// Checks that the `allowedScopes` of a ClusterTokenProvider allow this scope.
     fn admits(allowed: &AllowedScopes, scope: &Self::Scope) -> Result<(), FieldError>;
 }
 
 impl Account<'_> {
-    /// Returns the account as its provider identifies it, or what is wrong with the spec.
+    /// Returns the account as the token API identifies it, or an error in the spec.
     pub fn identity(&self) -> Result<String, FieldError> {
         self.api().identity()
     }
 
-    /// Returns the account in short, for people.
+    /// Returns the account in short form, for people.
     pub fn shown(&self) -> String {
         self.api().shown()
     }
 
-    /// If each token is a login and failed ones lock the user, returns a clause that says so.
+    /// If each token is a login and failed logins lock the user, returns a clause that says so.
     pub fn lockout(&self) -> Option<Cow<'static, str>> {
         self.api().lockout()
     }
 
-    /// Returns the type's default limits.
+    /// Returns the default limits of the type.
     pub fn default_limits(&self) -> AccountLimits {
         self.api().limits()
     }
 }
 
-/// A transform: the rules of each type.
+/// Schema transform: adds the rules of each type.
 pub(super) fn rules(schema: &mut Schema) {
     for mut rule in type_rules() {
         rule.transform(schema);
     }
 }
 
-/// A transform: exactly one of the types is set.
+/// Schema transform: exactly one of the types is set.
 pub(super) fn one_type(schema: &mut Schema) {
     exactly_one(NAMES).transform(schema);
 }
 
-/// A transform: where a login can lock a user, calls go one at a time.
+/// Schema transform: if a login can lock a user, only one call is in flight.
 pub(super) fn one_login(schema: &mut Schema) {
     for (name, lockout) in lockouts() {
         let rule = format!(
@@ -91,12 +92,12 @@ pub(super) fn one_login(schema: &mut Schema) {
     }
 }
 
-/// What to say about a concurrency where a login can lock a user.
+/// Returns the message for a concurrency at a token API where a login can lock a user.
 pub(super) fn one_at_a_time(lockout: &str) -> String {
     format!("{lockout}, so one is made at a time: remove concurrency")
 }
 
-/// The only member that is set.
+/// Returns the only member that is set, or an error that lists what was found.
 pub(super) fn one<T, const N: usize>(members: [Option<T>; N], field: &str, what: &str) -> Result<T, FieldError> {
     let mut set = members.into_iter().flatten();
     match (set.next(), set.count()) {

@@ -7,7 +7,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Endpoint, credentials and limits of one provider account, for its own namespace.
+/// Endpoint, credential and limits of one account, for the namespace of this object.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::duplicated_attributes)] // each column has a type
 #[kube(
@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[schemars(transform = own_identity)]
 pub struct TokenProviderSpec {
-    /// The account.
+    /// Account, limits and trusted certificates.
     #[serde(flatten)]
     pub provider: ProviderSpec,
 }

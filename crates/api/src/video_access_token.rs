@@ -18,7 +18,7 @@ use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which token to keep fresh, and where.
+/// The token to issue and renew, and the Secret that stores it.
 #[allow(clippy::duplicated_attributes)] // of the columns: the derive reads each by itself
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
@@ -48,63 +48,63 @@ use std::time::Duration;
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = token_api::rules, transform = renewal, transform = untrusted)]
 pub struct VideoAccessTokenSpec {
-    /// The provider that issues.
+    /// The provider that issues the token.
     pub provider_ref: ProviderRef,
-    /// What the token may do.
+    /// What the token permits.
     pub scope: Scope,
-    /// How long a token to ask for, such as 12h; only where the provider's API takes one.
+    /// The lifetime to request, such as 12h. Only for token APIs that accept a lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<GoDuration>,
-    /// Renew this long before the token expires. Default: a third of its life.
+    /// Time before the expiry at which the token is renewed. Default: a third of its lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<GoDuration>,
-    /// Renew when this share of the token's life is left, in percent.
+    /// Share of the lifetime, in percent, that is left when the token is renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 99))]
     pub renew_before_percentage: Option<i32>,
-    /// The Secret that holds the token.
+    /// The Secret that stores the token.
     #[serde(default)]
     pub secret: SecretSpec,
-    /// Workloads of this namespace that are restarted when the token has changed, for those that read it only when
-    /// they start. Each must carry the label `videotoken.dev/restart-on-renewal: "true"`.
+    /// Workloads of this namespace that are restarted when the token has changed, for workloads that read it only when
+    /// they start. Each must have the label `videotoken.dev/restart-on-renewal: "true"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
     )]
     pub rollout_restart: Vec<WorkloadRef>,
-    /// Stops all calls for this object; its token is left to expire. Default: false.
+    /// Stops all calls for this VideoAccessToken. Its token expires without renewal. Default: false.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// Names a provider.
+/// Reference to a provider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderRef {
     /// TokenProvider (default) or ClusterTokenProvider.
     #[serde(default)]
     pub kind: ProviderKind,
-    /// Its name.
+    /// Name of the provider.
     #[schemars(transform = object_name)]
     pub name: String,
 }
 
-/// The kinds of provider.
+/// Kinds of provider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum ProviderKind {
-    /// One of the object's namespace.
+    /// A provider in the namespace of the VideoAccessToken.
     #[default]
     TokenProvider,
-    /// One of the cluster.
+    /// A provider of the cluster.
     ClusterTokenProvider,
-    /// A word of another version of this API.
+    /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
 }
 
 impl ProviderKind {
-    /// The kind's name.
+    /// Returns the name of the kind.
     pub fn as_str(&self) -> &str {
         match self {
             Self::TokenProvider => "TokenProvider",
@@ -114,27 +114,27 @@ impl ProviderKind {
     }
 }
 
-/// When to renew, as a spec says it.
+/// When to renew, according to a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewBefore {
-    /// It doesn't: a third of the token's real life before it expires.
+    /// The spec states no time: a third of the actual lifetime before the expiry.
     Default,
-    /// This long before the token expires; at least 1 s.
+    /// Time before the expiry; at least 1 s.
     Before(Duration),
-    /// When this share of the token's real life is left; 1 to 99.
+    /// Percentage of the actual lifetime that is left; 1 to 99.
     Percentage(u8),
 }
 
 impl VideoAccessTokenSpec {
-    /// What this spec asks of `provider`. Checks again what the CRD's rules check, since an older CRD may have stored
-    /// the object.
+    /// Returns the request of this spec at `provider`. Repeats the checks of the CRD's rules, because an older CRD may
+    /// have accepted the object.
     pub fn request(&self, provider: &ProviderSpec) -> Result<TokenRequest, FieldError> {
         let scope = self.scope.typed()?;
         let account = provider.account().map_err(|error| token_api::blame_provider(&error))?;
         account.request(scope, self.lifetime.as_ref())
     }
 
-    /// When to renew. Whether it is shorter than the token's life only the token tells.
+    /// Returns when to renew. Only the actual lifetime of the token shows if the time is too long.
     pub fn renew_before(&self) -> Result<RenewBefore, FieldError> {
         match (&self.renew_before, self.renew_before_percentage) {
             (None, None) => Ok(RenewBefore::Default),
@@ -152,7 +152,7 @@ impl VideoAccessTokenSpec {
         }
     }
 
-    /// The workloads to restart when the token has changed.
+    /// Returns the workloads to restart when the token has changed.
     pub fn workloads(&self) -> Result<Vec<Workload>, FieldError> {
         let named = self.rollout_restart.iter().enumerate();
         named.map(|(n, workload)| workload.workload(&format!("spec.rolloutRestart[{n}]"))).collect()
@@ -160,7 +160,7 @@ impl VideoAccessTokenSpec {
 }
 
 impl VideoAccessToken {
-    /// The Secret's name: `spec.secret.name`, else the object's own.
+    /// Returns the name of the Secret: `spec.secret.name`, else the name of the object.
     pub fn secret_name(&self) -> &str {
         self.spec.secret.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
@@ -168,7 +168,7 @@ impl VideoAccessToken {
 
 const NOT_BOTH: &str = "set renewBefore or renewBeforePercentage, not both";
 
-/// A transform: what holds for renewal whatever the scope.
+/// Schema transform: the rules of renewal that apply to all scopes.
 fn renewal(schema: &mut Schema) {
     let (before, lifetime) = (is_duration("self.renewBefore"), is_duration("self.lifetime"));
     cel("!(has(self.renewBefore) && has(self.renewBeforePercentage))", NOT_BOTH)
@@ -192,8 +192,8 @@ fn renewal(schema: &mut Schema) {
     .transform(schema);
 }
 
-/// A Secret's type can't change, so a new type needs a new Secret. A rule of the whole object, since the Secret's name
-/// is the object's own by default.
+/// Returns the rule that a new type of the Secret needs a new name, because the type of a Secret can't change. The rule
+/// is one of the whole object, because the default name of the Secret is the name of the object.
 pub(super) fn type_with_name() -> ValidationRule {
     let name =
         |object: &str| format!("(has({object}.spec.secret.name) ? {object}.spec.secret.name : {object}.metadata.name)");
@@ -205,15 +205,15 @@ pub(super) fn type_with_name() -> ValidationRule {
     }
 }
 
-/// What became of it. A shadow of the Secret.
+/// Observed state of the VideoAccessToken.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct VideoAccessTokenStatus {
-    /// The `metadata.generation` that this status is about; -1 until the operator has seen the object.
+    /// The `metadata.generation` that this status is based on. -1 until the operator has processed the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Issuing and Stalled; Overprivileged while the token may do more than was asked.
+    /// Ready, Issuing and Stalled; Overprivileged while the token permits more than was requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
@@ -221,15 +221,15 @@ pub struct VideoAccessTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub provider: Option<String>,
-    /// The Secret that holds the token.
+    /// Name of the Secret that stores the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
-    /// That Secret's resourceVersion after the operator's last write.
+    /// The resourceVersion of the Secret after the operator's last write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_resource_version: Option<String>,
-    /// When the token was asked for.
+    /// When the token was requested.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub issued_at: Option<Timestamp>,
@@ -237,54 +237,54 @@ pub struct VideoAccessTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub expires_at: Option<Timestamp>,
-    /// When it will be renewed.
+    /// When the next renewal is due.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub renew_at: Option<Timestamp>,
-    /// How many tokens were issued for this object.
+    /// Number of tokens issued for this object.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub issuances: i64,
-    /// How many attempts failed since the last that did not.
+    /// Number of failed attempts since the last success.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub failed_attempts: i64,
-    /// When the token was asked for that `spec.rolloutRestart` was last restarted for, or that was there before the
-    /// first restart. Equal to `issuedAt`: no restart is due.
+    /// `issuedAt` of the token for which the workloads were last restarted, or of the first token if none was
+    /// restarted. Equal to `issuedAt` if no restart is due.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub restarted_for: Option<Timestamp>,
-    /// While the whole account is held back, since its credential was refused or as many logins were made as may be: when
-    /// the next attempt with it is due.
+    /// When the next attempt with the account is due. Set while the operator stops all calls of the account, because
+    /// its credential was rejected or the permitted number of logins is used up.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub held_until: Option<Timestamp>,
-    /// The last failed attempt, while nothing has succeeded since.
+    /// The last failed attempt, if no attempt has succeeded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,
 }
 
-/// A failed attempt to issue.
+/// A failed attempt to issue a token.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailure {
-    /// When.
+    /// Time of the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub time: Option<Timestamp>,
-    /// What it means for the next attempt: Transient, Throttled, Configuration, Denied or Credential.
+    /// The failure class, which decides the retry: Transient, Throttled, Configuration, Denied or Credential.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub class: String,
-    /// Why, in one CamelCase word.
+    /// Cause of the failure, in one CamelCase word.
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub reason: String,
-    /// What happened.
+    /// Description of the failure.
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub message: String,
-    /// The provider's id of the request, for its support.
+    /// The request ID of the token API, for its support.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub request_id: Option<String>,

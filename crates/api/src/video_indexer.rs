@@ -1,4 +1,4 @@
-//! Azure Video Indexer through Azure Resource Manager: its account and its scope.
+//! Account and scope of Azure Video Indexer through Azure Resource Manager.
 //!
 //! Wire facts: the reference's `Generate - … Access Token`, api-version 2025-04-01.
 
@@ -23,28 +23,28 @@ use std::time::Duration;
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel("!(has(self.cloud) && has(self.endpoints))", "set cloud or endpoints, not both").at(".endpoints"))]
 pub struct VideoIndexerAccount {
-    /// The subscription's id, a GUID as a rule.
+    /// ID of the subscription, usually a GUID.
     #[schemars(length(min = 1, max = 64), transform = segment)]
     pub subscription_id: String,
-    /// The resource group's name.
+    /// Name of the resource group.
     #[schemars(length(min = 1, max = 90), transform = segment)]
     pub resource_group: String,
-    /// The account's name.
+    /// Name of the account.
     #[schemars(length(max = 50))]
     #[schemars(transform = cel("self.matches('^[A-Za-z0-9-]{3,50}$')", "must be the account's name alone: 3 to 50 letters, digits and dashes"))]
     pub account_name: String,
     /// Public (default), USGovernment or China.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<Cloud>,
-    /// The endpoints of another cloud.
+    /// The endpoints of a cloud that is not listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<AzureEndpoints>,
-    /// Who asks.
+    /// How to authenticate to Microsoft Entra.
     pub auth: AzureAuth,
 }
 
 impl VideoIndexerAccount {
-    /// Where to call: the endpoints given, else the cloud's.
+    /// Returns the endpoints of the spec, else those of the cloud.
     pub fn cloud_endpoints(&self) -> Result<CloudEndpoints, FieldError> {
         if let Some(endpoints) = &self.endpoints {
             return Ok(endpoints.clone().into());
@@ -56,7 +56,7 @@ impl VideoIndexerAccount {
     }
 }
 
-/// What a Video Indexer token may do.
+/// What a Video Indexer token permits.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel_saying(
@@ -69,19 +69,19 @@ impl VideoIndexerAccount {
 ).at(".projectId"))]
 #[schemars(transform = cel("!(has(self.extensionId) && has(self.projectId))", NO_PROJECT).at(".projectId").forbidden())]
 pub struct VideoIndexerScope {
-    /// What it allows: RestrictedViewer, Reader or Contributor.
+    /// The permission: RestrictedViewer, Reader or Contributor.
     pub permission: Permission,
-    /// What it is for: Account, Video or Project.
+    /// The part of the account that the token gives access to: Account, Video or Project.
     pub media_scope: MediaScope,
-    /// The video, with mediaScope Video.
+    /// ID of the video. Required with mediaScope Video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub video_id: Option<String>,
-    /// The project, with mediaScope Project.
+    /// ID of the project. Required with mediaScope Project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub project_id: Option<String>,
-    /// The resource id of the extension on an Arc-enabled cluster. With it the token is for that extension.
+    /// The resource ID of the extension on an Arc-enabled cluster. If set, the token is for that extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), transform = extension_id)]
     pub extension_id: Option<String>,
@@ -97,9 +97,10 @@ fn extension_id(schema: &mut schemars::Schema) {
     cel(rule, EXTENSION_ID).transform(schema);
 }
 
-/// The Rust side of [`extension_id`]. The subscription need not be a GUID: the reference's own example isn't. The cluster
-/// is an Arc-enabled one (`Microsoft.Kubernetes/ConnectedClusters`) or of another type that takes extensions, such as
-/// `Microsoft.ContainerService/managedClusters` or `Microsoft.HybridContainerService/provisionedClusters`.
+/// Returns true if `id` matches [`extension_id`]. The subscription need not be a GUID: the example in the reference
+/// isn't one. The cluster is Arc-enabled (`Microsoft.Kubernetes/ConnectedClusters`) or of another type that supports
+/// extensions, such as `Microsoft.ContainerService/managedClusters` or
+/// `Microsoft.HybridContainerService/provisionedClusters`.
 fn is_extension_id(id: &str) -> bool {
     const FORM: &str = "/subscriptions/*/resourceGroups/*/providers/NAMESPACE/TYPE/*/providers/Microsoft.KubernetesConfiguration/extensions/*";
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -112,23 +113,23 @@ fn is_extension_id(id: &str) -> bool {
     id.split('/').count() == FORM.split('/').count() && id.split('/').zip(FORM.split('/')).all(fits)
 }
 
-/// What a Video Indexer token allows.
+/// Permission of a Video Indexer token.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = open)]
 pub enum Permission {
-    /// To watch.
+    /// Permission to watch.
     #[default]
     RestrictedViewer,
-    /// To read.
+    /// Permission to read.
     Reader,
-    /// To change.
+    /// Permission to change.
     Contributor,
-    /// A newer word of the provider.
+    /// A value that the token API has added since.
     #[serde(untagged)]
     Other(String),
 }
 
-/// What a Video Indexer token is for.
+/// Part of the account that a Video Indexer token gives access to.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = open)]
 pub enum MediaScope {
@@ -139,13 +140,13 @@ pub enum MediaScope {
     Video,
     /// One project.
     Project,
-    /// A newer word of the provider.
+    /// A value that the token API has added since.
     #[serde(untagged)]
     Other(String),
 }
 
 impl Permission {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::RestrictedViewer => "RestrictedViewer",
@@ -157,7 +158,7 @@ impl Permission {
 }
 
 impl MediaScope {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Account => "Account",
@@ -174,7 +175,7 @@ impl fmt::Display for MediaScope {
     }
 }
 
-/// With mediaScope Video and an extension; the reference gives a most of 43200 s and a default of 3600 s.
+/// Lifetimes with mediaScope Video and an extension. The reference states a maximum of 43200 s and a default of 3600 s.
 const ASKED: Life = Life::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(12)),
@@ -204,7 +205,7 @@ impl VideoIndexerScope {
         }
     }
 
-    /// What the CRD's rules check too: an older CRD may have let it pass.
+    /// Repeats the checks of the CRD's rules, because an older CRD may have accepted the spec.
     fn check(&self) -> Result<(), FieldError> {
         let refused =
             |member: &str, message: String| Err(FieldError::new(format!("spec.scope.videoIndexer.{member}"), message));
@@ -230,7 +231,7 @@ impl VideoIndexerScope {
         Ok(())
     }
 
-    /// The request's JSON body.
+    /// Returns the JSON body of the request.
     fn body(&self, life: Duration) -> Map<String, Value> {
         let mut body = Map::new();
         if self.permission != Permission::RestrictedViewer {
@@ -250,13 +251,13 @@ impl VideoIndexerScope {
     }
 }
 
-/// What `permissions` is by default: reading.
+/// Default of `permissions`: read access.
 const READ_ONLY: &[&str] = &["RestrictedViewer", "Reader"];
 
-/// Which permissions a ClusterTokenProvider admits.
+/// Permissions that a ClusterTokenProvider allows.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoIndexerAllowed {
-    /// Video Indexer's permissions; in its classic API, `allowEdit` counts as Contributor, all else as Reader.
+    /// Permissions of Video Indexer. In its classic API, `allowEdit` counts as Contributor, everything else as Reader.
     /// Default: RestrictedViewer, Reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
@@ -270,12 +271,12 @@ impl VideoIndexerAllowed {
 }
 
 impl TokenApi for VideoIndexerAccount {
-    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
+    /// 10 calls per second and 120 per minute, according to the responses of Video Indexer to excess calls.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(10, 120, 4)
     }
 
-    /// The resource id in lower case: Azure ignores case.
+    /// Returns the resource ID in lower case, because Azure ignores case.
     fn identity(&self) -> Result<String, FieldError> {
         for (member, value) in [
             ("subscriptionId", &self.subscription_id),

@@ -1,4 +1,4 @@
-//! Azure Video Indexer's classic Authorization API: its account and its scope.
+//! Account and scope of the classic Authorization API of Azure Video Indexer.
 //!
 //! Wire facts: the API's reference, `Get Account Access Token` and its siblings.
 
@@ -21,22 +21,23 @@ use std::time::Duration;
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VideoIndexerClassicAccount {
-    /// Default: <https://api.videoindexer.ai>; the Government's is <https://api.videoindexer.ai.azure.us>.
+    /// URL of the API. Default: <https://api.videoindexer.ai>. For the US Government:
+    /// <https://api.videoindexer.ai.azure.us>.
     #[serde(default = "endpoint")]
     #[schemars(transform = url)]
     pub endpoint: String,
-    /// The account's region, such as `eastus`, or `trial`.
+    /// Region of the account, such as `eastus`, or `trial`.
     #[schemars(length(min = 1, max = 64), transform = segment)]
     pub location: String,
-    /// The account's GUID.
+    /// GUID of the account.
     #[schemars(transform = guid)]
     pub account_id: String,
-    /// The API's subscription key.
+    /// Subscription key of the API.
     pub subscription_key_ref: SecretKeyRef,
 }
 
 impl VideoIndexerClassicAccount {
-    /// The endpoint, without an operation's path.
+    /// Returns the endpoint, without the path of an operation.
     pub fn root(&self) -> &str {
         root(&self.endpoint, &["Auth", &self.location])
     }
@@ -46,33 +47,33 @@ fn endpoint() -> String {
     "https://api.videoindexer.ai".into()
 }
 
-/// What a token of the classic API may do: exactly one member. It always lives 1h.
+/// What a token of the classic API permits: exactly one member. The lifetime is always 1 hour.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
 pub struct VideoIndexerClassicScope {
-    /// The whole account.
+    /// Access to the whole account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<ClassicAccount>,
-    /// The whole account with a named permission.
+    /// Access to the whole account with a named permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_with_permission: Option<ClassicPermission>,
-    /// One project.
+    /// Access to one project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<ClassicProject>,
-    /// One video.
+    /// Access to one video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video: Option<ClassicVideo>,
-    /// The user that the key belongs to.
+    /// Access of the user that the key belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<ClassicAccount>,
 }
 
-/// A token without further narrowing.
+/// A token for a whole account or user.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassicAccount {
-    /// Whether it allows to change. Default: false.
+    /// Permits changes. Default: false.
     #[serde(default)]
     pub allow_edit: bool,
 }
@@ -80,7 +81,7 @@ pub struct ClassicAccount {
 /// A permission by name.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicPermission {
-    /// What it allows: Reader, Contributor, `MyAccessAdministrator` or Owner.
+    /// The permission: Reader, Contributor, `MyAccessAdministrator` or Owner.
     pub permission: AccountPermission,
 }
 
@@ -88,10 +89,10 @@ pub struct ClassicPermission {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassicProject {
-    /// The project.
+    /// ID of the project.
     #[schemars(length(min = 1, max = 64), transform = segment)]
     pub project_id: String,
-    /// Whether it allows to change. Default: false.
+    /// Permits changes. Default: false.
     #[serde(default)]
     pub allow_edit: bool,
 }
@@ -100,34 +101,34 @@ pub struct ClassicProject {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassicVideo {
-    /// The video.
+    /// ID of the video.
     #[schemars(length(min = 1, max = 64), transform = segment)]
     pub video_id: String,
-    /// Whether it allows to change. Default: false.
+    /// Permits changes. Default: false.
     #[serde(default)]
     pub allow_edit: bool,
 }
 
-/// What an account token allows.
+/// Permission of an account token.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = open)]
 pub enum AccountPermission {
-    /// To read.
+    /// Permission to read.
     #[default]
     Reader,
-    /// To change.
+    /// Permission to change.
     Contributor,
-    /// To manage one's own access.
+    /// Permission to manage one's own access.
     MyAccessAdministrator,
-    /// All.
+    /// All permissions.
     Owner,
-    /// A newer word of the provider.
+    /// A value that the token API has added since.
     #[serde(untagged)]
     Other(String),
 }
 
 impl AccountPermission {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Reader => "Reader",
@@ -139,7 +140,7 @@ impl AccountPermission {
     }
 }
 
-/// Which kinds of token a ClusterTokenProvider admits.
+/// Kinds of token that a ClusterTokenProvider allows.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoIndexerClassicAllowed {
     /// Members of the scope. Default: all but user.
@@ -148,7 +149,7 @@ pub struct VideoIndexerClassicAllowed {
     pub kinds: Option<Vec<String>>,
 }
 
-/// What `kinds` is by default: not the user's token, which reaches every account of that user.
+/// Default of `kinds`: all but the user's token, which gives access to every account of that user.
 const OF_ACCOUNT: &[&str] = &["account", "accountWithPermission", "project", "video"];
 
 const LIFE: Life = Life::Fixed {
@@ -158,12 +159,12 @@ const LIFE: Life = Life::Fixed {
 
 const SCOPE: &str = "spec.scope.videoIndexerClassic";
 
-/// The one kind that a scope names: its member and what goes on the wire.
+/// The kind that a scope selects: its member and its wire format.
 struct Kind {
     member: &'static str,
-    /// The API reference's name of the operation.
+    /// Name of the operation in the API reference.
     operation: &'static str,
-    /// `allowEdit` or `permission`, and the id in the path.
+    /// `allowEdit` or `permission`, and the ID in the path.
     fields: Map<String, Value>,
 }
 
@@ -204,7 +205,7 @@ impl VideoIndexerClassicScope {
 }
 
 impl TokenApi for VideoIndexerClassicAccount {
-    /// 10 a second and 120 a minute, as Video Indexer's answers to too many calls say.
+    /// 10 calls per second and 120 per minute, according to the responses of Video Indexer to excess calls.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(10, 120, 4)
     }

@@ -1,4 +1,4 @@
-//! The workloads that are restarted after a renewal.
+//! Workloads that are restarted after a renewal.
 
 use super::request::FieldError;
 use super::schema::{is_object_name, object_name};
@@ -6,17 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A workload that reads the token only when its pods start.
+/// A workload that reads the token only when its Pods start.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadRef {
     /// Deployment, StatefulSet or DaemonSet.
     pub kind: WorkloadKind,
-    /// Its name.
+    /// Name of the workload.
     #[schemars(transform = object_name)]
     pub name: String,
 }
 
-/// The kinds of workload.
+/// Kinds of workload.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum WorkloadKind {
@@ -26,23 +26,23 @@ pub enum WorkloadKind {
     StatefulSet,
     /// apps/v1 DaemonSet.
     DaemonSet,
-    /// A word of another version of this API.
+    /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
 }
 
-/// One workload of a namespace, as parsed from a [`WorkloadRef`]: of a kind that can be restarted, by a name that can
-/// stand in a URL.
+/// A workload of a namespace, parsed from a [`WorkloadRef`]. Its kind can be restarted, and its name can be part of a
+/// URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Workload {
-    /// Which of `apps/v1`.
+    /// Kind in `apps/v1`.
     pub kind: &'static str,
-    /// Its name.
+    /// Name of the workload.
     pub name: Box<str>,
 }
 
 impl WorkloadRef {
-    /// Parses it. `place` is its path, such as `spec.rolloutRestart[0]`.
+    /// Parses the reference. `place` is its path, such as `spec.rolloutRestart[0]`.
     pub(super) fn workload(&self, place: &str) -> Result<Workload, FieldError> {
         let kind = match &self.kind {
             WorkloadKind::Deployment => "Deployment",

@@ -1,4 +1,5 @@
-//! Whatever an API server may have stored under these CRDs decodes, and parses or is refused without a panic.
+//! Each object that an API server can have stored under these CRDs decodes. Its parsing succeeds or returns an error,
+//! but never panics.
 
 use crate::allowed::AllowedScopes;
 use crate::cluster_token_provider::ClusterTokenProvider;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Words that lead deeper into the parsing than chance would.
+/// Words that reach deeper parts of the parser than random text.
 const WORDS: &[&str] = &[
     "Video",
     "Account",
@@ -42,8 +43,8 @@ const WORDS: &[&str] = &[
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.Kubernetes/connectedClusters/c/providers/Microsoft.KubernetesConfiguration/extensions/e",
 ];
 
-/// Values of a schema's shape: its types, required members and bounds of numbers; not its CEL rules and patterns, since
-/// an older CRD had other ones. Unions are as likely to have one member as any other number.
+/// Generates values that match the types, required members and numeric bounds of a schema. Ignores CEL rules and
+/// patterns, because an older CRD had others. A union has one member as often as any other number of members.
 fn shaped(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
     if let Some(words) = &schema.enum_ {
         return select(words.iter().map(|word| word.0.clone()).collect::<Vec<_>>()).boxed();
@@ -82,7 +83,7 @@ fn object(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
         return btree_map(names, shaped(values), 0..3).prop_map(|map| map.into_iter().collect()).boxed();
     }
     let properties: BTreeMap<String, JSONSchemaProps> = schema.properties.clone().unwrap_or_default();
-    // A union of one random member and, seldom, others.
+    // A union of one random member and, rarely, others.
     let union = schema.x_kubernetes_validations.iter().flatten().any(|rule| rule.rule.ends_with(".size() == 1"));
     let required = schema.required.clone().unwrap_or_default();
     let count = properties.len();
@@ -115,7 +116,7 @@ fn object(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// Whole objects of the n-th CRD.
+/// Generates whole objects of the n-th CRD.
 fn stored(n: usize) -> BoxedStrategy<Value> {
     static CRDS: LazyLock<Vec<JSONSchemaProps>> = LazyLock::new(|| {
         let schemas = crds::all().into_iter().map(|mut crd| crd.spec.versions.remove(0).schema.unwrap());

@@ -1,4 +1,5 @@
-//! What specs ask of their providers, and what is refused: tables. The CRD's own rules are proven on a real API server.
+//! Tables of the requests that specs produce and of the specs that are rejected. Tests on a real API server prove the
+//! rules of the CRD.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,17 +14,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// A typed object from YAML.
+/// Parses a typed object from YAML.
 fn yaml<T: DeserializeOwned>(text: &str) -> T {
     serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
 
-/// A token's spec with this scope; `rest` are further members of the spec.
+/// Returns the spec of a VideoAccessToken with this scope. `rest` contains further members of the spec.
 fn token(scope: &str, rest: &str) -> VideoAccessTokenSpec {
     yaml(&format!("{{providerRef: {{name: p}}, scope: {{{scope}}}, {rest}}}"))
 }
 
-/// One provider of each type.
+/// Returns a provider of the type `name`.
 fn provider(name: &str) -> ProviderSpec {
     let account = match name {
         "videoIndexer" => {

@@ -1,4 +1,4 @@
-//! Each operation of each token API, and each refusal.
+//! Each operation of each token API, and each rejection.
 
 use super::super::cognitive_services::FeatureFlagsFormat;
 use super::super::schema::root;
@@ -11,13 +11,13 @@ use std::time::Duration;
 const EXTENSION: &str = "/subscriptions/any/resourceGroups/rg/providers/Microsoft.Kubernetes/ConnectedClusters/c/providers/Microsoft.KubernetesConfiguration/extensions/e";
 const HOUR: u64 = 3600;
 
-/// The provider type is that of the scope.
+/// Returns the request for `scope` at a provider of the same type.
 fn request(scope: &str, rest: &str) -> Result<TokenRequest, FieldError> {
     let (type_, _) = scope.split_once(':').unwrap();
     token(scope, rest).request(&provider(type_))
 }
 
-/// Scope, rest of the spec, operation, fields, promised life in seconds.
+/// Scope, rest of the spec, operation, fields, promised lifetime in seconds.
 type Asked<'a> = (&'a str, &'a str, &'a str, Value, u64);
 
 fn all_ask(account: &str, cases: &[Asked<'_>]) {
@@ -425,7 +425,7 @@ fn the_account_is_the_same_however_it_is_written() {
         "https://a.example/",
         "https://a.example:443",
         "HTTPS://a.EXAMPLE:443/",
-        // as the portal shows it
+        // As the portal shows it.
         "https://a.example/sts/v1.0/issuetoken",
         "https://a.example/sts/v1.0/",
     ] {
