@@ -1,5 +1,5 @@
-//! The small HTTP server on `--metrics-addr`: `/metrics`, `/livez` and `/readyz`. How many it serves at once, and who has
-//! to go, is in `connections`.
+//! The HTTP server on `--metrics-addr`: `/metrics`, `/livez` and `/readyz`. `connections` limits the number of
+//! connections and decides which one to close.
 
 mod connections;
 
@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// How long the tick may be silent before the process counts as hung.
+/// Time without a heartbeat after which the process counts as hung.
 const LIVENESS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long an open connection may hold up a stop.
+/// Time that open connections have to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Time for which one exposition answers all scrapes, so that many scrapes cost no more than one.
@@ -36,7 +36,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub enum Exposition {
     /// `OpenMetrics` 1.0.
     OpenMetrics,
-    /// Prometheus's text format 0.0.4, which every scraper reads.
+    /// Text format 0.0.4 of Prometheus, which every scraper can read.
     Classic,
 }
 
@@ -58,10 +58,10 @@ impl Exposition {
     }
 }
 
-/// Gives all metrics as text.
+/// Function that returns all metrics as text.
 pub type Scrape = Arc<dyn Fn(Exposition) -> String + Send + Sync>;
 
-/// The last exposition of each kind, while it is fresh.
+/// The last exposition of each format, while it is fresh.
 struct Expositions {
     scrape: Scrape,
     fresh: tokio::sync::Mutex<[Option<Bytes>; 2]>,
@@ -70,13 +70,13 @@ struct Expositions {
 impl Expositions {
     async fn of(self: &Arc<Self>, exposition: Exposition) -> Option<Bytes> {
         let kind = usize::from(exposition == Exposition::Classic);
-        // held while the text is written: a concurrent scrape gets the same text
+        // The lock is held while the text is written, so that a concurrent scrape gets the same text.
         let mut fresh = self.fresh.lock().await;
         if let Some(text) = &fresh[kind] {
             return Some(text.clone());
         }
         let scrape = self.scrape.clone();
-        // a scrape of a large cluster takes milliseconds: too long for a thread that serves other connections
+        // A scrape of a large cluster takes milliseconds, which is too long for a thread that serves other connections.
         let text = Bytes::from(tokio::task::spawn_blocking(move || scrape(exposition)).await.ok()?);
         fresh[kind] = Some(text.clone());
         let all = self.clone();
@@ -88,7 +88,7 @@ impl Expositions {
     }
 }
 
-/// State behind the two probes.
+/// State of the liveness and readiness probes.
 #[derive(Debug)]
 pub struct Health {
     last_heartbeat: Mutex<Instant>,
@@ -96,7 +96,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// `parts` are those that `/readyz` waits for; none is ready yet. Counts as the first beat.
+    /// Creates the state. `parts` are the parts that `/readyz` waits for; none is ready yet. Counts as the first
+    /// heartbeat.
     pub fn new(parts: &[&'static str]) -> Arc<Self> {
         let parts = parts.iter().map(|part| (*part, false)).collect();
         Arc::new(Self { last_heartbeat: Mutex::new(Instant::now()), parts: Mutex::new(parts) })
@@ -107,7 +108,7 @@ impl Health {
         *self.last_heartbeat.lock() = Instant::now();
     }
 
-    /// Sets whether `part` is ready: a cache that has synced, a CRD that is there.
+    /// Sets whether `part` is ready, such as a synced cache or an installed CRD.
     pub fn set_ready(&self, part: &'static str, ready: bool) {
         self.parts.lock().insert(part, ready);
     }
@@ -117,13 +118,13 @@ impl Health {
         self.last_heartbeat.lock().elapsed() <= LIVENESS_TIMEOUT
     }
 
-    /// The parts that aren't ready, in alphabetical order.
+    /// Returns the parts that aren't ready, in alphabetical order.
     pub fn missing(&self) -> Vec<&'static str> {
         self.parts.lock().iter().filter(|(_, ready)| !**ready).map(|(part, _)| *part).collect()
     }
 }
 
-/// The address is not to be had.
+/// The address can't be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("--metrics-addr {addr}: {source}; name an address of this host and a free port")]
 pub struct BindError {
@@ -131,7 +132,7 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// A bound server that doesn't answer yet.
+/// A server that is bound and doesn't serve yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -139,20 +140,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `addr`; port 0 is any free one.
+    /// Binds `addr`. Port 0 selects any free port.
     pub async fn bind(addr: SocketAddr) -> Result<Self, BindError> {
         let listener = TcpListener::bind(addr).await.map_err(|source| BindError { addr, source })?;
         let addr = listener.local_addr().map_err(|source| BindError { addr, source })?;
         Ok(Self { listener, addr })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Serves until `stop` resolves, then finishes the requests in progress, for two seconds at most. `more` are
-    /// further routes.
+    /// Serves until `stop` resolves, then finishes the requests in progress within two seconds. `more` contains further
+    /// routes.
     pub async fn run(
         self,
         health: Arc<Health>,
@@ -267,7 +268,7 @@ mod tests {
         tokio::time::timeout(GRACE * 3, run).await.expect("stopped").unwrap();
     }
 
-    /// How the other end left the connection: it ended it, or it is still open.
+    /// Returns true if the server has not closed the connection.
     async fn is_open(stream: &mut TcpStream) -> bool {
         let mut byte = [0];
         tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await.is_err()
@@ -299,7 +300,7 @@ mod tests {
             stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
             deaf.push(stream);
         }
-        // a probe needs no place
+        // A probe needs no permit for a large response.
         assert!(ask(addr, "/livez").await.ends_with("ok"));
         let whole = tokio::time::timeout(LIVENESS_TIMEOUT, ask(addr, "/metrics")).await.expect("an answer");
         assert!(whole.starts_with("HTTP/1.1 200") && whole.len() > 32 * 1024 * 1024, "{} bytes", whole.len());

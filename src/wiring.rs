@@ -1,4 +1,4 @@
-//! From flags to the settings of each room: the one place that knows them all.
+//! Conversion of the flags to the settings of each module. Only this module depends on all of them.
 
 use crate::config::Config;
 use crate::http_server::{Exposition, Scrape};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use videotoken_providers::account::Reach;
 use videotoken_providers::hosts::{HostPattern, NetworkGuard};
 
-/// The lease of this process.
+/// Returns the settings of the lease of this process.
 pub fn lease(config: &Config, identity: String) -> lease::Settings {
     lease::Settings {
         namespace: config.lease_namespace.clone(),
@@ -22,7 +22,7 @@ pub fn lease(config: &Config, identity: String) -> lease::Settings {
     }
 }
 
-/// How `/metrics` is answered.
+/// Returns the function that answers requests for `/metrics`.
 pub fn scrape(metrics: Metrics) -> Scrape {
     Arc::new(move |exposition| match exposition {
         Exposition::OpenMetrics => metrics.encode(),
@@ -30,7 +30,7 @@ pub fn scrape(metrics: Metrics) -> Scrape {
     })
 }
 
-/// The controller's settings. `api_server` is the API server's URL. The error names the flag.
+/// Returns the settings of the controller. `api_server` is the URL of the API server. The error names the flag.
 pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller::Settings, String> {
     let least = controller::MIN_LEASE_TIME + config.lease_retry_period;
     if config.leader_elect && config.lease_renew_deadline < least {
@@ -59,8 +59,9 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     })
 }
 
-/// Guards the addresses too that the API server itself says it is at: behind its Service or a load balancer these are its
-/// nodes'. What it doesn't say within a moment stays unguarded.
+/// Adds the addresses that the API server reports for itself to the guarded addresses. Behind a Service or a load
+/// balancer these are the addresses of its nodes. If the API server doesn't respond within 2 seconds, they stay
+/// unguarded.
 pub async fn guard(settings: &mut controller::Settings, client: &kube::Client) {
     const MOMENT: Duration = Duration::from_secs(2);
     let Ok(Ok(versions)) = tokio::time::timeout(MOMENT, client.list_core_api_versions()).await else { return };
@@ -69,13 +70,13 @@ pub async fn guard(settings: &mut controller::Settings, client: &kube::Client) {
     Arc::make_mut(&mut settings.reach.network).api_server.extend(told);
 }
 
-/// The address in `address` or `address:port`.
+/// Parses the address in `address` or `address:port`.
 fn address_of(text: &str) -> Option<IpAddr> {
     let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
     with_port.ok().or_else(|| text.trim_matches(['[', ']']).parse().ok())
 }
 
-/// Where the API server is; none if its name doesn't resolve now.
+/// Returns the addresses of the API server, or none if its name doesn't resolve now.
 fn addresses(url: &http::Uri) -> Vec<IpAddr> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     (host, url.port_u16().unwrap_or(443)).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()

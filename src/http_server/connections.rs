@@ -1,9 +1,9 @@
-//! Connections of the metrics port: bounds on each, and which one is closed for a new one.
+//! Limits of the connections of the metrics port, and the choice of the connection that is closed for a new one.
 //!
-//! The port has no login. Clients that connect and send nothing, or ask and never read, must take bounded memory and
-//! keep no other client out. So the numbers of connections and of large answers are bounded, and a new one closes the
-//! oldest. A probe asks at once and reads its few bytes at once: it needs a connection for a moment and no place among
-//! the large answers, and never waits.
+//! The port has no authentication. Clients that connect and send nothing, or send requests and never read, must use
+//! bounded memory and must not block other clients. Therefore the numbers of connections and of large responses are
+//! limited, and a new one closes the oldest. A probe sends its request and reads its few bytes at once. It needs a
+//! connection for a moment, needs no permit for a large response, and never waits.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -23,17 +23,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tower::ServiceExt;
 
-/// Connections at once. Each takes some 20 kB.
+/// Maximum number of connections. Each takes about 20 kB.
 pub const MOST_CONNECTIONS: usize = 128;
-/// Large answers at once, from when they are made until their last byte is sent.
+/// Maximum number of large responses in progress, from their creation until their last byte is sent.
 pub const MOST_ANSWERS: usize = 8;
-/// How long a client may take to ask.
+/// Time in which a client must send its request.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection lasts, whatever happens on it: one question and its answer.
+/// Maximum duration of a connection, which serves one request and its response.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How long a client waits for a place among the large answers before the eldest has to go.
+/// Time that a client waits for a permit for a large response before the oldest response is closed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// After a failed accept (no file descriptors are left).
+/// Delay after a failed accept (no file descriptors are left).
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Open connections, the oldest first.
@@ -45,14 +45,14 @@ impl Connected {
         self.0.lock()
     }
 
-    /// Closes this connection. The answer that is being sent is dropped.
+    /// Closes this connection. A response that is being sent is dropped.
     fn end(&self, number: u64) {
         if let Some(task) = self.lock().remove(&number) {
             task.abort();
         }
     }
 
-    /// Lets the eldest go if there are more than may be.
+    /// Closes the oldest connections until there is capacity for a new one.
     fn make_room(&self) {
         let mut all = self.lock();
         while all.len() >= MOST_CONNECTIONS {
@@ -63,7 +63,7 @@ impl Connected {
     }
 }
 
-/// Serves until `stop` resolves; then finishes what is under way, for `grace` at most.
+/// Serves until `stop` resolves, then finishes the requests in progress within `grace`.
 pub(super) async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -93,7 +93,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
-    // dropped with it: all that is still connected
+    // Dropping `tasks` closes all remaining connections.
 }
 
 /// Serves one request.
@@ -106,7 +106,7 @@ async fn converse(stream: TcpStream, routes: Router, number: u64, connected: Arc
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(ASK_WITHIN).keep_alive(false);
     let conversation = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // a client that breaks off needs no answer
+    // A client that disconnects needs no response.
     let _ = tokio::time::timeout(LONGEST, conversation).await;
     connected.lock().remove(&number);
 }
@@ -118,13 +118,13 @@ struct Asker {
     connected: Arc<Connected>,
 }
 
-/// Places for large answers.
+/// Permits for large responses.
 #[derive(Clone)]
 pub(super) struct Places(Arc<Inner>);
 
 struct Inner {
     free: Arc<Semaphore>,
-    /// Connections with a place, the oldest first.
+    /// Connections with a permit, the oldest first.
     taken: Mutex<BTreeMap<u64, Asker>>,
 }
 
@@ -134,7 +134,7 @@ impl Default for Places {
     }
 }
 
-/// A place among the large answers. It is free again when it is dropped, after the last byte of the answer.
+/// Permit for a large response. It is returned when it is dropped, after the last byte of the response.
 struct Place {
     inner: Arc<Inner>,
     number: u64,
@@ -152,9 +152,9 @@ impl Inner {
         self.taken.lock()
     }
 
-    /// Waits for a place, and after a while for no longer than the eldest takes to go.
+    /// Waits for a permit. If none is free after [`PATIENCE`], closes the oldest response.
     async fn take(self: Arc<Self>, asker: Asker) -> Option<Place> {
-        // as often as there may be others who wait
+        // Repeats as often as other clients may be waiting.
         for _ in 0..=MOST_ANSWERS {
             let Ok(permit) = tokio::time::timeout(PATIENCE, self.free.clone().acquire_owned()).await else {
                 let eldest = self.lock().pop_first();
@@ -171,7 +171,8 @@ impl Inner {
     }
 }
 
-/// A large answer keeps its place until its last byte is sent: the connection holds the bytes, and the bytes the place.
+/// A large response keeps its permit until its last byte is sent: the connection owns the bytes, and the bytes own the
+/// permit.
 struct Placed {
     bytes: Bytes,
     _place: Place,
@@ -183,7 +184,7 @@ impl AsRef<[u8]> for Placed {
     }
 }
 
-/// Around a route whose answers are large.
+/// Middleware for routes with large responses.
 pub(super) async fn placed(State(places): State<Places>, request: Request, next: Next) -> Response {
     let Some(asker) = request.extensions().get::<Asker>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

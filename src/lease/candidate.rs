@@ -1,4 +1,4 @@
-//! The election's loop: look, decide, write, sleep.
+//! The loop of the election: read, decide, write, sleep.
 
 use super::step::{Action, Observed, acquired_spec, released, step};
 use super::{LeaseHandle, Settings};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use videotoken_providers::clock;
 use videotoken_providers::redact::quoted;
 
-/// Least time of one try, unless the lease ends before.
+/// Minimum time limit of one try, unless the lease expires earlier.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A process in the election.
@@ -26,14 +26,14 @@ pub struct Candidate {
     failing: bool,
 }
 
-/// How a try ended.
+/// Result of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Held,
     HeldByOther { until: Instant },
 }
 
-/// Why a try came to nothing.
+/// Failure of a try.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
@@ -73,11 +73,11 @@ impl Candidate {
             Some(Outcome::HeldByOther { until }) => retry.min(until),
             Some(Outcome::Held) | None => until.map_or(retry, |until| retry.min(until)),
         };
-        // a silent try has used up its wait; a lease at its end is lost a moment later
+        // A try without a response has used up its wait. A lease that expires is lost a moment later.
         sleep_until(next.max(end + Duration::from_millis(10))).await;
     }
 
-    /// Returns the time until which the lease holds, and logs its end.
+    /// Returns the time until which the lease is held, and logs its expiry.
     fn check_expiry(&self, now: Instant) -> Option<Instant> {
         let until = self.handle.until(now);
         if until.is_none() {
@@ -86,8 +86,8 @@ impl Candidate {
         until
     }
 
-    /// Makes one try within its time limit. A leader gives each try half of the time that is left: a slow answer may
-    /// still come, and an answer that never comes leaves time for the next try.
+    /// Makes one try within its time limit. A leader gives each try half of the time that is left: a slow response may
+    /// still arrive, and if none arrives, time is left for the next try.
     async fn try_once(&mut self, now: Instant) -> Option<Outcome> {
         let limit = match self.handle.until(now) {
             Some(until) => ((until - now) / 2).max(SHORTEST).min(until - now),
@@ -106,8 +106,8 @@ impl Candidate {
         result.ok()
     }
 
-    /// Reads the Lease if need be, decides, and writes if the lease can be had. It reads and decides once more if
-    /// another process was faster.
+    /// Reads the Lease if necessary, decides, and writes if the lease is available. If another process wrote first,
+    /// reads and decides once more.
     async fn attempt(&mut self) -> Result<Outcome, kube::Error> {
         if !self.is_ours() {
             self.read().await?;
@@ -136,7 +136,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Writes this process's record over the one that the decision saw.
+    /// Writes the record of this process over the one that the decision was based on.
     async fn write(&mut self, action: Action) -> Result<(), kube::Error> {
         let sent = clock::now();
         let before = self.observed.as_ref().map(|observed| &observed.spec);
@@ -165,7 +165,7 @@ impl Candidate {
     fn remember(&mut self, mut lease: Option<Lease>) {
         let now = clock::now().mono;
         if let Some(lease) = &mut lease {
-            // absent in a PUT, they stay as they are
+            // Fields that are absent in a PUT stay unchanged.
             lease.metadata.managed_fields = None;
         }
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
@@ -184,7 +184,7 @@ impl Candidate {
         self.handle.mark_lost();
     }
 
-    /// Releases the lease if this process holds it. A failure costs the standby the duration of the lease, no more.
+    /// Releases the lease if this process holds it. After a failure, the standby waits for the duration of the lease.
     async fn release(mut self) {
         self.handle.mark_lost();
         let limit = self.settings.renew_deadline / 2;
@@ -199,7 +199,8 @@ impl Candidate {
         }
     }
 
-    /// Looks first: the stop may have cut off a try whose write the server has taken.
+    /// Reads the Lease first, because the stop may have interrupted a try whose write reached the server. Returns true
+    /// if the lease was released.
     async fn try_release(&mut self) -> Result<bool, kube::Error> {
         self.read().await?;
         let Some(observed) = self.observed.as_ref().filter(|_| self.is_ours()) else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Elections in virtual time, over an API server that is one guarded record and links that fail.
+//! Elections in virtual time, against an API server that is one guarded record, over unreliable links.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crate::lease::{LeaseHandle, Settings, candidate};
@@ -16,22 +16,22 @@ use tower::BoxError;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
     Up,
-    /// Each way takes up to so many milliseconds.
+    /// Requests and responses each take up to this many milliseconds.
     Slow(u64),
     /// The connection is cut: no request arrives.
     Cut,
-    /// Requests arrive, answers don't.
+    /// Requests arrive, responses don't.
     Deaf,
-    /// Every request is refused.
+    /// The server rejects every request.
     Refused,
 }
 
-/// The Lease on the server; null where there is none.
+/// The Lease on the server; null if it doesn't exist.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<Value>>);
 
 impl Server {
-    /// Answers as the API server does: a write holds only over the resourceVersion that it names.
+    /// Responds like the API server: a write succeeds only if the resourceVersion matches.
     fn answer(&self, method: &Method, body: &[u8]) -> (u16, Value) {
         let mut stored = self.0.lock().unwrap();
         let mut wanted: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -118,7 +118,7 @@ impl Process {
         *self.link.lock().unwrap() = link;
     }
 
-    /// Ends the process like a kill: nothing runs any more, nothing is released.
+    /// Ends the process as a kill does: it runs no further code and doesn't release the lease.
     fn crash(self) {
         self.run.abort();
     }
@@ -128,7 +128,7 @@ impl Process {
         self.run.await.unwrap();
     }
 
-    /// Waits for this process to lead, and returns how long that took.
+    /// Waits until this process leads, and returns how long that took.
     async fn leads(&self) -> Duration {
         let start = Instant::now();
         let mut changes = self.handle.changes();
@@ -243,8 +243,8 @@ async fn a_stop_in_the_middle_of_a_write_still_releases() {
     assert_eq!(server.holder(), "");
 }
 
-/// Days of an unlucky cluster: whatever the connections do, and whichever process stops or dies, no two lead, and once
-/// all is well one does.
+/// Simulates days with failing links and stopping processes. At no time do two processes lead, and after all links
+/// recover one process leads.
 #[tokio::test(start_paused = true)]
 async fn p10_no_two_lead_at_any_moment() {
     for seed in 0..3 {
@@ -270,7 +270,7 @@ async fn p10_no_two_lead_at_any_moment() {
     }
 }
 
-/// Nearly no margin between the renew deadline and the duration, so that a moment counted wrongly shows.
+/// Starts a process with a renew deadline just below the duration, so that an error in the times shows.
 fn tightly(server: &Server, identity: &str) -> Process {
     Process::start_with(server, identity, Duration::from_millis(14_999))
 }

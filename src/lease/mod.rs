@@ -25,53 +25,54 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use videotoken_providers::clock::{self, Timestamp};
 
-/// Which Lease, for whom, and how fast. Retry period < renew deadline < duration.
+/// The Lease to use, the identity of this process, and the timing. Retry period < renew deadline < duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The Lease's namespace.
+    /// Namespace of the Lease.
     pub namespace: String,
-    /// The Lease's name.
+    /// Name of the Lease.
     pub name: String,
-    /// This process; no other process may ever have the same.
+    /// Identity of this process. No other process may ever have the same.
     pub identity: String,
-    /// How long the others leave the Lease to a holder that no longer renews; on the wire in whole seconds, rounded up.
+    /// Time for which other processes wait for a leader that no longer renews; on the wire in whole seconds, rounded
+    /// up.
     pub duration: Duration,
-    /// How long after its last renewal the holder still works.
+    /// Time after its last renewal for which the leader still acts.
     pub renew_deadline: Duration,
-    /// How long between two tries.
+    /// Interval between two tries.
     pub retry_period: Duration,
 }
 
-/// Enters the election. The handle shows its state; the caller runs the candidate.
+/// Creates the handle, which shows the state of the election, and the candidate, which the caller must run.
 pub fn candidate(client: kube::Client, settings: Settings) -> (LeaseHandle, Candidate) {
     let handle = LeaseHandle::new(NOT_HELD);
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
     (handle.clone(), Candidate::new(api, settings, handle))
 }
 
-/// Tells whether this process may act. Cheap to clone and to ask.
+/// Shows whether this process may act. Cheap to clone and to query.
 #[derive(Clone, Debug)]
 pub struct LeaseHandle(Arc<LeaseState>);
 
 #[derive(Debug)]
 struct LeaseState {
     start: Instant,
-    /// Nanoseconds after `start` until which the lease holds.
+    /// Nanoseconds after `start` until which the lease is held.
     until: AtomicU64,
-    /// The same by the wall clock, in milliseconds since the epoch: the monotonic clock stands still while the machine
-    /// is suspended, when another process may take the lease.
+    /// The same in milliseconds of the wall clock since the epoch. The monotonic clock stands still while the machine
+    /// is suspended, and meanwhile another process may acquire the lease.
     until_wall: AtomicI64,
     leading: watch::Sender<bool>,
 }
 
-/// The wall clock may be set forward by this without any harm to a lease.
+/// Step of the wall clock that doesn't affect a lease.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 const NOT_HELD: u64 = 0;
 const FOREVER: u64 = u64::MAX;
 
 impl LeaseHandle {
-    /// A handle for a process that is alone: always the leader.
+    /// Returns a handle for a process without rivals, which always leads.
     pub fn always() -> Self {
         Self::new(FOREVER)
     }
@@ -91,13 +92,13 @@ impl LeaseHandle {
         }))
     }
 
-    /// Returns true if the lease holds now.
+    /// Returns true if this process holds the lease now.
     pub fn is_leader(&self) -> bool {
         self.valid_for(Duration::ZERO)
     }
 
-    /// Returns true if the lease holds for `need` from now on, even if it is never renewed again. A `need` of the renew
-    /// deadline or more is never granted.
+    /// Returns true if this process holds the lease for `need` from now on, even without another renewal. Always
+    /// returns false if `need` is the renew deadline or longer.
     pub fn valid_for(&self, need: Duration) -> bool {
         match self.0.until.load(Ordering::Acquire) {
             NOT_HELD => false,
@@ -106,18 +107,19 @@ impl LeaseHandle {
         }
     }
 
-    /// Leadership as the election last saw it: its value changes when the lease is won or lost. Where a late task could
-    /// do harm, ask [`valid_for`](Self::valid_for).
+    /// Returns a receiver of the leadership as the election last recorded it. Its value changes when the lease is won
+    /// or lost. Before actions that would do harm if they were late, call [`valid_for`](Self::valid_for) instead.
     pub fn changes(&self) -> watch::Receiver<bool> {
         self.0.leading.subscribe()
     }
 
-    /// The wall clock says that the lease is over: the machine was suspended, or its clock was set forward.
+    /// Returns true if the lease has expired by the wall clock: the machine was suspended, or its clock was set
+    /// forward.
     fn overslept(&self) -> bool {
         clock::now().wall.timestamp_millis() > self.0.until_wall.load(Ordering::Acquire)
     }
 
-    /// Returns the time until which the lease holds, if it does at `now`.
+    /// Returns the time until which the lease is held, or `None` if it is not held at `now`.
     fn until(&self, now: Instant) -> Option<Instant> {
         let until = self.0.until.load(Ordering::Acquire);
         let held =
@@ -125,8 +127,8 @@ impl LeaseHandle {
         held.then(|| self.0.start + Duration::from_nanos(until))
     }
 
-    /// Extends the lease to these times, one of each clock. A lease that had lapsed is won again, and subscribers are
-    /// notified.
+    /// Extends the lease to these times, one of each clock. If the lease had expired, it counts as won again, and
+    /// subscribers are notified.
     fn hold_until(&self, until: Instant, wall: Timestamp) {
         let lapsed = self.until(Instant::now()).is_none();
         let until = nanoseconds(until.saturating_duration_since(self.0.start));
@@ -181,7 +183,7 @@ mod tests {
         let wall = |seconds| clock::now().wall + chrono::TimeDelta::seconds(seconds);
         handle.hold_until(in_10_s(), wall(10));
         assert!(handle.is_leader());
-        // the monotonic clock stood still while an hour went by
+        // The monotonic clock stood still for an hour.
         handle.hold_until(in_10_s(), wall(10 - 3600));
         assert!(!handle.is_leader());
     }

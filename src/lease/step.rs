@@ -1,4 +1,4 @@
-//! The election's decision and what it writes, pure over `now`.
+//! The decision of the election and the records that it writes, pure over `now`.
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use videotoken_providers::clock::{Now, Timestamp};
 
-/// A record, and when this process first saw it just so.
+/// A record, and the time at which this process first saw this version of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Observed {
     pub(super) spec: LeaseSpec,
@@ -15,7 +15,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Adds `spec`, read at `now`, to the record seen `before`. An unchanged record keeps its time.
+    /// Combines `spec`, read at `now`, with the previous observation. An unchanged record keeps its time.
     pub(super) fn see(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         before.filter(|before| before.spec == spec).unwrap_or(Self { spec, since: now })
     }
@@ -29,17 +29,17 @@ impl Observed {
 /// Next action on the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// There is none.
+    /// The Lease doesn't exist.
     Create,
     /// This process holds the lease.
     Renew,
     /// No process holds the lease, or its leader has been silent for the whole duration.
     Acquire,
-    /// Another process holds the lease at least until then.
+    /// Another process holds the lease at least until this time.
     Wait(Instant),
 }
 
-/// Decides for `me`. `duration` stands in where a record has none.
+/// Returns the next action of process `me`. `duration` is used if a record contains none.
 pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, now: Instant) -> Action {
     let Some(observed) = observed else { return Action::Create };
     match observed.holder() {
@@ -53,7 +53,7 @@ pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, no
     }
 }
 
-/// The record that `action` writes over `before`.
+/// Returns the record that `action` writes over `before`.
 pub(super) fn acquired_spec(
     me: &str,
     action: Action,
@@ -74,8 +74,8 @@ pub(super) fn acquired_spec(
     }
 }
 
-/// Returns the record that releases `before`: without a leader, and with a duration of a second for a reader that
-/// overlooks this.
+/// Returns the record that releases `before`: without a leader, and with a duration of one second for a reader that
+/// ignores the missing leader.
 pub(super) fn released(before: &LeaseSpec, now: Now) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
@@ -89,7 +89,7 @@ fn micro_time(at: Timestamp) -> Option<MicroTime> {
     jiff::Timestamp::from_microsecond(at.timestamp_micros()).ok().map(MicroTime)
 }
 
-/// Rounded up: the others rather wait too long.
+/// Rounds up, so that other processes wait rather too long than too short.
 fn whole_seconds(duration: Duration) -> i32 {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)

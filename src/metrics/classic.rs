@@ -1,10 +1,12 @@
-//! Prometheus's text format, version 0.0.4, from `OpenMetrics`: for scrapers and people who don't ask for the newer one.
+//! Converts `OpenMetrics` to the text format of Prometheus, version 0.0.4, for clients that don't request the newer
+//! format.
 //!
-//! They differ in what a counter and an info are called above their samples, and in comments that only the newer has.
+//! The formats differ in the names of counters and infos above their samples, and in comments that only the newer one
+//! has.
 
 use std::fmt::Write;
 
-/// The same metrics in the older format.
+/// Returns the same metrics in the older format.
 pub(super) fn from_open_metrics(text: &str) -> String {
     let mut classic = String::with_capacity(text.len());
     let mut help = None;
@@ -20,7 +22,7 @@ pub(super) fn from_open_metrics(text: &str) -> String {
                 kind => ("", kind),
             };
             let help = help.take().unwrap_or_default();
-            // a String takes whatever is written to it
+            // Writing to a String never fails.
             let _ = writeln!(classic, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
         } else if !line.starts_with('#') {
             classic.push_str(line);

@@ -1,5 +1,6 @@
-//! A counter whose first event can be seen. A series that begins at 1 has no step for Prometheus's `rate` and `increase`:
-//! the one failure that an alert waits for would go unnoticed. So a series is told once as 0 before it counts.
+//! Counters with a visible first event. A series that begins at 1 has no increase for `rate` and `increase` of
+//! Prometheus, so an alert would miss a single failure. Therefore a scrape reports each series once as 0 before it
+//! counts.
 
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,7 +14,7 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub(super) struct FromZero<L> {
     family: Family<L, Counter>,
-    /// What the series that no scrape has told yet will count.
+    /// Counts of the series that no scrape has reported yet.
     untold: Mutex<HashMap<L, u64>>,
 }
 
@@ -30,12 +31,12 @@ impl<L> FromZero<L>
 where
     L: Clone + Debug + Hash + Eq + EncodeLabelSet,
 {
-    /// What is registered.
+    /// Returns the family to register.
     pub(super) fn family(&self) -> Family<L, Counter> {
         self.family.clone()
     }
 
-    /// One more.
+    /// Increments the counter of `labels`.
     pub(super) fn inc(&self, labels: &L) {
         let mut untold = self.untold();
         if let Some(count) = untold.get_mut(labels) {
@@ -48,7 +49,7 @@ where
         }
     }
 
-    /// Scrapes, and counts from then on what this scrape told as 0.
+    /// Runs `scrape`, then adds the pending counts of the series that this scrape reported as 0.
     pub(super) fn told(&self, scrape: impl FnOnce()) {
         let about: Vec<L> = self.untold().keys().cloned().collect();
         scrape();
@@ -79,7 +80,7 @@ mod tests {
         counters.inc(&a);
         counters.told(|| {
             assert_eq!((value(&a), value(&b)), (Some(0), None));
-            // while it is told: this one waits for the next
+            // An increment during the scrape: series b waits for the next scrape.
             counters.inc(&b);
             counters.inc(&a);
         });

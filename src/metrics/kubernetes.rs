@@ -1,4 +1,4 @@
-//! The Kubernetes client and the layer that counts what it asks.
+//! The Kubernetes client and the layer that counts its requests.
 
 use super::silence::EndSilence;
 use super::{API_SERVER, Metrics, OfRequest, pages};
@@ -16,28 +16,28 @@ use tower::{BoxError, Layer, Service};
 use videotoken_providers::clock;
 use videotoken_runtime::cluster::{Cluster, Unusable};
 
-/// How long the API server may take to begin its answer: longer than admission may. A watch begins at once and then lasts.
+/// Time in which the API server must begin its response; longer than the limit of admission. A watch begins at once and
+/// then continues.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
-/// A connection that is idle is tried after this long, so that one whose other end is gone isn't used again.
+/// Idle time after which a connection is probed, so that a dead connection isn't used again.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// How long after a try the next is made, and how many in vain end the connection.
+/// Interval of the probes, and the number of unanswered probes that close the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// A client that counts each request in `layer`'s metrics.
+/// Returns a client that counts each request in the metrics of `layer`.
 ///
-/// kube's own retries (up to 15, for minutes, on 429, 503 and 504) are off: whoever asks knows better whether the
-/// question still stands, and what is counted is what was sent. A body may take long, as a watch does, but not be
-/// silent for long. A page of a list that grows too large is asked for with fewer
-/// objects.
+/// kube's retries (up to 15, over minutes, on 429, 503 and 504) are disabled: callers know whether the request is still
+/// needed, and each counted request is a sent request. A body may take long, as for a watch, but must not be silent for
+/// long. If a page of a list is too large, the client requests it again with fewer objects.
 pub fn client(cluster: impl Into<Cluster>, layer: &CountRequests) -> Result<kube::Client, Unusable> {
     let mut cluster: Cluster = cluster.into();
     let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
     cluster.config.headers.push((USER_AGENT, agent));
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // an error is a provider that somebody else has just set
+        // An error means that another caller has just set a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
     let mut tcp = HttpConnector::new();
@@ -61,12 +61,13 @@ where
     pages::bounded(builder.with_layer(&EndSilence).with_layer(&timeout).with_layer(layer).build())
 }
 
-/// A layer that counts requests to the API server by verb, resource and class of answer, and notes its clock.
+/// Returns a layer that counts requests to the API server by verb, resource and class of response, and records the
+/// clock of the API server.
 pub fn count_requests(metrics: Metrics) -> CountRequests {
     CountRequests(metrics)
 }
 
-/// See [`count_requests`].
+/// Layer that counts requests; see [`count_requests`].
 #[derive(Clone, Debug)]
 pub struct CountRequests(Metrics);
 
@@ -78,7 +79,7 @@ impl<S> Layer<S> for CountRequests {
     }
 }
 
-/// A service whose requests are counted; see [`count_requests`].
+/// Service with counted requests; see [`count_requests`].
 #[derive(Clone, Debug)]
 pub struct Counted<S> {
     inner: S,
@@ -124,13 +125,13 @@ fn class_of(status: u16) -> &'static str {
     }
 }
 
-/// How many seconds the clock of whoever answered is ahead of ours. Its Date has no fractions.
+/// Returns how many seconds the clock of the server is ahead of the local clock. The Date header has no fractions.
 fn skew(headers: &HeaderMap) -> Option<i64> {
     let date = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
     Some(date.timestamp() - clock::now().wall.timestamp())
 }
 
-/// The resources that the operator asks for, as they are counted; anything else is `other`.
+/// Resources that have a label of their own in the metrics. Any other resource is counted as `other`.
 const RESOURCES: [&str; 18] = [
     "videoaccesstokens",
     "videoaccesstokens/status",
@@ -152,7 +153,7 @@ const RESOURCES: [&str; 18] = [
     "selfsubjectaccessreviews",
 ];
 
-/// The API server's own verb and resource for a request, as its RBAC and audit log name them.
+/// Returns the verb and resource of a request as the API server's RBAC and audit log name them.
 ///
 /// Paths are `/api/v1` or `/apis/GROUP/VERSION`, then `[/namespaces/NAMESPACE]/RESOURCE[/NAME[/SUBRESOURCE]]`.
 pub(super) fn kind(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
@@ -288,7 +289,7 @@ mod tests {
             let length = stream.read(&mut request).await.unwrap();
             stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             let request = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
-            // the connection may be used again only for a further request, and none comes
+            // The client keeps the connection only for another request, and no other request follows.
             let more = stream.read(&mut [0; 1]).await.unwrap_or_default();
             (request, more)
         });

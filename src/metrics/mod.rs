@@ -1,9 +1,11 @@
-//! What the operator counts and how it is scraped, all names under `videotoken_`. docs/reference/metrics.md lists them.
+//! Metrics of the operator and their exposition. All names begin with `videotoken_`. docs/reference/metrics.md lists
+//! them.
 //!
-//! Label sets are fixed: a label's value comes from the program's text, never from an object or an answer. The one
-//! exception are the series per token (`tokens`), which can be switched off, and per provider object (`providers`). They
-//! are read from their owner at each scrape, so that they hold no memory. `kubernetes` counts every request of the
-//! Kubernetes client; `pages` bounds what a page of a list takes; `classic` is Prometheus's older text format, for who doesn't ask for `OpenMetrics`.
+//! Label sets are fixed: the values of labels come from the source text, never from an object or a response. Exceptions
+//! are the series per token (`tokens`), which can be disabled, and per provider object (`providers`). They are read
+//! from their owner at each scrape, so that they use no memory. `kubernetes` counts every request of the Kubernetes
+//! client; `pages` limits the memory of a page of a list; `classic` is the older text format of Prometheus, for clients
+//! that don't request `OpenMetrics`.
 
 mod classic;
 mod first;
@@ -36,10 +38,11 @@ use videotoken_providers::clock;
 /// Histogram bounds in seconds for one call of a token API. The default timeout is 10 s (`--provider-timeout`).
 const ISSUE_BOUNDS: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0];
 
-/// Upper bounds in seconds for a wait for the budget: none at all, up to an hour at a crowded account.
+/// Histogram bounds in seconds for the time in the queue of a budget: from none to an hour for an account with many
+/// tokens.
 const WAIT_BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// Whose clock a skew is measured against in [`Metrics::set_clock_skew`] for the API server.
+/// Source label of [`Metrics::set_clock_skew`] for the API server.
 pub const API_SERVER: &str = "apiserver";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,10 +71,10 @@ struct OfSource {
 
 type ByProvider = Family<OfProvider, Histogram, fn() -> Histogram>;
 
-/// A counter of seconds.
+/// Counter of seconds.
 type Time = Counter<f64, AtomicU64>;
 
-/// Every metric of the process. Cheap to clone.
+/// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
@@ -101,7 +104,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero. The process counts as started now.
+    /// Returns all metrics at zero. The process counts as started now.
     pub fn new() -> Self {
         let mut inner = Inner {
             registry: Registry::default(),
@@ -124,84 +127,87 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// A token of `provider_type` was issued; the call took `took`.
+    /// Records that a token of `provider_type` was issued by a call that took `took`.
     pub fn issued(&self, provider_type: &'static str, took: Duration) {
         let labels = OfProvider { provider_type };
         self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.issuances.get_or_create(&labels).inc();
     }
 
-    /// A call for a token of `provider_type` failed after `took`.
+    /// Records that a call for a token of `provider_type` failed after `took`.
     pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: Cow<'static, str>, took: Duration) {
         self.0.issue_duration.get_or_create(&OfProvider { provider_type }).observe(took.as_secs_f64());
         self.0.issue_failures.inc(&OfFailure { provider_type, class: name(class), reason });
     }
 
-    /// A call was granted after `waited` in the budget's queue.
+    /// Records that a call was granted after `waited` in the queue of its budget.
     pub fn budget_granted(&self, waited: Duration) {
         self.0.budget_wait.observe(waited.as_secs_f64());
     }
 
-    /// An account of `provider_type` was throttled for another `time`.
+    /// Adds the time for which an account of `provider_type` was throttled.
     pub fn throttled(&self, provider_type: &'static str, time: Duration) {
         self.0.throttled.get_or_create(&OfProvider { provider_type }).inc_by(time.as_secs_f64());
     }
 
-    /// Secrets held expired tokens for another so many seconds, all together.
+    /// Adds the time for which Secrets contained expired tokens, as the sum over all Secrets.
     pub fn expired(&self, seconds: f64) {
         self.0.expired.inc_by(seconds);
     }
 
-    /// How many calls wait in the budgets' queues.
+    /// Sets the number of calls that wait in the queues of the budgets.
     pub fn set_queued(&self, calls: usize) {
         self.0.queued.set(i64::try_from(calls).unwrap_or(i64::MAX));
     }
 
-    /// How many tokens are between their grant and their Secret.
+    /// Sets the number of tokens in flight, from the grant until the token is stored in its Secret.
     pub fn set_in_flight(&self, tokens: usize) {
         self.0.in_flight.set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
-    /// Whether this process holds the lease.
+    /// Sets whether this process is the leader.
     pub fn set_leader(&self, leader: bool) {
         self.0.leader.set(leader.into());
     }
 
-    /// How many namespaces of `--watch-namespaces` (and the cluster) have objects that can't be listed or watched.
+    /// Sets the number of namespaces of `--watch-namespaces` (and the cluster) with objects that can't be listed or
+    /// watched.
     pub fn set_unlisted(&self, namespaces: usize) {
         self.0.unlisted.set(i64::try_from(namespaces).unwrap_or(i64::MAX));
     }
 
-    /// How many seconds the clock of `source` is ahead of ours: [`API_SERVER`], or a provider's type.
+    /// Sets how many seconds the clock of `source` is ahead of the local clock. `source` is [`API_SERVER`] or a
+    /// provider type.
     pub fn set_clock_skew(&self, source: &'static str, seconds: i64) {
         self.0.clock_skew.get_or_create(&OfSource { source }).set(seconds);
     }
 
-    /// How many seconds `source`'s clock was ahead of ours when it was last seen.
+    /// Returns how many seconds the clock of `source` was ahead of the local clock at the last measurement.
     pub fn clock_skew(&self, source: &'static str) -> Option<i64> {
         self.0.clock_skew.get(&OfSource { source }).map(|gauge| gauge.get())
     }
 
-    /// Where scrapes find the tokens from now on; `per_token` gives each its own series. The first call counts.
+    /// Sets the source of the tokens for scrapes. `per_token` adds series for each token. Only the first call has an
+    /// effect.
     pub fn serve_tokens(&self, source: Arc<dyn TokenSource>, per_token: bool) {
         self.0.tokens.serve(source, per_token);
     }
 
-    /// Where scrapes find the provider objects from now on. The first call counts.
+    /// Sets the source of the provider objects for scrapes. Only the first call has an effect.
     pub fn serve_providers(&self, source: Arc<dyn ProviderSource>) {
         self.0.providers.serve(source);
     }
 
-    /// All metrics in Prometheus's text format, version 0.0.4.
+    /// Returns all metrics in the text format of Prometheus, version 0.0.4.
     pub fn encode_classic(&self) -> String {
         classic::from_open_metrics(&self.encode())
     }
 
-    /// All metrics as `OpenMetrics` text.
+    /// Returns all metrics as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         self.0.issue_failures.told(|| {
-            // a String takes whatever is written to it
+            // Writing to a String never fails.
             let _ = text::encode(&mut text, &self.0.registry);
         });
         text

@@ -1,9 +1,9 @@
-//! Bounds what one page of a list takes of memory, whatever anybody wrote into the objects.
+//! Limits the memory of one page of a list, whatever the objects contain.
 //!
-//! A page is asked for by a number of objects, and an object may be anything from a kilobyte to over a megabyte: five
-//! hundred Secrets with annotations at Kubernetes' bound are 125 MB, and are there several times while they are read. A
-//! page that grows too large is dropped and asked for anew with fewer objects; the API server's `continue` token works
-//! with any number. The number that worked is remembered for the next page.
+//! A request for a page states a number of objects, and the size of an object ranges from a kilobyte to over a
+//! megabyte. Five hundred Secrets with the largest annotations that Kubernetes accepts take 125 MB, and several copies
+//! exist during decoding. This module drops a page that grows too large and requests it again with fewer objects; the
+//! `continue` token of the API server accepts any number. The module uses the number that worked for the next page too.
 
 use axum::body::Body as Answer;
 use futures::StreamExt;
@@ -17,19 +17,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{BoxError, Service};
 
-/// Bytes of one page. 10,000 ordinary objects of 4 kB are some ten pages.
+/// Maximum size in bytes of one page. 10,000 ordinary objects of 4 kB take about ten pages.
 const LARGEST_PAGE: usize = 4 * 1024 * 1024;
 
-/// Bytes of a page of one object: etcd takes 1.5 MiB of an object, and JSON adds to it.
+/// Maximum size in bytes of a page with one object: etcd accepts objects up to 1.5 MiB, and JSON adds to that.
 const LARGEST_OBJECT: usize = 16 * 1024 * 1024;
 
-/// Bounds the pages of the lists that are asked for by `client`.
+/// Returns a client that limits the pages of its lists.
 pub(super) fn bounded(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     Client::new(Pages { client, limits: Arc::default() }, namespace)
 }
 
-/// Asks for smaller pages where they grow too large.
+/// Service that requests smaller pages if they grow too large.
 #[derive(Clone)]
 struct Pages {
     client: Client,
@@ -71,7 +71,7 @@ impl Service<Request<Body>> for Pages {
     }
 }
 
-/// The whole body; `None` if it is longer.
+/// Returns the whole body, or `None` if it is longer than `most`.
 async fn read(body: Body, most: usize) -> Result<Option<Vec<u8>>, BoxError> {
     let (mut bytes, mut body) = (Vec::new(), Answer::new(body).into_data_stream());
     while let Some(more) = body.next().await {
@@ -84,7 +84,7 @@ async fn read(body: Body, most: usize) -> Result<Option<Vec<u8>>, BoxError> {
     Ok(Some(bytes))
 }
 
-/// How many objects a list asks for; `None` for all other requests.
+/// Returns the number of objects that a list requests, or `None` for all other requests.
 fn asked_for(request: &Request<Body>) -> Option<u32> {
     let query = request.uri().query().filter(|_| *request.method() == Method::GET)?;
     let mut parts = query.split('&');
@@ -103,7 +103,7 @@ fn with_limit(uri: &Uri, limit: u32) -> Result<Uri, http::Error> {
     Ok(Uri::from_parts(parts)?)
 }
 
-/// How many objects fit into a page, by path; only where they are fewer than was asked for.
+/// Number of objects that fit into a page, by path. Contains only paths with fewer objects than requested.
 #[derive(Default)]
 struct Limits(Mutex<HashMap<String, u32>>);
 
@@ -117,7 +117,7 @@ impl Limits {
         self.0.lock().insert(path.to_owned(), (limit / 4).max(1));
     }
 
-    /// A page that took little lets the next be larger.
+    /// Raises the limit after a small page.
     fn took(&self, path: &str, limit: u32, asked: u32, bytes: usize) {
         if limit >= asked || bytes > LARGEST_PAGE / 4 {
             return;
@@ -140,7 +140,7 @@ mod tests {
 
     const PATH: &str = "/api/v1/secrets";
 
-    /// Answers lists of objects of so many bytes each, and notes the limits that were asked for.
+    /// Returns a client of a server that lists objects of these sizes in bytes, and the limits that it received.
     fn api_server(sizes: Vec<usize>) -> (Client, Arc<Mutex<Vec<u32>>>) {
         let limits: Arc<Mutex<Vec<u32>>> = Arc::default();
         let noted = limits.clone();

@@ -1,5 +1,5 @@
-//! The provider objects' own metrics, read from whoever knows them at each scrape: there are few of them, whatever the
-//! number of tokens.
+//! Metrics of the provider objects, read from their source at each scrape. Their number doesn't depend on the number of
+//! tokens.
 
 use super::tokens::gauge;
 use prometheus_client::collector::Collector;
@@ -9,24 +9,24 @@ use prometheus_client::registry::Unit;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// What a scrape asks about one provider object.
+/// Metrics of one provider object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderGauge {
     /// `TokenProvider` or `ClusterTokenProvider`.
     pub kind: &'static str,
-    /// Its namespace; empty for a `ClusterTokenProvider`.
+    /// Namespace of the object; empty for a `ClusterTokenProvider`.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Its Ready condition.
+    /// Ready condition of the object.
     pub ready: bool,
-    /// When its credential ends, in Unix seconds, where the credential tells.
+    /// Expiry of the credential in Unix seconds, if known.
     pub credential_expires_at: Option<i64>,
 }
 
-/// Who knows every provider object.
+/// Source of all provider objects.
 pub trait ProviderSource: Send + Sync {
-    /// Each provider object once, in any order. Called from a thread that may wait.
+    /// Returns each provider object once, in any order. Called from a thread that may block.
     fn providers(&self) -> Vec<ProviderGauge>;
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Providers(Arc<OnceLock<Arc<dyn ProviderSource>>>);
 
 impl Providers {
     pub(super) fn serve(&self, source: Arc<dyn ProviderSource>) {
-        // a second source would be a second owner of the same objects: the first stays
+        // A second source would contain the same objects, so the first one stays.
         let _ = self.0.set(source);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers whose body stops half-way: a connection over which nothing comes any more looks like one that is slow.
+//! Detects responses whose body stops half-way. Without a time limit, a dead connection looks like a slow one.
 
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{BoxError, Layer, Service};
 
-/// With these words the error of a body that was silent for too long begins.
+/// First words of the error for a body that was silent for too long.
 pub const SILENCE: &str = "nothing came for";
 
-/// How long a body may be silent.
+/// Maximum silence of a body.
 const MOST: Duration = Duration::from_secs(30);
 
-/// How long a watch may be silent: the API server sends a bookmark each minute.
+/// Maximum silence of a watch. The API server sends a bookmark every minute.
 const MOST_OF_A_WATCH: Duration = Duration::from_secs(90);
 
-/// A layer that ends the body of an answer over which nothing comes any more.
+/// Layer that ends the body of a response after too long a silence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EndSilence;
 
@@ -29,7 +29,7 @@ impl<S> Layer<S> for EndSilence {
     }
 }
 
-/// See [`EndSilence`].
+/// Service with limited silence; see [`EndSilence`].
 #[derive(Clone, Debug)]
 pub(super) struct Ending<S>(S);
 
@@ -54,12 +54,12 @@ where
     }
 }
 
-/// A body that ends with an error when nothing comes for `most`.
+/// Body that ends with an error if no data arrives for `most`.
 #[derive(Debug)]
 pub(super) struct Bounded<B> {
     inner: B,
     most: Duration,
-    /// Set while something is waited for.
+    /// Timer that runs while the body waits for data.
     end: Option<Pin<Box<Sleep>>>,
 }
 
@@ -101,7 +101,8 @@ mod tests {
     use futures::{StreamExt, stream};
     use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-    /// After how many seconds a body that ticks `pieces` times, once in `every` seconds, and then is silent ends.
+    /// Returns after how many seconds a body ends that sends `pieces` pieces, one every `every` seconds, and then is
+    /// silent. Also returns the error.
     async fn ends_after(uri: &str, pieces: usize, every: u64) -> (u64, String) {
         let answer = service_fn(move |_: Request<()>| async move {
             let ticks = stream::iter(0..pieces).then(move |_| async move {

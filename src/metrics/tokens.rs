@@ -1,4 +1,4 @@
-//! The tokens' own metrics, read from whoever knows them at each scrape.
+//! Metrics of the tokens, read from their source at each scrape.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -9,28 +9,28 @@ use std::sync::{Arc, OnceLock};
 use videotoken_api::key::ObjectKey;
 use videotoken_providers::clock;
 
-/// What a scrape asks about one token. Times are Unix seconds.
+/// Metrics of one token. Times are Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenGauge {
-    /// When it stops to be honoured; none before the first issue.
+    /// Expiry of the token; `None` before the first issuance.
     pub expires_at: Option<i64>,
-    /// When the next is due.
+    /// Time at which the renewal is due.
     pub renew_at: Option<i64>,
-    /// Its object's Ready condition.
+    /// Ready condition of the VideoAccessToken.
     pub ready: bool,
-    /// Its object's Stalled condition: something has to be changed first.
+    /// Stalled condition of the VideoAccessToken: it needs a change by a user or an administrator.
     pub stalled: bool,
-    /// The last attempt to issue it failed.
+    /// True if the last attempt to issue the token failed.
     pub failing: bool,
 }
 
-/// Who knows every token.
+/// Source of all tokens.
 pub trait TokenSource: Send + Sync {
-    /// Shows `each` every token once, in any order. Called from a thread that may wait.
+    /// Passes each token to `each` once, in any order. Called from a thread that may block.
     fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge));
 }
 
-/// What a token counts as in `tokens{state}`: the first of these that it is, but `ready` if it is none.
+/// States of `tokens{state}`. A token counts in the first state that applies, and in `ready` if no other does.
 const STATES: [&str; 5] = ["expired", "stalled", "failing", "pending", "ready"];
 
 fn state(token: TokenGauge, now: i64) -> usize {
@@ -43,7 +43,7 @@ pub(super) struct Tokens(Arc<OnceLock<(Arc<dyn TokenSource>, bool)>>);
 
 impl Tokens {
     pub(super) fn serve(&self, source: Arc<dyn TokenSource>, per_token: bool) {
-        // a second source would be a second owner of the same tokens: the first stays
+        // A second source would contain the same tokens, so the first one stays.
         let _ = self.0.set((source, per_token));
     }
 }
@@ -69,7 +69,8 @@ impl Collector for Tokens {
     }
 }
 
-/// One series per token. `OpenMetrics` wants each name's series together: hence a visit for each.
+/// Encodes one series per token. `OpenMetrics` requires the series of a name to be contiguous, so each name needs a
+/// visit.
 fn series(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -100,7 +101,7 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, source: &dyn TokenSource) -> fmt:
     Ok(())
 }
 
-/// One sample.
+/// Encodes one sample.
 pub(super) fn gauge<const N: usize>(
     metric: &mut MetricEncoder<'_>,
     labels: &[(&str, &str); N],
@@ -196,7 +197,7 @@ mod tests {
             })
             .min()
             .unwrap();
-        // far above what it takes, far below what anything quadratic would
+        // The limit is far above the time of linear code and far below that of quadratic code.
         assert!(best < std::time::Duration::from_secs(1), "{best:?}");
     }
 }

@@ -1,23 +1,25 @@
-//! By which names the page may be asked for.
+//! Host names under which the status page is served.
 //!
-//! A page of another site can make the browser that shows it ask here, under that site's own name, once that name
-//! resolves to this address (DNS rebinding); the answer would then be that site's to read. The name that the browser
-//! went by is in the request's Host. So the page answers only by names that no stranger can have resolve here.
+//! A page of another site can make the browser that shows it send requests to this server under the name of that site,
+//! if that name resolves to this address (DNS rebinding). That site could then read the response. The Host header
+//! contains the name that the browser used. The status page therefore accepts only names that no attacker can make
+//! resolve to this address.
 
 use std::net::IpAddr;
 
-/// May the page be read by whoever asks for it under this `Host`? `named` are further names, in lower case.
+/// Returns true if the page may be served under this `Host`. `named` contains further names, in lower case.
 pub(super) fn admits(host: Option<&str>, named: &[String]) -> bool {
     let Some(name) = host.and_then(name) else { return false };
     name.parse::<IpAddr>().is_ok()
         || name == "localhost"
-        // Service names: there is no top-level domain of that name, and cluster.local is none either
+        // Names of Services: public DNS has no top-level domain `svc`, and no `cluster.local`.
         || name.rsplit_once('.').is_some_and(|(_, last)| last == "svc")
         || name.ends_with(".svc.cluster.local")
         || named.contains(&name)
 }
 
-/// The name or address of a `Host`, without its port, in lower case, as no resolver minds a dot at its end.
+/// Returns the name or address of a `Host`, in lower case, without its port and without a trailing dot, which resolvers
+/// ignore.
 fn name(host: &str) -> Option<String> {
     let name = match host.strip_prefix('[') {
         Some(rest) => {

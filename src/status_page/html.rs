@@ -1,4 +1,5 @@
-//! The page as HTML. What stands in this program's text is written as it is, all else by [`Html::text`], which escapes.
+//! The status page as HTML. Constant text is written without changes, all other text by [`Html::text`], which escapes
+//! it.
 
 use super::view::{Answer, Asked, Provider, Snapshot, Told};
 use base64::Engine;
@@ -12,7 +13,8 @@ use videotoken_providers::clock::Timestamp;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// What a browser may do with the page: run this script, use this style, ask where it came from. Nothing else.
+/// Returns the content security policy: it permits this script, this style and requests to the page's own origin, and
+/// nothing else.
 pub(super) fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
@@ -23,17 +25,17 @@ pub(super) fn policy() -> String {
     )
 }
 
-/// HTML under way.
+/// HTML in progress.
 struct Html(String);
 
 impl Html {
-    /// Of this program's own text.
+    /// Appends constant HTML.
     fn raw(&mut self, html: &'static str) -> &mut Self {
         self.0.push_str(html);
         self
     }
 
-    /// Any text, as the text that it is: between tags, and within double quotes.
+    /// Appends escaped text, which is safe between tags and within double quotes.
     fn text(&mut self, text: impl AsRef<str>) -> &mut Self {
         for c in text.as_ref().chars() {
             match c {
@@ -42,7 +44,7 @@ impl Html {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // neither may stand in HTML
+                // HTML doesn't permit these characters.
                 '\0' | '\u{1}'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' => self.0.push('\u{fffd}'),
                 c => self.0.push(c),
             }
@@ -62,7 +64,7 @@ impl Html {
     }
 }
 
-/// The whole page.
+/// Returns the whole page.
 pub(super) fn page(snapshot: &Snapshot, answer: &Answer<'_>) -> String {
     let mut html = Html(String::with_capacity(96 * 1024));
     html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>");
@@ -94,7 +96,7 @@ pub(super) fn page(snapshot: &Snapshot, answer: &Answer<'_>) -> String {
     html.0
 }
 
-/// What narrows the rows; a script sends it while it is typed, the button without one.
+/// Appends the form that filters the rows. A script submits it during typing; without scripts, the button submits it.
 fn form(html: &mut Html, snapshot: &Snapshot, asked: &Asked) {
     html.raw("<form method=\"get\"><input type=\"hidden\" name=\"state\" value=\"").text(&asked.state);
     html.raw("\"><label>Name <input type=\"search\" name=\"name\" maxlength=\"253\" autocomplete=\"off\" value=\"");
@@ -113,7 +115,7 @@ fn form(html: &mut Html, snapshot: &Snapshot, asked: &Asked) {
     html.raw("</select></label><button>Show</button></form>\n");
 }
 
-/// How many are in each state; each leads to its rows.
+/// Appends the number of tokens in each state. Each number links to its rows.
 fn states(html: &mut Html, answer: &Answer<'_>) {
     html.raw("<nav aria-label=\"States\"><ul class=\"states\">");
     let all = answer.counts.iter().sum();
@@ -145,7 +147,7 @@ fn class(state: Option<State>) -> &'static str {
     }
 }
 
-/// `?` and what is asked, as an attribute's value.
+/// Appends `?` and the query, as the value of an attribute.
 fn address(html: &mut Html, asked: &Asked) {
     let mut query = Serializer::new(String::new());
     let page = if asked.page == "1" { "" } else { asked.page.as_str() };
@@ -271,7 +273,7 @@ mod tests {
     use super::super::view::tests::{at, token};
     use super::*;
 
-    /// What breaks out of a text where one is not escaped.
+    /// Text that breaks out of its context wherever it is not escaped.
     const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\u{202e}\0";
 
     fn hostile() -> Snapshot {
@@ -324,7 +326,7 @@ mod tests {
         }
         let snapshot = hostile();
         let html = page(&snapshot, &snapshot.answer(&Asked::default()));
-        // the policy would stop them: there are none
+        // The policy blocks inline code, so the page must not contain any.
         for inline in [" style=\"", " onclick", " onload", "javascript:"] {
             assert!(!html.contains(inline), "{inline}");
         }

@@ -1,15 +1,15 @@
 //! The status page: a read-only table of all tokens and providers at `/` of the metrics port, off by default.
 //!
-//! | File | What lives there |
+//! | File | Contents |
 //! |---|---|
 //! | this | the route and its headers |
-//! | `host` | by which names it may be asked for |
-//! | `view` | what is asked for, and the rows that answer it; pure over `now` |
-//! | `html` | the rows as HTML; every text is escaped by the one function that writes one |
-//! | `page.css`, `page.js` | the style and the script that brings the table up to date; the page is whole without |
+//! | `host` | host names under which the page is served |
+//! | `view` | the query and the rows of the response; pure over `now` |
+//! | `html` | the rows as HTML; a single function writes and escapes all text |
+//! | `page.css`, `page.js` | the style, and the script that updates the table; the page is complete without it |
 //!
-//! It reads the memory that reconciles read: no request to the API server, on a standby too. May not enter: a token or a
-//! Secret's data; what it shows is in [`Told`] and [`Provider`].
+//! The page reads the same memory as the reconciles: it sends no request to the API server, and works on a standby too.
+//! It must not contain tokens or data of Secrets. Its content is defined by [`Told`] and [`Provider`].
 
 mod host;
 mod html;
@@ -28,22 +28,22 @@ use std::time::Duration;
 use videotoken_providers::clock;
 use view::Snapshot;
 
-/// Who knows all tokens and providers.
+/// Source of all tokens and providers.
 pub trait Source: Send + Sync {
-    /// Each token once, in any order. Called from a thread that may wait.
+    /// Returns each token once, in any order. Called from a thread that may block.
     fn tokens(&self) -> Vec<Told>;
 
-    /// Each provider object once, in any order.
+    /// Returns each provider object once, in any order.
     fn providers(&self) -> Vec<Provider>;
 
-    /// This process issues; another does else.
+    /// Returns true if this process is the leader and issues tokens.
     fn leads(&self) -> bool;
 }
 
-/// Many who look cost no more than one: what was gathered serves all for this long, and is then let go.
+/// Time for which all requests get the same snapshot, so that many requests cost no more than one. Dropped afterwards.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What the page is served from. Cheap to clone.
+/// State of the status page. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Page(Arc<Shared>);
 
@@ -55,28 +55,30 @@ struct Shared {
 }
 
 impl Page {
-    /// A page that is read under these names too, beside addresses, `localhost` and names of Services.
+    /// Creates a page that is also served under these names, in addition to addresses, `localhost` and names of
+    /// Services.
     pub fn new(hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect();
         Self(Arc::new(Shared { hosts, ..Shared::default() }))
     }
 
-    /// Where the page finds what it shows from now on. The first call counts.
+    /// Sets the source of the page. Only the first call has an effect.
     pub fn serve(&self, source: Arc<dyn Source>) {
-        // a second source would be a second owner of the same objects: the first stays
+        // A second source would contain the same objects, so the first one stays.
         let _ = self.0.source.set(source);
     }
 
-    /// Its route.
+    /// Returns the route of the page.
     pub fn routes(self) -> Router {
-        // base64 and this program's own text: always a header's value
+        // Base64 and constant text are always a valid header value.
         let policy = HeaderValue::from_str(&html::policy()).unwrap_or(HeaderValue::from_static("default-src 'none'"));
         Router::new().route("/", get(show)).with_state((self, policy))
     }
 
-    /// What was gathered within the last second, or what is gathered now. From a thread that may wait.
+    /// Returns the snapshot of the last second, or a new one, and true if it is new. Call it from a thread that may
+    /// block.
     fn gather(&self, source: &dyn Source) -> (Arc<Snapshot>, bool) {
-        // held while it gathers: who comes meanwhile takes the same
+        // The lock is held while the snapshot is created, so that concurrent requests get the same one.
         let mut gathered = self.0.gathered.lock();
         if let Some(fresh) = gathered.as_ref() {
             return (Arc::clone(fresh), false);
@@ -100,7 +102,7 @@ async fn show(
 ) -> Response {
     let host = asking.get(header::HOST).and_then(|host| host.to_str().ok());
     if !host::admits(host, &page.0.hosts) {
-        // without the name: it may be anything
+        // Without the name, because its text is untrusted.
         let refusal = "This page isn't served under this name. Ask for it by an address, by localhost or by the \
                        Service's name, or start the operator with --status-page-host=NAME.\n";
         return (StatusCode::MISDIRECTED_REQUEST, refusal).into_response();
@@ -109,7 +111,7 @@ async fn show(
         return (StatusCode::SERVICE_UNAVAILABLE, "the operator starts: nothing is known yet").into_response();
     };
     let (headers, gathering) = (headers(policy), page.clone());
-    // ten thousand rows take milliseconds: too long for a thread that serves everybody
+    // Ten thousand rows take milliseconds, which is too long for a thread that serves other connections.
     let written = tokio::task::spawn_blocking(move || {
         let (snapshot, fresh) = gathering.gather(&*source);
         (html::page(&snapshot, &snapshot.answer(&asked)), fresh)
@@ -125,7 +127,7 @@ async fn show(
     }
 }
 
-/// Nothing but the page's own script and style runs, nobody frames it, nothing keeps it.
+/// Returns headers that permit only the script and style of the page, forbid framing, and disable caching.
 fn headers(policy: HeaderValue) -> [(HeaderName, HeaderValue); 7] {
     let fixed = HeaderValue::from_static;
     [

@@ -1,94 +1,94 @@
-//! What is asked of the page, and the rows that answer it.
+//! The query of the status page and the rows of the response.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock::Timestamp;
 
-/// Rows on a page: as many as a person reads, whatever the number of tokens.
+/// Maximum number of rows on a page.
 const ROWS: usize = 100;
 
-/// One token, as the page tells of it.
+/// One token, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The row of `kubectl videotoken status`.
+    /// Row of `kubectl videotoken status`.
     pub row: TokenSummary,
-    /// What the last attempt failed with, in words fit for a status; empty where it didn't.
+    /// Error of the last attempt, without secrets; empty if the attempt succeeded.
     pub message: String,
-    /// The provider's id of that request.
+    /// Request ID of the token API for that attempt.
     pub request_id: Option<String>,
 }
 
-/// One provider object, as the page tells of it.
+/// One provider object, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Provider {
-    /// Ready to issue. Those that aren't come first.
+    /// True if the provider is ready to issue. Providers that aren't ready come first.
     pub ready: bool,
     /// `TokenProvider` or `ClusterTokenProvider`.
     pub kind: &'static str,
-    /// Its namespace; empty for a `ClusterTokenProvider`.
+    /// Namespace of the object; empty for a `ClusterTokenProvider`.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Which of the provider types it is.
+    /// Provider type.
     pub type_: String,
-    /// How many tokens name it, as far as it is known.
+    /// Number of VideoAccessTokens that name the provider, if known.
     pub tokens: Option<i64>,
-    /// When its credential ends, where that tells.
+    /// Expiry of the credential, if known.
     pub credential_expires_at: Option<Timestamp>,
-    /// Why it is or isn't ready, in a word.
+    /// Reason of the Ready condition, in one word.
     pub reason: String,
-    /// The same in a sentence.
+    /// Message of the Ready condition.
     pub message: String,
 }
 
-/// The query of the page's address. What isn't known in it is left out.
+/// Query of the page's URL. Unknown parameters are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    /// Only in this state.
+    /// Selects the tokens in this state.
     pub state: String,
-    /// Only of this namespace.
+    /// Selects the tokens in this namespace.
     pub namespace: String,
-    /// Only with this in the name.
+    /// Selects the tokens whose name contains this text.
     pub name: String,
-    /// Which page of them, from 1.
+    /// Number of the page of rows, from 1.
     pub page: String,
 }
 
 impl Asked {
-    /// The state that is asked for, if it is one.
+    /// Returns the selected state, or `None` if the text is not a state.
     pub(super) fn state(&self) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(&self.state))
     }
 }
 
-/// All there is at one time, the most urgent first.
+/// All tokens and providers at one time, the most urgent first.
 pub(super) struct Snapshot {
     pub(super) now: Timestamp,
     pub(super) leads: bool,
     pub(super) providers: Vec<Provider>,
     tokens: Vec<Told>,
-    /// How many tokens each namespace has.
+    /// Number of tokens in each namespace.
     pub(super) namespaces: BTreeMap<String, usize>,
 }
 
-/// What one address is answered with.
+/// Response to one query.
 pub(super) struct Answer<'a> {
-    /// As it was asked, the page put right.
+    /// The query, with the page number corrected.
     pub(super) asked: Asked,
-    /// The rows of the page.
+    /// Rows of the page.
     pub(super) rows: Vec<&'a Told>,
-    /// How many are in each state, of those that fit the rest of what is asked.
+    /// Number of tokens in each state, among those that match the other parameters of the query.
     pub(super) counts: [usize; State::ALL.len()],
-    /// From and to which row, from 1; of how many.
+    /// First and last row, from 1, and the total number of rows.
     pub(super) span: (usize, usize, usize),
-    /// Which page, of how many.
+    /// Number of the page, and the total number of pages.
     pub(super) page: (usize, usize),
 }
 
 impl Snapshot {
-    /// Sorts what was gathered.
+    /// Creates a snapshot and sorts its content.
     pub(super) fn new(mut tokens: Vec<Told>, mut providers: Vec<Provider>, leads: bool, now: Timestamp) -> Self {
         tokens.sort_by(|a, b| a.row.by_urgency(&b.row, now));
         providers.sort();
@@ -103,12 +103,12 @@ impl Snapshot {
         Self { now, leads, providers, tokens, namespaces }
     }
 
-    /// How many tokens there are.
+    /// Returns the number of tokens.
     pub(super) fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// The rows that were asked for.
+    /// Returns the rows that match the query.
     pub(super) fn answer(&self, asked: &Asked) -> Answer<'_> {
         let fits = |token: &&Told| {
             (asked.namespace.is_empty() || token.row.namespace == asked.namespace)
@@ -205,7 +205,7 @@ pub(super) mod tests {
             let answer = all.answer(&query);
             assert_eq!((answer.span.2, answer.page.0), (count, page), "{query:?}");
         }
-        // the counts tell what a click on a state would bring
+        // The counts are the numbers of rows that a click on each state would show.
         assert_eq!(all.answer(&asked("expired", "a", "", "")).counts, [1, 0, 0, 0, 125]);
     }
 }

@@ -1,7 +1,8 @@
-//! One attempt to issue a token, from what woke its object to the status that tells of it, and the spans of its trace.
+//! One attempt to issue a token, from the trigger of the reconcile to the status write that reports the result, and the
+//! spans of its trace.
 //!
-//! Pure: times come from outside. A span holds names, words of the program's own text, an id and messages that are fit
-//! for a status; the token itself never comes here.
+//! The module is pure: callers pass the times. A span contains names, constant text, an ID, and messages that may
+//! appear in a status. It never contains the token.
 
 use chrono::TimeDelta;
 use std::borrow::Cow;
@@ -9,80 +10,80 @@ use videotoken_core::issue::Class;
 use videotoken_core::plan::status::class_name;
 use videotoken_providers::clock::Timestamp;
 
-/// More steps than an attempt takes; a write that fails for hours is told by its first tries.
+/// Maximum number of writes that a trace records. If writes fail for hours, it contains the first ones.
 const STEPS: usize = 24;
 
-/// A renewal's trace begins when it was due, if it was woken within this.
+/// If a reconcile was triggered within this time after the renewal was due, the trace begins when it was due.
 const PUNCTUAL: TimeDelta = TimeDelta::seconds(5);
 
-/// Whose token, and why it is issued.
+/// The VideoAccessToken of an attempt, and the cause of the issuance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Its namespace.
+    /// Namespace of the VideoAccessToken.
     pub namespace: String,
-    /// Its name.
+    /// Name of the VideoAccessToken.
     pub name: String,
-    /// Its UID.
+    /// UID of the VideoAccessToken.
     pub uid: String,
-    /// "Kind/name" of its provider.
+    /// Provider as "Kind/name".
     pub provider: String,
-    /// Why it must be issued.
+    /// Cause of the issuance.
     pub cause: &'static str,
 }
 
-/// What one call of the provider came to.
+/// Result of one call of the token API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The provider's type.
+    /// Provider type.
     pub provider_type: &'static str,
-    /// When it began.
+    /// Time at which the call began.
     pub begun: Timestamp,
-    /// When its answer was read.
+    /// Time at which the response was read.
     pub ended: Timestamp,
-    /// The provider's id of the request.
+    /// Request ID of the token API.
     pub request_id: Option<String>,
-    /// Why it failed, if it did.
+    /// Failure of the call, if any.
     pub failure: Option<Fault>,
 }
 
-/// A failure, as a status tells it.
+/// A failure, as a status reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What it means for the next attempt; none of a write.
+    /// Failure class; `None` for a write.
     pub class: Option<Class>,
-    /// One CamelCase word.
+    /// Reason in one CamelCase word.
     pub reason: Cow<'static, str>,
-    /// What happened.
+    /// Description of the failure.
     pub message: String,
 }
 
 /// A write to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// Of the Secret.
+    /// Write of the Secret.
     Secret,
-    /// Of the object's status.
+    /// Write of the status of the VideoAccessToken.
     Status,
 }
 
-/// One span.
+/// A span of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// Its name, one of few.
+    /// Name of the span, from a fixed set.
     pub name: &'static str,
-    /// It asks another process.
+    /// True if the span is a request to another process.
     pub client: bool,
-    /// From when.
+    /// Start time.
     pub begun: Timestamp,
-    /// Until when.
+    /// End time.
     pub ended: Timestamp,
-    /// What it says.
+    /// Attributes of the span.
     pub attributes: Vec<(&'static str, String)>,
-    /// It failed: its message.
+    /// Error message, if the operation failed.
     pub error: Option<String>,
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 #[derive(Clone, Debug)]
 pub struct Journey {
     woken: Timestamp,
@@ -93,12 +94,12 @@ pub struct Journey {
 }
 
 impl Journey {
-    /// Something woke the object.
+    /// Starts an attempt for a reconcile that was triggered at `woken`.
     pub fn new(woken: Timestamp) -> Self {
         Self { woken, asked: None, granted: None, call: None, writes: Vec::new() }
     }
 
-    /// A turn is asked for. `due`: when the renewal was.
+    /// Records that the call entered the queue. `due` is the time at which the renewal was due.
     pub fn ask(&mut self, subject: Subject, due: Option<Timestamp>, now: Timestamp) {
         if let Some(due) = due.filter(|due| *due < self.woken && self.woken - due < PUNCTUAL) {
             self.woken = due;
@@ -108,29 +109,30 @@ impl Journey {
         }
     }
 
-    /// The turn has come.
+    /// Records the grant.
     pub fn grant(&mut self, now: Timestamp) {
         self.granted = Some(now);
     }
 
-    /// The provider was called.
+    /// Records the call of the token API.
     pub fn call(&mut self, call: Call) {
         self.call = Some(call);
     }
 
-    /// Something was written, or refused.
+    /// Records a write that succeeded or failed.
     pub fn write(&mut self, what: Written, begun: Timestamp, ended: Timestamp, failure: Option<Fault>) {
         if self.writes.len() < STEPS {
             self.writes.push((what, begun, ended, failure));
         }
     }
 
-    /// The provider was called.
+    /// Returns true if the token API was called.
     pub fn is_called(&self) -> bool {
         self.call.is_some()
     }
 
-    /// The spans of the trace: the first is the root, all others are its children. None where no call was made.
+    /// Returns the spans of the trace. The first is the root, and all others are its children. Returns none if no call
+    /// was made.
     pub fn spans(&self, ended: Timestamp) -> Vec<Span> {
         let (Some(call), Some((asked, subject))) = (&self.call, &self.asked) else { return Vec::new() };
         let mut spans = vec![self.root(call, subject, ended)];
@@ -178,7 +180,7 @@ impl Span {
         (begun, ended): (Timestamp, Timestamp),
         attributes: Vec<(&'static str, String)>,
     ) -> Self {
-        // a clock that was set back makes no span end before it began
+        // If the clock was set back, a span ends when it began.
         Self { name, client: false, begun, ended: ended.max(begun), attributes, error: None }
     }
 
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                // from when it was due, not from when that was seen
+                // The root span begins when the renewal was due, not when the operator noticed.
                 ("issue token", at(0), at(961), false),
                 ("reconcile", at(0), at(450), false),
                 ("budget wait", at(450), at(690), false),

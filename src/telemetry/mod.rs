@@ -1,4 +1,4 @@
-//! Traces: [`traces`], and what they say: [`journey`].
+//! Traces: [`traces`] exports them, and [`journey`] defines their content.
 
 pub mod journey;
 pub mod traces;

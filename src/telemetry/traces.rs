@@ -1,8 +1,8 @@
-//! Traces over OTLP, as an option: one for each attempt to issue a token.
+//! Optional traces over OTLP: one for each attempt to issue a token.
 //!
-//! Only what [`journey`](super::journey) says is exported, never a log line or a span of another crate. The `OTEL_…`
-//! variables of the OpenTelemetry specification hold: headers, timeout, sampler, batches, resource. A collector that
-//! doesn't answer costs spans and nothing else: they wait in a bounded queue and are dropped when it is full.
+//! Exports only the content of [`journey`](super::journey), never log lines or spans of other crates. The `OTEL_…`
+//! variables of the OpenTelemetry specification apply: headers, timeout, sampler, batches, resource. If a collector
+//! doesn't respond, only spans are lost: they wait in a bounded queue and are dropped when it is full.
 
 use super::journey::{Call, Fault, Journey, Span, Subject, Written};
 use async_trait::async_trait;
@@ -25,23 +25,24 @@ use videotoken_api::key::ObjectKey;
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::http::{Call as HttpCall, Http, HttpOptions};
 
-/// A collector that takes longer is one that doesn't answer.
+/// Time after which a collector counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// The last spans are sent within this.
+/// Time limit for sending the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// The variables that switch traces on where no flag does.
+/// Variables that enable traces if no flag does.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// Why traces can't be sent.
+/// Error that prevents the export of traces.
 #[derive(Debug, thiserror::Error)]
 #[error("--otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
 pub struct TracesError(String);
 
-/// Who follows the attempts. Switched off it does nothing and keeps nothing. Cheap to clone.
+/// Records one trace for each attempt to issue a token. If tracing is disabled, all methods are no-ops. Clones share
+/// state.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
@@ -53,8 +54,8 @@ struct Inner {
 }
 
 impl Traces {
-    /// Sends to the collector at `endpoint`, to which `/v1/traces` is added, or to where the environment says; off if
-    /// neither names one. Within a tokio runtime.
+    /// Starts the export to the collector at `endpoint` plus `/v1/traces`, or to the endpoint of the environment.
+    /// Returns a disabled instance if neither is set. Requires a tokio runtime.
     pub fn start(endpoint: Option<&Url>) -> Result<Self, TracesError> {
         let named = ENDPOINTS.into_iter().any(|name| std::env::var(name).is_ok_and(|value| !value.is_empty()));
         if endpoint.is_none() && !named {
@@ -72,35 +73,36 @@ impl Traces {
         Ok(Self(Some(Arc::new(Inner { under_way: Mutex::default(), provider, tracer }))))
     }
 
-    /// Something woke the object.
+    /// Records the trigger of a reconcile.
     pub fn woken(&self, key: &ObjectKey) {
         let Some(mut all) = self.under_way() else { return };
         all.entry(key.clone()).or_insert_with(|| Journey::new(clock::now().wall));
     }
 
-    /// It asks for a turn; `due` is when its renewal was.
+    /// Records that the call entered the queue. `due` is the time at which the renewal was due.
     pub fn asked(&self, key: &ObjectKey, subject: impl FnOnce() -> Subject, due: Option<Timestamp>) {
         let Some(mut all) = self.under_way() else { return };
         let now = clock::now().wall;
         all.entry(key.clone()).or_insert_with(|| Journey::new(now)).ask(subject(), due, now);
     }
 
-    /// Its turn has come.
+    /// Records the grant.
     pub fn granted(&self, key: &ObjectKey) {
         self.note(key, |journey| journey.grant(clock::now().wall));
     }
 
-    /// Its provider was called.
+    /// Records the call of the token API.
     pub fn called(&self, key: &ObjectKey, call: impl FnOnce() -> Call) {
         self.note(key, |journey| journey.call(call()));
     }
 
-    /// Something of it was written since `begun`, or refused.
+    /// Records a write that began at `begun` and succeeded or failed.
     pub fn wrote(&self, key: &ObjectKey, what: Written, begun: Timestamp, failure: impl FnOnce() -> Option<Fault>) {
         self.note(key, |journey| journey.write(what, begun, clock::now().wall, failure()));
     }
 
-    /// Its status says how things stand. `waits`: a turn is asked for; `holds`: a token is still to be stored.
+    /// Records that the status is up to date, and exports the trace unless the attempt continues. `waits` means that a
+    /// call is queued, `holds` that a token is not stored yet.
     pub fn settled(&self, key: &ObjectKey, waits: bool, holds: bool) {
         let Some(mut all) = self.under_way() else { return };
         let goes_on = all.get(key).is_none_or(|journey| if journey.is_called() { holds } else { waits });
@@ -111,16 +113,16 @@ impl Traces {
         }
     }
 
-    /// The object is gone: what was done for it is told all the same.
+    /// Exports the attempt of a deleted object.
     pub fn gone(&self, key: &ObjectKey) {
         self.settled(key, false, false);
     }
 
-    /// Sends what is left, within two seconds.
+    /// Sends the remaining spans, for up to two seconds.
     pub async fn stop(&self) {
         let Some(inner) = self.0.clone() else { return };
         let stop = tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(LAST_SPANS));
-        // who doesn't listen misses the last of it
+        // A collector that doesn't respond misses the last spans.
         let _ = tokio::time::timeout(LAST_SPANS, stop).await;
     }
 
@@ -137,10 +139,10 @@ impl Traces {
 }
 
 impl Inner {
-    /// The first is the parent of the others.
+    /// Exports the spans. The first is the parent of the others.
     fn export(&self, spans: &[Span]) {
         let Some((root, children)) = spans.split_first() else { return };
-        // the caller's own context, if it has one, is no part of this
+        // A context of the caller is not part of this trace.
         let context = Context::new().with_span(self.begin(root, &Context::new()));
         for child in children {
             self.begin(child, &context).end_with_timestamp(child.ended.into());
@@ -161,7 +163,7 @@ impl Inner {
     }
 }
 
-/// Who sends: named by us where the environment doesn't, with the Pod that it runs in.
+/// Returns the resource of the spans: the name from the environment, else the operator's, and the Pod it runs in.
 fn resource() -> Resource {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut attributes = vec![KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
@@ -174,17 +176,18 @@ fn resource() -> Resource {
     if named { builder.build() } else { builder.with_service_name(env!("CARGO_PKG_NAME")).build() }
 }
 
-/// The collector, asked by the operator's own HTTP client, on its runtime.
+/// Connection to the collector through the operator's own HTTP client and its runtime.
 struct Collector {
     http: Http,
     runtime: Handle,
-    /// The last batch was not taken: told once, until one is.
+    /// True after a rejected batch until one succeeds, so that the failure is logged once.
     away: AtomicBool,
 }
 
 impl Collector {
     fn new() -> Result<Self, TracesError> {
-        // who starts the operator names it: any host, and inside the cluster without TLS
+        // The administrator who starts the operator configures the collector: any host is permitted, and HTTP without
+        // TLS inside the cluster.
         let options = HttpOptions { timeout: TIMEOUT, allow_insecure: true, ..HttpOptions::default() };
         let http = Http::new(&options).map_err(|error| TracesError(error.to_string()))?;
         let runtime = Handle::try_current().map_err(|error| TracesError(error.to_string()))?;
@@ -208,7 +211,7 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// The same request for the operator's client. Each header of the environment's may be a login.
+/// Converts the request for the operator's HTTP client. Each header from the environment is treated as a credential.
 fn call(request: Request<Bytes>) -> Result<HttpCall, HttpError> {
     let (parts, body) = request.into_parts();
     let mut call = HttpCall::new(parts.method, parts.uri.to_string().parse()?).body(body.to_vec(), PROTOBUF);
@@ -224,7 +227,7 @@ fn call(request: Request<Bytes>) -> Result<HttpCall, HttpError> {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (http, call) = (self.http.clone(), call(request)?);
-        // whoever exports does so on a thread of its own, without a runtime
+        // The exporter runs on a thread of its own, without a runtime.
         let answer = self.runtime.spawn(async move { http.send(call).await }).await?;
         let problem = match &answer {
             Ok(answer) if answer.is_success() => None,
