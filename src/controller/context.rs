@@ -1,5 +1,5 @@
-//! Everything that a reconcile works with, by concern. A function takes the concerns that it touches, or the whole
-//! where it makes requests.
+//! The state and the effects of the controller, by concern. A function takes the concerns that it uses, or the whole
+//! [`Context`] if it sends requests.
 
 use super::grants::Grants;
 use super::output::Output;
@@ -22,7 +22,7 @@ use videotoken_core::budget::{AccountKey, Grant};
 use videotoken_core::plan::provider_status::MAX_CLOCK_SKEW;
 use videotoken_providers::clock;
 
-/// Everything that the controller knows and does, by concern.
+/// State and effects of the controller, by concern.
 pub(super) struct Context {
     /// Settings of the process.
     pub(crate) settings: Settings,
@@ -30,9 +30,9 @@ pub(super) struct Context {
     pub(crate) lease: LeaseHandle,
     /// Stores that the watches fill.
     pub(crate) stores: Stores,
-    /// Provider objects as they are resolved, and their statuses.
+    /// Resolved provider objects and their statuses.
     pub(crate) providers: Providers,
-    /// Budgets, and what else decides on the next call of a token API.
+    /// Budgets and everything else that decides on the next call of a token API.
     pub(crate) grants: Grants,
     /// State of each `VideoAccessToken` that is not in the stores, and the times at which it is reconciled.
     pub(crate) objects: Objects,
@@ -44,14 +44,14 @@ pub(super) struct Context {
     pub(crate) tasks: Tasks,
 }
 
-/// Everything that memory holds of all objects and accounts. A function that takes this makes no request.
+/// In-memory state of all objects and accounts. A function that takes this type sends no request.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     /// Leadership.
     pub(crate) lease: &'a LeaseHandle,
-    /// What the watches show.
+    /// Stores that the watches fill.
     pub(crate) stores: &'a Stores,
-    /// Provider objects as they are resolved.
+    /// Resolved provider objects.
     pub(crate) providers: &'a Providers,
     /// Budgets and logins.
     pub(crate) grants: &'a Grants,
@@ -60,7 +60,7 @@ pub(crate) struct Known<'a> {
 }
 
 impl Context {
-    /// Returns what a function needs that makes no request.
+    /// Returns the state for a function that sends no request.
     pub(crate) fn known(&self) -> Known<'_> {
         let Self { lease, stores, providers, grants, objects, .. } = self;
         Known { lease, stores, providers, grants, objects }
@@ -68,7 +68,7 @@ impl Context {
 
     /// Triggers a reconcile of the object.
     pub(crate) fn trigger(&self, key: &ObjectKey) {
-        // before its namespace is listed nothing could be decided: then all are woken
+        // Before the lists of its namespace are complete, no object can be decided. Afterwards all are triggered.
         if self.stores.scopes.has_listed(&key.namespace) {
             if self.lease.is_leader() {
                 self.output.traces.woken(key);
@@ -87,7 +87,8 @@ impl Context {
         self.trigger_in_batches(mine.map(|token| token.key.clone()).collect());
     }
 
-    /// Triggers many objects, a few at a time: kube's Controller keeps the memory that its longest queue ever took.
+    /// Triggers many objects in small batches, because kube's Controller never releases the memory of its longest
+    /// queue.
     pub(crate) fn trigger_in_batches(self: &Arc<Self>, keys: Vec<ObjectKey>) {
         let context = self.clone();
         self.tasks.passing("trigger", async move {
@@ -108,7 +109,7 @@ impl Context {
     /// Applies the effects of an event on the objects.
     pub(crate) fn apply_changes(&self, changes: &Changes) {
         for key in &changes.gone {
-            // what is remembered must not pass to another object of the same name
+            // The state must not pass to another object of the same name.
             self.forget(key);
         }
         for key in &changes.demanded {
@@ -141,8 +142,8 @@ impl Context {
         })
     }
 
-    /// Removes a Secret that the API server reports as gone, and triggers the objects that wait for its name: the watch
-    /// may have nothing new to show.
+    /// Removes a Secret that the API server reports as deleted, and triggers the objects that wait for its name,
+    /// because the watch may have no new event.
     pub(crate) fn on_secret_deleted(&self, look: SecretRequest<'_>) {
         let secret = look.key().clone();
         look.gone();
@@ -151,14 +152,14 @@ impl Context {
         }
     }
 
-    /// Reconciles the object after this time. Does nothing on a standby.
+    /// Reconciles the object after this delay. Does nothing on a standby.
     pub(crate) fn requeue_after(&self, key: &ObjectKey, after: TimeDelta) {
         if self.lease.is_leader() {
             self.objects.requeue.set(key, clock::now().wall + after);
         }
     }
 
-    /// Takes a slot for the granted object, and triggers its reconcile, which calls.
+    /// Takes a slot for the granted object, and triggers its reconcile, which makes the call.
     pub(crate) fn grant(&self, grant: &Grant) {
         self.output.metrics.budget_granted(grant.waited);
         self.output.traces.granted(&grant.key);
@@ -166,8 +167,8 @@ impl Context {
         self.trigger(&grant.key);
     }
 
-    /// Forgets an object that is gone. Its grant isn't returned here: its reconcile may be calling, and returns an
-    /// unused grant itself (P20).
+    /// Forgets a deleted object. Doesn't return its grant: its reconcile may be making the call, and returns an unused
+    /// grant itself (P20).
     pub(crate) fn forget(&self, key: &ObjectKey) {
         self.objects.states.forget(key);
         self.output.traces.gone(key);

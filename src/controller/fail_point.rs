@@ -1,9 +1,9 @@
-//! Places where a test makes the operator fail on purpose. A build without debug assertions has none of them.
+//! Points at which a test makes the operator fail. They exist only in builds with debug assertions.
 
 use std::fmt::Display;
 
-/// Panics where the environment variable `VIDEO_TOKEN_OPERATOR_PANIC` names this place and object, such as
-/// `reconcile NAMESPACE/NAME`.
+/// Panics if the environment variable `VIDEO_TOKEN_OPERATOR_PANIC` names this point and object, such as `reconcile
+/// NAMESPACE/NAME`.
 #[cfg(debug_assertions)]
 pub(crate) fn reach(place: &str, object: &dyn Display) {
     static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

@@ -1,20 +1,20 @@
 //! Watches, the reconcile, and the only writes to Kubernetes.
 //!
-//! | Room or file | What lives there |
+//! | Folder or file | Contents |
 //! |---|---|
-//! | `stores` | the watched objects, slim; the operator's own writes enter them too |
+//! | `stores` | the watched objects, slim; they include the operator's own writes |
 //! | `providers` | provider objects, the accounts that they resolve to, and their statuses |
 //! | `grants` | budgets, the write breaker, logins, and the calls of earlier leaders |
 //! | `tokens` | the reconcile of a `VideoAccessToken`: observe, decide, act, record |
 //! | `workloads` | restarts of workloads after a renewal |
 //! | `output` | requests to the API server, how many at once, and events |
-//! | `watches` | each watch feeds a store and triggers the objects that its events concern |
-//! | `context`, `settings` | all of these by concern, and the settings of the process |
+//! | `watches` | the watches: each feeds a store and triggers the objects that its events concern |
+//! | `context`, `settings` | the state by concern, and the settings of the process |
 //! | `run`, `tasks`, `requeue` | start and stop, the tick, the tasks of the process, the times of the next reconciles |
 //! | `status_page_source`, `metrics_source` | input of the status page and of a scrape |
-//! | `fail_point` | faults on purpose, in tests |
+//! | `fail_point` | deliberate failures for tests |
 //!
-//! May not enter: HTTP to providers; an import cycle between two files (a test in this file).
+//! No file sends HTTP requests to token APIs. Imports between files have no cycles (a test in this file checks that).
 
 mod context;
 mod fail_point;

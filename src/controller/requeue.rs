@@ -1,4 +1,4 @@
-//! When each object is decided again: one time for each, compared with the wall clock at each tick.
+//! The next reconcile time of each object, compared with the wall clock at each tick.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ impl<K> Default for RequeueSchedule<K> {
 }
 
 impl<K: Ord + Clone> RequeueSchedule<K> {
-    /// The key is due at this time, rounded up to a second, or earlier if it is already.
+    /// Sets the time at which the key is due, rounded up to a second. Keeps an earlier time.
     pub(crate) fn set(&self, key: &K, at: Timestamp) {
         let second = at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
         let mut times = self.0.lock();
@@ -36,7 +36,7 @@ impl<K: Ord + Clone> RequeueSchedule<K> {
         times.order.insert((second, key.clone()));
     }
 
-    /// The key is no longer due.
+    /// Removes the time of the key.
     pub(crate) fn clear(&self, key: &K) {
         let mut times = self.0.lock();
         if let Some(before) = times.of.remove(key) {
@@ -44,7 +44,7 @@ impl<K: Ord + Clone> RequeueSchedule<K> {
         }
     }
 
-    /// Takes what is due.
+    /// Removes and returns the keys that are due.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<K> {
         let mut times = self.0.lock();
         let mut due = Vec::new();
@@ -56,7 +56,7 @@ impl<K: Ord + Clone> RequeueSchedule<K> {
         due
     }
 
-    /// How many keys have a time.
+    /// Returns the number of keys with a time.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.lock().order.len()

@@ -1,4 +1,4 @@
-//! Starts the controller, and stops it so that no issued token is lost.
+//! Starts the controller, and stops it without losing an issued token.
 
 use super::context::Context;
 use super::grants::{Grants, recall};
@@ -28,22 +28,23 @@ use videotoken_api::key::ObjectKey;
 use videotoken_providers::clock::{self, Now};
 use videotoken_providers::http::HttpPool;
 
-/// The wall clock may drift this far from the monotonic one between two ticks before everything is decided again (P14).
+/// Drift of the wall clock from the monotonic clock between two ticks after which all objects are decided again (P14).
 const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 
-/// Every provider's status is looked at this often, in ticks.
+/// Interval, in ticks, at which the status of every provider is checked.
 const PROVIDERS: u64 = 5;
 
-/// After the signal, calls under way may end and be stored within this: a call may take 10 s.
+/// Time after the stop signal in which calls in flight may end and be stored. One call may take 10 s.
 const LAST_CALLS: Duration = Duration::from_secs(11);
 
-/// Afterwards, tokens that are issued and not yet stored are stored for this long.
+/// Additional time to store tokens that are issued and not stored yet.
 const LAST_WRITES: Duration = Duration::from_secs(4);
 
-/// Runs until `stop` turns true, then stores what was issued and returns.
+/// Runs until `stop` becomes true, then stores the issued tokens and returns.
 ///
 /// # Errors
-/// A task ended that lasts as long as the process, or one panicked: the process is to end, and to be started again.
+/// Returns an error if a task that must run as long as the process ended, or if a task panicked. The process must then
+/// exit and be restarted.
 pub async fn run(
     client: Client,
     settings: Settings,
@@ -103,7 +104,7 @@ pub async fn run(
         () = stopped(stop.clone()) => return Ok(()),
         failed = tasks.failed() => return Err(failed),
     }
-    // what changes from here on is seen by the tick
+    // From here on, the tick detects changes.
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
     recall::follow_leadership(context.known(), led);
     tasks.passing("readiness", report_readiness(context.clone(), health.clone()));
@@ -117,7 +118,7 @@ pub async fn run(
             .run_grants(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
         tokio::select! {
             () = pump => {}
-            // at the end of the process nothing more is granted
+            // After the stop signal, no call is granted.
             () = stopped => std::future::pending().await,
         }
     });
@@ -128,12 +129,12 @@ pub async fn run(
         failed = tasks.failed() => return Err(failed),
         _ = &mut work => true,
     };
-    // the Controller ends with the signal, too, which may come between two of these polls: that is no failure
+    // The Controller ends at the stop signal too, which may arrive between two polls. That is no failure.
     if ended && !*stop.borrow() {
         return Err(TaskEnded::of("controller"));
     }
     if !ended && tokio::time::timeout(LAST_CALLS, &mut work).await.is_err() {
-        // of two runs of one object at once, one would write over the other
+        // Two concurrent runs of one object could overwrite each other.
         work.abort();
         let _ = work.await;
     }
@@ -142,7 +143,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Says that the caches are filled, of all namespaces that can be listed.
+/// Reports readiness when the caches of all namespaces that can be listed are complete.
 async fn report_readiness(context: Arc<Context>, health: Arc<Health>) {
     context.stores.scopes.settled().await;
     health.set_ready("caches", true);
@@ -157,7 +158,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Returns the grant of an object that is gone: kube's Controller never passes its trigger to the reconcile.
+/// Returns the grant of a deleted object, because kube's Controller never passes its trigger to the reconcile.
 fn on_deleted(context: &Context, key: &ObjectKey) {
     if context.grants.take_slot(key).is_some() {
         context.grants.budgets.notify_capacity();
@@ -166,7 +167,7 @@ fn on_deleted(context: &Context, key: &ObjectKey) {
     context.grants.budgets.leave_queue(key, clock::now());
 }
 
-/// Tokens that were issued but not written yet are tried until they are.
+/// Retries the writes of unsaved tokens until all are stored.
 async fn store_unsaved(context: &Context) {
     loop {
         let unsaved = context.objects.states.keys_with_unsaved_token();
@@ -180,14 +181,15 @@ async fn store_unsaved(context: &Context) {
     }
 }
 
-/// Runs once a second: what is due, clock jumps, leadership, and now and then the statuses of providers. It awaits no
-/// request, so that what is due comes in time and `/livez` reports on this process alone (P17).
+/// Runs once a second: triggers due objects, detects clock jumps and changes of leadership, and checks the statuses of
+/// providers at intervals. Awaits no request, so that due objects run on time and `/livez` reports on this process
+/// alone (P17).
 async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut leadership: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut last, mut ticks) = (clock::now(), 0u64);
     loop {
-        // a lease that was lost and won again between two ticks is a change too
+        // A lease that was lost and won again between two ticks is also a change.
         let changed = tokio::select! {
             biased;
             changed = leadership.changed() => {
@@ -213,7 +215,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         }
         let won = leads && (changed || !led);
         if won {
-            // another process may have led since
+            // Another process may have led in between.
             context.grants.budgets.close();
         }
         let won = recall::follow_leadership(context.known(), leads) || won;
@@ -240,7 +242,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
     }
 }
 
-/// Updates the gauges, and counts what has passed since `last`.
+/// Updates the gauges, and adds the times since `last` to the counters.
 fn measure(context: &Context, leads: bool, last: Now, now: Now) {
     context.output.metrics.set_leader(leads);
     context.output.metrics.set_queued(context.grants.budgets.depth());

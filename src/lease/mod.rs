@@ -60,7 +60,7 @@ struct LeaseState {
     /// Nanoseconds after `start` until which the lease is held.
     until: AtomicU64,
     /// The same in milliseconds of the wall clock since the epoch. The monotonic clock stands still while the machine
-    /// is suspended, and meanwhile another process may acquire the lease.
+    /// is suspended, and another process may acquire the lease during that time.
     until_wall: AtomicI64,
     leading: watch::Sender<bool>,
 }

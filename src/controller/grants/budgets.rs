@@ -18,7 +18,7 @@ use videotoken_providers::clock::{self, Now, Timestamp};
 pub(crate) struct SharedBudgets {
     budgets: Mutex<Budgets>,
     changed: Notify,
-    /// Time since when calls are granted: from the start of leadership, once the calls that the objects record were
+    /// Time since which calls are granted: the start of leadership, after the calls that the objects record were
     /// restored.
     open: Mutex<Option<Timestamp>>,
 }
@@ -46,7 +46,8 @@ impl SharedBudgets {
         self.budgets.lock().begin_restore();
     }
 
-    /// Spends the account's windows at least as far as these calls show, which ended so long ago.
+    /// Counts these calls, which ended this long ago, in the windows of the account. Calls that are already counted are
+    /// not added again.
     pub(crate) fn recall(&self, account: &AccountKey, ended: Vec<Duration>, namespaces: &[Arc<str>], now: Now) {
         self.budgets.lock().restore(account, ended, namespaces, now);
     }
@@ -57,22 +58,22 @@ impl SharedBudgets {
         self.changed.notify_one();
     }
 
-    /// Stops granting: another process leads.
+    /// Stops granting calls, because another process leads.
     pub(crate) fn close(&self) {
         *self.open.lock() = None;
     }
 
-    /// Returns the time since when calls are granted; `None` while another process leads.
+    /// Returns the time since which calls are granted; `None` while another process leads.
     pub(crate) fn open_since(&self) -> Option<Timestamp> {
         *self.open.lock()
     }
 
-    /// Removes the object from its queue. A grant stays with its reconcile, which may be calling.
+    /// Removes the object from its queue. Keeps a grant, because the reconcile that has it may be making the call.
     pub(crate) fn withdraw(&self, key: &ObjectKey) {
         self.budgets.lock().withdraw(key);
     }
 
-    /// Begins the call of a grant: it counts from here on. `None`: the grant is lost.
+    /// Begins the call of a grant. The call counts from now on. Returns `None` if the grant is lost.
     pub(crate) fn begin(&self, key: &ObjectKey, account: &AccountKey, now: Now) -> Option<StartedCall> {
         self.budgets.lock().begin(key, account, now)
     }
@@ -83,8 +84,8 @@ impl SharedBudgets {
         self.changed.notify_one();
     }
 
-    /// Removes the object from its queue, or returns its unused grant. Never called while a reconcile of the object may
-    /// be calling.
+    /// Removes the object from its queue, or returns its unused grant. Must not be called while a reconcile of the
+    /// object may be making the call.
     pub(crate) fn leave_queue(&self, key: &ObjectKey, now: Now) {
         let mut budgets = self.budgets.lock();
         if budgets.granted(key) {
@@ -101,12 +102,12 @@ impl SharedBudgets {
         self.budgets.lock().lacks_share(key, now)
     }
 
-    /// Wakes the grant loop: there may be capacity for another call.
+    /// Wakes the grant loop, because there may be capacity for another call.
     pub(crate) fn notify_capacity(&self) {
         self.changed.notify_one();
     }
 
-    /// Returns where the object stands in the queue of `account`, the one that it uses now.
+    /// Returns the state of the object in the queue of `account`, which is the account that it uses now.
     pub(crate) fn queue_state(&self, key: &ObjectKey, account: Option<&AccountKey>, now: Now) -> QueueState {
         match self.budgets.lock().queue_state(key) {
             None => QueueState::None,
@@ -139,12 +140,12 @@ impl SharedBudgets {
         self.budgets.lock().queue_depth()
     }
 
-    /// Returns true if a refusal of the credential to this object would be the credential's fault.
+    /// Returns true if a rejection of this object's call would be caused by the credential.
     pub(crate) fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {
         self.budgets.lock().is_credential_failure(account, key)
     }
 
-    /// Marks the credential as proven by an earlier process.
+    /// Records that an earlier process issued a token with the credential.
     pub(crate) fn accept_credential(&self, account: &AccountKey) {
         self.budgets.lock().accept_credential(account);
         self.changed.notify_one();
@@ -155,23 +156,23 @@ impl SharedBudgets {
         self.budgets.lock().block_credential(account, block, wait, now);
     }
 
-    /// Lifts the block on a refused identity, because a user asks for another attempt.
+    /// Unblocks a rejected credential, because a user requested another attempt.
     pub(crate) fn try_again(&self, account: &AccountKey, now: Now) {
         self.budgets.lock().try_again(account, now);
         self.changed.notify_one();
     }
 
-    /// Throttles the account for this time, as the provider asked.
+    /// Throttles the account for this time, as the token API requested.
     pub(crate) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
         self.budgets.lock().throttle(account, wait, now);
     }
 
-    /// Returns what blocks the whole account. `said` is what the provider said of it.
+    /// Returns the reason that blocks the whole account. `said` is the response of the token API to the account.
     pub(crate) fn account_block(&self, account: &AccountKey, said: Option<&str>, now: Now) -> Option<AccountBlock> {
         account_block(self.state(account, now), said)
     }
 
-    /// Grants calls as long as the process runs. `room` returns how many more grants may be given now.
+    /// Grants calls as long as the process runs. `room` returns how many more calls may be granted now.
     pub(crate) async fn run_grants(&self, room: impl Fn() -> usize, granted: impl Fn(Grant)) {
         loop {
             let now = clock::now();
@@ -182,8 +183,8 @@ impl SharedBudgets {
                 (grants, budgets.next_grant_in(now))
             };
             grants.into_iter().for_each(&granted);
-            // without capacity only a change helps; the second covers what sends no notification, such as a breaker
-            // that becomes half-open
+            // Without capacity, only a notification helps. The retry after at most `LOOK_AGAIN` covers changes without
+            // a notification, such as a breaker that becomes half-open.
             let wait = if room == 0 { LOOK_AGAIN } else { next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN) };
             tokio::select! {
                 () = self.changed.notified() => {}

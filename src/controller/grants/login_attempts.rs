@@ -1,4 +1,4 @@
-//! The logins that this process knows of, by user.
+//! Login attempts that this process knows, by user.
 
 use crate::controller::stores::provider_key::ProviderKey;
 use parking_lot::Mutex;
@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use videotoken_core::plan::login::Attempt;
 
-/// The attempts that this process knows of, by who logs in. They outlive their provider objects.
+/// Login attempts that this process knows, by user. They outlive their provider objects.
 #[derive(Default)]
 pub(crate) struct Logins {
     pub(crate) known: Mutex<HashMap<String, Vec<Attempt<ProviderKey>>>>,
-    /// The provider objects whose logins have worked, by who logs in.
+    /// Provider objects with a successful login, by user.
     pub(crate) worked: Mutex<BTreeMap<String, BTreeSet<ProviderKey>>>,
-    /// Locks by user, held while a login begins: two provider objects must not both take the last one.
+    /// Locks by user, held while a login begins, so that two provider objects don't both use the last permitted login.
     beginning: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 

@@ -1,6 +1,6 @@
-//! Logins, where failed ones lock a user at the provider (P07): counted over all provider objects that log the same
-//! user in, and each written to its provider object's status before it is made, so that no restart and no other leader
-//! forgets one.
+//! Logins at token APIs where failed logins lock the user (P07). They are counted over all provider objects with the
+//! same user. Each is written to the status of its provider object before it is made, so that a restart or another
+//! leader counts it too.
 
 use crate::controller::context::{Context, Known};
 use crate::controller::providers::registry::ReadyProvider;
@@ -13,16 +13,16 @@ use videotoken_core::plan::login::{self, Attempt, Permit, Record};
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::{self, Timestamp};
 
-/// Why no login may be made now.
+/// Reason why no login may be made now.
 pub(crate) enum LoginBlocked {
-    /// As many logins were made as are safe. The next may be made at this time.
+    /// The permitted number of logins is used up. The next login may be made at this time.
     UsedUp(Timestamp),
-    /// The login couldn't be recorded.
+    /// The login could not be recorded.
     Unwritten,
 }
 
-/// Records a login that is about to be made. `None`: it needs no record, because failed logins lock no user at this
-/// provider, or because the credential has worked.
+/// Records a login before it is made. Returns `None` if it needs no record, because failed logins lock no user at this
+/// token API, or because the credential has worked.
 pub(crate) async fn record_attempt(
     context: &Context,
     account: &ReadyProvider,
@@ -51,7 +51,7 @@ pub(crate) async fn record_attempt(
     Ok(Some(attempt))
 }
 
-/// Writes down a login that failed with a credential that had worked until now.
+/// Records a login that failed with a credential that had worked before.
 pub(crate) async fn record_failure(context: &Context, account: &ReadyProvider) {
     let Some(login) = account.issuer.login() else { return };
     let now = clock::now().wall;
@@ -67,15 +67,14 @@ fn remember(known: Known<'_>, login: String, account: &ReadyProvider, at: Timest
     known.grants.logins.known.lock().entry(login).or_default().push(attempt);
 }
 
-/// A login of this account has worked: one attempt is kept for it from now on, whatever its credential is.
+/// Records a successful login of this account. From now on one attempt is reserved for it, whatever its credential is.
 pub(crate) fn record_success(known: Known<'_>, account: &ReadyProvider) {
     if let Some(login) = account.issuer.login() {
         known.grants.logins.worked.lock().entry(login).or_default().insert(account.provider_key.clone());
     }
 }
 
-/// Returns the user who logs in with this account, if that login has ever worked. The status of the provider object
-/// reports it.
+/// Returns the user of this account if a login has ever succeeded. The status of the provider object reports the user.
 pub(crate) fn proven(known: Known<'_>, account: &ReadyProvider) -> Option<String> {
     account.issuer.login().filter(|login| has_worked(known, login, account))
 }
@@ -90,14 +89,14 @@ fn has_worked(known: Known<'_>, login: &str, account: &ReadyProvider) -> bool {
     status.proven_login.as_deref() == Some(login) || status.credentials.as_ref().is_some_and(accepted)
 }
 
-/// The provider objects whose logins of this user have worked.
+/// Returns the provider objects with a successful login of this user.
 fn all_that_worked(known: Known<'_>, login: &str) -> Vec<ProviderKey> {
     let accounts = known.providers.registry.all().into_iter().filter_map(|(_, resolved)| resolved.state.ok());
     let same = accounts.filter(|account| account.issuer.login().as_deref() == Some(login));
     same.filter(|account| has_worked(known, login, account)).map(|account| account.provider_key.clone()).collect()
 }
 
-/// Removes the record of a login that never reached the provider, or that succeeded.
+/// Removes the record of a login that never reached the token API, or that succeeded.
 pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, attempt: Timestamp) {
     let Some(login) = account.issuer.login() else { return };
     let turn = context.grants.logins.turn(&login);
@@ -110,15 +109,15 @@ pub(crate) async fn remove_attempt(context: &Context, account: &ReadyProvider, a
                 known.retain(|known| known.at != attempt);
             }
         }
-        // it goes on to count
+        // The attempt still counts.
         Err(error) => {
             tracing::debug!(provider = %account.provider_key, %error, "a login that didn't fail still counts");
         }
     }
 }
 
-/// Returns all attempts of this login that count: those of this process, and those in the statuses of all provider
-/// objects, also of unresolved ones.
+/// Returns all attempts of this user that count: those of this process, and those in the statuses of all provider
+/// objects, including unresolved ones.
 fn attempts_in_window(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Attempt<ProviderKey>> {
     let mut all = Vec::new();
     for (of, object) in known.stores.provider_objects.all() {
@@ -134,13 +133,13 @@ fn attempts_in_window(known: Known<'_>, login: &str, now: Timestamp) -> Vec<Atte
     counting
 }
 
-/// The attempts in an object's status. A text that is none isn't counted.
+/// Parses the attempts in the status of an object. Ignores invalid entries.
 fn recorded_attempts(object: &DynamicObject) -> Vec<Record> {
     let attempts = object.data.pointer("/status/loginAttempts").and_then(|all| all.as_array());
     attempts.into_iter().flatten().filter_map(|attempt| Record::parse(attempt.as_str()?)).collect()
 }
 
-/// Changes the attempts in the status of the account's object, on the object as it was seen.
+/// Changes the attempts in the status of the account's object, based on the version that was read.
 async fn write(
     context: &Context,
     account: &ReadyProvider,

@@ -1,6 +1,6 @@
 //! Decides on the next call of a token API: budgets, the write breaker, logins, and the calls of earlier leaders.
 //!
-//! May not enter: requests, except for the logins that a provider object's status records.
+//! This module sends no requests, except for the logins that it records in the status of a provider object.
 
 pub(crate) mod budgets;
 pub(crate) mod login_attempts;
@@ -20,22 +20,21 @@ use videotoken_api::key::ObjectKey;
 use videotoken_core::plan::write_breaker::{BreakerState, Wait, WriteBreaker};
 use videotoken_core::plan::write_failure::Extent;
 
-/// Budgets, and what else decides on the next call.
+/// Budgets and everything else that decides on the next call.
 pub(crate) struct Grants {
     pub(crate) budgets: SharedBudgets,
     pub(crate) logins: Logins,
     pub(crate) recalled: RestoredCalls,
-    /// Slots of the tokens between grant and Secret.
+    /// Slots of the tokens in flight.
     pub(crate) in_flight: Arc<Slots>,
-    /// Slots of grants that no reconcile has taken yet.
+    /// Slots of grants whose reconcile has not started.
     granted: Mutex<HashMap<ObjectKey, Slot>>,
     write_breaker: Mutex<WriteBreaker>,
     max_in_flight: usize,
 }
 
 impl Grants {
-    /// Returns a state without grants. `max_in_flight` is the number of tokens between grant and Secret at the same
-    /// time.
+    /// Creates a state without grants. `max_in_flight` limits the number of tokens in flight.
     pub(crate) fn new(max_in_flight: usize) -> Self {
         Self {
             budgets: SharedBudgets::default(),
@@ -48,18 +47,18 @@ impl Grants {
         }
     }
 
-    /// Returns how many more grants a leader may give now.
+    /// Returns how many more calls a leader may grant now.
     pub(crate) fn capacity(&self) -> usize {
         self.write_breaker.lock().grant_capacity(self.in_flight.room(), self.max_in_flight, Instant::now())
     }
 
-    /// Takes a slot for a grant, above the bound if need be.
+    /// Takes a slot for a grant, even above the limit.
     pub(crate) fn occupy(&self, key: &ObjectKey) {
         let slot = self.in_flight.occupy(&key.namespace);
         self.granted.lock().insert(key.clone(), slot);
     }
 
-    /// Returns the slot of a grant, once.
+    /// Returns the slot of a grant. A second call returns `None`.
     pub(crate) fn take_slot(&self, key: &ObjectKey) -> Option<Slot> {
         self.granted.lock().remove(key)
     }
@@ -69,26 +68,26 @@ impl Grants {
         self.write_breaker.lock().failed(namespace, extent, Instant::now());
     }
 
-    /// Records a successful write of this namespace that isn't a Secret's.
+    /// Records a successful write of another object than a Secret in this namespace.
     pub(crate) fn api_server_reached(&self, namespace: &Arc<str>) {
         if self.write_breaker.lock().reached(namespace, Instant::now()) {
             self.budgets.notify_capacity();
         }
     }
 
-    /// Records a written Secret of this namespace.
+    /// Records a successful write of a Secret in this namespace.
     pub(crate) fn write_succeeded(&self, namespace: &Arc<str>) {
         if self.write_breaker.lock().succeeded(namespace, Instant::now()) {
             self.budgets.notify_capacity();
         }
     }
 
-    /// Admits an object of this namespace to the queue of its account, unless its token couldn't be stored.
+    /// Returns an error if a token of this namespace could not be stored, so that the object must not enter the queue.
     pub(crate) fn admit(&self, namespace: &str) -> Result<(), Wait> {
         self.write_breaker.lock().admit(namespace, Instant::now())
     }
 
-    /// Returns whether a token of this namespace could be stored now, as far as is known.
+    /// Returns the state of the write breaker for this namespace: whether a token could probably be stored now.
     pub(crate) fn breaker_state(&self, namespace: &str) -> BreakerState {
         self.write_breaker.lock().for_namespace(namespace, Instant::now())
     }

@@ -1,9 +1,9 @@
-//! Restores the calls of earlier leaders (P20): the windows of each account are at least as spent as the objects, their
-//! Secrets and their statuses show.
+//! Restores the calls of earlier leaders (P20). The windows of each account then count at least the calls that the
+//! objects, their Secrets and their statuses record.
 //!
-//! Each object shows the issuance of the token in its Secret, of the token in its old Secret, of the token in its
-//! status, and its last failed attempt. A Secret that no object names counts for no account: a user who can write
-//! Secrets could otherwise spend the windows of others.
+//! Each object records the issuance of the token in its Secret, of the token in its old Secret, of the token in its
+//! status, and its last failed attempt. A Secret that no object names counts for no account. Otherwise users who can
+//! write Secrets could use up the windows of others.
 
 use crate::controller::context::Known;
 use crate::controller::providers::status;
@@ -16,18 +16,18 @@ use videotoken_api::key::ObjectKey;
 use videotoken_core::plan::facts::Seconds;
 use videotoken_providers::clock::{self, Now, Timestamp};
 
-/// A call ends this long after the whole second in which it was sent, as a rule: only then it has surely reached the
-/// provider.
+/// Time after the whole second in which a call was sent until it ends, as a rule. Only then it has certainly reached
+/// the token API.
 const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(2);
 
-/// Follows leadership: a new leader restores the calls of earlier ones, and grants calls from then on. Returns true if it
-/// has just begun.
+/// Reacts to changes of leadership: a new leader restores the calls of earlier leaders, and grants calls afterwards.
+/// Returns true if this process has just become the leader.
 pub(crate) fn follow_leadership(known: Known<'_>, leads: bool) -> bool {
     match (leads, known.grants.budgets.open_since()) {
         (true, None) => {
             known.grants.recalled.begin();
             known.grants.budgets.begin_recall();
-            // the others are passed over when they begin
+            // The other namespaces follow when their lists are complete.
             restore_calls(known, |namespace| known.stores.scopes.has_listed(namespace));
             known.grants.budgets.open(clock::now().wall);
             true
@@ -40,15 +40,15 @@ pub(crate) fn follow_leadership(known: Known<'_>, leads: bool) -> bool {
     }
 }
 
-/// Restores the calls of further namespaces, once their lists are complete and before their objects are decided.
+/// Restores the calls of the scope's namespaces, after their lists are complete and before their objects are decided.
 pub(crate) fn scope_begins(known: Known<'_>, scope: &Scope) {
     if known.grants.budgets.open_since().is_some() {
         restore_calls(known, |namespace| scope.holds(namespace));
     }
 }
 
-/// Passes over the objects of these namespaces, each namespace once in a round. Calls of an unresolved provider are
-/// added to those that an earlier pass found.
+/// Restores the calls of the objects in these namespaces. Each namespace counts once in a round. The calls of an
+/// unresolved provider are added to those of an earlier pass.
 fn restore_calls(known: Known<'_>, of: impl Fn(&str) -> bool) {
     let mut round = known.grants.recalled.round();
     let mut passed = BTreeSet::new();
@@ -76,7 +76,7 @@ fn restore_calls(known: Known<'_>, of: impl Fn(&str) -> bool) {
     }
 }
 
-/// Restores the calls of a provider object, once, also when it is resolved later than the others.
+/// Restores the calls of a provider object, once, even if it is resolved later than the others.
 pub(crate) fn of_provider(known: Known<'_>, key: &ProviderKey) {
     status::restore_account_state(known, key);
     let Some(account) = known.providers.registry.get(key).and_then(|resolved| resolved.state.ok()) else { return };
@@ -87,7 +87,7 @@ pub(crate) fn of_provider(known: Known<'_>, key: &ProviderKey) {
     known.grants.budgets.recall(&account.key, ended, &namespaces, now);
 }
 
-/// How long ago a call ended that was sent at this time; one that lies ahead, by another clock, ends now.
+/// Returns how long ago a call ended that was sent at this time. A call in the future, by another clock, ends now.
 fn ago(sent: Timestamp, now: Now) -> Duration {
     (now.wall - sent - ON_ITS_WAY).to_std().unwrap_or_default()
 }

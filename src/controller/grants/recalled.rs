@@ -1,4 +1,4 @@
-//! One round of restoring calls: those that the objects record, each namespace once.
+//! Calls that the objects record, collected for one round of restoring, with each namespace counted once.
 
 use crate::controller::stores::provider_key::ProviderKey;
 use parking_lot::{Mutex, MutexGuard};
@@ -6,14 +6,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use videotoken_providers::clock::Timestamp;
 
-/// Calls that were made by way of one provider object.
+/// Calls made through one provider object.
 #[derive(Debug, Default)]
 pub(crate) struct RecordedCalls {
     pub(crate) calls: Vec<Timestamp>,
     pub(crate) namespaces: BTreeSet<Arc<str>>,
 }
 
-/// A round of recalls.
+/// Progress of one round of restoring.
 #[derive(Debug, Default)]
 pub(crate) struct RestoredCalls(Mutex<Round>);
 
@@ -23,28 +23,29 @@ impl RestoredCalls {
         *self.0.lock() = Round::default();
     }
 
-    /// Returns the round, for one pass over the objects.
+    /// Returns the round, locked for one pass over the objects.
     pub(crate) fn round(&self) -> MutexGuard<'_, Round> {
         self.0.lock()
     }
 
-    /// Takes the calls of a provider object, once.
+    /// Removes and returns the calls of a provider object.
     pub(crate) fn take_calls(&self, key: &ProviderKey) -> Option<RecordedCalls> {
         self.0.lock().recorded.remove(key)
     }
 }
 
-/// Calls that the objects of one round record.
+/// Calls that the objects record, in one round.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     /// Calls of each provider object that isn't resolved yet.
     recorded: HashMap<ProviderKey, RecordedCalls>,
-    /// The namespaces that were passed over: one may begin just while a leader takes in all that have begun.
+    /// Namespaces whose objects were counted. A namespace's lists may be complete just while a new leader counts all
+    /// namespaces.
     pub(crate) passed: BTreeSet<Arc<str>>,
 }
 
 impl Round {
-    /// Returns the entry of a provider object; `None` if the namespace was passed over before.
+    /// Returns the entry of a provider object; `None` if the namespace was counted before.
     pub(crate) fn entry(&mut self, provider: ProviderKey, namespace: &str) -> Option<&mut RecordedCalls> {
         (!self.passed.contains(namespace)).then(|| self.recorded.entry(provider).or_default())
     }

@@ -1,4 +1,4 @@
-//! The only writes to Kubernetes: server-side apply under one field manager.
+//! All writes to Kubernetes, by server-side apply with one field manager.
 
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::provider_resource;
@@ -25,36 +25,36 @@ use videotoken_core::plan::secret::{DesiredSecret, WritePrecondition};
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::redact::Redactor;
 
-/// Time limit of a write. Admission may take 30 s, the largest `timeoutSeconds` of a webhook, and the API server
-/// abandons a write whose client has gone: with a shorter limit a write behind a webhook that hangs and may be ignored
-/// would never succeed.
+/// Time limit of a write. Admission may take 30 s, the maximum `timeoutSeconds` of a webhook, and the API server
+/// cancels a write when its client disconnects. With a shorter limit, a write would never succeed behind a webhook that
+/// doesn't respond and may be ignored.
 ///
-/// A write needs the lease only when it begins: its uid and resourceVersion make a late one harmless.
+/// The lease must be valid only when a write begins: the UID and resourceVersion in the write make a late one harmless.
 const WRITE_WITHIN: Duration = Duration::from_secs(34);
 
-/// A read takes no longer: no admission delays it.
+/// Time limit of a read, which admission can't delay.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
-/// The largest answer that a Secret can be, in bytes: etcd takes 1.5 MiB of an object, and JSON adds to it.
+/// Maximum size in bytes of a response with a Secret: etcd accepts objects up to 1.5 MiB, and JSON adds to that.
 const LARGEST_READ: usize = 3 * 1024 * 1024;
 
-/// The most that is quoted of what the API server says, in bytes.
+/// Maximum number of bytes quoted from a response of the API server.
 const MAX_SAID: usize = 512;
 
-/// A request that failed, with what was said of it: not to be shown as it is. An admission webhook may quote the object.
+/// A failed request with its response. Don't show the response unredacted: an admission webhook may quote the object.
 enum Failed {
     Kube(kube::Error),
-    /// No answer came within this time.
+    /// No response arrived within this time.
     Late(Duration),
 }
 
 impl Failed {
-    /// Returns true if the error quotes a text of the API server or a webhook.
+    /// Returns true if the error quotes text of the API server or a webhook.
     fn quotes_text(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if ![404, 409, 429, 503, 504].contains(&status.code))
     }
 
-    /// Sorts it, and quotes what was said without what is known to be secret.
+    /// Classifies the error, and quotes its text without known secrets.
     fn into_api_error(self, redactor: &Redactor) -> ApiError {
         let error = match self {
             Self::Kube(error) => error,
@@ -71,7 +71,7 @@ impl Failed {
     }
 }
 
-/// The error's own words; a transport error may quote what was sent, so its sources stay out.
+/// Returns the error's own text. The sources of a transport error may quote the request, so they are left out.
 fn safe_error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Service(source) => format!("no answer ({source})"),
@@ -81,7 +81,7 @@ fn safe_error_text(error: &kube::Error) -> String {
     }
 }
 
-/// The client, the calls that are allowed with it, and the lease that each write needs.
+/// Client for the permitted calls, with the lease that each write needs.
 #[derive(Clone)]
 pub(crate) struct Applier {
     client: Client,
@@ -89,19 +89,19 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// Sends all calls through this client, and a write only while the lease holds.
+    /// Creates an applier that sends calls through this client, and writes only while this process holds the lease.
     pub(crate) fn new(client: Client, lease: LeaseHandle) -> Self {
         Self { client, lease }
     }
 
-    /// Returns an error unless the lease holds now. Each write calls this last, before it is sent: see
-    /// [`WRITE_WITHIN`] for why the lease need not last as long as the write.
+    /// Returns an error unless this process holds the lease. Each write calls this function immediately before sending.
+    /// [`WRITE_WITHIN`] explains why the lease need not last as long as the write.
     fn check_lease(&self) -> Result<(), ApiError> {
         if self.lease.is_leader() { Ok(()) } else { Err(ApiError::NotLeading) }
     }
 
-    /// Writes the Secret where the guard lets it. The answer is the whole Secret as it was stored: admission may have
-    /// changed any part of it.
+    /// Writes the Secret if the guard permits it. Returns the whole Secret as stored, because admission may have
+    /// changed any part.
     pub(crate) async fn secret(
         &self,
         key: &ObjectKey,
@@ -123,14 +123,14 @@ impl Applier {
         Err(error.into_api_error(&Redactor::of_object(secrets)))
     }
 
-    /// Returns the values in the Secret of this name: the error of a refused change may quote them.
+    /// Returns the values in the Secret of this name, because the error of a rejected change may quote them.
     async fn values_of(&self, key: &ObjectKey) -> Vec<SecretString> {
         let Ok(Some(secret)) = self.credential(key).await else { return Vec::new() };
         let values = secret.data.unwrap_or_default().into_values();
         values.filter_map(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from).collect()
     }
 
-    /// Deletes a Secret as it was seen.
+    /// Deletes a Secret if it is unchanged since it was read.
     pub(crate) async fn delete_secret(&self, key: &ObjectKey, seen: &SecretFacts) -> Result<(), ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let preconditions = Preconditions {
@@ -149,15 +149,15 @@ impl Applier {
         }
     }
 
-    /// Returns the metadata of the Secret. `None`: there is none.
+    /// Returns the metadata of the Secret, or `None` if it doesn't exist.
     pub(crate) async fn probe(&self, key: &ObjectKey) -> Result<Option<SecretFacts>, ApiError> {
         let api: Api<SecretMeta> = Api::namespaced(self.client.clone(), &key.namespace);
         let meta = read(async { api.get_opt(&key.name).await }).await?;
         Ok(meta.map(|meta| meta.facts()))
     }
 
-    /// Reads the whole Secret. `None`: there is none. A large Secret waits for memory before more of it is read, and
-    /// the caller holds that memory until it drops the result.
+    /// Returns the whole Secret, or `None` if it doesn't exist. For a large Secret, waits for memory before reading the
+    /// rest. The caller holds that memory until it drops the result.
     pub(crate) async fn read(
         &self,
         key: &ObjectKey,
@@ -195,13 +195,13 @@ impl Applier {
         }
     }
 
-    /// A credential Secret, whole. `None`: there is none.
+    /// Returns a whole credential Secret, or `None` if it doesn't exist.
     pub(crate) async fn credential(&self, key: &ObjectKey) -> Result<Option<Secret>, ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
     }
 
-    /// The metadata of the object that was seen, as they are now. `None`: it is gone, or being deleted. One GET.
+    /// Returns the current metadata of the object, or `None` if it is deleted or being deleted. Sends one GET.
     pub(crate) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApiError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -214,20 +214,20 @@ impl Applier {
         Ok(found.filter(|found| found.uid == meta.uid && found.deletion_timestamp.is_none()))
     }
 
-    /// A whole `ConfigMap`. `None`: there is none.
+    /// Returns a whole `ConfigMap`, or `None` if it doesn't exist.
     pub(crate) async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApiError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &key.namespace);
         read(async { api.get_opt(&key.name).await }).await
     }
 
-    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    /// Returns the annotations of a `ServiceAccount`, or `None` if it doesn't exist.
     pub(crate) async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, ApiError> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
         let meta = read(async { api.get_metadata_opt(&key.name).await }).await?;
         Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
     }
 
-    /// A workload's metadata. `None`: it isn't there.
+    /// Returns the metadata of a workload, or `None` if it doesn't exist.
     pub(crate) async fn workload(
         &self,
         namespace: &str,
@@ -238,8 +238,8 @@ impl Applier {
         Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
     }
 
-    /// Changes the Pod template of a workload as it was seen, so that its controller replaces the Pods. The same mark
-    /// changes nothing. It creates no workload, and a late write undoes no later change.
+    /// Changes the Pod template of the workload, so that its controller replaces the Pods. An equal annotation changes
+    /// nothing. Never creates a workload, and a late write undoes no later change.
     pub(crate) async fn restart(
         &self,
         namespace: &str,
@@ -263,12 +263,12 @@ impl Applier {
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
-    /// The client itself, for calls that are no writes.
+    /// Returns the client, for calls that are not writes.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Writes a status over the object as it was seen and returns its new resourceVersion.
+    /// Writes a status, based on the version of the object that was read, and returns the new resourceVersion.
     pub(crate) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
     where
         K: Resource<DynamicType = ()>,
@@ -277,8 +277,8 @@ impl Applier {
         self.patch_status(url, &K::api_version(&()), &K::kind(&()), seen.meta(), status).await
     }
 
-    /// Merges a status into that of an object that doesn't fit its schema: server-side apply refuses such an object,
-    /// whatever is applied.
+    /// Merges a status into an object that breaks its schema. The API server rejects any server-side apply to such an
+    /// object.
     pub(crate) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
     where
         K: Resource<DynamicType = ()>,
@@ -286,7 +286,8 @@ impl Applier {
         self.merge(K::url_path(&(), seen.meta().namespace.as_deref()), seen.meta(), status).await
     }
 
-    /// Merges into the status of a provider object as it was seen: what is merged is no part of what is applied.
+    /// Merges into the status of a provider object, based on the version that was read. Merged fields stay outside the
+    /// applied ones.
     pub(crate) async fn merge_provider_status(
         &self,
         seen: &DynamicObject,
@@ -332,7 +333,7 @@ impl Applier {
         self.send_status(url, name, &PatchParams::apply(names::OPERATOR).force(), &Patch::Apply(manifest)).await
     }
 
-    /// Sends it and returns the object's new resourceVersion.
+    /// Sends the request and returns the new resourceVersion of the object.
     async fn send_status(
         &self,
         url: String,
@@ -343,7 +344,7 @@ impl Applier {
         let mut request = Request::new(url)
             .patch_subresource("status", name, params, patch)
             .map_err(|error| ApiError::Refused(error.to_string()))?;
-        // kube has no metadata form of patch_status; the whole object is of no use here
+        // kube has no metadata form of `patch_status`, and the whole object isn't needed.
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
         self.check_lease()?;
         let answer: PatchResponse = written(self.client.request(request)).await?;
@@ -355,12 +356,12 @@ fn provider_kind(cluster: bool) -> ApiResource {
     provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" })
 }
 
-/// A workload as a restart needs it.
+/// Metadata of a workload for a restart.
 #[derive(Debug)]
 pub(crate) struct WorkloadMeta(ObjectMeta);
 
 impl WorkloadMeta {
-    /// Returns true if the workload has the label that lets tokens restart it.
+    /// Returns true if the workload has the label that permits restarts.
     pub(crate) fn opted_in(&self) -> bool {
         let label = self.0.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
         label.is_some_and(|value| value == "true")
@@ -402,7 +403,7 @@ mod tests {
     use videotoken_core::plan::secret::{SecretTarget, TokenRecord, build_secret};
     use videotoken_providers::clock::Timestamp;
 
-    /// A client of an API server that answers 404, and the number of requests that it got.
+    /// Returns a client of an API server that responds with 404, and the number of requests that the server received.
     fn client() -> (Client, Arc<AtomicUsize>) {
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = requests.clone();
@@ -416,7 +417,7 @@ mod tests {
         (Client::new(answer, "n"), requests)
     }
 
-    /// Makes each kind of write once.
+    /// Sends one write of each kind.
     async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
         let (key, spec) = (ObjectKey::new("n", "s"), videotoken_api::secret::SecretSpec::default());
         let material = TokenRecord {
@@ -449,7 +450,7 @@ mod tests {
     async fn p01_no_write_begins_without_the_lease() {
         let (client, requests) = client();
         for (what, written) in all_writes(&Applier::new(client.clone(), LeaseHandle::always())).await {
-            // the deletion of what is gone is done
+            // Deleting an object that doesn't exist succeeds.
             assert!(matches!(written, Ok(()) | Err(ApiError::Gone(_))), "{what}: {written:?}");
         }
         let sent = requests.load(Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! Kubernetes events: on transitions only (P16).
 //!
-//! Events wait in a bounded queue and are published outside the reconcile, so that an API server that takes events
-//! slowly delays no token.
+//! Events wait in a bounded queue and are published outside the reconcile, so that a slow API server delays no token.
 
 use crate::controller::stores::token::Token;
 use futures::StreamExt;
@@ -22,39 +21,39 @@ use videotoken_core::plan::transitions::{Circumstances, Transition, transitions}
 use videotoken_providers::clock;
 use videotoken_providers::redact::quoted;
 
-/// Number of events that may wait. Further ones are dropped, with a line in the log.
+/// Maximum number of waiting events. Further events are dropped and logged.
 const WAITING: usize = 1024;
 
 /// Number of events that are published at the same time.
 const AT_ONCE: usize = 8;
 
-/// The API server takes an event within this, or it is dropped.
+/// Time limit for publishing an event. The event is dropped after this time.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Name of the reporter.
 const REPORTER: &str = "videotoken.dev/video-token-operator";
 
-/// A name has at most so many bytes, and so many hexadecimal digits make an event's unlike others.
+/// Maximum length of a name in bytes, and the number of hexadecimal digits that make the name of an event unique.
 const MOST_NAME: usize = 253;
 const DIGITS: usize = 16;
 
-/// Bytes in a note at most.
+/// Maximum length of a note in bytes.
 const MOST_NOTE: usize = 1024;
 
-/// An event on its way.
+/// An event that waits to be published.
 struct QueuedEvent {
     key: ObjectKey,
     regarding: ObjectReference,
     event: Event,
 }
 
-/// Where events wait to be published.
+/// Sender of the queue of events.
 pub(crate) struct Events(mpsc::Sender<QueuedEvent>);
 
-/// The other end of [`Events`].
+/// Receiver of the queue of [`Events`].
 pub(crate) struct Queue(mpsc::Receiver<QueuedEvent>);
 
-/// An empty queue.
+/// Creates an empty queue.
 pub(crate) fn queue() -> (Events, Queue) {
     let (events, queue) = mpsc::channel(WAITING);
     (Events(events), Queue(queue))
@@ -81,7 +80,7 @@ pub(crate) async fn publish_all(queue: Queue, client: Client) {
     queued.for_each_concurrent(AT_ONCE, publish).await;
 }
 
-/// Where the recorder's own name, the object's with a dot and 16 digits, would be longer than a name may be: a shorter one.
+/// Returns a shorter name if the recorder's own name (the name of the object, a dot and 16 digits) would be too long.
 fn name_of(regarding: &ObjectReference) -> Option<String> {
     let name = regarding.name.as_deref().filter(|name| name.len() + 1 + DIGITS > MOST_NAME)?;
     let short = name.get(..MOST_NAME - 1 - DIGITS)?.trim_end_matches(['-', '.']);
@@ -89,7 +88,7 @@ fn name_of(regarding: &ObjectReference) -> Option<String> {
     Some(format!("{short}.{nanoseconds:0DIGITS$x}"))
 }
 
-/// Creates an event under this name; without counting its repeats.
+/// Creates an event under this name, without counting repetitions.
 async fn create(client: &Client, name: String, regarding: &ObjectReference, event: &Event) -> Result<(), kube::Error> {
     let namespace = regarding.namespace.clone().unwrap_or_default();
     let type_ = match event.type_ {
@@ -113,7 +112,7 @@ async fn create(client: &Client, name: String, regarding: &ObjectReference, even
 }
 
 impl Events {
-    /// Publishes the events of the step from the status before to this one.
+    /// Publishes the events of the transition from the previous status to this one.
     pub(crate) fn publish_transitions(
         &self,
         token: &Token,
@@ -132,7 +131,7 @@ impl Events {
 
     /// Publishes that a workload isn't restarted.
     pub(crate) fn publish_not_restarted(&self, token: &Token, workload: &Workload, reason: &str, note: &str) {
-        // without it, events of two workloads would count as one
+        // Without the secondary object, events of two workloads would count as one.
         let secondary = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some(workload.kind.to_owned()),

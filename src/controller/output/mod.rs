@@ -1,6 +1,6 @@
 //! Output of the process: requests to the API server, how many at the same time, events, metrics and traces.
 //!
-//! May not enter: decisions.
+//! This module makes no decisions.
 
 pub(crate) mod api;
 pub(crate) mod events;
@@ -13,10 +13,10 @@ use events::Events;
 use slots::Slots;
 use std::sync::Arc;
 
-/// Reads of Secrets, and status writes, that run at the same time. More are no faster.
+/// Number of reads of Secrets, and of status writes, that run at the same time. A higher number isn't faster.
 const MAX_CONCURRENT_REQUESTS: usize = 24;
 
-/// Number of them of one namespace, hanging or not.
+/// Maximum number of these requests in one namespace, including those that hang.
 const MAX_CONCURRENT_OF_NAMESPACE: usize = 16;
 
 /// Requests, events, metrics and traces.
@@ -25,16 +25,16 @@ pub(crate) struct Output {
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) traces: Traces,
-    /// Reads of Secrets, and writes of Secrets from the tokens in them.
+    /// Permits for reads of Secrets, and for writes of Secrets from the tokens in them.
     pub(crate) secret_permits: Arc<Slots>,
-    /// Writes of tokens' statuses.
+    /// Permits for status writes of VideoAccessTokens.
     pub(crate) status_permits: Arc<Slots>,
-    /// Writes of new tokens into their Secrets.
+    /// Permits for writes of new tokens into their Secrets.
     pub(crate) write_permits: Arc<Slots>,
 }
 
 impl Output {
-    /// `max_in_flight` is the number of tokens between grant and Secret at the same time.
+    /// Creates the output. `max_in_flight` limits the number of tokens in flight.
     pub(crate) fn new(api: Applier, events: Events, metrics: Metrics, traces: Traces, max_in_flight: usize) -> Self {
         let of_namespace = max_in_flight.div_ceil(2).max(MAX_CONCURRENT_OF_NAMESPACE);
         Self {
@@ -48,7 +48,7 @@ impl Output {
         }
     }
 
-    /// Gives out the slots that became free because a request hangs. Called once a second.
+    /// Grants the slots that became free because a request hangs. Called once a second.
     pub(crate) fn tick(&self) {
         for slots in [&self.secret_permits, &self.status_permits, &self.write_permits] {
             slots.tick();

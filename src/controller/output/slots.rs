@@ -1,11 +1,11 @@
-//! Bound on concurrent requests to the API server, shared fairly among namespaces.
+//! Limit of concurrent requests to the API server, shared fairly among namespaces.
 //!
-//! API Priority and Fairness rejects a client with hundreds of waiting requests, Lease renewals included. So requests
-//! wait here.
+//! API Priority and Fairness rejects requests of a client that has hundreds of waiting requests, including Lease
+//! renewals. Therefore requests wait here.
 //!
-//! A request that takes longer than [`SLOW`] hangs in an admission webhook of its namespace. It costs the API server
-//! next to nothing, so it no longer counts in the total, and other namespaces go on. Its own namespace gets at most
-//! [`Slots::per_namespace`] such requests.
+//! A request that takes longer than [`SLOW`] is assumed to hang in an admission webhook of its namespace. It costs the
+//! API server next to nothing, so it no longer counts in the total, and requests of other namespaces continue. Its own
+//! namespace gets at most [`Slots::per_namespace`] such requests.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,13 +15,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// A request that takes longer hangs.
+/// Duration after which a request counts as hanging.
 pub(crate) const SLOW: Duration = Duration::from_secs(3);
 
-/// While this many requests of one namespace hang, it gets no further slot.
+/// Number of hanging requests at which a namespace gets no further slot.
 const SLOW_AT_MOST: usize = 4;
 
-/// See the module's text.
+/// Limit of concurrent requests; see the documentation of the module.
 #[derive(Debug)]
 pub(crate) struct Slots {
     most: usize,
@@ -35,11 +35,11 @@ struct State {
     /// Namespace and start of each request, by number.
     taken: BTreeMap<u64, (Arc<str>, Instant)>,
     waiting: BTreeMap<Arc<str>, VecDeque<oneshot::Sender<u64>>>,
-    /// The namespace that was served last.
+    /// Namespace that was served last.
     last: Option<Arc<str>>,
 }
 
-/// A slot, returned on drop.
+/// A slot, which is returned on drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -47,8 +47,8 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    /// Returns slots for `most` requests that don't hang, and for `per_namespace` requests of one namespace, hanging or
-    /// not.
+    /// Creates slots for `most` requests that don't hang, and for `per_namespace` requests of one namespace, including
+    /// those that hang.
     pub(crate) fn new(most: usize, per_namespace: usize) -> Arc<Self> {
         Arc::new(Self { most, per_namespace, state: Mutex::default() })
     }
@@ -62,27 +62,27 @@ impl Slots {
             self.hand_out(&mut state, Instant::now());
             turn
         };
-        // the sender stays in the queue until it is served: `hand_out` alone takes it out
+        // The sender stays in the queue until it is served: only `hand_out` removes it.
         WaitingTask { slots: self.clone(), turn: Some(turn) }.served().await
     }
 
-    /// Takes a slot at once, above the bounds if need be: the request is in progress already.
+    /// Takes a slot immediately, even above the limits, for a request that is already in progress.
     pub(crate) fn occupy(self: &Arc<Self>, namespace: &Arc<str>) -> Slot {
         let number = self.state.lock().insert(namespace.clone(), Instant::now());
         Slot { slots: self.clone(), number }
     }
 
-    /// Returns how many more requests the total allows now.
+    /// Returns how many more requests the total limit permits now.
     pub(crate) fn room(&self) -> usize {
         self.most.saturating_sub(self.state.lock().live(Instant::now()))
     }
 
-    /// Returns the number of taken slots, hanging or not.
+    /// Returns the number of taken slots, including those of requests that hang.
     pub(crate) fn taken(&self) -> usize {
         self.state.lock().taken.len()
     }
 
-    /// Gives out the slots that became free because a request hangs. Called once a second.
+    /// Grants the slots that became free because a request hangs. Called once a second.
     pub(crate) fn tick(&self) {
         self.hand_out(&mut self.state.lock(), Instant::now());
     }
@@ -106,7 +106,7 @@ impl Slots {
             let Some(give) = waiting else { continue };
             let number = state.insert(namespace, now);
             if give.send(number).is_err() {
-                // the waiting task is gone
+                // The waiting task has ended.
                 state.taken.remove(&number);
             } else {
                 live += 1;
@@ -114,7 +114,7 @@ impl Slots {
         }
     }
 
-    /// Returns the next namespace, in round-robin order, that may have a slot.
+    /// Returns the next namespace, in round-robin order, that may take a slot.
     fn next(&self, state: &State, now: Instant) -> Option<Arc<str>> {
         let after = match &state.last {
             Some(last) => Bound::Excluded(last.clone()),
@@ -137,11 +137,11 @@ impl State {
     }
 
     fn live(&self, now: Instant) -> usize {
-        // numbers grow with time: the young ones are at the end
+        // Numbers increase with time, so the newest requests are at the end.
         self.taken.values().rev().take_while(|(_, since)| now.duration_since(*since) < SLOW).count()
     }
 
-    /// Returns the number of slots of the namespace, and how many of them hang.
+    /// Returns the number of slots of the namespace, and the number of those that hang.
     fn count_of(&self, namespace: &Arc<str>, now: Instant) -> (usize, usize) {
         let mine = self.taken.values().filter(|(of, _)| of == namespace);
         mine.fold((0, 0), |(all, slow), (_, since)| (all + 1, slow + usize::from(now.duration_since(*since) >= SLOW)))
@@ -154,7 +154,7 @@ impl Drop for Slot {
     }
 }
 
-/// A task that waits for its slot. A slot that is given after it stopped waiting is returned.
+/// A task that waits for its slot. If it stops waiting, a slot that it was given is returned.
 struct WaitingTask {
     slots: Arc<Slots>,
     turn: Option<oneshot::Receiver<u64>>,
@@ -170,7 +170,7 @@ impl WaitingTask {
         self.turn = None;
         match number {
             Some(number) => Slot { slots, number },
-            // the sender is dropped with the slots alone, which outlive this
+            // The sender is dropped only together with the slots, which outlive this task.
             None => Slot { slots, number: 0 },
         }
     }
@@ -245,7 +245,7 @@ mod tests {
         let mut gone = Box::pin(slots.acquire(&all));
         assert!((&mut gone).now_or_never().is_none());
         drop(gone);
-        // served, and dropped before it looks
+        // Served, but dropped before the task runs.
         drop(first);
         drop(served_late);
         assert_eq!(slots.taken(), 0);

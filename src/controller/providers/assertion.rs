@@ -1,6 +1,6 @@
-//! Client assertions from the API server: a TokenRequest for a `ServiceAccount`.
+//! Client assertions from the API server, requested by a TokenRequest for a `ServiceAccount`.
 //!
-//! The answer is never quoted in an error, because it contains the token.
+//! Errors never quote the response, because it contains the token.
 
 use crate::controller::output::api::Applier;
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use videotoken_providers::account::{Guarded, not_allowed};
 use videotoken_providers::azure_auth::AssertionSource;
 use videotoken_providers::{Class, IssueError};
 
-/// Lifetime of an assertion in seconds: the least that the API server issues.
+/// Lifetime of an assertion in seconds, the minimum that the API server issues.
 const LIFE: i64 = 600;
 
 /// Assertions of one `ServiceAccount`.
@@ -23,18 +23,18 @@ pub(crate) struct ServiceAccountAssertion {
     applier: Applier,
     account: ObjectKey,
     audience: String,
-    /// Hosts that the `ServiceAccount` must allow. They are checked for each assertion, because no watch shows a
+    /// Hosts that the `ServiceAccount` must allow. They are checked for each assertion, because no watch reports a
     /// change.
     sent_to: Guarded,
 }
 
 impl ServiceAccountAssertion {
-    /// Assertions of this account for this audience, as long as it lets them be sent there.
+    /// Creates a source of assertions of this account for this audience. The account must allow the hosts of `sent_to`.
     pub(crate) fn new(applier: Applier, account: &ObjectKey, audience: &str, sent_to: Guarded) -> Self {
         Self { applier, account: account.clone(), audience: audience.to_owned(), sent_to }
     }
 
-    /// Does the account let its assertions be sent there?
+    /// Returns an error unless the account allows its assertions to be sent to these hosts.
     async fn permit(&self) -> Result<(), IssueError> {
         if self.sent_to.urls.is_empty() {
             return Ok(());
@@ -68,7 +68,7 @@ impl ServiceAccountAssertion {
                 "ServiceAccountMissing",
                 format!("there is no ServiceAccount {name} in namespace {namespace}: create it"),
             ),
-            // other errors may quote the answer, which holds the token
+            // Other errors may quote the response, which contains the token.
             _ => IssueError::new(Class::Transient, "TokenRequestFailed", "the API server gave no ServiceAccount token"),
         }
     }

@@ -13,14 +13,14 @@ pub(crate) struct LastWritten(Mutex<HashMap<ProviderKey, OfOne>>);
 
 #[derive(Default)]
 struct OfOne {
-    /// Hash of the last written status, so that two operators that see different facts don't overwrite each other's
-    /// status again and again.
+    /// Hash of the last written status, so that two operators with different facts don't keep overwriting each other's
+    /// status.
     hash: Option<u64>,
-    /// Writes that failed in a row.
+    /// Consecutive failed writes.
     failures: u32,
     /// Earliest time of the next write.
     next: Option<Timestamp>,
-    /// Lock held while a status of this object is written: of two concurrent writes one would conflict.
+    /// Lock held while a status of this object is written, because two concurrent writes would conflict.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -31,14 +31,14 @@ impl LastWritten {
         writing.lock_owned().await
     }
 
-    /// Returns true if the last write failed and its back-off has not ended. One that lies too far ahead was written down
-    /// before the clock was put back.
+    /// Returns true if the last write failed and its back-off has not ended. A retry time too far in the future was
+    /// recorded before the clock was set back, and is ignored.
     pub(crate) fn waits(&self, key: &ProviderKey, now: Timestamp) -> bool {
         let waits = |one: &OfOne| one.next.is_some_and(|next| now < next && next - now <= LAST_RETRY);
         self.0.lock().get(key).is_some_and(waits)
     }
 
-    /// Returns true if a status of this hash was written last.
+    /// Returns true if the last written status has this hash.
     pub(crate) fn is_same(&self, key: &ProviderKey, hash: u64) -> bool {
         self.0.lock().get(key).is_some_and(|one| one.hash == Some(hash))
     }
@@ -48,7 +48,7 @@ impl LastWritten {
         self.change(key, |one| (one.hash, one.failures, one.next) = (Some(hash), 0, None));
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted object.
     pub(crate) fn forget(&self, key: &ProviderKey) {
         self.0.lock().remove(key);
     }

@@ -1,6 +1,6 @@
 //! Provider objects: resolved to an account and its issuer, and their statuses.
 //!
-//! May not enter: decisions on tokens.
+//! This module makes no decisions on tokens.
 
 pub(crate) mod assertion;
 pub(crate) mod last_written;
@@ -17,13 +17,13 @@ use registry::ProviderRegistry;
 use videotoken_providers::http::HttpPool;
 use work::Work;
 
-/// Provider objects as they are resolved, and the work that is queued for them.
+/// Resolved provider objects, and the work that is queued for them.
 pub(crate) struct Providers {
     pub(crate) registry: ProviderRegistry,
     pub(crate) last_written: LastWritten,
-    /// When each is resolved again.
+    /// Times at which provider objects are resolved again.
     pub(crate) requeue: RequeueSchedule<ProviderKey>,
-    /// Provider objects to be resolved.
+    /// Provider objects to resolve.
     pub(crate) resolves: Work,
     /// Provider objects whose status may have changed.
     pub(crate) reports: Work,
@@ -36,7 +36,7 @@ impl Providers {
         self.resolves.request(key);
     }
 
-    /// Writes the status of the provider object soon, if it says something new.
+    /// Queues a write of the provider object's status, which is skipped if the status is unchanged.
     pub(crate) fn report_soon(&self, key: &ProviderKey) {
         self.reports.request(key.clone());
     }

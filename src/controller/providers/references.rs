@@ -1,4 +1,4 @@
-//! Reads the objects that provider objects refer to from the API server.
+//! Reads of the objects that provider objects refer to.
 
 use crate::controller::output::api::Applier;
 use crate::controller::providers::assertion::ServiceAccountAssertion;

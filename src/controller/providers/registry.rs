@@ -1,4 +1,4 @@
-//! Provider objects, resolved: spec, credentials and issuer of each, and the budget's key.
+//! Resolved provider objects: spec, credential, issuer and budget key of each.
 
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::relist::Relist;
@@ -21,53 +21,53 @@ use videotoken_providers::clock::Timestamp;
 
 /// A provider object that is resolved and ready to issue.
 pub(crate) struct ReadyProvider {
-    /// Which object.
+    /// Key of the provider object.
     pub(crate) provider_key: ProviderKey,
-    /// Its budget.
+    /// Key of the budget.
     pub(crate) key: AccountKey,
-    /// Its type, as the API names it.
+    /// Provider type, as named in the API.
     pub(crate) type_name: &'static str,
-    /// Its spec.
+    /// Spec of the provider object.
     pub(crate) spec: ProviderSpec,
     /// Issuer of its tokens.
     pub(crate) issuer: Arc<dyn Issuer>,
-    /// For whom, and what; `None` for a namespaced one.
+    /// Namespaces and scopes that the provider allows; `None` for a TokenProvider.
     pub(crate) admission: Option<Admission>,
-    /// Hash of spec, credentials and CA. A change forgives recorded failures.
+    /// Hash of spec, credential and CA. After a change, recorded failures no longer count.
     pub(crate) version: u64,
-    /// Hash of the account and its credentials, by the versions of the objects that hold them.
+    /// Hash of the account and its credential, based on the versions of the objects that contain the credential.
     pub(crate) credentials: Hash,
     /// History of its calls.
     pub(crate) history: Arc<Mutex<AccountHistory>>,
 }
 
-/// History of an account's calls. It outlives an edit that leaves the account as it is, also for a call in progress.
+/// History of an account's calls. It survives edits that leave the account unchanged, also for a call in progress.
 #[derive(Default)]
 pub(crate) struct AccountHistory {
-    /// When a token was last issued.
+    /// Time of the last issuance.
     pub(crate) last_issued: Option<Timestamp>,
-    /// Answer of the provider when it last refused the credential or throttled.
+    /// Last response of the token API that rejected the credential or throttled the account.
     pub(crate) refusal: Option<Said>,
-    /// Since when no TLS comes about with it, with the CAs as they are.
+    /// Time since which TLS connections fail with the current CAs.
     pub(crate) untrusted_since: Option<Timestamp>,
 }
 
 impl AccountHistory {
-    /// A token was issued.
+    /// Records an issuance.
     pub(crate) fn issued(&mut self, now: Timestamp) {
         self.last_issued = Some(now);
         self.untrusted_since = None;
     }
 }
 
-/// Answer of a provider to a refused request.
+/// Response of a token API to a rejected request.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     /// Namespace of the request.
     pub(crate) namespace: Box<str>,
-    /// One CamelCase word of the operator.
+    /// Reason in one CamelCase word of the operator.
     pub(crate) reason: Cow<'static, str>,
-    /// The provider's own words; they may be about that request.
+    /// Message of the token API, which may contain details of that request.
     pub(crate) message: String,
 }
 
@@ -77,8 +77,8 @@ impl Said {
         format!("{}: {}", self.reason, self.message)
     }
 
-    /// Returns the part that users of this namespace may read: the message belongs to the namespace whose request it
-    /// answers.
+    /// Returns the part that users of this namespace may read: the message only if the request came from their
+    /// namespace.
     pub(crate) fn to(&self, namespace: &str) -> String {
         if *self.namespace == *namespace { self.whole() } else { self.reason.to_string() }
     }
@@ -94,15 +94,15 @@ impl ReadyProvider {
 /// Result of resolving one provider object.
 #[derive(Clone)]
 pub(crate) struct Resolved {
-    /// The account, or why it can't be used.
+    /// The account, or the reason why it can't be used.
     pub(crate) state: Result<Arc<ReadyProvider>, Refusal>,
-    /// Objects that it refers to, with the resourceVersions that were read.
+    /// Objects that the provider object refers to, with the resourceVersions that were read.
     pub(crate) refers: BTreeMap<ObjectKey, u64>,
 }
 
-/// Result of following a token's provider reference.
+/// Result of resolving the provider reference of a VideoAccessToken.
 pub(crate) enum Lookup {
-    /// The provider object is there and will be resolved in a moment.
+    /// The provider object exists and will be resolved soon.
     Unresolved,
     /// The provider can't be used.
     Refused(Refusal),
@@ -110,7 +110,7 @@ pub(crate) enum Lookup {
     Found(Arc<ReadyProvider>),
 }
 
-/// All provider objects, and indexes of their credentials and budgets.
+/// All provider objects, with indexes of their credentials and budgets.
 pub(crate) struct ProviderRegistry {
     registry: Mutex<Registry>,
     serves_cluster: bool,
@@ -122,9 +122,9 @@ struct Registry {
     known: HashMap<ProviderKey, Option<Resolved>>,
     referring: HashMap<ObjectKey, BTreeSet<ProviderKey>>,
     sharing: HashMap<AccountKey, BTreeSet<ProviderKey>>,
-    /// The labelled credentials as their watches show them: UID and resourceVersion.
+    /// Labelled credentials, as their watches report them: UID and resourceVersion.
     credentials: HashMap<ObjectKey, (Uid, u64)>,
-    /// Reads under way, and the credentials that have changed since each began.
+    /// Reads in progress, and the credentials that changed since each read began.
     readings: BTreeMap<u64, BTreeSet<ObjectKey>>,
     next_reading: u64,
 }
@@ -150,7 +150,7 @@ impl Registry {
         before
     }
 
-    /// Removes an earlier result from the indexes, except for what still holds.
+    /// Removes an earlier result from the indexes, except for entries that the current result contains too.
     fn unlink(&mut self, key: &ProviderKey, before: Option<&Resolved>) {
         fn drop_from<K: Eq + std::hash::Hash>(
             index: &mut HashMap<K, BTreeSet<ProviderKey>>,
@@ -176,7 +176,7 @@ impl Registry {
         }
     }
 
-    /// Takes a credential as its watch shows it and returns who refers to it.
+    /// Applies a credential that its watch reports, and returns the providers that refer to it.
     fn credential(&mut self, key: &ObjectKey, is: Option<(Uid, u64)>) -> Vec<ProviderKey> {
         let before = match is {
             Some(is) => self.credentials.insert(key.clone(), is),
@@ -192,8 +192,8 @@ impl Registry {
     }
 }
 
-/// A read of a provider's references in progress. A credential that changes before the result is registered has no
-/// known provider yet.
+/// A read of a provider's references in progress. Until its result is registered, the registry can't find the provider
+/// of a credential that changes.
 #[must_use = "a credential that changed during the read has to be asked for"]
 pub(crate) struct Reading<'a> {
     accounts: &'a ProviderRegistry,
@@ -201,7 +201,8 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// After the outcome was installed: has anything that was read changed since the read began?
+    /// Returns true if an object that was read has changed since the read began. Call it after the result is
+    /// registered.
     pub(crate) fn is_outdated(&self, key: &ProviderKey) -> bool {
         let registry = self.accounts.registry.lock();
         let Some(changed) = registry.readings.get(&self.number) else { return false };
@@ -217,12 +218,12 @@ impl Drop for Reading<'_> {
 }
 
 impl ProviderRegistry {
-    /// Returns an empty registry. `serves_cluster`: `ClusterTokenProvider`s are watched.
+    /// Creates an empty registry. `serves_cluster` is true if `ClusterTokenProvider`s are watched.
     pub(crate) fn new(serves_cluster: bool) -> Self {
         Self { registry: Mutex::default(), serves_cluster }
     }
 
-    /// To be taken before what a provider refers to is read.
+    /// Begins a read. Call it before reading the objects that a provider refers to.
     pub(crate) fn reading(&self) -> Reading<'_> {
         let mut registry = self.registry.lock();
         let number = registry.next_reading;
@@ -231,8 +232,8 @@ impl ProviderRegistry {
         Reading { accounts: self, number }
     }
 
-    /// Applies an event of the watch over the labelled credentials of `namespace` (`None`: all) and returns the
-    /// providers to resolve again.
+    /// Applies an event of the watch of labelled credentials in `namespace` (`None`: all), and returns the providers to
+    /// resolve again.
     pub(crate) fn credential(
         &self,
         relist: &mut Relist,
@@ -265,8 +266,8 @@ impl ProviderRegistry {
         }
     }
 
-    /// Follows a token's reference, and returns the provider as "Kind/name" too. `knows_cluster`: the lists that a
-    /// `ClusterTokenProvider` needs are complete.
+    /// Resolves the provider reference of a VideoAccessToken. Also returns the provider as "Kind/name". `knows_cluster`
+    /// is true if the lists that a `ClusterTokenProvider` needs are complete.
     pub(crate) fn lookup(&self, namespace: &str, spec: &VideoAccessTokenSpec, knows_cluster: bool) -> (String, Lookup) {
         let reference = &spec.provider_ref;
         let Some(key) = ProviderKey::named(reference, namespace) else {
@@ -289,17 +290,17 @@ impl ProviderRegistry {
         (key.to_string(), found)
     }
 
-    /// The object is there; its tokens wait until it is resolved.
+    /// Adds an object that isn't resolved yet. Its VideoAccessTokens wait.
     pub(crate) fn mark_unresolved(&self, key: &ProviderKey) {
         self.registry.lock().known.entry(key.clone()).or_default();
     }
 
-    /// Takes what it was resolved to and gives what it was before.
+    /// Stores a result and returns the previous one.
     pub(crate) fn resolve(&self, key: &ProviderKey, resolved: Resolved) -> Option<Resolved> {
         self.registry.lock().put(key, Some(resolved))
     }
 
-    /// The object is gone.
+    /// Removes a deleted object and returns its last result.
     pub(crate) fn remove(&self, key: &ProviderKey) -> Option<Resolved> {
         self.registry.lock().remove(key)
     }
@@ -315,14 +316,14 @@ impl ProviderRegistry {
         registry.known.iter().filter_map(|(key, resolved)| Some((key.clone(), resolved.clone()?))).collect()
     }
 
-    /// The type of the providers that use this budget.
+    /// Returns the type of the providers that use this budget.
     pub(crate) fn type_of(&self, account: &AccountKey) -> Option<&'static str> {
         let registry = self.registry.lock();
         let first = registry.sharing.get(account)?.first()?;
         Some(registry.known.get(first)?.as_ref()?.state.as_ref().ok()?.type_name)
     }
 
-    /// The accounts of all provider objects that use this budget.
+    /// Returns the accounts of all provider objects that use this budget.
     pub(crate) fn providers_of_account(&self, account: &AccountKey) -> Vec<Arc<ReadyProvider>> {
         let registry = self.registry.lock();
         let state = |key| registry.known.get(key)?.as_ref()?.state.as_ref().ok().cloned();
@@ -382,7 +383,7 @@ mod tests {
         drop(reading);
         assert!(event(Event::InitApply(secret(5))).is_empty(), "a list that says nothing new");
         assert_eq!(event(Event::Apply(secret(6))), std::slice::from_ref(&key));
-        // a list that doesn't name it any more
+        // A list that no longer contains the credential.
         let mut relist = Relist::default();
         accounts.credential(&mut relist, None, &Event::Init);
         assert_eq!(accounts.credential(&mut relist, Some("n"), &Event::InitDone), std::slice::from_ref(&key));

@@ -1,5 +1,4 @@
-//! Provider objects from their watch to an account: read, resolved, their status written, and the tokens that use them
-//! woken.
+//! Resolves provider objects to accounts, writes their statuses, and triggers the VideoAccessTokens that use them.
 
 use crate::controller::context::Context;
 use crate::controller::fail_point;
@@ -24,16 +23,16 @@ use videotoken_core::plan::view::Refusal;
 use videotoken_providers::account::{self, Built, ProviderObject, References};
 use videotoken_providers::clock::{self, Timestamp};
 
-/// Time between two reads of objects that no watch covers (CA bundles).
+/// Interval of reads of objects that no watch covers (CA bundles).
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 
-/// First of these times while TLS fails with the CAs that were read.
+/// Minimum interval of these reads while TLS fails or the CA bundle is unusable.
 const LOOK_AGAIN_SOON: TimeDelta = TimeDelta::seconds(5);
 
-/// And the longest of these waits.
+/// Maximum interval of these reads while TLS fails or the CA bundle is unusable.
 const LOOK_AGAIN_LATER: TimeDelta = TimeDelta::minutes(1);
 
-/// Resolves each provider object of the queue.
+/// Resolves each provider object in the queue.
 pub(crate) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
     while let Some(key) = asked.recv().await {
         let each = context.clone();
@@ -52,7 +51,7 @@ pub(crate) async fn resolve_all(context: Arc<Context>, mut asked: mpsc::Unbounde
     }
 }
 
-/// Writes the status of each provider object of the queue.
+/// Writes the status of each provider object in the queue.
 pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::UnboundedReceiver<ProviderKey>) {
     while let Some(key) = asked.recv().await {
         let each = context.clone();
@@ -71,7 +70,7 @@ pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::Unbounded
     }
 }
 
-/// Registers a provider object whose resolve panicked as unusable for a while. All others stay usable.
+/// Marks a provider object as unusable for a while, because resolving it panicked. Other objects stay usable.
 fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
     let message = "the operator failed over this object: its log says where; it tries again in a minute";
     tracing::error!(provider = %key, "resolving the provider panicked");
@@ -83,7 +82,7 @@ fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
     context.providers.report_soon(key);
 }
 
-/// Reads one provider object and what it refers to; its tokens are woken if anything changed.
+/// Reads one provider object and the objects that it refers to. Triggers its VideoAccessTokens if anything changed.
 pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     context.providers.requeue.clear(key);
     fail_point::reach("resolve", key);
@@ -105,7 +104,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     }
     let again = match &state {
         Err(refusal) => refusal.retry_after.map(|again| match &*refusal.reason {
-            // CAs that nothing watches
+            // No watch reports changes of CAs.
             "CaBundleMissing" | "InvalidSpec" => again.max(next_look(lasts(&object, &refusal.reason))),
             _ => again,
         }),
@@ -127,8 +126,8 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     context.providers.report_soon(key);
 }
 
-/// Schedules the next read of CAs that no watch covers while TLS fails with them: every few seconds, because a user who
-/// corrects them waits for it.
+/// Schedules the next read of CAs that no watch covers while TLS fails with them. The interval begins at a few seconds,
+/// because a user who corrects the CAs waits for the result.
 pub(crate) fn note_trust(context: &Context, account: &ReadyProvider, error: &IssueError, now: Timestamp) {
     if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
         return;
@@ -137,19 +136,19 @@ pub(crate) fn note_trust(context: &Context, account: &ReadyProvider, error: &Iss
     context.providers.requeue.set(&account.provider_key, now + next_look(now - since));
 }
 
-/// How long the object's status has said that it can't be used for this reason.
+/// Returns for how long the status has reported this reason of the Stalled condition.
 fn lasts(object: &DynamicObject, reason: &str) -> TimeDelta {
     let conditions = parse_status(object).conditions;
     let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.reason == reason);
     stalled.map_or(TimeDelta::zero(), |stalled| clock::now().wall - stalled.last_transition_time)
 }
 
-/// A tenth of the time that it has lasted, within bounds.
+/// Returns a tenth of `lasts`, within bounds.
 fn next_look(lasts: TimeDelta) -> TimeDelta {
     (lasts / 10).clamp(LOOK_AGAIN_SOON, LOOK_AGAIN_LATER)
 }
 
-/// Puts the account into the registry and its limits into the budget. Tells whether anything changed.
+/// Registers the account and sets the limits of its budget. Returns true if anything changed.
 fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     let before = context.providers.registry.get(key);
     let same = match (&before, &resolved.state) {
@@ -158,18 +157,18 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
         _ => false,
     };
     if same && let Some(before) = before {
-        // the issuer at work keeps its Entra token; only what was read is new
+        // The current issuer keeps its Entra token. Only the references are new.
         context.providers.registry.resolve(key, Resolved { state: before.state, refers: resolved.refers });
         return false;
     }
     let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
     if let Ok(account) = &resolved.state {
-        // other CAs are another matter
+        // With other CAs, earlier TLS failures no longer count.
         account.history().untrusted_since = None;
     }
     let before = context.providers.registry.resolve(key, resolved);
     let is_edited = before.is_some();
-    // an edit of a provider object, or of an object that it refers to, may have corrected the credential
+    // An edit of a provider object, or of an object that it refers to, may have corrected the credential.
     let try_again = |account: &AccountKey| context.grants.budgets.try_again(account, clock::now());
     if let Some(account) = &now {
         configure(context, account);
@@ -180,13 +179,13 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     }
     recall::of_provider(context.known(), key);
     if let Some(account) = now.filter(|_| is_edited) {
-        // the status from before the edit
+        // Overrides the block that was restored from the status before the edit.
         try_again(&account);
     }
     true
 }
 
-/// The limits of an account: all windows of all provider objects that share it, and the least concurrency.
+/// Sets the limits of an account: the windows of all provider objects that share it, and the lowest concurrency.
 fn configure(context: &Context, account: &AccountKey) {
     let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
     for shared in context.providers.registry.providers_of_account(account) {
@@ -225,7 +224,7 @@ async fn account(
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
         let built = account::issuer(&context.settings.reach, &context.providers.http, &spec, &references).await?;
-        // the client has it
+        // The HTTP client contains the CA bundle.
         let spec = ProviderSpec { ca_bundle: None, ..spec };
         Ok((spec, admission, type_name, built))
     }

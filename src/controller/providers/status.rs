@@ -1,5 +1,5 @@
-//! Writes the status of provider objects, and restores from an earlier status what a new process or leader has to know
-//! of the account.
+//! Writes the status of provider objects, and restores the state of their accounts from an earlier status for a new
+//! process or leader.
 
 use crate::controller::context::{Context, Known};
 use crate::controller::grants::logins;
@@ -15,9 +15,9 @@ use videotoken_core::plan::provider_status::{AccountFacts, ProviderFacts, compos
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::{self};
 
-/// Writes the status of one provider object if it differs from the last.
+/// Writes the status of one provider object if it differs from the last one.
 pub(crate) async fn write(context: &Context, key: &ProviderKey) {
-    // an operator of some namespaces leaves the cluster's providers to the one that serves them all
+    // An operator with `--watch-namespaces` leaves the status of cluster providers to the operator of all namespaces.
     let others = key.is_cluster() && !context.settings.watch_namespaces.is_empty();
     if others || !context.lease.is_leader() {
         return;
@@ -53,8 +53,8 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
     }
 }
 
-/// Restores what an earlier status saved of an account: whether its credential works, and until when the provider
-/// throttles it. Does nothing on a standby: the leader knows better.
+/// Restores the account state from an earlier status: whether the credential works, and until when the token API
+/// throttles the account. Does nothing on a standby, because the leader has newer facts.
 pub(crate) fn restore_account_state(known: Known<'_>, key: &ProviderKey) {
     let (Some(object), Some(Resolved { state: Ok(account), .. })) =
         (known.stores.provider_objects.get(key), known.providers.registry.get(key))
@@ -112,7 +112,8 @@ fn account_facts(known: Known<'_>, metrics: &Metrics, account: &ReadyProvider) -
     }
 }
 
-/// Returns how many objects name the provider, once the lists of all that might are complete.
+/// Returns the number of VideoAccessTokens that name the provider, or `None` until the lists of all that might name it
+/// are complete.
 fn users(known: Known<'_>, key: &ProviderKey) -> Option<i64> {
     let are_listed = match &key.namespace {
         Some(namespace) => known.stores.scopes.has_listed(namespace),

@@ -1,4 +1,5 @@
-//! Work on provider objects: each key once at a time, however often it is asked for, and the namespaces in turn.
+//! Queue of work on provider objects. Each key runs once at a time, however often it is requested, and the namespaces
+//! take turns.
 
 use crate::controller::output::slots::{Slot, Slots};
 use crate::controller::stores::provider_key::ProviderKey;
@@ -10,10 +11,10 @@ use tokio::sync::mpsc;
 /// Number of tasks at the same time.
 const AT_ONCE: usize = 16;
 
-/// Number of them of one namespace.
+/// Number of tasks of one namespace at the same time.
 const OF_A_NAMESPACE: usize = 4;
 
-/// One kind of work, at most once at a time for each key.
+/// One kind of work, which runs at most once at a time for each key.
 #[derive(Debug)]
 pub(crate) struct Work {
     slots: Arc<Slots>,
@@ -32,13 +33,13 @@ enum State {
 }
 
 impl Work {
-    /// Returns a queue without work. The caller begins each key that the receiver yields with [`Self::turn`].
+    /// Creates a queue without work. The caller begins each key that the receiver yields with [`Self::turn`].
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ProviderKey>) {
         let (asked, to_do) = mpsc::unbounded_channel();
         (Self { slots: Slots::new(AT_ONCE, OF_A_NAMESPACE), known: Mutex::default(), asked }, to_do)
     }
 
-    /// Asks for the work on this key.
+    /// Requests the work on this key.
     pub(crate) fn request(&self, key: ProviderKey) {
         let mut known = self.known.lock();
         match known.get_mut(&key) {
@@ -46,7 +47,7 @@ impl Work {
             Some(state) => *state = State::RunningStale,
             None => {
                 known.insert(key.clone(), State::Waiting);
-                // the receiver goes only with the process
+                // The receiver exists as long as the process.
                 let _ = self.asked.send(key);
             }
         }
@@ -60,7 +61,7 @@ impl Work {
         slot
     }
 
-    /// Ends the work on this key. Returns true if it was requested again.
+    /// Ends the work on this key. Returns true if it was requested again during the work.
     pub(crate) fn done(&self, key: &ProviderKey) -> bool {
         let mut known = self.known.lock();
         let again = known.get(key) == Some(&State::RunningStale);
@@ -72,7 +73,7 @@ impl Work {
         again
     }
 
-    /// Gives out the slots that became free because a piece of work hangs. Called once a second.
+    /// Grants the slots that became free because a task hangs. Called once a second.
     pub(crate) fn tick(&self) {
         self.slots.tick();
     }
