@@ -1,4 +1,4 @@
-//! Source of the status page: entries from the memory that reconciles read.
+//! Source of the status page: rows from the same memory that the reconciles read.
 
 use crate::controller::context::Context;
 use crate::controller::providers::registry::Resolved;
@@ -59,7 +59,7 @@ fn token_entry(context: &Context, token: &Token) -> Told {
     }
 }
 
-/// Returns the time until which the account blocks the token, if the status reports that it does.
+/// Returns the time until which the account blocks the token, if the status reports the block.
 fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
     let [_, issuing, _] = &token.status.conditions;
     if issuing.status != Some(true) {

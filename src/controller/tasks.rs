@@ -1,4 +1,4 @@
-//! The tasks of the process: each is named, and none ends unnoticed.
+//! Tasks of the process. Each has a name, and a task that fails is always noticed.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ struct Running {
 #[derive(Clone, Copy, Debug)]
 struct Task {
     name: &'static str,
-    /// The task runs as long as the process; its end is a failure.
+    /// True for a task that must run as long as the process.
     lasts: bool,
 }
 
-/// A task ended that should not have.
+/// Error for a task that must not end.
 #[derive(Debug, thiserror::Error)]
 #[error("the task {name} {how}: the process ends, to be started again")]
 pub struct TaskEnded {
@@ -32,14 +32,14 @@ pub struct TaskEnded {
 }
 
 impl TaskEnded {
-    /// A task that is awaited elsewhere ended.
+    /// Returns the error for a task that is awaited elsewhere and ended.
     pub(crate) fn of(name: &'static str) -> Self {
         Self { name, how: "ended" }
     }
 }
 
 impl Tasks {
-    /// Spawns a task that runs as long as the process.
+    /// Spawns a task that must run as long as the process.
     pub(crate) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.0.lock().spawn(Task { name, lasts: true }, task);
     }
@@ -49,13 +49,14 @@ impl Tasks {
         self.0.lock().spawn(Task { name, lasts: false }, task);
     }
 
-    /// Waits for the first task that panics, or that lasts and ends.
+    /// Waits for the first task that panics, or that ends although it must run as long as the process.
     pub(crate) async fn failed(&self) -> TaskEnded {
         loop {
             let ended = poll_fn(|cx| {
                 let mut running = self.0.lock();
                 match running.set.poll_join_next_with_id(cx) {
-                    // an empty set registers no waker; this one is never empty, since its first tasks last
+                    // An empty set registers no waker. This set is never empty, because its first tasks run as long as
+                    // the process.
                     Poll::Pending | Poll::Ready(None) => Poll::Pending,
                     Poll::Ready(Some(ended)) => {
                         let id = match &ended {

@@ -26,26 +26,26 @@ use videotoken_api::names;
 use videotoken_api::provider::LARGEST_CA_BUNDLE;
 use videotoken_providers::redact::quoted;
 
-/// The API server is asked to end a watch after this; seconds.
+/// Duration in seconds after which the API server is asked to end a watch.
 const WATCH_SECONDS: u32 = 240;
 
 /// Objects in one page of a list. A page that is too large in bytes is requested again with fewer objects
 /// ([`crate::metrics::client`]).
 const PAGE: u32 = 250;
 
-/// First wait before a failed watch is retried. Each further wait is twice as long.
+/// Delay before the first retry of a failed watch. Each further delay is twice as long.
 const SHORTEST_WAIT: Duration = Duration::from_millis(800);
 
-/// The longest wait, and for what isn't allowed.
+/// Maximum delay of a retry: in general, and for a watch that is forbidden.
 const LONGEST_WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
 
-/// Time without a fault after which the waits start again from the first.
+/// Time without a failure after which the delays start again from the first.
 const FORGIVEN: Duration = Duration::from_mins(2);
 
-/// A watch that is silent is followed by a new list at most once in this time: some API servers send no bookmarks.
+/// Minimum interval between two lists after silent watches. Some API servers send no bookmarks.
 const SILENT_LISTS: Duration = Duration::from_mins(10);
 
-/// Starts all watches; they run as long as the process. Resolves when the first scope has all its lists.
+/// Starts all watches, which run as long as the process. Resolves when all lists of the first scope are complete.
 pub(crate) async fn start(client: &Client, context: &Arc<Context>) {
     let served: Vec<Option<String>> = match context.settings.watch_namespaces.as_slice() {
         [] => vec![None],
@@ -92,7 +92,7 @@ fn config() -> Config {
     Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
-/// Feeds each event of a watch to `take`.
+/// Passes each event of a watch to `take`.
 fn feed<K, S>(
     context: &Arc<Context>,
     watched: Watched,
@@ -152,9 +152,9 @@ impl WatchBackOff {
         Self { failures: 0, last_failure: now, last_silence: None, last_early: None }
     }
 
-    /// Returns true if the watch has to begin with a list. A watch that can't begin, as while the API server is down,
-    /// may find another etcd than before: a restored etcd counts versions from the start, and a watch from a version in
-    /// the future is silent. A watch that broke off continues where it was.
+    /// Returns true if the watch must begin with a list. If a watch can't begin, for example while the API server is
+    /// down, the etcd behind it may have been restored. A restored etcd counts versions from the start, and a watch from
+    /// a version in the future is silent. A watch that was interrupted continues from its last version.
     fn begins_with_list(&mut self, error: &watcher::Error, now: Instant) -> bool {
         match error {
             watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code != 429,
@@ -173,8 +173,9 @@ impl WatchBackOff {
         }
     }
 
-    /// Waits. When another list succeeds after a failure, this one is retried at once, so that all show the same
-    /// moment; but seldom, or two that can be listed and not watched would drive each other.
+    /// Waits before a retry. If another list succeeds after a failure, this watch is retried immediately, so that all
+    /// stores reflect the same time. This happens only at intervals, because two kinds that can be listed but not
+    /// watched would otherwise trigger each other.
     async fn pass(&mut self, wait: Duration, healed: impl Future<Output = ()>) {
         if self.last_early.is_some_and(|last| last.elapsed() < LONGEST_WAITS.0) {
             tokio::time::sleep(wait).await;
@@ -232,7 +233,7 @@ fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, re
     }
 }
 
-/// Records a complete list, and triggers the objects of a scope whose last list it is.
+/// Records a complete list. If it is the last list of a scope, triggers the objects of that scope.
 fn listed(context: &Arc<Context>, watched: &Watched) {
     let (begins, healed) = context.stores.scopes.listed(watched);
     if healed {
@@ -372,8 +373,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
     );
 }
 
-/// Removes the fields that the operator doesn't read, and all but the beginning of a CA bundle that is refused for its
-/// length.
+/// Removes the fields that the operator doesn't read. Truncates a CA bundle that is too long and therefore rejected.
 fn slim(object: &mut DynamicObject) {
     object.metadata.managed_fields = None;
     object.metadata.annotations = None;

@@ -8,7 +8,8 @@ use videotoken_api::key::ObjectKey;
 #[derive(Debug)]
 pub(crate) struct Index<K, V = ObjectKey>(HashMap<K, Few<V>>);
 
-/// The objects of one referent. Nearly always there is one, and a tree of one takes ten times its memory.
+/// Objects that refer to one referent. Nearly always there is only one, and a tree with one element takes ten times its
+/// memory.
 #[derive(Debug)]
 enum Few<V> {
     One(V),
@@ -55,7 +56,7 @@ impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
         }
     }
 
-    /// The first of those that refer to it.
+    /// Returns the first object that refers to `to`.
     pub(crate) fn first(&self, to: &K) -> Option<&V> {
         match self.0.get(to)? {
             Few::One(one) => Some(one),
@@ -72,7 +73,7 @@ impl<K: Eq + Hash, V: Ord + Clone> Index<K, V> {
         }
     }
 
-    /// How many refer to it.
+    /// Returns the number of objects that refer to `to`.
     pub(crate) fn count(&self, to: &K) -> usize {
         match self.0.get(to) {
             None => 0,

@@ -1,4 +1,4 @@
-//! Metadata as the stores read it: only what is used is kept.
+//! Metadata as the stores read it, reduced to the fields that are used.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use videotoken_api::names;
 
-/// Metadata straight from the wire. Fields that the operator never reads, such as managedFields, are never built.
+/// Metadata as decoded from the wire. Fields that the operator never reads, such as managedFields, are skipped.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WireMeta {
@@ -24,7 +24,7 @@ pub(crate) struct WireMeta {
     pub(crate) owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Bytes that are kept of an annotation. None of the operator's own is longer.
+/// Maximum number of bytes that are kept of an annotation. All annotations of the operator are shorter.
 const LONGEST_ANNOTATION: usize = 512;
 
 /// Keeps the labels under `videotoken.dev/` and the one that marks managed Secrets, and skips the others unread.

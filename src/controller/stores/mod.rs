@@ -1,7 +1,7 @@
-//! Stores that the watches fill, slim: only what a decision or a status needs. The operator's own writes enter them
-//! too.
+//! Stores that the watches fill, slim: they keep only the facts that a decision or a status needs. The operator also
+//! stores its own writes in them.
 //!
-//! May not enter: requests, decisions.
+//! This module sends no requests and makes no decisions.
 
 pub(crate) mod index;
 pub(crate) mod meta;
@@ -30,12 +30,12 @@ pub(crate) struct Stores {
     pub(crate) secrets: Secrets,
     pub(crate) namespaces: Namespaces,
     pub(crate) provider_objects: ProviderObjects,
-    /// Which lists are complete.
+    /// Progress of the lists.
     pub(crate) scopes: Scopes,
 }
 
 impl Stores {
-    /// Returns for how many seconds Secrets held expired tokens between the two times, summed over all tokens.
+    /// Returns for how many seconds Secrets contained expired tokens between the two times, as the sum over all tokens.
     pub(crate) fn expired_between(&self, from: Timestamp, to: Timestamp) -> f64 {
         let mut sum = TimeDelta::zero();
         self.tokens.each(|token| {

@@ -1,4 +1,4 @@
-//! The namespaces and their labels, for what a `ClusterTokenProvider` allows.
+//! Namespaces and their labels, which decide what a `ClusterTokenProvider` allows.
 
 use crate::controller::stores::relist::Relist;
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,12 +14,12 @@ use videotoken_api::key::ObjectKey;
 pub(crate) struct Namespaces(Mutex<HashMap<String, BTreeMap<String, String>>>);
 
 impl Namespaces {
-    /// May objects of this namespace use the provider?
+    /// Returns true if objects of this namespace may use the provider.
     pub(crate) fn admitted(&self, namespace: &str, allowed: &AllowedNamespaces) -> bool {
         self.0.lock().get(namespace).is_some_and(|labels| allowed.admits(namespace, labels))
     }
 
-    /// Takes an event of the watch and returns the namespaces whose labels changed.
+    /// Applies an event of the watch and returns the namespaces whose labels changed.
     pub(crate) fn apply(&self, relist: &mut Relist, event: Event<PartialObjectMeta<Namespace>>) -> Vec<String> {
         let mut known = self.0.lock();
         let mut put = |namespace: PartialObjectMeta<Namespace>| {

@@ -1,4 +1,4 @@
-//! Names of provider objects.
+//! Keys of provider objects.
 
 use kube::core::{ApiResource, GroupVersionKind};
 use std::fmt;
@@ -7,12 +7,12 @@ use videotoken_api::video_access_token::{ProviderKind, ProviderRef};
 use videotoken_api::{GROUP, VERSION};
 use videotoken_providers::account::Owner;
 
-/// Names a provider object.
+/// Key of a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ProviderKey {
-    /// `None`: a `ClusterTokenProvider`.
+    /// Namespace of the object; `None` for a `ClusterTokenProvider`.
     pub(crate) namespace: Option<String>,
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for ProviderKey {
 }
 
 impl ProviderKey {
-    /// Returns the provider object that a token of this namespace refers to. `None`: an unknown kind.
+    /// Returns the provider object that a VideoAccessToken of this namespace refers to, or `None` for an unknown kind.
     pub(crate) fn named(reference: &ProviderRef, namespace: &str) -> Option<Self> {
         let namespace = match reference.kind {
             ProviderKind::TokenProvider => Some(namespace.to_owned()),
@@ -33,7 +33,7 @@ impl ProviderKey {
         Some(Self { namespace, name: reference.name.clone() })
     }
 
-    /// The object's kind.
+    /// Returns the kind of the object.
     pub(crate) fn kind(&self) -> &'static str {
         if self.is_cluster() { "ClusterTokenProvider" } else { "TokenProvider" }
     }
@@ -49,12 +49,12 @@ impl ProviderKey {
     }
 }
 
-/// How kube names a provider kind.
+/// Returns kube's description of a provider kind.
 pub(crate) fn provider_resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
-/// How a store of objects names a provider.
+/// Returns the key as an [`ObjectKey`], with an empty namespace for a `ClusterTokenProvider`.
 pub(crate) fn as_object(key: &ProviderKey) -> ObjectKey {
     ObjectKey::new(key.namespace.as_deref().unwrap_or_default(), &key.name)
 }

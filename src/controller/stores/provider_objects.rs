@@ -1,4 +1,4 @@
-//! The provider objects as their watches show them.
+//! Provider objects, as their watches report them.
 
 use crate::controller::stores::provider_key::{ProviderKey, as_object};
 use crate::controller::stores::relist::WritesDuringRelist;
@@ -10,28 +10,28 @@ use std::sync::Arc;
 use videotoken_api::provider_status::ProviderStatus;
 use videotoken_core::plan::facts::resource_version;
 
-/// The provider objects as their watches show them.
+/// Provider objects, as their watches report them.
 #[derive(Default)]
 pub(crate) struct ProviderObjects(Mutex<HashMap<ProviderKey, Arc<DynamicObject>>>, Mutex<WritesDuringRelist>);
 
 impl ProviderObjects {
-    /// The object, as last seen.
+    /// Returns the latest version of the object.
     pub(crate) fn get(&self, key: &ProviderKey) -> Option<Arc<DynamicObject>> {
         self.0.lock().get(key).cloned()
     }
 
-    /// A list begins.
+    /// Records the start of a list.
     pub(crate) fn relist_begins(&self) {
         self.1.lock().begin();
     }
 
-    /// A list is complete.
+    /// Records the end of a list.
     pub(crate) fn relist_ends(&self) {
         self.1.lock().end();
     }
 
-    /// Stores a new version. An older one than the operator's last write is ignored, unless a list contains it and the
-    /// operator wrote nothing during the list. Returns true if the spec differs.
+    /// Stores a new version. Ignores a version older than the operator's last write, unless it comes from a list during
+    /// which the operator wrote nothing. Returns true if the spec differs.
     pub(crate) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
         let mut all = self.0.lock();
@@ -39,7 +39,7 @@ impl ProviderObjects {
         match all.get(key) {
             Some(old) if weighed && version_of(&object) < version_of(old) => false,
             old => {
-                // a restored etcd counts generations from the start
+                // A restored etcd counts generations from the start.
                 let other =
                     old.is_none_or(|old| identity(old) != identity(&object) || old.data["spec"] != object.data["spec"]);
                 all.insert(key.clone(), Arc::new(object));
@@ -65,7 +65,7 @@ impl ProviderObjects {
         }
         self.1.lock().wrote(&as_object(key));
         let mut all = self.0.lock();
-        // newer than what it was written over, whatever the versions say
+        // Newer than the version that the write was based on, whatever the versions are.
         let newer = |current: &DynamicObject| {
             current.metadata.uid == object.metadata.uid
                 && (current.metadata.resource_version == seen.metadata.resource_version
@@ -76,7 +76,7 @@ impl ProviderObjects {
         }
     }
 
-    /// The object is gone.
+    /// Removes a deleted object. Returns true if it was stored.
     pub(crate) fn remove(&self, key: &ProviderKey) -> bool {
         self.0.lock().remove(key).is_some()
     }
@@ -86,7 +86,7 @@ impl ProviderObjects {
         self.0.lock().iter().map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
-    /// The names of all.
+    /// Returns the keys of all objects.
     pub(crate) fn keys(&self) -> Vec<ProviderKey> {
         self.0.lock().keys().cloned().collect()
     }

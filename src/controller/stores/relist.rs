@@ -2,35 +2,36 @@
 //! during the list.
 //!
 //! resourceVersions are compared within one list and the watch that follows it, never across lists: a restored etcd
-//! counts them from the start. So an object in a list replaces the stored one, whatever the versions are.
+//! counts them from the start. Therefore an object in a list replaces the stored one, whatever the versions are.
 
 use std::collections::HashSet;
 use videotoken_api::key::ObjectKey;
 
-/// Objects that a running list contains so far.
+/// Objects that a list in progress contains so far.
 #[derive(Debug, Default)]
 pub(crate) struct Relist(Option<HashSet<ObjectKey>>);
 
 impl Relist {
-    /// A relist begins. `false`: one that was cut off goes over into it.
+    /// Records the start of a list. Returns false if the previous list was interrupted; the new list continues its
+    /// relist.
     pub(crate) fn begin(&mut self) -> bool {
         self.0.replace(HashSet::new()).is_none()
     }
 
-    /// The list named this object.
+    /// Records that the list contains this object.
     pub(crate) fn name(&mut self, key: &ObjectKey) {
         if let Some(named) = &mut self.0 {
             named.insert(key.clone());
         }
     }
 
-    /// The list is complete: what it named.
+    /// Records the end of the list, and returns the objects that it contained.
     pub(crate) fn end(&mut self) -> Option<HashSet<ObjectKey>> {
         self.0.take()
     }
 }
 
-/// Own writes while a relist runs, which may miss them.
+/// The operator's own writes during a relist, which the list may not contain.
 #[derive(Debug, Default)]
 pub(crate) struct WritesDuringRelist {
     relists: usize,
@@ -38,12 +39,12 @@ pub(crate) struct WritesDuringRelist {
 }
 
 impl WritesDuringRelist {
-    /// A relist begins.
+    /// Records the start of a relist.
     pub(crate) fn begin(&mut self) {
         self.relists += 1;
     }
 
-    /// A relist has ended.
+    /// Records the end of a relist.
     pub(crate) fn end(&mut self) {
         self.relists = self.relists.saturating_sub(1);
         if self.relists == 0 {
@@ -51,14 +52,15 @@ impl WritesDuringRelist {
         }
     }
 
-    /// We wrote or read this object.
+    /// Records that the operator wrote or read this object.
     pub(crate) fn wrote(&mut self, key: &ObjectKey) {
         if self.relists > 0 {
             self.written.insert(key.clone());
         }
     }
 
-    /// The object was written while a relist ran: the higher version is the newer, since both are of now.
+    /// Returns true if the operator wrote or read the object during a relist. The higher version is then the newer one,
+    /// because both versions are current.
     pub(crate) fn has(&self, key: &ObjectKey) -> bool {
         self.written.contains(key)
     }

@@ -1,30 +1,30 @@
-//! Scopes of the watches: one of `--watch-namespaces`, or all namespaces. Each scope begins when its own lists are
-//! complete, so that a list that fails delays no other scope.
+//! Scopes of the watches: each namespace of `--watch-namespaces`, or all namespaces. Each scope begins when its own
+//! lists are complete, so that a failing list delays no other scope.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::Notify;
 
-/// Where a watch belongs.
+/// Scope of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
-    /// Cluster-scoped kinds: what a `ClusterTokenProvider` needs.
+    /// Cluster-scoped kinds that a `ClusterTokenProvider` needs.
     Cluster,
-    /// Served namespace; `None` for all.
+    /// A served namespace; `None` for all namespaces.
     Served(Option<String>),
 }
 
 impl Scope {
-    /// The namespace's objects belong to it.
+    /// Returns true if objects of this namespace belong to the scope.
     pub(crate) fn holds(&self, namespace: &str) -> bool {
         matches!(self, Self::Served(served) if served.as_ref().is_none_or(|served| served == namespace))
     }
 }
 
-/// A watch: its scope and its kind.
+/// Scope and kind of a watch.
 pub(crate) type Watched = (Scope, &'static str);
 
-/// Which lists are in, and which can't be had.
+/// Lists that are complete, and lists that fail.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
     state: Mutex<State>,
@@ -34,19 +34,20 @@ pub(crate) struct Scopes {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The lists that each scope waits for before it begins.
+    /// Lists that each scope waits for before it begins.
     missing: BTreeMap<Scope, BTreeSet<&'static str>>,
-    /// Error of each list that fails, as last reported.
+    /// Error of each failing list, as last reported.
     failing: BTreeMap<Watched, String>,
 }
 
 impl Scopes {
-    /// The scope begins when this list, too, is in.
+    /// Adds a list that the scope waits for.
     pub(crate) fn expect(&self, (scope, kind): &Watched) {
         self.state.lock().missing.entry(scope.clone()).or_default().insert(kind);
     }
 
-    /// A list is in. Tells whether it was the last that its scope waited for, and whether it couldn't be had before.
+    /// Records a complete list. Returns two flags: whether it was the last list that its scope waited for, and whether
+    /// it failed before.
     pub(crate) fn listed(&self, watched: &Watched) -> (bool, bool) {
         let mut state = self.state.lock();
         let healed = state.failing.remove(watched).is_some();
@@ -59,19 +60,19 @@ impl Scopes {
         (begins, healed)
     }
 
-    /// Waits until a list that couldn't be had is in.
+    /// Waits until a list that failed is complete.
     pub(crate) async fn healed(&self) {
         self.healed.notified().await;
     }
 
-    /// A list or watch can't be had. Tells whether that is news.
+    /// Records that a list or watch fails. Returns true if the error differs from the last one.
     pub(crate) fn failed(&self, watched: &Watched, why: &str) -> bool {
         let before = self.state.lock().failing.insert(watched.clone(), why.to_owned());
         self.changed.notify_waiters();
         before.as_deref() != Some(why)
     }
 
-    /// Objects of this namespace can be decided.
+    /// Returns true if the objects of this namespace can be decided.
     pub(crate) fn has_listed(&self, namespace: &str) -> bool {
         let state = self.state.lock();
         state.missing.iter().any(|(scope, kinds)| kinds.is_empty() && scope.holds(namespace))
@@ -82,12 +83,12 @@ impl Scopes {
         self.state.lock().missing.get(&Scope::Cluster).is_none_or(BTreeSet::is_empty)
     }
 
-    /// How many scopes have a list or watch that can't be had.
+    /// Returns the number of scopes with a failing list or watch.
     pub(crate) fn failing(&self) -> usize {
         self.state.lock().failing.keys().map(|(scope, _)| scope).collect::<BTreeSet<_>>().len()
     }
 
-    /// A scope has begun and each other has, too, or can't.
+    /// Returns true if a scope has begun and each other scope has begun or fails.
     pub(crate) fn is_settled(&self) -> bool {
         self.state.lock().settled()
     }

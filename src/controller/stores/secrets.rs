@@ -1,7 +1,7 @@
 //! Facts of the managed Secrets, from a metadata watch and from the operator's own writes and reads.
 //!
-//! An own write enters at once as the newest version, and outranks the watch until the watch has caught up: its echo
-//! then changes nothing. A GET enters in the same way.
+//! The operator's own write is stored immediately as the newest version. It takes precedence over the watch until the
+//! watch has caught up, so the event of the write changes nothing. A GET is stored in the same way.
 
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
@@ -46,7 +46,7 @@ impl From<Wire> for SecretMeta {
 }
 
 impl SecretMeta {
-    /// Its namespace and name.
+    /// Returns namespace and name of the Secret.
     pub(crate) fn key(&self) -> ObjectKey {
         ObjectKey::new(self.0.namespace.as_deref().unwrap_or_default(), self.0.name.as_deref().unwrap_or_default())
     }
@@ -75,12 +75,12 @@ struct Inner {
 struct Flight {
     requests: usize,
     events: u64,
-    /// The version of the last deletion.
+    /// Version of the last deletion.
     deleted: Option<u64>,
 }
 
-/// One request about a Secret, from before it is sent. Its result is newer than anything known before, and is compared
-/// by version with the events of the watch since.
+/// One request about a Secret, begun before it is sent. Its result is newer than all facts known before, and is
+/// compared by version with the events of the watch since then.
 #[derive(Debug)]
 #[must_use = "the result of the request has to be applied"]
 pub(crate) struct SecretRequest<'a> {
@@ -90,12 +90,12 @@ pub(crate) struct SecretRequest<'a> {
 }
 
 impl SecretRequest<'_> {
-    /// The Secret that is looked at.
+    /// Returns the key of the Secret.
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
     }
 
-    /// Our own write, or a GET, brought this.
+    /// Stores the facts that a write or a GET returned.
     pub(crate) fn found(self, facts: SecretFacts) {
         let mut inner = self.secrets.0.lock();
         inner.own_writes.wrote(&self.key);
@@ -110,11 +110,11 @@ impl SecretRequest<'_> {
         }
     }
 
-    /// The API server said that there is none.
+    /// Records that the Secret doesn't exist, according to the API server.
     pub(crate) fn gone(self) {
         let mut inner = self.secrets.0.lock();
         let (touched, _) = self.events_since(&inner);
-        // what the watch showed after the question was asked may have come after the answer
+        // Events of the watch since the start of the request may be newer than the response.
         if !touched {
             inner.known.remove(&self.key);
         }
@@ -144,8 +144,8 @@ impl Secrets {
         self.0.lock().known.get(key).cloned()
     }
 
-    /// A Secret of that namespace that was written for the object of this UID. A scan: asked only about an object whose
-    /// Secret is gone.
+    /// Returns a Secret of this namespace that was written for the object of this UID. Scans all Secrets, so it is
+    /// called only for an object whose Secret is missing.
     pub(crate) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
         let inner = self.0.lock();
         let mut all =
@@ -153,12 +153,12 @@ impl Secrets {
         all.next().map(|(key, _)| key.clone())
     }
 
-    /// How many are known.
+    /// Returns the number of known Secrets.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().known.len()
     }
 
-    /// To be taken before a request about the Secret is sent.
+    /// Begins a request. Call it before sending the request.
     pub(crate) fn begin_request(&self, key: &ObjectKey) -> SecretRequest<'_> {
         let mut inner = self.0.lock();
         let flight = inner.flights.entry(key.clone()).or_default();
@@ -171,8 +171,8 @@ impl Secrets {
         self.0.lock().known.remove(key);
     }
 
-    /// Takes an event of the watch over `namespace` (`None`: all) and returns whose Secrets changed, and for whom each
-    /// was written.
+    /// Applies an event of the watch over `namespace` (`None`: all). Returns the Secrets that changed, each with the
+    /// UID of the object that it was written for.
     pub(crate) fn apply(
         &self,
         relist: &mut Relist,
@@ -222,7 +222,7 @@ impl Inner {
         Some((key, owner))
     }
 
-    /// Removes a deleted Secret. A deletion older than the stored version is an echo of an earlier Secret.
+    /// Removes a deleted Secret. A deletion older than the stored version concerns an earlier Secret and is ignored.
     fn delete(&mut self, secret: &SecretMeta) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, version) = (secret.key(), secret.facts().resource_version);
         if let Some(flight) = self.flights.get_mut(&key) {

@@ -1,7 +1,7 @@
-//! The slim form of a `VideoAccessToken`: the part that the store keeps.
+//! The slim form of a `VideoAccessToken` that the store keeps.
 //!
-//! Deserialising it never fails: the spec stays JSON until a reconcile decodes it, and an unreadable status counts as
-//! none. So one invalid object delays no other.
+//! Decoding never fails: the spec stays JSON until a reconcile decodes it, and an unreadable status counts as no
+//! status. Therefore an invalid object delays no other object.
 
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -27,30 +27,30 @@ use videotoken_runtime::slim_resource;
 #[serde(from = "Wire")]
 pub(crate) struct Token {
     meta: ObjectMeta,
-    /// Its namespace and name.
+    /// Namespace and name of the object.
     pub(crate) key: ObjectKey,
-    /// Its UID as a number.
+    /// UID as a number.
     pub(crate) uid: Uid,
     /// `metadata.resourceVersion` as a number.
     pub(crate) version: u64,
-    /// The annotation that forces a renewal.
+    /// Value of the annotation that forces a renewal.
     pub(crate) renew_requested_at: Option<Box<str>>,
     /// Facts of the last status.
     pub(crate) status: StatusFacts,
-    /// The Secret's name, if the spec gives it another than the object's.
+    /// Name of the Secret, if it differs from the name of the object.
     secret_name: Option<Box<str>>,
-    /// The spec as JSON; decoded when a reconcile runs. Without the template of one that is too large.
+    /// Spec as JSON, decoded when a reconcile runs. If the spec is too large, it is stored without its template.
     spec: Box<[u8]>,
-    /// The spec holds more than is ever rendered.
+    /// Set if the spec exceeds a size limit.
     oversized: Option<Oversized>,
-    /// The spec names workloads.
+    /// True if the spec names workloads.
     restarts: bool,
     /// Hash of everything whose change triggers a reconcile: spec, deletion, the annotation that forces a renewal.
     pub(crate) trigger_hash: u64,
 }
 
 impl Token {
-    /// The spec, or what is wrong with it and where.
+    /// Decodes the spec. The error contains the field.
     pub(crate) fn spec(&self) -> Result<VideoAccessTokenSpec, String> {
         if let Some(oversized) = self.oversized {
             return Err(oversized.to_string());
@@ -59,30 +59,31 @@ impl Token {
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
             let place = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
-            // serde_json names line and column of the compact copy, which mean nothing to a user
+            // serde_json reports line and column of the compact copy, which mean nothing to a user.
             let inner = error.inner().to_string();
             format!("{place}: {}", inner.split(" at line ").next().unwrap_or_default())
         })
     }
 
-    /// The provider object that the spec names, read from it alone.
+    /// Returns the provider object that the spec names, without decoding the rest.
     pub(crate) fn provider(&self) -> Option<ProviderKey> {
         self.provider_and_suspension().0
     }
 
-    /// The provider object that the spec names, and whether it asks for a pause; read from it alone.
+    /// Returns the provider object that the spec names, and whether the spec suspends the object, without decoding the
+    /// rest.
     pub(crate) fn provider_and_suspension(&self) -> (Option<ProviderKey>, bool) {
         let Ok(spec) = serde_json::from_slice::<ProviderOnly>(&self.spec) else { return (None, false) };
         (ProviderKey::named(&spec.provider_ref, &self.key.namespace), spec.suspend == true)
     }
 
-    /// The workloads to restart when the token has changed; none where the spec can't be read.
+    /// Returns the workloads to restart when the token has changed; none if the spec can't be decoded.
     pub(crate) fn workloads(&self) -> Vec<Workload> {
         let spec = self.restarts.then(|| self.spec().ok()).flatten();
         spec.and_then(|spec| spec.workloads().ok()).unwrap_or_default()
     }
 
-    /// `metadata.generation`.
+    /// Returns `metadata.generation`.
     pub(crate) fn generation(&self) -> i64 {
         self.meta.generation.unwrap_or_default()
     }
@@ -92,12 +93,12 @@ impl Token {
         self.meta.deletion_timestamp.is_some()
     }
 
-    /// `metadata.uid` as a text.
+    /// Returns `metadata.uid` as text.
     pub(crate) fn uid_text(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
     }
 
-    /// The Secret that the spec names.
+    /// Returns the key of the Secret that the spec names.
     pub(crate) fn secret_key(&self) -> ObjectKey {
         match &self.secret_name {
             None => self.key.clone(),
@@ -105,28 +106,29 @@ impl Token {
         }
     }
 
-    /// When the object was created.
+    /// Returns the creation time of the object.
     pub(crate) fn created_at(&self) -> Option<Timestamp> {
         self.meta.creation_timestamp.as_ref().and_then(|at| Timestamp::from_timestamp(at.0.as_second(), 0))
     }
 
-    /// The order in which objects may claim a Secret: the older first.
+    /// Returns the order in which objects may claim a Secret: the oldest first.
     pub(crate) fn claim_order(&self) -> (i64, u128) {
         (self.meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()), self.uid.0)
     }
 
     /// Returns true if a reconcile could see a difference to `other`. Status writes don't count.
     pub(crate) fn needs_reconcile(&self, other: &Token) -> bool {
-        // the generation is part of it, but a restored etcd counts generations from the start
+        // The hash includes the generation, but a restored etcd counts generations from the start.
         self.trigger_hash != other.trigger_hash || self.spec != other.spec
     }
 
-    /// Bytes of its spec.
+    /// Returns the length of the spec in bytes.
     pub(crate) fn spec_length(&self) -> usize {
         self.spec.len()
     }
 
-    /// Returns the object without its template, which there is no memory for. The object is refused for that.
+    /// Returns the object without its template, for which there is not enough memory. The object is rejected for that
+    /// reason.
     #[must_use]
     pub(crate) fn shed(mut self) -> Self {
         let mut spec: Value = serde_json::from_slice(&self.spec).unwrap_or_default();
@@ -146,16 +148,16 @@ impl Token {
     }
 }
 
-/// Why a spec isn't kept. The CRD's rules refuse it; an older CRD may have let it in.
+/// Size limit that a spec exceeds. The rules of the CRD reject such a spec, but an older CRD may have accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Oversized {
-    /// The templates together.
+    /// All templates together.
     Templates,
-    /// The annotations together.
+    /// All annotations together.
     Annotations,
     /// The whole spec.
     Spec,
-    /// This spec and the large ones of other objects: see [`super::weights`].
+    /// This spec and the large specs of other objects; see [`super::weights`].
     Together,
 }
 
@@ -182,13 +184,14 @@ impl fmt::Display for Oversized {
     }
 }
 
-/// Bytes of a spec as JSON: the largest templates and annotations, each character escaped at worst, and the rest.
+/// Maximum size in bytes of a spec as JSON: the largest templates and annotations, with each character escaped in the
+/// worst case, and the rest.
 const LARGEST_SPEC: usize = 512 * 1024;
 
-/// Bytes that are kept of a spec that is refused, without its template.
+/// Maximum number of bytes that are kept of a rejected spec, without its template.
 const LARGEST_REFUSED: usize = 4 * 1024;
 
-/// Takes the template out of a spec that is too large to be served.
+/// Removes the template of a spec that is too large. Returns the spec as JSON, and the exceeded limit.
 fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
     let length = |texts: &Value| -> usize {
         let texts = texts.as_object().into_iter().flatten();
@@ -211,7 +214,7 @@ fn bounded(spec: &mut Value) -> (Box<[u8]>, Option<Oversized>) {
     if oversized.is_some() { (without_template(spec), oversized) } else { (json.into_boxed_slice(), None) }
 }
 
-/// Returns the part that is kept of a spec that is refused for its size.
+/// Returns the part of an oversized spec that is kept.
 fn without_template(spec: &mut Value) -> Box<[u8]> {
     if let Some(secret) = spec["secret"].as_object_mut() {
         secret.remove("template");
@@ -270,7 +273,7 @@ impl From<Wire> for Token {
             renew_requested_at,
             secret_name,
             meta: ObjectMeta {
-                // Lookup needs a name; the API server never leaves it out
+                // Lookup needs a name, and the API server always sends one.
                 name: Some(meta.name.unwrap_or_default()),
                 namespace: meta.namespace,
                 uid: meta.uid,

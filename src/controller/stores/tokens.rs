@@ -1,7 +1,7 @@
-//! Store of all `VideoAccessToken`s, slim, and indexes of the Secrets, providers and workloads that they name.
+//! Store of all `VideoAccessToken`s in slim form, with indexes of the Secrets, providers and workloads that they name.
 //!
-//! The store is kube's, because its Controller reads from it. It is filled in place, so that a relist holds no second
-//! copy of everything.
+//! The store is kube's, because its Controller reads from it. It is filled in place, so that a relist needs no second
+//! copy of all objects.
 
 use crate::controller::stores::index::Index;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -30,7 +30,7 @@ pub(crate) struct Tokens {
 /// Indexes by what the objects name.
 #[derive(Default)]
 struct Named {
-    /// Objects by Secret, where its name differs from the object's.
+    /// Objects by Secret, if the name of the Secret differs from the name of the object.
     secrets: Index<ObjectKey, Claim>,
     /// Objects by provider.
     providers: Index<ProviderKey>,
@@ -42,18 +42,18 @@ struct Named {
 /// Effects of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Objects that are gone or replaced by others of the same name. Their state must not pass on.
+    /// Objects that were deleted or replaced by others of the same name. Their state must not pass to the new objects.
     pub(crate) gone: Vec<ObjectKey>,
     /// Objects to reconcile.
     pub(crate) trigger: Vec<ObjectKey>,
-    /// Objects for which a renewal was newly requested.
+    /// Objects with a new request for a renewal.
     pub(crate) demanded: Vec<ObjectKey>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
         let mut writer = Writer::<Token>::default();
-        // kube's Controller waits for this; what may wake an object is held back until its namespace is listed
+        // kube's Controller waits for these events. Triggers are held back until the lists of a namespace are complete.
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
@@ -62,26 +62,26 @@ impl Default for Tokens {
     }
 }
 
-/// How kube names the object.
+/// Returns kube's reference to the object.
 pub(crate) fn reference(key: &ObjectKey) -> ObjectRef<Token> {
     ObjectRef::new(&key.name).within(&key.namespace)
 }
 
 impl Tokens {
-    /// For kube's Controller.
+    /// Returns the reader for kube's Controller.
     pub(crate) fn reader(&self) -> Store<Token> {
         self.reader.clone()
     }
 
-    /// The object, as last seen or written.
+    /// Returns the latest version of the object, from the watch or the operator's own write.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Token>> {
         self.reader.get(&reference(key))
     }
 
-    /// Shows each object, without a copy of them all.
+    /// Calls `show` for each object, without copying all objects.
     pub(crate) fn each(&self, mut show: impl FnMut(&Token)) {
         let show = std::cell::RefCell::new(&mut show);
-        // of what the store offers, only this shows its objects without copying
+        // `find` is the only method of the store that passes its objects without copying.
         let _ = self.reader.find(|token| {
             show.borrow_mut()(token);
             false
@@ -93,12 +93,12 @@ impl Tokens {
         self.reader.state()
     }
 
-    /// Is an object of this UID in the namespace?
+    /// Returns true if an object of this UID exists in the namespace.
     pub(crate) fn has_uid(&self, namespace: &str, uid: Uid) -> bool {
         self.named.lock().uids.get(&uid).is_some_and(|key| *key.namespace == *namespace)
     }
 
-    /// Takes an event of the watch over `namespace` (`None`: all).
+    /// Applies an event of the watch over `namespace` (`None`: all).
     pub(crate) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: Event<Token>) -> Changes {
         let mut changes = Changes::default();
         match event {
@@ -127,7 +127,8 @@ impl Tokens {
         changes
     }
 
-    /// The API server said that the object as it was seen isn't there any more, before the watch did.
+    /// Removes an object that the API server reports as deleted before the watch does. An object with another UID
+    /// stays.
     pub(crate) fn remove_deleted(&self, seen: &Token) -> Changes {
         let mut changes = Changes::default();
         if self.get(&seen.key).is_some_and(|current| current.uid == seen.uid) {
@@ -136,8 +137,8 @@ impl Tokens {
         changes
     }
 
-    /// Stores the operator's own status write. `written`'s resourceVersion guarded it, so the rest of the object is
-    /// unchanged, and the new version is newer, whatever the versions are.
+    /// Stores the operator's own status write. The write was based on the resourceVersion of `written`, so the rest of
+    /// the object is unchanged, and the new version is newer, whatever the versions are.
     pub(crate) fn apply_own_status_write(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
         let mut writer = self.writer.lock();
@@ -186,7 +187,7 @@ impl Tokens {
         changes.trigger.push(key.clone());
     }
 
-    /// Updates the indexes, and returns the next object that may have a Secret that was released.
+    /// Updates the indexes. If the object released a Secret, returns the next object that may use it.
     fn update_indexes(&self, old: Option<&Token>, new: Option<&Token>) -> Option<ObjectKey> {
         if let (Some(old), Some(new)) = (old, new)
             && old.uid == new.uid
@@ -220,7 +221,7 @@ impl Tokens {
         }
         drop(named);
         let left = old.map(Token::secret_key).filter(|left| new.is_none_or(|new| new.secret_key() != *left))?;
-        // the store may still show the old object under its own name
+        // The store may still contain the old object under its name.
         self.first_but(&left, old.map(|old| old.uid)).map(|next| next.key.clone())
     }
 
@@ -235,13 +236,13 @@ impl Tokens {
         self.named.lock().providers.referring_to(provider)
     }
 
-    /// How many objects name this provider.
+    /// Returns the number of objects that name this provider.
     pub(crate) fn users(&self, provider: &ProviderKey) -> usize {
         self.named.lock().providers.count(provider)
     }
 
-    /// Whom a change of this Secret concerns: the object that it was written for, and of those that name it the first.
-    /// The others wait for these, however many they are.
+    /// Returns the objects to trigger when this Secret changes: the object that it was written for, and the first of
+    /// the objects that name it. All further objects wait for these two.
     pub(crate) fn concerned(&self, secret: &ObjectKey, owner: Option<Uid>) -> Vec<ObjectKey> {
         let owner = owner.and_then(|owner| self.named.lock().uids.get(&owner).cloned());
         let mut all: Vec<_> = owner.filter(|owner| owner.namespace == secret.namespace).into_iter().collect();
@@ -251,7 +252,7 @@ impl Tokens {
         all
     }
 
-    /// The oldest object that names the Secret, this one left out.
+    /// Returns the oldest object that names the Secret, except the object with the UID `left_out`.
     fn first_but(&self, secret: &ObjectKey, left_out: Option<Uid>) -> Option<Arc<Token>> {
         let namesake = self.get(secret).filter(|token| token.secret_key() == *secret && Some(token.uid) != left_out);
         let other = self.named.lock().secrets.first(secret).cloned();
@@ -399,7 +400,7 @@ mod tests {
         let changes = apply(&tokens, token("t7", 4993, 9000, &naming("own")));
         assert_eq!(changes.trigger, [oldest.key.clone(), holder.key.clone()]);
         assert_eq!(tokens.users(&provider()), 2000);
-        // one that is called like the Secret waits in the same line
+        // An object with the name of the Secret is ordered among the others.
         apply(&tokens, token("s", 1, 9001, &naming("s")));
         assert_eq!(tokens.conflicting_claim(&oldest, None).unwrap(), key("s"));
         let changes = tokens.apply(&mut Relist::default(), None, Event::Delete(token("s", 1, 9002, &naming("s"))));

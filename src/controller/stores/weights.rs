@@ -1,22 +1,22 @@
-//! Bound on the memory that the large specs of all objects take together (P21).
+//! Limit of the memory that the large specs of all objects use together (P21).
 //!
-//! A spec up to [`LIGHT`] bytes is always kept. Larger ones share [`OF_A_NAMESPACE`] bytes in a namespace and
-//! [`TOGETHER`] bytes overall. An object beyond that is kept without its template and refused. So no namespace takes
-//! the memory of all by many large objects, and an ordinary object is never refused.
+//! A spec up to [`LIGHT`] bytes is always kept. Larger specs share [`OF_A_NAMESPACE`] bytes in a namespace and
+//! [`TOGETHER`] bytes overall. An object beyond these limits is kept without its template and is rejected. Therefore
+//! one namespace with many large objects can't use up the memory of all, and an ordinary object is never rejected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A spec up to so many bytes weighs nothing.
+/// Size in bytes up to which a spec counts as nothing.
 pub(crate) const LIGHT: usize = 4 * 1024;
 
-/// Bytes of larger specs of one namespace.
+/// Limit in bytes of the larger specs of one namespace.
 const OF_A_NAMESPACE: usize = 8 * 1024 * 1024;
 
-/// Bytes of larger specs of all namespaces: a third of the memory that the chart allows.
+/// Limit in bytes of the larger specs of all namespaces: a third of the memory limit in the chart.
 const TOGETHER: usize = 40 * 1024 * 1024;
 
-/// See the module's text.
+/// Memory used by larger specs; see the documentation of the module.
 #[derive(Debug, Default)]
 pub(crate) struct Weights {
     all: usize,
@@ -24,8 +24,8 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Keeps a spec of this length in place of one of length `before`, if there is memory. Returns true if there is; if
-    /// not, the old one no longer counts.
+    /// Replaces a spec of length `before` by one of this length, if there is enough memory. Returns true if there is.
+    /// Otherwise only the old spec is removed.
     pub(crate) fn replace(&mut self, namespace: &Arc<str>, before: usize, length: usize) -> bool {
         let before = weight(before);
         let of = self.of.entry(namespace.clone()).or_default();

@@ -29,7 +29,7 @@ use videotoken_core::plan::write_failure::Extent;
 use videotoken_providers::clock;
 use videotoken_providers::{Class, GRACE, IssueError, Issued};
 
-/// Makes one call of the token API that was granted. The issued token is kept until it is stored.
+/// Makes the granted call of the token API. Keeps the issued token until it is stored.
 pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
@@ -58,7 +58,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
         return return_grant(context, key).await;
     }
     let begun = clock::now();
-    // from here on the call counts, whatever becomes of the object
+    // From here on the call counts, even if the object is deleted.
     let Some(call) = context.grants.budgets.begin(key, &account.key, begun) else {
         if let Some(attempt) = login {
             logins::remove_attempt(context, account, attempt).await;
@@ -94,11 +94,11 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
                 state.unsaved = Some(Arc::new(held));
                 state.last_attempt = Some(LastAttempt::Success);
             });
-            // only now: what stops this write must not cost the token
+            // Only after the token is kept: an interruption of this write must not lose the token.
             if let Some(attempt) = login {
                 logins::remove_attempt(context, account, attempt).await;
             }
-            // after it: two writes of one status at once, and one is lost
+            // After that write, because one of two concurrent writes of one status would be lost.
             if !was_accepted {
                 context.providers.report_soon(&account.provider_key);
             }
@@ -136,14 +136,14 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Returns the unused grant and waits 200 ms, because no event reports that the obstacle is gone.
+/// Returns the unused grant and waits 200 ms, because no event reports that the call has become possible.
 async fn return_grant(context: &Context, key: &ObjectKey) {
     context.grants.budgets.leave_queue(key, clock::now());
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-/// Returns true if a token could be stored now, as far as is known. While the write breaker is half-open, one metadata GET
-/// tries the API server first, which costs less than a call of a token API.
+/// Returns true if a token could probably be stored now. While the write breaker is half-open, one metadata GET tests
+/// the API server first, which costs less than a call of a token API.
 async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
     let namespace = &seen.token.key.namespace;
     match context.grants.breaker_state(namespace) {
@@ -159,14 +159,14 @@ async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
     }
 }
 
-/// The token and its record.
+/// Returns the token with its record.
 fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
     TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request)
 }
 
-/// Records a failed call: its class, what it means for the account, and when the next attempt may be made.
+/// Records a failed call: its failure class, its effect on the account, and the time of the next attempt.
 fn record_issue_failure(
     context: &Context,
     seen: &ObservedToken,
@@ -213,7 +213,7 @@ fn record_issue_failure(
     });
 }
 
-/// Returns what is known of an account whose credential was refused; nothing is looked up for other failures.
+/// Returns the facts about an account whose credential was rejected, and the default for other failures.
 fn refused_account(
     context: &Context,
     account: &ReadyProvider,

@@ -1,4 +1,4 @@
-//! Records what other clients do to the Secrets, and what admission makes of the operator's writes, for the next
+//! Records changes of the Secrets by other clients, and changes of the operator's writes by admission, for the next
 //! decision (P18).
 
 use crate::controller::stores::secrets::SecretRequest;
@@ -13,16 +13,16 @@ use videotoken_core::plan::view::DataView;
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock;
 
-/// Writes in a row that met another Secret than the one that was seen; from then on they have a back-off.
+/// Number of consecutive conflicts without back-off. Further conflicts have a back-off.
 const CONFLICTS: u32 = 3;
 
-/// Returns true if a write restores what another client changed and has no cause of its own.
+/// Returns true if a write restores a change by another client and has no other cause.
 pub(crate) fn is_repair(seen: &ObservedToken, cause: Option<IssueCause>) -> bool {
     seen.state.repaired && !matches!(cause, Some(IssueCause::Due | IssueCause::Forced | IssueCause::RequestChanged))
 }
 
-/// Records a Secret that a GET or the answer to a write showed. The watch shows only those with the operator's label:
-/// what is known of another expires by itself.
+/// Records a Secret that a GET or the response to a write returned. The watch reports only Secrets with the operator's
+/// label, so facts of a Secret without the label expire after a time.
 pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: SecretRequest<'_>, found: Option<SecretFacts>) {
     let is_named = *look.key() == seen.secret_key;
     match found {
@@ -57,7 +57,7 @@ pub(crate) fn looked(states: &ObjectStates, seen: &ObservedToken, contender: Opt
     states.change(&seen.token.key, |state| state.contest(&seen.state, generation).record_inspection(contender, now));
 }
 
-/// Notes a write that the API server answered.
+/// Records a write with a response of the API server.
 pub(crate) fn wrote(
     states: &ObjectStates,
     seen: &ObservedToken,
@@ -76,7 +76,7 @@ pub(crate) fn wrote(
     });
 }
 
-/// Records the Secret that the API server stored. Returns true if it holds the token that was sent.
+/// Records the Secret that the API server stored. Returns true if it contains the token that was sent.
 pub(crate) fn stored(
     states: &ObjectStates,
     seen: &ObservedToken,
@@ -95,7 +95,7 @@ pub(crate) fn stored(
         state.write_failure = None;
         state.write_failures = 0;
         if !is_told {
-            // until a status names it
+            // Kept until a status names the Secret.
             state.elsewhere = Some(seen.secret_key.clone());
         }
         if difference.is_some() || state.contest.is_some() {
@@ -105,8 +105,8 @@ pub(crate) fn stored(
     data != DataView::Lost
 }
 
-/// Counts a write that met another version of the Secret than the decision saw. Returns true from the fourth in a row
-/// on.
+/// Counts a write that found another version of the Secret than the decision was based on. Returns true from the fourth
+/// consecutive conflict on.
 pub(crate) fn conflicts_again(states: &ObjectStates, seen: &ObservedToken) -> bool {
     states.change(&seen.token.key, |state| {
         state.write_failures += 1;

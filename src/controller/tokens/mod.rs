@@ -1,6 +1,6 @@
 //! The reconcile of a `VideoAccessToken`: observe, decide, act, record.
 //!
-//! | File | What lives there |
+//! | File | Contents |
 //! |---|---|
 //! | `reconcile` | the steps in order, each marked as pure or as IO |
 //! | `observe` | the input of a decision, read from memory |
@@ -11,7 +11,7 @@
 //! | `renders` | templates, rendered outside the reconcile |
 //! | `trace_source` | input of a trace |
 //!
-//! May not enter: decisions: they are in `plan`.
+//! This module makes no decisions; `plan` does.
 
 pub(crate) mod call;
 pub(crate) mod contests;
@@ -34,15 +34,15 @@ use videotoken_api::key::ObjectKey;
 /// State of each object that is not in the stores, and the times at which it is reconciled.
 pub(crate) struct Objects {
     pub(crate) states: ObjectStates,
-    /// When each is reconciled again.
+    /// Times of the next reconciles.
     pub(crate) requeue: RequeueSchedule<ObjectKey>,
-    /// Objects to be reconciled now.
+    /// Channel of objects to reconcile now.
     pub(crate) trigger_tx: UnboundedSender<ObjectRef<Token>>,
     pub(crate) renders: Renders,
 }
 
 impl Objects {
-    /// Returns an empty state. `trigger_tx` leads to kube's Controller.
+    /// Creates an empty state. `trigger_tx` is the channel to kube's Controller.
     pub(crate) fn new(trigger_tx: UnboundedSender<ObjectRef<Token>>) -> Self {
         Self {
             states: ObjectStates::default(),

@@ -1,8 +1,8 @@
 //! In-memory state of an object that is not in the stores. An entry exists only while an attempt, a write or a restart
 //! is in progress or has just ended.
 //!
-//! In a settled cluster there are none, except for workloads that couldn't be restarted. Secret and status hold
-//! everything that must survive a restart of the process.
+//! In a settled cluster there are no entries, except for workloads that couldn't be restarted. All facts that must
+//! survive a restart of the process are in the Secret and the status.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -22,36 +22,36 @@ use crate::controller::workloads::pending::Restarts;
 /// State of one object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ObjectState {
-    /// The object, once it was looked at: nothing of this passes to another of its name.
+    /// UID of the object, once known. The state must not pass to another object of the same name.
     of: Uid,
-    /// An issued token whose write isn't done: the write is retried, never the issue.
+    /// An issued token that is not stored yet. The write is retried, and no further token is issued.
     pub(crate) unsaved: Option<Arc<UnsavedToken>>,
-    /// Data of the Secret as last seen, with its resourceVersion.
+    /// Data of the Secret as last read, with its resourceVersion.
     pub(crate) data: Option<(u64, DataView)>,
     /// Result of the last metadata GET of the Secret.
     pub(crate) lookup: Option<SecretLookup>,
     /// Result of the last attempt, until a status reports it.
     pub(crate) last_attempt: Option<LastAttempt>,
-    /// A write that failed, and what was tried: a change of it excuses the failure.
+    /// A failed write, and a hash of its inputs. After a change of the inputs the failure no longer counts.
     pub(crate) write_failure: Option<(WriteFailure, u64)>,
-    /// Writes that failed in a row.
+    /// Consecutive failed writes.
     pub(crate) write_failures: u32,
-    /// The answer to the last write of the Secret didn't come: it may have been served.
+    /// True if the last write of the Secret got no response. It may have succeeded.
     pub(crate) unanswered: bool,
-    /// Writes of the status that failed in a row.
+    /// Consecutive failed status writes.
     pub(crate) status_failures: u32,
-    /// Tokens stored since the last status.
+    /// Number of tokens stored since the last status.
     pub(crate) issued: u32,
-    /// Notes of the last answer of the token API.
+    /// Notes on the last response of the token API.
     pub(crate) notes: Option<Notes>,
     /// Workloads that wait for a restart, or couldn't be restarted.
     pub(crate) restarts: Option<Box<Restarts>>,
-    /// Another client changed or deleted the Secret since the last status; an event reports the repair.
+    /// True if another client changed or deleted the Secret since the last status. An event reports the repair.
     pub(crate) repaired: bool,
     /// Changes that other clients make to the Secret.
     pub(crate) contest: Option<Box<Contest>>,
-    /// In a fight over the Secret, the last token that was stored after another client had changed or deleted it. It
-    /// can be stored again.
+    /// During a conflict with another client, the last token that was stored after a change or deletion by that client.
+    /// The operator can store it again.
     pub(crate) spare: Option<Arc<UnsavedToken>>,
     /// Secret that was written for this object, if neither spec nor status names it.
     pub(crate) elsewhere: Option<ObjectKey>,
@@ -60,10 +60,10 @@ pub(crate) struct ObjectState {
 /// Result of one metadata GET of the Secret, with its time.
 #[derive(Clone, Debug)]
 pub(crate) struct SecretLookup {
-    /// When it was taken.
+    /// Time of the GET.
     pub(crate) at: Timestamp,
-    /// [`Token::trigger_hash`](super::token::Token::trigger_hash) of the object that it was taken for: one that has changed since may
-    /// name another Secret, and looks again.
+    /// `trigger_hash` of the object at the time of the GET. An object that has changed since may name another Secret
+    /// and needs a new lookup.
     pub(crate) of: u64,
     /// Result of the GET.
     pub(crate) found: LookupResult,
@@ -72,9 +72,9 @@ pub(crate) struct SecretLookup {
 /// Result of a Secret lookup.
 #[derive(Clone, Debug)]
 pub(crate) enum LookupResult {
-    /// Nothing.
+    /// The Secret doesn't exist.
     Nothing,
-    /// A Secret that the watch doesn't show, because it lacks the operator's label.
+    /// A Secret that the watch doesn't report, because it lacks the operator's label.
     Secret(Arc<SecretFacts>),
 }
 
@@ -84,19 +84,19 @@ impl From<Option<SecretFacts>> for LookupResult {
     }
 }
 
-/// An issued token on its way into the Secret.
+/// An issued token that is not stored in the Secret yet.
 #[derive(Debug)]
 pub(crate) struct UnsavedToken {
     /// The token and its record.
     pub(crate) material: TokenRecord,
-    /// Notes of the answer that the token came with.
+    /// Notes on the response that contained the token.
     pub(crate) notes: Notes,
 }
 
-/// Notes of a token API's answer, apart from the token. The status keeps them.
+/// Notes on a response of the token API, without the token. The status keeps them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
-    /// The answer contained no expiry.
+    /// True if the response contained no expiry.
     pub(crate) expiry_assumed: bool,
     /// Rights of the token beyond the requested scope.
     pub(crate) excess: Option<Excess>,
@@ -105,21 +105,21 @@ pub(crate) struct Notes {
 /// Result of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum LastAttempt {
-    /// The attempt succeeded: failures count from none again.
+    /// The attempt succeeded, and the count of failures starts again.
     Success,
     /// The attempt failed.
     Failed {
         /// Failure as the status reports it.
         failure: Arc<Failure>,
-        /// Failures in a row.
+        /// Consecutive failures.
         attempts: u32,
-        /// Hash of the inputs of the attempt. A change forgives the failure.
+        /// Hash of the inputs of the attempt. After a change the failure no longer counts.
         attempt_hash: u64,
     },
 }
 
 impl ObjectState {
-    /// Returns true if the state holds nothing.
+    /// Returns true if the state has no content.
     fn is_empty(&self) -> bool {
         self.unsaved.is_none()
             && self.data.is_none()
@@ -137,8 +137,8 @@ impl ObjectState {
             && self.elsewhere.is_none()
     }
 
-    /// Returns the record of other clients' changes. `seen` is the state that the decision saw, which may come from the
-    /// status.
+    /// Returns the record of other clients' changes. `seen` is the state that the decision was based on, which may come
+    /// from the status.
     pub(crate) fn contest(&mut self, seen: &ObjectState, generation: i64) -> &mut Contest {
         if self.contest.is_none() {
             self.contest.clone_from(&seen.contest);
@@ -147,7 +147,7 @@ impl ObjectState {
         self.contest.get_or_insert_with(|| Box::new(Contest::new(generation)))
     }
 
-    /// Forgets fights that are over. `secret` is the current version of the Secret.
+    /// Forgets conflicts that have ended. `secret` is the current version of the Secret.
     pub(crate) fn forget_contest(&mut self, secret: Option<Version>, now: Timestamp) {
         let repaired = self.repaired;
         self.contest.take_if(|contest| !repaired && contest.forget(secret, now));
@@ -158,7 +158,7 @@ impl ObjectState {
 }
 
 impl ObjectState {
-    /// Returns what is remembered of the restarts for the token of this issuance.
+    /// Returns the state of the restarts for the token of this issuance.
     pub(crate) fn restarts_of(&mut self, token: Seconds) -> &mut Restarts {
         let restarts = self.restarts.get_or_insert_default();
         if restarts.of != token {
@@ -167,7 +167,7 @@ impl ObjectState {
         restarts
     }
 
-    /// Returns true if the workload was restarted for the token of this issuance, or can't be.
+    /// Returns true if the workload was restarted for the token of this issuance, or can't be restarted.
     pub(crate) fn restarted(&self, token: Seconds, workload: &Workload) -> bool {
         self.restarts.as_ref().is_some_and(|restarts| restarts.of == token && restarts.done.contains(workload))
     }
@@ -192,19 +192,19 @@ impl ObjectState {
 #[derive(Debug, Default)]
 pub(crate) struct ObjectStates {
     states: Mutex<HashMap<ObjectKey, ObjectState>>,
-    /// Calls that no schedule asked for, by object. They outlive the other state.
+    /// Unplanned calls (calls outside the renewal schedule) by object. They outlive the other state.
     spells: Mutex<Lately>,
 }
 
 #[derive(Debug, Default)]
 struct Lately {
     of: HashMap<ObjectKey, (Uid, UnplannedCalls)>,
-    /// Number of entries at which those that no longer count are dropped.
+    /// Number of entries at which expired entries are removed.
     sweep_at: usize,
 }
 
 impl ObjectStates {
-    /// Returns a copy of the object's state. State of another object of the same name is dropped.
+    /// Returns a copy of the object's state. Removes the state of another object of the same name.
     pub(crate) fn get_of(&self, key: &ObjectKey, uid: Uid) -> ObjectState {
         let mut states = self.states.lock();
         if states.get(key).is_some_and(|state| state.of != uid && state.of != Uid::default()) {
@@ -215,12 +215,12 @@ impl ObjectStates {
         state.clone()
     }
 
-    /// Returns the object's calls that no schedule asked for.
+    /// Returns the object's unplanned calls.
     pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<UnplannedCalls> {
         self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
     }
 
-    /// The object makes a call that no schedule asks for; `before` is what was known of earlier ones.
+    /// Records an unplanned call of the object. `before` contains the earlier ones.
     pub(crate) fn note_call(
         &self,
         (key, uid): (&ObjectKey, Uid),
@@ -239,8 +239,8 @@ impl ObjectStates {
         }
     }
 
-    /// Adapts to a clock that was put back: what would be retried later is retried now, and a lookup of a time in the
-    /// future is repeated.
+    /// Adapts to a clock that was set back: retries scheduled for later run now, and a lookup with a time in the future
+    /// is repeated.
     pub(crate) fn clock_went_back(&self) {
         self.states.lock().retain(|_, state| {
             state.lookup = None;
@@ -278,7 +278,7 @@ impl ObjectStates {
         result
     }
 
-    /// Drops the state of an object that is gone.
+    /// Removes and returns the state of a deleted object.
     pub(crate) fn forget(&self, key: &ObjectKey) -> Option<ObjectState> {
         self.spells.lock().of.remove(key);
         self.states.lock().remove(key)

@@ -1,4 +1,4 @@
-//! Gathers all that a decision sees into one snapshot.
+//! Collects all inputs of a decision into one snapshot.
 
 use crate::controller::context::Known;
 use crate::controller::providers::registry::{Lookup, ReadyProvider};
@@ -26,7 +26,7 @@ use videotoken_core::plan::view::{
 };
 use videotoken_providers::clock::{Now, Timestamp};
 
-/// A probe that found nothing, or a Secret of another's, counts this long.
+/// Time for which a lookup counts that found no Secret, or a Secret without the operator's label.
 const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
 
 /// Text for an object whose namespace has used up its share.
@@ -34,28 +34,29 @@ const NO_SHARE: &str = "its namespace has used up its share of one of the window
     asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
     about to expire";
 
-/// One object with everything that it refers to, at one moment.
+/// One object with everything that it refers to, at one time.
 pub(crate) struct ObservedToken {
     /// The object.
     pub(crate) token: Arc<Token>,
-    /// Its spec, if it can be read; without its template, which may be large: what waits in a lane holds this.
+    /// Spec of the object, if it can be decoded. It excludes the template, which may be large, because waiting
+    /// reconciles keep this value.
     pub(crate) spec: Option<VideoAccessTokenSpec>,
-    /// Nobody knows yet whether its template fits: nothing can be decided.
+    /// True if the template has not been rendered yet, so that nothing can be decided.
     pub(crate) unjudged: bool,
-    /// "Kind/name" of its provider.
+    /// Provider as "Kind/name".
     pub(crate) provider: Option<String>,
-    /// Its provider's account.
+    /// Account of the provider.
     pub(crate) account: Option<Arc<ReadyProvider>>,
     /// The workloads to restart when the token has changed.
     pub(crate) workloads: Vec<Workload>,
     /// Request to the token API.
     pub(crate) request: Option<TokenRequest>,
-    /// The resolved spec, or the reason why it can't be served. `None`: the provider isn't resolved yet.
+    /// The resolved spec, or the reason why it is rejected. `None` if the provider isn't resolved yet.
     pub(crate) wanted: Option<Result<DesiredToken, Refusal>>,
     /// The Secret that the spec names.
     pub(crate) secret_key: ObjectKey,
     secret: Option<Arc<SecretFacts>>,
-    /// The API server said that there is none.
+    /// True if the API server reported that the Secret doesn't exist.
     absent: bool,
     data: DataView,
     owner_gone: bool,
@@ -64,18 +65,18 @@ pub(crate) struct ObservedToken {
     /// In-memory state of the object.
     pub(crate) state: ObjectState,
     failure: Option<Arc<Failure>>,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(crate) attempts: u32,
-    /// Hash of the inputs of an attempt that is made now: see [`LastAttempt::Failed`].
+    /// Hash of the inputs of an attempt made now; see [`LastAttempt::Failed`].
     pub(crate) attempt_hash: u64,
     queue: QueueState,
     block: Option<AccountBlock>,
-    /// Bounds on the calls that no schedule asks for.
+    /// Limits of the unplanned calls.
     pub(crate) before: Before,
 }
 
 impl ObservedToken {
-    /// Observes the object. `None`: it is gone.
+    /// Observes the object. Returns `None` if it is deleted.
     pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
         let token = known.stores.tokens.get(key)?;
         let mut state = known.objects.states.get_of(key, token.uid);
@@ -183,15 +184,15 @@ impl ObservedToken {
 
     /// Restores the last issuance from the Secret or the status, if an earlier process or another operator made it.
     fn restore_spells(&self, known: Known<'_>) -> Option<UnplannedCalls> {
-        // in whole seconds, as what it is compared with
+        // Truncated to whole seconds, like the time that it is compared with.
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
         let stored = self.own_secret().map(|(facts, _)| facts.issued_at);
         let issued_at = stored.max(Some(self.token.status.restarted_for))?.time()?;
         (issued_at < since).then(|| UnplannedCalls::restored(issued_at, self.token.generation()))
     }
 
-    /// Restores the last failure from memory or, after a restart, from the status. A change of the inputs forgives it,
-    /// but not again and again.
+    /// Restores the last failure from memory or, after a restart, from the status. After a change of the inputs the
+    /// failure no longer counts, but only for a limited number of changes.
     fn restore_failure(&mut self, now: Timestamp) {
         let version = self.account.as_ref().map_or(0, |account| account.version);
         let generation = self.token.generation().to_be_bytes();
@@ -274,24 +275,24 @@ impl ObservedToken {
         }
     }
 
-    /// Returns the facts of the Secret and what is known of its data, if it was written for this object.
+    /// Returns the facts of the Secret and the state of its data, if the Secret was written for this object.
     pub(crate) fn own_secret(&self) -> Option<(&SecretFacts, DataView)> {
         self.secret.as_deref().filter(|facts| facts.owner == Some(self.token.uid)).map(|facts| (facts, self.data))
     }
 
-    /// Returns the issuance of the token before the next one, from the Secret or the status.
+    /// Returns the time at which the last token was issued, from the Secret or the status.
     pub(crate) fn issued_before(&self) -> Seconds {
         let there = self.own_secret().map(|(facts, _)| facts.issued_at);
         there.unwrap_or_else(|| self.token.status.restarted_for)
     }
 
-    /// Returns the facts of the Secret that the spec names, if there is one.
+    /// Returns the facts of the Secret that the spec names, if it exists.
     pub(crate) fn secret_facts(&self) -> Option<&Arc<SecretFacts>> {
         self.secret.as_ref()
     }
 
-    /// Returns the last failure and the number of failures in a row as the status reports them, also while they are
-    /// forgiven.
+    /// Returns the last failure and the number of consecutive failures as the status reports them, even if they no
+    /// longer count.
     pub(crate) fn reported_failure(&self) -> (Option<&Failure>, u32) {
         match &self.state.last_attempt {
             Some(LastAttempt::Success) => (None, 0),
@@ -306,12 +307,12 @@ impl ObservedToken {
         Some(failure.next_attempt_at? - failure.time)
     }
 
-    /// Returns the version of the Secret that the decision saw. `None`: there was none.
+    /// Returns the version of the Secret that the decision is based on, or `None` if it doesn't exist.
     pub(crate) fn version(&self) -> Option<Version> {
         self.secret.as_ref().map(|facts| facts.version())
     }
 
-    /// Returns the inputs of the events other than the statuses.
+    /// Returns the inputs of the events, apart from the statuses.
     pub(crate) fn circumstances(&self) -> Circumstances<'_> {
         Circumstances {
             deleting: self.token.deleting(),
@@ -332,7 +333,7 @@ fn recent_lookup(token: &Token, state: &ObjectState, now: Timestamp) -> Option<L
     current.map(|probe| probe.found.clone())
 }
 
-/// Returns what is known of the data: as memory saw it at this version, or as the status recorded it.
+/// Returns the state of the data: as it was read at this version, or as the status records it.
 fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, now: Timestamp) -> DataView {
     let Some(facts) = secret else { return DataView::Unverified };
     let contest = state.contest.as_deref();
@@ -340,12 +341,12 @@ fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, n
         Some((version, data)) if version == facts.resource_version => data,
         _ if token.status.secret_version == facts.resource_version
             && token.status.other_secret.is_none()
-            // no status reports the label in a form that can be read back; the next read of the Secret does
+            // A status doesn't record the label in a form that can be restored. The next read of the Secret finds it.
             && (!stalled_by(token, OVERRIDDEN) || contest.is_some()) =>
         {
             DataView::Verified
         }
-        // in a fight it is as it was, until it may be looked at again
+        // During a conflict the last result counts until the Secret may be read again.
         Some((_, data @ (DataView::Altered | DataView::Lost)))
             if contest.is_some_and(|contest| {
                 contest.next_repair(now).is_some() && contest.next_inspection(now).is_some()
@@ -357,8 +358,8 @@ fn data_view(token: &Token, state: &ObjectState, secret: Option<&SecretFacts>, n
     }
 }
 
-/// Adapts other clients' changes and the last write failure to the current Secret and spec. After a restart a fight is
-/// restored from the status, so that no new repairs come at once.
+/// Adapts other clients' changes and the last write failure to the current Secret and spec. After a restart, a conflict
+/// is restored from the status, so that repairs stay slowed down.
 fn restore_contest(token: &Token, state: &mut ObjectState, secret: Option<Version>, now: Timestamp) {
     let generation = token.generation();
     state.contest.take_if(|contest| !contest.is_of(generation));

@@ -1,4 +1,4 @@
-//! The reconcile of one object: observe, decide, act, and in the end record.
+//! The reconcile of one object: observe, decide, act, and finally record.
 
 use crate::controller::context::Context;
 use crate::controller::fail_point;
@@ -24,11 +24,11 @@ use videotoken_core::budget::GrantRequest;
 use videotoken_core::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
 use videotoken_providers::clock;
 
-/// More steps than any object needs in a row; the rest is left to the next look.
+/// Maximum number of consecutive steps, more than any object needs. The next reconcile continues.
 const STEPS: usize = 12;
 
-/// For kube's Controller. The work runs in a task of its own: one reconcile that computes for long holds up no other, and
-/// a panic costs its object alone.
+/// Entry point for kube's Controller. The work runs in a task of its own, so that a long computation delays no other
+/// reconcile, and a panic affects only its own object.
 pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
     let key = token.key.clone();
     drop(token);
@@ -43,7 +43,7 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     Ok(Action::await_change())
 }
 
-/// A reconcile's task, which ends with the Controller that awaits it.
+/// Task of a reconcile. It ends with the Controller that awaits it.
 struct ReconcileTask(tokio::task::JoinHandle<()>);
 
 impl Drop for ReconcileTask {
@@ -52,18 +52,19 @@ impl Drop for ReconcileTask {
     }
 }
 
-/// Takes steps until there is nothing to do but wait.
+/// Runs steps until the object has to wait.
 ///
-/// | Step | | What it does |
+/// | Step | Kind | Effect |
 /// |---|---|---|
-/// | `observe` | memory | gathers everything that is known of the object |
+/// | `observe` | memory | collects all known facts of the object |
 /// | `judge` | computes | renders a template for the first time, outside this task |
 /// | `decide` | pure | the next step of the object |
 /// | `run_step` | IO | one request about the Secret, one call of a token API, or a change of the queue |
 /// | `restart_workloads` | IO | one read and one patch for each workload, after a renewal |
 /// | `write_status` | IO | the status, the time of the next reconcile, the events |
 ///
-/// After `run_step` it observes and decides again, until the decision is to wait: each step is decided from fresh facts.
+/// After `run_step` the loop observes and decides again, until the decision is to wait, so that each step is decided
+/// from fresh facts.
 pub(crate) async fn run(context: &Context, key: &ObjectKey) {
     context.objects.requeue.clear(key);
     let in_flight = InFlight::of(&context.grants, key);
@@ -76,7 +77,7 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         let now = clock::now();
         let Some(seen) = ObservedToken::observe(context.known(), key, now) else { return on_gone(context, key) };
         if seen.unjudged {
-            // an object that waits to be rendered holds nothing: there may be many
+            // Many objects may wait for rendering, so a waiting one must not keep its observation.
             drop(seen);
             judge(context, key).await;
             continue;
@@ -88,7 +89,7 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
             StepResult::Settled => {}
             StepResult::Held(delay) => decision.delay = delay,
         }
-        // the token is stored, or waits: what follows keeps no other waiting
+        // The token is stored or has to wait. The following steps must not delay other tokens.
         drop(in_flight);
         let restarted_for = restarts::restart_workloads(context, &seen, &decision).await;
         if write_status(context, &seen, &decision, restarted_for).await {
@@ -100,13 +101,13 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
     context.requeue_after(key, TimeDelta::seconds(1));
 }
 
-/// Forgets an object that is gone, and returns a grant that it holds.
+/// Forgets a deleted object, and returns its grant.
 fn on_gone(context: &Context, key: &ObjectKey) {
     context.forget(key);
     context.grants.budgets.leave_queue(key, clock::now());
 }
 
-/// Has the object's template rendered, so that the next decision knows whether it can be.
+/// Renders the template of the object, so that the next decision knows whether it is valid.
 async fn judge(context: &Context, key: &ObjectKey) {
     let current = || context.stores.tokens.get(key)?.spec().ok().map(|spec| spec.secret);
     if !context.objects.renders.judge(&key.namespace, current).await {
@@ -114,7 +115,7 @@ async fn judge(context: &Context, key: &ObjectKey) {
     }
 }
 
-/// Counts a granted object from its grant until its token is stored.
+/// Keeps the slot of a granted object until its token is stored.
 struct InFlight<'a> {
     grants: &'a Grants,
     slot: Option<Slot>,
@@ -135,24 +136,24 @@ impl Drop for InFlight<'_> {
 }
 
 enum StepResult {
-    /// Something was learnt: decide again.
+    /// New facts are known: decide again.
     Step,
-    /// The object waits.
+    /// The object has to wait.
     Settled,
-    /// The object may not enter the queue now; the reason, if that has lasted.
+    /// The object may not enter the queue now. Contains the reason, if the delay has lasted for some time.
     Held(Option<IssueDelay>),
 }
 
 async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> StepResult {
     let key = &seen.token.key;
-    // requests that no budget bounds wait for a permit
+    // Requests that no budget limits wait for a permit.
     let unbounded = matches!(
         decision.step,
         TokenStep::Probe | TokenStep::Inspect | TokenStep::Render | TokenStep::CopyToken | TokenStep::DeleteOldSecret
     );
     let _slot = if unbounded { Some(context.output.secret_permits.acquire(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
-        // the wait for a permit may outlast the lease
+        // The lease may have expired during the wait for a permit.
         return StepResult::Step;
     }
     match &decision.step {
@@ -164,7 +165,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         TokenStep::DeleteOldSecret => delete_old_secret(context, seen).await,
         TokenStep::Store => store(context, seen, decision.cause).await,
         TokenStep::Discard => match (&seen.state.unsaved, seen.secret_facts()) {
-            // a write whose answer was lost has stored it
+            // A write whose response was lost has stored the token.
             (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
             _ => context.objects.states.change(key, |state| (state.unsaved, state.spare) = (None, None)),
         },

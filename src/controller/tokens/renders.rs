@@ -1,11 +1,11 @@
-//! Renders templates outside the tasks that reconcile: verdicts on specs, and Secrets to write.
+//! Renders templates outside the reconcile tasks, to check specs and to build Secrets.
 //!
-//! A template costs a bounded amount of work, but other objects must not wait for it. So templates are rendered on
-//! blocking threads, a few at the same time, one of each namespace, and with a deadline. The verdict on a spec depends
-//! on the spec alone: it is kept by hash, so that observing renders nothing.
+//! A template costs a limited amount of work, but other objects must not wait for it. Therefore templates are rendered
+//! on blocking threads, a few at the same time, one per namespace, and with a deadline. The verdict on a spec depends
+//! only on the spec. It is stored by hash, so that an observation renders nothing.
 //!
-//! A large Secret takes memory until it is written. Its bytes are drawn from one budget, and each namespace draws for
-//! one Secret at the same time.
+//! A large Secret uses memory until it is written. Its bytes count in one budget, and each namespace may use the budget
+//! for one Secret at a time.
 
 use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
@@ -25,24 +25,26 @@ use videotoken_core::plan::secret::{
     DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, build_secret, inspect, not_writable,
 };
 
-/// Renders at once, over all namespaces.
+/// Number of concurrent renders, over all namespaces.
 const AT_ONCE: usize = 2;
-/// How long one may take. Its fuel ends it in a fraction of this; a machine that is this slow has other worries.
+/// Deadline of one render. The fuel of a template runs out in a fraction of this time, except on an overloaded machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Time after which a verdict that came from the deadline is renewed.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_mins(10);
-/// Verdicts of one generation; two are kept. An entry takes some 100 bytes, and a refusal up to 1 KiB more.
+/// Number of verdicts in one generation; two generations are kept. An entry takes about 100 bytes, and a rejection up
+/// to 1 KiB more.
 const VERDICTS: usize = 10_000;
-/// Secrets up to this size draw from no budget: so many as may be in flight take a few megabytes.
+/// Size up to which Secrets don't count in the budget. The maximum number of such Secrets in flight takes a few
+/// megabytes.
 pub(crate) const SMALL: usize = 32 * 1024;
-/// Memory of all large Secrets together while they are read, built and written, in KiB.
+/// Memory in KiB for all large Secrets together while they are read, built and written.
 const BUDGET: u32 = 16 * 1024;
-/// A Secret is there as text, as base64, as JSON and as a request's body.
+/// Number of copies of a Secret in memory: as text, as base64, as JSON and as the body of a request.
 const COPIES: usize = 4;
 /// Memory of the largest Secret in KiB: 1 MiB of data, and metadata.
 const LARGEST: u32 = 6 * 1024;
 
-/// Where templates are rendered.
+/// Renderer of templates.
 pub(crate) struct Renders {
     verdicts: Mutex<Verdicts>,
     workers: Arc<Semaphore>,
@@ -70,7 +72,7 @@ pub(crate) struct Room {
     _bytes: OwnedSemaphorePermit,
 }
 
-/// A Secret to write, and the memory that it takes.
+/// A Secret to write, with the memory that it uses.
 pub(crate) struct Shaped {
     /// The Secret.
     pub(crate) shape: DesiredSecret,
@@ -79,7 +81,7 @@ pub(crate) struct Shaped {
 }
 
 impl Renders {
-    /// Returns the known verdict on the spec. `None`: its template must be rendered first.
+    /// Returns the known verdict on the spec, or `None` if its template must be rendered first.
     pub(crate) fn verdict(&self, render: Hash, spec: &SecretSpec) -> Option<Fit> {
         if !spec.has_templates() {
             return Some(Fit::check(spec));
@@ -88,8 +90,8 @@ impl Renders {
         Some(Fit { render, verdict })
     }
 
-    /// Renders the spec that `current` returns once the namespace has its permit, and keeps the verdict. So waiting
-    /// tasks hold no spec. Returns true if the verdict lasts.
+    /// Waits for the permit of the namespace, renders the spec that `current` returns, and stores the verdict. Waiting
+    /// tasks therefore keep no spec in memory. Returns true if the verdict is permanent.
     pub(crate) async fn judge(&self, namespace: &Arc<str>, current: impl FnOnce() -> Option<SecretSpec>) -> bool {
         let permit = NamespacePermits::acquire(&self.rendering, namespace).await;
         let worker = acquire(&self.workers, 1).await;
@@ -110,7 +112,7 @@ impl Renders {
         lasts
     }
 
-    /// Builds the Secret. A large one waits for memory, and holds it until the result is dropped.
+    /// Builds the Secret. For a large Secret, waits for memory, which the result keeps until it is dropped.
     pub(crate) async fn shape(
         &self,
         key: &ObjectKey,
@@ -123,7 +125,7 @@ impl Renders {
         if size <= SMALL {
             return Ok(Shaped { shape: first, room: None });
         }
-        // not held while it waits: many may
+        // Dropped during the wait, because many tasks may wait.
         drop(first);
         let room = self.room(&key.namespace, size).await;
         let shape = self.shape_once(key, uid, &spec, material).await?;
@@ -150,7 +152,7 @@ impl Renders {
         .await?
     }
 
-    /// Compares a Secret that was read whole with the spec.
+    /// Compares a whole Secret with the spec.
     pub(crate) async fn inspect(
         &self,
         key: &ObjectKey,
@@ -174,7 +176,7 @@ impl Renders {
         .await
     }
 
-    /// Waits for the memory of a Secret of so many bytes.
+    /// Waits for the memory of a Secret of this size.
     pub(crate) async fn room(&self, namespace: &Arc<str>, bytes: usize) -> Room {
         let permit = NamespacePermits::acquire(&self.large, namespace).await;
         let kibibytes = u32::try_from(bytes * COPIES / 1024).unwrap_or(LARGEST).clamp(1, LARGEST);
@@ -183,14 +185,15 @@ impl Renders {
 }
 
 impl Shaped {
-    /// Returns true if the Secret is large and holds memory.
+    /// Returns true if the Secret is large and uses memory of the budget.
     #[cfg(test)]
     fn is_large(&self) -> bool {
         self.room.is_some()
     }
 }
 
-/// Runs it on a blocking thread. Fails at the deadline, or if it panics; it then ends by itself.
+/// Runs `work` on a blocking thread. Returns an error after the deadline or a panic. After the deadline, the thread
+/// still finishes `work`.
 async fn off<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FieldError> {
     const FIELD: &str = "spec.secret.template.data";
     match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
@@ -209,7 +212,7 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePerm
     }
 }
 
-/// One permit for each namespace. A namespace without waiting tasks takes no memory.
+/// Permits, one per namespace. A namespace without waiting tasks takes no memory.
 #[derive(Default)]
 struct NamespacePermits(HashMap<Arc<str>, Weak<Semaphore>>);
 
@@ -232,8 +235,8 @@ impl NamespacePermits {
     }
 }
 
-/// Verdicts by render hash, in two generations: when the young one is full, the old one is dropped. A verdict that is
-/// used moves to the young one, so that the verdicts of deleted objects are dropped.
+/// Verdicts by render hash, in two generations: when the young generation is full, the old one is dropped. A verdict
+/// that is used moves to the young generation, so that only the verdicts of deleted objects are dropped.
 #[derive(Default)]
 struct Verdicts {
     young: HashMap<Hash, Entry>,
@@ -332,7 +335,7 @@ mod tests {
         let large = spec(&"{{ 'x' * 4000 }}".repeat(60));
         let material = material();
         let mut held = Vec::new();
-        // as many namespaces as the budget has room for
+        // As many namespaces as the budget has memory for.
         for n in 0.. {
             let key = ObjectKey::new(&format!("n{n}"), "a");
             let shaped = renders.shape(&key, "uid", large.clone(), &material);
@@ -347,7 +350,7 @@ mod tests {
         let small = renders.shape(&ObjectKey::new("n0", "b"), "uid", spec("{{ token }}"), &material).await.unwrap();
         assert!(!small.is_large());
         held.clear();
-        // and a namespace has one at a time
+        // Each namespace gets memory for one Secret at a time.
         let key = ObjectKey::new("n0", "a");
         let first = renders.shape(&key, "uid", large.clone(), &material).await.unwrap();
         let second = renders.shape(&key, "uid", large.clone(), &material);

@@ -25,14 +25,15 @@ pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
             context.objects.states.change(&seen.token.key, |state| {
-                // what lies in the Secret as it stands is no less true for this look
+                // This lookup doesn't change the facts about the current data of the Secret.
                 state.write_failure.take_if(|(trouble, _)| trouble.met.is_none());
                 record_lookup(state, seen, found);
                 if let Some(SecretLookup { found: LookupResult::Nothing, .. }) = &state.lookup
                     && state.elsewhere.is_none()
                     && (seen.token.status.issuances > 0 || state.issued > 0)
                 {
-                    // it was renamed and renamed back: its token may stand at the name between
+                    // If the Secret was renamed and renamed back, the token may be in the Secret of the name in
+                    // between.
                     state.elsewhere = context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
                 }
             });
@@ -70,14 +71,14 @@ struct Read {
 }
 
 impl Read {
-    /// Returns true if the Secret is still as the decision saw it, so that the decision holds. Else the next decision
-    /// is made from the new facts.
+    /// Returns true if the Secret is unchanged since the decision, so that the decision is still valid. Otherwise the
+    /// next decision uses the new facts.
     fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
         seen.is_some_and(|seen| seen.version() == self.facts.version())
     }
 }
 
-/// Reads a Secret whole, and records a failure. `None`: the Secret is gone or couldn't be read.
+/// Reads a whole Secret. Returns `None` if the Secret doesn't exist or can't be read; the failure is recorded.
 async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Option<Read> {
     let spec = seen.secret_spec()?;
     let look = context.stores.secrets.begin_request(key);
@@ -107,7 +108,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
     }
 }
 
-/// Writes the Secret again from the token that it holds.
+/// Writes the Secret again, with the token that it contains.
 pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     let Some(read) = read(context, seen, &seen.secret_key).await else { return };
     if !read.is(seen.secret_facts()) {
@@ -129,7 +130,7 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     }
 }
 
-/// Writes the Secret of the new name from the token in the old one.
+/// Writes the Secret of the new name with the token of the old one.
 pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken) {
     let Some((former, facts)) = &seen.old_secret else { return };
     let Some(read) = read(context, seen, former).await else { return };
@@ -144,7 +145,7 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
                 context.objects.states.change(&seen.token.key, |state| state.elsewhere = Some(former.clone()));
             }
         }
-        // nothing to move: without its facts the next decision issues
+        // The old Secret contains no token. Without its facts, the next decision issues one.
         SecretIntegrity::Lost => context.stores.secrets.forget(former),
     }
 }
@@ -161,7 +162,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
             context.on_secret_deleted(look);
         }
         Err(ApiError::NotLeading) => {}
-        // another client changed it: its watch event or the next read decides
+        // Another client changed the Secret. The next watch event or read decides.
         Err(ApiError::Conflict) => {
             let look = context.stores.secrets.begin_request(key);
             match context.output.api.probe(key).await {
@@ -174,7 +175,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
     }
 }
 
-/// Stores the unsaved token. Over a plain renewal the token before is kept, if the spec asks for it.
+/// Stores the unsaved token. A scheduled renewal keeps the previous token, if the spec requests it.
 pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) {
     let Some(held) = seen.state.unsaved.clone() else { return };
     let there = seen.secret_facts();
@@ -200,7 +201,7 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
     }
 }
 
-/// Returns true if the Secret records the issuance of the unsaved token, for this object.
+/// Returns true if the Secret records that the unsaved token was issued for this object.
 pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedToken) -> bool {
     facts.owner == Some(seen.token.uid)
         && facts.issued_at == held.material.issued_at.into()
@@ -210,7 +211,7 @@ pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedTok
 
 pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<IssueCause>) {
     context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
-        // a spare one was counted when it was issued
+        // A spare token was counted when it was issued.
         state.issued += u32::from(state.unsaved.take().is_some());
         let fights = state.contest.as_ref().is_some_and(|contest| contest.is_slowed());
         state.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
@@ -218,8 +219,8 @@ pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<Unsaved
     });
 }
 
-/// Writes the Secret: over the version that the decision saw, or where there is none. No other function writes a
-/// Secret. Returns true if the Secret holds the token.
+/// Writes the Secret over the version that the decision was based on, or creates it. No other function writes a Secret.
+/// Returns true if the Secret contains the token.
 async fn write(
     context: &Context,
     seen: &ObservedToken,
@@ -229,7 +230,7 @@ async fn write(
 ) -> bool {
     let key = &seen.token.key;
     if context.objects.states.change(key, |state| std::mem::take(&mut state.unanswered)) {
-        // the last write's answer didn't come: it may have been served
+        // The last write got no response and may have succeeded.
         return read_again(context, seen, cause).await;
     }
     let Some(spec) = seen.secret_spec() else { return false };
@@ -266,7 +267,7 @@ async fn write(
             contests::stored(&context.objects.states, seen, request, &shaped.shape, &stored)
         }
         Err(ApiError::Conflict) => {
-            // not as it was seen: look at it afresh, with the same token in hand
+            // The Secret has changed: read it again, and keep the token.
             drop(request);
             read_again(context, seen, cause).await;
             if contests::conflicts_again(&context.objects.states, seen) {
@@ -287,12 +288,12 @@ async fn write(
     }
 }
 
-/// Reads the metadata of the Secret again, since what was known of it may be wrong. Nothing is written: returns false.
+/// Reads the metadata of the Secret again, because the known facts may be wrong. Writes nothing and returns false.
 async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) -> bool {
     let request = context.stores.secrets.begin_request(&seen.secret_key);
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
-            // a write whose answer was lost may have stored the unsaved token
+            // A write whose response was lost may have stored the unsaved token.
             let held =
                 seen.state.unsaved.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
             if let Some(held) = held {
@@ -305,10 +306,10 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Issue
     false
 }
 
-/// Returns true if the object still exists as it was seen. It is asked before a Secret is created, because the stored
+/// Returns true if the object still exists unchanged. It is called before a Secret is created, because the stored
 /// object may be older than the stored Secret. A Secret with `deletionPolicy: Retain` that is created for a deleted
-/// object stays for ever. With `Delete` the garbage collector removes it, so a first Secret costs no read. A repair
-/// reads all the same, since it would be repeated.
+/// object would never be deleted. With `Delete` the garbage collector deletes it, so the first Secret of an object
+/// needs no read. A repair always needs one, because it would be repeated.
 async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
     let status = &seen.token.status;
@@ -317,9 +318,9 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
         return true;
     }
     match context.output.api.live(&*seen.token).await {
-        // without the permission to ask, it goes on as before
+        // Without permission to read the object, the write continues.
         Err(ApiError::Refused(_)) => true,
-        // a restored etcd counts generations from the start, too
+        // The version is compared too, because a restored etcd counts generations from the start.
         Ok(Some(live))
             if live.generation.unwrap_or_default() == seen.token.generation()
                 && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
@@ -327,7 +328,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
             true
         }
         Ok(Some(_)) => {
-            // the spec may name another Secret now; the watch shows it
+            // The spec may name another Secret now. The watch will report the change.
             record_write_failure(context, seen, &ApiError::Conflict);
             false
         }
@@ -343,7 +344,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     }
 }
 
-/// Records a failed request to the API server: until the next try nothing is written for this object.
+/// Records a failed request to the API server. Nothing is written for this object until the next attempt.
 pub(crate) fn record_write_failure(context: &Context, seen: &ObservedToken, error: &ApiError) {
     if matches!(error, ApiError::NotLeading) {
         return;

@@ -1,4 +1,4 @@
-//! The end of a reconcile: the status, if it changed; the events; the next reconcile.
+//! The last step of a reconcile: the status if it changed, the events, and the next reconcile.
 
 use crate::controller::context::Context;
 use crate::controller::settings::DECIDE_WITHIN;
@@ -16,7 +16,7 @@ use videotoken_core::plan::status::{StatusInputs, compose, status_facts};
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::{self, Timestamp};
 
-/// Longest wait of a status write for a permit. After that the object is decided again first.
+/// Maximum time that a status write waits for a permit. The object is then decided again before the write.
 const PERMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Writes the status if it differs from the last one (one write, no GET), and schedules the next reconcile. Returns
@@ -30,7 +30,7 @@ pub(crate) async fn write_status(
     let key = &seen.token.key;
     let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
     context.objects.requeue.set(key, decision.requeue_at.map_or(latest, |wake| wake.min(latest)));
-    // a provider that isn't known yet says nothing about the object
+    // An unresolved provider gives no facts about the object.
     if seen.wanted.is_none() && !seen.token.deleting() {
         return true;
     }
@@ -49,7 +49,8 @@ pub(crate) async fn write_status(
     };
     let status = compose(&seen.view(), decision, &inputs, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
-    // a token in flight is reported once it is stored, in the one status write (P04); a wait that lasts has a reason
+    // A token in flight is reported after it is stored, in a single status write (P04). A longer delay is reported with
+    // its reason.
     let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
     let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
     let is_ready = ready(&facts);
@@ -62,14 +63,14 @@ pub(crate) async fn write_status(
     }
     let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.acquire(&key.namespace)).await;
     let Ok(slot) = slot else {
-        // decided again before the write: a renewal may be due
+        // The object is decided again before the write, because a renewal may be due.
         context.requeue_after(key, TimeDelta::seconds(1));
         return false;
     };
     let begun = clock::now().wall;
     let mut written = context.output.api.status(&*seen.token, &status).await;
     if matches!(written, Err(ApiError::SchemaMismatch(_))) {
-        // what is merged stays until it is merged over: only what every status has
+        // Merged members stay until they are overwritten, so only the members that every status has are merged.
         let lasting = VideoAccessTokenStatus {
             observed_generation: status.observed_generation,
             conditions: status.conditions.clone(),
@@ -91,16 +92,17 @@ pub(crate) async fn write_status(
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
             return true;
         }
-        // the watch shows the new version, and triggers no reconcile if only the status or a label differs
+        // The watch will report the new version, but triggers no reconcile if only the status or a label differs.
         Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
-            // the watch may show the deletion later than this answer
+            // The watch may report the deletion later than this response.
             if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
                 context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             }
             return true;
         }
-        // an older CRD allowed the object, and the rules of this one can't read it: only an event can report it
+        // An older CRD accepted the object, and it breaks the rules of the current CRD. Only an event can report the
+        // error.
         Err(error @ ApiError::Refused(_)) if decision.refusal.is_some() => {
             tracing::warn!(%key, %error, "the API server takes no status of this object");
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
@@ -154,7 +156,7 @@ fn clear_reported(
             state.last_attempt = None;
         }
         state.notes = None;
-        // reported when the token is in the Secret again
+        // Reported when the Secret contains the token again.
         state.repaired &= !put_right;
         state.forget_contest(at, clock::now().wall);
         state.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());

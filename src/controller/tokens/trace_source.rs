@@ -1,4 +1,4 @@
-//! Input of a trace: only facts that a status reports too.
+//! Input of a trace. It contains only facts that a status may report too.
 
 use crate::controller::tokens::observe::ObservedToken;
 use crate::telemetry::journey::{Call, Fault, Subject};
@@ -7,7 +7,7 @@ use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::Timestamp;
 use videotoken_providers::{IssueError, Issued};
 
-/// Returns the object whose token is issued, and the cause.
+/// Returns the VideoAccessToken whose token is issued, and the cause.
 pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
     Subject {
         namespace: seen.token.key.namespace.to_string(),
@@ -18,7 +18,7 @@ pub(crate) fn subject(seen: &ObservedToken, decision: &Decision) -> Subject {
     }
 }
 
-/// Returns the result of a call. Of a token it contains only the ID of its request.
+/// Returns the result of a call. Contains only the request ID of an issued token.
 pub(crate) fn call(
     provider_type: &'static str,
     (begun, ended): (Timestamp, Timestamp),
@@ -35,7 +35,7 @@ pub(crate) fn call(
     Call { provider_type, begun, ended, request_id, failure }
 }
 
-/// Why a write failed.
+/// Returns the failure of a write.
 pub(crate) fn fault(error: &ApiError) -> Fault {
     Fault { class: None, reason: error.name().into(), message: error.to_string() }
 }

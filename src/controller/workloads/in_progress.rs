@@ -1,19 +1,20 @@
-//! The workloads that are being restarted now.
+//! Workloads that are being restarted now.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use videotoken_api::workload::Workload;
 
-/// The workloads that are being restarted at this moment: two tokens that name one don't both do it.
+/// Workloads that are being restarted now, so that two VideoAccessTokens that name the same workload don't both restart
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct RestartsInProgress(Mutex<HashSet<(Arc<str>, Workload)>>);
 
-/// A workload that is being restarted.
+/// Exclusive right to restart a workload.
 pub(crate) struct Claim<'a>(&'a RestartsInProgress, (Arc<str>, Workload));
 
 impl RestartsInProgress {
-    /// Claims the workload until the claim is dropped. `None`: another token's reconcile restarts it.
+    /// Claims the workload until the claim is dropped. Returns `None` if the reconcile of another object restarts it.
     pub(crate) fn claim(&self, namespace: &Arc<str>, workload: &Workload) -> Option<Claim<'_>> {
         let place = (namespace.clone(), workload.clone());
         self.0.lock().insert(place.clone()).then(|| Claim(self, place))

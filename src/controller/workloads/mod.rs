@@ -1,6 +1,6 @@
 //! Restarts of workloads after a renewal.
 //!
-//! May not enter: the decision on a restart, which is in `plan::restart`.
+//! This module doesn't decide on restarts; `plan::restart` does.
 
 pub(crate) mod in_progress;
 pub(crate) mod pending;

@@ -1,21 +1,21 @@
-//! State of one token's restarts.
+//! Restart state of one VideoAccessToken.
 
 use videotoken_api::workload::Workload;
 use videotoken_core::plan::facts::Seconds;
 use videotoken_providers::clock::Timestamp;
 
-/// State of one token's restarts: while some are due, and the events that were published.
+/// Restart state of one VideoAccessToken: the restarts that are due, and the events that were published.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Restarts {
-    /// The issue of the token that they are for.
+    /// Issuance of the token that the restarts are for.
     pub(crate) of: Seconds,
-    /// The workloads that are done with.
+    /// Workloads that were restarted or can't be restarted.
     pub(crate) done: Vec<Workload>,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(crate) failures: u32,
     /// Earliest time of the next attempt.
     pub(crate) next: Option<Timestamp>,
-    /// Last reported reason by workload.
+    /// Last reported reason, by workload.
     pub(crate) reported: Vec<(Workload, &'static str)>,
 }
 

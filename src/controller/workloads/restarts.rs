@@ -1,7 +1,7 @@
-//! Restarts the workloads that a token names after a renewal: for each, one metadata GET and one patch.
+//! Restarts the workloads that a VideoAccessToken names after a renewal: one metadata GET and one patch for each.
 //!
 //! A restart follows the write of the Secret and precedes the write of the status, which reports it. `plan::restart`
-//! explains why a crash between any two of these neither loses nor repeats a restart. A failed restart is retried with
+//! explains why a crash between these steps neither loses nor repeats a restart. A failed restart is retried with
 //! back-off and delays no renewal.
 
 use crate::controller::context::Context;
@@ -21,10 +21,10 @@ use videotoken_core::plan::view::DataView;
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::{self, Timestamp};
 
-/// A restart that failed this often in a row is reported as an event.
+/// Number of consecutive failures after which a failed restart is reported as an event.
 const REPORT_AFTER_FAILURES: u32 = 3;
 
-/// Restarts what is due, and returns what `status.restartedFor` says then.
+/// Restarts the workloads that are due, and returns the new value of `status.restartedFor`.
 pub(crate) async fn restart_workloads(
     context: &Context,
     seen: &ObservedToken,
@@ -39,7 +39,7 @@ pub(crate) async fn restart_workloads(
     if !restart::is_due(issued_at, before) {
         return issued_at.time();
     }
-    // a refused object writes nothing; a token that is lost or has expired isn't worth a restart: the next one is
+    // A rejected object gets no restarts. A lost or expired token needs none, because its successor causes one.
     let worth = data == DataView::Verified && facts.expires_at.time().is_some_and(|expires| now < expires);
     if decision.refusal.is_some() || !worth {
         return before.time();
@@ -49,16 +49,17 @@ pub(crate) async fn restart_workloads(
 
 /// Result of one restart.
 enum RestartResult {
-    /// Restarted for its tokens as they are.
+    /// The workload was restarted for the current tokens.
     Done,
-    /// The workload can't be restarted, which is no failure: the reason as one CamelCase word, and a text for people.
+    /// The workload can't be restarted, which is not a failure. Contains the reason as one CamelCase word, and a text
+    /// for people.
     Skipped(&'static str, String),
     /// The restart isn't due until this time.
     Later(Timestamp),
     Failed(ApiError),
 }
 
-/// Restarts what can be restarted now. Tells whether all is done.
+/// Restarts the workloads that can be restarted now. Returns true if no restart is left.
 async fn restart_due(context: &Context, seen: &ObservedToken, issued_at: Seconds, now: Timestamp) -> bool {
     let key = &seen.token.key;
     let state = context.objects.states.get(key);
@@ -111,7 +112,7 @@ async fn restart_due(context: &Context, seen: &ObservedToken, issued_at: Seconds
     seen.workloads.iter().all(|workload| state.restarted(issued_at, workload))
 }
 
-/// Notes that the workload is done with, restarted or not.
+/// Records that the workload was restarted or can't be restarted.
 fn mark_done(
     context: &Context,
     seen: &ObservedToken,
@@ -133,7 +134,7 @@ fn mark_done(
     }
 }
 
-/// An event, unless the last one about this workload said the same (P16).
+/// Publishes an event, unless the last event about this workload had the same reason (P16).
 fn report_once(
     context: &Context,
     seen: &ObservedToken,
@@ -154,12 +155,12 @@ fn report_once(
     }
 }
 
-/// Restarts one workload, if it is time, for all tokens that name it.
+/// Restarts one workload for all VideoAccessTokens that name it, if the restart is due.
 async fn restart(context: &Context, token: &Token, workload: &Workload, now: Timestamp) -> RestartResult {
     let namespace = &token.key.namespace;
     let tokens = states_of_tokens(context, namespace, workload);
     let mark = match restart::decide(&tokens.iter().map(|(_, naming)| *naming).collect::<Vec<_>>(), now) {
-        // the reconcile of another token has restarted it
+        // The reconcile of another VideoAccessToken has restarted the workload.
         Restart::None => return RestartResult::Done,
         Restart::At(at) => return RestartResult::Later(at),
         Restart::Now(mark) => mark,
@@ -207,7 +208,7 @@ fn not_opted_in(namespace: &str, workload: &Workload) -> RestartResult {
     RestartResult::Skipped("RestartNotAllowed", note)
 }
 
-/// Returns the restart state of all tokens that name the workload.
+/// Returns the restart state of all VideoAccessTokens that name the workload.
 fn states_of_tokens(
     context: &Context,
     namespace: &Arc<str>,
