@@ -45,7 +45,7 @@ fn endpoint() -> String {
     "https://api.one.blendvision.com".into()
 }
 
-/// What a BlendVision token permits: exactly one member.
+/// Scope of a BlendVision token: exactly one member.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
@@ -61,7 +61,7 @@ pub struct BlendVisionScope {
     pub resource_admin: Option<ResourceToken>,
 }
 
-/// One resource.
+/// A resource.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel(
@@ -85,7 +85,7 @@ pub struct ResourceToken {
     /// Requests a token that never expires. Excludes lifetime. Default: false.
     #[serde(default)]
     pub never_expires: bool,
-    /// When the access ends. Excludes lifetime. The operator requests no token after this time.
+    /// Time at which the access ends. Excludes lifetime. The operator requests no token after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = end)]
     pub expired_at: Option<String>,
@@ -93,7 +93,7 @@ pub struct ResourceToken {
 
 const BOTH_ENDS: &str = "a token that never expires has no end: remove expiredAt or neverExpires";
 
-/// One resource for one viewer.
+/// A resource for one viewer.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaybackToken {
@@ -106,7 +106,7 @@ pub struct PlaybackToken {
     /// The ID of the viewer.
     #[schemars(length(min = 1, max = 256))]
     pub customer_id: String,
-    /// When the access ends. Excludes lifetime. The operator requests no token after this time.
+    /// Time at which the access ends. Excludes lifetime. The operator requests no token after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = end)]
     pub expired_at: Option<String>,

@@ -66,7 +66,7 @@ impl CognitiveServicesAccount {
     }
 }
 
-/// What a token of Cognitive Services permits: exactly one member.
+/// Scope of a token of Cognitive Services: exactly one member.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]

@@ -14,7 +14,7 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Vec<Window>,
-    /// How many calls may be in flight at once.
+    /// Maximum number of calls in flight at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: Option<i32>,
@@ -23,7 +23,7 @@ pub struct Limits {
 /// A number of calls in a period.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// How many calls.
+    /// Number of calls.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: i32,
     /// Length of the period: 1s to 24h.

@@ -27,19 +27,19 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub account: Option<String>,
-    /// How many VideoAccessTokens name this provider.
+    /// Number of VideoAccessTokens that name this provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tokens: Option<i64>,
-    /// When a token was last issued. Updated at most every 10 minutes.
+    /// Time of the last issuance. Updated at most every 10 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub last_issued_at: Option<Timestamp>,
-    /// When the credential itself expires, if known: a certificate, or an API token that is a JWT.
+    /// Expiry of the credential itself, if known: a certificate, or an API token that is a JWT.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub credentials_expire_at: Option<Timestamp>,
-    /// How the token API last responded to the credential. The operator uses this value after a restart.
+    /// Last response of the token API to the credential. The operator uses this value after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
     /// The operator requests no token before this time, because the token API throttles the account.
@@ -58,7 +58,7 @@ pub struct ProviderStatus {
     pub proven_login: Option<String>,
 }
 
-/// How the token API responded to a credential.
+/// Response of the token API to a credential.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {

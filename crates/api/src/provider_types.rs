@@ -9,7 +9,7 @@ macro_rules! provider_types {
     })+) => {
         $(pub mod $module;)+
 
-        /// One account at one token API: exactly one of the types.
+        /// An account at a token API: exactly one of the types.
         #[derive(schemars::JsonSchema, Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         #[schemars(transform = token_api::one_type)]
@@ -36,7 +36,7 @@ macro_rules! provider_types {
             pub ca_bundle_ref: Option<provider::CaBundleRef>,
         }
 
-        /// What the token permits: exactly one member, named like the type of the provider.
+        /// Scope of the token: exactly one member, named like the type of the provider.
         #[derive(schemars::JsonSchema, Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         #[schemars(transform = cel::union)]

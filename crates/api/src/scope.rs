@@ -1,3 +1,3 @@
-//! What a token permits: one member per provider type.
+//! Scope of a token: one member per provider type.
 
 pub use super::Scope;

@@ -27,7 +27,7 @@ pub struct SecretSpec {
     /// Labels, annotations and templated keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
-    /// What happens to the Secret when its VideoAccessToken is deleted: Delete (default) or Retain.
+    /// Fate of the Secret when its VideoAccessToken is deleted: Delete (default) or Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -65,7 +65,7 @@ fn opaque() -> String {
     "Opaque".into()
 }
 
-/// What happens to a Secret when its VideoAccessToken is deleted.
+/// Fate of a Secret when its VideoAccessToken is deleted.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
 pub enum DeletionPolicy {
@@ -154,7 +154,7 @@ fn annotations(_: &mut SchemaGenerator) -> Schema {
 
 fn data(_: &mut SchemaGenerator) -> Schema {
     let mut schema = strings(32, 16384);
-    // In bytes, as the operator counts: a character has up to four bytes.
+    // The size is in bytes, as the operator counts: a character has up to four bytes.
     cel("self.all(key, bytes(self[key]).size() <= 16384)", "a template is longer than 16 KiB: shorten it")
         .transform(&mut schema);
     cel(

@@ -9,7 +9,7 @@ use super::{AllowedScopes, lockouts, type_rules};
 use schemars::{Schema, transform::Transform};
 use std::borrow::Cow;
 
-/// One account at a token API.
+/// An account at a token API.
 pub(super) trait TokenApi {
     /// Returns the default limits of the account.
     fn limits(&self) -> AccountLimits;
@@ -30,7 +30,7 @@ pub(super) trait TokenApi {
 
 /// [`TokenApi`] with the scope of the type.
 pub(super) trait TypedTokenApi: TokenApi {
-    /// What a token of this type permits.
+    /// Scope of a token of this type.
     type Scope;
 
     /// Returns the rules of the spec of a VideoAccessToken that need more than the scope, mainly about lifetimes.

@@ -50,7 +50,7 @@ use std::time::Duration;
 pub struct VideoAccessTokenSpec {
     /// The provider that issues the token.
     pub provider_ref: ProviderRef,
-    /// What the token permits.
+    /// Scope of the token.
     pub scope: Scope,
     /// The lifetime to request, such as 12h. Only for token APIs that accept a lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ impl ProviderKind {
     }
 }
 
-/// When to renew, according to a spec.
+/// Time of the renewal, according to a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewBefore {
     /// The spec states no time: a third of the actual lifetime before the expiry.
@@ -229,15 +229,15 @@ pub struct VideoAccessTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_resource_version: Option<String>,
-    /// When the token was requested.
+    /// Time at which the token was requested.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub issued_at: Option<Timestamp>,
-    /// When the token expires.
+    /// Expiry of the token.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub expires_at: Option<Timestamp>,
-    /// When the next renewal is due.
+    /// Time at which the next renewal is due.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub renew_at: Option<Timestamp>,
@@ -254,7 +254,7 @@ pub struct VideoAccessTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub restarted_for: Option<Timestamp>,
-    /// When the next attempt with the account is due. Set while the operator stops all calls of the account, because
+    /// Time of the next attempt with the account. Set while the operator stops all calls of the account, because
     /// its credential was rejected or the permitted number of logins is used up.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
@@ -288,7 +288,7 @@ pub struct LastFailure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub request_id: Option<String>,
-    /// When the next attempt is due.
+    /// Time at which the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub next_attempt_at: Option<Timestamp>,

@@ -56,7 +56,7 @@ impl VideoIndexerAccount {
     }
 }
 
-/// What a Video Indexer token permits.
+/// Scope of a Video Indexer token.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = cel_saying(
@@ -136,9 +136,9 @@ pub enum MediaScope {
     /// The whole account.
     #[default]
     Account,
-    /// One video.
+    /// A video.
     Video,
-    /// One project.
+    /// A project.
     Project,
     /// A value that the token API has added since.
     #[serde(untagged)]

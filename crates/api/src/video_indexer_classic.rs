@@ -47,7 +47,7 @@ fn endpoint() -> String {
     "https://api.videoindexer.ai".into()
 }
 
-/// What a token of the classic API permits: exactly one member. The lifetime is always 1 hour.
+/// Scope of a token of the classic API: exactly one member. The lifetime is always 1 hour.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
@@ -85,7 +85,7 @@ pub struct ClassicPermission {
     pub permission: AccountPermission,
 }
 
-/// One project.
+/// A project.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassicProject {
@@ -97,7 +97,7 @@ pub struct ClassicProject {
     pub allow_edit: bool,
 }
 
-/// One video.
+/// A video.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassicVideo {
