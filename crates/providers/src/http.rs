@@ -1,8 +1,8 @@
-//! The one HTTP client: of every issuer, and of Entra.
+//! HTTP client of all issuers and of the Microsoft Entra credential.
 //!
-//! It trusts the system's CAs and the provider's own, follows no redirect, retries nothing, takes at most
-//! [`MAX_BODY`] of an answer, asks [`super::hosts`] before it connects, and gives every fault a class. What an answer
-//! means is its issuer's to say.
+//! The client trusts the system's CAs and the CAs of the provider. It follows no redirect, retries no request, reads at
+//! most [`MAX_BODY`] of a response, checks [`super::hosts`] before it connects, and assigns a failure class to every
+//! error. The issuer interprets the response.
 
 mod answer;
 mod call;
@@ -34,34 +34,35 @@ use std::time::Duration;
 use url::Url;
 use videotoken_api::request::FieldError;
 
-/// The most that is read of an answer's body, in bytes.
+/// Maximum size of a response body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often an HTTP/2 connection is pinged while nothing comes, and how long the answer may take. One that a firewall
-/// forgot, or whose server hangs, would else be used for every retry.
+/// Interval between HTTP/2 pings on a silent connection, and timeout of the response to a ping. Without pings, every
+/// retry would use a connection that a firewall dropped or whose server hangs.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
-/// What one provider object asks of its client.
+/// Client settings of one provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpOptions {
-    /// CAs in PEM, trusted beside the system's.
+    /// CAs in PEM format, trusted in addition to the system's CAs.
     pub ca_pem: Option<String>,
-    /// The field that they come from, for messages.
+    /// Field that contains the CAs, for messages.
     pub ca_source: String,
-    /// How long a call may take, from the name's lookup to the last byte.
+    /// Timeout of a call, from the name lookup to the last byte of the response.
     pub timeout: Duration,
-    /// Which hosts may be called.
+    /// Hosts that may be called.
     pub hosts: HostPolicy,
-    /// Plain http is permitted (`--allow-insecure-endpoints`).
+    /// Permits plain HTTP (`--allow-insecure-endpoints`).
     pub allow_insecure: bool,
-    /// Which proxies are used.
+    /// Proxies that calls go through.
     pub proxies: Proxies,
 }
 
 impl Default for HttpOptions {
-    /// Any host, 15 s, https only, proxies as the environment says.
+    /// Returns the default settings: any host, a timeout of 15 seconds, HTTPS only, and the proxies from the
+    /// environment.
     fn default() -> Self {
         Self {
             ca_pem: None,
@@ -74,7 +75,7 @@ impl Default for HttpOptions {
     }
 }
 
-/// A client. Cheap to clone; clones share connections.
+/// HTTP client. Clones share connections.
 #[derive(Clone)]
 pub struct Http {
     shared: Arc<Shared>,
@@ -82,25 +83,25 @@ pub struct Http {
     ca_source: Arc<str>,
 }
 
-/// What clients with the same CAs, hosts and proxies share.
+/// Parts that clients with the same CAs, hosts and proxies share.
 struct Shared {
     options: Arc<HttpOptions>,
     proxies: ProxyRules,
-    /// Built when it is called for, and let go when many others were since.
+    /// Client, built for the first call. Dropped when [`MOST_CLIENTS`] other clients were used since.
     client: Mutex<Option<reqwest::Client>>,
     recent: Arc<Recent>,
 }
 
-/// Clients that are built at once. Each holds the system's CAs in a form of its own and its idle connections, some
-/// hundred kilobytes: a thousand providers, each with CAs of its own, would hold as many.
+/// Maximum number of built clients. Each client keeps its own copy of the system's CAs and its idle connections, which
+/// take several hundred kilobytes. Without a limit, 1,000 providers with different CAs would keep 1,000 clients.
 const MOST_CLIENTS: usize = 32;
 
-/// Whose client is built, the one that was used longest ago first.
+/// Owners of the built clients. The least recently used owner comes first.
 #[derive(Default)]
 struct Recent(Mutex<VecDeque<Weak<Shared>>>);
 
 impl Recent {
-    /// This one was used just now; what is too many is let go.
+    /// Records that `shared` was used now, and drops the least recently used clients above the limit.
     fn used(&self, shared: &Arc<Shared>) {
         let mut recent = self.0.lock();
         let it = Arc::downgrade(shared);
@@ -115,17 +116,17 @@ impl Recent {
 }
 
 impl Http {
-    /// A client of its own. The error names the field at fault.
+    /// Creates a client that shares nothing with other clients. The error names the invalid field.
     pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
         Self::of(&Arc::new(options.clone()), options, Arc::default())
     }
 
-    /// `shared` is what clients have in common, `own` what this one differs in.
+    /// Creates a client. `shared` contains the common settings, `own` the settings of this client.
     fn of(shared: &Arc<HttpOptions>, own: &HttpOptions, recent: Arc<Recent>) -> Result<Self, FieldError> {
         let shared =
             Shared { options: shared.clone(), proxies: shared.proxies.rules(), client: Mutex::new(None), recent };
         let shared = Arc::new(shared);
-        // now, so that a bundle at fault is told now
+        // Build the client now, so that an invalid CA bundle is reported now.
         shared.built(&own.ca_source)?;
         Ok(Self::new_of(shared, own))
     }
@@ -134,25 +135,25 @@ impl Http {
         Self { shared, timeout: own.timeout, ca_source: own.ca_source.as_str().into() }
     }
 
-    /// How long a call may take.
+    /// Returns the timeout of a call.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Whether a call may go to `url`, as far as its name tells.
+    /// Checks whether the host policy permits a call to `url`, as far as the name of the host decides.
     pub fn admits(&self, url: &Url) -> Result<(), HostRefusal> {
         let proxies = &self.shared.proxies;
-        // What a proxy's own name resolves to isn't checked either.
+        // The resolved address of a proxy isn't checked either.
         let unchecked = proxies.intercept(url) || url.host_str().is_some_and(|host| proxies.is_proxy(host));
         self.shared.options.hosts.admits(url, if unchecked { Route::Proxied } else { Route::Direct })
     }
 
-    /// Makes one call and reads its answer, whatever its status but for redirects.
+    /// Sends one call and returns the response, with any status except a redirect.
     ///
     /// # Errors
-    /// `HostNotAllowed` and `InsecureEndpoint` (configuration) before anything is sent; else transient: `Timeout`,
-    /// `DnsFailed`, `ConnectFailed`, `TlsFailed`, `Redirected`, `BodyTooLarge`, `BadAnswer` (a success that breaks
-    /// off). [`IssueError::unsent`] tells whether anything was sent.
+    /// `HostNotAllowed` and `InsecureEndpoint` (configuration) before anything is sent. All other errors are transient:
+    /// `Timeout`, `DnsFailed`, `ConnectFailed`, `TlsFailed`, `Redirected`, `BodyTooLarge` and `BadAnswer` (a successful
+    /// response that ends early). [`IssueError::unsent`] shows whether the request was sent.
     pub async fn send(&self, call: Call) -> Result<Answer, IssueError> {
         self.permit(&call.url).map_err(IssueError::unsent)?;
         let url = call.url.clone();
@@ -165,12 +166,12 @@ impl Http {
         let (request, redactor) = call.into_request(self.timeout).map_err(IssueError::unsent)?;
         let sent_at = clock::now().wall;
         let client = self.shared.built(&self.ca_source).map_err(|error| {
-            // it was built before, from the same options
+            // The same options were built successfully before.
             IssueError::new(Class::Configuration, "InvalidSpec", error.to_string()).unsent()
         })?;
         let response = match client.execute(request).await {
             Ok(response) => response,
-            // names, connections, TLS and a proxy's CONNECT come before the first byte of the request
+            // Name resolution, the connection, TLS and a proxy's CONNECT precede the first byte of the request.
             Err(error) => {
                 let unsent = error.is_connect();
                 let refused = fault::is_refused_tunnel(&error);
@@ -181,7 +182,7 @@ impl Http {
         let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
         let mut answer = read(response, &head, &origin, redactor).await?;
         if let Some(encoding) = compressed(&head.headers) {
-            // it can't be read; a refusal's status counts all the same
+            // The body is unreadable, but the status of an error response still counts.
             answer.body.clear();
             if answer.is_success() {
                 let message = format!(
@@ -226,14 +227,14 @@ impl std::fmt::Debug for Http {
     }
 }
 
-/// The encoding of a body that isn't as it was written.
+/// Returns the `Content-Encoding` of the body, unless it is `identity`.
 fn compressed(headers: &HeaderMap) -> Option<&str> {
     let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or_default().trim();
     (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
 }
 
-/// Clients by what they share, so that a thousand providers with the same CAs, hosts and proxies open one set of
-/// connections and hold one set of roots.
+/// Clients by their shared settings. 1,000 providers with the same CAs, hosts and proxies share one set of connections
+/// and one set of root certificates.
 #[derive(Default)]
 pub struct HttpPool {
     open: Mutex<HashMap<Arc<HttpOptions>, Weak<Shared>>>,
@@ -241,7 +242,7 @@ pub struct HttpPool {
 }
 
 impl HttpPool {
-    /// The client for `options`, shared with whoever holds one that differs in its timeout only, or in where its CAs stand.
+    /// Returns the client for `options`. Clients that differ only in `timeout` or `ca_source` share connections.
     pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
         let ca_source = String::new();
         let key = Arc::new(HttpOptions { timeout: Duration::ZERO, ca_source, ..options.clone() });
@@ -261,7 +262,7 @@ impl Shared {
         self.client.lock()
     }
 
-    /// The client, built if it isn't.
+    /// Returns the client, and builds it first if necessary.
     fn built(self: &Arc<Self>, ca_source: &str) -> Result<reqwest::Client, FieldError> {
         let mut slot = self.client();
         let client = match slot.take() {
@@ -289,7 +290,7 @@ impl Shared {
         };
         match &options.ca_pem {
             Some(pem) => build(Some(certificates(pem, ca_source)?)),
-            // A machine without CAs: each call fails by its unknown issuer, which says the way out.
+            // On a machine without CAs, each call fails with an unknown issuer, and that message names the fix.
             None => build(None).or_else(|_| build(Some(Vec::new()))),
         }
     }
@@ -312,7 +313,7 @@ impl Shared {
     }
 }
 
-/// The CAs of a PEM bundle, each checked: the TLS library would take a bundle without any in silence.
+/// Parses and checks each CA of a PEM bundle. The TLS library accepts a bundle without certificates silently.
 fn certificates(pem: &str, source: &str) -> Result<Vec<Certificate>, FieldError> {
     let mut found = Vec::new();
     for (number, section) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
@@ -327,18 +328,18 @@ fn certificates(pem: &str, source: &str) -> Result<Vec<Certificate>, FieldError>
     Ok(found)
 }
 
-/// Where a call goes, for messages.
+/// Destination of a call, for messages.
 struct Origin {
     host: String,
     /// `host:port` of the proxy that the call goes through.
     proxy: Option<String>,
-    /// How long the call may take.
+    /// Timeout of the call.
     limit: Duration,
-    /// The field that the provider's CAs come from.
+    /// Field that contains the provider's CAs.
     ca_source: Arc<str>,
 }
 
-/// What is known of an answer before its body.
+/// Headers and times of a response, known before its body.
 struct Head {
     headers: HeaderMap,
     sent_at: Timestamp,
@@ -351,7 +352,7 @@ fn display_host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Reads the body, as far as it matters: all of a success, what comes of a failure.
+/// Reads the body: the whole body of a success, or as much of an error response as arrives.
 async fn read(
     mut response: reqwest::Response,
     head: &Head,

@@ -1,5 +1,5 @@
-//! One answer: its status, its bounded body, its ids, when to come back, and what a status means where nobody knows
-//! better.
+//! HTTP response: its status, its bounded body, its request IDs, its Retry-After, and the default failure class of its
+//! status.
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
@@ -12,47 +12,49 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use url::Url;
 
-/// The longest wait that a provider's Retry-After may ask for; a longer one is cut to it.
+/// Longest wait that a Retry-After of a provider may request. Longer waits are reduced to this value.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 const MAX_ID: usize = 128;
 
-/// What a provider answered. Its Debug shows no body.
+/// Response of a token API. Its `Debug` output contains no body.
 pub struct Answer {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// The body, [`super::MAX_BODY`] of it at most. May hold a token: quote it with [`Answer::quote`] only.
+    /// Body, at most [`super::MAX_BODY`] bytes. It may contain a token: quote it with [`Answer::quote`] only.
     pub body: Vec<u8>,
-    /// The content type, in lower case and without parameters.
+    /// Content type in lower case, without parameters.
     pub content_type: Option<String>,
-    /// `x-ms-request-id` or, as Azure's AI services name it, `apim-request-id`: the provider's id of this request.
+    /// Provider's ID of this request: `x-ms-request-id`, or `apim-request-id` of Azure's AI services.
     pub request_id: Option<String>,
-    /// `x-ms-correlation-request-id`, Azure's id of what this request belongs to.
+    /// `x-ms-correlation-request-id`, Azure's ID of the operation that this request belongs to.
     pub correlation_id: Option<String>,
-    /// `Retry-After`, from seconds or a date, or a gRPC gateway's `RetryInfo`; at most [`MAX_RETRY_AFTER`].
+    /// Wait from `Retry-After` (seconds or a date) or from the `RetryInfo` of a gRPC gateway, at most
+    /// [`MAX_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
-    /// The provider's now: `Date`, and `Age` where a cache kept the answer.
+    /// Current time of the provider: `Date`, plus `Age` if the response comes from a cache.
     pub date: Option<Timestamp>,
-    /// How far the provider's clock is ahead of ours, by its `Date`; seconds.
+    /// Seconds that the provider's clock is ahead of the local clock, from `Date`.
     pub clock_skew: Option<i64>,
-    /// `WWW-Authenticate` asks for Negotiate or NTLM (RFC 4559): a web server's own login, before the API's.
+    /// `true` if `WWW-Authenticate` requests Negotiate or NTLM (RFC 4559), which is the login of a web server in front
+    /// of the API.
     pub wants_windows_login: bool,
-    /// The moment before the request was sent.
+    /// Time immediately before the request was sent.
     pub sent_at: Timestamp,
-    /// When the answer's head arrived.
+    /// Time at which the headers of the response arrived.
     pub arrived_at: Timestamp,
-    /// Who answered: `host` or `host:port`; empty where nobody tells.
+    /// Host that sent the response, as `host` or `host:port`. Empty if unknown.
     host: String,
     location: Option<String>,
     redactor: Redactor,
 }
 
-/// What .NET writes before JSON, and no parser of JSON takes (RFC 8259 §8.1 lets it be ignored).
+/// Byte order mark that .NET writes before JSON and that JSON parsers reject. RFC 8259 §8.1 permits ignoring it.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl Answer {
-    /// The answer with these headers. Pure, so that parsers can be tried with any bytes. A byte order mark before the
-    /// body is left out.
+    /// Creates a response from its parts, without I/O, so that tests can parse any bytes. Removes a byte order mark
+    /// from the start of the body.
     pub fn new(
         status: u16,
         headers: &HeaderMap,
@@ -90,22 +92,23 @@ impl Answer {
         }
     }
 
-    /// The same answer, from `host`.
+    /// Returns the response with `host` as its sender.
     pub(super) fn of(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
-    /// Whether the status is one of success.
+    /// Returns true if the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// Quotes what the provider said, without the secrets of the call and whatever looks like one.
+    /// Quotes text of the response, without the secrets of the call and without text that looks like a secret.
     pub fn quote(&self, said: impl AsRef<[u8]>) -> String {
         self.redactor.quote(said)
     }
 
-    /// The failure that this answer is, with its ids and its Retry-After. `message` must hold only quotations.
+    /// Creates a failure with the request ID and Retry-After of this response. `message` must contain only quoted text
+    /// of the response.
     pub fn failure(
         &self,
         class: Class,
@@ -115,20 +118,21 @@ impl Answer {
         self.with_ids(IssueError::new(class, reason, message))
     }
 
-    /// The error in the body, quoted: `code: message`, whichever of the providers' shapes it has.
+    /// Returns the error in the body, quoted, as `code: message`. Reads the error formats of all providers.
     pub fn said(&self) -> String {
         self.quote(said::read(&self.body, self.content_type.as_deref()))
     }
 
-    /// The page that the body is, quoted: `a page in HTML, "Sign in", from vi.example`. None: it is no page.
+    /// Returns a quoted description of a page in the body: `a page in HTML, "Sign in", from vi.example`. `None` if the
+    /// body is not a page.
     pub fn page(&self) -> Option<String> {
         let page = self.quote(said::page(&self.body, self.content_type.as_deref())?);
         let comma = if page.ends_with('"') { "," } else { "" };
         Some(if self.host.is_empty() { page } else { format!("{page}{comma} from {}", self.host) })
     }
 
-    /// The failure that this answer's status means, where its issuer knows no better: `HTTP 404: …`. A code that only
-    /// repeats the status is left out.
+    /// Returns the default failure for the status of this response: `HTTP 404: …`. An error code that repeats the
+    /// status is omitted.
     pub fn refusal(&self) -> IssueError {
         let (class, reason) = class_of(self.status);
         if let Some(page) = self.page() {
@@ -140,8 +144,8 @@ impl Answer {
         self.failure(class, reason, format!("HTTP {}: {said}", self.status).trim_end_matches(": "))
     }
 
-    /// A success that can't be understood: `BadAnswer`, transient. A page says where to look, an error in a success is
-    /// quoted.
+    /// Returns the transient failure `BadAnswer` for a success whose body can't be understood. The message describes a
+    /// page and quotes an error.
     pub fn not_understood(&self, what: &str) -> IssueError {
         let message = match (self.page(), said::error(&self.body)) {
             (Some(page), _) => format!(
@@ -154,7 +158,7 @@ impl Answer {
         self.failure(Class::Transient, "BadAnswer", format!("HTTP {}: {message}", self.status))
     }
 
-    /// `error` with this answer's ids and Retry-After.
+    /// Returns `error` with the request ID and Retry-After of this response.
     pub(super) fn with_ids(&self, error: IssueError) -> IssueError {
         IssueError {
             request_id: self.request_id.clone().or_else(|| self.correlation_id.clone()),
@@ -163,7 +167,7 @@ impl Answer {
         }
     }
 
-    /// Redirects are never followed: a token API has none, and its credential is for one host.
+    /// Rejects a redirect. Token APIs don't redirect, and the credential is for one host only.
     pub(super) fn unless_redirected(self) -> Result<Self, IssueError> {
         if !(300..400).contains(&self.status) {
             return Ok(self);
@@ -186,7 +190,7 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// What a status means, and the reason to show, where the issuer knows no better.
+/// Returns the default failure class and reason of a status.
 pub fn class_of(status: u16) -> (Class, &'static str) {
     match status {
         400 => (Class::Configuration, "BadRequest"),
@@ -202,21 +206,21 @@ pub fn class_of(status: u16) -> (Class, &'static str) {
     }
 }
 
-/// How far a provider's clock is ahead of ours, from its last answer that had a date.
+/// Seconds that a provider's clock is ahead of the local clock, from its last response with a date.
 #[derive(Debug)]
 pub struct ClockSkew(AtomicI64);
 
 impl ClockSkew {
     const UNKNOWN: i64 = i64::MIN;
 
-    /// Keeps what `answer` tells.
+    /// Records the clock skew of `answer`, if it has a date.
     pub fn record(&self, answer: &Answer) {
         if let Some(seconds) = answer.clock_skew {
             self.0.store(seconds, Ordering::Relaxed);
         }
     }
 
-    /// Seconds, once known.
+    /// Returns the clock skew in seconds, or `None` if no response had a date yet.
     pub fn seconds(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != Self::UNKNOWN)
     }
@@ -228,13 +232,14 @@ impl Default for ClockSkew {
     }
 }
 
-/// One of the challenges is Negotiate or NTLM.
+/// Returns true if one of the challenges is Negotiate or NTLM.
 fn is_windows_login(challenges: &HeaderValue) -> bool {
     let schemes = challenges.to_str().unwrap_or_default().split(',').filter_map(|one| one.split_whitespace().next());
     schemes.into_iter().any(|scheme| ["negotiate", "ntlm"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
 }
 
-/// An HTTP date (RFC 9110 §5.6.7): as it is sent today, or in one of the two forms that old servers send.
+/// Parses an HTTP date (RFC 9110 §5.6.7) in the current format or in one of the two obsolete formats that old servers
+/// send.
 fn http_date(text: &str) -> Option<Timestamp> {
     const OLD: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     let today = DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc());
@@ -242,7 +247,8 @@ fn http_date(text: &str) -> Option<Timestamp> {
     today.or_else(|| old().map(|date| date.and_utc()))
 }
 
-/// Retry-After as seconds (fractions rounded up) or as a date, compared with the provider's own clock where it gave one.
+/// Parses Retry-After as seconds (fractions are rounded up) or as a date. A date is relative to `now`, the provider's
+/// clock if the response states it.
 fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     let wait = match text.parse::<f64>() {
         Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(MAX_RETRY_AFTER),
@@ -252,7 +258,7 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// Ids are short and plain: what isn't may be anything, and ids go into a status.
+/// Returns true for a short ID of plain characters. Other values may contain anything, and IDs are written to a status.
 fn is_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     !text.is_empty() && text.len() <= MAX_ID && text.bytes().all(plain)

@@ -1,4 +1,4 @@
-//! One request, with what in it is secret.
+//! An HTTP request and the secrets in it.
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
-/// One call of a token API. Each secret that goes into it is remembered, so that no quotation of the answer holds it.
+/// Call of a token API. It records each secret that it contains, so that quotations of the response don't contain any.
 pub struct Call {
     pub(super) url: Url,
     method: Method,
@@ -21,48 +21,48 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of `url`.
+    /// Creates a call of `url`.
     pub fn new(method: Method, url: Url) -> Self {
         Self { url, method, headers: HeaderMap::new(), body: Vec::new(), secrets: Vec::new(), fault: None }
     }
 
-    /// A GET.
+    /// Creates a GET request.
     pub fn get(url: Url) -> Self {
         Self::new(Method::GET, url)
     }
 
-    /// A POST, its body empty until one is given.
+    /// Creates a POST request with an empty body.
     pub fn post(url: Url) -> Self {
         Self::new(Method::POST, url)
     }
 
-    /// Sends `name: value`. `value` is no secret.
+    /// Adds the header `name: value`. `value` is not a secret.
     #[must_use]
     pub fn header(self, name: HeaderName, value: &str) -> Self {
         self.with_header(name, value, false)
     }
 
-    /// Sends `name: secret`, such as `Ocp-Apim-Subscription-Key`.
+    /// Adds the header `name: secret`, such as `Ocp-Apim-Subscription-Key`.
     #[must_use]
     pub fn secret_header(self, name: HeaderName, secret: &SecretString) -> Self {
         self.with_header(name, secret.expose_secret().trim(), true).knows(secret)
     }
 
-    /// Sends `Authorization: Bearer`.
+    /// Adds `Authorization: Bearer` with `token`.
     #[must_use]
     pub fn bearer(self, token: &SecretString) -> Self {
         let value = format!("Bearer {}", token.expose_secret().trim());
         self.with_header(AUTHORIZATION, &value, true).knows(token)
     }
 
-    /// Sends a fresh GUID, by which the provider's support finds this try.
+    /// Adds a header with a new GUID, by which the provider's support finds this request.
     #[must_use]
     pub fn client_request_id(self, name: HeaderName) -> Self {
         let id = Uuid::new_v4().to_string();
         self.with_header(name, &id, false)
     }
 
-    /// Sends `body` as JSON.
+    /// Sets `body`, serialized as JSON, as the request body.
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
         if let Ok(body) = serde_json::to_vec(body) {
@@ -73,14 +73,14 @@ impl Call {
         }
     }
 
-    /// Sends `fields` as a form.
+    /// Sets `fields` as the request body, encoded as a form.
     #[must_use]
     pub fn form<'a>(self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.body(body.into_bytes(), "application/x-www-form-urlencoded")
     }
 
-    /// Sends `body` as it is.
+    /// Sets `body` as the request body, unchanged.
     #[must_use]
     pub fn body(mut self, body: Vec<u8>, content_type: &'static str) -> Self {
         self.body = body;
@@ -88,7 +88,7 @@ impl Call {
         self
     }
 
-    /// Names a secret inside the body.
+    /// Records a secret that the URL or the body contains.
     #[must_use]
     pub fn knows(mut self, secret: &SecretString) -> Self {
         self.secrets.push(secret.clone());
@@ -108,14 +108,14 @@ impl Call {
         self
     }
 
-    /// The request, and who quotes its answer.
+    /// Returns the request, and the redactor that quotes the response.
     pub(super) fn into_request(self, timeout: Duration) -> Result<(Request, Redactor), IssueError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         let mut request = Request::new(self.method, self.url);
         *request.headers_mut() = self.headers;
-        // Over HTTP/1.1 the client leaves it out where the body is empty; IIS answers such a POST with 411.
+        // Over HTTP/1.1 the client omits Content-Length if the body is empty. IIS answers such a POST with 411.
         if request.method() == Method::POST && self.body.is_empty() {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }

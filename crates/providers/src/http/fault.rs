@@ -1,4 +1,4 @@
-//! What went wrong when no answer came: a reason, and a message that says what to do.
+//! Errors of calls without a response: their class, their reason, and a message that names the fix.
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
@@ -9,7 +9,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-/// The class and reason of a call that failed on its way. `refusal`: why a proxy opened no tunnel, where it says so.
+/// Returns the class and reason of a call that failed without a response. `refusal` is the reason why a proxy opened no
+/// tunnel, if known.
 pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, refusal: Option<String>) -> IssueError {
     let Origin { host, proxy, limit, ca_source } = origin;
     let via = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
@@ -48,23 +49,23 @@ pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, r
     transient("ConnectFailed", format!("{what} {host}{via}: {why}"))
 }
 
-/// What hyper says where no answer comes to a ping.
+/// hyper's error for a ping without a response.
 const KEEP_ALIVE: &str = "keep-alive timed out";
 
-/// Whether a proxy opened no tunnel, for a reason that the client doesn't tell.
+/// Returns true if a proxy opened no tunnel for a reason that the client doesn't report.
 pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
     error.is_connect() && innermost(error).to_string() == "tunnel error: unsuccessful"
 }
 
-/// A time as it is set: `15 s`, `300 ms`.
+/// Formats a duration in the units of its setting: `15 s`, `300 ms`.
 pub fn length(time: Duration) -> String {
     if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
 }
 
-/// Speaking TLS 1.1 or older only.
+/// Message for a server that supports only TLS 1.1 or older.
 const TOO_OLD: &str = "it offers no TLS 1.2 or 1.3, and older ones aren't safe: enable TLS 1.2 there";
 
-/// What is wrong, in words, with a way out where there is one.
+/// Describes a TLS error, with the fix if one exists.
 fn tls(error: &rustls::Error, ca_source: &str) -> String {
     let rustls::Error::InvalidCertificate(why) = error else {
         return match error {
@@ -124,14 +125,15 @@ fn tls(error: &rustls::Error, ca_source: &str) -> String {
     }
 }
 
-/// Whether a certificate is signed by an algorithm that isn't supported: old, or of another key than its CA's.
+/// Returns true if the signature algorithm of a certificate is unsupported: obsolete, or for a different key type than
+/// the CA's.
 fn is_old_algorithm(why: &CertificateError) -> bool {
     let name = name(why);
     name.starts_with("UnsupportedSignatureAlgorithm") || name.starts_with("UnsupportedCertSignatureAlgorithm")
 }
 
-/// The name of an error, in letters and digits: what else a Debug shows are bytes of certificates. The name of what it
-/// wraps where it only wraps.
+/// Returns the name of an error, or of the error that it wraps. The name has only letters and digits, because the rest
+/// of the `Debug` output is bytes of certificates.
 fn name(error: &dyn std::fmt::Debug) -> String {
     let text = format!("{error:?}");
     let names = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|name| !name.is_empty());
@@ -139,7 +141,7 @@ fn name(error: &dyn std::fmt::Debug) -> String {
     names.into_iter().find(|name| !wrapping.contains(name)).unwrap_or("unknown").to_owned()
 }
 
-/// The first cause of type `T`. An `io::Error` hides what it wraps from `source`.
+/// Returns the first cause of type `T`. `source` of an `io::Error` skips the error that it wraps.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -155,12 +157,12 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
-/// An error and what it wraps, the outermost first.
+/// Iterates over an error and its causes, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| (*cause).source())
 }
 
-/// The cause at the bottom: the operating system's word rather than the libraries' wrappings.
+/// Returns the innermost cause, which is the message of the operating system rather than of a library.
 fn innermost(error: &reqwest::Error) -> &(dyn StdError + 'static) {
     causes(error).last().unwrap_or(error)
 }
@@ -198,7 +200,7 @@ mod tests {
         }
     }
 
-    /// As webpki refuses sha1WithRSAEncryption.
+    /// Returns webpki's error for sha1WithRSAEncryption.
     fn sha1() -> CertificateError {
         CertificateError::UnsupportedSignatureAlgorithmContext {
             signature_algorithm_id: vec![0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],

@@ -1,4 +1,5 @@
-//! Which calls go through a proxy. The host policy must know: a proxy resolves names where we can't look.
+//! Selects the calls that go through a proxy. The host policy needs this, because a proxy resolves names out of the
+//! operator's sight.
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{ClientBuilder, NoProxy, Proxy, StatusCode};
@@ -8,24 +9,24 @@ use tokio::net::TcpStream;
 use url::Url;
 use videotoken_api::request::FieldError;
 
-/// Where proxies are named.
+/// Source of the proxy settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Proxies {
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them.
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, with the meaning that curl gives them.
     #[default]
     Environment,
-    /// None: what is called is on this machine or its link.
+    /// No proxy, because the destination is on this machine or its link.
     Never,
-    /// One for everything, but for a comma-separated list of hosts. Without credentials.
+    /// One proxy without credentials for all calls except those to the hosts in `except`.
     Through {
-        /// The proxy's URL.
+        /// URL of the proxy.
         proxy: String,
-        /// Hosts, suffixes and ranges that are called directly.
+        /// Comma-separated hosts, suffixes and ranges that are called directly.
         except: String,
     },
 }
 
-/// The same rules as the client follows, to be asked beforehand.
+/// Proxy rules of the client, for queries before a call.
 pub(super) struct ProxyRules(Matcher);
 
 impl Proxies {
@@ -49,12 +50,12 @@ impl Proxies {
     }
 }
 
-/// The variables that name proxies, in either case; the first that is set counts.
+/// Environment variables that name proxies, in upper and lower case. The first variable of a pair that is set applies.
 const VARIABLES: [[&str; 2]; 3] =
     [["HTTPS_PROXY", "https_proxy"], ["HTTP_PROXY", "http_proxy"], ["ALL_PROXY", "all_proxy"]];
 
-/// The first variable whose proxy would be ignored in silence, so that calls would go direct. Its value isn't shown: it
-/// may hold a password.
+/// Returns an error for the first variable whose proxy the client would ignore silently and call directly. The error
+/// doesn't contain the value, which may contain a password.
 pub fn environment_fault() -> Option<FieldError> {
     VARIABLES.iter().find_map(|names| {
         let (name, value) = names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)))?;
@@ -78,20 +79,21 @@ fn fault_of(name: &str, value: &str) -> Option<FieldError> {
     (!is_proxy).then(|| FieldError::new(name, message))
 }
 
-/// The longest that a proxy is asked why it refuses.
+/// Timeout of the second request to a proxy, which determines why the proxy rejected the first.
 const ASKED_AGAIN: Duration = Duration::from_secs(3);
 
 impl ProxyRules {
-    /// `host:port` of the proxy that a call of `url` goes through.
+    /// Returns `host:port` of the proxy for calls of `url`.
     pub(super) fn through(&self, url: &Url) -> Option<String> {
         let intercept = self.of(url.as_str())?;
-        // without the user and the password, where the client has left any
+        // Remove the user and password, if the client kept them.
         let authority = intercept.uri().authority()?.as_str();
         Some(authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase())
     }
 
-    /// Why a proxy opens no tunnel to `url`, with a way out. The client tells no status, so the proxy is asked once more;
-    /// `None` where it can't be asked in plain text, or doesn't refuse now.
+    /// Returns the reason why a proxy opens no tunnel to `url`, and the fix. The client doesn't report the status, so
+    /// this sends a second CONNECT. `None` if the proxy can't be called in plain text or doesn't reject the second
+    /// request.
     pub(super) async fn refusal(&self, url: &Url) -> Option<String> {
         let intercept = self.of(url.as_str()).filter(|intercept| intercept.uri().scheme_str() == Some("http"))?;
         let asked = tokio::time::timeout(ASKED_AGAIN, ask(&intercept, url)).await.ok()??;
@@ -107,17 +109,18 @@ impl ProxyRules {
         Some(format!("it refuses to CONNECT to {to} with HTTP {asked}{name}: {way_out}"))
     }
 
-    /// Whether a call of `url` goes through a proxy.
+    /// Returns true if calls of `url` go through a proxy.
     pub(super) fn intercept(&self, url: &Url) -> bool {
         self.proxy_of(url.as_str()).is_some()
     }
 
-    /// The proxies' own hosts: named by the operator's admin, and resolved for the client like any other.
+    /// Returns the host names of the proxies. The operator's administrator configures them, and the client's resolver
+    /// resolves them.
     pub(super) fn hosts(&self) -> Vec<String> {
         ["https://host.invalid", "http://host.invalid"].into_iter().filter_map(|url| self.proxy_of(url)).collect()
     }
 
-    /// Whether `host` is a proxy's.
+    /// Returns true if `host` is the host of a proxy.
     pub(super) fn is_proxy(&self, host: &str) -> bool {
         self.hosts().iter().any(|proxy| proxy == host)
     }
@@ -131,7 +134,7 @@ impl ProxyRules {
     }
 }
 
-/// The status that a proxy answers a CONNECT with.
+/// Sends a CONNECT and returns the status of the proxy's response.
 async fn ask(proxy: &Intercept, url: &Url) -> Option<u16> {
     let host = proxy.uri().host()?.trim_start_matches('[').trim_end_matches(']');
     let mut stream = TcpStream::connect((host, proxy.uri().port_u16().unwrap_or(80))).await.ok()?;

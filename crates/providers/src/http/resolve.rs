@@ -1,22 +1,23 @@
-//! Name resolution that drops the addresses which the host policy refuses. It runs at each connection, so that a name
-//! which changes its address between check and call gains nothing.
+//! Name resolution that removes the addresses that the host policy rejects. It runs for each connection, so changing
+//! the address of a name between check and call has no effect.
 //!
-//! A name is looked up as it stands: in a Pod the search list would make `api.videoindexer.ai` the Service `videoindexer`
-//! of whoever owns the namespace `ai`. Only a single label and a Service's `….svc` mean what the list makes of them.
+//! A name is looked up as an absolute name. In a Pod, the search list would turn `api.videoindexer.ai` into the Service
+//! `videoindexer` in the namespace `ai`, whose owner would receive the credential. Only single labels and `….svc` names
+//! of Services use the search list.
 
 use super::super::hosts::{HostPolicy, HostRefusal};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// The system's resolver behind a host policy.
+/// System resolver with a host policy.
 pub(super) struct Screened {
     pub(super) hosts: HostPolicy,
-    /// The proxies' own names.
+    /// Host names of the proxies, whose addresses aren't checked.
     pub(super) unscreened: Vec<String>,
 }
 
-/// Why a name gave no address.
+/// Reason why a name has no usable address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveFault {
     #[error("{0}: {1}")]
@@ -33,7 +34,8 @@ impl Resolve for Screened {
         Box::pin(async move {
             let mut found = look_up(&name).await;
             if found.is_err() && is_proxy {
-                // the operator's admin names it, as it is known in the Pod's own namespace perhaps
+                // The operator's administrator configures the proxy, possibly with a name relative to the Pod's
+                // namespace.
                 found = as_it_may_be(&name).await;
             }
             let found = found.map_err(|error| ResolveFault::NotFound(name.clone(), why(&name, &error)))?;
@@ -53,14 +55,14 @@ async fn as_it_may_be(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((name, 0)).await?.collect())
 }
 
-/// The name with the dot that keeps a search list out. `None`: the list may have its say.
+/// Returns the name with the final dot that prevents the use of a search list. `None` if the search list applies.
 fn absolute(name: &str) -> Option<String> {
     let plain = name.strip_suffix('.').unwrap_or(name);
     let of_cluster = !name.ends_with('.') && (!plain.contains('.') || plain.to_ascii_lowercase().ends_with(".svc"));
     (!of_cluster).then(|| format!("{plain}."))
 }
 
-/// What the machine's own table says of the name: a resolver that is asked for an absolute one may leave it out.
+/// Returns the addresses of the name in the hosts file. A resolver may ignore that file for absolute names.
 async fn machines_own(name: &str) -> Vec<SocketAddr> {
     let Ok(table) = tokio::fs::read_to_string(TABLE).await else { return Vec::new() };
     in_table(&table, name).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
@@ -68,7 +70,7 @@ async fn machines_own(name: &str) -> Vec<SocketAddr> {
 
 const TABLE: &str = "/etc/hosts";
 
-/// The addresses of `name` in a table of hosts: an address and its names on each line.
+/// Returns the addresses of `name` in a hosts file. Each line contains an address and its names.
 fn in_table(table: &str, name: &str) -> Vec<IpAddr> {
     let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let name = plain(name);
@@ -80,14 +82,14 @@ fn in_table(table: &str, name: &str) -> Vec<IpAddr> {
     table.lines().filter_map(of_line).collect()
 }
 
-/// What the resolver says, and a way out where the search list would have helped.
+/// Returns the error of the resolver, with a hint if the search list would have helped.
 fn why(name: &str, error: &io::Error) -> String {
     let two = name.trim_end_matches('.').split('.').count() == 2;
     let hint = if two { "; a Service is called as NAME.NAMESPACE.svc" } else { "" };
     format!("{error}{hint}")
 }
 
-/// The addresses that `name` may be called at, or why there is none.
+/// Returns the permitted addresses of `name`, or the reason why there is none.
 fn screen(hosts: &HostPolicy, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ResolveFault> {
     let mut refusal = None;
     let mut kept = found;

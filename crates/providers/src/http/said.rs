@@ -1,14 +1,14 @@
-//! The error inside a body, whichever of the providers' shapes it has. For people: nothing is decided by it.
+//! Extracts the error from a body in the formats of all providers. The text is for messages only and decides nothing.
 
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// How deep one error may be nested in another before the rest is left unread.
+/// Maximum nesting of errors that is read.
 const MAX_NESTING: usize = 4;
 
 const CODES: [&str; 8] = ["code", "Code", "ErrorType", "errorType", "statusCode", "messageCode", "field", "reason"];
 const MESSAGES: [&str; 5] = ["message", "Message", "error_description", "title", "description"];
-/// RFC 9457 has it beside a title.
+/// Field of RFC 9457, next to `title`.
 const DETAIL: &str = "detail";
 const NESTED: [&str; 10] = [
     "error",
@@ -23,8 +23,8 @@ const NESTED: [&str; 10] = [
     "violations",
 ];
 
-/// What an error is about: Azure's `target`, and the names of the policy that `additionalInfo` holds; the `subject` of
-/// google.rpc's `PreconditionFailure.Violation`.
+/// Fields that name the subject of an error: Azure's `target`, the policy names in `additionalInfo`, and the `subject`
+/// of google.rpc's `PreconditionFailure.Violation`.
 const ABOUT: [&str; 6] = [
     "target",
     "policyDefinitionDisplayName",
@@ -34,8 +34,8 @@ const ABOUT: [&str; 6] = [
     "subject",
 ];
 
-/// `code: message` of each error in `body`, outermost first, unquoted: it may hold a secret. A page in HTML is only
-/// called one.
+/// Returns `code: message` of each error in `body`, outermost first. The text is unquoted and may contain a secret. For
+/// an HTML page it returns only a description.
 pub(super) fn read(body: &[u8], content_type: Option<&str>) -> String {
     let mut found = Vec::new();
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
@@ -47,7 +47,7 @@ pub(super) fn read(body: &[u8], content_type: Option<&str>) -> String {
     page(body, content_type).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
 }
 
-/// The error in a success, where its JSON has one by name; unquoted.
+/// Returns the error in the body of a success, if a JSON field names one. The text is unquoted.
 pub(super) fn error(body: &[u8]) -> Option<String> {
     const NAMES: [&str; 6] = ["error", "errors", "code", "message", "Message", "messages"];
     let value = serde_json::from_slice::<Value>(body).ok()?;
@@ -59,11 +59,11 @@ pub(super) fn error(body: &[u8]) -> Option<String> {
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// What to call a body that is markup: `a page in HTML, "Sign in"`; unquoted.
+/// Returns a description of a body in HTML or XML, such as `a page in HTML, "Sign in"`. The text is unquoted.
 pub(super) fn page(body: &[u8], content_type: Option<&str>) -> Option<String> {
     let start = body.trim_ascii_start();
     let is_html = content_type.is_some_and(|t| t.contains("html")) || start.starts_with(b"<");
-    // some servers call their JSON a page
+    // Some servers declare JSON as HTML.
     if !is_html || serde_json::from_slice::<Map<String, Value>>(body).is_ok() {
         return None;
     }
@@ -75,12 +75,12 @@ pub(super) fn page(body: &[u8], content_type: Option<&str>) -> Option<String> {
     Some(format!("a page in HTML{title}"))
 }
 
-/// A page's title stands near its beginning.
+/// Bytes of a page that are searched for its title.
 const LONGEST_HEAD: usize = 4096;
 
-/// The text of the first `<title>`, its white space made plain, cut at 80 characters.
+/// Returns the text of the first `<title>`, with white space normalized, cut at 80 characters.
 fn title(page: &str) -> Option<String> {
-    // the same length, so that places in one are places in the other
+    // ASCII lower case keeps the length, so positions are the same in both strings.
     let lower = page.to_ascii_lowercase();
     let open = lower.find("<title")?;
     let begin = open + lower[open..].find('>')? + 1;
@@ -115,7 +115,7 @@ fn collect(value: &Value, depth: usize, found: &mut Vec<String>) {
     }
 }
 
-/// A list of errors, or ASP.NET's map from a field to what is wrong with it.
+/// Collects a list of errors, or the map from fields to errors of ASP.NET.
 fn errors(errors: Option<&Value>, depth: usize, found: &mut Vec<String>) {
     match errors {
         Some(Value::Object(fields)) if line(fields).is_none() => {
@@ -130,7 +130,7 @@ fn errors(errors: Option<&Value>, depth: usize, found: &mut Vec<String>) {
     }
 }
 
-/// ARM repeats an error on its way down.
+/// Adds a line, unless it is empty or repeated. ARM repeats an error in its nested errors.
 fn keep(line: String, found: &mut Vec<String>) {
     if !line.trim().is_empty() && !found.contains(&line) {
         found.push(line);
@@ -162,8 +162,8 @@ fn line(fields: &Map<String, Value>) -> Option<String> {
     }
 }
 
-/// The wait that google.rpc's `RetryInfo` asks for, in whole seconds rounded up: `{"@type": …, "retryDelay": "3.5s"}`
-/// among the details of a gRPC gateway's error.
+/// Returns the wait of google.rpc's `RetryInfo` in whole seconds, rounded up. A gRPC gateway sends it in the details of
+/// an error: `{"@type": …, "retryDelay": "3.5s"}`.
 pub(super) fn retry_delay(body: &[u8]) -> Option<Duration> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let details = [body.get("details"), body.pointer("/error/details")].into_iter().flatten();
