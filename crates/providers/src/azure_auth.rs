@@ -1,10 +1,10 @@
-//! Entra tokens for one provider object.
+//! Microsoft Entra tokens for one provider object.
 //!
-//! Around `azure_identity`: one call at a time whether it succeeds or fails, a deadline, renewal well before the
-//! expiry, the old token while it lives, no new try before the back-off or Entra's Retry-After has passed.
+//! Adds to `azure_identity`: a single call at a time, a deadline, renewal well before the expiry, use of the old token
+//! while it is valid, and no new attempt before the back-off or Entra's Retry-After has passed.
 //!
-//! Managed identity is that of Azure's virtual machines and App Service. A cluster connected through Azure Arc has
-//! none that `azure_identity` can use: there it is workload identity.
+//! Managed identity supports Azure's virtual machines and App Service. `azure_identity` can't use the managed identity
+//! of a cluster connected through Azure Arc. Such a cluster uses workload identity.
 
 mod certificate;
 mod credential;
@@ -26,46 +26,47 @@ use tokio::time::Instant;
 use url::Url;
 use videotoken_api::request::FieldError;
 
-/// A token is renewed this long before its expiry, or at half its life if that is later.
+/// Time before the expiry at which a token is renewed. For a lifetime of less than twice this time, a token is renewed
+/// at half its lifetime.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
-/// While its renewal fails, a token is served until this long before its expiry.
+/// Minimum time to the expiry of a token that is still used while its renewal fails.
 const USABLE: Duration = Duration::from_secs(30);
 
-/// A refused identity is not tried again sooner, so that all calls under way learn the same of one. When it is tried again
-/// is the budget's to say.
+/// Minimum time before a rejected identity is tried again, so that all concurrent calls get the same rejection. The
+/// budget decides when the next attempt follows.
 const AFTER_REFUSAL: Duration = Duration::from_secs(2);
 
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
-/// What an [`AzureAuth`] needs beside its credential.
+/// Settings of an [`AzureAuth`] in addition to its credential.
 #[derive(Clone, Debug)]
 pub struct AzureAuthOptions {
-    /// Entra's host, such as `https://login.microsoftonline.com`; its path is ignored.
+    /// Entra's host, such as `https://login.microsoftonline.com`. Its path is ignored.
     pub authority: Url,
-    /// What the token is for, such as `https://management.azure.com/.default`.
+    /// Scope of the token, such as `https://management.azure.com/.default`.
     pub scope: String,
-    /// The client that Entra is called with. A fetch may take half of its timeout, so that the other half is left for
-    /// the call that the token is for.
+    /// Client for calls of Entra. A fetch may take half of its timeout. The other half remains for the call that uses
+    /// the token.
     pub http: Http,
-    /// The path of the account in the provider's spec, such as `spec.videoIndexer`, for messages.
+    /// Path of the account in the provider's spec, such as `spec.videoIndexer`, for messages.
     pub field: Cow<'static, str>,
-    /// Where the instance metadata service is instead of `http://169.254.169.254`; called with `http`. For tests.
+    /// Replacement for the instance metadata service at `http://169.254.169.254`, called with `http`. For tests.
     pub metadata_endpoint: Option<Url>,
 }
 
-/// An Entra token, as [`AzureAuth::token`] gave it out.
+/// Entra token that [`AzureAuth::token`] returned.
 #[derive(Clone, Debug)]
 pub struct EntraToken {
-    /// The token itself.
+    /// The token string.
     pub token: SecretString,
     generation: u64,
 }
 
-/// One identity's tokens for one scope.
+/// Tokens of one identity for one scope.
 pub struct AzureAuth {
     entra: Entra,
-    /// Whom a token comes from, for messages.
+    /// Host that issues the tokens, for messages.
     host: String,
     credential_expires_at: Option<Timestamp>,
     deadline: Duration,
@@ -77,7 +78,7 @@ pub struct AzureAuth {
 struct State {
     held: Option<Held>,
     failure: Option<Failure>,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     failures: u32,
     generation: u64,
 }
@@ -85,10 +86,10 @@ struct State {
 struct Held {
     token: EntraToken,
     fetched: Instant,
-    /// By both clocks: the wall clock may jump, the monotonic one stops while a machine sleeps.
+    /// Expiry by both clocks: the wall clock may jump, and the monotonic clock stops while a machine sleeps.
     expires: (Timestamp, Instant),
     life: Duration,
-    /// The API took it.
+    /// `true` after the API accepted the token.
     proven: bool,
 }
 
@@ -98,16 +99,16 @@ struct Failure {
     retry_at: Instant,
 }
 
-/// What the state says to a caller.
+/// Next step for a caller.
 enum Next {
-    /// This, without a call.
+    /// Return this result without a call.
     Settled(Result<EntraToken, IssueError>),
-    /// A fetch is due; meanwhile this one is good.
+    /// Fetch a token. The old token, if any, is valid during the fetch.
     Fetch(Option<EntraToken>),
 }
 
 impl AzureAuth {
-    /// The tokens of `credential`. The error names the field at fault.
+    /// Creates the token source of `credential`. The error names the invalid field.
     pub fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
         let deadline = options.http.timeout() / 2;
         let credential_expires_at = credential.expires_at();
@@ -125,22 +126,22 @@ impl AzureAuth {
         })
     }
 
-    /// Whom its tokens come from: Entra's host, or the machine's metadata service.
+    /// Returns the issuer of the tokens: Entra's host, or the metadata service of the machine.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// When the credential itself expires, where it tells: a certificate.
+    /// Returns the expiry of the credential itself, which is known for certificates only.
     pub fn credential_expires_at(&self) -> Option<Timestamp> {
         self.credential_expires_at
     }
 
-    /// A token that is good for at least 30 s more.
+    /// Returns a token that is valid for at least 30 more seconds.
     ///
     /// # Errors
-    /// `EntraRefused` (credential) with the OAuth error and AADSTS numbers; `EntraThrottled`; transient:
-    /// `EntraUnavailable`, `Timeout`, and what [`Http::send`] names; and what an [`AssertionSource`] says. The last
-    /// failure is repeated, without a call, until its back-off has passed.
+    /// `EntraRefused` (credential) with the OAuth error and AADSTS numbers, `EntraThrottled`, the transient errors
+    /// `EntraUnavailable` and `Timeout`, and all errors of [`Http::send`] and of an [`AssertionSource`]. Until its
+    /// back-off has passed, the last failure is returned again without a call.
     pub async fn token(&self) -> Result<EntraToken, IssueError> {
         let stale = match self.next(clock::now()) {
             Next::Settled(outcome) => return outcome,
@@ -151,7 +152,7 @@ impl AzureAuth {
             (Err(_), Some(stale)) => return Ok(stale),
             (Err(_), None) => self.flight.lock().await,
         };
-        // The flight that was waited for may have settled it.
+        // The previous flight may have fetched a token or failed.
         if let Next::Settled(outcome) = self.next(clock::now()) {
             return outcome;
         }
@@ -162,15 +163,15 @@ impl AzureAuth {
         self.state().settle(fetched, clock::now())
     }
 
-    /// The API took `token`: if it refuses it later, the token is at fault and not the credential.
+    /// Records that the API accepted `token`. If the API rejects it later, the token is invalid and not the credential.
     pub fn accepted(&self, token: &EntraToken) {
         if let Some(held) = self.state().held_as(token) {
             held.proven = true;
         }
     }
 
-    /// The API refused `token` with a 401, so that it is not given out again. Answers whether a fresh token may fare
-    /// better: not when this one was just fetched and never accepted.
+    /// Records that the API rejected `token` with a 401, and stops using it. Returns true if a new token may be
+    /// accepted, and false if this token was just fetched and never accepted.
     pub fn refused(&self, token: &EntraToken) -> bool {
         let mut state = self.state();
         let Some(held) = state.held_as(token) else { return true };
@@ -209,7 +210,7 @@ impl State {
         }
     }
 
-    /// Keeps the outcome of a fetch. After a failure the old token is served as long as it is usable.
+    /// Records the result of a fetch. After a failure, the old token is returned while it is usable.
     fn settle(
         &mut self,
         fetched: Result<(SecretString, Timestamp), IssueError>,
@@ -242,7 +243,7 @@ impl State {
 }
 
 impl Held {
-    /// How long it lives yet, by the more pessimistic clock.
+    /// Returns the time to the expiry by the clock with the earlier expiry.
     fn left(&self, now: Now) -> Duration {
         let (wall, mono) = self.expires;
         let wall = (wall - now.wall).max(TimeDelta::zero()).to_std().unwrap_or_default();
@@ -251,19 +252,19 @@ impl Held {
 }
 
 impl Failure {
-    /// The failure again, its Retry-After shortened by the time since.
+    /// Returns the failure again, with its Retry-After reduced by the time since.
     fn repeated(&self, now: Now) -> IssueError {
         let retry_after = self.error.retry_after.map(|wait| wait.saturating_sub(now.mono.duration_since(self.at)));
         IssueError { retry_after, ..self.error.clone() }
     }
 }
 
-/// How long no new try is made after a failure that followed `failures` others: what Entra asks for, else 1 s
-/// doubling to 5 min. `served`: nobody learns of it, since the old token is still good.
+/// Returns the delay before the next attempt after a failure that followed `failures` others: Entra's Retry-After, else
+/// 1 second, doubled up to 5 minutes. `served` means that the caller got the old, valid token instead of the failure.
 fn backoff(error: &IssueError, failures: u32, served: bool) -> Duration {
     let own = match error.class {
         Class::Credential if !served => AFTER_REFUSAL,
-        // said by the API server, of an assertion: Entra wasn't asked, and each object waits by itself
+        // The API server rejected the assertion request. Entra wasn't called, and each object has its own back-off.
         Class::Configuration | Class::Denied => Duration::from_secs(1),
         _ => Duration::from_secs(1 << failures.min(9)).min(LONGEST_BACKOFF),
     };
@@ -289,7 +290,8 @@ mod tests {
         Now { wall: now.wall + step, mono: now.mono + step }
     }
 
-    /// What a caller gets at `now`: a token (T), the old one while a fetch runs (S), a fetch (F), the failure (E).
+    /// Returns the result for a caller at `now`: a token (T), the old token during a fetch (S), a fetch (F), or the
+    /// failure (E).
     fn step(state: &mut State, now: Now) -> char {
         match state.next(now) {
             Next::Settled(Ok(_)) => 'T',

@@ -1,9 +1,9 @@
-//! Which hosts a provider object may send a credential to.
+//! Decides which hosts may receive the credential of a provider object.
 //!
-//! A `ClusterTokenProvider` is its admin's and may name any host. A namespaced one reaches its provider's public hosts,
-//! and what `--allowed-endpoint` admits; never, unless such a pattern names it literally, an address that belongs to
-//! the machine, the cluster or the platform. All decisions are pure; [`super::http`] asks them before each call and
-//! for each resolved address.
+//! An administrator owns a `ClusterTokenProvider`, which may call any host. A namespaced provider may call the public
+//! hosts of its provider and the hosts that `--allowed-endpoint` admits. It may call an address of the machine, the
+//! cluster or the platform only if a pattern names that host or address literally. All decisions are pure.
+//! [`super::http`] applies them before each call and to each resolved address.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -12,10 +12,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use url::{Host, Url};
 
-/// Azure's platform address (`WireServer`): reachable from every Azure VM, and trusted by it.
+/// Azure's platform address (`WireServer`), which every Azure VM can reach and trusts.
 const AZURE_PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
 
-/// Instance metadata outside the link-local range: of AWS and of Google Cloud for IPv6, of Alibaba Cloud, of Oracle's.
+/// Addresses of instance metadata outside the link-local range: AWS (IPv6), Google Cloud (IPv6), Alibaba Cloud and
+/// Oracle Cloud.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
@@ -23,8 +24,8 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
-/// One `--allowed-endpoint`: `host`, `host:port`, `*.suffix` or `*.suffix:port`. Without a port it admits every port;
-/// a suffix admits names below it, and not itself.
+/// Pattern of `--allowed-endpoint`: `host`, `host:port`, `*.suffix` or `*.suffix:port`. Without a port it admits every
+/// port. A suffix admits the names below it, but not the suffix itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPattern {
     host: HostMatch,
@@ -35,14 +36,14 @@ pub struct HostPattern {
 enum HostMatch {
     Name(String),
     Address(IpAddr),
-    /// With its leading dot.
+    /// Suffix with its leading dot.
     Suffix(String),
 }
 
 impl FromStr for HostPattern {
     type Err = String;
 
-    /// The error says what is wrong with the pattern.
+    /// Parses a pattern. The error names what is wrong with the pattern.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| Err(format!("endpoint pattern {text:?}: {why}; write host, host:port or *.suffix"));
         let (host, port) = match split_port(text) {
@@ -93,78 +94,79 @@ impl HostPattern {
     }
 }
 
-/// `host:port`, also with an address in brackets; a bare IPv6 address has no port.
+/// Splits `host:port`, where the host may be an address in brackets. A bare IPv6 address has no port.
 fn split_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = text.rsplit_once(':')?;
     (!host.contains(':') || host.ends_with(']')).then_some((host, port))
 }
 
-/// A bare IPv6 address in the brackets that a URL wants.
+/// Puts a bare IPv6 address into the brackets that a URL requires.
 fn bracketed(host: &str) -> String {
     if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// A name without the dot that marks it as absolute. Its case is settled by the URL parser.
+/// Returns the name without the final dot of an absolute name. The URL parser normalizes the case.
 fn canonical(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// What a process knows of the network around it; one for all namespaced providers.
+/// Facts about the network of the process, shared by all namespaced providers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NetworkGuard {
-    /// The `--allowed-endpoint` patterns.
+    /// Patterns of `--allowed-endpoint`.
     pub allowed: Vec<HostPattern>,
-    /// The API server's addresses.
+    /// Addresses of the API server.
     pub api_server: Vec<IpAddr>,
-    /// The cluster's Service ranges.
+    /// Service ranges of the cluster.
     pub services: Vec<IpNet>,
 }
 
-/// Which hosts one provider object may reach.
+/// Hosts that one provider object may call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPolicy {
-    /// Any: a `ClusterTokenProvider`.
+    /// Any host, for a `ClusterTokenProvider`.
     Any,
-    /// The provider's public hosts and the allowed patterns: a namespaced provider.
+    /// The provider's public hosts and the allowed patterns, for a namespaced provider.
     Guarded {
-        /// The provider's own public hosts.
+        /// Public hosts of the provider.
         public: Arc<[HostPattern]>,
-        /// What is known of the network.
+        /// Facts about the network.
         guard: Arc<NetworkGuard>,
     },
 }
 
-/// How a call reaches its host, which settles who resolves the name.
+/// Route of a call to its host, which determines who resolves the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// We resolve the name, and check what it resolves to.
+    /// The operator resolves the name and checks the resolved addresses.
     Direct,
-    /// The proxy resolves it, unchecked: only names that a pattern spells out count, and the provider's own.
+    /// The proxy resolves the name, so its addresses are unchecked. Only the provider's public hosts and names in
+    /// literal patterns are permitted.
     Proxied,
 }
 
-/// Why a host is refused.
+/// Reason why a host is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostRefusal {
-    /// Neither public nor allowed.
+    /// The host is neither public nor allowed.
     #[error(
         "a namespaced provider may not call {0}: it is no public host of this provider and matches no \
          --allowed-endpoint; ask the operator's admin, or use a ClusterTokenProvider"
     )]
     NotAllowed(String),
-    /// Allowed by a wildcard, which doesn't count where the address can't be checked.
+    /// Only a wildcard admits the host, which isn't sufficient if the address can't be checked.
     #[error(
         "{0} is called through a proxy, so that its address can't be checked: --allowed-endpoint must name it exactly"
     )]
     NotExact(String),
-    /// The name leads to an address that belongs to the machine, the cluster or the platform.
+    /// The name resolves to an address of the machine, the cluster or the platform.
     #[error("{host} is at {address}, {owner}: no --allowed-endpoint names it")]
     Reserved {
-        /// The host of the URL.
+        /// Host of the URL.
         host: String,
-        /// The address.
+        /// Resolved address.
         address: IpAddr,
-        /// Whose it is.
+        /// Owner of the address.
         owner: &'static str,
     },
     /// The URL has no host.
@@ -173,13 +175,13 @@ pub enum HostRefusal {
 }
 
 impl HostPolicy {
-    /// The policy of a namespaced provider whose own hosts are `public` (each a host or `*.suffix`).
+    /// Returns the policy of a namespaced provider with the public hosts `public` (each a host or `*.suffix`).
     pub fn guarded<S: AsRef<str>>(public: &[S], guard: Arc<NetworkGuard>) -> Self {
         let public = public.iter().filter_map(|host| host.as_ref().parse().ok()).collect();
         Self::Guarded { public, guard }
     }
 
-    /// Whether a call may go to `url`. For a name this isn't all: see [`HostPolicy::admits_address`].
+    /// Checks whether a call may go to `url`. For a name, [`HostPolicy::admits_address`] must permit the address too.
     pub fn admits(&self, url: &Url, route: Route) -> Result<(), HostRefusal> {
         let Some(host) = url.host() else { return Err(HostRefusal::NoHost) };
         let Self::Guarded { public, guard } = self else { return Ok(()) };
@@ -202,7 +204,7 @@ impl HostPolicy {
         }
     }
 
-    /// Whether a call to `host`, already admitted, may go to `address`, which it resolved to.
+    /// Checks whether a call to the admitted `host` may go to `address`, one of its resolved addresses.
     pub fn admits_address(&self, host: &str, address: IpAddr) -> Result<(), HostRefusal> {
         let Self::Guarded { guard, .. } = self else { return Ok(()) };
         let Some(owner) = guard.owner(address) else { return Ok(()) };
@@ -216,7 +218,7 @@ impl HostPolicy {
 }
 
 impl NetworkGuard {
-    /// Whose an address is, where nobody may send a credential there by accident.
+    /// Returns the owner of an address that requires a literal pattern, so that no credential reaches it accidentally.
     fn owner(&self, address: IpAddr) -> Option<&'static str> {
         let address = embedded(address);
         if self.api_server.iter().any(|ip| embedded(*ip) == address) {
@@ -239,13 +241,14 @@ impl NetworkGuard {
     }
 }
 
-/// Whether an IPv6 address stands for another one that isn't to be told from it alone: NAT64 of the network's own prefix
-/// (RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), and addresses for stateless translation (RFC 2765 §2.1).
+/// Returns true if an IPv6 address stands for another address that can't be derived from it: NAT64 with the network's
+/// own prefix (RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), and stateless translation (RFC 2765 §2.1).
 fn leads_elsewhere(ip: Ipv6Addr) -> bool {
     matches!(ip.segments(), [0x64, 0xff9b, 1, ..] | [0x2002, ..] | [0x2001, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..])
 }
 
-/// The host of a URL in one spelling: small letters, no dot at its end, an IPv4 address that an IPv6 one wraps by itself.
+/// Returns the host of a URL in canonical form: lower case, no final dot, and an IPv4 address instead of an IPv6
+/// address that wraps it.
 pub fn canonical_host(url: &Url) -> Option<String> {
     Some(match url.host()? {
         Host::Domain(name) => canonical(name).to_lowercase(),
@@ -254,8 +257,8 @@ pub fn canonical_host(url: &Url) -> Option<String> {
     })
 }
 
-/// The IPv4 address inside an IPv6 one that only wraps it: mapped, compatible (RFC 4291 §2.5.5), translated by NAT64
-/// (RFC 6052 §2.1).
+/// Returns the IPv4 address inside an IPv6 address that only wraps it: mapped and compatible addresses (RFC 4291
+/// §2.5.5) and NAT64 translation (RFC 6052 §2.1).
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(ip) = address else { return address };
     let wraps = match ip.segments() {

@@ -1,5 +1,6 @@
-//! A client assertion that a certificate's key signs: PS256, the certificate named by its SHA-256 thumbprint
-//! (`x5t#S256`), for 300 s. `azure_identity`'s own takes PKCS #12 through OpenSSL and names it by SHA-1.
+//! Client assertion signed with the key of a certificate. It uses PS256, identifies the certificate by its SHA-256
+//! thumbprint (`x5t#S256`) and is valid for 300 seconds. The implementation in `azure_identity` reads PKCS #12 through
+//! OpenSSL and identifies the certificate by SHA-1.
 
 use super::super::{Class, IssueError};
 use super::credential::AssertionSource;
@@ -19,10 +20,10 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How long an assertion is good for, in seconds.
+/// Lifetime of an assertion in seconds.
 const LIFE: i64 = 300;
 
-/// An application's certificate and its key.
+/// Certificate of an application, and its key.
 pub(super) struct CertificateAssertion {
     key: Arc<dyn SigningKey>,
     thumbprint: String,
@@ -31,7 +32,7 @@ pub(super) struct CertificateAssertion {
 }
 
 impl CertificateAssertion {
-    /// From PEM: a certificate, of several the first, and its RSA key. The error says what is wrong with them.
+    /// Reads the first certificate and its RSA key from PEM. The error describes what is wrong with them.
     pub(super) fn new(pem: &SecretString, client_id: &str, audience: String) -> Result<Self, String> {
         let pem = pem.expose_secret().as_bytes();
         let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| "no PEM certificate found")?;
@@ -71,7 +72,7 @@ impl CertificateAssertion {
     }
 }
 
-/// When the first certificate in a PEM expires; `None` where it can't be read.
+/// Returns the expiry of the first certificate in a PEM, or `None` if it is unreadable.
 pub(super) fn expires_at(pem: &SecretString) -> Option<Timestamp> {
     let certificate = CertificateDer::from_pem_slice(pem.expose_secret().as_bytes()).ok()?;
     let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
@@ -97,7 +98,7 @@ mod tests {
         CertificateAssertion::new(&format!("{certificate}\n{key}").into(), "app", audience)
     }
 
-    /// That the signature fits is Entra's to check: `tests/issuer_contract.rs`.
+    /// The signature itself is checked by Entra: `tests/issuer_contract.rs`.
     #[tokio::test]
     async fn an_assertion_names_its_certificate_and_lives_300_s() {
         let application = ClientCertificate::generate("app").unwrap();

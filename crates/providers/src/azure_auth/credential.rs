@@ -1,5 +1,5 @@
-//! How an identity proves itself to Entra: a secret, a certificate, an assertion that another issuer signs, or the
-//! machine it runs on.
+//! Authentication of an identity to Entra: by a secret, a certificate, an assertion of another issuer, or the machine's
+//! identity.
 
 use super::super::http::{Http, HttpOptions, Proxies};
 use super::super::{Class, IssueError};
@@ -23,51 +23,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use videotoken_api::request::FieldError;
 
-/// How an identity proves itself to Entra.
+/// Credential that authenticates an identity to Entra.
 #[derive(Clone)]
 pub enum AzureCredential {
-    /// A client secret.
+    /// Client secret.
     ClientSecret {
-        /// The tenant's id or domain.
+        /// ID or domain of the tenant.
         tenant_id: String,
-        /// The application's id.
+        /// ID of the application.
         client_id: String,
-        /// The secret.
+        /// The secret string.
         secret: SecretString,
     },
-    /// A certificate that is registered with the application.
+    /// Certificate that is registered with the application.
     ClientCertificate {
-        /// The tenant's id or domain.
+        /// ID or domain of the tenant.
         tenant_id: String,
-        /// The application's id.
+        /// ID of the application.
         client_id: String,
-        /// The certificate and its RSA key (PKCS #8) in PEM, in any order; of several certificates the first counts.
+        /// Certificate and its RSA key (PKCS #8) in PEM, in any order. If there are several certificates, the first is
+        /// used.
         pem: SecretString,
     },
-    /// A token of another issuer that the application trusts, such as a Kubernetes `ServiceAccount`'s.
+    /// Token of another issuer that the application trusts, such as the token of a Kubernetes `ServiceAccount`.
     Assertion {
-        /// The tenant's id or domain.
+        /// ID or domain of the tenant.
         tenant_id: String,
-        /// The application's id.
+        /// ID of the application.
         client_id: String,
-        /// Where each assertion comes from.
+        /// Source of the assertions.
         source: Arc<dyn AssertionSource>,
     },
-    /// The identity of the machine: Azure's virtual machines and App Service.
+    /// Identity of the machine, on Azure's virtual machines and App Service.
     ManagedIdentity {
-        /// The user-assigned identity; else the system's.
+        /// Client ID of the user-assigned identity. `None` selects the system-assigned identity.
         client_id: Option<String>,
     },
 }
 
-/// Gives a client assertion: a token that another issuer signed. Asked at each fetch, a few times an hour.
+/// Supplies client assertions, which are tokens signed by another issuer. Called for each fetch, a few times per hour.
 #[async_trait]
 pub trait AssertionSource: Send + Sync {
-    /// A current assertion.
+    /// Returns a valid assertion.
     async fn assertion(&self) -> Result<SecretString, IssueError>;
 }
 
-/// The token that the kubelet projects into a file, and renews there.
+/// Token that the kubelet projects into a file and renews there.
 #[derive(Clone, Debug)]
 pub struct ProjectedToken {
     path: PathBuf,
@@ -76,7 +77,7 @@ pub struct ProjectedToken {
 impl ProjectedToken {
     const MAX: u64 = 64 * 1024;
 
-    /// Reads `path` at each fetch.
+    /// Creates a source that reads `path` for each fetch.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -105,7 +106,7 @@ impl AssertionSource for ProjectedToken {
 }
 
 impl AzureCredential {
-    /// When it expires by its own account: a certificate's end. A client secret doesn't tell.
+    /// Returns the expiry of the credential: that of the certificate, or `None` for credentials without a known expiry.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         match self {
             Self::ClientCertificate { pem, .. } => certificate::expires_at(pem),
@@ -113,9 +114,9 @@ impl AzureCredential {
         }
     }
 
-    /// The operator's own workload identity, as the Azure webhook announces it in the environment: the token's file in
-    /// `AZURE_FEDERATED_TOKEN_FILE`, and where the spec names none, `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`.
-    /// `field` is the path of the spec's `auth`.
+    /// Returns the operator's own workload identity from the environment variables that the Azure webhook sets.
+    /// `AZURE_FEDERATED_TOKEN_FILE` names the file with the token. `AZURE_TENANT_ID` and `AZURE_CLIENT_ID` apply if the
+    /// spec doesn't set them. `field` is the path of the spec's `auth`.
     pub fn ambient(
         field: &str,
         tenant_id: Option<String>,
@@ -139,7 +140,7 @@ impl AzureCredential {
         })
     }
 
-    /// Returns its field below `auth`.
+    /// Returns the name of the credential's field below `auth`.
     fn field(&self) -> &'static str {
         match self {
             Self::ClientSecret { .. } => "clientSecret",
@@ -156,7 +157,7 @@ impl std::fmt::Debug for AzureCredential {
     }
 }
 
-/// Entra, asked as one identity for one scope.
+/// Client of Entra for one identity and one scope.
 pub(super) struct Entra {
     proof: Proof,
     scope: String,
@@ -170,7 +171,7 @@ enum Proof {
 }
 
 impl Entra {
-    /// Checks all that can be checked without a call.
+    /// Creates the client, and checks everything that needs no call.
     pub(super) fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
         let path = format!("{}.auth.{}", options.field, credential.field());
         if options.authority.scheme() != "https" || options.authority.host().is_none() {
@@ -198,14 +199,15 @@ impl Entra {
         };
         proof.check(&path)?;
         let entra = Self { proof, scope: options.scope, client };
-        // What remains is refused by the library alone: Arc's and other machines' identities.
+        // Only the library detects the remaining errors: managed identities of Azure Arc and other unsupported
+        // machines.
         entra.credential().map_err(|_| {
             FieldError::new(path, "this machine's kind of managed identity isn't supported; use workloadIdentity")
         })?;
         Ok(entra)
     }
 
-    /// Asks for a token: one call, and never from a cache.
+    /// Fetches a token with one call, never from a cache.
     pub(super) async fn fetch(&self) -> Result<(SecretString, Timestamp), IssueError> {
         let credential = self.credential().map_err(|error| transport::classed(&error))?;
         let AccessToken { token, expires_on, .. } =
@@ -215,7 +217,7 @@ impl Entra {
         Ok((token.secret().into(), expires_at))
     }
 
-    /// A credential without a cache: the library's would outlive a refused token.
+    /// Returns a credential without a cache. A cache of the library would keep a rejected token.
     fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
         let client_options = self.client.clone();
         Ok(match &self.proof {
@@ -251,7 +253,7 @@ impl std::fmt::Debug for Entra {
 }
 
 impl Proof {
-    /// Refuses what `azure_identity` would, by field.
+    /// Rejects the values that `azure_identity` would reject, with the field in the error.
     fn check(&self, path: &str) -> Result<(), FieldError> {
         let (tenant_id, client_id) = match self {
             Self::Secret { secret, .. } if secret.expose_secret().is_empty() => {
@@ -272,18 +274,18 @@ impl Proof {
     }
 }
 
-/// A GUID or a domain: it becomes a part of the token URL's path.
+/// Returns true if `id` is a GUID or a domain, and thus safe in the path of the token URL.
 fn is_tenant(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') && !id.starts_with('.')
 }
 
-/// Where Entra issues the tokens of a tenant: the audience of a certificate's assertion.
+/// Returns the token URL of a tenant, which is the audience of a certificate's assertion.
 fn token_url(authority: &url::Url, tenant_id: &str) -> Option<String> {
     let url = authority.join(&format!("/{tenant_id}/oauth2/v2.0/token"));
     is_tenant(tenant_id).then(|| url.ok().map(String::from))?
 }
 
-/// `azure_core`, without its retries, and with our client below it.
+/// Returns options for `azure_core` without its retries and with the operator's HTTP client.
 fn client_options(credential: &AzureCredential, options: &AzureAuthOptions) -> Result<ClientOptions, FieldError> {
     let is_machine = matches!(credential, AzureCredential::ManagedIdentity { .. });
     let (http, caller) = match (&options.metadata_endpoint, is_machine) {
@@ -303,7 +305,8 @@ fn client_options(credential: &AzureCredential, options: &AzureAuthOptions) -> R
     })
 }
 
-/// The instance metadata service is on the machine's own link: plain http, and no proxy may see it.
+/// Returns the client of the instance metadata service. The service is link-local, so the client uses plain HTTP and no
+/// proxy.
 fn metadata_client(http: &Http) -> Result<Http, FieldError> {
     Http::new(&HttpOptions {
         timeout: http.timeout(),
@@ -313,7 +316,7 @@ fn metadata_client(http: &Http) -> Result<Http, FieldError> {
     })
 }
 
-/// An [`AssertionSource`] as `azure_identity` asks for it.
+/// Adapter from an [`AssertionSource`] to the trait of `azure_identity`.
 struct Assertion(Arc<dyn AssertionSource>);
 
 #[async_trait]

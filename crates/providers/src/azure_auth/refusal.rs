@@ -1,31 +1,31 @@
-//! What Entra's refusals mean: a sentence and the way out for each AADSTS number that users meet, and whether time heals
-//! it. The one place that knows them; docs/reference/entra.md has the same table, and a test holds them together.
+//! Meanings of Entra's errors: for each common AADSTS number, a message with the fix, and whether the error disappears
+//! without a change. The table in docs/reference/entra.md has the same content, and a test compares them.
 //!
-//! Source: "Microsoft Entra authentication and authorization error codes", and for federated credentials "Troubleshooting:
-//! workload identity federation".
+//! Sources: "Microsoft Entra authentication and authorization error codes", and for federated credentials
+//! "Troubleshooting: workload identity federation".
 
 use super::super::Heals;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// One number.
+/// Meaning of one AADSTS number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// As in `AADSTS7000215`.
+    /// Digits after `AADSTS`, as in `AADSTS7000215`.
     pub(super) number: i64,
-    /// What it means, and the way out. `{provider}` stands for the path of the account in the provider's spec.
+    /// Message with the meaning and the fix. `{provider}` stands for the path of the account in the provider's spec.
     says: &'static str,
-    /// Whether it passes without anyone's doing.
+    /// Whether and when the error disappears without a change.
     pub(super) heals: Heals,
-    /// It is about the assertion: what that says of itself belongs to the message.
+    /// `true` for errors about the assertion, whose claims are added to the message.
     pub(super) of_assertion: bool,
-    /// It is Entra's own trouble, and no refusal.
+    /// `true` for temporary failures of Entra, which are not rejections.
     pub(super) passes: bool,
 }
 
 impl Refusal {
-    /// Returns what it means, and the way out. `provider` is the path of the account in the provider's spec.
+    /// Returns the message with the meaning and the fix. `provider` is the path of the account in the provider's spec.
     pub(super) fn says(&self, provider: &str) -> String {
         self.says.replace("{provider}", provider)
     }
@@ -47,9 +47,8 @@ const fn assertion(number: i64, heals: Heals, says: &'static str) -> Refusal {
     Refusal { number, says, heals, of_assertion: true, passes: false }
 }
 
-/// What an assertion says of itself, as Entra compares it with a federated credential: issuer, subject and audience. None
-/// of them is secret. `None`: it isn't one that another issuer signed (its issuer is the application itself), or can't be
-/// read.
+/// Returns the claims of an assertion that Entra compares with a federated credential: issuer, subject and audience.
+/// None of them is secret. `None` if the application itself is the issuer, or if the assertion is unreadable.
 pub(super) fn presented(assertion: &str, client_id: &str) -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?.trim_end_matches('=')).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
@@ -62,21 +61,21 @@ pub(super) fn presented(assertion: &str, client_id: &str) -> Option<String> {
     (!is_own).then(|| format!("presented: issuer {issuer}, subject {subject}, audience {audience}"))
 }
 
-/// A claim as one line of bounded length.
+/// Returns a claim as one line of limited length.
 fn shown(claim: &str) -> String {
     const LONGEST: usize = 256;
     let plain: String = claim.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     if plain.is_empty() { "(none)".to_owned() } else { plain }
 }
 
-/// The meaning of a number, if it is known here.
+/// Returns the meaning of a number, or `None` if it is unknown.
 pub(super) fn of(number: i64) -> Option<&'static Refusal> {
     ALL.iter().find(|refusal| refusal.number == number)
 }
 
-/// All that are known, by their first digits as people look them up.
+/// All known numbers, grouped by topic.
 pub(super) const ALL: &[Refusal] = &[
-    // the tenant, and its cloud
+    // Tenant and cloud.
     stays(90_002, "there is no such tenant in this cloud: check tenantId, and {provider}.cloud"),
     stays(
         900_021,
@@ -98,7 +97,7 @@ pub(super) const ALL: &[Refusal] = &[
         "tenantId must be one tenant's, not common, organizations or consumers: give the tenant that owns the account",
     ),
     stays(50_194, "the application isn't multi-tenant: set tenantId to its own tenant, or make it multi-tenant"),
-    // the application
+    // Application.
     heals(
         700_016,
         Heals::New,
@@ -120,7 +119,7 @@ pub(super) const ALL: &[Refusal] = &[
     stays(700_025, "the application is a public client: turn off \"Allow public client flows\" in its registration"),
     stays(50_105, "the application isn't assigned to what it asks for: assign it under Enterprise applications"),
     stays(501_051, "the application has no role at what it asks for: assign it one under Enterprise applications"),
-    // its secret
+    // Client secret.
     heals(
         7_000_215,
         Heals::New,
@@ -141,7 +140,7 @@ pub(super) const ALL: &[Refusal] = &[
         "no client secret or assertion arrived: look at what stands between, such as a proxy that changes requests",
     ),
     stays(7_000_113, "the application isn't authorized for this tenant: check clientId and tenantId"),
-    // its certificate, or another assertion
+    // Certificate, or another assertion.
     stays(1_000_502, "the certificate has expired: make another, upload it, and put it with its key into the Secret"),
     assertion(
         700_222,
@@ -176,7 +175,7 @@ pub(super) const ALL: &[Refusal] = &[
         "the assertion isn't valid now: compare the clock of whoever signed it with the true time",
     ),
     assertion(50_027, Heals::No, "the assertion is no valid token: check what the projected token's file holds"),
-    // federated credentials
+    // Federated credential.
     assertion(
         70_021,
         Heals::Soon,
@@ -221,7 +220,7 @@ pub(super) const ALL: &[Refusal] = &[
         Heals::Soon,
         "Entra can't read the issuer's keys: its /.well-known/openid-configuration must be reachable from the internet",
     ),
-    // what it asks for
+    // Requested scope.
     stays(70_011, "the scope isn't valid: check {provider}.endpoints.resourceManager"),
     stays(1_002_012, "the scope isn't valid: check {provider}.endpoints.resourceManager"),
     stays(
@@ -296,7 +295,7 @@ mod tests {
         assert_eq!(of(Heals::New), [70_001, 700_016, 7_000_215, 7_000_229]);
     }
 
-    /// `| AADSTS90002 | what it means | what to do |`
+    /// Formats a number as the table row `| AADSTS90002 | meaning | action |`.
     #[test]
     fn the_page_says_the_same() {
         let page = include_str!("../../../../docs/reference/entra.md");

@@ -1,6 +1,6 @@
-//! `azure_core`'s transport over our client. It mends what `azure_identity` 1.0 does with answers: only a good one
-//! passes, rebuilt; every other becomes an [`IssueError`] that is neither retried nor quoted inside the library, and
-//! that [`classed`] finds again.
+//! Transport of `azure_core` that uses the operator's HTTP client. It works around the response handling of
+//! `azure_identity` 1.0: it rebuilds a successful response, and turns every other response into an [`IssueError`]. The
+//! library neither retries nor quotes that error, and [`classed`] extracts it again.
 
 use super::super::http::{Answer, Call, Http};
 use super::super::{Class, Heals, IssueError};
@@ -19,14 +19,14 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use url::{Url, form_urlencoded};
 
-/// The longest life that is believed, in seconds. Entra's longest is 24 h.
+/// Longest accepted lifetime in seconds. Entra's longest lifetime is 24 hours.
 const LONGEST_LIFE: i64 = 86_400;
 
-/// The instance metadata service, link-local.
+/// Link-local address of the instance metadata service.
 const METADATA_HOST: &str = "169.254.169.254";
 
-/// What OAuth 2.0 (RFC 6749 §5.2), `OpenID` Connect and Entra call their errors. Only these are ever shown: whatever
-/// else stands there is the endpoint's own text.
+/// Error codes of OAuth 2.0 (RFC 6749 §5.2), `OpenID` Connect and Entra. Messages contain only these codes, because any
+/// other value is text of the endpoint.
 const OAUTH_ERRORS: [&str; 14] = [
     "access_denied",
     "consent_required",
@@ -44,29 +44,29 @@ const OAUTH_ERRORS: [&str; 14] = [
     "unsupported_grant_type",
 ];
 
-/// Whom the transport calls.
+/// Service that the transport calls.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     Entra,
-    /// The machine's metadata service, or what stands for it.
+    /// Metadata service of the machine, or its replacement.
     Metadata {
         instead: Option<Url>,
     },
 }
 
-/// The one client, as `azure_core` wants it.
+/// Adapter from the HTTP client to the trait of `azure_core`.
 #[derive(Debug)]
 pub(super) struct EntraTransport {
     pub(super) http: Http,
     pub(super) caller: Caller,
-    /// The path of the account in the provider's spec.
+    /// Path of the account in the provider's spec.
     pub(super) field: Cow<'static, str>,
 }
 
 #[async_trait]
 impl HttpClient for EntraTransport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        // `Other` is what the library never retries.
+        // The library never retries `Other`.
         let granted = self.ask(request).await.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
         Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), granted.to_string()))
     }
@@ -91,7 +91,7 @@ impl EntraTransport {
         let mut call = Call::new(method, self.caller.reroute(request.url()));
         for (name, value) in request.headers().iter() {
             let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| unexpected())?;
-            // App Service's proof that a caller runs on the machine.
+            // Secret header that proves to App Service that the caller runs on the machine.
             let is_secret = name == "x-identity-header";
             call = if is_secret {
                 call.secret_header(name, &value.as_str().into())
@@ -130,7 +130,7 @@ impl Caller {
     }
 }
 
-/// What is read of a success. A number may come as a string (the metadata service).
+/// Fields that are read from a success. The metadata service sends numbers as strings.
 #[derive(Deserialize)]
 struct Granted {
     token_type: String,
@@ -139,7 +139,7 @@ struct Granted {
     expires_on: Option<Value>,
 }
 
-/// The answer again, with nothing in it that the library trips over.
+/// Returns a rebuilt response with only the fields and types that the library can parse.
 fn granted(answer: &Answer, now: Timestamp) -> Result<Value, IssueError> {
     let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body) else {
         return Err(answer.not_understood("no token response"));
@@ -167,12 +167,13 @@ fn integer(value: Option<&Value>) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// What is read of a refusal; of its description, which may quote the request, only the number that it begins with.
+/// Fields that are read from an error response. The description may quote the request, so only its leading number is
+/// read.
 #[derive(Default)]
 struct Refused {
     error: Option<&'static str>,
     codes: Vec<i64>,
-    /// It has the form of OAuth's errors (RFC 6749 section 5.2): a page of whoever stands between has not.
+    /// `true` if the body has the form of an OAuth error (RFC 6749 section 5.2), unlike a page of a proxy.
     is_oauth: bool,
 }
 
@@ -181,7 +182,7 @@ impl Refused {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = body.get("error").and_then(Value::as_str).unwrap_or_default();
         let listed = body.get("error_codes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        // where no list is, the description begins with the number
+        // Without a list, the description begins with the number.
         let described = body.get("error_description").and_then(Value::as_str).and_then(|text| {
             let digits = text.trim_start().strip_prefix("AADSTS")?;
             digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -196,15 +197,15 @@ impl Refused {
     }
 }
 
-/// What the request's assertion says of itself, if it has one that another issuer signed.
+/// Returns the claims of the request's assertion, if another issuer signed it.
 fn presented(request: &Request) -> Option<String> {
     let Body::Bytes(body) = request.body() else { return None };
     let field = |name: &str| form_urlencoded::parse(body).find(|(field, _)| field == name).map(|(_, value)| value);
     refusal::presented(&field("client_assertion")?, &field("client_id").unwrap_or_default())
 }
 
-/// The class of a refusal, and only what is safe to show of it: its numbers, what they mean, and of a federated credential
-/// what was presented.
+/// Returns the failure for an error response. The message contains only safe parts: the numbers, their meanings, and
+/// the claims of a federated credential.
 fn refused(answer: &Answer, caller: &Caller, field: &str, presented: impl FnOnce() -> Option<String>) -> IssueError {
     let Refused { error, codes, is_oauth } = Refused::read(&answer.body);
     let known = codes.iter().find_map(|code| refusal::of(*code));
@@ -221,13 +222,13 @@ fn refused(answer: &Answer, caller: &Caller, field: &str, presented: impl FnOnce
         (408 | 500..=599, _) | (_, Some("temporarily_unavailable" | "server_error")) => {
             (Class::Transient, "EntraUnavailable", "unavailable")
         }
-        // The metadata service says so while an identity is being assigned, or itself updated.
+        // The metadata service returns these statuses while an identity is assigned or the service is updated.
         (404 | 410, _) if matches!(caller, Caller::Metadata { .. }) => {
             (Class::Transient, "EntraUnavailable", "unavailable")
         }
         _ if known.is_some_and(|known| known.passes) => (Class::Transient, "EntraUnavailable", "unavailable"),
         (400..=499, _) if is_verdict => (Class::Credential, "EntraRefused", "refused"),
-        // no word of OAuth's: whoever answered, it isn't Entra
+        // The body has no OAuth error, so the sender isn't Entra.
         _ => (Class::Transient, "BadAnswer", "answered"),
     };
     let mut message = format!("{} {verb}: {said}", caller.name());
@@ -247,7 +248,7 @@ fn refused(answer: &Answer, caller: &Caller, field: &str, presented: impl FnOnce
     IssueError { heals, ..answer.failure(class, reason, message) }
 }
 
-/// Our own error, from wherever the library wrapped it. Whatever else it says is not for showing.
+/// Returns the [`IssueError`] that the library wrapped. Other text of the library isn't shown.
 pub(super) fn classed(error: &azure_core::Error) -> IssueError {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -312,10 +313,10 @@ mod tests {
                 "Entra refused: HTTP 400",
             ),
             (400, r#"{"error":"another"}"#, Class::Credential, "Entra refused: HTTP 400"),
-            // whoever answers so, it isn't Entra
+            // The sender isn't Entra.
             (401, "", Class::Transient, "Entra answered: HTTP 401"),
             (400, "{}", Class::Transient, "Entra answered: HTTP 400"),
-            // the number alone, from wherever it stands
+            // Only the number of the description is shown.
             (
                 401,
                 r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret"}"#,
