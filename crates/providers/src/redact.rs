@@ -1,8 +1,8 @@
-//! Quoting what a provider said, fit for a status and a log: no control characters, no secret, 256 bytes at most.
+//! Quotes text of a provider for a status or a log: at most 256 bytes, without control characters and without secrets.
 //!
-//! Two nets. Each secret that went into the call is known, and no piece of it passes, however the answer escapes it.
-//! What merely looks like a secret (a JWT, long hex, what only chance writes) goes too: an answer may quote one that we
-//! never saw. Codes, names and ids are shown: without them nobody finds what is wrong.
+//! Two filters apply. The first removes every piece of the secrets that the call contained, in any escaping. The second
+//! removes text that looks like a secret (a JWT, long hexadecimal text, random characters), because a response may
+//! quote an unknown secret. Codes, names and IDs remain, because an administrator needs them to find the cause.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
@@ -16,19 +16,20 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::Range;
 
-/// The longest quotation, in bytes, its ellipsis included.
+/// Maximum length of a quotation in bytes, including its ellipsis.
 pub const MAX_QUOTE: usize = 256;
 
-/// What stands for what was taken out.
+/// Replacement for removed text.
 pub const REDACTED: &str = "[redacted]";
 
-/// How much of an answer is looked at: far more than is quoted, little enough to search on every failure.
+/// Bytes of a response that are searched. More than a quotation needs, and few enough to search on every failure.
 const MAX_SEARCHED: usize = 4096;
 
-/// A piece of a secret this long is taken out wherever it appears. Shorter secrets only go whole.
+/// Length of a piece of a secret that is removed wherever it appears. Shorter secrets are only removed whole.
 const WINDOW: usize = 16;
 
-/// Below this a secret can't be told from ordinary text, and taking it out would spell it.
+/// Minimum length of a secret that is removed. Shorter secrets resemble ordinary text, so removing them would reveal
+/// them.
 const SHORTEST: usize = 4;
 
 /// Quotes text without the secrets of one call.
@@ -38,23 +39,23 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Knows these secrets: tokens, keys, passwords, assertions.
+    /// Creates a redactor for these secrets: tokens, keys, passwords, assertions.
     pub fn new(secrets: Vec<SecretString>) -> Self {
         Self { secrets }
     }
 
-    /// Knows these secrets in every spelling that a Kubernetes object gives them: also in base64, alone or within a
-    /// longer text, and in small or capital letters, as a policy's message may have them.
+    /// Creates a redactor for these secrets in every spelling that a Kubernetes object or a policy's message may
+    /// contain: also in base64, alone or within a longer text, and in lower or upper case.
     pub fn of_object(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         Self::new(secrets.into_iter().flat_map(|secret| spelling::all(&secret)).collect())
     }
 
-    /// Quotes `said`, which may be any bytes: at most [`MAX_QUOTE`] of them, and UTF-8.
+    /// Quotes `said`, which may be any bytes, as UTF-8 text of at most [`MAX_QUOTE`] bytes.
     pub fn quote(&self, said: impl AsRef<[u8]>) -> String {
         self.quote_within(MAX_QUOTE, said)
     }
 
-    /// The same with at most `most` bytes.
+    /// Quotes `said` with at most `most` bytes.
     pub fn quote_within(&self, most: usize, said: impl AsRef<[u8]>) -> String {
         let text = printable(said.as_ref());
         let mut hidden = self.known(&text);
@@ -62,12 +63,12 @@ impl Redactor {
         cut(&without(&text, hidden), most)
     }
 
-    /// Whether `text` could be quoted as it stands. For short values that are kept whole, such as request ids.
+    /// Returns true if quoting `text` doesn't change it. For short values that are kept whole, such as request IDs.
     pub fn is_clean(&self, text: &str) -> bool {
         self.quote(text) == text
     }
 
-    /// Where `text` holds a piece of a known secret, in any escaping, and in small or capital letters.
+    /// Returns the spans of `text` that contain a piece of a known secret, in any escaping and in any case.
     fn known(&self, text: &str) -> Vec<Range<usize>> {
         let secrets: Vec<Vec<u8>> = self
             .secrets
@@ -80,7 +81,8 @@ impl Redactor {
         }
         let views = escape::views(text.as_bytes());
         let readings: Vec<Vec<u8>> = views.iter().map(|view| view.bytes().to_ascii_lowercase()).collect();
-        // the text is short, a secret may be long: its pieces are looked up among those of the text
+        // The text is short and a secret may be long, so the pieces of the secret are looked up among those of the
+        // text.
         let mut said: HashMap<usize, HashSet<&[u8]>> = HashMap::new();
         let mut found = Vec::new();
         for secret in &secrets {
@@ -98,7 +100,7 @@ impl Redactor {
     }
 }
 
-/// An error of whom nothing is known, fit for a log.
+/// Quotes an error without known secrets, for a log.
 pub fn quoted(error: &dyn Display) -> String {
     Redactor::default().quote(error.to_string())
 }
@@ -109,25 +111,25 @@ impl std::fmt::Debug for Redactor {
     }
 }
 
-/// The beginning of `said` as one line of text.
+/// Returns the start of `said` as one line of text.
 fn printable(said: &[u8]) -> String {
     let said = &said[..said.len().min(MAX_SEARCHED)];
     let text = without_controls(&String::from_utf8_lossy(said));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Each control or invisible character becomes a space: taken away, they could join two halves of a secret.
+/// Replaces each control or invisible character with a space. Removing the character could join two halves of a secret.
 fn without_controls(text: &str) -> String {
     text.chars().map(|c| if is_invisible(c) { ' ' } else { c }).collect()
 }
 
-/// Control characters, and those that reorder or hide text on a terminal.
+/// Returns true for control characters and for characters that reorder or hide text on a terminal.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// `text` with every hidden span replaced, neighbours as one.
+/// Returns `text` with the hidden spans replaced. Adjacent spans become one replacement.
 fn without(text: &str, mut hidden: Vec<Range<usize>>) -> String {
     hidden.sort_by_key(|span| span.start);
     let mut out = String::with_capacity(text.len());
@@ -147,17 +149,17 @@ fn without(text: &str, mut hidden: Vec<Range<usize>>) -> String {
     out
 }
 
-/// The next character boundary at or below `at`.
+/// Returns the nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// The next character boundary at or above `at`.
+/// Returns the nearest character boundary at or after `at`.
 fn ceil(text: &str, at: usize) -> usize {
     (at..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
-/// At most `most` bytes; what is cut shows as an ellipsis.
+/// Cuts `text` to at most `most` bytes, with an ellipsis in place of the removed text.
 fn cut(text: &str, most: usize) -> String {
     const ELLIPSIS: char = '…';
     if text.len() <= most {
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(Redactor::default().quote("x y ".repeat(64).trim()).len(), 255);
     }
 
-    /// Secrets as they come: passwords, keys, tokens, PEM.
+    /// Generates typical secrets: passwords, keys, tokens, PEM.
     fn secret() -> impl Strategy<Value = String> {
         prop_oneof!["[ -~]{20,80}", "[A-Za-z0-9+/]{20,120}={0,2}", "\\PC{20,60}", "[a-z0-9\n ]{20,90}"]
             .prop_filter("trimmed by its reader", |secret| secret.trim().len() >= 20)
@@ -255,7 +257,7 @@ mod tests {
         text.bytes().fold(String::new(), |escaped, b| escaped + &format!("%{b:02x}"))
     }
 
-    /// No 20 bytes in a row of `secret`, which may break inside a character.
+    /// Checks that `quoted` contains no 20 consecutive bytes of `secret`. A piece may start or end within a character.
     fn no_piece_of(secret: &str, quoted: &str) -> Result<(), TestCaseError> {
         for piece in secret.trim().as_bytes().windows(20) {
             let survives = quoted.as_bytes().windows(20).any(|w| w == piece);

@@ -1,17 +1,17 @@
-//! Redaction measured both ways (P11): what an admin needs is shown, what nobody may see is not.
+//! Measures both goals of redaction (P11): text that an administrator needs remains, and secrets are removed.
 //!
-//! Rates, of what chance makes, by length: of 20 characters about 5 in 100 pass, of 24 one or two, of 32 two in 1,000, of
-//! 44 and more none in 10,000. Of the words, names and paths in this repository's documentation fewer than 2 in 1,000
-//! are taken for a secret.
+//! Rates for random text by length: of 20 characters about 5% remain, of 24 characters 1% to 2%, of 32 characters 0.2%,
+//! and of 44 or more characters none in 10,000. Of the words, names and paths in this repository's documentation, fewer
+//! than 0.2% are treated as a secret.
 
 use super::{REDACTED, Redactor};
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What providers, gateways and API servers say, and what they name.
+/// Texts and names from providers, gateways and API servers that must remain.
 const SHOWN: &[&str] = &[
-    // codes
+    // Codes.
     "ARM_ACCOUNT_MUST_BE_MANAGED_BY_ARM: Account is an ARM account",
     "AccountIsNotConnectedToAzureMediaServices: connect it",
     "InvalidAuthenticationTokenTenant: The access token is from the wrong issuer 'https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/'",
@@ -34,7 +34,7 @@ const SHOWN: &[&str] = &[
     "type.googleapis.com/google.rpc.BadRequest",
     "generateExtensionRestrictedViewerAccessToken is not allowed",
     "Ocp-Apim-Subscription-Key is missing",
-    // ids and paths
+    // IDs and paths.
     "The Resource 'Microsoft.VideoIndexer/accounts/vi-p-weu-01' under resource group 'rg-p-weu-vi-01' was not found.",
     "/subscriptions/24237b72-8546-4da5-b204-8c3cb76dd930/resourceGroups/rg-p/providers/Microsoft.Kubernetes/ConnectedClusters/edge01/providers/Microsoft.KubernetesConfiguration/extensions/videoindexer",
     "/subscriptions/24237b72-8546-4da5-b204-8c3cb76dd930/resourceGroups/sub-p-weu-vi-01/providers/Microsoft.Storage/storageAccounts/stcontosovideoprodweu01",
@@ -58,7 +58,7 @@ const SHOWN: &[&str] = &[
     "westeurope.api.cognitive.microsoft.com/sts/v1.0/issueToken",
     "2026-11-28T08:00:00.0000000Z",
     "3.141.59-rc.1+build.20261127",
-    // sentences, in other languages too
+    // Sentences, also in other languages.
     "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key.",
     "Bundesministerium-Verkehrsinfrastruktur-Videoueberwachung ist gesperrt",
     "przedsiebiorstwo-wideomonitoring-krakow",
@@ -67,21 +67,21 @@ const SHOWN: &[&str] = &[
     "admission webhook \"validate.kyverno.svc-fail\" denied the request: require-labels: validation error",
 ];
 
-/// Tokens, keys and opaque secrets that no call of ours sent, each as it stands in a sentence.
+/// Tokens, keys and opaque secrets that were not part of a call. Each is tested within a sentence.
 const HIDDEN: &[&str] = &[
     "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3NjMzOTI1NDR9.c2lnbmF0dXJlLWJ5dGVz",
     "eyJhbGciOiJIUzI1NiJ9.eyJle",
-    // opaque, of 20, 24, 35 and 48 bytes
+    // Opaque, of 20, 24, 35 and 48 bytes.
     "wJalrXUtnFEMIK7MDENG",
     "q8Zr1-XvT0pLw_3mYbKc5Nd7",
     "kX81pQz-vR20Yq_aBcT9wLm3GhJ6sDf4Ue0",
     "k7Qp2/xV9+bT4mZs8WdR1eYc6HgJ3uNfA5oLiKqXwPzE0tMv==",
-    // an Entra client secret, a storage key, a SAS signature, an API Management key with 84 characters
+    // An Entra client secret, a storage key, a SAS signature, an API Management key with 84 characters.
     "3Xr8Q~nLk2VbT9.yWmZc4PdHs7JfGa1Ue_RqXo0",
     "Zm9vYmFyK2tleStmb3IrYStzdG9yYWdlK2FjY291bnQrdGVzdA==",
     "sig=7vJ3nQ9xL2mP5kR8tW1yB4zD6fH0cG3sN5aE7uT9qXo=",
     "D8kL2mXqR7vN4pT9wZ1cY6bH3jF5gS0aE8uQ2xKdWnVrBtMzCyPfGhJkLsXeUoIiA4QjQJQQJ99BKACYeBjFXJ3w3",
-    // ArcGIS, hex of 40 and 64 digits, two ids in one, base32
+    // ArcGIS, hexadecimal text of 40 and 64 digits, two IDs in one, base32.
     "3f0c8a4e9b1d4f6a83f0c8a4e9b1d4f6_3f0c8a4e9b1d4f6a83f0c8a4e9b1d4f6..",
     "8f14e45fceea167a5a36dedd4bea2543d3d94468",
     "vi8f14e45fceea167a5a36dedd4bea25438f14e45fceea167a5a36dedd4bea2543",
@@ -126,7 +126,7 @@ const ALPHABETS: [&str; 4] = [
     "abcdefghijklmnopqrstuvwxyz0123456789",
 ];
 
-/// Numbers by chance, the same each time (splitmix64).
+/// Random number generator with a fixed sequence (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -144,7 +144,7 @@ impl Dice {
     }
 }
 
-/// How many of 1,000 opaque tokens of each length pass, at most, over all alphabets.
+/// Checks the maximum number of 1,000 opaque tokens that remain, for each length and over all alphabets.
 #[test]
 fn p11_opaque_tokens_are_hidden_at_these_rates() {
     const EACH: usize = 1000;
@@ -163,7 +163,7 @@ fn p11_opaque_tokens_are_hidden_at_these_rates() {
     }
 }
 
-/// The words, names and paths of the documentation, the CRDs and the examples.
+/// Checks the words, names and paths of the documentation, the CRDs and the examples.
 #[test]
 fn p11_names_of_the_documentation_are_shown_at_this_rate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

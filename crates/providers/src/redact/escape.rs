@@ -1,18 +1,18 @@
-//! A text as it reads after unescaping, each byte with the place that it came from.
+//! Unescaped readings of a text, in which each byte keeps its position in the original.
 
 use std::ops::Range;
 
-/// One byte of an unescaped text, and which bytes of the original spell it.
+/// Byte of an unescaped text, and the bytes of the original that represent it.
 #[derive(Clone)]
 struct Spelled {
     byte: u8,
     from: Range<usize>,
 }
 
-/// A text after none, one or two unescapings.
+/// Text after zero, one or two rounds of unescaping.
 pub(super) struct View(Vec<Spelled>);
 
-/// Every reading of `text`: as it stands, and unescaped up to twice as JSON, percent, form or HTML.
+/// Returns every reading of `text`: unchanged, and unescaped once or twice as JSON, percent encoding, form or HTML.
 pub(super) fn views(text: &[u8]) -> Vec<View> {
     let plain = View(text.iter().enumerate().map(|(i, &byte)| Spelled { byte, from: i..i + 1 }).collect());
     let once: Vec<View> = unescaped(&plain);
@@ -21,7 +21,7 @@ pub(super) fn views(text: &[u8]) -> Vec<View> {
 }
 
 impl View {
-    /// The original's spans that spell a `width`-byte piece which `wanted` recognises.
+    /// Returns the spans of the original that represent a `width`-byte piece for which `wanted` returns true.
     pub(super) fn matches<'a>(
         &'a self,
         width: usize,
@@ -34,21 +34,21 @@ impl View {
             .map(move |at| self.0[at].from.start..self.0[at + width - 1].from.end)
     }
 
-    /// The text of this reading.
+    /// Returns the text of this reading.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.0.iter().map(|s| s.byte).collect()
     }
 }
 
-/// The readings of one unescaping that differ from `view`.
+/// Returns the readings of `view` after one more round of unescaping, without those that equal `view`.
 fn unescaped(view: &View) -> Vec<View> {
     [json as Unescape, percent, form, html].into_iter().filter_map(|rule| apply(view, rule)).collect()
 }
 
-/// Reads one escape at the beginning of a text: how many bytes it takes, and what it spells.
+/// Reads one escape at the start of a text and returns its length and the bytes that it represents.
 type Unescape = fn(&[u8]) -> Option<(usize, Vec<u8>)>;
 
-/// `view` with `rule` applied from left to right; nothing where it never applied.
+/// Applies `rule` to `view` from left to right. `None` if the rule never applies.
 fn apply(view: &View, rule: Unescape) -> Option<View> {
     let bytes = view.bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -67,7 +67,7 @@ fn apply(view: &View, rule: Unescape) -> Option<View> {
     changed.then_some(View(out))
 }
 
-/// `\n`, `\"`, `\u00e4` and surrogate pairs.
+/// Reads `\n`, `\"`, `\u00e4` and surrogate pairs.
 fn json(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     if text.first() != Some(&b'\\') {
         return None;
@@ -88,7 +88,7 @@ fn json(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-/// `%2F`.
+/// Reads `%2F`.
 fn percent(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     if text.first() != Some(&b'%') {
         return None;
@@ -97,12 +97,12 @@ fn percent(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     Some((3, vec![byte]))
 }
 
-/// `%2F`, and `+` for a space.
+/// Reads `%2F`, and `+` as a space.
 fn form(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     if text.first() == Some(&b'+') { Some((1, vec![b' '])) } else { percent(text) }
 }
 
-/// `&amp;`, `&#43;`, `&#x2F;`.
+/// Reads `&amp;`, `&#43;`, `&#x2F;`.
 fn html(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     if text.first() != Some(&b'&') {
         return None;
@@ -131,7 +131,7 @@ fn utf8(c: char) -> Vec<u8> {
     c.to_string().into_bytes()
 }
 
-/// The number that these hex digits spell; they are at most eight.
+/// Returns the value of at most eight hexadecimal digits.
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |n, d| Some(n * 16 + char::from(*d).to_digit(16)?))
 }

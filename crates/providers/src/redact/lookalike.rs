@@ -1,32 +1,35 @@
-//! What looks like a secret without being known: JWTs, long runs of hex, and what only chance writes.
+//! Finds text that looks like a secret without being known: JWTs, long hexadecimal text, and random characters.
 //!
-//! Codes, names, paths and ids are made of words, and a word's letters follow each other as they do in English; chance
-//! lets anything follow anything. Each pair of neighbours counts for or against chance, and a stretch of a run that adds
-//! up to [`SURE`] is taken for a secret. What is short, or made of words, can't be told from a name: secrets that went
-//! into a call are known, and need no guess.
+//! Codes, names, paths and IDs consist of words, in which the letters follow each other as in English. In random text
+//! any character can follow any other. Each pair of neighbours counts for or against randomness, and a stretch whose
+//! pairs add up to [`SURE`] is treated as a secret. A short secret, or one made of words, can't be distinguished from a
+//! name. The secrets of a call are known and need no guess.
 //!
-//! Hex of one case is an id (a trace, a resource, a request) up to [`LONGEST_ID`] digits. How often either goes wrong is
-//! measured in the tests.
+//! Hexadecimal text of one case with up to [`LONGEST_ID`] digits is an ID (of a trace, a resource or a request). The
+//! tests measure the rates of both kinds of error.
 
 use std::ops::Range;
 
-/// So many hex digits can be an id: 32 of a trace or a GUID without dashes, with some of a version before it.
+/// Maximum number of hexadecimal digits of an ID: 32 of a trace or of a GUID without dashes, plus some of a version
+/// prefix.
 const LONGEST_ID: usize = 36;
 
-/// A stretch that is shorter is a name: a Pod's, say, ends in sixteen letters and digits by chance.
+/// Minimum length of a stretch that is treated as a secret. Shorter stretches are names: a Pod name can end in 16
+/// random letters and digits.
 const SHORTEST: usize = 17;
 
-/// What the pairs of a stretch must add up to, in hundredths of the natural logarithm of how much likelier chance is.
+/// Minimum sum of a stretch that is treated as a secret, in hundredths of the natural logarithm of the likelihood ratio
+/// between random text and words.
 const SURE: i32 = 1000;
 
-/// A pair that words rarely have: chance makes 72 of 100, words 12.
+/// Weight of a pair that is rare in words: 72% of the pairs in random text, 12% in words.
 const FOR_CHANCE: i32 = 180;
 
-/// A pair that words often have: chance makes 28 of 100, words 88.
+/// Weight of a pair that is common in words: 28% of the pairs in random text, 88% in words.
 const FOR_WORDS: i32 = -115;
 
-/// The letters that often follow each letter: together 93 of 100 pairs in the words of this repository, its
-/// documentation and the providers' references.
+/// Common successors of each letter. They cover 93% of the pairs in the words of this repository, its documentation and
+/// the providers' references.
 const FOLLOWERS: [&[u8]; 26] = [
     b"bcdgiklmnprstuvy",     // a
     b"aeilorsu",             // b
@@ -56,7 +59,7 @@ const FOLLOWERS: [&[u8]; 26] = [
     b"",                     // z
 ];
 
-/// The places of `text` that look like a secret.
+/// Returns the spans of `text` that look like a secret.
 pub(super) fn spans(text: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -75,7 +78,7 @@ pub(super) fn spans(text: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// The end of the JWT, whole or cut, that begins at `at`: `{"` in base64 reads `eyJ`.
+/// Returns the end of the JWT that begins at `at`, whole or truncated. A JWT begins with `eyJ`, the base64 of `{"`.
 fn jwt(text: &[u8], at: usize) -> Option<usize> {
     let rest = &text[at..];
     if !rest.starts_with(b"eyJ") {
@@ -88,7 +91,7 @@ fn jwt(text: &[u8], at: usize) -> Option<usize> {
     (len >= 12).then_some(at + len)
 }
 
-/// The secrets in a run of letters, digits and the marks of base64, names and paths.
+/// Returns the secrets in a run of letters, digits and the punctuation of base64, names and paths.
 fn in_run(run: &[u8]) -> Vec<Range<usize>> {
     let (ids, mut found) = hex(run);
     let mut begin = 0;
@@ -99,14 +102,15 @@ fn in_run(run: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// Ids, which are left alone, and secrets in hex: chains of groups of digits, one mark between them.
+/// Returns the IDs, which are kept, and the secrets in hexadecimal text: chains of digit groups with one separator
+/// between groups.
 fn hex(run: &[u8]) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
     let (mut ids, mut secrets) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < run.len() {
         let begins = at == 0 || !run[at - 1].is_ascii_alphanumeric();
         let Some((end, digits)) = begins.then(|| chain(run, at)).flatten() else {
-            // forty digits and more are no id, whatever stands before them
+            // More digits than an ID has are a secret, whatever precedes them.
             let len = run[at..].iter().take_while(|b| b.is_ascii_hexdigit()).count();
             if len > LONGEST_ID {
                 secrets.push(at..at + len);
@@ -124,8 +128,8 @@ fn hex(run: &[u8]) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
     (ids, secrets)
 }
 
-/// The end of the chain of hex groups of one case that begins at `at`, and how many digits it has. A GUID counts as one
-/// id, and ends a chain.
+/// Returns the end of the chain of hexadecimal groups that begins at `at`, and the number of its digits. Each group has
+/// one case. A GUID counts as one ID and ends a chain.
 fn chain(run: &[u8], at: usize) -> Option<(usize, usize)> {
     let (mut end, mut digits) = (at, 0);
     if let Some(end) = guid(run, at) {
@@ -137,7 +141,7 @@ fn chain(run: &[u8], at: usize) -> Option<(usize, usize)> {
         let is_one_case = !(word.iter().any(u8::is_ascii_lowercase) && word.iter().any(u8::is_ascii_uppercase));
         let is_whole = run.get(end + group).is_none_or(|next| !next.is_ascii_alphanumeric());
         if group == 0 || !is_one_case || !is_whole {
-            // the mark before it is no part of the chain
+            // The separator before this position isn't part of the chain.
             return (digits > 0).then(|| (end - 1, digits));
         }
         (end, digits) = (end + group, digits + group);
@@ -149,12 +153,12 @@ fn chain(run: &[u8], at: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// W3C's `traceparent`: version, trace, span, flags.
+/// Returns true for W3C's `traceparent`: version, trace, span, flags.
 fn is_traceparent(chain: &[u8]) -> bool {
     chain.split(|b| *b == b'-').map(<[u8]>::len).eq([2, 32, 16, 2])
 }
 
-/// The end of the GUID that begins at `at`: an id, not a secret.
+/// Returns the end of the GUID that begins at `at`. A GUID is an ID, not a secret.
 fn guid(text: &[u8], at: usize) -> Option<usize> {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
     let mut end = at;
@@ -169,7 +173,7 @@ fn guid(text: &[u8], at: usize) -> Option<usize> {
     text.get(end).is_none_or(|next| !next.is_ascii_alphanumeric()).then_some(end)
 }
 
-/// The stretches that only chance writes, each with what is joined to it without a mark.
+/// Returns the stretches of random characters, extended to the adjacent letters and digits.
 fn by_chance(run: &[u8]) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let (mut begin, mut sum, mut best) = (0, 0, (0, 0));
@@ -190,7 +194,7 @@ fn by_chance(run: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// A stretch with the letters and digits that are joined to it, and the padding of base64.
+/// Extends a stretch to the adjacent letters and digits, and to the padding of base64.
 fn whole(run: &[u8], span: Range<usize>) -> Range<usize> {
     let start = (0..span.start).rev().find(|i| !run[*i].is_ascii_alphanumeric()).map_or(0, |i| i + 1);
     let end = (span.end..run.len()).find(|i| !run[*i].is_ascii_alphanumeric()).unwrap_or(run.len());
@@ -198,7 +202,7 @@ fn whole(run: &[u8], span: Range<usize>) -> Range<usize> {
     start..end + padding
 }
 
-/// What the pair before and at `at` counts for chance. Marks tell nothing.
+/// Returns the weight of the pair before and at `at`. Pairs with punctuation have no weight.
 fn weight(run: &[u8], at: usize) -> i32 {
     let (before, this) = (run[at - 1], run[at]);
     if !before.is_ascii_alphanumeric() || !this.is_ascii_alphanumeric() {
@@ -211,7 +215,7 @@ fn weight(run: &[u8], at: usize) -> i32 {
     let is_usual = match (kind(before), kind(this)) {
         (Kind::Digit, Kind::Digit) => true,
         (Kind::Small, Kind::Small) | (Kind::Capital, Kind::Capital | Kind::Small) => follows(),
-        // a new word: two small letters before it, a small one after its capital
+        // Start of a new word: two lower-case letters before the capital, and one after it.
         (Kind::Small, Kind::Capital) => {
             let small = |i: Option<usize>| i.and_then(|i| run.get(i)).is_some_and(u8::is_ascii_lowercase);
             small(at.checked_sub(2)) && small(Some(at + 1))
@@ -236,7 +240,7 @@ fn kind(byte: u8) -> Kind {
     }
 }
 
-/// What base64, names and paths are made of.
+/// Returns true for the characters of base64, names and paths.
 fn is_part(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'.' | b'~')
 }

@@ -1,13 +1,13 @@
-//! How a secret is spelt in a Kubernetes object, and in the message of a policy that looks at one.
+//! Spellings of a secret in a Kubernetes object and in the message of a policy that inspects one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A longer one isn't looked for in other letters.
+/// Maximum length of a secret that is also searched in upper and lower case.
 const LONGEST_FOR_CASES: usize = 16 * 1024;
 
-/// As it stands, in both cases, and in base64 wherever in a longer text it begins.
+/// Returns the secret unchanged, in both cases, and in base64 at each offset in a longer text.
 pub(super) fn all(secret: &SecretString) -> Vec<SecretString> {
     let text = secret.expose_secret();
     let mut all = vec![text.to_owned()];
@@ -24,7 +24,7 @@ pub(super) fn all(secret: &SecretString) -> Vec<SecretString> {
     all.into_iter().map(SecretString::from).collect()
 }
 
-/// The base64 of `text` after so many other bytes: the characters that are its own alone.
+/// Returns the base64 of `text` after `before` other bytes, without the characters that depend on other bytes.
 fn within(before: usize, text: &str) -> String {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(text.as_bytes());
