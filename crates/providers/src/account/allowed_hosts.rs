@@ -1,34 +1,35 @@
-//! `videotoken.dev/allowed-hosts`: where a credential or a `ServiceAccount`'s assertion may be sent, in the words of
-//! whoever owns it. Pure.
+//! Annotation `videotoken.dev/allowed-hosts`: the hosts that may receive a credential or an assertion of a
+//! `ServiceAccount`, as its owner declares them. Pure.
 //!
-//! An entry is `host`, `host:port`, or either with a path: `gw.example/tenant-a` admits what lies beneath that path and
-//! nothing else of the host. Without a port it means the scheme's own.
+//! An entry is `host`, `host:port`, or either with a path. `gw.example/tenant-a` admits the URLs below that path and no
+//! other URL of the host. Without a port, an entry means the default port of the scheme.
 
 use crate::hosts::canonical_host;
 use std::fmt::Write as _;
 use url::Url;
 
-/// Where something secret goes that must be named by its owner, and why it must.
+/// Destinations of a secret that its owner must permit, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded {
-    /// The URLs. None: public hosts of the provider, which need no name.
+    /// URLs of the destinations. Empty for public hosts of the provider, which need no annotation.
     pub urls: Vec<Url>,
-    /// Why a host counts that looks like the provider's own; empty where it doesn't look so.
+    /// Reason why a host of the provider must be permitted. Empty if the host isn't the provider's.
     pub because: &'static str,
 }
 
 impl Guarded {
-    /// Public hosts: nothing has to be named.
+    /// Public hosts, which need no annotation.
     pub const PUBLIC: Self = Self { urls: Vec::new(), because: "" };
 
-    /// What an annotation leaves out, if it leaves out anything: the host at fault, and an annotation that admits all.
+    /// Returns the first host that an annotation doesn't admit, and an annotation that admits all. `None` if it already
+    /// admits all.
     pub fn missing(&self, annotation: Option<&str>) -> Option<Missing> {
         let entries: Vec<_> = annotation.unwrap_or_default().split(',').filter_map(Entry::parse).collect();
         let lacks: Vec<_> = self.urls.iter().filter(|url| !entries.iter().any(|entry| entry.admits(url))).collect();
         let first = lacks.first()?;
         let mut all: Vec<String> = entries.iter().map(|entry| entry.text.clone()).collect();
         for url in &lacks {
-            // who divides a host by paths goes on doing so
+            // Keep the paths if the annotation already divides this host by paths.
             let divided = entries.iter().any(|entry| entry.is_at(url) && !entry.path.is_empty());
             let path = if divided && is_plain(url) { url.path().trim_end_matches('/') } else { "" };
             let entry = shown(url) + path;
@@ -40,28 +41,28 @@ impl Guarded {
     }
 }
 
-/// What an annotation leaves out.
+/// Host that an annotation doesn't admit, and the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The first host that isn't admitted, with its port unless it is the scheme's.
+    /// First host that isn't admitted, with its port unless it is the default port of the scheme.
     pub host: String,
-    /// The annotation's value that would do.
+    /// Value of the annotation that admits all destinations.
     pub annotation: String,
 }
 
-/// One entry.
+/// Entry of the annotation.
 struct Entry {
-    /// As it stands, without spaces around it.
+    /// Text of the entry, without surrounding spaces.
     text: String,
     host: String,
-    /// `None`: the scheme's own.
+    /// `None` means the default port of the scheme.
     port: Option<u16>,
-    /// Its segments; none admit the whole host.
+    /// Segments of the path. An empty path admits the whole host.
     path: Vec<String>,
 }
 
 impl Entry {
-    /// `None`: no entry, or one that means nothing and so admits nothing.
+    /// Parses an entry. `None` for an empty or invalid entry, which admits nothing.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_~:/[]".contains(c);
@@ -73,13 +74,13 @@ impl Entry {
         Some(Self {
             text: text.to_owned(),
             host: canonical_host(&secure)?,
-            // each parser leaves out its own scheme's port
+            // Each parser omits the default port of its own scheme.
             port: secure.port().or(insecure.port()),
             path: segments(&secure),
         })
     }
 
-    /// The same host and port.
+    /// Returns true if `url` has the host and port of the entry.
     fn is_at(&self, url: &Url) -> bool {
         let own = url.port_or_known_default();
         let default = if url.scheme() == "http" { 80 } else { 443 };
@@ -95,13 +96,13 @@ fn segments(url: &Url) -> Vec<String> {
     url.path().split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
 }
 
-/// Nobody on the way could read its path in another way: nothing is escaped, no segment is empty.
+/// Returns true if every server interprets the path in the same way: nothing is escaped, and no segment is empty.
 fn is_plain(url: &Url) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._~/-".contains(c);
     url.path().chars().all(plain) && !url.path().contains("//")
 }
 
-/// `host` or `host:port`, as an entry names it.
+/// Returns `host` or `host:port` in the form of an entry.
 pub fn shown(url: &Url) -> String {
     let mut shown = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
     if let Some(port) = url.port() {

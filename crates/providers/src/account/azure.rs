@@ -1,4 +1,4 @@
-//! The identity of a provider that asks Microsoft Entra.
+//! Identity of a provider that calls Microsoft Entra.
 
 use super::build::unfit;
 use super::references::References;
@@ -9,7 +9,7 @@ use videotoken_api::azure::{Auth, AzureAuth};
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::view::Refusal;
 
-/// Returns the tenant that is asked. `field` is the path of `auth`.
+/// Returns the tenant that issues the Entra tokens. `field` is the path of `auth`.
 pub fn tenant<'a>(auth: &'a AzureAuth, field: &str) -> Option<&'a str> {
     match auth.of_cluster(field).ok()? {
         Auth::ClientSecret(app) => Some(&app.tenant_id),
@@ -19,7 +19,7 @@ pub fn tenant<'a>(auth: &'a AzureAuth, field: &str) -> Option<&'a str> {
     }
 }
 
-/// Returns the identity that asks Entra, and a hash of all that makes it another. `field` is the path of `auth`.
+/// Returns the identity for calls of Entra, and a hash of the values that define it. `field` is the path of `auth`.
 pub async fn azure_credential(
     auth: &AzureAuth,
     field: &str,

@@ -1,4 +1,4 @@
-//! From a provider's spec to its issuer: what is the same for all types.
+//! Builds an issuer from a provider's spec: the steps that all types share.
 
 use super::allowed_hosts::Guarded;
 use super::references::{References, ca_source, unfit_ca};
@@ -16,30 +16,30 @@ use videotoken_api::request::FieldError;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::view::Refusal;
 
-/// What a process lets its issuers reach, and how.
+/// Limits of a process for the calls of its issuers.
 #[derive(Clone, Debug)]
 pub struct Reach {
-    /// What namespaced providers may reach.
+    /// Network rules for namespaced providers.
     pub network: Arc<NetworkGuard>,
-    /// Plain http is permitted.
+    /// Permits plain HTTP.
     pub allow_insecure: bool,
-    /// A call takes no longer.
+    /// Timeout of a call.
     pub timeout: Duration,
-    /// Where the instance metadata service is, if not where Azure has it. For tests.
+    /// Replacement for Azure's instance metadata service. For tests.
     pub metadata_endpoint: Option<Url>,
 }
 
-/// An issuer, and what tells its budget from others'.
+/// Issuer and the values that identify its budget.
 pub struct Built {
-    /// Who issues.
+    /// Issuer of the tokens.
     pub issuer: Arc<dyn Issuer>,
-    /// Of the credential: who lacks it can't touch the budget.
+    /// Hash of the credential. A provider without the credential can't use the budget.
     pub identity: Hash,
-    /// The token API's host.
+    /// Host of the token API.
     pub host: String,
 }
 
-/// Builds the issuer of one provider object; reads what it refers to. Its connections come from `pool`.
+/// Builds the issuer of one provider object, and reads its references. Its connections come from `pool`.
 pub async fn issuer(
     reach: &Reach,
     pool: &HttpPool,
@@ -52,7 +52,7 @@ pub async fn issuer(
     provider(&account).build(&via, spec, references).await
 }
 
-/// How an issuer's calls go out.
+/// Client settings for the calls of an issuer.
 pub struct Via<'a> {
     pub(crate) reach: &'a Reach,
     pool: &'a HttpPool,
@@ -60,7 +60,8 @@ pub struct Via<'a> {
 }
 
 impl Via<'_> {
-    /// The client of a provider object: any host for a `ClusterTokenProvider`, guarded for a namespaced one.
+    /// Returns the client of a provider object. It may call any host for a `ClusterTokenProvider`, and only permitted
+    /// hosts for a namespaced provider.
     pub(crate) async fn http(
         &self,
         public: &[Cow<'static, str>],
@@ -84,7 +85,8 @@ impl Via<'_> {
     }
 }
 
-/// A CA of a namespace's own makes no host public: who chooses whose certificates count chooses who reads what is sent.
+/// Returns true if a namespaced provider sets its own CA. Then no host counts as public, because the owner of that CA
+/// could read the credential.
 pub(crate) fn has_own_ca(owner: Owner, spec: &ProviderSpec) -> bool {
     owner == Owner::Namespace && (spec.ca_bundle.is_some() || spec.ca_bundle_ref.is_some())
 }
@@ -93,12 +95,12 @@ pub(crate) const OWN_CA: &str =
     ", and with spec.caBundle or spec.caBundleRef of a TokenProvider it must, whatever the host";
 const OTHER_PORT: &str = ", and the provider's public hosts count as such on port 443 only";
 
-/// Whether the credential may go there unnamed; else why not.
+/// Checks whether the credential may be sent to `url` without an annotation. The error explains why not.
 pub(crate) fn public_host(public: &[Cow<'static, str>], url: &Url) -> Result<(), &'static str> {
     if HostPolicy::guarded(public, Arc::default()).admits(url, Route::Direct).is_err() {
         return Err("");
     }
-    // without TLS nothing is sent at all
+    // Without TLS nothing is sent.
     url.port().is_none().then_some(()).ok_or(OTHER_PORT)
 }
 

@@ -1,5 +1,5 @@
-//! Where an account's issuer goes, and what it takes along: URLs, and the Secrets that hold its credentials. For whoever
-//! looks at an account from outside.
+//! Destinations of an account's issuer: the URLs that it calls, and the Secrets with its credentials. For checks from
+//! outside.
 
 use crate::provider;
 use crate::provider::Field;
@@ -9,18 +9,18 @@ use url::Url;
 use videotoken_api::request::FieldError;
 use videotoken_api::token_api::Account;
 
-/// Where an account's issuer goes, and what it takes along.
+/// URLs that an account's issuer calls, and Secrets with its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destinations {
-    /// The URLs that are called, each with its field from a provider object's root.
+    /// URLs that the issuer calls, each with its field as a path from the root of the provider object.
     pub urls: Vec<(Field, Url)>,
-    /// The provider's own hosts.
+    /// Public hosts of the provider.
     pub public_hosts: Vec<Cow<'static, str>>,
-    /// The Secrets that hold its credentials.
+    /// Names of the Secrets with the credentials.
     pub secrets: BTreeSet<String>,
 }
 
-/// Reads it from the spec; the error names the field at fault.
+/// Returns the destinations in the spec. The error names the invalid field.
 pub fn destinations(account: &Account<'_>) -> Result<Destinations, FieldError> {
     let provider = provider(account);
     let secrets = provider.secrets()?.into_iter().collect();
@@ -36,7 +36,7 @@ mod tests {
     use std::sync::Arc;
     use videotoken_api::provider::ProviderSpec;
 
-    /// The providers of deploy/examples, all five types.
+    /// Returns the providers of deploy/examples, which cover all five types.
     fn examples() -> Vec<ProviderSpec> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
         let files =

@@ -1,14 +1,14 @@
-//! Values that a tool for secrets in Git has encrypted, and that nobody has decrypted: no credentials.
+//! Detects values that a tool for secrets in Git has encrypted. Such values are not credentials.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Why `value` is no credential but the encrypted form of one, and what to do; `None`: it isn't encrypted. To be put
-/// behind the name of the field: "is a value that SOPS has encrypted: …".
+/// Returns the reason why `value` is an encrypted credential, with the fix, or `None` if it isn't encrypted. The text
+/// follows the name of the field in a message: "is a value that SOPS has encrypted: …".
 ///
-/// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with its
-/// keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2), git-crypt,
-/// hiera-eyaml, Vault's transit engine, `openssl enc`.
+/// Sources: SOPS (`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`), Sealed Secrets (base64 of a two-byte length, 512 with
+/// its keys, that many bytes, and a ciphertext), Ansible Vault, age (armored), `OpenPGP` (RFC 9580 section 6.2),
+/// git-crypt, hiera-eyaml, Vault's transit engine, `openssl enc`.
 pub fn encrypted_value(value: &str) -> Option<&'static str> {
     type Kind = (fn(&str) -> bool, &'static str);
     const KINDS: [Kind; 9] = [
@@ -51,23 +51,23 @@ pub fn encrypted_value(value: &str) -> Option<&'static str> {
             "is a file that git-crypt has encrypted: run `git-crypt unlock` where it is applied from",
         ),
     ];
-    // the byte order mark isn't white space
+    // The byte order mark isn't white space.
     let value = value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let kind = |value: &str| KINDS.iter().find(|(is, _)| is(value)).map(|(_, said)| *said);
     kind(value).or_else(|| {
-        // as it stands under `data` of a Secret, pasted under `stringData`
+        // The value of `data` of a Secret, pasted under `stringData`.
         let bytes = STANDARD.decode(value.split_ascii_whitespace().collect::<String>()).ok()?;
         kind(std::str::from_utf8(&bytes).ok()?.trim())
     })
 }
 
-/// One value, or a whole file of them.
+/// Returns true for a single value, and for a whole file of them.
 fn is_sops(value: &str) -> bool {
     value.contains("ENC[AES256_GCM,data:")
 }
 
-/// Base64 that begins with the bytes 2 and 0. A short one that merely begins so may be a key, of 84 letters and digits at
-/// most, unless it was cut as one is quoted.
+/// Returns true for base64 that begins with the bytes 2 and 0. A short value of at most 88 characters may be a key,
+/// unless it was truncated as in a quotation.
 fn is_sealed(value: &str) -> bool {
     const LONGEST_KEY: usize = 88;
     let whole = value;
@@ -101,7 +101,7 @@ mod tests {
             ("ENC[GPG,hQEMA0123]", Some("hiera-eyaml")),
             ("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==", Some("Vault")),
             ("U2FsdGVkX1+8SDd3WHDOjf7mq69CyCqY", Some("openssl")),
-            // keys, passwords and tokens
+            // Keys, passwords and tokens.
             ("0123456789abcdef0123456789abcdef", None),
             ("AgB123456789abcdefABCDEF0123456789AgB123456789abcdefABCDEF0123456789abcdefABCDEF0123", None),
             ("AgBy3i4OJSWK+PiTySYZ", None),

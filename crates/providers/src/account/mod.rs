@@ -1,19 +1,19 @@
-//! From a provider object's spec to who issues for it: which credential each type needs, where it may be sent, and the
-//! issuer made from both.
+//! Builds the issuer of a provider object from its spec: the credential that each type needs, the hosts that may
+//! receive it, and the issuer that uses both.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
-//! | `spec` | a provider object's spec, and whom it admits |
-//! | `references` | credentials and CA bundles: whether they are meant for us and for that host |
-//! | `text` | the text of a credential, and what is none |
-//! | `encrypted` | values that a tool has encrypted: no credentials |
-//! | `allowed_hosts` | what `videotoken.dev/allowed-hosts` admits |
-//! | `azure` | the identity that asks Microsoft Entra |
-//! | `build` | what the issuers of all types are built with |
-//! | `destinations` | where an issuer goes, for whoever looks from outside |
+//! | `spec` | spec of a provider object, and the VideoAccessTokens that it admits |
+//! | `references` | credentials and CA bundles: whether they are for the operator and for that host |
+//! | `text` | text of a credential, and checks of it |
+//! | `encrypted` | values that a tool has encrypted, which are not credentials |
+//! | `allowed_hosts` | hosts that `videotoken.dev/allowed-hosts` admits |
+//! | `azure` | identity for calls of Microsoft Entra |
+//! | `build` | parts that the issuers of all types share |
+//! | `destinations` | destinations of an issuer, for checks from outside |
 //!
-//! What a spec refers to is read through [`Source`]: the API server for the operator, files for a command without a
-//! cluster. May not enter: a Kubernetes client, files, calls of a provider.
+//! References of a spec are read through [`Source`]: from the API server by the operator, from files by a command
+//! without a cluster. Not allowed here: a Kubernetes client, files, calls of a provider.
 
 mod allowed_hosts;
 mod azure;

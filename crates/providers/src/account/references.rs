@@ -1,4 +1,4 @@
-//! What a provider object refers to: credentials, which must be meant for us, and CA bundles.
+//! References of a provider object: credentials, which must be for the operator, and CA bundles.
 
 use super::allowed_hosts::Guarded;
 use super::spec::Owner;
@@ -18,19 +18,20 @@ use videotoken_api::request::FieldError;
 use videotoken_core::plan::facts::resource_version;
 use videotoken_core::plan::view::Refusal;
 
-/// Where the objects are that a spec refers to.
+/// Source of the objects that a spec refers to.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// A whole Secret. `None`: there is none.
+    /// Returns a whole Secret, or `None` if it doesn't exist.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable>;
 
-    /// A whole `ConfigMap`. `None`: there is none.
+    /// Returns a whole `ConfigMap`, or `None` if it doesn't exist.
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable>;
 
-    /// The annotations of a `ServiceAccount`. `None`: there is none.
+    /// Returns the annotations of a `ServiceAccount`, or `None` if it doesn't exist.
     async fn service_account(&self, key: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable>;
 
-    /// Who makes assertions of this `ServiceAccount` for this audience, as long as it allows them to be sent there.
+    /// Returns the source of assertions of this `ServiceAccount` for this audience. The source supplies assertions only
+    /// while the `ServiceAccount` permits sending them to `sent_to`.
     fn assertions(
         &self,
         account: &ObjectKey,
@@ -38,46 +39,47 @@ pub trait Source: Send + Sync {
         sent_to: &Guarded,
     ) -> Result<Arc<dyn AssertionSource>, Refusal>;
 
-    /// What whoever runs the process hands over himself, in place of that key of that Secret or `ConfigMap`. It needs no
-    /// label: nobody else can have put it there.
+    /// Returns the value that a command-line flag supplies for this key instead of the Secret or `ConfigMap`. It needs
+    /// no label, because only the user of the command can set flags.
     fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         Ok(None)
     }
 }
 
-/// What can't be read just now, and why.
+/// Reason why an object is currently unreadable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(pub String);
 
-/// Reads for one provider object, and notes what it read.
+/// Reads the references of one provider object, and records the objects that it reads.
 pub struct References<'a> {
     source: &'a dyn Source,
     owner: Owner,
     namespace: &'a str,
-    /// What a credential must allow.
+    /// Destinations that a credential must permit.
     sent_to: Guarded,
     seen: Arc<Mutex<BTreeMap<ObjectKey, u64>>>,
 }
 
 impl<'a> References<'a> {
-    /// References of a provider resolve in `namespace` and nowhere else.
+    /// Creates references, which resolve in `namespace` only.
     pub fn new(source: &'a dyn Source, owner: Owner, namespace: &'a str) -> Self {
         Self { source, owner, namespace, sent_to: Guarded::PUBLIC, seen: Arc::default() }
     }
 
-    /// Whose the provider object is.
+    /// Returns the owner of the provider object.
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Where its references resolve.
+    /// Returns the namespace of the references.
     pub fn namespace(&self) -> &str {
         self.namespace
     }
 
-    /// Who makes assertions of the `ServiceAccount` of this name for this audience. In a namespace the account must allow
-    /// where they are sent, as a credential must: whoever may write a provider need not be its owner.
+    /// Returns the source of assertions of this `ServiceAccount` for this audience. In a namespace, the
+    /// `ServiceAccount` must permit the destinations of its assertions, as a credential must: a user who can write a
+    /// provider isn't necessarily the owner of the `ServiceAccount`.
     pub async fn assertions(
         &self,
         field: &str,
@@ -103,13 +105,13 @@ impl<'a> References<'a> {
         }
     }
 
-    /// The same for credentials that are sent to these URLs, which are no public ones of their provider.
+    /// Returns references for credentials that are sent to these URLs, which are not public URLs of the provider.
     #[must_use]
     pub fn sent_to(&self, sent_to: Guarded) -> Self {
         Self { source: self.source, owner: self.owner, namespace: self.namespace, sent_to, seen: self.seen.clone() }
     }
 
-    /// The objects that were asked for, with the resourceVersion that each had (0: it wasn't there).
+    /// Returns the objects that were read, each with its resourceVersion. 0 means that the object didn't exist.
     pub fn seen(&self) -> BTreeMap<ObjectKey, u64> {
         self.noted().clone()
     }
@@ -118,12 +120,13 @@ impl<'a> References<'a> {
         self.seen.lock()
     }
 
-    /// One key of a credential Secret.
+    /// Returns the credential under one key of a Secret.
     pub async fn credential(&self, field: &str, reference: &SecretKeyRef) -> Result<SecretString, Refusal> {
         self.credential_key(field, &reference.name, &reference.key).await
     }
 
-    /// One key of a credential Secret that carries the label, and allows the hosts that it would be sent to.
+    /// Returns the credential under one key of a Secret. The Secret must carry the label and permit the hosts that
+    /// receive the credential.
     pub async fn credential_key(&self, field: &str, name: &str, key: &str) -> Result<SecretString, Refusal> {
         if let Some(handed) = self.handed(field, name, key)? {
             return self.text(field, name, key, handed.expose_secret(), Blanks::Cut);
@@ -137,7 +140,7 @@ impl<'a> References<'a> {
         self.text(field, name, key, bytes.unwrap_or_default(), blanks)
     }
 
-    /// The credential under a key.
+    /// Returns the credential in the bytes of a key.
     fn text(&self, field: &str, name: &str, key: &str, bytes: &[u8], blanks: Blanks) -> Result<SecretString, Refusal> {
         let namespace = self.namespace;
         let missing = || {
@@ -198,7 +201,7 @@ impl<'a> References<'a> {
         Refusal::new("CaBundleMissing", message).retry_after(TimeDelta::minutes(1))
     }
 
-    /// The provider's CAs in PEM, if it names any.
+    /// Returns the provider's own CAs in PEM format, if the spec sets any.
     pub async fn ca(&self, spec: &ProviderSpec) -> Result<Option<String>, Refusal> {
         const FIELD: &str = "spec.caBundleRef";
         let Some(reference) = &spec.ca_bundle_ref else {
@@ -221,7 +224,7 @@ impl<'a> References<'a> {
             }
             CaBundleKind::Secret => {
                 let read = self.source.secret(&object).await.map_err(|error| unreadable(FIELD, &error))?;
-                // one that isn't labelled is as if it weren't there: else its name and keys could be asked about
+                // A Secret without the label counts as missing. Otherwise a provider could probe its name and keys.
                 let read = read.filter(is_labelled);
                 let version = read.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
                 if read.is_none() {
@@ -248,7 +251,7 @@ impl<'a> References<'a> {
     }
 }
 
-/// Where a provider's own CAs stand, for messages.
+/// Returns the field of a provider's own CAs, for messages.
 pub(super) fn ca_source(spec: &ProviderSpec) -> String {
     match &spec.ca_bundle_ref {
         None => "spec.caBundle".to_owned(),
@@ -263,17 +266,18 @@ pub(super) fn ca_source(spec: &ProviderSpec) -> String {
     }
 }
 
-/// CAs that can't be used; what they are read from is looked at again where nothing tells of its changes.
+/// Returns the rejection of unusable CAs. CAs from a `ConfigMap` are read again later, because `ConfigMap`s are not
+/// watched.
 pub(super) fn unfit_ca(spec: &ProviderSpec, error: &FieldError) -> Refusal {
     let refusal = Refusal::new("InvalidSpec", error.to_string());
     let unwatched = spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.kind == CaBundleKind::ConfigMap);
     if unwatched { refusal.retry_after(CONFIG_MAPS_ARE_NOT_WATCHED) } else { refusal }
 }
 
-/// How soon a `ConfigMap` that doesn't fit is looked at again at first: nothing tells of its changes.
+/// Delay before an unusable `ConfigMap` is read again the first time. `ConfigMap`s are not watched.
 const CONFIG_MAPS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(5);
 
-/// Bytes of CAs that a provider refers to: a system's whole bundle.
+/// Maximum bytes of CAs in a referenced object. The whole bundle of a system fits.
 const LARGEST_CA_OBJECT: usize = 256 * 1024;
 
 fn short_enough(field: &str, pem: &str, most: usize) -> Result<String, Refusal> {
@@ -284,16 +288,17 @@ fn short_enough(field: &str, pem: &str, most: usize) -> Result<String, Refusal> 
     Err(Refusal::new("InvalidSpec", message))
 }
 
-/// How soon a `ServiceAccount` that doesn't fit is looked at again: nothing tells of its changes.
+/// Delay before an unsuitable `ServiceAccount` is read again. `ServiceAccount`s are not watched.
 const ACCOUNTS_ARE_NOT_WATCHED: TimeDelta = TimeDelta::seconds(10);
 
-/// It is meant for this operator.
+/// Returns true if the Secret carries the label for credentials of the operator.
 fn is_labelled(secret: &Secret) -> bool {
     let labels = secret.metadata.labels.as_ref();
     labels.and_then(|labels| labels.get(names::CREDENTIALS)).is_some_and(|value| value == "true")
 }
 
-/// Why the object's annotation doesn't let something of it be sent there, and the way out. `kind` as kubectl names it.
+/// Returns the reason why the annotation of an object forbids these destinations, with the command that permits them.
+/// `kind` is the name that kubectl uses.
 pub fn not_allowed(sent_to: &Guarded, annotation: Option<&String>, kind: &str, object: &ObjectKey) -> Option<String> {
     let missing = sent_to.missing(annotation.map(String::as_str))?;
     let ObjectKey { namespace, name } = object;

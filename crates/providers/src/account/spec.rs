@@ -1,4 +1,4 @@
-//! A provider object's spec, read once, and whom it admits.
+//! Spec of a provider object, and the VideoAccessTokens that it admits.
 
 use serde_json::Value;
 use videotoken_api::allowed::{AllowedNamespaces, AllowedScopes, AllowedSecrets};
@@ -8,26 +8,26 @@ use videotoken_api::request::FieldError;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_core::plan::view::Refusal;
 
-/// Whose a provider object is, which settles what it may reach.
+/// Owner of a provider object, which determines the hosts that it may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A `TokenProvider`: its namespace's. It reaches public hosts, and brings its own identity.
+    /// Owner of a namespace. A `TokenProvider` calls public hosts with its own identity.
     Namespace,
-    /// A `ClusterTokenProvider`: the cluster's admin's.
+    /// Administrator of the cluster, who owns each `ClusterTokenProvider`.
     Cluster,
 }
 
-/// The spec of a provider object of either kind.
+/// Spec of a provider object of either kind.
 #[derive(Clone, Debug)]
 pub struct ProviderObject {
-    /// The account.
+    /// Account.
     pub spec: ProviderSpec,
-    /// For whom, and what; `None` for a namespaced one.
+    /// Namespaces, scopes and Secrets that the provider permits. `None` for a namespaced provider.
     pub admission: Option<Admission>,
 }
 
 impl ProviderObject {
-    /// Reads `spec`; the refusal names the field.
+    /// Parses `spec`. The error names the invalid field.
     pub fn parse(owner: Owner, spec: Value) -> Result<Self, Refusal> {
         let refused = |error: &serde_path_to_error::Error<serde_json::Error>| {
             Refusal::new("InvalidSpec", format!("spec.{}: {}", error.path(), error.inner()))
@@ -46,20 +46,20 @@ impl ProviderObject {
     }
 }
 
-/// For whom a `ClusterTokenProvider` issues, and what.
+/// Namespaces, scopes and Secrets that a `ClusterTokenProvider` permits.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
-    /// Whose tokens may use it.
+    /// Namespaces whose VideoAccessTokens may use the provider.
     pub namespaces: AllowedNamespaces,
-    /// What they may ask for.
+    /// Scopes that the VideoAccessTokens may have.
     pub scopes: AllowedScopes,
-    /// What their Secrets may carry.
+    /// Permitted contents of the VideoAccessTokens' Secrets.
     pub secrets: AllowedSecrets,
 }
 
 impl Admission {
-    /// Does it let a token of `namespace` ask for its scope? `admitted`: the namespace is one of [`Self::namespaces`].
-    /// The error names the field of the token.
+    /// Checks whether a VideoAccessToken of `namespace` may use the provider for its scope. `admitted` is true if the namespace is one of
+    /// [`Self::namespaces`]. The error names the field of the token.
     pub fn admits(&self, namespace: &str, admitted: bool, spec: &VideoAccessTokenSpec) -> Result<(), FieldError> {
         if !admitted {
             return Err(FieldError::new(

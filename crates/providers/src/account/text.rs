@@ -1,27 +1,28 @@
-//! The text of a credential, from the bytes under a key: what an editor or a shell has added is cut, and what is no
-//! credential at all is told from one.
+//! Extracts the text of a credential from the bytes under a key. It removes additions of editors and shells, and
+//! rejects values that are not credentials.
 
 use super::encrypted_value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 
-/// What is done with blanks at the end of a credential.
+/// Treatment of blanks at the end of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blanks {
-    /// They are cut, as line ends are.
+    /// Blanks are removed, as line ends are.
     Cut,
-    /// They belong to it.
+    /// Blanks are part of the credential.
     Kept,
 }
 
-/// The byte order mark in UTF-8, with which PowerShell 5 and Notepad begin a file.
+/// Byte order mark in UTF-8, which PowerShell 5 and Notepad write at the start of a file.
 const MARK: char = '\u{feff}';
 
-/// The credential in `bytes`: without a byte order mark and without line ends behind it; `None` where nothing is left.
+/// Returns the credential in `bytes` without a byte order mark and without line ends at its end, or `None` if it is
+/// empty.
 ///
 /// # Errors
-/// Why it is no credential, and what to do; to be put behind the name of the key.
+/// The reason why the value is not a credential, and the fix. The text follows the name of the key in a message.
 pub(super) fn text(bytes: &[u8], blanks: Blanks) -> Result<Option<SecretString>, &'static str> {
     if is_utf16(bytes) {
         return Err("is UTF-16 text, as PowerShell's > and Out-File write it: write it in UTF-8, with -Encoding ascii");
@@ -60,7 +61,7 @@ pub(super) fn text(bytes: &[u8], blanks: Blanks) -> Result<Option<SecretString>,
     Ok((!text.trim().is_empty()).then(|| text.into()))
 }
 
-/// A CA bundle as it is read, without a byte order mark.
+/// Returns the text of a CA bundle without a byte order mark.
 pub(super) fn without_mark(text: &str) -> &str {
     text.trim_start_matches(MARK)
 }
@@ -68,7 +69,7 @@ pub(super) fn without_mark(text: &str) -> &str {
 const PKCS12: &str =
     "is a PFX file (PKCS #12): convert it to PEM with `openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem`";
 
-/// With its byte order mark, or by the zero bytes of plain letters.
+/// Returns true for text with a byte order mark of UTF-16, or with the zero bytes of plain letters.
 fn is_utf16(bytes: &[u8]) -> bool {
     let zeros = |offset: usize| bytes.iter().skip(offset).step_by(2).all(|byte| *byte == 0);
     bytes.starts_with(&[0xff, 0xfe])
@@ -76,7 +77,7 @@ fn is_utf16(bytes: &[u8]) -> bool {
         || (bytes.len() >= 4 && bytes.len().is_multiple_of(2) && (zeros(0) || zeros(1)))
 }
 
-/// A SEQUENCE that begins with the INTEGER 3 (RFC 7292 section 4).
+/// Returns true for a SEQUENCE that begins with the INTEGER 3 (RFC 7292 section 4).
 fn is_pkcs12(bytes: &[u8]) -> bool {
     let [0x30, length, content @ ..] = bytes else { return false };
     let bytes_of_length = usize::from(length & 0x7f);
@@ -84,7 +85,7 @@ fn is_pkcs12(bytes: &[u8]) -> bool {
     content.starts_with(&[0x02, 0x01, 0x03, 0x30])
 }
 
-/// A SEQUENCE of more than 127 bytes.
+/// Returns true for a SEQUENCE of more than 127 bytes.
 fn is_der(bytes: &[u8]) -> bool {
     matches!(bytes, [0x30, 0x81..=0x83, ..])
 }
@@ -96,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
-    /// A PFX's first bytes, and some more.
+    /// First bytes of a PFX file, and some more.
     const PFX: &[u8] = &[0x30, 0x82, 0x09, 0x5f, 0x02, 0x01, 0x03, 0x30, 0x82, 0x09, 0x25, 0x06, 0x09];
 
     fn utf16(text: &str) -> Vec<u8> {
