@@ -1,7 +1,7 @@
-//! What token APIs behind Azure API Management have in common: the header of the subscription key, an answer that is
-//! the token and nothing else, and a gateway that says when to come back, in a header or in words.
+//! Parts that token APIs behind Azure API Management share: the header of the subscription key, a response that
+//! contains only the token, and the gateway's Retry-After, which is a header or a sentence.
 //!
-//! Source: API Management's policies `rate-limit` (429) and `quota` (403), and what Azure's services say in them.
+//! Source: API Management's policies `rate-limit` (429) and `quota` (403), and the texts of Azure's services in them.
 
 use super::http::{Answer, MAX_RETRY_AFTER};
 use super::{Class, IssueError, Issued, jwt, keyed};
@@ -11,10 +11,11 @@ use serde_json::Value;
 use std::time::Duration;
 use videotoken_api::request::TokenRequest;
 
-/// Carries the subscription's or resource's key.
+/// Header with the key of a subscription or resource.
 pub const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 
-/// The token that is the whole of a success, a JWT: as a JSON string or as bare text, which doesn't tell where it ends.
+/// Returns the token that is the whole body of a success. Only a JWT is accepted, as a JSON string or as bare text,
+/// because the end of other bare text is unknown.
 pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
     let token = whole(answer).ok_or_else(|| answer.not_understood("no token in it"))?;
     keyed::issued(answer, &token, None, request, now)
@@ -29,8 +30,8 @@ fn whole(answer: &Answer) -> Option<String> {
     jwt::is_jwt(&token).then_some(token)
 }
 
-/// The failure that an answer is. A quota that is used up comes as a 403, but only time helps: a throttle. Without
-/// Retry-After the words count.
+/// Returns the failure for an error response. A used-up quota returns 403, but counts as throttled because only time
+/// helps. Without Retry-After, the wait comes from the message.
 pub fn refusal(answer: &Answer) -> IssueError {
     let mut error = answer.refusal();
     let sentence = sentence(&answer.body);
@@ -43,7 +44,7 @@ pub fn refusal(answer: &Answer) -> IssueError {
     error
 }
 
-/// The message of an error in lower case: `{"error": {message}}`, `{message}`, or the body itself.
+/// Returns the message of an error in lower case: from `{"error": {message}}`, from `{message}`, or the whole body.
 fn sentence(body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = json.get("error").unwrap_or(&json);
@@ -51,7 +52,7 @@ fn sentence(body: &[u8]) -> String {
     message.map_or_else(|| String::from_utf8_lossy(body), Into::into).to_lowercase()
 }
 
-/// How long to wait, in a sentence such as `Try again in 26 seconds.`, `Please retry after 12 days.` or `Quota will be
+/// Returns the wait in a sentence such as `Try again in 26 seconds.`, `Please retry after 12 days.` or `Quota will be
 /// replenished in 22.14:18:12.`
 fn wait(sentence: &str) -> Option<Duration> {
     const LEADS: [&str; 3] = ["try again in ", "retry after ", "replenished in "];
@@ -71,7 +72,7 @@ fn wait(sentence: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.parse::<u64>().ok()?.saturating_mul(unit)))
 }
 
-/// A time span as .NET writes it: `[days.]hours:minutes:seconds`.
+/// Parses a time span in the format of .NET: `[days.]hours:minutes:seconds`.
 fn span(text: &str) -> Option<Duration> {
     let (days, clock) = match text.split_once('.') {
         Some((days, clock)) if clock.contains(':') => (days.parse().ok()?, clock),
@@ -127,7 +128,7 @@ mod tests {
             let issued = read(media_type, &body).unwrap();
             assert_eq!((issued.token.expose_secret(), issued.expiry_assumed), (token, false), "{body}");
         }
-        // its payload is none of our business
+        // The payload of this token isn't inspected.
         let opaque = read("text/plain", "eyJhbGciOiJIUzI1NiJ9.0123456789abcdef.c2ln").unwrap();
         assert!(opaque.expiry_assumed);
         assert_eq!((opaque.expires_at - opaque.issued_at).num_minutes(), 10);

@@ -1,8 +1,8 @@
-//! ArcGIS Video Server's `generateToken`: one form, and an answer whose status says little.
+//! Tokens of ArcGIS Video Server's `generateToken`, which takes a form. The status of its response is not significant.
 //!
-//! Source: the reference's `generateToken`, 12.0. Errors come with HTTP 200, in either of two shapes; only an answer
-//! with a `token` is a success. A login that fails counts: the server locks a user after five. So whatever may be a
-//! login's failure is the credential's, and is not tried again soon.
+//! Source: the reference of `generateToken`, version 12.0. Errors have the HTTP status 200 and one of two formats. Only
+//! a response with a `token` is a success. The server locks a user after five failed logins, so every error that may be
+//! a failed login is a credential failure and isn't retried soon.
 
 mod complaint;
 #[cfg(test)]
@@ -26,23 +26,23 @@ use url::Url;
 use videotoken_api::arcgis_video_server::ArcgisVideoServerAccount;
 use videotoken_api::request::{FieldError, TokenRequest};
 
-/// Stands for the user's name in a value of `extraParameters`.
+/// Placeholder for the username in a value of `extraParameters`.
 const USERNAME: &str = "$(username)";
 
-/// One user of one server.
+/// Issuer for one user of one server.
 pub struct ArcgisVideoServer {
     url: Url,
     username: SecretString,
     password: SecretString,
-    /// A token that is sent along.
+    /// Additional token in the form.
     token: Option<SecretString>,
-    /// A token of an administrator is refused.
+    /// Rejects a token of the primary site administrator.
     refuse_site_administrator: bool,
     login: String,
 }
 
 impl KeyedAccount for ArcgisVideoServerAccount {
-    /// None: each server stands on its owner's premises.
+    /// Returns no hosts, because every server is on its owner's premises.
     fn public_hosts(&self) -> Vec<Cow<'static, str>> {
         Vec::new()
     }
@@ -71,7 +71,7 @@ impl KeyedAccount for ArcgisVideoServerAccount {
 }
 
 impl ArcgisVideoServer {
-    /// A token that may do all that the site's administrator may is warned of, or refused.
+    /// Adds a warning to a token with the rights of the primary site administrator, or rejects it.
     fn bounded(&self, answer: &Answer, issued: Issued, site_administrator: bool) -> Result<Issued, IssueError> {
         if !site_administrator {
             return Ok(issued);
@@ -84,7 +84,8 @@ impl ArcgisVideoServer {
         Ok(Issued { excess: Some(SITE_ADMINISTRATOR), ..issued })
     }
 
-    /// Fails where the form would name two users: which of them a failed login locks only the server knows.
+    /// Creates the issuer. Fails if the form contains two users, because only the server knows which of them a failed
+    /// login locks.
     fn new(
         account: &ArcgisVideoServerAccount,
         endpoint: &Url,
@@ -107,7 +108,7 @@ impl ArcgisVideoServer {
         Ok(Self { url, username, password, token: None, refuse_site_administrator, login })
     }
 
-    /// The form. What is empty stays out of it.
+    /// Returns the form, without empty fields.
     fn form<'a>(&'a self, request: &'a TokenRequest) -> BTreeMap<&'a str, Cow<'a, str>> {
         let mut form = BTreeMap::from([("username", Cow::from(self.username.expose_secret()))]);
         for (name, value) in &request.fields {
@@ -127,17 +128,17 @@ impl ArcgisVideoServer {
     }
 }
 
-/// The reference's `loginAsPSA`, a boolean or a text that spells one.
+/// Returns true if the reference's `loginAsPSA` is the boolean or the text `true`.
 fn is_true(value: &Value) -> bool {
     value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("true")))
 }
 
-/// `value` with the user's name in its place.
+/// Returns `value` with the placeholder replaced by the username.
 fn expanded<'a>(value: &'a str, username: &SecretString) -> Cow<'a, str> {
     if value.contains(USERNAME) { value.replace(USERNAME, username.expose_secret()).into() } else { value.into() }
 }
 
-/// The users that the form names; a server may read the names of fields in any case.
+/// Returns the users in the form. A server may ignore the case of field names.
 fn users(account: &ArcgisVideoServerAccount, username: &SecretString) -> Vec<String> {
     let extra = &account.extra_parameters;
     let named = |name: &String| ["username", "user"].iter().any(|field| name.trim().eq_ignore_ascii_case(field));
@@ -146,13 +147,13 @@ fn users(account: &ArcgisVideoServerAccount, username: &SecretString) -> Vec<Str
     given.chain(plain).filter(|user| !user.trim().is_empty()).collect()
 }
 
-/// A user's name as the server tells users apart: whatever the case.
+/// Returns the canonical name of a user. The server ignores the case of names.
 fn canonical_user(user: &str) -> String {
     user.trim().to_lowercase()
 }
 
-/// Who logs in where, without saying who: the same for every port and path of the host, since they share their users, and
-/// for every spelling of it.
+/// Returns a hash that identifies a login without revealing the user. All ports, paths and spellings of a host have the
+/// same hash, because they share their users.
 fn login(endpoint: &Url, user: &str) -> String {
     let host = canonical_host(endpoint).unwrap_or_default();
     let hash = Sha256::digest(format!("{host}\n{}", canonical_user(user)));
@@ -195,7 +196,8 @@ impl Exchange for ArcgisVideoServer {
 }
 
 impl ArcgisVideoServer {
-    /// The web server asked for a login of its own before it let anything through: the form has logged nobody in.
+    /// Returns the failure for a web server that requires its own login. No form reached ArcGIS, so no login took
+    /// place.
     fn behind_windows_login(&self, answer: &Answer) -> IssueError {
         let host = self.url.host_str().unwrap_or_default();
         let message = format!(
@@ -208,7 +210,7 @@ impl ArcgisVideoServer {
     }
 }
 
-/// The rights of the primary site administrator.
+/// Excess rights of the primary site administrator.
 pub(super) const SITE_ADMINISTRATOR: Excess = Excess {
     reason: Cow::Borrowed("SiteAdministrator"),
     message: Cow::Borrowed(

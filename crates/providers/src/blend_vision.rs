@@ -1,7 +1,8 @@
-//! BlendVision One's tokens: a JSON body below `/bv/cms/v1/`, the organization in a header, the API token as bearer.
+//! Tokens of BlendVision One: a JSON body below `/bv/cms/v1/`, the organization in a header, the API token as bearer
+//! token.
 //!
-//! Source: the reference's `Create an access token` and `Create playback token`; errors as gRPC-gateway gives them,
-//! `{code, message, details}` with gRPC's codes.
+//! Source: the reference's `Create an access token` and `Create playback token`. Errors have the format of
+//! gRPC-gateway, `{code, message, details}`, with gRPC's codes.
 
 use super::expiry::parse_expiry;
 use super::http::{Answer, Call, class_of};
@@ -19,12 +20,12 @@ use videotoken_api::request::{FieldError, TokenRequest};
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-bv-org-id");
 
-/// One organization.
+/// Issuer for one organization.
 pub struct BlendVision {
     endpoint: Url,
     organization: String,
     api_token: SecretString,
-    /// When the API token ends, where it tells.
+    /// Expiry of the API token, if the token contains it.
     api_token_expires_at: Option<Timestamp>,
 }
 
@@ -86,7 +87,7 @@ impl Exchange for BlendVision {
         let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) else {
             return Err(self.refusal(answer, body.as_ref(), now));
         };
-        // a token with a fixed end lives until then
+        // A token with a fixed expiry is valid until then.
         let until = request.ends_at.as_ref().map(|end| (end.at - answer.sent_at).to_std().unwrap_or_default());
         let promised_life = until.unwrap_or(request.promised_life);
         let request = &TokenRequest { promised_life, ..request.clone() };
@@ -97,7 +98,7 @@ impl Exchange for BlendVision {
             request,
             now,
         )?;
-        // where no life was asked for, no end told is no assumption
+        // If no lifetime was requested, a missing expiry is not an assumption.
         let expiry_assumed = issued.expiry_assumed && request.fields.contains_key("expires_in");
         Ok(Issued { expiry_assumed, ..issued })
     }
@@ -107,13 +108,13 @@ impl Exchange for BlendVision {
     }
 }
 
-/// Whether gRPC's code tells more than this status: a success that is none, a status that nobody expects, and 500, which
-/// a gateway gives where it knows no better.
+/// Returns true if the gRPC code is more specific than the status: a success that contains an error, an unexpected
+/// status, and 500, which is a gateway's default.
 fn is_vague(status: u16) -> bool {
     (200..300).contains(&status) || status == 500 || class_of(status).1 == "UnexpectedStatus"
 }
 
-/// What gRPC's codes mean, where they mean more than a failure.
+/// Returns the class of gRPC's codes that are more specific than a failure.
 fn class_of_code(code: i64) -> Option<(Class, &'static str)> {
     match code {
         3 => Some(class_of(400)),
@@ -146,7 +147,7 @@ mod tests {
         BlendVision::new("https://api.one.blendvision.com".parse().unwrap(), "org-1".to_owned(), api_token.into())
     }
 
-    /// For an hour; or, without, for ever.
+    /// Creates a request for `expires_in`, or without an expiry.
     fn request(expires_in: Option<&str>) -> TokenRequest {
         let mut fields = json!({"resource_id": "r", "resource_type": "RESOURCE_TYPE_VOD"});
         if let Some(expires_in) = expires_in {
@@ -191,7 +192,7 @@ mod tests {
             (OPAQUE.to_owned(), json!("1970-01-01T00:00:00Z"), None),
             (OPAQUE.to_owned(), json!(""), None),
             (OPAQUE.to_owned(), json!(7), None),
-            // later than was asked for
+            // Later than requested.
             (OPAQUE.to_owned(), json!("9999-12-31T23:59:59Z"), None),
             (OPAQUE.to_owned(), json!("+57000-01-01T00:00:00Z"), None),
         ];

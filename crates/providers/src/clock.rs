@@ -1,20 +1,21 @@
-//! The one place that reads the clock. Decisions take [`Now`] as an argument.
+//! Reads the clock. No other module reads it. Decisions take [`Now`] as an argument.
 
 use std::time::SystemTime;
 use tokio::time::Instant;
 pub use videotoken_core::clock::{Now, Timestamp};
 
-/// Reads both clocks.
+/// Reads the wall clock and the monotonic clock.
 pub fn now() -> Now {
     Now { wall: wall(SystemTime::now()), mono: Instant::now() }
 }
 
-/// The time of `clock`, also before 1970, where `Utc::now` would panic.
+/// Returns the time of `clock`. Times before 1970 are valid, unlike with `Utc::now`, which panics.
 fn wall(clock: SystemTime) -> Timestamp {
     clock.into()
 }
 
-/// Whether TLS and expiries can work with a clock that reads this: not before 1970, as of a machine without a battery.
+/// Checks that TLS and expiries work with the time of `clock`. A machine without a battery may start with a time before
+/// 1970.
 pub fn check(clock: SystemTime) -> Result<(), String> {
     if clock >= SystemTime::UNIX_EPOCH {
         return Ok(());

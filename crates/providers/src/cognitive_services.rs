@@ -1,7 +1,7 @@
-//! The token API of Azure's AI services: `issueLimitedAccessToken` for features of another resource, and `issueToken`
-//! for the resource itself.
+//! Tokens of Azure's AI services: `issueLimitedAccessToken` for features of another resource, and `issueToken` for the
+//! resource itself.
 //!
-//! Source: Token API v1.0, and Microsoft's guide "Use limited access tokens for Face". A success is the JWT alone.
+//! Source: Token API v1.0, and Microsoft's guide "Use limited access tokens for Face". A success contains only the JWT.
 
 use super::api_management::{self, SUBSCRIPTION_KEY};
 use super::http::{Answer, Call};
@@ -15,15 +15,15 @@ use url::Url;
 use videotoken_api::cognitive_services::CognitiveServicesAccount;
 use videotoken_api::request::{FieldError, TokenRequest};
 
-/// One issuing resource.
+/// Issuer for one issuing resource.
 pub struct CognitiveServices {
     endpoint: Url,
     key: SecretString,
 }
 
 impl KeyedAccount for CognitiveServicesAccount {
-    /// Regional endpoints and resources' own, of the public cloud, the Government's and China's. Whoever a resource
-    /// below them belongs to, it is Azure that ends its TLS and reads the key.
+    /// Returns the regional endpoints and the endpoints of resources in the public cloud, the Government's cloud and
+    /// China's cloud. Azure terminates the TLS connection and reads the key, whoever owns the resource.
     fn public_hosts(&self) -> Vec<Cow<'static, str>> {
         hosts(&[
             "api.cognitive.microsoft.com",
@@ -52,7 +52,8 @@ impl KeyedAccount for CognitiveServicesAccount {
 }
 
 impl Exchange for CognitiveServices {
-    /// The request's fields are the body, but for `expiredTime`, which is the query; without fields there is none.
+    /// Builds the call. The request's fields form the body, except `expiredTime`, which becomes the query. Without
+    /// other fields there is no body.
     fn call(&self, request: &TokenRequest) -> Result<Call, IssueError> {
         let mut url = below(&self.endpoint, ["sts", "v1.0", &request.operation]);
         let mut body = request.fields.clone();

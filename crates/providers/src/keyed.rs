@@ -1,7 +1,7 @@
-//! Token APIs whose credentials are keys in Secrets, and which take one call: all but Azure's.
+//! Token APIs with keys in Secrets as credentials and one call for each token. Only Azure Resource Manager differs.
 //!
-//! Such an API is two pure functions, from request to call and from answer to token; sending, timing, the provider's
-//! clock and the failures of the transport are the same for all.
+//! An API implements two pure functions: one builds the call for a request, the other reads the token from the
+//! response. Sending, timing, the provider's clock and transport failures are common to all APIs.
 
 use super::expiry::ResponseTimes;
 use super::http::{Answer, Call, ClockSkew, Http};
@@ -20,22 +20,23 @@ use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::view::Refusal;
 
-/// An account of such an API: what its issuer needs.
+/// Account of such an API, with everything that its issuer needs.
 pub trait KeyedAccount: Sync {
-    /// The provider's own hosts, each a host or `*.suffix`: all that a namespaced provider may call unless the
-    /// operator's admin allows more. A credential for another host must name it in its annotation.
+    /// Returns the provider's public hosts, each a host or `*.suffix`. A namespaced provider may call only these hosts,
+    /// unless the operator's administrator permits more. A credential for another host must name that host in its
+    /// annotation.
     fn public_hosts(&self) -> Vec<Cow<'static, str>>;
 
-    /// The field of the URL that is called, from a provider object's root, and its text.
+    /// Returns the field of the called URL, as a path from the root of a provider object, and its text.
     fn endpoint(&self) -> (Field, &str);
 
-    /// The keys that the issuer needs, each with its field.
+    /// Returns the keys that the issuer needs, each with its field.
     fn credentials(&self) -> Vec<Credential<'_>>;
 
-    /// Its half of the work. `secrets` are in the order of [`KeyedAccount::credentials`].
+    /// Creates the functions of this API. `secrets` have the order of [`KeyedAccount::credentials`].
     fn exchange(&self, endpoint: Url, secrets: Vec<SecretString>) -> Result<Box<dyn Exchange>, FieldError>;
 
-    /// The issuer, by way of `http`.
+    /// Creates the issuer, which sends its calls through `http`.
     fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
         let exchange = self.exchange(endpoint, secrets)?;
         Ok(Arc::new(Keyed { exchange, http, skew: ClockSkew::default() }))
@@ -79,12 +80,12 @@ impl<A: KeyedAccount> Provider for A {
     }
 }
 
-/// One API's half of the work: no IO.
+/// Functions of one API, without I/O.
 pub trait Exchange: Send + Sync {
-    /// The call that asks for this token.
+    /// Builds the call for a token.
     fn call(&self, request: &TokenRequest) -> Result<Call, IssueError>;
 
-    /// The token in an answer, or the failure that it is.
+    /// Returns the token in a response, or the failure that the response describes.
     fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError>;
 
     /// See [`Issuer::credential_expires_at`].
@@ -98,7 +99,7 @@ pub trait Exchange: Send + Sync {
     }
 }
 
-/// An API at work.
+/// Issuer for the API of `exchange`.
 struct Keyed {
     exchange: Box<dyn Exchange>,
     http: Http,
@@ -126,8 +127,8 @@ impl Issuer for Keyed {
     }
 }
 
-/// The token that an answer holds. `said` is the expiry that the answer tells beside it; the token's own `exp` counts
-/// too, and the earlier of both.
+/// Creates an issuance from the token in a response. `said` is the expiry that the response states. If the token has an
+/// `exp` too, the earlier of both applies.
 pub fn issued(
     answer: &Answer,
     token: &str,
@@ -158,14 +159,14 @@ pub fn issued(
     })
 }
 
-/// What is shorter is a word such as `OK`, and no token.
+/// Minimum length of a token. Shorter text is a word such as `OK`.
 const SHORTEST: usize = 16;
 
-/// A text without a digit that is shorter is a word such as `ServiceUnavailable`: of sixteen letters and digits that chance
-/// writes one in fifteen has none, and another is asked for; of forty one in a thousand.
+/// Minimum length of a token without digits. Shorter text may be a phrase such as `ServiceUnavailable`. Of random texts
+/// with 16 letters and digits, 1 in 15 has no digit and is requested again. With 40 characters it is 1 in 1,000.
 const LONGEST_WORD: usize = 40;
 
-/// Whether a text can be a token: no word, no markup, no URL, no two tokens in one.
+/// Returns true if a text can be a token. Words, markup, URLs and two concatenated tokens can't.
 fn is_token(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_graphic() && !b"<>\"'`\\{}".contains(&b);
     let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
@@ -175,7 +176,7 @@ fn is_token(text: &str) -> bool {
     text.len() >= SHORTEST && text.bytes().all(plain) && is_chance && !text.contains("://") && is_one
 }
 
-/// `endpoint` with these segments below its path, each encoded; and no query.
+/// Returns `endpoint` with the encoded segments appended to its path, and without a query.
 pub fn below<'a>(endpoint: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
     let mut url = endpoint.clone();
     if let Ok(mut path) = url.path_segments_mut() {

@@ -1,7 +1,8 @@
-//! The token APIs: one module each, the one HTTP client that they share, and the way from a provider's spec to its issuer.
+//! Clients of the token APIs: one module for each API, the HTTP client that they share, and the construction of an
+//! issuer from a provider's spec.
 //!
-//! May not enter: a Kubernetes client. What a call needs from there (a `ServiceAccount`'s assertion, a Secret) comes in
-//! through a trait object.
+//! Not allowed here: a Kubernetes client. Objects from the API server (an assertion of a `ServiceAccount`, a Secret)
+//! come through a trait object.
 
 pub mod account;
 pub mod api_management;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use videotoken_api::request::TokenRequest;
 use videotoken_api::token_api::Account;
 
-/// Declares the module of each provider type, and the dispatch over them.
+/// Declares the module of each provider type, and the dispatch function.
 macro_rules! provider_types {
     ($($module:ident, $variant:ident;)+) => {
         $(pub mod $module;)+
@@ -44,31 +45,33 @@ provider_types! {
     video_indexer_classic, VideoIndexerClassic;
 }
 
-/// How much longer than its timeout an issue may take before its caller gives it up: what ends in time says itself who
-/// didn't answer.
+/// Additional time for an issuance after its timeout, before the caller cancels it. An issuance that ends within this
+/// time reports which host didn't respond.
 pub const GRACE: Duration = Duration::from_millis(500);
 
-/// One account at one token API.
+/// Issuer for one account of one token API.
 #[async_trait]
 pub trait Issuer: Send + Sync {
-    /// Asks for one token: exactly one call of the token API (beside it, rarely, a fresh Entra token).
+    /// Issues one token with exactly one call of the token API. A new Entra token may need another call, to Entra.
     async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError>;
 
-    /// How far the provider's clock is ahead of ours, from its last Date header; seconds.
+    /// Returns how many seconds the provider's clock is ahead of the local clock, from the last Date header.
     fn clock_skew(&self) -> Option<i64>;
 
-    /// When the credential itself ends, where it tells: a certificate, or an API token that is a JWT.
+    /// Returns the expiry of the credential itself, which is known for a certificate and for an API token that is a
+    /// JWT.
     fn credential_expires_at(&self) -> Option<Timestamp> {
         None
     }
 
-    /// A refused credential may be tried again whenever somebody asks: the refusal is that of an identity's directory, which
-    /// counts none, and whose admins mend it there.
+    /// Returns true if a rejected credential may be retried on demand. This applies to identities of a directory, which
+    /// doesn't lock them after failures and in which an administrator corrects the cause.
     fn is_retried_on_demand(&self) -> bool {
         false
     }
 
-    /// Who logs in, where failed logins lock a user at the provider: no secret, and the same for the same user.
+    /// Returns an identifier of the login if the provider locks users after failed logins. It is not secret, and it is
+    /// the same for the same user.
     fn login(&self) -> Option<String> {
         None
     }

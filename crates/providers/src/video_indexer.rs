@@ -1,8 +1,9 @@
-//! Azure Video Indexer's tokens through Azure Resource Manager: `generateAccessToken` and its three siblings.
+//! Tokens of Azure Video Indexer through Azure Resource Manager: `generateAccessToken` and its three sibling
+//! operations.
 //!
-//! `POST {arm}/subscriptions/{id}/resourceGroups/{group}/providers/Microsoft.VideoIndexer/accounts/{name}/{operation}`,
-//! JSON both ways; the operation and its body come parsed in a [`TokenRequest`]. Source: Azure's REST reference for
-//! Video Indexer, api-version 2025-04-01.
+//! `POST {arm}/subscriptions/{id}/resourceGroups/{group}/providers/Microsoft.VideoIndexer/accounts/{name}/{operation}`
+//! with JSON in the request and in the response. A [`TokenRequest`] contains the parsed operation and its body. Source:
+//! Azure's REST reference for Video Indexer, api-version 2025-04-01.
 
 mod provider;
 
@@ -22,28 +23,28 @@ use videotoken_api::request::{FieldError, TokenRequest};
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 const PROVIDER: &str = "Microsoft.VideoIndexer";
 
-/// Which account, where. The names are written as the spec writes them: a request's identity is in lower case.
+/// Resource names of a Video Indexer account, in the case of the spec. Only the identity of a request is in lower case.
 #[derive(Clone, Debug)]
 pub struct VideoIndexerAccount {
-    /// Azure Resource Manager.
+    /// URL of Azure Resource Manager.
     pub resource_manager: Url,
-    /// Such as `2025-04-01`.
+    /// API version, such as `2025-04-01`.
     pub api_version: String,
-    /// The subscription's id.
+    /// ID of the subscription.
     pub subscription_id: String,
-    /// The resource group's name.
+    /// Name of the resource group.
     pub resource_group: String,
-    /// The account's name.
+    /// Name of the account.
     pub account_name: String,
 }
 
 impl VideoIndexerAccount {
-    /// What the Entra token must be for.
+    /// Returns the scope of the Entra token.
     pub fn entra_scope(&self) -> String {
         format!("{}/.default", self.resource_manager.as_str().trim_end_matches('/'))
     }
 
-    /// The account's resource id.
+    /// Returns the resource ID of the account.
     fn resource_id(&self) -> String {
         let Self { subscription_id, resource_group, account_name, .. } = self;
         format!(
@@ -68,7 +69,7 @@ impl VideoIndexerAccount {
         Some(url)
     }
 
-    /// A segment that is empty or made of dots would leave the account's path.
+    /// Rejects names that are empty or consist of dots, because such a segment changes the path of the URL.
     fn check(&self) -> Result<(), FieldError> {
         let segments = [
             ("subscriptionId", &self.subscription_id),
@@ -87,7 +88,7 @@ impl VideoIndexerAccount {
     }
 }
 
-/// One Video Indexer account.
+/// Issuer for one Video Indexer account.
 pub struct VideoIndexer {
     account: VideoIndexerAccount,
     auth: Arc<AzureAuth>,
@@ -96,7 +97,8 @@ pub struct VideoIndexer {
 }
 
 impl VideoIndexer {
-    /// The hosts of Azure's clouds: all that a namespaced provider may call unless the operator's admin allows more.
+    /// Hosts of Azure's clouds. A namespaced provider may call only these hosts, unless the operator's administrator
+    /// permits more.
     pub const PUBLIC_HOSTS: [&str; 6] = [
         "management.azure.com",
         "login.microsoftonline.com",
@@ -106,8 +108,8 @@ impl VideoIndexer {
         "login.chinacloudapi.cn",
     ];
 
-    /// The account as the identity behind `auth` may use it. An issue, its Entra token included, takes no longer than
-    /// the timeout of `http`.
+    /// Creates the issuer for an account and the identity of `auth`. The timeout of `http` limits an issuance,
+    /// including the fetch of its Entra token.
     pub fn new(account: VideoIndexerAccount, auth: Arc<AzureAuth>, http: Http) -> Result<Self, FieldError> {
         account.check()?;
         Ok(Self { account, auth, http, skew: ClockSkew::default() })
@@ -144,14 +146,14 @@ impl VideoIndexer {
         Err(self.refusal(&answer, request, &entra))
     }
 
-    /// The failure that the answer is, and what it says of the Entra token.
+    /// Returns the failure for an error response, and reports to `auth` whether the API accepted the Entra token.
     fn refusal(&self, answer: &Answer, request: &TokenRequest, entra: &EntraToken) -> IssueError {
         match answer.status {
             401 if self.auth.refused(entra) => {
                 let message = format!("HTTP 401: {}; the next try has a fresh Entra token", answer.said());
                 return answer.failure(Class::Transient, "EntraTokenRefused", message);
             }
-            // Whoever is refused for another reason has been recognised.
+            // These statuses show that the API accepted the Entra token.
             402..500 => self.auth.accepted(entra),
             _ => {}
         }
@@ -168,13 +170,13 @@ impl VideoIndexer {
     }
 }
 
-/// In whole seconds.
+/// Returns the duration in whole seconds.
 fn whole(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs())
 }
 
-/// Whether a 403 is a missing role: Azure Resource Manager's codes for it, at any depth. A policy, a lock or a firewall
-/// refuses with 403, too. Source: Azure's "Troubleshoot common Azure deployment errors".
+/// Returns true if a 403 is due to a missing role, which Azure Resource Manager reports by these codes at any depth.
+/// Policies, locks and firewalls also return 403. Source: Azure's "Troubleshoot common Azure deployment errors".
 fn lacks_role(body: &[u8]) -> bool {
     const CODES: [&str; 4] = [
         "AuthorizationFailed",
@@ -195,7 +197,8 @@ fn lacks_role(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|body: Value| says(&body, 6))
 }
 
-/// The token in a success. `accessToken` is all that the reference promises; the expiry is the token's own.
+/// Returns the token in a successful response. The reference guarantees only `accessToken`, so the expiry comes from
+/// the token itself.
 ///
 /// # Errors
 /// `BadAnswer` and `ExpiredToken`, both transient.

@@ -1,7 +1,8 @@
-//! Azure Video Indexer's classic Authorization API: a GET for each kind of token, the subscription key in a header.
+//! Tokens of Azure Video Indexer's classic Authorization API: a GET for each kind of token, with the subscription key
+//! in a header.
 //!
-//! Source: the API's reference, `Get Account Access Token` and its siblings. A success is the token alone, as a JSON
-//! string or as bare text; it lives an hour.
+//! Source: the API's reference, `Get Account Access Token` and its siblings. A success contains only the token, as a
+//! JSON string or as bare text. Its lifetime is 1 hour.
 
 use super::api_management::{self, SUBSCRIPTION_KEY};
 use super::http::{Answer, Call};
@@ -19,7 +20,7 @@ use videotoken_api::video_indexer_classic::VideoIndexerClassicAccount;
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
-/// One account.
+/// Issuer for one account.
 pub struct VideoIndexerClassic {
     endpoint: Url,
     location: String,
@@ -84,7 +85,7 @@ impl Exchange for VideoIndexerClassic {
             return api_management::issued(answer, request, now);
         }
         let mut error = api_management::refusal(answer);
-        // The gateway has taken the key; it is the key's user who may not do this.
+        // The gateway accepted the key. Only the user of the key lacks access.
         if answer.status == 401 && error_type(&answer.body).as_deref() == Some("USER_NOT_ALLOWED") {
             (error.class, error.reason) = (Class::Denied, "Forbidden".into());
             error.message = format!(
@@ -96,7 +97,7 @@ impl Exchange for VideoIndexerClassic {
     }
 }
 
-/// The error's name where Video Indexer itself refuses; the gateway gives none.
+/// Returns the name of an error of Video Indexer itself. Errors of the gateway have no name.
 fn error_type(body: &[u8]) -> Option<String> {
     let error: Value = serde_json::from_slice(body).ok()?;
     let name = ["ErrorType", "errorType"].iter().find_map(|name| error.get(*name)?.as_str());
@@ -190,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a spec may name stays one segment, where it belongs.
+        /// Checks that every ID in a spec stays one segment at its position in the path.
         #[test]
         fn no_id_leaves_its_place_in_the_path(id in prop_oneof!["\\PC{1,20}", "[./%2eE\t\n\r\\\\?#a]{1,8}"]) {
             if let Some(request) = request(&json!({"video": {"videoId": id}})) {

@@ -58,8 +58,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Checks whether a VideoAccessToken of `namespace` may use the provider for its scope. `admitted` is true if the namespace is one of
-    /// [`Self::namespaces`]. The error names the field of the token.
+    /// Checks whether a VideoAccessToken of `namespace` may use the provider for its scope. `admitted` is true if the
+    /// namespace is one of [`Self::namespaces`]. The error names the field of the VideoAccessToken.
     pub fn admits(&self, namespace: &str, admitted: bool, spec: &VideoAccessTokenSpec) -> Result<(), FieldError> {
         if !admitted {
             return Err(FieldError::new(

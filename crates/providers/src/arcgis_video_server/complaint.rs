@@ -1,4 +1,4 @@
-//! What the server says against a request, and what that means.
+//! Errors that the server returns, and their classes.
 
 use super::super::http::{Answer, class_of};
 use super::super::{Class, IssueError};
@@ -6,16 +6,15 @@ use super::{WAY_OUT, with};
 use serde_json::Value;
 use videotoken_api::request::TokenRequest;
 
-/// "You do not have permissions to access this resource or perform this operation."
+/// Code for "You do not have permissions to access this resource or perform this operation."
 const NO_PERMISSION: &str = "GWM_0003";
 
-/// What the server says against a request: `{"error": {code, message, details}}`, or `{"status": "error", "messages":
-/// […], "code"?}`.
+/// Error of the server: `{"error": {code, message, details}}`, or `{"status": "error", "messages": […], "code"?}`.
 pub(super) struct Complaint {
     code: Option<i64>,
-    /// `messageCode`: the gateway's own word for it, such as `GWM_0003`.
+    /// `messageCode`, the gateway's own code, such as `GWM_0003`.
     message_code: Option<String>,
-    /// In lower case, one space before, between and after: a word's beginning is ` word`.
+    /// Text in lower case with one space before, between and after the words. ` word` matches the start of a word.
     words: String,
 }
 
@@ -34,7 +33,7 @@ impl Complaint {
             text => Vec::from_iter(text.as_str()),
         });
         let mut said = texts.collect::<Vec<_>>().join(" ").to_lowercase();
-        // a referer such as https://login.example says nothing about a login
+        // The text of a referer such as https://login.example isn't about a login.
         for own in ["referer", "referrer", "ip"].iter().filter_map(|name| request.fields.get(*name)?.as_str()) {
             said = if own.is_empty() { said } else { said.replace(&own.to_lowercase(), " ") };
         }
@@ -42,7 +41,7 @@ impl Complaint {
         Some(Self { code, message_code, words: format!(" {} ", words.join(" ")) })
     }
 
-    /// Whether one of these is said, or begins what is said.
+    /// Returns true if the text contains a word that starts with one of `beginnings`.
     fn says(&self, beginnings: &[&str]) -> bool {
         beginnings.iter().any(|beginning| self.words.contains(&format!(" {beginning}")))
     }
@@ -75,14 +74,14 @@ impl Complaint {
         self.says(&["parameter", "client", "referer", "referrer", "expiration", "ip "])
     }
 
-    /// Whoever logged in is known, and may not have a token.
+    /// Returns true if the user is authenticated but may not have a token.
     fn says_denied(&self) -> bool {
         self.message_code.as_deref() == Some(NO_PERMISSION)
             || (self.says(&["do not have permission"]) && !self.says_who())
     }
 
-    /// The class, where `status` stands for a code that isn't told. A bad request that names no parameter is a login
-    /// that failed, in whichever language the server speaks.
+    /// Returns the failure class. `status` replaces a missing code. A bad request that names no parameter counts as a
+    /// failed login, because the server may use any language.
     fn class(&self, status: u16) -> (Class, &'static str) {
         const UNAUTHORIZED: (Class, &str) = (Class::Credential, "Unauthorized");
         let status = if (200..300).contains(&status) { None } else { Some(status) };

@@ -113,7 +113,7 @@ fn the_expiry_is_read_in_every_spelling() {
     for seconds in [second.to_string(), format!("{second}.0"), format!("{second}183.0")] {
         assert_eq!(life(seconds.clone()), Some(second), "{seconds}");
     }
-    // microseconds, and .NET's last moment: longer than was asked for
+    // Microseconds, and the maximum time of .NET: longer than requested.
     for later in [format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()] {
         assert_eq!(life(later.clone()), None, "{later}");
     }

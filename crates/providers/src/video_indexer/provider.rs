@@ -1,4 +1,4 @@
-//! From an account in a provider's spec to its issuer.
+//! Builds the issuer for a Video Indexer account in a provider's spec.
 
 use super::{VideoIndexer, VideoIndexerAccount as Settings};
 use crate::account::build::{OWN_CA, guarded, has_own_ca, unfit};
@@ -15,7 +15,7 @@ use videotoken_api::request::FieldError;
 use videotoken_api::video_indexer::VideoIndexerAccount;
 use videotoken_core::plan::view::Refusal;
 
-/// The account in a provider object's spec.
+/// Field of the account in the spec.
 const FIELD: &str = "spec.videoIndexer";
 const OTHER_CLOUD: &str = ", and in another cloud than Public it must";
 
@@ -60,7 +60,7 @@ impl Provider for VideoIndexerAccount {
             _ => None,
         };
         let references = references.sent_to(guarded(because, || {
-            // the authority's own path is ignored: the tenant's stands there
+            // The path of the authority is ignored. The path of the tenant replaces it.
             let mut asked = authority.clone();
             asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(&self.auth, &auth_field).unwrap_or_default()));
             vec![resource_manager.clone(), asked]
