@@ -3,8 +3,8 @@
 //! Adds to `azure_identity`: a single call at a time, a deadline, renewal well before the expiry, use of the old token
 //! while it is valid, and no new attempt before the back-off or Entra's Retry-After has passed.
 //!
-//! Managed identity supports Azure's virtual machines and App Service. `azure_identity` can't use the managed identity
-//! of a cluster connected through Azure Arc. Such a cluster uses workload identity.
+//! Managed identities are supported on Azure's virtual machines and App Service. `azure_identity` can't use the managed
+//! identity of a cluster connected through Azure Arc. Such a cluster uses workload identity.
 
 mod certificate;
 mod credential;

@@ -346,7 +346,7 @@ struct Head {
     arrived_at: Timestamp,
 }
 
-/// `host` or `host:port`.
+/// Returns `host` or `host:port` of a URL.
 fn display_host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

@@ -8,12 +8,12 @@ use crate::hosts::canonical_host;
 use std::fmt::Write as _;
 use url::Url;
 
-/// Destinations of a secret that its owner must permit, and the reason.
+/// Destinations of a credential or an assertion, which the annotation of its owner must admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded {
     /// URLs of the destinations. Empty for public hosts of the provider, which need no annotation.
     pub urls: Vec<Url>,
-    /// Reason why a host of the provider must be permitted. Empty if the host isn't the provider's.
+    /// Reason why a host that looks like a public host of the provider needs the annotation. Empty for other hosts.
     pub because: &'static str,
 }
 
