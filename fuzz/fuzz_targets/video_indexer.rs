@@ -10,7 +10,7 @@ use videotoken_providers::video_indexer;
 fuzz_target!(|data: &[u8]| {
     let request = TokenRequest {
         account: "account".to_owned(),
-        operation: "generateAccessToken",
+        operation: "generateAccessToken".into(),
         fields: serde_json::Map::new(),
         promised_life: Duration::from_hours(1),
         ends_at: None,

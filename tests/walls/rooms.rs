@@ -30,7 +30,7 @@ const WALLS: [(&str, &[&str]); 8] = [
     ("crates/api/src", &["std::env", "std::fs", "std::thread", "SystemTime::now", "Instant::now", "Utc::now"]),
     ("crates/videotoken/src/manifest", &["videotoken_api", "videotoken_core", "videotoken_providers"]),
     ("crates/videotoken/src/check", &["std::fs", "std::env", "tokio::", "kube::"]),
-    ("src/controller", &["reqwest", "providers::http::Http", "SystemTime::now", "Utc::now", "std::fs"]),
+    ("src/controller", &["reqwest", "providers::http::Call", "SystemTime::now", "Utc::now", "std::fs"]),
     (
         "src/lease",
         &[
