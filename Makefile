@@ -53,7 +53,7 @@ lint: needs-rust ## formatting and lints; each warning is an error
 
 bench: needs-control-plane needs-rust control-plane ## tokens per second, writes per renewal, memory, restart; into target/bench.json
 	@echo 'Building the operator and the bench, optimised.'
-	@$(CARGO) build --release -p video-token-operator
+	@$(CARGO) build --release -p video-token-operator -p videotoken
 	@$(CARGO) run --release -p testkit --bin bench -- $(ARGS)
 
 fuzz: needs-rust ## each response parser, the JWT reader and templates, 60 s each (SECONDS_EACH); finds panics and what takes too much

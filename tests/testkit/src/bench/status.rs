@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::report::Figures;
 use super::say;
 use super::stage::Stage;
+use crate::stand::operator;
 
 /// So many of each, in turns; the median counts.
 const ROUNDS: usize = 5;
@@ -56,10 +57,11 @@ async fn raw_list(stage: &Stage) -> Result<(usize, usize)> {
 
 /// From the start of the program to its end, its table in a pipe.
 async fn status(stage: &Stage) -> Result<Duration> {
-    let (binary, kubeconfig) = (stage.binary.clone(), stage.plane.kubeconfig_path());
+    let kubeconfig = stage.plane.kubeconfig_path();
+    let program = operator::beside("videotoken")?;
     let begun = Instant::now();
     let ran = tokio::task::spawn_blocking(move || {
-        let mut command = Command::new(binary);
+        let mut command = Command::new(program);
         command.args(["kubectl", "status", "-A", "--kubeconfig"]).arg(kubeconfig).env_clear();
         command.stdin(Stdio::null()).output()
     });

@@ -80,7 +80,7 @@ fn login(plane: &ControlPlane, scratch: &Scratch) -> Result<Kubectl> {
     let mut admin = plane.admin().clone();
     NAMESPACE.clone_into(&mut admin.namespace);
     admin.write(&kubeconfig)?;
-    Kubectl::new(plane.binaries().join("kubectl"), kubeconfig, scratch.path(), &operator_binary()?)
+    Kubectl::new(plane.binaries().join("kubectl"), kubeconfig, scratch.path(), &operator::beside("videotoken")?)
 }
 
 async fn start_azure(plane: &ControlPlane) -> Result<Azure> {
