@@ -35,7 +35,7 @@ fn token_entry(context: &Context, token: &Token) -> Told {
     let conditions = facts
         .conditions
         .each_ref()
-        .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: condition.reason.word() });
+        .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: &condition.reason });
     let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
     let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
     let row = TokenSummary {
@@ -67,7 +67,7 @@ fn held_until(context: &Context, token: &Token) -> Option<Timestamp> {
     }
     let account = context.account_of(&token.key)?;
     let block = context.grants.budgets.account_block(&account.key, None, clock::now())?;
-    block.until.filter(|_| issuing.reason.word() == block.reason)
+    block.until.filter(|_| *issuing.reason == *block.reason)
 }
 
 fn provider(context: &Context, key: ProviderKey, resolved: &Resolved) -> Provider {

@@ -17,7 +17,6 @@ use videotoken_core::plan::contest::{CONTESTED, Contest, OVERRIDDEN, Version};
 use videotoken_core::plan::desired::resolve_spec;
 use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts};
 use videotoken_core::plan::hash::Hash;
-use videotoken_core::plan::reason::Reason;
 use videotoken_core::plan::secret::render_hash;
 use videotoken_core::plan::transitions::Circumstances;
 use videotoken_core::plan::unplanned::{Unplanned, UnplannedCalls};
@@ -373,7 +372,7 @@ fn restore_contest(token: &Token, state: &mut ObjectState, secret: Option<Versio
 
 fn stalled_by(token: &Token, reason: &str) -> bool {
     let stalled = &token.status.conditions[2];
-    stalled.status == Some(true) && stalled.reason == Reason::new(reason)
+    stalled.status == Some(true) && *stalled.reason == *reason
 }
 
 /// Returns an error unless the provider's administrator allows the object and its scope.

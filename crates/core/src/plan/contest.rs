@@ -8,7 +8,6 @@
 
 use super::decide::{Decision, TokenStep};
 use super::facts::Uid;
-use super::reason::Reason;
 use super::secret::NotWritable;
 use super::view::{DecisionInput, Refusal};
 use crate::clock::Timestamp;
@@ -220,7 +219,7 @@ pub fn report(input: &DecisionInput<'_>, mut decision: Decision, now: Timestamp)
 
 fn was_reported(input: &DecisionInput<'_>) -> bool {
     let stalled = &input.status.conditions[2];
-    stalled.status == Some(true) && stalled.reason == Reason::new(CONTESTED)
+    stalled.status == Some(true) && *stalled.reason == *CONTESTED
 }
 
 /// A field that the API server stored with another value than the operator sent.

@@ -2,7 +2,6 @@
 //! possible.
 
 use super::hash::Hash;
-use super::reason::Reason;
 use crate::clock::Timestamp;
 use crate::issue::{Class, Excess};
 use std::collections::BTreeMap;
@@ -184,7 +183,7 @@ pub struct ConditionFacts {
     /// True, False, or missing.
     pub status: Option<bool>,
     /// Reason.
-    pub reason: Reason,
+    pub reason: Box<str>,
     /// `lastTransitionTime`.
     pub since: Seconds,
 }

@@ -14,7 +14,6 @@ pub mod hash;
 pub mod issue_failure;
 pub mod login;
 pub mod provider_status;
-pub mod reason;
 pub mod renewal;
 pub mod restart;
 pub mod secret;

@@ -3,7 +3,6 @@
 use super::decide::{Decision, ENDED, IssueDelay};
 use super::facts::{ConditionFacts, Failure, Seconds, StatusFacts, resource_version};
 use super::hash::Hash;
-use super::reason::Reason;
 use super::renewal::Renewal;
 use super::secret::NotWritable;
 use super::view::{DataView, DecisionInput, SecretView};
@@ -253,7 +252,7 @@ pub fn status_facts(status: &VideoAccessTokenStatus, secret_name: &str) -> Statu
                     ConditionStatus::False => Some(false),
                     ConditionStatus::Unknown => None,
                 },
-                reason: Reason::new(&condition.reason),
+                reason: condition.reason.as_str().into(),
                 since: condition.last_transition_time.into(),
             })
         }),

@@ -3,7 +3,6 @@
 use super::contest::{CONTESTED, OVERRIDDEN};
 use super::decide::{ENDED, TOO_OFTEN};
 use super::facts::StatusFacts;
-use super::reason::Reason;
 use super::status::OVERPRIVILEGED;
 use videotoken_api::condition::ConditionStatus;
 use videotoken_api::video_access_token::VideoAccessTokenStatus;
@@ -73,7 +72,7 @@ pub fn transitions(
         events.push(Transition::warning("IssueFailed", "Issue", failure));
     }
     let often = condition("Issuing").filter(|issuing| issuing.reason == TOO_OFTEN);
-    if let Some(often) = often.filter(|_| before.conditions[1].reason != Reason::new(TOO_OFTEN)) {
+    if let Some(often) = often.filter(|_| *before.conditions[1].reason != *TOO_OFTEN) {
         events.push(Transition::warning(TOO_OFTEN, "Issue", often.message.clone()));
     }
     if let Some(excess) = holds(OVERPRIVILEGED).filter(|_| before.excess.is_none()) {

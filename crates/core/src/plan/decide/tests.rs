@@ -9,7 +9,6 @@ use crate::issue::Class;
 use crate::plan::contest::{Contest, Difference, Stored};
 use crate::plan::facts::{ConditionFacts, Failure, Seconds, SecretFacts, StatusFacts, Uid};
 use crate::plan::hash::Hash;
-use crate::plan::reason::Reason;
 use crate::plan::secret::NotWritable;
 use crate::plan::unplanned::UnplannedCalls;
 use crate::plan::view::{Before, DesiredToken, UnsavedTokenView, WriteFailure};

@@ -147,7 +147,7 @@ fn p18_a_repair_in_a_fight_waits_and_nothing_else_does() {
 fn reported() -> StatusFacts {
     let since = Seconds::from(at(50));
     let mut status = StatusFacts::default();
-    status.conditions[2] = ConditionFacts { status: Some(true), reason: Reason::new("SecretContested"), since };
+    status.conditions[2] = ConditionFacts { status: Some(true), reason: "SecretContested".into(), since };
     status
 }
 
