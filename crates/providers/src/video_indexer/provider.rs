@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use std::borrow::Cow;
 use std::sync::Arc;
 use url::Url;
-use videotoken_api::azure::{Auth, Cloud};
+use videotoken_api::azure::{Auth, Cloud, CloudEndpoints};
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::FieldError;
 use videotoken_api::video_indexer::VideoIndexerAccount;
@@ -19,14 +19,19 @@ use videotoken_core::plan::view::Refusal;
 const FIELD: &str = "spec.videoIndexer";
 const OTHER_CLOUD: &str = ", and in another cloud than Public it must";
 
+/// Returns Azure Resource Manager and the Entra authority of a cloud, each with its field.
+fn urls(endpoints: &CloudEndpoints) -> Result<[(Field, Url); 2], FieldError> {
+    Ok([
+        url(format!("{FIELD}.endpoints.resourceManager"), &endpoints.resource_manager)?,
+        url(format!("{FIELD}.endpoints.authority"), &endpoints.authority)?,
+    ])
+}
+
 #[async_trait]
 impl Provider for VideoIndexerAccount {
     fn endpoints(&self) -> Result<Vec<(Field, Url)>, FieldError> {
-        let endpoints = self.cloud_endpoints()?;
-        Ok(vec![
-            url(format!("{FIELD}.endpoints.authority"), &endpoints.authority)?,
-            url(format!("{FIELD}.endpoints.resourceManager"), &endpoints.resource_manager)?,
-        ])
+        let [resource_manager, authority] = urls(&self.cloud_endpoints()?)?;
+        Ok(vec![authority, resource_manager])
     }
 
     fn public_hosts(&self) -> Vec<Cow<'static, str>> {
@@ -44,15 +49,12 @@ impl Provider for VideoIndexerAccount {
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
         let auth_field = format!("{FIELD}.auth");
         let endpoints = self.cloud_endpoints().map_err(|error| unfit(&error))?;
-        let url = |member: &str, text: &str| url(format!("{FIELD}.endpoints.{member}"), text);
-        let (_, resource_manager) =
-            url("resourceManager", &endpoints.resource_manager).map_err(|error| unfit(&error))?;
-        let (_, authority) = url("authority", &endpoints.authority).map_err(|error| unfit(&error))?;
+        let urls = urls(&endpoints).map_err(|error| unfit(&error))?;
         let http = via.http(&self.public_hosts(), spec, references).await?;
-        for (member, url) in [("resourceManager", &resource_manager), ("authority", &authority)] {
-            http.admits(url)
-                .map_err(|refusal| Refusal::new("HostNotAllowed", format!("{FIELD}.endpoints.{member}: {refusal}")))?;
+        for (field, url) in &urls {
+            http.admits(url).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
         }
+        let [(_, resource_manager), (_, authority)] = urls;
         let because = match &self.cloud {
             _ if self.endpoints.is_some() => Some(""),
             _ if has_own_ca(via.owner, spec) => Some(OWN_CA),
