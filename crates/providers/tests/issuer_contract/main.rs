@@ -3,6 +3,7 @@
 
 mod api_management;
 mod arcgis_video_server;
+mod azure_identity;
 mod blend_vision;
 mod cognitive_services;
 mod contract;
