@@ -17,31 +17,31 @@ const PROBE: Duration = Duration::from_secs(5);
 
 /// What was seen of the processes, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// The most anonymous memory that was resident, in bytes.
-    pub(super) peak_bytes: u64,
+    pub(crate) peak_bytes: u64,
     /// Questions for `/livez`.
-    pub(super) asked: u64,
+    pub(crate) asked: u64,
     /// Those that weren't answered with success in time.
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
 }
 
 /// The process that counts now, and the URL of its `/livez`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
-    pub(super) pid: u32,
-    pub(super) livez: String,
+pub(crate) struct Subject {
+    pub(crate) pid: u32,
+    pub(crate) livez: String,
 }
 
 /// Looks until it is dropped.
-pub(super) struct Gauge {
+pub(crate) struct Gauge {
     subject: Arc<Mutex<Option<Subject>>>,
     health: Arc<Mutex<Health>>,
     looking: [JoinHandle<()>; 2],
 }
 
 impl Gauge {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (subject, health) = (Arc::<Mutex<Option<Subject>>>::default(), Arc::<Mutex<Health>>::default());
         let memory = tokio::spawn(weigh(subject.clone(), health.clone()));
         let probe = tokio::spawn(probe(subject.clone(), health.clone()));
@@ -49,11 +49,11 @@ impl Gauge {
     }
 
     /// From now on this process counts. `None`: none runs.
-    pub(super) fn turn_to(&self, subject: Option<Subject>) {
+    pub(crate) fn turn_to(&self, subject: Option<Subject>) {
         *locked(&self.subject) = subject;
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         locked(&self.health).clone()
     }
 }

@@ -15,7 +15,7 @@ use crate::stand::{ApiProxy, ControlPlane, Operator, OperatorOptions, yaml};
 use crate::tls::CertificateAuthority;
 
 /// How many tokens the victim has.
-pub(super) const VICTIMS: usize = 6;
+pub(crate) const VICTIMS: usize = 6;
 
 /// Real lives of the victim's tokens in seconds: a renewal of one or the other falls due every few seconds.
 const LIVES: Life = Life::Between(21, 36);
@@ -30,7 +30,7 @@ pub(crate) struct Ground {
     pub(crate) victim: Tenant,
     pub(crate) attacker: Tenant,
     pub(crate) proxy: ApiProxy,
-    pub(super) gauge: Gauge,
+    pub(crate) gauge: Gauge,
     options: OperatorOptions,
     operator: tokio::sync::Mutex<Option<Operator>>,
     passing: std::sync::Mutex<Vec<Value>>,
@@ -38,7 +38,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Lays it; no operator runs yet, and the attacker has a provider that would issue.
-    pub(super) async fn lay(plane: &ControlPlane, binary: &Path, size: Size, attack: &str) -> Result<Self> {
+    pub(crate) async fn lay(plane: &ControlPlane, binary: &Path, size: Size, attack: &str) -> Result<Self> {
         let ca = Arc::new(CertificateAuthority::generate()?);
         let victim = Tenant::open(plane, &ca, "victim").await?;
         let attacker = Tenant::open(plane, &ca, attack).await?;
@@ -79,13 +79,13 @@ impl Ground {
     }
 
     /// How the operator ended, if it did by itself.
-    pub(super) async fn ended(&self) -> Option<String> {
+    pub(crate) async fn ended(&self) -> Option<String> {
         let status = self.operator.lock().await.as_mut()?.exited()?;
         Some(format!("the operator ended by itself: {status}"))
     }
 
     /// Ends the operator, and keeps its log where logs are kept.
-    pub(super) async fn stop(&self, logs: Option<&PathBuf>, name: &str) {
+    pub(crate) async fn stop(&self, logs: Option<&PathBuf>, name: &str) {
         self.gauge.turn_to(None);
         let Some(mut operator) = self.operator.lock().await.take() else { return };
         operator.kill9();
@@ -103,7 +103,7 @@ impl Ground {
     }
 
     /// Takes away what would outlast the row. The namespaces go by themselves.
-    pub(super) async fn clear(&self) -> Result<()> {
+    pub(crate) async fn clear(&self) -> Result<()> {
         let passing = std::mem::take(&mut *self.passing.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for object in passing {
             yaml::delete(&self.admin, &self.attacker.namespace, &object.to_string()).await?;

@@ -13,11 +13,11 @@
 
 pub mod attack;
 pub(crate) mod attacks;
-mod gauge;
+pub(crate) mod gauge;
 pub(crate) mod ground;
 pub mod report;
 pub(crate) mod tenant;
-mod victim;
+pub(crate) mod victim;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

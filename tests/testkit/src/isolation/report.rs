@@ -155,7 +155,7 @@ impl Figures {
 }
 
 /// The chart's memory limit, in bytes: what P21 means.
-pub(super) fn chart_limit() -> Result<u64> {
+pub(crate) fn chart_limit() -> Result<u64> {
     let path = repository().join("charts/video-token-operator/values.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let values: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).context("the chart's values")?;

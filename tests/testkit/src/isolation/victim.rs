@@ -29,12 +29,12 @@ struct Found {
 
 /// How the renewals of all of a victim's tokens are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Renewals {
+pub(crate) struct Renewals {
     /// The longest time for which a token was still there after its renewal had been due. It is never overstated: a
     /// look counts from its beginning.
-    pub(super) latest: TimeDelta,
+    pub(crate) latest: TimeDelta,
     /// Tokens that took the place of another.
-    pub(super) count: u64,
+    pub(crate) count: u64,
     tokens: BTreeMap<String, DateTime<Utc>>,
 }
 
@@ -46,20 +46,25 @@ impl Renewals {
         self.latest = self.latest.max(at - found.due);
     }
 
+    /// Whether a token took the place of another.
+    pub(crate) fn renewed(&self) -> bool {
+        self.count > 0
+    }
+
     /// Whether any renewal fell due at all.
-    pub(super) fn fell_due(&self) -> bool {
+    pub(crate) fn fell_due(&self) -> bool {
         self.count > 0 || self.latest > TimeDelta::zero()
     }
 }
 
 /// Looks at all tokens of a namespace until it is dropped.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     renewals: Arc<Mutex<Renewals>>,
     looking: JoinHandle<()>,
 }
 
 impl Watch {
-    pub(super) fn start(client: Client, namespace: String) -> Self {
+    pub(crate) fn start(client: Client, namespace: String) -> Self {
         let renewals = Arc::<Mutex<Renewals>>::default();
         let kept = renewals.clone();
         let looking = tokio::spawn(async move {
@@ -79,7 +84,7 @@ impl Watch {
     }
 
     /// What was seen so far.
-    pub(super) fn renewals(&self) -> Renewals {
+    pub(crate) fn renewals(&self) -> Renewals {
         self.renewals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
