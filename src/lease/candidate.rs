@@ -1,6 +1,5 @@
 //! The loop of the election: read, decide, write, sleep.
 
-use super::step::{Action, Observed, acquired_spec, released, step};
 use super::{LeaseHandle, Settings};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
@@ -8,6 +7,7 @@ use kube::api::{ObjectMeta, PostParams};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
+use videotoken_core::lease::{Action, Observed, acquired_spec, released, step};
 use videotoken_providers::clock;
 use videotoken_providers::redact::quoted;
 

@@ -5,14 +5,13 @@
 //! clock, how long the record has not changed; once that exceeds the record's duration they take it. No process
 //! compares the wall clock of another. A leader works for the renew deadline after the moment *before* its last
 //! successful PUT was sent. The deadline is shorter than the duration, so that a leader that is cut off from the API
-//! server has stopped before another starts. See [`step`](step::step) for the decision and [`Candidate`] for the loop.
+//! server has stopped before another starts. See [`step`](videotoken_core::lease::step) for the decision and [`Candidate`] for the loop.
 //!
 //! A user who deletes the Lease frees it for every process at once, and its leader sees that at its next renewal.
 //!
 //! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more.
 
 mod candidate;
-mod step;
 
 pub use candidate::Candidate;
 

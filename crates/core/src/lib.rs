@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plan`] | decisions about one VideoAccessToken, its Secret and its status |
 //! | [`budget`] | budgets: the time of the next call of each account |
+//! | [`lease`] | leader election: the next action of a candidate |
 //! | [`summary`] | summary of a VideoAccessToken, and the help for each reason |
 //! | [`issue`] | an issued token, and a failed call with its class |
 //! | [`jwt`], [`expiry`] | expiry of a token, from the token and its response |
@@ -16,5 +17,6 @@ pub mod clock;
 pub mod expiry;
 pub mod issue;
 pub mod jwt;
+pub mod lease;
 pub mod plan;
 pub mod summary;

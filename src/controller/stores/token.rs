@@ -16,6 +16,7 @@ use videotoken_api::names;
 use videotoken_api::video_access_token::{ProviderRef, VideoAccessToken, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use videotoken_api::workload::Workload;
 use videotoken_core::plan::facts::{StatusFacts, Uid, resource_version};
+use videotoken_core::plan::observe::ObjectFacts;
 use videotoken_core::plan::secret::LARGEST_ANNOTATIONS;
 use videotoken_core::plan::status::status_facts;
 use videotoken_core::plan::template;
@@ -96,6 +97,19 @@ impl Token {
     /// Returns `metadata.uid` as text.
     pub(crate) fn uid_text(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the facts for a decision. `secret_key` is the key of the Secret that the spec names.
+    pub(crate) fn facts<'a>(&'a self, secret_key: &'a ObjectKey) -> ObjectFacts<'a> {
+        ObjectFacts {
+            uid: self.uid,
+            generation: self.generation(),
+            trigger_hash: self.trigger_hash,
+            deleting: self.deleting(),
+            renew_requested_at: self.renew_requested_at.as_deref(),
+            status: &self.status,
+            secret_key,
+        }
     }
 
     /// Returns the key of the Secret that the spec names.

@@ -6,12 +6,10 @@ use crate::controller::grants::logins::{self, LoginBlocked};
 use crate::controller::providers::registry::{ReadyProvider, Said};
 use crate::controller::providers::resolve;
 use crate::controller::settings::MIN_LEASE_TIME;
-use crate::controller::tokens::object_state::{LastAttempt, Notes, UnsavedToken};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use chrono::SubsecRound;
 use secrecy::ExposeSecret;
-use std::sync::Arc;
 use std::time::Duration;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::request::TokenRequest;
@@ -22,6 +20,7 @@ use videotoken_core::plan::decide::Decision;
 use videotoken_core::plan::facts::Failure;
 use videotoken_core::plan::hash::request_hash;
 use videotoken_core::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
+use videotoken_core::plan::object_state::{Notes, UnsavedToken};
 use videotoken_core::plan::secret::TokenRecord;
 use videotoken_core::plan::view::Before;
 use videotoken_core::plan::write_breaker::BreakerState;
@@ -66,7 +65,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
         return return_grant(context, key).await;
     };
     if let Some(kind) = decision.unplanned {
-        let Before { unplanned_calls, generation, .. } = seen.before;
+        let Before { unplanned_calls, generation, .. } = seen.observation.before;
         context.objects.states.note_call((key, uid), kind, generation, unplanned_calls, begun.wall);
     }
     let mut call = Call { context, begun: call, ended: false };
@@ -90,10 +89,7 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
                 request_id = issued.request_id, "issued");
             let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
             let held = UnsavedToken { notes, material: material(seen, request, issued) };
-            context.objects.states.change_of(key, uid, |state| {
-                state.unsaved = Some(Arc::new(held));
-                state.last_attempt = Some(LastAttempt::Success);
-            });
+            context.objects.states.change_of(key, uid, |state| state.record_issued(held));
             // Only after the token is kept: an interruption of this write must not lose the token.
             if let Some(attempt) = login {
                 logins::remove_attempt(context, account, attempt).await;
@@ -178,7 +174,7 @@ fn record_issue_failure(
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
     let (class, outcome) = issue_failure::classify(error, refused_account(context, account, key, error, now));
     context.output.metrics.issue_failed(account.type_name, class, error.reason.clone(), took);
-    let attempts = seen.attempts + 1;
+    let attempts = seen.observation.attempts + 1;
     resolve::note_trust(context, account, error, now.wall);
     if issue_failure::is_of_account(class) {
         let namespace = (&*key.namespace).into();
@@ -208,8 +204,7 @@ fn record_issue_failure(
         next_attempt_at: Some(next),
     };
     context.objects.states.change_of(key, seen.token.uid, |state| {
-        state.last_attempt =
-            Some(LastAttempt::Failed { failure: Arc::new(failure), attempts, attempt_hash: seen.attempt_hash });
+        state.record_issue_failure(&seen.observation, failure);
     });
 }
 

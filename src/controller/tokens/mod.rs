@@ -3,11 +3,11 @@
 //! | File | Contents |
 //! |---|---|
 //! | `reconcile` | the steps in order, each marked as pure or as IO |
-//! | `observe` | the input of a decision, read from memory |
-//! | `secret_io`, `contests` | requests about the Secret, and the changes of other clients |
+//! | `observe` | the input of a decision, read from memory; `plan::observe` holds its rules |
+//! | `secret_io`, `contests` | requests about the Secret; `plan::outcome` says what each outcome changes in memory |
 //! | `call` | one call of a token API |
 //! | `status_writer` | the status, the next reconcile, the events |
-//! | `object_state` | in-memory state of an object that is not in the stores |
+//! | `object_state` | in-memory states of all objects |
 //! | `renders` | templates, rendered outside the reconcile |
 //! | `trace_source` | input of a trace |
 //!

@@ -10,7 +10,7 @@ use crate::controller::tokens::call::issue;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::renders::ASK_AGAIN;
 use crate::controller::tokens::secret_io::{
-    copy_from_old_secret, delete_old_secret, inspect_secret, is_of, probe, render, store, stored,
+    copy_from_old_secret, delete_old_secret, inspect_secret, probe, render, store, stored,
 };
 use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_core::budget::GrantRequest;
 use videotoken_core::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
+use videotoken_core::plan::object_state::ObjectState;
 use videotoken_providers::clock;
 
 /// Maximum number of consecutive steps, more than any object needs. The next reconcile continues.
@@ -164,10 +165,12 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         TokenStep::CopyToken => copy_from_old_secret(context, seen).await,
         TokenStep::DeleteOldSecret => delete_old_secret(context, seen).await,
         TokenStep::Store => store(context, seen, decision.cause).await,
-        TokenStep::Discard => match (&seen.state.unsaved, seen.secret_facts()) {
+        TokenStep::Discard => match (&seen.observation.state.unsaved, seen.secret_facts()) {
             // A write whose response was lost has stored the token.
-            (Some(held), Some(facts)) if is_of(facts, seen, held) => stored(context, seen, held, decision.cause),
-            _ => context.objects.states.change(key, |state| (state.unsaved, state.spare) = (None, None)),
+            (Some(held), Some(facts)) if held.is_in(facts, seen.token.uid) => {
+                stored(context, seen, held, decision.cause)
+            }
+            _ => context.objects.states.change(key, ObjectState::discard),
         },
         TokenStep::Withdraw => context.grants.budgets.leave_queue(key, clock::now()),
         &TokenStep::Enqueue { expires_at, urgent_at, unplanned } => {

@@ -2,8 +2,6 @@
 
 use crate::controller::context::Context;
 use crate::controller::tokens::contests;
-use crate::controller::tokens::contests::record_lookup;
-use crate::controller::tokens::object_state::{LookupResult, SecretLookup, UnsavedToken};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::telemetry::journey::Written;
@@ -13,29 +11,21 @@ use videotoken_api::secret::DeletionPolicy;
 use videotoken_core::plan::contest::Contender;
 use videotoken_core::plan::decide::IssueCause;
 use videotoken_core::plan::facts::{SecretFacts, resource_version, secret_facts};
+use videotoken_core::plan::object_state::{ObjectState, UnsavedToken};
+use videotoken_core::plan::outcome::is_unchanged;
 use videotoken_core::plan::secret::{
     NotWritable, Previous, SecretIntegrity, TokenRecord, WritePrecondition, contender,
 };
-use videotoken_core::plan::view::DataView;
-use videotoken_core::plan::write_failure::{ApiError, write_failure};
+use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock;
 
 /// Reads the metadata of the Secret: one GET.
 pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
+            let written_for = || context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
             context.objects.states.change(&seen.token.key, |state| {
-                // This lookup doesn't change the facts about the current data of the Secret.
-                state.write_failure.take_if(|(trouble, _)| trouble.met.is_none());
-                record_lookup(state, seen, found);
-                if let Some(SecretLookup { found: LookupResult::Nothing, .. }) = &state.lookup
-                    && state.elsewhere.is_none()
-                    && (seen.token.status.issuances > 0 || state.issued > 0)
-                {
-                    // If the Secret was renamed and renamed back, the token may be in the Secret of the name in
-                    // between.
-                    state.elsewhere = context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
-                }
+                state.record_probe(seen.basis().0, found.as_ref(), written_for, clock::now().wall);
             });
         }
         Err(error) => record_write_failure(context, seen, &error),
@@ -47,17 +37,9 @@ pub(crate) async fn inspect_secret(context: &Context, seen: &ObservedToken) {
     let Some(Read { facts, verdict, not_writable, contender }) = read(context, seen, &seen.secret_key).await else {
         return;
     };
-    let data = match (not_writable, &verdict) {
-        (Some(not_writable), _) => DataView::NotWritable(not_writable),
-        (None, SecretIntegrity::Intact(_)) => DataView::Verified,
-        (None, SecretIntegrity::Altered(_) | SecretIntegrity::Outdated(_)) => DataView::Altered,
-        (None, SecretIntegrity::Lost) => DataView::Lost,
-    };
-    let repaired = not_writable.is_none() && matches!(verdict, SecretIntegrity::Altered(_) | SecretIntegrity::Lost);
-    contests::looked(&context.objects.states, seen, contender.filter(|_| repaired));
+    let data = verdict.data_view(not_writable);
     context.objects.states.change(&seen.token.key, |state| {
-        state.data = Some((facts.resource_version, data));
-        state.repaired |= repaired;
+        state.record_inspection(seen.basis(), facts.resource_version, data, contender, clock::now().wall);
     });
 }
 
@@ -68,14 +50,6 @@ struct Read {
     not_writable: Option<NotWritable>,
     /// Field that another client changed, and its field manager.
     contender: Option<Contender>,
-}
-
-impl Read {
-    /// Returns true if the Secret is unchanged since the decision, so that the decision is still valid. Otherwise the
-    /// next decision uses the new facts.
-    fn is(&self, seen: Option<&Arc<SecretFacts>>) -> bool {
-        seen.is_some_and(|seen| seen.version() == self.facts.version())
-    }
 }
 
 /// Reads a whole Secret. Returns `None` if the Secret doesn't exist or can't be read; the failure is recorded.
@@ -98,7 +72,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
         }
         Ok(None) => {
             context.on_secret_deleted(look);
-            context.objects.states.change(&seen.token.key, |state| state.lookup = None);
+            context.objects.states.change(&seen.token.key, ObjectState::record_nothing_to_read);
             None
         }
         Err(error) => {
@@ -111,7 +85,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
 /// Writes the Secret again, with the token that it contains.
 pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     let Some(read) = read(context, seen, &seen.secret_key).await else { return };
-    if !read.is(seen.secret_facts()) {
+    if !is_unchanged(seen.secret_facts().map(|facts| &**facts), &read.facts) {
         return;
     }
     let Read { facts, verdict, .. } = read;
@@ -124,17 +98,16 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
             write(context, seen, &material, Some(&facts), None).await;
         }
         SecretIntegrity::Lost => {
-            let lost = Some((facts.resource_version, DataView::Lost));
-            context.objects.states.change(&seen.token.key, |state| state.data = lost);
+            context.objects.states.change(&seen.token.key, |state| state.record_lost(facts.resource_version));
         }
     }
 }
 
 /// Writes the Secret of the new name with the token of the old one.
 pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken) {
-    let Some((former, facts)) = &seen.old_secret else { return };
+    let Some((former, facts)) = &seen.observation.old_secret else { return };
     let Some(read) = read(context, seen, former).await else { return };
-    if !read.is(Some(facts)) {
+    if !is_unchanged(Some(facts), &read.facts) {
         return;
     }
     match read.verdict {
@@ -142,7 +115,7 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
         | SecretIntegrity::Altered(material)
         | SecretIntegrity::Outdated(material) => {
             if write(context, seen, &material, None, None).await {
-                context.objects.states.change(&seen.token.key, |state| state.elsewhere = Some(former.clone()));
+                context.objects.states.change(&seen.token.key, |state| state.record_copy(former));
             }
         }
         // The old Secret contains no token. Without its facts, the next decision issues one.
@@ -151,14 +124,11 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
 }
 
 pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
-    let Some((key, facts)) = &seen.old_secret else { return };
+    let Some((key, facts)) = &seen.observation.old_secret else { return };
     let look = context.stores.secrets.begin_request(key);
     match context.output.api.delete_secret(key, facts).await {
         Ok(()) => {
-            context
-                .objects
-                .states
-                .change(&seen.token.key, |state| state.elsewhere.take_if(|elsewhere| elsewhere == key));
+            context.objects.states.change(&seen.token.key, |state| state.record_deletion(key));
             context.on_secret_deleted(look);
         }
         Err(ApiError::NotLeading) => {}
@@ -177,13 +147,13 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
 
 /// Stores the unsaved token. A scheduled renewal keeps the previous token, if the spec requests it.
 pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) {
-    let Some(held) = seen.state.unsaved.clone() else { return };
-    let there = seen.secret_facts();
+    let Some(held) = seen.observation.state.unsaved.clone() else { return };
+    let there = seen.secret_facts().map(|facts| &**facts);
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
     let mut material = held.material.clone();
     if keeps_previous && cause == Some(IssueCause::Due) && there.is_some() {
         let Some(read) = read(context, seen, &seen.secret_key).await else { return };
-        if !read.is(there) {
+        if !is_unchanged(there, &read.facts) {
             return;
         }
         let Read { facts, verdict, .. } = read;
@@ -196,26 +166,14 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
         if write(context, seen, &material, Some(&facts), cause).await {
             stored(context, seen, &held, cause);
         }
-    } else if write(context, seen, &material, there.map(|facts| &**facts), cause).await {
+    } else if write(context, seen, &material, there, cause).await {
         stored(context, seen, &held, cause);
     }
 }
 
-/// Returns true if the Secret records that the unsaved token was issued for this object.
-pub(crate) fn is_of(facts: &SecretFacts, seen: &ObservedToken, held: &UnsavedToken) -> bool {
-    facts.owner == Some(seen.token.uid)
-        && facts.issued_at == held.material.issued_at.into()
-        && facts.expires_at == held.material.expires_at.into()
-        && facts.request == Some(held.material.request)
-}
-
 pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<IssueCause>) {
     context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
-        // A spare token was counted when it was issued.
-        state.issued += u32::from(state.unsaved.take().is_some());
-        let fights = state.contest.as_ref().is_some_and(|contest| contest.is_slowed());
-        state.spare = (fights && contests::is_repair(seen, cause)).then(|| held.clone());
-        state.notes = Some(held.notes.clone());
+        state.record_stored_token(&seen.observation, held, cause);
     });
 }
 
@@ -260,7 +218,10 @@ async fn write(
         return false;
     }
     context.output.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(trace_source::fault));
-    contests::wrote(&context.objects.states, seen, &written, cause);
+    let at = clock::now().wall;
+    context.objects.states.change(key, |state| {
+        state.record_write(seen.basis(), written.as_ref().err(), cause, at);
+    });
     match written {
         Ok(stored) => {
             context.grants.write_succeeded(&key.namespace);
@@ -270,14 +231,14 @@ async fn write(
             // The Secret has changed: read it again, and keep the token.
             drop(request);
             read_again(context, seen, cause).await;
-            if contests::conflicts_again(&context.objects.states, seen) {
+            if context.objects.states.change(key, ObjectState::record_conflict) {
                 record_write_failure(context, seen, &ApiError::Conflict);
             }
             false
         }
         Err(ApiError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
-            context.objects.states.change(key, |state| state.unsaved = None);
+            context.objects.states.change(key, ObjectState::discard_of_gone);
             record_write_failure(context, seen, &ApiError::Gone(why));
             false
         }
@@ -294,8 +255,12 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Issue
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
             // A write whose response was lost may have stored the unsaved token.
-            let held =
-                seen.state.unsaved.as_ref().filter(|held| found.as_ref().is_some_and(|it| is_of(it, seen, held)));
+            let held = seen
+                .observation
+                .state
+                .unsaved
+                .as_ref()
+                .filter(|held| found.as_ref().is_some_and(|it| held.is_in(it, seen.token.uid)));
             if let Some(held) = held {
                 stored(context, seen, held, cause);
             }
@@ -313,7 +278,7 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Issue
 async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     let retained = seen.spec.as_ref().is_some_and(|spec| spec.secret.deletion_policy == DeletionPolicy::Retain);
     let status = &seen.token.status;
-    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.state.issued == 0;
+    let is_first = status.issuances == 0 && status.expires_at.time().is_none() && seen.observation.state.issued == 0;
     if is_first && !retained {
         return true;
     }
@@ -352,16 +317,9 @@ pub(crate) fn record_write_failure(context: &Context, seen: &ObservedToken, erro
     if let Some(extent) = error.extent() {
         context.grants.write_failed(&seen.token.key.namespace, extent);
     }
-    let (now, before) = (clock::now().wall, seen.state.write_failure.as_ref().map(|(before, _)| before));
     context.objects.states.change(&seen.token.key, |state| {
-        state.write_failures += 1;
-        state.unanswered |= error.may_be_served();
-        let failure = write_failure(error, state.write_failures, before, seen.version(), now, seen.token.uid);
+        let failure = state.record_write_failure(seen.basis(), error, clock::now().wall);
         let (reason, message) = (failure.reason, &failure.message);
         tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");
-        state.write_failure = Some((failure, seen.attempt_hash));
-        if let (ApiError::Immutable, Some((_, version))) = (error, seen.version()) {
-            state.data = Some((version, DataView::NotWritable(NotWritable::Immutable)));
-        }
     });
 }

@@ -2,7 +2,6 @@
 
 use crate::controller::context::Context;
 use crate::controller::settings::DECIDE_WITHIN;
-use crate::controller::tokens::object_state::{LastAttempt, ObjectState};
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
 use crate::telemetry::journey::Written;
@@ -12,6 +11,7 @@ use videotoken_core::issue::Class;
 use videotoken_core::plan::backoff::{self, Tries};
 use videotoken_core::plan::decide::Decision;
 use videotoken_core::plan::facts::StatusFacts;
+use videotoken_core::plan::object_state::ObjectState;
 use videotoken_core::plan::status::{StatusInputs, compose, status_facts};
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::clock::{self, Timestamp};
@@ -35,12 +35,12 @@ pub(crate) async fn write_status(
         return true;
     }
     let (failure, failed_attempts) = seen.reported_failure();
-    let notes = seen.state.notes.as_ref();
+    let notes = seen.observation.state.notes.as_ref();
     let inputs = StatusInputs {
         generation: seen.token.generation(),
         provider: seen.provider.clone(),
         secret_name: &seen.secret_key.name,
-        issued: seen.state.issued,
+        issued: seen.observation.state.issued,
         failed_attempts,
         failure,
         expiry_assumed: notes.map_or(seen.token.status.expiry_assumed, |notes| notes.expiry_assumed),
@@ -57,8 +57,13 @@ pub(crate) async fn write_status(
     if on_its_way && is_ready == ready(&seen.token.status) {
         return true;
     }
+    let reported = || {
+        context.objects.states.change(key, |state| {
+            state.record_status(&seen.observation, decision, is_ready, restarted_for, clock::now().wall);
+        });
+    };
     if facts.hash == seen.token.status.hash {
-        context.objects.states.change(key, clear_reported(seen, decision, is_ready, restarted_for));
+        reported();
         return true;
     }
     let slot = tokio::time::timeout(PERMIT_TIMEOUT, context.output.status_permits.acquire(&key.namespace)).await;
@@ -88,7 +93,7 @@ pub(crate) async fn write_status(
         Ok(version) => {
             context.grants.api_server_reached(&key.namespace);
             context.stores.tokens.apply_own_status_write(&seen.token, facts, &version);
-            context.objects.states.change(key, clear_reported(seen, decision, is_ready, restarted_for));
+            reported();
             context.output.events.publish_transitions(&seen.token, &status, seen.circumstances());
             return true;
         }
@@ -119,59 +124,12 @@ pub(crate) async fn write_status(
 /// Retries the status with back-off.
 fn requeue_status(context: &Context, seen: &ObservedToken) {
     let (key, now) = (&seen.token.key, clock::now().wall);
-    let next = context.objects.states.change(key, |state| {
-        state.status_failures += 1;
-        backoff::next_attempt(
-            Class::Transient,
-            Tries::in_a_row(state.status_failures),
-            None,
-            None,
-            now,
-            seen.token.uid.0,
-        )
-    });
+    let tries = Tries::in_a_row(context.objects.states.change(key, ObjectState::record_status_failure));
+    let next = backoff::next_attempt(Class::Transient, tries, None, None, now, seen.token.uid.0);
     context.requeue_after(key, next - now);
 }
 
 /// Returns a delay of up to a minute that spreads the reconciles of many objects, fixed by the UID.
 fn spread(uid: u128) -> TimeDelta {
     TimeDelta::seconds(i64::try_from(uid % 60).unwrap_or_default())
-}
-
-/// Clears the state that the written status reports.
-fn clear_reported(
-    seen: &ObservedToken,
-    decision: &Decision,
-    is_ready: bool,
-    restarted_for: Option<Timestamp>,
-) -> impl FnOnce(&mut ObjectState) {
-    let (issued, at) = (seen.state.issued, seen.version());
-    let version = at.map(|(_, version)| version);
-    let put_right = is_ready && decision.refusal.is_none();
-    let former = seen.old_secret.as_ref().map(|(key, _)| key.clone());
-    move |state| {
-        state.issued -= issued.min(state.issued);
-        state.status_failures = 0;
-        if matches!(state.last_attempt, Some(LastAttempt::Success)) {
-            state.last_attempt = None;
-        }
-        state.notes = None;
-        // Reported when the Secret contains the token again.
-        state.repaired &= !put_right;
-        state.forget_contest(at, clock::now().wall);
-        state.elsewhere.take_if(|elsewhere| Some(&*elsewhere) != former.as_ref());
-        state.forget_restarts(restarted_for);
-        if state.write_failure.is_none() {
-            state.write_failures = 0;
-        }
-        if state
-            .data
-            .is_some_and(|(at, data)| Some(at) == version && data == videotoken_core::plan::view::DataView::Verified)
-        {
-            state.data = None;
-        }
-        if version.is_some() {
-            state.lookup = None;
-        }
-    }
 }

@@ -3,5 +3,4 @@
 //! This module doesn't decide on restarts; `plan::restart` does.
 
 pub(crate) mod in_progress;
-pub(crate) mod pending;
 pub(crate) mod restarts;

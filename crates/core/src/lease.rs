@@ -1,34 +1,36 @@
-//! The decision of the election and the records that it writes, pure over `now`.
+//! Leader election: the next action of a candidate and the records that it writes, pure over `now`.
 
+use crate::clock::{Now, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff;
 use std::time::Duration;
 use tokio::time::Instant;
-use videotoken_providers::clock::{Now, Timestamp};
 
 /// A record, and the time at which this process first saw this version of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Observed {
-    pub(super) spec: LeaseSpec,
-    pub(super) since: Instant,
+pub struct Observed {
+    /// The record.
+    pub spec: LeaseSpec,
+    /// Time at which this process first saw it.
+    pub since: Instant,
 }
 
 impl Observed {
     /// Combines `spec`, read at `now`, with the previous observation. An unchanged record keeps its time.
-    pub(super) fn see(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
+    pub fn see(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         before.filter(|before| before.spec == spec).unwrap_or(Self { spec, since: now })
     }
 
     /// Returns the identity of the leader; empty if there is none.
-    pub(super) fn holder(&self) -> &str {
+    pub fn holder(&self) -> &str {
         self.spec.holder_identity.as_deref().unwrap_or_default()
     }
 }
 
 /// Next action on the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub enum Action {
     /// The Lease doesn't exist.
     Create,
     /// This process holds the lease.
@@ -40,7 +42,7 @@ pub(super) enum Action {
 }
 
 /// Returns the next action of process `me`. `duration` is used if a record contains none.
-pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, now: Instant) -> Action {
+pub fn step(me: &str, observed: Option<&Observed>, duration: Duration, now: Instant) -> Action {
     let Some(observed) = observed else { return Action::Create };
     match observed.holder() {
         holder if holder == me => Action::Renew,
@@ -54,13 +56,7 @@ pub(super) fn step(me: &str, observed: Option<&Observed>, duration: Duration, no
 }
 
 /// Returns the record that `action` writes over `before`.
-pub(super) fn acquired_spec(
-    me: &str,
-    action: Action,
-    before: Option<&LeaseSpec>,
-    duration: Duration,
-    now: Now,
-) -> LeaseSpec {
+pub fn acquired_spec(me: &str, action: Action, before: Option<&LeaseSpec>, duration: Duration, now: Now) -> LeaseSpec {
     let before = before.cloned().unwrap_or_default();
     let transitions = before.lease_transitions.unwrap_or_default();
     let now = micro_time(now.wall);
@@ -76,7 +72,7 @@ pub(super) fn acquired_spec(
 
 /// Returns the record that releases `before`: without a leader, and with a duration of one second for a reader that
 /// ignores the missing leader.
-pub(super) fn released(before: &LeaseSpec, now: Now) -> LeaseSpec {
+pub fn released(before: &LeaseSpec, now: Now) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
         lease_duration_seconds: Some(1),
@@ -99,7 +95,14 @@ fn whole_seconds(duration: Duration) -> i32 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use videotoken_providers::clock;
+
+    mod clock {
+        use crate::clock::Now;
+
+        pub(super) fn now() -> Now {
+            Now { wall: chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap(), mono: tokio::time::Instant::now() }
+        }
+    }
 
     const DURATION: Duration = Duration::from_secs(15);
 
