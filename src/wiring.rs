@@ -53,6 +53,7 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
             allow_insecure: config.allow_insecure_endpoints,
             timeout: config.provider_timeout,
             metadata_endpoint: config.metadata_endpoint.clone(),
+            transport: None,
         },
         max_in_flight: config.max_in_flight.get(),
         token_metrics: config.token_metrics,

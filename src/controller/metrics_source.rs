@@ -5,10 +5,28 @@ use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::is_ready;
 use crate::metrics::{ProviderGauge, ProviderSource, TokenGauge, TokenSource};
+use std::sync::{Arc, Weak};
 use videotoken_api::key::ObjectKey;
 use videotoken_providers::clock;
 
-impl TokenSource for Context {
+/// The controller as its metrics see it. The controller owns the metrics, so they don't keep it.
+pub(super) struct ScrapedContext(pub(super) Weak<Context>);
+
+impl ScrapedContext {
+    fn context(&self) -> Option<Arc<Context>> {
+        self.0.upgrade()
+    }
+}
+
+impl TokenSource for ScrapedContext {
+    fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
+        if let Some(context) = self.context() {
+            context.visit(each);
+        }
+    }
+}
+
+impl Context {
     fn visit(&self, each: &mut dyn FnMut(&ObjectKey, TokenGauge)) {
         let now = clock::now().wall.timestamp();
         self.stores.tokens.each(|token| {
@@ -30,8 +48,14 @@ fn second(at: videotoken_core::plan::facts::Seconds) -> Option<i64> {
     (at.0 != 0).then_some(at.0)
 }
 
-impl ProviderSource for Context {
+impl ProviderSource for ScrapedContext {
     fn providers(&self) -> Vec<ProviderGauge> {
+        self.context().map(|context| context.gauges()).unwrap_or_default()
+    }
+}
+
+impl Context {
+    fn gauges(&self) -> Vec<ProviderGauge> {
         let gauge = |(key, resolved): (ProviderKey, Resolved)| ProviderGauge {
             kind: key.kind(),
             ready: self.stores.provider_objects.get(&key).is_some_and(|object| is_ready(&object)),

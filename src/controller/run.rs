@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::grants::{Grants, recall};
+use super::metrics_source::ScrapedContext;
 use super::output::api::Applier;
 use super::output::{Output, events};
 use super::providers::last_written::LastWritten;
@@ -69,7 +70,7 @@ pub async fn run(
             requeue: RequeueSchedule::default(),
             resolves,
             reports,
-            http: HttpPool::default(),
+            http: HttpPool::over(settings.reach.transport.clone()),
         },
         grants: Grants::new(settings.max_in_flight),
         objects: Objects::new(waker),
@@ -78,8 +79,11 @@ pub async fn run(
         settings,
         tasks: Tasks::default(),
     });
-    metrics.serve_tokens(context.clone(), context.settings.token_metrics);
-    metrics.serve_providers(context.clone());
+    // Also if this future is dropped, as when its process is killed in a simulation, its tasks end with it.
+    let _tasks_end = AbortOnDrop(context.clone());
+    let scraped = Arc::new(ScrapedContext(Arc::downgrade(&context)));
+    metrics.serve_tokens(scraped.clone(), context.settings.token_metrics);
+    metrics.serve_providers(scraped);
     if let Some(page) = page {
         page.serve(context.clone());
     }
@@ -92,7 +96,7 @@ pub async fn run(
         .graceful_shutdown_on(stopped(stop.clone()));
     let work = controller.run(reconcile, |_, never, _| match *never {}, context.clone());
     let listening = context.clone();
-    let mut work = tokio::spawn(work.for_each(move |result| {
+    let mut work = context.tasks.owned(work.for_each(move |result| {
         if let Err(ControllerError::ObjectNotFound(object)) = &result {
             on_deleted(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
         }
@@ -100,6 +104,7 @@ pub async fn run(
     }));
 
     tokio::select! {
+        biased;
         () = watches::start(&client, &context) => {}
         () = stopped(stop.clone()) => return Ok(()),
         failed = tasks.failed() => return Err(failed),
@@ -117,6 +122,7 @@ pub async fn run(
             .budgets
             .run_grants(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
         tokio::select! {
+            biased;
             () = pump => {}
             // After the stop signal, no call is granted.
             () = stopped => std::future::pending().await,
@@ -127,20 +133,28 @@ pub async fn run(
         biased;
         _ = stop.wait_for(|stop| *stop) => false,
         failed = tasks.failed() => return Err(failed),
-        _ = &mut work => true,
+        _ = &mut work.0 => true,
     };
     // The Controller ends at the stop signal too, which may arrive between two polls. That is no failure.
     if ended && !*stop.borrow() {
         return Err(TaskEnded::of("controller"));
     }
-    if !ended && tokio::time::timeout(LAST_CALLS, &mut work).await.is_err() {
+    if !ended && tokio::time::timeout(LAST_CALLS, &mut work.0).await.is_err() {
         // Two concurrent runs of one object could overwrite each other.
-        work.abort();
-        let _ = work.await;
+        work.0.abort();
+        let _ = (&mut work.0).await;
     }
     let _ = tokio::time::timeout(LAST_WRITES, store_unsaved(&context)).await;
-    context.tasks.abort();
     Ok(())
+}
+
+/// Aborts the tasks of the controller when the controller ends, however it ends.
+struct AbortOnDrop(Arc<Context>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.tasks.abort();
+    }
 }
 
 /// Reports readiness when the caches of all namespaces that can be listed are complete.

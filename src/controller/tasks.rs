@@ -4,11 +4,28 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
+use videotoken_providers::clock::Scope;
 
-/// Tasks that the controller spawned.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks(Mutex<Running>);
+/// Tasks that the controller spawned. They read the clock of the task that created the set.
+#[derive(Debug)]
+pub(crate) struct Tasks(Mutex<Running>, Scope);
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self(Mutex::default(), Scope::current())
+    }
+}
+
+/// Task that ends with its owner.
+#[derive(Debug)]
+pub(crate) struct OwnedTask<T>(pub(crate) JoinHandle<T>);
+
+impl<T> Drop for OwnedTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 #[derive(Debug, Default)]
 struct Running {
@@ -41,12 +58,17 @@ impl TaskEnded {
 impl Tasks {
     /// Spawns a task that must run as long as the process.
     pub(crate) fn lasting(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.lock().spawn(Task { name, lasts: true }, task);
+        self.0.lock().spawn(&self.1, Task { name, lasts: true }, task);
     }
 
     /// Spawns a task that ends by itself.
     pub(crate) fn passing(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.lock().spawn(Task { name, lasts: false }, task);
+        self.0.lock().spawn(&self.1, Task { name, lasts: false }, task);
+    }
+
+    /// Spawns a task that its owner awaits, and that is aborted when the owner drops it.
+    pub(crate) fn owned<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> OwnedTask<T> {
+        OwnedTask(self.1.spawn(task))
     }
 
     /// Waits for the first task that panics, or that ends although it must run as long as the process.
@@ -84,8 +106,8 @@ impl Tasks {
 }
 
 impl Running {
-    fn spawn(&mut self, of: Task, task: impl Future<Output = ()> + Send + 'static) {
-        let id = self.set.spawn(task).id();
+    fn spawn(&mut self, scope: &Scope, of: Task, task: impl Future<Output = ()> + Send + 'static) {
+        let id = scope.spawn_in(&mut self.set, task).id();
         self.named.insert(id, of);
     }
 }

@@ -10,11 +10,13 @@ mod fault;
 mod proxy;
 mod resolve;
 mod said;
+mod transport;
 
 pub use answer::{Answer, ClockSkew, MAX_RETRY_AFTER, class_of};
 pub use call::Call;
 pub use fault::length;
 pub use proxy::{Proxies, environment_fault};
+pub use transport::Transport;
 
 use super::hosts::{HostPolicy, HostRefusal, Route};
 use super::redact::Redactor;
@@ -31,6 +33,7 @@ use rustls_pki_types::pem::PemObject;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use transport::{Carrier, Unanswered};
 use url::Url;
 use videotoken_api::request::FieldError;
 
@@ -88,8 +91,9 @@ struct Shared {
     options: Arc<HttpOptions>,
     proxies: ProxyRules,
     /// Client, built for the first call. Dropped when [`MOST_CLIENTS`] other clients were used since.
-    client: Mutex<Option<reqwest::Client>>,
+    client: Mutex<Option<Carrier>>,
     recent: Arc<Recent>,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 /// Maximum number of built clients. Each client keeps its own copy of the system's CAs and its idle connections, which
@@ -118,13 +122,18 @@ impl Recent {
 impl Http {
     /// Creates a client that shares nothing with other clients. The error names the invalid field.
     pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
-        Self::of(&Arc::new(options.clone()), options, Arc::default())
+        Self::of(&Arc::new(options.clone()), options, Arc::default(), None)
     }
 
     /// Creates a client. `shared` contains the common settings, `own` the settings of this client.
-    fn of(shared: &Arc<HttpOptions>, own: &HttpOptions, recent: Arc<Recent>) -> Result<Self, FieldError> {
-        let shared =
-            Shared { options: shared.clone(), proxies: shared.proxies.rules(), client: Mutex::new(None), recent };
+    fn of(
+        shared: &Arc<HttpOptions>,
+        own: &HttpOptions,
+        recent: Arc<Recent>,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Result<Self, FieldError> {
+        let (options, proxies) = (shared.clone(), shared.proxies.rules());
+        let shared = Shared { options, proxies, client: Mutex::new(None), recent, transport };
         let shared = Arc::new(shared);
         // Build the client now, so that an invalid CA bundle is reported now.
         shared.built(&own.ca_source)?;
@@ -169,10 +178,11 @@ impl Http {
             // The same options were built successfully before.
             IssueError::new(Class::Configuration, "InvalidSpec", error.to_string()).unsent()
         })?;
-        let response = match client.execute(request).await {
+        let response = match client.execute(request, self.timeout).await {
             Ok(response) => response,
+            Err(Unanswered::Simulated(error)) => return Err(error),
             // Name resolution, the connection, TLS and a proxy's CONNECT precede the first byte of the request.
-            Err(error) => {
+            Err(Unanswered::Network(error)) => {
                 let unsent = error.is_connect();
                 let refused = fault::is_refused_tunnel(&error);
                 let why = if refused { self.shared.proxies.refusal(&url).await } else { None };
@@ -239,9 +249,15 @@ fn compressed(headers: &HeaderMap) -> Option<&str> {
 pub struct HttpPool {
     open: Mutex<HashMap<Arc<HttpOptions>, Weak<Shared>>>,
     recent: Arc<Recent>,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 impl HttpPool {
+    /// Returns a pool whose clients send through `transport`, or through the network if there is none.
+    pub fn over(transport: Option<Arc<dyn Transport>>) -> Self {
+        Self { transport, ..Self::default() }
+    }
+
     /// Returns the client for `options`. Clients that differ only in `timeout` or `ca_source` share connections.
     pub fn http(&self, options: &HttpOptions) -> Result<Http, FieldError> {
         let ca_source = String::new();
@@ -251,23 +267,26 @@ impl HttpPool {
         if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Http::new_of(shared, options));
         }
-        let http = Http::of(&key, options, self.recent.clone())?;
+        let http = Http::of(&key, options, self.recent.clone(), self.transport.clone())?;
         open.insert(key, Arc::downgrade(&http.shared));
         Ok(http)
     }
 }
 
 impl Shared {
-    fn client(&self) -> MutexGuard<'_, Option<reqwest::Client>> {
+    fn client(&self) -> MutexGuard<'_, Option<Carrier>> {
         self.client.lock()
     }
 
     /// Returns the client, and builds it first if necessary.
-    fn built(self: &Arc<Self>, ca_source: &str) -> Result<reqwest::Client, FieldError> {
+    fn built(self: &Arc<Self>, ca_source: &str) -> Result<Carrier, FieldError> {
         let mut slot = self.client();
         let client = match slot.take() {
             Some(client) => client,
-            None => Self::build(&self.options, &self.proxies, ca_source)?,
+            None => match &self.transport {
+                Some(transport) => Carrier::Simulated(transport.clone()),
+                None => Carrier::Network(Self::build(&self.options, &self.proxies, ca_source)?),
+            },
         };
         *slot = Some(client.clone());
         drop(slot);

@@ -187,6 +187,7 @@ impl SharedBudgets {
             // a notification, such as a breaker that becomes half-open.
             let wait = if room == 0 { LOOK_AGAIN } else { next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN) };
             tokio::select! {
+                biased;
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
             }

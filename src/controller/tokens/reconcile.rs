@@ -34,7 +34,7 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
     let key = token.key.clone();
     drop(token);
     let (all, mine) = (context.clone(), key.clone());
-    let mut work = ReconcileTask(tokio::spawn(async move { run(&all, &mine).await }));
+    let mut work = context.tasks.owned(async move { run(&all, &mine).await });
     if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
         tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
         drop(context.grants.take_slot(&key));
@@ -42,15 +42,6 @@ pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Resul
         context.requeue_after(&key, PANIC_RETRY_DELAY);
     }
     Ok(Action::await_change())
-}
-
-/// Task of a reconcile. It ends with the Controller that awaits it.
-struct ReconcileTask(tokio::task::JoinHandle<()>);
-
-impl Drop for ReconcileTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Runs steps until the object has to wait.

@@ -5,7 +5,7 @@ use super::references::{References, ca_source, unfit_ca};
 use super::spec::Owner;
 use crate::Issuer;
 use crate::hosts::{HostPolicy, NetworkGuard, Route};
-use crate::http::{Http, HttpOptions, HttpPool, Proxies};
+use crate::http::{Http, HttpOptions, HttpPool, Proxies, Transport};
 use crate::provider;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct Reach {
     pub timeout: Duration,
     /// Replacement for Azure's instance metadata service. For tests.
     pub metadata_endpoint: Option<Url>,
+    /// Carrier of calls in place of the network. For simulations.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 /// Issuer and the values that identify its budget.

@@ -202,6 +202,7 @@ fn reach(options: &Options) -> Reach {
         allow_insecure: options.allow_insecure_endpoints,
         timeout: options.provider_timeout,
         metadata_endpoint: options.metadata_endpoint.clone(),
+        transport: None,
     }
 }
 
