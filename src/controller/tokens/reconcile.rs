@@ -159,7 +159,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         TokenStep::Discard => match (&seen.observation.state.unsaved, seen.secret_facts()) {
             // A write whose response was lost has stored the token.
             (Some(held), Some(facts)) if held.is_in(facts, seen.token.uid) => {
-                stored(context, seen, held, decision.cause)
+                stored(context, seen, held, decision.cause);
             }
             _ => context.objects.states.change(key, ObjectState::discard),
         },

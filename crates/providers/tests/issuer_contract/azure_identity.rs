@@ -44,7 +44,7 @@ impl Endpoint {
     /// The options that `azure_auth` uses, with this endpoint as the transport.
     fn options(self: &Arc<Self>) -> ClientOptions {
         let mut cloud = CustomConfiguration::default();
-        cloud.authority_host = "https://login.example.com".to_owned();
+        "https://login.example.com".clone_into(&mut cloud.authority_host);
         ClientOptions {
             transport: Some(Transport::new(self.clone())),
             retry: RetryOptions::none(),
