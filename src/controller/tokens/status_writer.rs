@@ -49,12 +49,9 @@ pub(crate) async fn write_status(
     };
     let status = compose(&seen.view(), decision, &inputs, clock::now().wall);
     let facts = status_facts(&status, &seen.secret_key.name);
-    // A token in flight is reported after it is stored, in a single status write (P04). A longer delay is reported with
-    // its reason.
-    let on_its_way = decision.cause.is_some() && decision.delay.is_none() && decision.refusal.is_none();
     let ready = |facts: &StatusFacts| facts.conditions[0].status.unwrap_or_default();
     let is_ready = ready(&facts);
-    if on_its_way && is_ready == ready(&seen.token.status) {
+    if decision.is_on_its_way() && is_ready == ready(&seen.token.status) {
         return true;
     }
     let reported = || {

@@ -39,7 +39,7 @@ const MAX_INSPECTIONS: usize = 5;
 pub type Version = (Uid, u64);
 
 /// Field of the operator that another client changed, and the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Contender {
     /// Field, as a path in the Secret.
     pub field: String,
@@ -48,7 +48,7 @@ pub struct Contender {
 }
 
 /// A write that the API server stored with other values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Overridden {
     /// Version of the stored Secret. The record applies only to this version.
     pub at: Version,
@@ -61,7 +61,7 @@ pub struct Overridden {
 }
 
 /// Record of the changes of one Secret by other clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Contest {
     /// `metadata.generation` of the VideoAccessToken. Another generation starts a new record.
     generation: i64,
@@ -69,7 +69,7 @@ pub struct Contest {
     repairs: Vec<Timestamp>,
     /// True if the Secret is contested.
     slowed: bool,
-    /// Times of the reads of the last minute.
+    /// Times of the reads of the last minute, at most the last [`MAX_INSPECTIONS`].
     inspections: Vec<Timestamp>,
     contender: Option<Contender>,
     overridden: Option<Overridden>,
@@ -122,6 +122,8 @@ impl Contest {
     pub fn record_inspection(&mut self, contender: Option<Contender>, now: Timestamp) {
         self.inspections.retain(|at| is_within(*at, now));
         self.inspections.push(now);
+        let surplus = self.inspections.len().saturating_sub(MAX_INSPECTIONS);
+        self.inspections.drain(..surplus);
         // for a contested Secret, the first client is reported: a message for each change would be a write for each
         if contender.is_some() && (!self.slowed || self.contender.is_none()) {
             self.contender = contender;

@@ -81,6 +81,14 @@ pub struct Decision {
     pub renewal: Option<Renewal>,
 }
 
+impl Decision {
+    /// Returns true if a token is on its way: the status reports it after it is stored, in a single write (P04). A
+    /// longer delay is reported with its reason.
+    pub fn is_on_its_way(&self) -> bool {
+        self.cause.is_some() && self.delay.is_none() && self.refusal.is_none()
+    }
+}
+
 /// Reason for unplanned issuances above the limit.
 pub const TOO_OFTEN: &str = "IssuedTooOften";
 

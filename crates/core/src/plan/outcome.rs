@@ -56,8 +56,9 @@ impl ObjectState {
         // This lookup doesn't change the facts about the current data of the Secret.
         self.write_failure.take_if(|(failure, _)| failure.met.is_none());
         self.record_lookup(object, found, now);
-        if found.is_none() && self.elsewhere.is_none() && (object.status.issuances > 0 || self.issued > 0) {
-            // If the Secret was renamed and renamed back, the token may be in the Secret of the name in between.
+        if found.is_none() && self.elsewhere.is_none() && object.generation > 1 {
+            // The spec may have named another Secret before, which neither the status nor memory names any more: after
+            // a change back, or after a copy that failed and a status that was written since.
             self.elsewhere = written_for();
         }
     }
@@ -260,5 +261,37 @@ impl ObjectState {
     pub fn record_status_failure(&mut self) -> u32 {
         self.status_failures += 1;
         self.status_failures
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::facts::{StatusFacts, Uid};
+
+    /// The model found it: the status of the first token was lost, the copy after a rename failed, and the status that
+    /// was written since names the new Secret. `issuances` is 0, so nothing led back to the old Secret.
+    #[test]
+    fn p03_a_token_under_an_earlier_name_is_looked_for_after_each_edit() {
+        let (secret, earlier) = (ObjectKey::new("n", "new"), ObjectKey::new("n", "old"));
+        let now = Timestamp::from_timestamp(1_790_000_000, 0).unwrap();
+        for (generation, issuances, found) in
+            [(1, 0, None), (1, 5, None), (2, 0, Some(&earlier)), (2, 5, Some(&earlier))]
+        {
+            let status = StatusFacts { issuances, ..StatusFacts::default() };
+            let object = ObjectFacts {
+                uid: Uid(7),
+                generation,
+                trigger_hash: 1,
+                deleting: false,
+                renew_requested_at: None,
+                status: &status,
+                secret_key: &secret,
+            };
+            let mut state = ObjectState::default();
+            state.record_probe(object, None, || Some(earlier.clone()), now);
+            assert_eq!(state.elsewhere.as_ref(), found, "{generation} {issuances}");
+        }
     }
 }

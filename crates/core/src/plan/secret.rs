@@ -361,7 +361,7 @@ fn applied_fields(secret: &Secret) -> Option<&serde_json::Map<String, Value>> {
 }
 
 /// Cause for which the operator can't write a Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotWritable {
     /// Another client made it immutable.
     Immutable,
