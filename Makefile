@@ -4,7 +4,7 @@ CARGO ?= cargo
 # KEEP=1 leaves the demo running.
 KEEP ?=
 # Arguments for the programs that measure: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10',
-# make isolation ARGS='--short'
+# make isolation ARGS='--short', make model ARGS='two operators'
 ARGS ?=
 
 # Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
@@ -17,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation hostile fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation hostile model fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -74,6 +74,10 @@ hostile: needs-control-plane needs-rust control-plane ## objects at and beyond t
 	@echo 'Building the operator and the generator.'
 	@$(CARGO) build -p video-token-operator -p testkit --bins
 	@"$$($(target_dir))/debug/hostile" $(ARGS)
+
+model: needs-rust ## every order of events in small worlds, by the operator's own decisions; ARGS='two operators' for some of them
+	@$(CARGO) build --workspace --bins
+	@"$$($(target_dir))/debug/model" $(ARGS)
 
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds
