@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use testkit::emulator::Fault;
@@ -318,4 +319,31 @@ async fn p03_another_shape_is_one_write_and_no_call() {
     assert_eq!((scene.issued(), scene.secret_writes("typed")), (1, 1));
     let told = scene.events("lobby").await.unwrap();
     assert!(told.is_empty(), "none of it is a repair: {told:?}");
+}
+
+/// The API server reads what is applied as YAML, in which these characters are line breaks or not allowed.
+const NO_YAML: &str = "a\u{85}b\u{2028}c\u{7f}d\u{feff}e\u{ffff}f\u{9f}g";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p13_text_that_yaml_does_not_take_is_stored_as_it_is_and_hides_no_status() {
+    let scene = Scene::new("no-yaml", OPERATOR).await.unwrap();
+    let _operator = scene.operator().await.unwrap();
+    let create = async |name: &str, changes: &Value| {
+        let token = serde_json::from_value(scene.token(name, changes)).unwrap();
+        scene.tokens().create(&PostParams::default(), &token).await.unwrap();
+    };
+
+    create("noted", &json!({"secret": {"template": {"annotations": {"example.com/note": NO_YAML}}}})).await;
+    scene.settled("noted").await.unwrap();
+    let secret = scene.secrets().get("noted").await.unwrap();
+    assert_eq!(secret.metadata.annotations.unwrap()["example.com/note"], NO_YAML);
+    scene.fence().await.unwrap();
+    assert_eq!(scene.secret_writes("noted"), 1, "what is stored is what was sent, so nothing is repaired");
+
+    let body = json!({"ErrorType": "INVALID_INPUT", "Message": format!("no video {NO_YAML}")}).to_string();
+    scene.azure.video_indexer.control().play(Fault::Status { code: 400, body, headers: Vec::new() });
+    create("quoted", &json!({})).await;
+    let object = scene.until("quoted", "Ready", "False", "BadRequest").await.unwrap();
+    let message = condition(&object, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("INVALID_INPUT"), "{message}");
 }

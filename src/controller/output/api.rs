@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::time::Duration;
 use videotoken_api::key::ObjectKey;
@@ -108,11 +109,13 @@ impl Applier {
         shape: &DesiredSecret,
         guard: WritePrecondition<'_>,
     ) -> Result<Secret, ApiError> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams::apply(names::OPERATOR).force();
-        let manifest = Patch::Apply(shape.manifest(guard));
+        let request = Request::new(Secret::url_path(&(), Some(&key.namespace)))
+            .patch(&key.name, &params, &Patch::Apply(shape.manifest(guard)))
+            .map_err(|error| ApiError::Refused(error.to_string()))?
+            .map(json_that_is_yaml);
         self.check_lease()?;
-        let error = match with_timeout(WRITE_WITHIN, async { api.patch(&key.name, &params, &manifest).await }).await {
+        let error = match with_timeout(WRITE_WITHIN, self.client.request(request)).await {
             Ok(secret) => return Ok(secret),
             Err(error) => error,
         };
@@ -343,13 +346,37 @@ impl Applier {
     ) -> Result<String, ApiError> {
         let mut request = Request::new(url)
             .patch_subresource("status", name, params, patch)
-            .map_err(|error| ApiError::Refused(error.to_string()))?;
+            .map_err(|error| ApiError::Refused(error.to_string()))?
+            .map(json_that_is_yaml);
         // kube has no metadata form of `patch_status`, and the whole object isn't needed.
         request.headers_mut().insert(http::header::ACCEPT, METADATA_ONLY);
         self.check_lease()?;
         let answer: PatchResponse = written(self.client.request(request)).await?;
         Ok(answer.metadata.resource_version.unwrap_or_default())
     }
+}
+
+/// Escapes the characters of a JSON document that YAML doesn't take as they are (YAML 1.1, section 5.1 and 5.4). The API
+/// server reads the body of a server-side apply as YAML: it rejects a body with a control character or a noncharacter,
+/// and folds the line breaks of Unicode into spaces. Any text of a user or of a token API may have such a character.
+fn json_that_is_yaml(body: Vec<u8>) -> Vec<u8> {
+    if body.is_ascii() && !body.contains(&0x7f) {
+        return body;
+    }
+    let text = match String::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return error.into_bytes(),
+    };
+    let mut escaped = String::with_capacity(text.len() + 32);
+    for character in text.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped.into_bytes()
 }
 
 fn provider_kind(cluster: bool) -> ApiResource {
