@@ -146,7 +146,7 @@ mod tests {
             let schema = Schema::read(plural).unwrap();
             let mut dice = Dice::new(7);
             let mut set = BTreeSet::new();
-            for _ in 0..schema.fields.len() * 20 {
+            for _ in 0..schema.fields.len() * 150 {
                 let mut spec = json!({});
                 schema.mutate(&mut spec, &mut dice);
                 let mut reached = Vec::new();
