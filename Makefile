@@ -17,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation hostile model fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation hostile model simulate fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -78,6 +78,11 @@ hostile: needs-control-plane needs-rust control-plane ## objects at and beyond t
 model: needs-rust ## every order of events in small worlds, by the operator's own decisions; ARGS='two operators' for some of them
 	@$(CARGO) build --workspace --bins
 	@"$$($(target_dir))/debug/model" $(ARGS)
+
+simulate: needs-rust ## the operator in virtual time, with faults by seed; ARGS='--seed 7 --minutes 1440 --tokens 50 --operators 2 --faults all', ARGS='--sweep ...'
+	@echo 'Building the simulation.'
+	@$(CARGO) build --workspace --bin simulate
+	@"$$($(target_dir))/debug/simulate" $(ARGS)
 
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds

@@ -49,7 +49,8 @@ pub fn client(cluster: impl Into<Cluster>, layer: &CountRequests) -> Result<kube
     Ok(layered(builder, layer))
 }
 
-fn layered<S, B>(builder: ClientBuilder<S>, layer: &CountRequests) -> kube::Client
+/// Returns a client over the service of `builder`, with the limits and the metrics of [`client`].
+pub fn layered<S, B>(builder: ClientBuilder<S>, layer: &CountRequests) -> kube::Client
 where
     S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,

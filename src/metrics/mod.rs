@@ -15,7 +15,7 @@ mod providers;
 mod silence;
 mod tokens;
 
-pub use kubernetes::{CountRequests, Counted, client, count_requests};
+pub use kubernetes::{CountRequests, Counted, client, count_requests, layered};
 pub use providers::{ProviderGauge, ProviderSource};
 pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};

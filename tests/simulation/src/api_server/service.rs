@@ -1,0 +1,326 @@
+//! The API server as a service: from an HTTP request to the store and back.
+
+use super::store::{Key, Object, Refusal};
+use crate::world::{Link, World};
+use axum::body::{Body as Answer, Bytes};
+use futures::stream;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::BoxError;
+
+/// Serves one request of the operator behind `link`, with the faults of the world. A request that has reached the
+/// server takes effect, also if its operator is killed meanwhile.
+pub async fn serve(world: Arc<World>, link: Arc<Link>, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    if link.is_cut() {
+        return std::future::pending().await;
+    }
+    let call = Call::read(&head, &body);
+    if !world.record(&link, &call.title(), &call.detail(&head, &body)) {
+        return std::future::pending().await;
+    }
+    let server = tokio::spawn(async move {
+        world.pause(1, 8).await;
+        let rates = *world.rates.lock();
+        if let Some(refusal) = call.fault(&world) {
+            return Some(failure(&world, &refusal));
+        }
+        let lost = !call.watch && world.chance(rates.lost);
+        let answer = call.answer(&world, &link);
+        if !call.watch && world.chance(rates.late) {
+            tokio::time::sleep(Duration::from_secs([7, 31][usize::from(world.chance(500_000))])).await;
+        }
+        world.pause(1, 8).await;
+        (!lost && !link.is_cut()).then_some(answer)
+    });
+    match server.await? {
+        Some(answer) => Ok(answer),
+        None => std::future::pending().await,
+    }
+}
+
+/// A request in parts.
+#[derive(Clone, Debug)]
+struct Call {
+    method: Method,
+    api: String,
+    kind: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    subresource: Option<String>,
+    query: BTreeMap<String, String>,
+    watch: bool,
+    /// True if only metadata is requested.
+    metadata_only: bool,
+    applies: bool,
+    body: Value,
+}
+
+impl Call {
+    fn read(head: &Parts, body: &Bytes) -> Self {
+        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let path: Vec<&str> = head.uri.path().split('/').filter(|part| !part.is_empty()).collect();
+        let group = if path.first() == Some(&"apis") { 3 } else { 2 }.min(path.len());
+        let (api, path) = path.split_at(group);
+        let (namespace, rest) = match path {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some((*namespace).to_owned()), rest),
+            all => (None, all),
+        };
+        let part = |n: usize| rest.get(n).map(|part| (*part).to_owned());
+        let query = head.uri.query().unwrap_or_default();
+        let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self {
+            method: head.method.clone(),
+            api: api.get(1..).unwrap_or_default().join("/"),
+            kind: part(0).unwrap_or_default(),
+            namespace,
+            name: part(1),
+            subresource: part(2),
+            watch: query.get("watch").is_some_and(|watch| watch == "true" || watch == "1"),
+            metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
+            applies: header(CONTENT_TYPE).contains("apply-patch"),
+            query,
+            body: serde_json::from_slice(body).unwrap_or_default(),
+        }
+    }
+
+    /// Returns verb, resource and subresource.
+    fn title(&self) -> String {
+        let verb = match self.method {
+            Method::GET if self.watch => "watch",
+            Method::GET if self.name.is_none() => "list",
+            Method::GET => "get",
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH if self.applies => "apply",
+            Method::PATCH => "merge",
+            _ => "delete",
+        };
+        let sub = self.subresource.as_ref().map(|sub| format!("/{sub}")).unwrap_or_default();
+        format!("{verb} {}{sub}", self.kind)
+    }
+
+    /// Returns path and body. kube names an event by the machine's clock, so only its content counts.
+    fn detail(&self, head: &Parts, body: &Bytes) -> Vec<u8> {
+        if self.kind == "events" {
+            let parts = ["reason", "note", "regarding"].map(|member| self.body[member].to_string());
+            return parts.join(" ").into_bytes();
+        }
+        [head.uri.to_string().as_bytes(), b" ", body].concat()
+    }
+
+    fn fault(&self, world: &World) -> Option<Refusal> {
+        let rates = *world.rates.lock();
+        if self.watch {
+            return None;
+        }
+        if world.chance(rates.refused) {
+            return Some(if world.chance(500_000) {
+                Refusal(503, "ServiceUnavailable", "the server is shutting down".to_owned())
+            } else {
+                Refusal(500, "InternalError", "etcdserver: leader changed".to_owned())
+            });
+        }
+        if world.chance(rates.throttled) {
+            return Some(Refusal(429, "TooManyRequests", "too many requests, please try again later".to_owned()));
+        }
+        let conflict = self.method != Method::GET && self.method != Method::POST && world.chance(rates.conflict);
+        conflict.then(|| Refusal(409, "Conflict", "the object has been modified".to_owned()))
+    }
+
+    fn key(&self) -> Key {
+        (self.namespace.clone().unwrap_or_default(), self.name.clone().unwrap_or_default())
+    }
+
+    fn answer(&self, world: &Arc<World>, link: &Arc<Link>) -> Response<Answer> {
+        if self.watch {
+            return self.watch(world, link);
+        }
+        if self.method == Method::GET && self.name.is_none() {
+            return self.list(world);
+        }
+        let key = self.key();
+        let of_status = self.subresource.as_deref() == Some("status");
+        let manager = self.query.get("fieldManager").map_or("unknown", String::as_str);
+        let found = world.change(|store| match self.method {
+            Method::GET => store.find(&self.kind, &key).map(Some),
+            Method::POST => store.create(&self.kind, &key.0, self.body.clone()).map(Some),
+            Method::PUT => store.replace(&self.kind, &key, self.body.clone()).map(Some),
+            Method::PATCH if self.applies => store.apply(&self.kind, &key, of_status, manager, &self.body).map(Some),
+            Method::PATCH => store.merge(&self.kind, &key, of_status, &self.body).map(Some),
+            Method::DELETE => store.delete(&self.kind, &key, &self.body["preconditions"]).map(|()| None),
+            _ => Err(Refusal(405, "MethodNotAllowed", String::new())),
+        });
+        let code = if self.method == Method::POST { 201 } else { 200 };
+        match found {
+            Ok(Some(object)) => json_answer(world, code, &shown(&object, self.metadata_only)),
+            Ok(None) => json_answer(world, 200, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+            Err(refusal) => failure(world, &refusal),
+        }
+    }
+
+    /// Lists a page. The continue token has the version of the first page and the last key of the page before. Objects
+    /// that change between two pages are listed as they are now; their changes follow in the watch.
+    fn list(&self, world: &World) -> Response<Answer> {
+        let store = world.store.lock();
+        let limit = self.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+        let token = self.query.get("continue").and_then(|token| {
+            let mut parts = token.splitn(3, ':');
+            let version = parts.next()?.parse::<u64>().ok()?;
+            Some((version, (parts.next()?.to_owned(), parts.next()?.to_owned())))
+        });
+        let version = token.as_ref().map_or(store.version, |(version, _)| *version);
+        let all = store.list(&self.kind, self.namespace.as_deref(), token.as_ref().map(|(_, key)| key));
+        let mut selected = all.filter(|(_, object)| self.selects(object)).peekable();
+        let (mut items, mut last) = (Vec::new(), None);
+        while items.len() < limit.unwrap_or(usize::MAX)
+            && let Some((key, object)) = selected.next()
+        {
+            items.push(shown(object, self.metadata_only));
+            last = Some(key);
+        }
+        let more = selected.peek().and(last).map(|key| format!("{version}:{}:{}", key.0, key.1));
+        let meta = json!({"resourceVersion": version.to_string(), "continue": more.unwrap_or_default()});
+        let (kind, api) =
+            if self.metadata_only { ("PartialObjectMetadataList", "meta.k8s.io/v1") } else { ("List", &*self.api) };
+        json_answer(world, 200, &json!({"kind": kind, "apiVersion": api, "metadata": meta, "items": items}))
+    }
+
+    fn selects(&self, object: &Object) -> bool {
+        let selector = self.query.get("labelSelector").map_or("", String::as_str);
+        let labels = &object.value["metadata"]["labels"];
+        selector.split(',').all(|rule| rule.split_once('=').is_none_or(|(name, value)| labels[name] == value))
+    }
+
+    fn watch(&self, world: &Arc<World>, link: &Arc<Link>) -> Response<Answer> {
+        let number = |name: &str| self.query.get(name).and_then(|text| text.parse::<u64>().ok());
+        let watching = Watching {
+            world: world.clone(),
+            link: link.clone(),
+            changed: world.changed.subscribe(),
+            call: self.clone(),
+            at: number("resourceVersion").unwrap_or_default(),
+            ends: Instant::now() + Duration::from_secs(number("timeoutSeconds").unwrap_or(1800)),
+            bookmark: Instant::now() + Duration::from_secs(50 + world.below(20)),
+            over: false,
+        };
+        let lines = stream::unfold(watching, |mut watching| async move {
+            let lines = watching.next().await?;
+            Some((Ok::<_, BoxError>(lines), watching))
+        });
+        let answer = Response::builder().header(CONTENT_TYPE, "application/json").header("date", world.date());
+        answer.body(Answer::from_stream(lines)).unwrap_or_default()
+    }
+}
+
+/// A watch in progress.
+struct Watching {
+    world: Arc<World>,
+    link: Arc<Link>,
+    changed: watch::Receiver<u64>,
+    call: Call,
+    /// Version of the last event.
+    at: u64,
+    ends: Instant,
+    bookmark: Instant,
+    over: bool,
+}
+
+impl Watching {
+    /// Waits for the next events, or returns `None` at the end of the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.over {
+                return None;
+            }
+            self.changed.borrow_and_update();
+            let lines = self.lines();
+            if !lines.is_empty() {
+                self.world.pause(1, 5).await;
+                if self.link.is_cut() {
+                    std::future::pending::<()>().await;
+                }
+                return Some(lines.into());
+            }
+            tokio::select! {
+                biased;
+                changed = self.changed.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(self.ends) => return None,
+                () = tokio::time::sleep_until(self.bookmark) => return Some(self.mark().into()),
+            }
+        }
+    }
+
+    fn mark(&mut self) -> String {
+        self.bookmark += Duration::from_mins(1);
+        self.at = self.at.max(self.world.store.lock().version);
+        let meta = json!({"resourceVersion": self.at.to_string(), "creationTimestamp": null});
+        line("BOOKMARK", &json!({"kind": self.call.kind, "apiVersion": self.call.api, "metadata": meta}))
+    }
+
+    fn lines(&mut self) -> String {
+        let store = self.world.store.lock();
+        let changes = store.since(&self.call.kind, self.at).map(Iterator::collect::<Vec<_>>);
+        let gone = changes
+            .as_ref()
+            .is_none_or(|changes| !changes.is_empty() && self.world.chance(self.world.rates.lock().gone));
+        let Some(changes) = changes.filter(|_| !gone) else {
+            self.over = true;
+            return line("ERROR", &said(&Refusal(410, "Expired", "too old resource version".to_owned())));
+        };
+        let mut lines = String::new();
+        for change in changes {
+            self.at = change.version;
+            let either = change.new.as_ref().or(change.old.as_ref());
+            let namespace = either.and_then(|object| object.value["metadata"]["namespace"].as_str());
+            if self.call.namespace.is_some() && self.call.namespace.as_deref() != namespace {
+                continue;
+            }
+            let selected = |object: &Option<Arc<Object>>| object.clone().filter(|object| self.call.selects(object));
+            let (event, object) = match (selected(&change.old), selected(&change.new)) {
+                (None, None) => continue,
+                (None, Some(new)) => ("ADDED", new),
+                (Some(_), Some(new)) => ("MODIFIED", new),
+                (Some(old), None) => ("DELETED", change.new.clone().unwrap_or(old)),
+            };
+            lines += &line(event, &shown(&object, self.call.metadata_only));
+        }
+        lines
+    }
+}
+
+fn line(event: &str, object: &Value) -> String {
+    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n")
+}
+
+fn shown(object: &Object, metadata_only: bool) -> Value {
+    if metadata_only {
+        let meta = &object.value["metadata"];
+        return json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta});
+    }
+    object.value.clone()
+}
+
+fn said(refusal: &Refusal) -> Value {
+    let Refusal(code, reason, message) = refusal;
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code})
+}
+
+fn failure(world: &World, refusal: &Refusal) -> Response<Answer> {
+    json_answer(world, refusal.0, &said(refusal))
+}
+
+fn json_answer(world: &World, code: u16, body: &Value) -> Response<Answer> {
+    let answer = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
+    answer.header("date", world.date()).body(Answer::from(body.to_string())).unwrap_or_default()
+}

@@ -1,0 +1,215 @@
+//! What all operators share: virtual time, chance, faults, the API server's objects, and the trace of all requests.
+
+use crate::api_server::store::Store;
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use videotoken_providers::clock::{Clock, Now};
+
+/// Rates of faults, in millionths of the requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// The API server answers 500 or 503 without effect.
+    pub refused: u64,
+    /// The API server answers 429 without effect.
+    pub throttled: u64,
+    /// A write is answered with 409 without effect.
+    pub conflict: u64,
+    /// The request has its effect, and its answer never arrives.
+    pub lost: u64,
+    /// The answer arrives after 7 or 31 seconds.
+    pub late: u64,
+    /// A watch ends with 410.
+    pub gone: u64,
+    /// The token API answers 500.
+    pub provider: u64,
+    /// The token API answers 429.
+    pub provider_throttle: u64,
+}
+
+/// The crash of a sweep: the operator that sends this request is killed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crash {
+    /// Number of the request, leases not counted; 0 for none.
+    pub at: u64,
+    /// True if the request has no effect.
+    pub unserved: bool,
+}
+
+/// The world outside of the operators.
+#[derive(Debug)]
+pub struct World {
+    /// Objects of the API server.
+    pub store: Mutex<Store>,
+    /// Version of the store; changes after each write.
+    pub changed: watch::Sender<u64>,
+    /// Requests so far.
+    pub trace: Mutex<Trace>,
+    /// Notified when a request kills its operator.
+    pub crashed: Notify,
+    /// Faults, while they are enabled.
+    pub rates: Mutex<Rates>,
+    crash: Crash,
+    random: Mutex<fastrand::Rng>,
+    start: Instant,
+    epoch: DateTime<Utc>,
+}
+
+impl World {
+    /// Returns a world at the start of its time.
+    pub fn new(seed: u64, rates: Rates, crash: Crash) -> Arc<Self> {
+        let epoch = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
+        Arc::new(Self {
+            store: Mutex::new(Store::new(seed, epoch)),
+            changed: watch::Sender::new(0),
+            trace: Mutex::new(Trace::default()),
+            crashed: Notify::new(),
+            rates: Mutex::new(rates),
+            crash,
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            start: Instant::now(),
+            epoch,
+        })
+    }
+
+    /// Returns the true time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.epoch + TimeDelta::from_std(self.start.elapsed()).unwrap_or_default()
+    }
+
+    /// Returns the true time as a `Date` header.
+    pub fn date(&self) -> String {
+        self.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
+    /// Returns a random number below `end`.
+    pub fn below(&self, end: u64) -> u64 {
+        self.random.lock().u64(..end.max(1))
+    }
+
+    /// Returns true for so many of a million calls.
+    pub fn chance(&self, in_a_million: u64) -> bool {
+        in_a_million > 0 && self.below(1_000_000) < in_a_million
+    }
+
+    /// Waits for a random time, in milliseconds.
+    pub async fn pause(&self, from: u64, to: u64) {
+        let wait = from + self.below(to - from);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Runs `change` on the objects, and notifies the watches.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
+        let mut store = self.store.lock();
+        store.now = self.now();
+        let result = change(&mut store);
+        let version = store.version;
+        drop(store);
+        self.changed.send_if_modified(|last| std::mem::replace(last, version) != version);
+        result
+    }
+
+    /// Records a request. Returns false if its operator was killed before the request had an effect.
+    pub fn record(&self, link: &Link, what: &str, detail: &[u8]) -> bool {
+        let milliseconds = self.start.elapsed().as_millis();
+        let mut trace = self.trace.lock();
+        trace.record(milliseconds, &link.name, what, detail);
+        if what.ends_with(" leases") {
+            return true;
+        }
+        trace.counted += 1;
+        if trace.counted != self.crash.at {
+            return true;
+        }
+        trace.crashed_at = Some(format!("{what} by {}", link.name));
+        link.cut();
+        self.crashed.notify_one();
+        !self.crash.unserved
+    }
+}
+
+/// Connections of one operator. After its end they carry nothing.
+#[derive(Debug)]
+pub struct Link {
+    /// Name of the operator.
+    pub name: String,
+    cut: AtomicBool,
+}
+
+impl Link {
+    /// Returns the open connections of an operator.
+    pub fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), cut: AtomicBool::new(false) })
+    }
+
+    /// Returns true if the operator was killed.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connections.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Wall clock of one operator. It may differ from the true time, and jump.
+#[derive(Debug)]
+pub struct SkewedClock {
+    /// The true time.
+    pub world: Arc<World>,
+    /// Milliseconds that the clock is ahead.
+    pub ahead: AtomicI64,
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Now {
+        let ahead = TimeDelta::milliseconds(self.ahead.load(Ordering::Relaxed));
+        Now { wall: self.world.now() + ahead, mono: Instant::now() }
+    }
+}
+
+/// Hash and number of all requests.
+#[derive(Debug, Default)]
+pub struct Trace {
+    hash: Sha256,
+    /// Requests by verb and resource.
+    pub counts: BTreeMap<String, u64>,
+    /// Requests.
+    pub total: u64,
+    /// Requests that a crash counts.
+    pub counted: u64,
+    /// Request whose operator was killed.
+    pub crashed_at: Option<String>,
+    /// True to print each request.
+    pub verbose: bool,
+}
+
+impl Trace {
+    fn record(&mut self, milliseconds: u128, who: &str, what: &str, detail: &[u8]) {
+        let line = format!("{milliseconds} {who} {what} ");
+        self.hash.update(line.as_bytes());
+        self.hash.update(detail);
+        self.total += 1;
+        *self.counts.entry(what.to_owned()).or_default() += 1;
+        #[allow(clippy::print_stdout)]
+        if self.verbose {
+            println!("{line}{}", String::from_utf8_lossy(detail));
+        }
+    }
+
+    /// Returns the hash of all requests so far: their times, operators, paths and bodies.
+    pub fn digest(&self) -> String {
+        self.hash.clone().finalize().iter().take(12).fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! Runs in virtual time, each in a process of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::process::{Command, Output};
+
+fn simulate(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments.split(' ')).output().expect("the program starts")
+}
+
+fn passes(arguments: &str) -> String {
+    let output = simulate(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments}\n{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// With two operators, every kind of fault, and the actions of users.
+#[test]
+fn p01_no_token_expires_in_some_hours_of_faults() {
+    for seed in 1..=3 {
+        passes(&format!("--seed {seed} --minutes 240 --tokens 12 --operators 2"));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let arguments = "--seed 7 --minutes 120 --tokens 8 --operators 2";
+    assert_eq!(passes(arguments), passes(arguments));
+    assert_ne!(passes(arguments), passes("--seed 8 --minutes 120 --tokens 8 --operators 2"));
+}
+
+#[test]
+fn p05_a_crash_at_any_request_loses_nothing_that_was_stored() {
+    passes("--minutes 60 --tokens 1 --operators 1 --faults none --sweep");
+}
