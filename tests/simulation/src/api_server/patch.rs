@@ -43,6 +43,18 @@ pub fn apply(live: &mut Value, before: Option<&Value>, now: &Value) {
     }
 }
 
+/// Removes the fields that differ between two versions of an object.
+pub fn disown(fields: &mut Value, old: &Value, new: &Value) {
+    let Some(map) = fields.as_object_mut() else { return };
+    map.retain(|name, value| {
+        if value.is_object() {
+            disown(value, &old[name], &new[name]);
+            return true;
+        }
+        old[name] == new[name]
+    });
+}
+
 /// Returns the fields of an applied configuration that one manager owns: those of the status, or all others.
 pub fn applied_fields(configuration: &Value, status: bool) -> Value {
     let mut fields = Map::new();

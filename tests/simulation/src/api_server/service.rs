@@ -151,16 +151,23 @@ impl Call {
         let key = self.key();
         let of_status = self.subresource.as_deref() == Some("status");
         let manager = self.query.get("fieldManager").map_or("unknown", String::as_str);
+        let mut creates = self.method == Method::POST;
         let found = world.change(|store| match self.method {
             Method::GET => store.find(&self.kind, &key).map(Some),
             Method::POST => store.create(&self.kind, &key.0, self.body.clone()).map(Some),
-            Method::PUT => store.replace(&self.kind, &key, self.body.clone()).map(Some),
-            Method::PATCH if self.applies => store.apply(&self.kind, &key, of_status, manager, &self.body).map(Some),
+            Method::PUT => {
+                creates = store.get(&self.kind, &key).is_none();
+                store.replace(&self.kind, &key, self.body.clone()).map(Some)
+            }
+            Method::PATCH if self.applies => {
+                creates = store.get(&self.kind, &key).is_none();
+                store.apply(&self.kind, &key, of_status, manager, &self.body).map(Some)
+            }
             Method::PATCH => store.merge(&self.kind, &key, of_status, &self.body).map(Some),
             Method::DELETE => store.delete(&self.kind, &key, &self.body["preconditions"]).map(|()| None),
             _ => Err(Refusal(405, "MethodNotAllowed", String::new())),
         });
-        let code = if self.method == Method::POST { 201 } else { 200 };
+        let code = if creates { 201 } else { 200 };
         match found {
             Ok(Some(object)) => json_answer(world, code, &shown(&object, self.metadata_only)),
             Ok(None) => json_answer(world, 200, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),

@@ -1,6 +1,6 @@
 //! Objects by kind and name, one counter of versions, and the changes of each kind for its watches.
 
-use super::patch::{applied_fields, apply, merge};
+use super::patch::{applied_fields, apply, disown, merge};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -151,8 +151,11 @@ impl Store {
         Ok(self.put(kind, key, None, value, applied))
     }
 
-    /// Replaces the object.
+    /// Replaces the object. A Lease that doesn't exist is created, unless the request names a version.
     pub fn replace(&mut self, kind: &str, key: &Key, mut value: Value) -> Result<Arc<Object>, Refusal> {
+        if kind == "leases" && self.get(kind, key).is_none() && value["metadata"].get("resourceVersion").is_none() {
+            return self.create(kind, &key.0, value);
+        }
         let old = self.find(kind, key)?;
         check(&value, &old)?;
         for member in ["uid", "creationTimestamp", "generation", "namespace"] {
@@ -166,6 +169,7 @@ impl Store {
     /// Merges a patch into the object, or into its status alone.
     pub fn merge(&mut self, kind: &str, key: &Key, status: bool, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let old = self.find(kind, key)?;
+        same_uid(patch, &old)?;
         check(patch, &old)?;
         let mut value = old.value.clone();
         for (member, change) in patch.as_object().into_iter().flatten() {
@@ -209,6 +213,7 @@ impl Store {
             }
             return self.create_applied(kind, &key.0, value, BTreeMap::from([(owner, fields)]));
         };
+        same_uid(wanted, &old)?;
         check(wanted, &old)?;
         let mut value = old.value.clone();
         apply(&mut value, old.applied.get(&owner), &fields);
@@ -252,6 +257,10 @@ impl Store {
         applied: Option<(String, Value)>,
     ) -> Result<Arc<Object>, Refusal> {
         value["metadata"]["resourceVersion"] = old.value["metadata"]["resourceVersion"].clone();
+        // The real one doesn't store empty maps of built-in kinds.
+        if kind == "secrets" && value.get("data").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+            value.as_object_mut().map(|all| all.remove("data"));
+        }
         if value == old.value {
             return Ok(old.clone());
         }
@@ -263,6 +272,10 @@ impl Store {
             value["metadata"]["generation"] = (generation + 1).into();
         }
         let mut all = old.applied.clone();
+        if applied.is_none() {
+            // A field that another client changes is no longer owned by those who applied it.
+            all.values_mut().for_each(|fields| disown(fields, &old.value, &value));
+        }
         all.extend(applied);
         Ok(self.put(kind, key.clone(), Some(old.clone()), value, all))
     }
@@ -308,6 +321,13 @@ fn is_counted(kind: &str) -> bool {
 
 fn conflict(what: &str) -> Refusal {
     Refusal(409, "Conflict", format!("the object has been modified: {what}"))
+}
+
+/// Returns 422 if a patch changes the UID of the stored object.
+fn same_uid(patch: &Value, stored: &Object) -> Result<(), Refusal> {
+    let uid = patch["metadata"]["uid"].as_str();
+    let invalid = || Refusal(422, "Invalid", "metadata.uid: Invalid value: field is immutable".to_owned());
+    if uid.is_some_and(|uid| stored.value["metadata"]["uid"] != uid) { Err(invalid()) } else { Ok(()) }
 }
 
 /// Returns 409 if the request names another object or another version than the stored one.
