@@ -261,7 +261,9 @@ impl Store {
         if kind == "secrets" && value.get("data").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
             value.as_object_mut().map(|all| all.remove("data"));
         }
-        if value == old.value {
+        // An apply that takes fields over writes managedFields.
+        let owned = applied.as_ref().is_none_or(|(owner, fields)| old.applied.get(owner) == Some(fields));
+        if owned && value == old.value {
             return Ok(old.clone());
         }
         if kind == "secrets" {
