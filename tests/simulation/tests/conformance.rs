@@ -171,9 +171,9 @@ fn step(random: &mut fastrand::Rng) -> Step {
             let media_type = "application/apply-patch+yaml";
             let precondition = random.u8(..5);
             Step {
+                media_type,
                 body,
                 precondition,
-                media_type,
                 ..plain(Method::PATCH, "fieldManager=video-token-operator&force=true")
             }
         }

@@ -55,6 +55,35 @@ pub fn disown(fields: &mut Value, old: &Value, new: &Value) {
     });
 }
 
+/// Removes the fields that are also among `others`.
+pub fn without(fields: &mut Value, others: &Value) {
+    let Some(map) = fields.as_object_mut() else { return };
+    map.retain(|name, value| match others.get(name) {
+        Some(other) if value.is_object() => {
+            without(value, other);
+            true
+        }
+        other => other.is_none(),
+    });
+}
+
+/// Returns the fields of `new` that aren't in `old` with the same value, as far as a client can own them.
+pub fn updated_fields(old: &Value, new: &Value) -> Value {
+    let mut all = Map::new();
+    for status in [false, true] {
+        if let Value::Object(fields) = changed(&applied_fields(old, status), &applied_fields(new, status)) {
+            all.extend(fields);
+        }
+    }
+    Value::Object(all)
+}
+
+fn changed(old: &Value, new: &Value) -> Value {
+    let Some(fields) = new.as_object() else { return new.clone() };
+    let differing = fields.iter().filter(|(name, value)| old.get(name) != Some(value));
+    Value::Object(differing.map(|(name, value)| (name.clone(), changed(&old[name], value))).collect())
+}
+
 /// Returns the fields of an applied configuration that one manager owns: those of the status, or all others.
 pub fn applied_fields(configuration: &Value, status: bool) -> Value {
     let mut fields = Map::new();

@@ -1,6 +1,6 @@
 //! Objects by kind and name, one counter of versions, and the changes of each kind for its watches.
 
-use super::patch::{applied_fields, apply, disown, merge};
+use super::patch::{applied_fields, apply, disown, merge, updated_fields, without};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 /// Time for which changes are kept. A real API server compacts etcd every five minutes.
 const KEPT: TimeDelta = TimeDelta::minutes(5);
+
+/// Owner of the fields that clients write without server-side apply.
+const UPDATES: &str = "updates";
 
 /// Namespace, empty for cluster-scoped objects, and name.
 pub type Key = (String, String);
@@ -20,8 +23,8 @@ pub struct Object {
     pub value: Value,
     /// Its resourceVersion.
     pub version: u64,
-    /// Fields that each manager applied last.
-    applied: BTreeMap<String, Value>,
+    /// Fields that each manager applied last, and those that clients without server-side apply wrote.
+    owners: BTreeMap<String, Value>,
 }
 
 /// One change: a creation without `old`, a deletion without `new`.
@@ -125,15 +128,16 @@ impl Store {
 
     /// Creates the object, or returns 409.
     pub fn create(&mut self, kind: &str, namespace: &str, value: Value) -> Result<Arc<Object>, Refusal> {
-        self.create_applied(kind, namespace, value, BTreeMap::new())
+        let owners = BTreeMap::from([(UPDATES.to_owned(), updated_fields(&Value::Null, &value))]);
+        self.create_owned(kind, namespace, value, owners)
     }
 
-    fn create_applied(
+    fn create_owned(
         &mut self,
         kind: &str,
         namespace: &str,
         mut value: Value,
-        applied: BTreeMap<String, Value>,
+        owners: BTreeMap<String, Value>,
     ) -> Result<Arc<Object>, Refusal> {
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = (namespace.to_owned(), name);
@@ -148,7 +152,7 @@ impl Store {
         if is_counted(kind) {
             value["metadata"]["generation"] = 1.into();
         }
-        Ok(self.put(kind, key, None, value, applied))
+        Ok(self.put(kind, key, None, value, owners))
     }
 
     /// Replaces the object. A Lease that doesn't exist is created, unless the request names a version.
@@ -211,12 +215,15 @@ impl Store {
             if let Some(meta) = value["metadata"].as_object_mut() {
                 meta.remove("resourceVersion");
             }
-            return self.create_applied(kind, &key.0, value, BTreeMap::from([(owner, fields)]));
+            return self.create_owned(kind, &key.0, value, BTreeMap::from([(owner, fields)]));
         };
         same_uid(wanted, &old)?;
         check(wanted, &old)?;
         let mut value = old.value.clone();
-        apply(&mut value, old.applied.get(&owner), &fields);
+        let others = old.owners.iter().filter(|(name, _)| **name != owner);
+        let mut alone = old.owners.get(&owner).cloned().unwrap_or_default();
+        others.for_each(|(_, theirs)| without(&mut alone, theirs));
+        apply(&mut value, Some(&alone), &fields);
         self.write(kind, key, &old, value, Some((owner, fields)))
     }
 
@@ -228,7 +235,7 @@ impl Store {
         let version = self.version;
         let mut last = old.value.clone();
         last["metadata"]["resourceVersion"] = version.to_string().into();
-        let old = Arc::new(Object { value: last, version, applied: BTreeMap::new() });
+        let old = Arc::new(Object { value: last, version, owners: BTreeMap::new() });
         let uid = old.value["metadata"]["uid"].clone();
         self.kinds.entry(kind.to_owned()).or_default().objects.remove(key);
         self.record(kind, Change { version, at: self.now, old: Some(old), new: None });
@@ -262,8 +269,8 @@ impl Store {
             value.as_object_mut().map(|all| all.remove("data"));
         }
         // An apply that takes fields over writes managedFields.
-        let owned = applied.as_ref().is_none_or(|(owner, fields)| old.applied.get(owner) == Some(fields));
-        if owned && value == old.value {
+        let same = applied.as_ref().is_none_or(|(owner, fields)| old.owners.get(owner) == Some(fields));
+        if same && value == old.value {
             return Ok(old.clone());
         }
         if kind == "secrets" {
@@ -273,13 +280,16 @@ impl Store {
             let generation = old.value["metadata"]["generation"].as_i64().unwrap_or_default();
             value["metadata"]["generation"] = (generation + 1).into();
         }
-        let mut all = old.applied.clone();
-        if applied.is_none() {
-            // A field that another client changes is no longer owned by those who applied it.
-            all.values_mut().for_each(|fields| disown(fields, &old.value, &value));
+        // A field belongs to those who wrote its present value.
+        let mut owners = old.owners.clone();
+        for fields in owners.values_mut() {
+            disown(fields, &old.value, &value);
         }
-        all.extend(applied);
-        Ok(self.put(kind, key.clone(), Some(old.clone()), value, all))
+        match applied {
+            Some((owner, fields)) => drop(owners.insert(owner, fields)),
+            None => merge(owners.entry(UPDATES.to_owned()).or_default(), &updated_fields(&old.value, &value)),
+        }
+        Ok(self.put(kind, key.clone(), Some(old.clone()), value, owners))
     }
 
     fn put(
@@ -288,12 +298,12 @@ impl Store {
         key: Key,
         old: Option<Arc<Object>>,
         mut value: Value,
-        applied: BTreeMap<String, Value>,
+        owners: BTreeMap<String, Value>,
     ) -> Arc<Object> {
         self.version += 1;
         let version = self.version;
         value["metadata"]["resourceVersion"] = version.to_string().into();
-        let object = Arc::new(Object { value, version, applied });
+        let object = Arc::new(Object { value, version, owners });
         self.kinds.entry(kind.to_owned()).or_default().objects.insert(key, object.clone());
         self.record(kind, Change { version, at: self.now, old, new: Some(object.clone()) });
         object
@@ -355,4 +365,23 @@ fn unchanging(old: &Value, new: &Value, name: &str) -> Result<(), Refusal> {
         return invalid("data: field is immutable when `immutable` is set");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_two_clients_wrote_alike_stays_when_one_no_longer_applies_it() {
+        let (mut store, key) = (Store::new(1, DateTime::UNIX_EPOCH), ("ns".to_owned(), "s".to_owned()));
+        let apply = |store: &mut Store, data: Value| {
+            let wanted = json!({"metadata": {"name": "s"}, "type": "Opaque", "data": data});
+            store.apply("secrets", &key, false, "operator", &wanted).ok().map(|object| object.value["data"].clone())
+        };
+        assert_eq!(apply(&mut store, json!({"k": "YQ=="})), Some(json!({"k": "YQ=="})));
+        assert_eq!(apply(&mut store, json!({"m": "YQ=="})), Some(json!({"m": "YQ=="})));
+        assert!(store.merge("secrets", &key, false, &json!({"data": {"k": "Yg=="}})).is_ok());
+        assert_eq!(apply(&mut store, json!({"k": "Yg=="})), Some(json!({"k": "Yg=="})));
+        assert_eq!(apply(&mut store, json!({"m": "YQ=="})), Some(json!({"k": "Yg==", "m": "YQ=="})));
+    }
 }
