@@ -182,7 +182,7 @@ fn step(random: &mut fastrand::Rng) -> Step {
 
 #[tokio::test]
 async fn the_same_requests_get_the_same_answers_as_from_the_real_api_server() -> anyhow::Result<()> {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     eprintln!("SEED={seed}");
     let stand = shared().await?;
     let world = World::new(seed, Rates::default(), Crash::default());
