@@ -17,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation hostile model simulate fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation explore hostile model simulate fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -69,6 +69,11 @@ isolation: needs-control-plane needs-rust control-plane ## a victim beside each 
 	@echo 'Building the operator and the attacks.'
 	@$(CARGO) build -p video-token-operator -p testkit --bins
 	@"$$($(target_dir))/debug/isolation" $(ARGS)
+
+explore: needs-control-plane needs-rust control-plane ## each disturbance at each request of each scenario; ARGS='--share 10 --seed 7', ARGS="--plan 'LINE'"
+	@echo 'Building the operator and the explorer.'
+	@$(CARGO) build --workspace --bins
+	@"$$($(target_dir))/debug/explore" $(ARGS)
 
 hostile: needs-control-plane needs-rust control-plane ## objects at and beyond the CRDs' bounds beside a victim; ARGS='--seed 7 --objects 500'
 	@echo 'Building the operator and the generator.'

@@ -7,6 +7,7 @@ pub mod collector;
 pub mod content_hash;
 pub mod dashboard;
 pub mod emulator;
+pub mod explorer;
 pub mod hostile;
 pub mod isolation;
 pub mod leaks;

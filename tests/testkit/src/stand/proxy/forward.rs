@@ -180,6 +180,7 @@ async fn forward(
 ) -> io::Result<Response<Body>> {
     let is_watch = request.verb == "watch";
     let cuts = state.cuts.subscribe();
+    let expiries = state.expiries.subscribe();
     let mut path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     if request.verb == "list"
         && !path.contains("continue=")
@@ -202,7 +203,13 @@ async fn forward(
     *response.headers_mut() = answer.headers().clone();
     strip(response.headers_mut());
     let frozen = is_watch.then(|| (Arc::clone(state), request.clone()));
-    let ends = Ends { cuts: is_watch.then_some(cuts), traffic: state.traffic.subscribe(), frozen };
+    let ends = Ends {
+        cuts: is_watch.then_some(cuts),
+        expiries: is_watch.then_some(expiries),
+        traffic: state.traffic.subscribe(),
+        frozen,
+        within_line: false,
+    };
     let body = StreamBody::new(passed_on(answer.bytes_stream(), ends));
     Ok(response.map(|()| BodyExt::boxed_unsync(body)))
 }
@@ -218,24 +225,34 @@ fn strip(headers: &mut HeaderMap) {
 /// What breaks an answer's body off.
 struct Ends {
     cuts: Option<watch::Receiver<u64>>,
+    expiries: Option<watch::Receiver<u64>>,
     traffic: watch::Receiver<Traffic>,
     /// What may silence it.
     frozen: Option<(Arc<State>, Request)>,
+    /// The last piece ended in the middle of an event.
+    within_line: bool,
+}
+
+/// What comes next in an answer's body.
+enum Next {
+    Piece(io::Result<Bytes>),
+    /// The last piece of all.
+    Expired(Bytes),
 }
 
 impl Ends {
-    async fn cut(cuts: &mut Option<watch::Receiver<u64>>) {
-        match cuts {
-            Some(cuts) => {
+    async fn told(told: &mut Option<watch::Receiver<u64>>) {
+        match told {
+            Some(told) => {
                 // An error is a proxy that has gone: the connection ends with it.
-                let _ = cuts.changed().await;
+                let _ = told.changed().await;
             }
             None => std::future::pending().await,
         }
     }
 
     /// The next piece, once traffic flows; or the end.
-    async fn next<S>(&mut self, body: &mut S) -> Option<io::Result<Bytes>>
+    async fn next<S>(&mut self, body: &mut S) -> Option<Next>
     where
         S: Stream<Item = reqwest::Result<Bytes>> + Unpin,
     {
@@ -247,11 +264,23 @@ impl Ends {
             let flows = flowing(&mut self.traffic).await;
             Some(flows.and_then(|()| piece.map_err(io::Error::other)))
         };
-        tokio::select! {
-            () = Self::cut(&mut self.cuts) => Some(Err(closed())),
-            piece = piece => piece,
+        let next = tokio::select! {
+            () = Self::told(&mut self.cuts) => Some(Next::Piece(Err(closed()))),
+            () = Self::told(&mut self.expiries), if !self.within_line => Some(Next::Expired(expiry())),
+            piece = piece => piece.map(Next::Piece),
+        };
+        if let Some(Next::Piece(Ok(piece))) = &next {
+            self.within_line = piece.last().is_some_and(|last| *last != b'\n');
         }
+        next
     }
+}
+
+/// The event with which the API server ends a watch whose version it no longer has.
+fn expiry() -> Bytes {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version: said by the proxy", "reason": "Expired", "code": 410});
+    format!("{}\n", json!({"type": "ERROR", "object": status})).into()
 }
 
 fn passed_on<S>(body: S, ends: Ends) -> impl Stream<Item = io::Result<Frame<Bytes>>>
@@ -260,9 +289,13 @@ where
 {
     futures::stream::unfold(Some((body, ends)), |open| async {
         let (mut body, mut ends) = open?;
-        let piece = ends.next(&mut body).await?;
-        let open = piece.is_ok().then_some((body, ends));
-        Some((piece.map(Frame::data), open))
+        match ends.next(&mut body).await? {
+            Next::Expired(last) => Some((Ok(Frame::data(last)), None)),
+            Next::Piece(piece) => {
+                let open = piece.is_ok().then_some((body, ends));
+                Some((piece.map(Frame::data), open))
+            }
+        }
     })
 }
 

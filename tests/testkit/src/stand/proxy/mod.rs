@@ -69,6 +69,7 @@ struct State {
     latency: Mutex<Duration>,
     traffic: watch::Sender<Traffic>,
     cuts: watch::Sender<u64>,
+    expiries: watch::Sender<u64>,
 }
 
 impl State {
@@ -118,6 +119,7 @@ impl ApiProxy {
             latency: Mutex::default(),
             traffic: watch::Sender::default(),
             cuts: watch::Sender::default(),
+            expiries: watch::Sender::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("listen on loopback")?;
         listener.set_nonblocking(true)?;
@@ -184,6 +186,12 @@ impl ApiProxy {
     /// Breaks every open watch off, in the middle of its body.
     pub fn cut_watches(&self) {
         self.state.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Ends every open watch with the event by which the API server says that the version is too old (410), so that its
+    /// client lists anew. What a silenced watch holds back is lost with it.
+    pub fn expire_watches(&self) {
+        self.state.expiries.send_modify(|expiries| *expiries += 1);
     }
 
     /// Cuts all traffic, or lets it flow again.

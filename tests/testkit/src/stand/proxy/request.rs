@@ -101,6 +101,7 @@ pub struct Matcher {
     name: Option<String>,
     metadata_only: Option<bool>,
     user_agent: Option<String>,
+    pub(super) skipped: u64,
     pub(super) limit: Option<u64>,
 }
 
@@ -162,6 +163,12 @@ impl Matcher {
     #[must_use]
     pub fn first(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    /// Only the `ordinal`th that matches, counted from 1. For rules, not for counts.
+    #[must_use]
+    pub fn nth(self, ordinal: u64) -> Self {
+        Self { skipped: ordinal.saturating_sub(1), limit: Some(1), ..self }
     }
 
     /// Whether a request is meant.

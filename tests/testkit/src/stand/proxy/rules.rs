@@ -77,7 +77,8 @@ impl Rules {
         let met = rules.iter().filter(|entry| {
             entry.matcher.matches(request) && {
                 let before = entry.hits.fetch_add(1, Ordering::Relaxed);
-                entry.matcher.limit.is_none_or(|limit| before < limit)
+                let skipped = entry.matcher.skipped;
+                before >= skipped && entry.matcher.limit.is_none_or(|limit| before - skipped < limit)
             }
         });
         met.cloned().collect()
@@ -99,7 +100,7 @@ pub struct Rule {
 impl Rule {
     /// How many requests it was applied to.
     pub fn hits(&self) -> u64 {
-        let matched = self.entry.hits.load(Ordering::Relaxed);
+        let matched = self.entry.hits.load(Ordering::Relaxed).saturating_sub(self.entry.matcher.skipped);
         self.entry.matcher.limit.map_or(matched, |limit| matched.min(limit))
     }
 }
@@ -222,7 +223,8 @@ impl Held {
         request
     }
 
-    async fn next(&self) -> Request {
+    /// Waits, for as long as it takes, for the next request that is held and that this has not told of yet.
+    pub async fn next(&self) -> Request {
         loop {
             let arrived = self.waiting.arrived.notified();
             {
