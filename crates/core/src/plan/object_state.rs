@@ -48,8 +48,8 @@ pub struct ObjectState {
     /// During a conflict with another client, the last token that was stored after a change or deletion by that client.
     /// The operator can store it again.
     pub spare: Option<Arc<UnsavedToken>>,
-    /// Secret that was written for this object, if neither spec nor status names it.
-    pub elsewhere: Option<ObjectKey>,
+    /// Secrets that were written for this object and that neither spec nor status may name.
+    pub elsewhere: Vec<ObjectKey>,
 }
 
 /// Result of one metadata GET of the Secret, with its time.
@@ -172,7 +172,7 @@ impl ObjectState {
             && !self.repaired
             && self.contest.is_none()
             && self.spare.is_none()
-            && self.elsewhere.is_none()
+            && self.elsewhere.is_empty()
     }
 
     /// Returns the record of other clients' changes. `observed` is the record that the decision was based on, which may

@@ -79,6 +79,8 @@ impl Observation {
         }
         let owner = secret.as_ref().and_then(|facts| facts.owner);
         let owner_gone = owner.is_some_and(|owner| owner != object.uid && !exists(owner));
+        let is_own = |key: &ObjectKey| known(key).is_some_and(|facts| facts.owner == Some(object.uid));
+        state.elsewhere.retain(|key| key != object.secret_key && is_own(key));
         let old_secret = old_secret(object, &state, known);
         let before = Before { generation: object.generation, ..Before::default() };
         Self {
@@ -191,7 +193,7 @@ fn recent_lookup(object: ObjectFacts<'_>, state: &ObjectState, now: Timestamp) -
 }
 
 /// Returns the managed Secret of an earlier name that was written for the object: the one that the status names, else
-/// the one that only memory knows.
+/// one that only memory knows.
 fn old_secret(
     object: ObjectFacts<'_>,
     state: &ObjectState,
@@ -199,8 +201,7 @@ fn old_secret(
 ) -> Option<(ObjectKey, Arc<SecretFacts>)> {
     let reported = object.status.other_secret.as_deref();
     let reported = reported.map(|name| ObjectKey { name: name.into(), ..object.secret_key.clone() });
-    let elsewhere = state.elsewhere.clone().filter(|elsewhere| elsewhere != object.secret_key);
-    reported.into_iter().chain(elsewhere).find_map(|key| {
+    reported.into_iter().chain(state.elsewhere.iter().cloned()).find_map(|key| {
         let facts = known(&key).filter(|facts| facts.owner == Some(object.uid))?;
         Some((key, facts))
     })
