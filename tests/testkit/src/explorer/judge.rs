@@ -72,6 +72,11 @@ fn mismatch(scene: &Scene, object: &Value, secret: Option<&Secret>) -> Option<St
         Some(known) if !known.is_good(Utc::now()) => return Some("its token has expired".to_owned()),
         Some(_) => {}
     }
+    let asked = object["metadata"]["annotations"]["videotoken.dev/renew-requested-at"].as_str();
+    let served = secret.annotations().get("videotoken.dev/renew-request").map(String::as_str);
+    if asked.is_some() && asked != served {
+        return Some("the renewal that was asked for is not served".to_owned());
+    }
     let status = &object["status"];
     if status["secretResourceVersion"] != json!(secret.metadata.resource_version) {
         return Some(format!("the status speaks of another version of it: {status}"));

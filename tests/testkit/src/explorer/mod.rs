@@ -182,8 +182,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         let plan = Plan { scenario, faults: Vec::new() };
         (scenario, play(options, &plan).await)
     };
-    let references: Vec<_> =
-        stream::iter(scenarios).map(undisturbed).buffered(options.workers.clamp(1, 4)).collect().await;
+    let references: Vec<_> = stream::iter(scenarios).map(undisturbed).buffered(options.workers.max(1)).collect().await;
     for (scenario, played) in references {
         let outcome = played.with_context(|| format!("{} undisturbed", scenario.name()))?;
         keep(options, &mut report, &Plan { scenario, faults: Vec::new() }, &outcome)?;
@@ -272,17 +271,25 @@ fn write(folder: &Path, number: usize, plan: &Plan, outcome: &Outcome) -> Result
 
 /// Takes from each failed plan what it does not need in order to fail.
 async fn shrink(options: &Options, report: &mut Report) {
-    for failure in report.failures.iter_mut().filter(|failure| failure.plan.faults.len() > 1) {
-        for index in (0..failure.plan.faults.len()).rev() {
-            let mut less = failure.plan.clone();
-            less.faults.remove(index);
-            if let Ok(outcome) = play(options, &less).await
-                && !outcome.failures.is_empty()
-            {
-                *failure = Failure { plan: less, broken: outcome.failures };
-            }
+    let failures = std::mem::take(&mut report.failures);
+    let shrunk = stream::iter(failures).map(|failure| shrunk(options, failure));
+    report.failures = shrunk.buffered(options.workers.max(1)).collect().await;
+}
+
+async fn shrunk(options: &Options, mut failure: Failure) -> Failure {
+    for index in (0..failure.plan.faults.len()).rev() {
+        if failure.plan.faults.len() < 2 {
+            break;
+        }
+        let mut less = failure.plan.clone();
+        less.faults.remove(index);
+        if let Ok(outcome) = play(options, &less).await
+            && !outcome.failures.is_empty()
+        {
+            failure = Failure { plan: less, broken: outcome.failures };
         }
     }
+    failure
 }
 
 /// Says on stderr what goes on.

@@ -150,10 +150,12 @@ fn asked(log: &[Exchange]) -> usize {
     Point::name_all(log).iter().filter(|(point, _)| point.verb() != "watch").count()
 }
 
-/// Tells of requests in a time when nothing is due.
+/// Tells of requests in a time when nothing is due. What a provider's status counts is gathered before it is written.
 fn noise(log: &[Exchange]) -> Option<String> {
     let named = Point::name_all(log);
-    let asked: Vec<_> = named.iter().filter(|(point, _)| point.verb() != "watch").map(|(p, _)| p.to_string()).collect();
+    let gathered = |point: &Point| point.request.starts_with("patch tokenproviders/status") && point.ordinal == 1;
+    let asked = named.iter().filter(|(point, _)| point.verb() != "watch" && !gathered(point));
+    let asked: Vec<_> = asked.map(|(point, _)| point.to_string()).collect();
     (!asked.is_empty()).then(|| format!("requests when nothing is due (P18): {}", asked.join(", ")))
 }
 

@@ -94,24 +94,24 @@ impl Scenario {
                 scene.apply(&self.token(stage)).await
             }
             Self::Renewal => stage.issued(2).await,
-            Self::ForcedRenewal | Self::RolloutRestart => scene.force_renewal(TOKEN).await.map(drop),
-            Self::Rename => scene.patch(TOKEN, &json!({"spec": {"secret": {"name": "entrance"}}})).await,
-            Self::TemplateEdit => scene.patch(TOKEN, &template("b={{ token }}")).await,
-            Self::KeyChange => scene.patch(TOKEN, &json!({"spec": {"secret": {"keys": {"token": "jwt"}}}})).await,
+            Self::ForcedRenewal | Self::RolloutRestart => stage.renew().await,
+            Self::Rename => stage.patch(&json!({"spec": {"secret": {"name": "entrance"}}})).await,
+            Self::TemplateEdit => stage.patch(&template("b={{ token }}")).await,
+            Self::KeyChange => stage.patch(&json!({"spec": {"secret": {"keys": {"token": "jwt"}}}})).await,
             Self::CredentialRotation => {
                 scene.azure.entra.add_secret(example::CLIENT_ID, "Another~secret.2");
                 scene.apply(&scene.credentials("azure-login", "Another~secret.2")).await?;
-                scene.force_renewal(TOKEN).await.map(drop)
+                stage.renew().await
             }
             Self::ProviderEdit => {
                 let limits = json!({"windows": [{"requests": 2, "period": "3s"}], "concurrency": 1});
                 scene.patch_provider("indexer", &json!({"spec": {"limits": limits}})).await?;
-                scene.force_renewal(TOKEN).await.map(drop)
+                stage.renew().await
             }
             Self::Recreate => stage.recreate().await,
             Self::Failover => {
                 stage.kill_first().await;
-                scene.force_renewal(TOKEN).await?;
+                stage.renew().await?;
                 stage.start().await
             }
             Self::Upgrade => stage.replace().await,

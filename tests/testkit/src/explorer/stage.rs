@@ -171,23 +171,43 @@ impl Stage {
 
     /// Acts as a user. What is not there is not edited.
     pub(super) async fn user(&self, action: Action) -> Result<()> {
-        self.causes.fetch_add(action.causes(), Ordering::Relaxed);
+        // what one gives up, the other may take
+        let rival = usize::from(self.scenario == Scenario::TwoObjects);
+        self.causes.fetch_add(action.causes() + rival, Ordering::Relaxed);
         if self.scene.tokens().get_opt(TOKEN).await?.is_none() {
             return Ok(());
         }
         match action {
             Action::Delete => self.delete().await,
             Action::Recreate => self.recreate().await,
-            Action::Rename => self.scene.patch(TOKEN, &json!({"spec": {"secret": {"name": "elsewhere"}}})).await,
-            Action::Edit => self.scene.patch(TOKEN, &template("c={{ token }}")).await,
-            Action::Renew => self.scene.force_renewal(TOKEN).await.map(drop),
+            Action::Rename => self.patch(&json!({"spec": {"secret": {"name": "elsewhere"}}})).await,
+            Action::Edit => self.patch(&template("c={{ token }}")).await,
+            Action::Renew => self.renew().await,
         }
+    }
+
+    /// Asks for another token, if the object is still there.
+    pub(super) async fn renew(&self) -> Result<()> {
+        edited(self.scene.force_renewal(TOKEN).await.map(drop))
+    }
+
+    /// Edits the object, if it is still there.
+    pub(super) async fn patch(&self, patch: &Value) -> Result<()> {
+        edited(self.scene.patch(TOKEN, patch).await)
     }
 
     /// Returns the newest version of the store.
     pub(super) async fn version(&self) -> Result<u64> {
         let list = self.scene.tokens().list(&ListParams::default().limit(1)).await?;
         list.metadata.resource_version.context("no version")?.parse().context("the version")
+    }
+}
+
+/// Takes an edit of an object that a user has deleted for none.
+fn edited(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 404) => Ok(()),
+        result => result,
     }
 }
 
