@@ -30,6 +30,9 @@ const STALE: Duration = Duration::from_secs(5);
 /// Bytes of a body that arrive before it stalls.
 const STALLED_AT: usize = 20;
 
+/// Seconds until a client has given up an answer that stalls.
+const GIVEN_UP: u64 = 35;
+
 /// A request of a run and the operator's last decision before it.
 pub(super) type Seen = (Point, String);
 
@@ -101,9 +104,10 @@ pub(super) async fn play(options: &Options, plan: &Plan) -> Result<Outcome> {
     let outlines = outlines(&stage.scene).await?;
     let reached = faults.iter().map(|fault| fault.reached.load(Ordering::Relaxed)).collect();
     for fault in faults {
-        match fault.task.is_finished() {
-            true => fault.task.await.context("a disturbance ended")?.context("disturb")?,
-            false => fault.task.abort(),
+        if fault.task.is_finished() {
+            fault.task.await.context("a disturbance ended")?.context("disturb")?;
+        } else {
+            fault.task.abort();
         }
     }
     stage.kill().await;
@@ -165,13 +169,13 @@ fn arm(stage: &Arc<Stage>, disturbance: Disturbance, point: &Point) -> Fault {
     let matcher = point.matcher();
     let failure = |failure| proxy.fail(matcher.clone(), failure);
     let reached = Arc::new(AtomicBool::new(false));
-    let rule = |rule, tail| tokio::spawn(applied(rule, Arc::clone(&reached), Duration::from_secs(tail)));
+    let watched = |rule, tail| tokio::spawn(applied(rule, Arc::clone(&reached), Duration::from_secs(tail)));
     let task = match disturbance {
-        Disturbance::Status(code) => rule(failure(Failure::Status(code)), 0),
-        Disturbance::Closed => rule(failure(Failure::Closed), 0),
-        Disturbance::Lost => rule(failure(Failure::LostAnswer), 0),
-        Disturbance::Stalled => rule(failure(Failure::StalledBody(STALLED_AT)), 0),
-        Disturbance::Late(seconds) => rule(proxy.delay(matcher, Duration::from_secs(seconds)), seconds),
+        Disturbance::Status(code) => watched(failure(Failure::Status(code)), 0),
+        Disturbance::Closed => watched(failure(Failure::Closed), 0),
+        Disturbance::Lost => watched(failure(Failure::LostAnswer), 0),
+        Disturbance::Stalled => watched(failure(Failure::StalledBody(STALLED_AT)), GIVEN_UP),
+        Disturbance::Late(seconds) => watched(proxy.delay(matcher, Duration::from_secs(seconds)), seconds),
         Disturbance::Crash(When::After) | Disturbance::User(_, When::After) => {
             tokio::spawn(strike(Arc::clone(stage), disturbance, proxy.hold_answer(matcher), Arc::clone(&reached)))
         }
@@ -208,7 +212,7 @@ async fn strike(stage: Arc<Stage>, disturbance: Disturbance, held: Held, reached
             held.release();
         }
         Disturbance::Stale(kind) | Disturbance::StaleRestart(kind) => {
-            let stale = proxy.freeze_at(Matcher::any().resource(kind.plural()), stage.version().await?);
+            let view = proxy.freeze_at(Matcher::any().resource(kind.plural()), stage.version().await?);
             held.release();
             if matches!(disturbance, Disturbance::StaleRestart(_)) {
                 sleep(Duration::from_secs(1)).await;
@@ -216,7 +220,7 @@ async fn strike(stage: Arc<Stage>, disturbance: Disturbance, held: Held, reached
                 stage.start().await?;
             }
             sleep(STALE).await;
-            drop(stale);
+            drop(view);
         }
         Disturbance::Gone => {
             proxy.expire_watches();

@@ -122,9 +122,13 @@ impl Scenario {
     /// Returns how many tokens are issued if nothing is disturbed.
     pub(super) fn issues(self) -> usize {
         match self {
-            Self::FirstIssue | Self::Rename | Self::TemplateEdit | Self::KeyChange | Self::Upgrade => 1,
             // The rival is issued for only if it gets the Secret.
-            Self::TwoObjects => 1,
+            Self::FirstIssue
+            | Self::Rename
+            | Self::TemplateEdit
+            | Self::KeyChange
+            | Self::Upgrade
+            | Self::TwoObjects => 1,
             _ => 2,
         }
     }

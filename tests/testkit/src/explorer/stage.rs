@@ -17,7 +17,7 @@ use crate::stand::wait::poll;
 use crate::stand::{Operator, OperatorOptions};
 
 /// How long what is not disturbed may take, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Short, with room for a call and its write within the renew deadline.
 const LEASE: [&str; 3] = ["--lease-duration=6s", "--lease-renew-deadline=4s", "--lease-retry-period=500ms"];
