@@ -133,7 +133,9 @@ impl Evidence<'_> {
         if logins > most {
             broken.push(format!("{logins} logins, {most} at most (P07)"));
         }
-        broken.extend(self.windows(3 + deaths));
+        // a credential has a budget of its own
+        let budgets = if self.scenario == Scenario::CredentialRotation { 2 } else { 1 };
+        broken.extend(self.windows(3 * budgets + deaths));
         let bystander = self.stage.scene.secrets().get_opt("bystander").await?;
         if bystander.and_then(|secret| secret.metadata.resource_version) != self.bystander {
             broken.push("a Secret that is not the operator's was touched (P08)".to_owned());
@@ -147,7 +149,7 @@ impl Evidence<'_> {
         Ok(broken)
     }
 
-    /// Checks the provider's window: 3 calls in 3 s.
+    /// Checks the provider's window, 3 calls in 3 s: `most` calls, where crashes or several budgets allow more.
     fn windows(&self, most: usize) -> Option<String> {
         let tokens = self.stage.scene.azure.video_indexer.control().tokens();
         let mut times: Vec<_> = tokens.iter().map(|token| token.issued_at).collect();
