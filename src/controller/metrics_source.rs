@@ -59,6 +59,7 @@ impl Context {
         let gauge = |(key, resolved): (ProviderKey, Resolved)| ProviderGauge {
             kind: key.kind(),
             ready: self.stores.provider_objects.get(&key).is_some_and(|object| is_ready(&object)),
+            waiting: resolved.state.as_ref().ok().map(|account| self.grants.budgets.queue_length(&account.key)),
             credential_expires_at: resolved
                 .state
                 .ok()

@@ -20,6 +20,8 @@ pub struct ProviderGauge {
     pub name: String,
     /// Ready condition of the object.
     pub ready: bool,
+    /// Number of requests that wait for the budget of its account.
+    pub waiting: Option<i64>,
     /// Expiry of the credential in Unix seconds, if known.
     pub credential_expires_at: Option<i64>,
 }
@@ -52,6 +54,8 @@ impl Collector for Providers {
         let providers = source.providers();
         let help = "Whether the provider object is ready to issue.";
         series(&mut encoder, "provider_ready", help, None, &providers, |provider| Some(provider.ready.into()))?;
+        let help = "Requests that wait for the budget of the provider's account.";
+        series(&mut encoder, "provider_queue_length", help, None, &providers, |provider| provider.waiting)?;
         let (name, help) = ("provider_credential_expiry_timestamp", "When the provider's credential itself ends.");
         series(&mut encoder, name, help, Some(&Unit::Seconds), &providers, |provider| provider.credential_expires_at)
     }
@@ -89,6 +93,7 @@ mod tests {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 ready,
+                waiting: ready.then_some(7),
                 credential_expires_at,
             };
             vec![
@@ -108,6 +113,7 @@ mod tests {
         let expected = [
             r#"videotoken_provider_ready{kind="TokenProvider",namespace="a",name="one"} 1"#,
             r#"videotoken_provider_ready{kind="ClusterTokenProvider",namespace="",name="two"} 0"#,
+            r#"videotoken_provider_queue_length{kind="TokenProvider",namespace="a",name="one"} 7"#,
             r#"videotoken_provider_credential_expiry_timestamp_seconds{kind="TokenProvider",namespace="a",name="one"} 1000"#,
         ];
         assert_eq!(ours, expected);

@@ -222,3 +222,33 @@ async fn p04_a_crowd_of_first_issues_costs_each_one_read_and_two_writes_a_few_at
     assert!((2..=32).contains(&most), "{most} Secrets are written at once");
     assert_eq!(scene.issued(), OBJECTS, "and no other token is issued");
 }
+
+/// A wait of more than half a minute behind hundreds of others. Before, each object that waited so long wrote a status
+/// that said so, while the API server was the bottleneck.
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_a_long_queue_is_reported_by_the_provider_and_costs_no_object_a_second_status() {
+    const OBJECTS: usize = 400;
+    let scene = Scene::new("queue", OPERATOR).await.unwrap();
+    let mut narrow = scene.provider("indexer", &client_secret("azure-login"));
+    narrow["spec"]["limits"] = json!({"windows": [{"requests": 8, "period": "1s"}], "concurrency": 16});
+    scene.apply(&narrow).await.unwrap();
+    let names: Vec<_> = (0..OBJECTS).map(|n| format!("camera-{n:03}")).collect();
+    create_all(&scene, &names).await;
+    let operator = scene.operator().await.unwrap();
+    let long = |object: &Value| object["status"]["queue"]["waiting"].as_u64().is_some_and(|waiting| waiting > 100);
+    let provider = scene.until_provider("indexer", "reports its queue", long).await.unwrap();
+    let queue = &provider["status"]["queue"];
+    let served_at: chrono::DateTime<chrono::Utc> = queue["servedAt"].as_str().unwrap().parse().unwrap();
+    let expected = (served_at - chrono::Utc::now()).num_seconds();
+    assert!((10..120).contains(&expected), "the last is expected in {expected} s: {queue}");
+    let scraped = operator.metrics().await.unwrap();
+    let labels = [("kind", "TokenProvider"), ("namespace", &*scene.namespace), ("name", "indexer")];
+    assert!(scraped.sum("videotoken_provider_queue_length", &labels).is_some_and(|waiting| waiting > 50.0));
+
+    all_at_rest(&scene, &names, 1).await;
+    let statuses = scene.proxy.count(&Matcher::patch("videoaccesstokens/status"));
+    assert_eq!(statuses, OBJECTS as u64, "one status for each");
+    assert_eq!(scene.issued(), OBJECTS);
+    let empty = |object: &Value| object["status"]["queue"].is_null();
+    scene.until_provider("indexer", "reports no queue", empty).await.unwrap();
+}

@@ -46,6 +46,10 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub throttled_until: Option<Timestamp>,
+    /// Requests of VideoAccessTokens that wait for the budget. Absent unless a new request would wait longer than 30
+    /// seconds. Updated at most every 30 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
     /// Logins that the operator tried with a credential that had not worked yet, for a token API where failed logins
     /// lock a user. Each entry contains the time and a hash of the user, and is written before the login. At most 3
     /// logins are made in 15 minutes, or 4 if a login of this provider has worked before.
@@ -56,6 +60,29 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub proven_login: Option<String>,
+}
+
+/// Requests that wait for the budget of an account. While more than 100 requests wait, the status of their
+/// VideoAccessTokens doesn't report the wait.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// Number of waiting requests.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub waiting: i64,
+    /// Number of calls in the last minute.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub served_per_minute: i64,
+    /// Expected time at which the last of the waiting requests is served.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
+    #[schemars(schema_with = "date_time")]
+    pub served_at: Option<Timestamp>,
+    /// Time of these values.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
+    #[schemars(schema_with = "date_time")]
+    pub observed_at: Option<Timestamp>,
 }
 
 /// Response of the token API to a credential.

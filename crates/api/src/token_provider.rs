@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
     printcolumn(name = "Tokens", type_ = "integer", json_path = ".status.tokens"),
+    printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.queue.waiting"),
     printcolumn(name = "Credentials Expire", type_ = "string", json_path = ".status.credentialsExpireAt"),
     printcolumn(name = "Last Issued", type_ = "date", json_path = ".status.lastIssuedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

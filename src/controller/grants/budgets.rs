@@ -10,7 +10,7 @@ use videotoken_core::budget::{
     AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, StartedCall,
 };
 use videotoken_core::plan::account_block::account_block;
-use videotoken_core::plan::view::{AccountBlock, QueueState};
+use videotoken_core::plan::view::{AccountBlock, CROWD, QueueState, Wait};
 use videotoken_providers::clock::{self, Now, Timestamp};
 
 /// Budgets of all accounts.
@@ -109,13 +109,15 @@ impl SharedBudgets {
 
     /// Returns the state of the object in the queue of `account`, which is the account that it uses now.
     pub(crate) fn queue_state(&self, key: &ObjectKey, account: Option<&AccountKey>, now: Now) -> QueueState {
-        match self.budgets.lock().queue_state(key) {
+        let budgets = self.budgets.lock();
+        match budgets.queue_state(key) {
             None => QueueState::None,
             Some((other, _)) if Some(other) != account => QueueState::OtherAccount,
             Some((_, None)) => QueueState::Granted,
-            Some((_, Some(since))) => {
+            Some((account, Some(since))) => {
+                let in_crowd = budgets.queue_length(account) > CROWD;
                 let waited = TimeDelta::from_std(now.mono.saturating_duration_since(since)).unwrap_or_default();
-                QueueState::Waiting(now.wall - waited)
+                QueueState::Waiting(Wait { since: now.wall - waited, in_crowd })
             }
         }
     }
@@ -133,6 +135,11 @@ impl SharedBudgets {
     /// Returns for how long each account was throttled since the last call of this function.
     pub(crate) fn take_throttled(&self, now: Now) -> Vec<(AccountKey, Duration)> {
         self.budgets.lock().take_throttled(now)
+    }
+
+    /// Returns the number of objects that wait for a grant of the account.
+    pub(crate) fn queue_length(&self, account: &AccountKey) -> i64 {
+        i64::try_from(self.budgets.lock().queue_length(account)).unwrap_or(i64::MAX)
     }
 
     /// Returns the number of waiting objects.

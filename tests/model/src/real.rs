@@ -13,7 +13,7 @@ use videotoken_core::plan::facts::{ConditionFacts, Failure, Seconds, SecretFacts
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::object_state::{LastAttempt, LookupResult, Notes, ObjectState, SecretLookup, UnsavedToken};
 use videotoken_core::plan::secret::TokenRecord;
-use videotoken_core::plan::view::{DataView, DesiredToken, QueueState, WriteFailure};
+use videotoken_core::plan::view::{DataView, DesiredToken, QueueState, Wait, WriteFailure};
 use videotoken_core::plan::write_failure::{ApiError, write_failure};
 
 /// A third of the lifetime of a token. Every wait for a retry, a lookup or a conflict is shorter.
@@ -140,7 +140,7 @@ pub(crate) fn status(status: &VideoAccessTokenStatus, token: Option<Token>) -> S
 pub(crate) fn queue(memory: &Memory) -> QueueState {
     match memory.queue {
         Queue::Out => QueueState::None,
-        Queue::Waiting => QueueState::Waiting(now()),
+        Queue::Waiting => QueueState::Waiting(Wait { since: now(), in_crowd: false }),
         Queue::Granted => QueueState::Granted,
     }
 }

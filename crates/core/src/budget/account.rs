@@ -370,6 +370,8 @@ impl AccountBudget {
             credential_block: self.blocked(now.mono).map(|blocked| blocked.block),
             blocked_until: self.blocked(now.mono).map(|blocked| blocked.until_wall),
             waiting: self.queue.len(),
+            served_last_minute: self.history.within(now.mono, Duration::from_mins(1)),
+            queue_drains_in: self.expected_drain_time(now),
             in_flight: self.calls.len(),
             accepted: self.credential.accepted,
             has_worked: self.credential.has_worked,
@@ -394,6 +396,22 @@ impl AccountBudget {
     fn queue_drain_time(&self) -> Duration {
         let each = self.limits.time_per_request(self.slots(), self.call_time);
         each.saturating_mul(u32::try_from(self.queue.len()).unwrap_or(u32::MAX)).saturating_add(self.call_time)
+    }
+
+    /// Returns the expected time until the last request of the queue has its result: at the sustained rate of the
+    /// limits, or at the rate of the last minute if the queue has lasted longer and the rate was lower.
+    fn expected_drain_time(&self, now: Now) -> Duration {
+        if self.queue.is_empty() {
+            return Duration::ZERO;
+        }
+        let minute = Duration::from_mins(1);
+        let stopped = self.throttled_until(now).max(self.blocked(now.mono).map(|blocked| blocked.until));
+        let stopped = stopped.map_or(Duration::ZERO, |until| until.saturating_duration_since(now.mono));
+        let is_steady = stopped.is_zero() && self.queue.busy_for(now.mono).is_some_and(|busy| busy > minute);
+        let served = u32::try_from(self.history.within(now.mono, minute)).unwrap_or(u32::MAX);
+        let observed = if is_steady { minute.checked_div(served).unwrap_or_default() } else { Duration::ZERO };
+        let waiting = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        self.queue_drain_time().max(observed.saturating_mul(waiting)).saturating_add(stopped)
     }
 
     /// Returns the maximum number of concurrent calls: one while the credential is not accepted, or after a throttle

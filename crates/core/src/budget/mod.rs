@@ -158,6 +158,10 @@ pub struct AccountState {
     pub credential_block: Option<CredentialBlock>,
     /// Number of VideoAccessTokens that wait for a grant.
     pub waiting: usize,
+    /// Number of calls that ended in the last minute.
+    pub served_last_minute: usize,
+    /// Expected time until the last of the waiting requests has its result.
+    pub queue_drains_in: Duration,
     /// Number of grants that are not finished.
     pub in_flight: usize,
     /// True if a token was issued with the current credential and it was not rejected since.
@@ -435,6 +439,11 @@ impl Budgets {
             GrantState::Granted(account, _) => Some((account, None)),
             GrantState::Waiting(_) => self.entry(key).map(|(account, entry)| (account, Some(entry.since))),
         }
+    }
+
+    /// Returns the number of VideoAccessTokens that wait for a grant of the account.
+    pub fn queue_length(&self, account: &AccountKey) -> usize {
+        self.accounts.get(account).map_or(0, |account| account.queue.len())
     }
 
     /// Returns true if the VideoAccessToken waits for a grant.

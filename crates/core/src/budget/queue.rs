@@ -52,6 +52,8 @@ pub(super) struct Queue {
     /// Expiries of all requests, with their numbers.
     ends: BTreeSet<(Timestamp, u64)>,
     urgent_in_a_row: u32,
+    /// Time since which requests wait without a break.
+    busy_since: Option<Instant>,
 }
 
 impl Queue {
@@ -61,6 +63,11 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Returns for how long requests have been waiting without a break.
+    pub(super) fn busy_for(&self, now: Instant) -> Option<Duration> {
+        self.busy_since.filter(|_| !self.is_empty()).map(|since| now.saturating_duration_since(since))
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<&Entry> {
@@ -80,6 +87,9 @@ impl Queue {
     /// Adds a normal request; [`Queue::promote`] makes it urgent. Replaces an earlier request of the same
     /// VideoAccessToken, and its namespace keeps its round.
     pub(super) fn insert(&mut self, key: ObjectKey, entry: Entry) {
+        if self.is_empty() {
+            self.busy_since = Some(entry.since);
+        }
         let old = self.entries.insert(key.clone(), (entry, false));
         let was_set_aside = self.remove_from_set_aside(&key);
         let in_queue = old.is_some_and(|(old, urgent)| {

@@ -4,6 +4,9 @@ use super::view::AccountBlock;
 use crate::budget::{AccountState, CredentialBlock};
 use videotoken_api::wire_time;
 
+/// Reason of a throttled account.
+pub const THROTTLED: &str = "Throttled";
+
 /// Returns the block of an account, if there is one. `said` is the provider's last response to a rejected or throttled
 /// call, as far as the reader may see it.
 pub fn account_block(state: AccountState, said: Option<&str>) -> Option<AccountBlock> {
@@ -29,7 +32,7 @@ pub fn account_block(state: AccountState, said: Option<&str>) -> Option<AccountB
             ),
         ),
         (None, Some(_)) => (
-            "Throttled",
+            THROTTLED,
             format!(
                 "The provider throttles the account{said}. All tokens of the account wait for the time that the provider requested."
             ),

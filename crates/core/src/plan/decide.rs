@@ -60,6 +60,15 @@ pub struct IssueDelay {
     pub reason: String,
     /// Message for conditions.
     pub message: String,
+    /// True if the status of the provider reports the delay, and no status of a VideoAccessToken is written for it.
+    pub told_by_provider: bool,
+}
+
+impl IssueDelay {
+    /// Creates a delay that the status of the VideoAccessToken reports.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), told_by_provider: false }
+    }
 }
 
 /// A step, and the facts that the status reports until the next decision.
@@ -83,9 +92,10 @@ pub struct Decision {
 
 impl Decision {
     /// Returns true if a token is on its way: the status reports it after it is stored, in a single write (P04). A
-    /// longer delay is reported with its reason.
+    /// longer delay is reported with its reason, by the status of the provider if many tokens wait for the account.
     pub fn is_on_its_way(&self) -> bool {
-        self.cause.is_some() && self.delay.is_none() && self.refusal.is_none()
+        let is_delayed = self.delay.as_ref().is_some_and(|delay| !delay.told_by_provider);
+        self.cause.is_some() && !is_delayed && self.refusal.is_none()
     }
 }
 

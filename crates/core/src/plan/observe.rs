@@ -11,8 +11,12 @@ use chrono::TimeDelta;
 use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 
-/// Time for which a lookup counts that found no Secret, or a Secret without the operator's label.
+/// Time for which a lookup counts that found a Secret without the operator's label.
 const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
+
+/// Time for which a lookup counts that found no Secret, so that a token that waits for its budget costs one lookup
+/// (P04). If a Secret of that name appears meanwhile, the write that would create one is refused (P09).
+const ABSENCE_TTL: TimeDelta = TimeDelta::hours(1);
 
 /// A VideoAccessToken, as far as decisions depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -187,9 +191,9 @@ impl Observation {
 }
 
 fn recent_lookup(object: ObjectFacts<'_>, state: &ObjectState, now: Timestamp) -> Option<LookupResult> {
-    let is_recent = |at: Timestamp| (now - at).abs() < LOOKUP_TTL;
-    let lookup = state.lookup.as_ref().filter(|lookup| lookup.of == object.trigger_hash && is_recent(lookup.at));
-    lookup.map(|lookup| lookup.found.clone())
+    let lookup = state.lookup.as_ref().filter(|lookup| lookup.of == object.trigger_hash)?;
+    let ttl = if matches!(lookup.found, LookupResult::Nothing) { ABSENCE_TTL } else { LOOKUP_TTL };
+    ((now - lookup.at).abs() < ttl).then(|| lookup.found.clone())
 }
 
 /// Returns the managed Secret of an earlier name that was written for the object: the one that the status names, else

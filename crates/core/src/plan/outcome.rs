@@ -144,6 +144,7 @@ impl ObjectState {
         now: Timestamp,
     ) {
         self.data = Some((version.1, data));
+        self.lookup = None;
         self.write_failure = None;
         self.write_failures = 0;
         if object.status.other_secret.is_some() || object.status.secret_version == 0 {

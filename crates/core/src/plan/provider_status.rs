@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::time::Duration;
 use videotoken_api::condition::{Condition, ConditionStatus};
-use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus};
+use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus, QueueStatus};
 use videotoken_api::wire_time;
 
 /// Seconds of difference from which a clock is reported.
@@ -20,6 +20,12 @@ const LAST_ISSUED_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// Minimum length of a throttle that is reported and restored after a restart.
 const MIN_REPORTED_THROTTLE: Duration = Duration::from_secs(30);
+
+/// Minimum wait of a new request for which the queue is reported.
+const MIN_REPORTED_WAIT: Duration = Duration::from_secs(30);
+
+/// Age of a reported queue after which it is reported again.
+const QUEUE_INTERVAL: TimeDelta = TimeDelta::seconds(30);
 
 /// Time before the expiry of a credential at which a warning starts.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
@@ -138,8 +144,29 @@ fn save_account_state(status: &mut ProviderStatus, account: &AccountFacts, befor
     let issued = account.last_issued_at.max(reported_before);
     let fresh = reported_before.filter(|reported| issued.is_none_or(|at| at - *reported < LAST_ISSUED_INTERVAL));
     status.last_issued_at = fresh.or(issued);
+    status.queue = queue_status(state, before.queue.as_ref(), now);
     status.credentials_expire_at = account.credential_expires_at;
     status.account.clone_from(&account.display_name);
+}
+
+/// Returns the state of the queue if a new request would wait long. A reported queue stays reported until it is almost
+/// empty.
+fn queue_status(state: AccountState, before: Option<&QueueStatus>, now: Timestamp) -> Option<QueueStatus> {
+    let least = if before.is_some() { MIN_REPORTED_WAIT / 4 } else { MIN_REPORTED_WAIT };
+    if state.waiting == 0 || state.queue_drains_in < least {
+        return None;
+    }
+    let is_fresh = |queue: &&QueueStatus| queue.observed_at.is_some_and(|at| (now - at).abs() < QUEUE_INTERVAL);
+    if let Some(fresh) = before.filter(is_fresh) {
+        return Some(fresh.clone());
+    }
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    Some(QueueStatus {
+        waiting: count(state.waiting),
+        served_per_minute: count(state.served_last_minute),
+        served_at: TimeDelta::from_std(state.queue_drains_in).ok().and_then(|wait| now.checked_add_signed(wait)),
+        observed_at: Some(now),
+    })
 }
 
 /// State of an account that a status contains.
@@ -330,6 +357,34 @@ mod tests {
             ..before
         };
         assert_eq!(status, kept);
+    }
+
+    #[test]
+    fn p04_a_long_queue_is_reported_every_half_minute_until_it_is_almost_empty() {
+        let state = |waiting, drains| AccountState {
+            waiting,
+            served_last_minute: 60,
+            queue_drains_in: Duration::from_secs(drains),
+            ..AccountState::default()
+        };
+        let mut status = ProviderStatus::default();
+        // time, waiting, seconds until the last is served, reported: waiting and seconds
+        let cases = [
+            (0, 20, 29, None),
+            (1, 400, 400, Some((400, 401))),
+            (20, 390, 390, Some((400, 401))),
+            (31, 370, 370, Some((370, 401))),
+            (62, 20, 8, Some((20, 70))),
+            (65, 5, 7, None),
+            (70, 20, 20, None),
+            (80, 0, 0, None),
+        ];
+        for (now, waiting, drains, expected) in cases {
+            status = compose(facts(account(state(waiting, drains))), &status, at(now));
+            let queue = status.queue.as_ref();
+            let reported = queue.map(|queue| (queue.waiting, (queue.served_at.unwrap() - at(0)).num_seconds()));
+            assert_eq!(reported, expected, "at {now}");
+        }
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn is_suspended(input: &DecisionInput<'_>) -> bool {
 
 fn blocking_reason(decision: &Decision) -> Option<(String, String)> {
     let refusal = decision.refusal.as_ref().map(|refusal| (refusal.reason.to_string(), refusal.message.clone()));
-    refusal.or_else(|| decision.delay.clone().map(|IssueDelay { reason, message }| (reason, message)))
+    refusal.or_else(|| decision.delay.clone().map(|IssueDelay { reason, message, .. }| (reason, message)))
 }
 
 /// Issuing: true while a token is needed and not stored.

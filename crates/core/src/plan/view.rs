@@ -133,13 +133,26 @@ pub struct UnsavedTokenView<'a> {
 pub enum QueueState {
     /// Not in the queue.
     None,
-    /// Waiting since this time.
-    Waiting(Timestamp),
+    /// Waiting.
+    Waiting(Wait),
     /// Granted: it may call now.
     Granted,
     /// In the queue of an account that it no longer uses.
     OtherAccount,
 }
+
+/// A wait in the queue of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Start of the wait.
+    pub since: Timestamp,
+    /// True if more than [`CROWD`] requests of the account wait.
+    pub in_crowd: bool,
+}
+
+/// Number of waiting requests of an account above which only the status of the provider reports the wait. A status
+/// write for each VideoAccessToken would load the API server while it is the bottleneck (P04).
+pub const CROWD: usize = 100;
 
 /// Block of a whole account.
 #[derive(Clone, Debug, PartialEq, Eq)]

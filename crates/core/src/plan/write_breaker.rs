@@ -79,7 +79,7 @@ impl Wait {
     pub fn delay(&self) -> Option<IssueDelay> {
         let message = "Secrets of this namespace can't be written, so the operator issues no token. See the other VideoAccessTokens of \
                        this namespace with the reason SecretWriteFailed.";
-        self.lasts.then(|| IssueDelay { reason: "SecretWriteFailed".to_owned(), message: message.to_owned() })
+        self.lasts.then(|| IssueDelay::new("SecretWriteFailed", message))
     }
 }
 

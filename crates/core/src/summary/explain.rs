@@ -30,6 +30,17 @@ pub fn explain(row: &TokenSummary, status: &VideoAccessTokenStatus, generation: 
     let holds = |type_: &str| status.conditions.iter().find(|c| c.type_ == type_ && c.status == ConditionStatus::True);
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     let state = row.state(now);
+    if status.conditions.is_empty() && row.reason == "WaitingForBudget" {
+        let why = format!(
+            "The first token waits for the request budget of the account, and many other tokens wait too. status.queue of {} shows how many.",
+            row.provider
+        );
+        let next = match row.next_attempt_at {
+            Some(at) => format!("The operator issues it before {}, if the rate stays as it is.", wire_time::text(at)),
+            None => "The operator issues it when its turn comes.".to_owned(),
+        };
+        return Explanation { why, next, hint: reasons::find(&row.reason) };
+    }
     if status.conditions.is_empty() {
         let age = row.created_at.map(|at| now - at).unwrap_or_default();
         let late = if age > LATE_AFTER { NO_OPERATOR.to_owned() } else { String::new() };

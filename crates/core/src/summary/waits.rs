@@ -15,10 +15,11 @@ const ACCOUNT_REASONS: [&str; 5] =
 #[derive(Clone, Debug, Default)]
 pub struct Waits(BTreeMap<(String, String), ProviderStatus>);
 
-/// Returns true if the provider's status may contain the time of the next attempt, which the summary lacks.
+/// Returns true if the provider's status may contain the time of the next attempt, which the summary lacks. A status
+/// without a reason may belong to a token in a long queue, which only the status of the provider reports.
 pub fn has_account_wait(row: &TokenSummary, now: Timestamp) -> bool {
     let waits = row.state(now) != State::Ready && row.next_attempt_at.is_none_or(|at| at <= now);
-    waits && !row.suspended && ACCOUNT_REASONS.contains(&&*row.reason)
+    waits && !row.suspended && (row.reason.is_empty() || ACCOUNT_REASONS.contains(&&*row.reason))
 }
 
 impl Waits {
@@ -27,18 +28,29 @@ impl Waits {
         self.0.insert((namespace.to_owned(), provider), status);
     }
 
-    /// Sets the time of the next attempt, if the provider's status contains it.
+    /// Sets the time of the next attempt, if the provider's status contains it, and the reason for a token in a long
+    /// queue. In a queue, it is the time until which the token waits at most.
     pub fn set_next_attempt(&self, row: &mut TokenSummary, now: Timestamp) {
         if has_account_wait(row, now) {
+            if row.reason.is_empty() {
+                let Some(queue) = self.status(row).and_then(|status| status.queue.as_ref()) else { return };
+                "WaitingForBudget".clone_into(&mut row.reason);
+                row.next_attempt_at = queue.served_at.filter(|at| *at > now);
+                return;
+            }
             let ahead = self.next(row, now).filter(|at| *at > now);
             row.next_attempt_at = ahead.or(row.next_attempt_at);
         }
     }
 
-    fn next(&self, row: &TokenSummary, now: Timestamp) -> Option<Timestamp> {
+    fn status(&self, row: &TokenSummary) -> Option<&ProviderStatus> {
         let is_of_cluster = row.provider.starts_with("ClusterTokenProvider/");
         let namespace = if is_of_cluster { String::new() } else { row.namespace.clone() };
-        let status = self.0.get(&(namespace, row.provider.clone()))?;
+        self.0.get(&(namespace, row.provider.clone()))
+    }
+
+    fn next(&self, row: &TokenSummary, now: Timestamp) -> Option<Timestamp> {
+        let status = self.status(row)?;
         match &*row.reason {
             "LoginsUsedUp" => self.next_login(status, now),
             "Throttled" | "EntraThrottled" => status.throttled_until,
@@ -131,6 +143,13 @@ mod tests {
             ("CredentialRejected", cluster, vec![("cinema", mine, rejected.clone())], None),
             ("Throttled", mine, vec![("cinema", mine, throttled.clone())], Some(90)),
             ("Timeout", mine, vec![("cinema", mine, throttled)], None),
+            (
+                "",
+                mine,
+                vec![("cinema", mine, json!({"queue": {"waiting": 5000, "servedAt": wire_time::text(at(3000))}}))],
+                Some(3000),
+            ),
+            ("", mine, vec![("cinema", mine, json!({}))], None),
             ("CredentialRejected", mine, vec![], None),
         ] {
             assert_eq!(reported_state(reason, provider, &providers), expected, "{reason} {provider} {providers:?}");

@@ -417,3 +417,19 @@ fn p07_whoever_asks_for_another_try_of_an_identity_gets_it_5_s_after_its_refusal
         assert!(world.budgets.grant(world.now(), 9).is_empty(), "{outcome:?} stays");
     }
 }
+
+#[test]
+fn p04_a_queue_tells_when_its_last_request_is_served() {
+    let mut world = World::accepted(&limits(&[(60, secs(60))], 4));
+    assert_eq!((state(&world).waiting, state(&world).queue_drains_in), (0, Duration::ZERO));
+    bulk(&mut world, 300);
+    assert_eq!(state(&world).queue_drains_in, secs(300), "at the rate of the limits");
+    let start = world.at;
+    world.run_until(start + secs(120), |_| issued_in(Duration::ZERO));
+    let (left, told) = (state(&world).waiting, state(&world).queue_drains_in);
+    assert!((1..240).contains(&left), "{left}");
+    let expected = u64::try_from(left).unwrap();
+    assert!(told >= secs(expected) && told <= secs(expected + 10), "{left} wait, {told:?}");
+    world.budgets.throttle(&account("a"), secs(100), world.now());
+    assert!(state(&world).queue_drains_in >= told + secs(90), "a throttle delays all");
+}

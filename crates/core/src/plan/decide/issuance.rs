@@ -6,12 +6,13 @@ use super::secret_check::{OwnedSecret, secret_not_writable};
 use super::{Decision, IssueDelay, TOO_OFTEN, TokenStep, leave_queue, refuse, set_earliest};
 use crate::clock::Timestamp;
 use crate::issue::Class;
+use crate::plan::account_block::THROTTLED;
 use crate::plan::backoff;
 use crate::plan::contest;
 use crate::plan::facts::Failure;
 use crate::plan::renewal::Renewal;
 use crate::plan::unplanned::Unplanned;
-use crate::plan::view::{DecisionInput, DesiredToken, QueueState, Refusal, UnsavedTokenView};
+use crate::plan::view::{DecisionInput, DesiredToken, QueueState, Refusal, UnsavedTokenView, Wait};
 use chrono::TimeDelta;
 use videotoken_api::wire_time;
 
@@ -76,18 +77,21 @@ pub(super) fn issue(
             let unplanned = decision.unplanned.is_some();
             Decision { step: TokenStep::Enqueue { expires_at, urgent_at, unplanned }, ..decision }
         }
-        QueueState::Waiting(since) => {
+        QueueState::Waiting(Wait { since, in_crowd }) => {
             if let Some(failure) = input.failure {
                 decision = report_issue_failure(decision, failure);
             }
             if decision.refusal.is_some() {
                 // keeps the refusal until the next response
             } else if let Some(block) = &input.block {
-                decision.delay = Some(IssueDelay { reason: block.reason.to_owned(), message: block.message.clone() });
+                let told_by_provider = in_crowd && block.reason == THROTTLED;
+                let delay = IssueDelay::new(block.reason, block.message.clone());
+                decision.delay = Some(IssueDelay { told_by_provider, ..delay });
             } else if (now - since).abs() >= WAIT_REPORT_DELAY {
-                let message = "Waiting for the request budget of the account, which other tokens are using.".to_owned();
-                decision.delay = Some(IssueDelay { reason: "WaitingForBudget".to_owned(), message });
-            } else {
+                let message = "Waiting for the request budget of the account, which other tokens are using.";
+                let delay = IssueDelay::new("WaitingForBudget", message);
+                decision.delay = Some(IssueDelay { told_by_provider: in_crowd, ..delay });
+            } else if !in_crowd {
                 set_earliest(&mut decision.requeue_at, since + WAIT_REPORT_DELAY);
             }
             decision
@@ -101,7 +105,7 @@ pub(super) fn report_issue_failure(mut decision: Decision, failure: &Failure) ->
         let message = format!("The provider rejected the request: {}", failure.message);
         decision.refusal = Some(Refusal::new(failure.reason.clone(), message));
     } else {
-        decision.delay = Some(IssueDelay { reason: failure.reason.clone(), message: failure.message.clone() });
+        decision.delay = Some(IssueDelay::new(failure.reason.clone(), failure.message.clone()));
     }
     decision
 }
@@ -186,6 +190,6 @@ pub(super) fn too_often(
             )
         }
     };
-    decision.delay = Some(IssueDelay { reason: TOO_OFTEN.to_owned(), message });
+    decision.delay = Some(IssueDelay::new(TOO_OFTEN, message));
     leave_queue(input, decision)
 }

@@ -80,8 +80,7 @@ pub(super) fn report_write_failure(
     if write_failure.stalled {
         decision.refusal = Some(Refusal::new(write_failure.reason, write_failure.message.clone()));
     } else {
-        decision.delay =
-            Some(IssueDelay { reason: write_failure.reason.to_owned(), message: write_failure.message.clone() });
+        decision.delay = Some(IssueDelay::new(write_failure.reason, write_failure.message.clone()));
     }
     leave_queue(input, decision)
 }

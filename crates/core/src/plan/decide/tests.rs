@@ -11,7 +11,7 @@ use crate::plan::facts::{ConditionFacts, Failure, Seconds, SecretFacts, StatusFa
 use crate::plan::hash::Hash;
 use crate::plan::secret::NotWritable;
 use crate::plan::unplanned::UnplannedCalls;
-use crate::plan::view::{Before, DesiredToken, UnsavedTokenView, WriteFailure};
+use crate::plan::view::{AccountBlock, Before, DesiredToken, UnsavedTokenView, Wait, WriteFailure};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use videotoken_api::request::End;
@@ -84,6 +84,7 @@ struct Case {
     unsaved: Option<(Hash, i64)>,
     failure: Option<Failure>,
     queue: QueueState,
+    block: Option<AccountBlock>,
     write_failure: Option<WriteFailure>,
     renew: Option<&'static str>,
     deleting: bool,
@@ -106,6 +107,7 @@ impl Default for Case {
             unsaved: None,
             failure: None,
             queue: QueueState::None,
+            block: None,
             write_failure: None,
             renew: None,
             deleting: false,
@@ -115,6 +117,10 @@ impl Default for Case {
             before: Before::default(),
         }
     }
+}
+
+fn waiting(since: Timestamp) -> QueueState {
+    QueueState::Waiting(Wait { since, in_crowd: false })
 }
 
 impl Case {
@@ -141,7 +147,7 @@ impl Case {
             }),
             failure: self.failure.as_ref(),
             queue: self.queue,
-            block: None,
+            block: self.block.clone(),
             write_failure: self.write_failure.as_ref(),
             contest: self.contest.as_ref(),
             damaged: self.damaged,
@@ -204,12 +210,7 @@ fn p03_p09_each_situation_has_its_step() {
         ),
         ("an unknown name is looked at", Case { secret: None, ..Case::default() }, "probe", None),
         ("without a Secret a grant is requested", absent(), "enqueue", Some(IssueCause::First)),
-        (
-            "in the queue it waits",
-            Case { queue: QueueState::Waiting(at(90)), ..absent() },
-            "wait",
-            Some(IssueCause::First),
-        ),
+        ("in the queue it waits", Case { queue: waiting(at(90)), ..absent() }, "wait", Some(IssueCause::First)),
         ("with a grant it calls", Case { queue: QueueState::Granted, ..absent() }, "issue", Some(IssueCause::First)),
         (
             "an issued token is stored",

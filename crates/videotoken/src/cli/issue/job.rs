@@ -21,7 +21,7 @@ use videotoken_core::plan::secret::{
     PREVIOUS_MARGIN, Previous, SecretTarget, TokenRecord, WritePrecondition, build_secret,
 };
 use videotoken_core::plan::view::{
-    Before, DataView, DecisionInput, DesiredToken, QueueState, SecretView, UnsavedTokenView, WriteFailure,
+    Before, DataView, DecisionInput, DesiredToken, QueueState, SecretView, UnsavedTokenView, Wait, WriteFailure,
 };
 use videotoken_providers::Issued;
 use videotoken_providers::account::{Admission, Owner, ProviderObject};
@@ -148,7 +148,11 @@ impl IssueJob {
             old_secret: None,
             unsaved: held,
             failure: state.failure.as_ref(),
-            queue: if is_blocked { QueueState::Waiting(now) } else { QueueState::None },
+            queue: if is_blocked {
+                QueueState::Waiting(Wait { since: now, in_crowd: false })
+            } else {
+                QueueState::None
+            },
             block: None,
             write_failure: state.write_failure.as_ref(),
             contest: None,

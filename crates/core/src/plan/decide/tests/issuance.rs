@@ -22,7 +22,7 @@ fn p07_a_refusal_of_the_provider_stalls_the_object_and_a_passing_fault_does_not(
         assert_eq!(due.delay.is_some(), !stalls, "{class:?}");
         assert_eq!(due.requeue_at, Some(at(200)));
         // also while the next attempt waits for its grant
-        let waiting = Case { now: 201, queue: QueueState::Waiting(at(200)), ..refused(class) }.decide();
+        let waiting = Case { now: 201, queue: waiting(at(200)), ..refused(class) }.decide();
         assert_eq!(
             (waiting.refusal, waiting.delay, waiting.step),
             (due.refusal, due.delay, TokenStep::Wait),
@@ -41,7 +41,7 @@ fn refused(class: Class) -> Case {
 fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
     for class in [Class::Throttled, Class::Credential] {
         assert!(matches!(refused(class).decide().step, TokenStep::Enqueue { .. }), "{class:?}");
-        let waiting = Case { queue: QueueState::Waiting(at(149)), ..refused(class) }.decide();
+        let waiting = Case { queue: waiting(at(149)), ..refused(class) }.decide();
         assert_eq!(
             (waiting.step, waiting.delay.map(|delay| delay.reason)),
             (TokenStep::Wait, Some("Because".to_owned()))
@@ -53,11 +53,32 @@ fn p07_what_holds_up_the_account_leaves_the_object_in_the_queue() {
 fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
     for case in [
         Case::default(),
-        Case { now: 2500, queue: QueueState::Waiting(at(2450)), ..Case::default() },
+        Case { now: 2500, queue: waiting(at(2450)), ..Case::default() },
         Case { now: 2500, failure: Some(failure(Class::Transient, 9999)), ..Case::default() },
         Case { desired: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
     ] {
         let decision = case.decide();
         assert!(decision.requeue_at.is_some_and(|requeue_at| requeue_at <= at(LIFE)), "{decision:?}");
+    }
+}
+
+/// A crowd costs one status for each token: the provider reports the wait.
+#[test]
+fn p04_only_in_a_small_queue_does_each_object_report_its_wait() {
+    let block = |reason| Some(AccountBlock { reason, message: "because".to_owned(), until: None });
+    let cases = [
+        ("a short wait", 90, false, None, None),
+        ("a long wait", 0, false, None, Some("WaitingForBudget")),
+        ("a long wait in a crowd", 0, true, None, None),
+        ("a throttle", 90, false, block("Throttled"), Some("Throttled")),
+        ("a throttle in a crowd", 90, true, block("Throttled"), None),
+        ("a rejected credential", 90, true, block("CredentialRejected"), Some("CredentialRejected")),
+    ];
+    for (what, since, in_crowd, block, told) in cases {
+        let queue = QueueState::Waiting(Wait { since: at(since), in_crowd });
+        let decision = Case { queue, block, ..absent() }.decide();
+        let reported = decision.delay.as_ref().filter(|_| !decision.is_on_its_way());
+        assert_eq!(reported.map(|delay| &*delay.reason), told, "{what}");
+        assert_eq!(decision.requeue_at, (what == "a short wait").then(|| at(120)), "{what}");
     }
 }

@@ -24,7 +24,7 @@ fn arbitrary() -> impl Strategy<Value = Case> {
         Just(QueueState::None),
         Just(QueueState::Granted),
         Just(QueueState::OtherAccount),
-        (0i64..5000).prop_map(|t| QueueState::Waiting(at(t)))
+        (0i64..5000).prop_map(|t| waiting(at(t)))
     ];
     let unsaved = proptest::option::of((prop_oneof![Just(hash("request")), Just(hash("other"))], 0i64..5000));
     (secret, data, any::<bool>(), any::<bool>(), unsaved, queue, 0i64..8000, any::<bool>()).prop_map(

@@ -135,6 +135,6 @@ fn b11_times_ahead_are_not_believed() {
         assert_eq!(kind(&decision.step), act, "{what}: {decision:?}");
     }
     // who waits since tomorrow says so
-    let waiting = Case { queue: QueueState::Waiting(at(86_400)), ..absent() }.decide();
+    let waiting = Case { queue: waiting(at(86_400)), ..absent() }.decide();
     assert_eq!(waiting.delay.unwrap().reason, "WaitingForBudget");
 }
