@@ -62,7 +62,7 @@ pub struct Config {
     #[arg(value_parser = duration)]
     pub lease_renew_deadline: Duration,
 
-    /// Interval between attempts to renew or take the Lease; shorter than the renew deadline
+    /// Interval between renewals of the Lease; shorter than the renew deadline. A standby reads it four times as often
     #[arg(long, env = "VTO_LEASE_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub lease_retry_period: Duration,
 

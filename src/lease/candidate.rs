@@ -26,6 +26,10 @@ pub struct Candidate {
     failing: bool,
 }
 
+/// Number of reads of a standby in a retry period. A standby measures the leader's silence from its own last read, and
+/// sees a released lease only when it reads, so this interval is what a takeover costs beyond the lease's duration.
+const READS: u32 = 4;
+
 /// Result of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -68,10 +72,10 @@ impl Candidate {
         let outcome = self.try_once(start).await;
         let end = Instant::now();
         let until = self.check_expiry(end);
-        let retry = start + self.settings.retry_period.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
+        let retry = self.settings.retry_period.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
         let next = match outcome {
-            Some(Outcome::HeldByOther { until }) => retry.min(until),
-            Some(Outcome::Held) | None => until.map_or(retry, |until| retry.min(until)),
+            Some(Outcome::HeldByOther { until }) => until.min(start + retry / READS),
+            Some(Outcome::Held) | None => until.map_or(start + retry, |until| until.min(start + retry)),
         };
         // A try without a response has used up its wait. A lease that expires is lost a moment later.
         sleep_until(next.max(end + Duration::from_millis(10))).await;

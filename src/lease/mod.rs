@@ -9,7 +9,8 @@
 //!
 //! A user who deletes the Lease frees it for every process at once, and its leader sees that at its next renewal.
 //!
-//! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more.
+//! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more. A standby reads
+//! four times in a retry period.
 
 mod candidate;
 

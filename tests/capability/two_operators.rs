@@ -120,7 +120,8 @@ async fn p10_a_spare_takes_over_at_once_from_one_that_stops_and_issues_nothing_a
     let (before, first) = (held(&scene, &names).await, holder(&scene).await);
     assert!(leader.terminate().await.unwrap().status.success());
     let took = taken_over(&scene, &first).await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // one second, and what a busy machine adds
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
     scene.fence().await.unwrap();
     assert_eq!(scene.issued(), TOKENS + 1, "with the fence's");
     assert_eq!(held(&scene, &names).await, before);
