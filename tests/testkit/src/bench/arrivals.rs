@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 use crate::stand::wait::own_kind;
 
+/// Prefix of the objects that are applied for the latency. They don't count.
+pub(super) const SINGLE: &str = "single-";
+
 /// What is read of an object; the rest is skipped, so that looking on costs little.
 type Seen = Object<NotUsed, Status>;
 
@@ -96,6 +99,9 @@ async fn look_on(api: Api<Seen>, tally: Arc<watch::Sender<Tally>>) {
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(seen) | Event::InitApply(seen)) => {
+                if seen.metadata.name.as_ref().is_some_and(|name| name.starts_with(SINGLE)) {
+                    continue;
+                }
                 let Some(issued_at) = issued_at(&seen) else { continue };
                 let uid = seen.metadata.uid.unwrap_or_default();
                 if known.insert(uid, issued_at.clone()).is_none_or(|before| before != issued_at) {

@@ -1,9 +1,10 @@
-//! From the apply of a single object to its Secret, beside all the others.
+//! From the apply of a single object to its Secret: beside tokens at rest, and beside a crowd.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -11,6 +12,7 @@ use kube::api::{PartialObjectMeta, ResourceExt as _};
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::{Instant, timeout};
 
+use super::arrivals::SINGLE;
 use super::report::Figures;
 use super::stage::Stage;
 use super::{say, while_saying};
@@ -20,30 +22,59 @@ const MANAGED: &str = "app.kubernetes.io/managed-by=video-token-operator";
 
 type Watched = watcher::Result<Event<PartialObjectMeta<Secret>>>;
 
-/// One after the other: from before the request that makes the object to the watch event of its Secret.
+/// One after the other, with nothing else to do.
 pub(super) async fn measure(stage: &Stage, figures: &mut Figures) -> Result<()> {
     let count = stage.options.latency_objects;
     say(&format!("latency of {count} single objects"));
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(stage.admin.clone(), &stage.namespace);
-    let mut events = pin!(watcher(secrets, watcher::Config::default().labels(MANAGED)));
-    seen(&mut events, |event| matches!(event, Event::InitDone)).await?;
-    let mut times = Vec::new();
-    for n in 0..count {
-        stage.arrivals.reset();
-        let begun = Instant::now();
-        let made = stage.make(&stage.namespace, &format!("single-{n}"), 1).await?;
-        let name = made.first().context("nothing made")?.name.clone();
-        seen(&mut events, |event| matches!(event, Event::Apply(secret) if secret.name_any() == name)).await?;
-        times.push(begun.elapsed());
-        // the next begins when this one is done with
-        let done = stage.arrivals.all(1, PATIENCE);
-        while_saying("latency", || format!("{n} of {count}"), done).await?;
-    }
-    times.sort_unstable();
-    let milliseconds = |share| percentile(&times, share).map(|time| time.as_secs_f64() * 1e3);
-    figures.apply_to_secret_ms_p50 = milliseconds(50);
-    figures.apply_to_secret_ms_p99 = milliseconds(99);
+    let singles = Singles::watch(stage, &stage.namespace).await?;
+    let work = singles.apply(stage, count, std::future::pending());
+    let mut times = while_saying("latency", || format!("of {count} objects"), work).await?;
+    [figures.apply_to_secret_ms_p50, figures.apply_to_secret_ms_p99] = percentiles(&mut times);
     Ok(())
+}
+
+/// One after the other in a namespace of their own, until `stop`, while the operator issues the tokens of a crowd.
+pub(super) async fn beside_a_crowd(stage: &Stage, stop: impl Future<Output = ()>) -> Result<Vec<Duration>> {
+    let count = if stage.options.skip_latency { 0 } else { stage.options.latency_objects };
+    Singles::watch(stage, &stage.singles_namespace).await?.apply(stage, count, stop).await
+}
+
+/// The 50th and the 99th percentile, in milliseconds.
+pub(super) fn percentiles(times: &mut [Duration]) -> [Option<f64>; 2] {
+    times.sort_unstable();
+    [50, 99].map(|share| percentile(times, share).map(|time| time.as_secs_f64() * 1e3))
+}
+
+/// Single objects of one namespace, and the watch that shows their Secrets.
+struct Singles {
+    namespace: String,
+    events: BoxStream<'static, Watched>,
+}
+
+impl Singles {
+    async fn watch(stage: &Stage, namespace: &str) -> Result<Self> {
+        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(stage.admin.clone(), namespace);
+        let mut events = watcher(secrets, watcher::Config::default().labels(MANAGED)).boxed();
+        seen(&mut events, |event| matches!(event, Event::InitDone)).await?;
+        Ok(Self { namespace: namespace.to_owned(), events })
+    }
+
+    /// Applies up to `count` objects, the next when the last has its Secret. Returns the time of each: from before the
+    /// request that makes the object to the watch event of its Secret.
+    async fn apply(mut self, stage: &Stage, count: usize, stop: impl Future<Output = ()>) -> Result<Vec<Duration>> {
+        let (mut stop, mut times) = (pin!(stop), Vec::new());
+        for n in 0..count {
+            if futures::poll!(&mut stop).is_ready() {
+                break;
+            }
+            let begun = Instant::now();
+            let made = stage.make(&self.namespace, &format!("{SINGLE}{n}"), 1).await?;
+            let name = made.first().context("nothing made")?.name.clone();
+            seen(&mut self.events, |event| matches!(event, Event::Apply(secret) if secret.name_any() == name)).await?;
+            times.push(begun.elapsed());
+        }
+        Ok(times)
+    }
 }
 
 async fn seen(

@@ -52,6 +52,28 @@ pub(super) async fn with_objects(stage: &mut Stage, operator: &mut Running, figu
     Ok(())
 }
 
+/// With all objects and with half of them, each in a new process, so that what a process kept of earlier work doesn't
+/// count.
+pub(super) async fn slope(stage: &Stage, figures: &mut Figures) -> Result<()> {
+    say("memory: a new process with all objects, then with half of them");
+    let all = in_new_process(stage).await?;
+    let half = stage.options.n / 2;
+    stage.delete_tokens(&stage.namespace, half..stage.options.n).await?;
+    let with_half = in_new_process(stage).await?;
+    let [some, more] = [with_half, all].map(megabytes);
+    figures.note(format!("memory of a new process: {some} with {half} objects, {more} with {}", stage.options.n));
+    figures.rss_slope_bytes_per_token = Some(per_token(all, with_half, stage.options.n - half));
+    Ok(())
+}
+
+async fn in_new_process(stage: &Stage) -> Result<u64> {
+    let mut operator = stage.operator()?;
+    operator.ready().await?;
+    let memory = settled(&operator).await?;
+    operator.stop().await?;
+    Ok(memory)
+}
+
 async fn settled(operator: &Running) -> Result<u64> {
     operator.settled(QUIET).await?;
     tokio::time::sleep(GIVE_BACK).await;

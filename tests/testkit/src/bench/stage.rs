@@ -1,6 +1,7 @@
 //! What everything is measured on: control plane, emulators, the provider, and the objects.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Stage {
     pub(super) namespace: String,
     /// Where the bare client's are.
     pub(super) raw_namespace: String,
+    /// Where single objects are applied beside a crowd.
+    pub(super) singles_namespace: String,
     pub(super) arrivals: Arrivals,
     scratch: Scratch,
     http: reqwest::Client,
@@ -75,6 +78,7 @@ impl Stage {
             login: plane.operator_kubeconfig().await?,
             namespace: plane.namespace("tokens").await?,
             raw_namespace: plane.namespace("raw").await?,
+            singles_namespace: plane.namespace("singles").await?,
             arrivals: Arrivals::watch(admin.clone()),
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
             scratch,
@@ -141,6 +145,22 @@ impl Stage {
             }
         }
         bail!("the namespace {namespace} can't be emptied")
+    }
+
+    /// Deletes the objects `token-N` of these numbers and their Secrets.
+    pub(super) async fn delete_tokens(&self, namespace: &str, numbers: Range<usize>) -> Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.admin.clone(), namespace);
+        let tokens = self.tokens(namespace);
+        let deleted = stream::iter(numbers).map(|n| {
+            let (tokens, secrets, name) = (tokens.clone(), secrets.clone(), format!("token-{n}"));
+            async move {
+                tokens.delete(&name, &DeleteParams::background()).await?;
+                secrets.delete(&name, &DeleteParams::background()).await?;
+                anyhow::Ok(())
+            }
+        });
+        deleted.buffer_unordered(PREPARING).try_collect::<Vec<_>>().await?;
+        Ok(())
     }
 
     /// The `VideoAccessToken`s of a namespace.

@@ -396,7 +396,7 @@ async fn established(client: &Client, name: &str) -> Result<()> {
 
 fn start_etcd(binaries: &Path, directory: &Scratch) -> Result<Process> {
     let args = arguments(
-        "--data-dir=etcd --unsafe-no-fsync --listen-client-urls=unix://localhost:1 \
+        "--data-dir=etcd --unsafe-no-fsync --quota-backend-bytes=8589934592 --listen-client-urls=unix://localhost:1 \
          --advertise-client-urls=unix://localhost:1 --listen-peer-urls=unix://localhost:2 \
          --initial-advertise-peer-urls=unix://localhost:2 --initial-cluster=default=unix://localhost:2",
     );
