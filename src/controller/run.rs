@@ -267,7 +267,7 @@ fn measure(context: &Context, leads: bool, last: Now, now: Now) {
         }
     }
     if leads {
-        context.output.metrics.expired(context.stores.expired_between(last.wall, now.wall));
+        context.output.metrics.expired(context.stores.tokens.expired_between(last.wall, now.wall));
     }
 }
 

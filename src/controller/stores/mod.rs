@@ -15,13 +15,11 @@ pub(crate) mod token;
 pub(crate) mod tokens;
 pub(crate) mod weights;
 
-use chrono::TimeDelta;
 use namespaces::Namespaces;
 use provider_objects::ProviderObjects;
 use scopes::Scopes;
 use secrets::Secrets;
 use tokens::Tokens;
-use videotoken_providers::clock::Timestamp;
 
 /// Stores of all watched kinds.
 #[derive(Default)]
@@ -32,17 +30,4 @@ pub(crate) struct Stores {
     pub(crate) provider_objects: ProviderObjects,
     /// Progress of the lists.
     pub(crate) scopes: Scopes,
-}
-
-impl Stores {
-    /// Returns for how many seconds Secrets contained expired tokens between the two times, as the sum over all tokens.
-    pub(crate) fn expired_between(&self, from: Timestamp, to: Timestamp) -> f64 {
-        let mut sum = TimeDelta::zero();
-        self.tokens.each(|token| {
-            if let Some(expires_at) = token.status.expires_at.time() {
-                sum += (to - expires_at.max(from)).max(TimeDelta::zero());
-            }
-        });
-        sum.as_seconds_f64()
-    }
 }

@@ -8,15 +8,18 @@ use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::controller::stores::token::Token;
 use crate::controller::stores::weights::Weights;
+use chrono::TimeDelta;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use videotoken_api::key::ObjectKey;
 use videotoken_api::workload::Workload;
 use videotoken_core::plan::claim::{self, Claim};
-use videotoken_core::plan::facts::{StatusFacts, Uid};
+use videotoken_core::plan::facts::{Seconds, StatusFacts, Uid};
+use videotoken_providers::clock::Timestamp;
 
 /// The store of all objects.
 pub(crate) struct Tokens {
@@ -25,6 +28,8 @@ pub(crate) struct Tokens {
     own_writes: Mutex<WritesDuringRelist>,
     named: Mutex<Named>,
     weights: Mutex<Weights>,
+    /// Unix second before which no token of a status expires. May be too early, but never too late.
+    earliest_expiry: AtomicI64,
 }
 
 /// Indexes by what the objects name.
@@ -58,7 +63,8 @@ impl Default for Tokens {
         writer.apply_watcher_event(&Event::InitDone);
         let reader = writer.as_reader();
         let (own_writes, named, weights) = Default::default();
-        Self { writer: Mutex::new(writer), reader, own_writes, named, weights }
+        let earliest_expiry = AtomicI64::new(i64::MAX);
+        Self { writer: Mutex::new(writer), reader, own_writes, named, weights, earliest_expiry }
     }
 }
 
@@ -86,6 +92,32 @@ impl Tokens {
             show.borrow_mut()(token);
             false
         });
+    }
+
+    /// Returns for how many seconds Secrets contained expired tokens between the two times, as the sum over all tokens.
+    /// Reads the objects only if one of their tokens has expired.
+    pub(crate) fn expired_between(&self, from: Timestamp, to: Timestamp) -> f64 {
+        if self.earliest_expiry.load(Ordering::Acquire) > to.timestamp() {
+            return 0.0;
+        }
+        // Objects that are stored meanwhile lower it again.
+        self.earliest_expiry.store(i64::MAX, Ordering::Release);
+        let (mut sum, mut earliest) = (TimeDelta::zero(), i64::MAX);
+        self.each(|token| {
+            if let Some(expires_at) = token.status.expires_at.time() {
+                sum += (to - expires_at.max(from)).max(TimeDelta::zero());
+                earliest = earliest.min(expires_at.timestamp());
+            }
+        });
+        self.earliest_expiry.fetch_min(earliest, Ordering::AcqRel);
+        sum.as_seconds_f64()
+    }
+
+    /// Lowers the earliest expiry. The object must be stored already, because a concurrent search may raise it.
+    fn note_expiry(&self, expires_at: Seconds) {
+        if let Some(expires_at) = expires_at.time() {
+            self.earliest_expiry.fetch_min(expires_at.timestamp(), Ordering::AcqRel);
+        }
     }
 
     /// Returns every object.
@@ -145,7 +177,9 @@ impl Tokens {
         self.own_writes.lock().wrote(&token.key);
         let newer = |current: &Token| current.version == written.version || current.version < token.version;
         if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
+            let expires_at = token.status.expires_at;
             writer.apply_watcher_event(&Event::Apply(token));
+            self.note_expiry(expires_at);
         }
     }
 
@@ -174,7 +208,9 @@ impl Tokens {
         if restored || old.is_none_or(|old| old.needs_reconcile(&token)) {
             changes.trigger.push(token.key.clone());
         }
+        let expires_at = token.status.expires_at;
         writer.apply_watcher_event(&Event::Apply(token));
+        self.note_expiry(expires_at);
     }
 
     fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
@@ -383,6 +419,29 @@ mod tests {
         let cluster = ProviderKey { namespace: None, name: "p".to_owned() };
         assert_eq!(tokens.using(&cluster), [key("cluster")]);
         assert_eq!(tokens.using(&provider()), [key("own")]);
+    }
+
+    #[test]
+    #[allow(clippy::cast_possible_truncation)] // whole seconds
+    fn the_time_with_expired_tokens_is_summed_whatever_changes() {
+        let tokens = Tokens::default();
+        let at = |second: i64| Timestamp::from_timestamp(1_790_000_000 + second, 0).unwrap();
+        let expires_at = |second| StatusFacts { expires_at: Seconds(at(second).timestamp()), ..StatusFacts::default() };
+        for (name, uid, expiry) in [("a", 1, 10), ("b", 2, 20), ("c", 3, 500)] {
+            apply(&tokens, token(name, uid, uid.into(), &naming("s")));
+            let seen = tokens.get(&key(name)).unwrap();
+            tokens.apply_own_status_write(&seen, expires_at(expiry), "9");
+        }
+        let expired = |from, to| tokens.expired_between(at(from), at(to)) as i64;
+        assert_eq!([expired(8, 9), expired(9, 10), expired(10, 15), expired(15, 25)], [0, 0, 5, 10 + 5]);
+        // both are renewed
+        for name in ["a", "b"] {
+            let seen = tokens.get(&key(name)).unwrap();
+            tokens.apply_own_status_write(&seen, expires_at(300), "10");
+        }
+        assert_eq!([expired(25, 26), expired(26, 299), expired(299, 302)], [0, 0, 4]);
+        tokens.apply(&mut Relist::default(), None, Event::Delete((*tokens.get(&key("a")).unwrap()).clone()));
+        assert_eq!([expired(302, 303), expired(303, 510)], [1, 207 + 10]);
     }
 
     #[test]
