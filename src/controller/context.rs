@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::stores::Stores;
 use super::stores::provider_key::ProviderKey;
 use super::stores::secrets::SecretRequest;
-use super::stores::tokens::{Changes, reference};
+use super::stores::tokens::Changes;
 use super::tasks::Tasks;
 use super::tokens::Objects;
 use super::workloads::in_progress::RestartsInProgress;
@@ -73,7 +73,7 @@ impl Context {
             if self.lease.is_leader() {
                 self.output.traces.woken(key);
             }
-            let _ = self.objects.trigger_tx.unbounded_send(reference(key));
+            self.objects.reconciles.request(key);
         }
     }
 
@@ -87,8 +87,8 @@ impl Context {
         self.trigger_in_batches(mine.map(|token| token.key.clone()).collect());
     }
 
-    /// Triggers many objects in small batches, because kube's Controller never releases the memory of its longest
-    /// queue.
+    /// Triggers many objects in small batches, so that the tasks of their reconciles don't all exist at the same time:
+    /// most of them end at their first step.
     pub(crate) fn trigger_in_batches(self: &Arc<Self>, keys: Vec<ObjectKey>) {
         let context = self.clone();
         self.tasks.passing("trigger", async move {

@@ -22,6 +22,7 @@ mod grants;
 mod metrics_source;
 mod output;
 mod providers;
+mod keyed_work;
 mod requeue;
 mod run;
 mod settings;

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::grants::{Grants, recall};
+use super::keyed_work::KeyedWork;
 use super::metrics_source::ScrapedContext;
 use super::output::api::Applier;
 use super::output::{Output, events};
@@ -14,18 +15,15 @@ use super::settings::{Observers, Settings};
 use super::stores::Stores;
 use super::tasks::{TaskEnded, Tasks};
 use super::tokens::Objects;
-use super::tokens::reconcile::{reconcile, run as reconcile_now};
+use super::tokens::reconcile::{reconcile_all, run as reconcile_now};
 use super::watches;
 use super::workloads::in_progress::RestartsInProgress;
 use crate::http_server::Health;
 use crate::lease::LeaseHandle;
-use futures::StreamExt;
 use kube::Client;
-use kube::runtime::controller::{Controller, Error as ControllerError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use videotoken_api::key::ObjectKey;
 use videotoken_providers::clock::{self, Now};
 use videotoken_providers::http::HttpPool;
 
@@ -56,7 +54,7 @@ pub async fn run(
 ) -> Result<(), TaskEnded> {
     let Observers { metrics, traces, page } = observers;
     let stop_pump = stop.clone();
-    let (waker, woken) = futures::channel::mpsc::unbounded();
+    let (reconciles, to_reconcile) = KeyedWork::new();
     let (resolves, to_resolve) = Work::new();
     let (reports, to_report) = Work::new();
     let (queued_events, to_publish) = events::queue();
@@ -73,7 +71,7 @@ pub async fn run(
             http: HttpPool::over(settings.reach.transport.clone()),
         },
         grants: Grants::new(settings.max_in_flight),
-        objects: Objects::new(waker),
+        objects: Objects::new(reconciles),
         output: Output::new(applier, queued_events, metrics.clone(), traces, settings.max_in_flight),
         restarts: RestartsInProgress::default(),
         settings,
@@ -91,17 +89,7 @@ pub async fn run(
     tasks.lasting("resolves", resolve::resolve_all(context.clone(), to_resolve));
     tasks.lasting("reports", resolve::report_all(context.clone(), to_report));
     tasks.lasting("events", events::publish_all(to_publish, client.clone()));
-    let controller = Controller::for_stream(futures::stream::pending(), context.stores.tokens.reader())
-        .reconcile_on(woken)
-        .graceful_shutdown_on(stopped(stop.clone()));
-    let work = controller.run(reconcile, |_, never, _| match *never {}, context.clone());
-    let listening = context.clone();
-    let mut work = context.tasks.owned(work.for_each(move |result| {
-        if let Err(ControllerError::ObjectNotFound(object)) = &result {
-            on_deleted(&listening, &ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name));
-        }
-        std::future::ready(())
-    }));
+    let mut work = tasks.owned(reconcile_all(context.clone(), to_reconcile, stop.clone()));
 
     tokio::select! {
         biased;
@@ -170,15 +158,6 @@ async fn report_readiness(context: Arc<Context>, health: Arc<Health>) {
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Returns the grant of a deleted object, because kube's Controller never passes its trigger to the reconcile.
-fn on_deleted(context: &Context, key: &ObjectKey) {
-    if context.grants.take_slot(key).is_some() {
-        context.grants.budgets.notify_capacity();
-    }
-    context.forget(key);
-    context.grants.budgets.leave_queue(key, clock::now());
 }
 
 /// Retries the writes of unsaved tokens until all are stored.

@@ -71,6 +71,11 @@ impl Tasks {
         OwnedTask(self.1.spawn(task))
     }
 
+    /// Spawns a task in a set, which owns it.
+    pub(crate) fn spawn_in(&self, set: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+        self.1.spawn_in(set, task);
+    }
+
     /// Waits for the first task that panics, or that ends although it must run as long as the process.
     pub(crate) async fn failed(&self) -> TaskEnded {
         loop {

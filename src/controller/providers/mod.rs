@@ -33,11 +33,11 @@ pub(crate) struct Providers {
 impl Providers {
     /// Resolves the provider object soon.
     pub(crate) fn resolve_soon(&self, key: ProviderKey) {
-        self.resolves.request(key);
+        self.resolves.request(&key);
     }
 
     /// Queues a write of the provider object's status, which is skipped if the status is unchanged.
     pub(crate) fn report_soon(&self, key: &ProviderKey) {
-        self.reports.request(key.clone());
+        self.reports.request(key);
     }
 }

@@ -23,10 +23,8 @@ pub(crate) mod secret_io;
 pub(crate) mod status_writer;
 pub(crate) mod trace_source;
 
+use super::keyed_work::KeyedWork;
 use super::requeue::RequeueSchedule;
-use super::stores::token::Token;
-use futures::channel::mpsc::UnboundedSender;
-use kube::runtime::reflector::ObjectRef;
 use object_state::ObjectStates;
 use renders::Renders;
 use videotoken_api::key::ObjectKey;
@@ -36,18 +34,18 @@ pub(crate) struct Objects {
     pub(crate) states: ObjectStates,
     /// Times of the next reconciles.
     pub(crate) requeue: RequeueSchedule<ObjectKey>,
-    /// Channel of objects to reconcile now.
-    pub(crate) trigger_tx: UnboundedSender<ObjectRef<Token>>,
+    /// Objects to reconcile now.
+    pub(crate) reconciles: KeyedWork<ObjectKey>,
     pub(crate) renders: Renders,
 }
 
 impl Objects {
-    /// Creates an empty state. `trigger_tx` is the channel to kube's Controller.
-    pub(crate) fn new(trigger_tx: UnboundedSender<ObjectRef<Token>>) -> Self {
+    /// Creates an empty state. `reconciles` is the queue of [`reconcile::reconcile_all`].
+    pub(crate) fn new(reconciles: KeyedWork<ObjectKey>) -> Self {
         Self {
             states: ObjectStates::default(),
             requeue: RequeueSchedule::default(),
-            trigger_tx,
+            reconciles,
             renders: Renders::default(),
         }
     }

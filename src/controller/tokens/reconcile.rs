@@ -5,7 +5,6 @@ use crate::controller::fail_point;
 use crate::controller::grants::Grants;
 use crate::controller::output::slots::Slot;
 use crate::controller::settings::PANIC_RETRY_DELAY;
-use crate::controller::stores::token::Token;
 use crate::controller::tokens::call::issue;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::renders::ASK_AGAIN;
@@ -16,9 +15,11 @@ use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
 use crate::controller::workloads::restarts;
 use chrono::TimeDelta;
-use kube::runtime::controller::Action;
-use std::convert::Infallible;
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use videotoken_api::key::ObjectKey;
 use videotoken_core::budget::GrantRequest;
 use videotoken_core::plan::decide::{Decision, IssueCause, IssueDelay, TokenStep, decide};
@@ -28,20 +29,40 @@ use videotoken_providers::clock;
 /// Maximum number of consecutive steps, more than any object needs. The next reconcile continues.
 const STEPS: usize = 12;
 
-/// Entry point for kube's Controller. The work runs in a task of its own, so that a long computation delays no other
-/// reconcile, and a panic affects only its own object.
-pub(crate) async fn reconcile(token: Arc<Token>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let key = token.key.clone();
-    drop(token);
-    let (all, mine) = (context.clone(), key.clone());
-    let mut work = context.tasks.owned(async move { run(&all, &mine).await });
-    if (&mut work.0).await.is_err_and(|error| error.is_panic()) {
-        tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
-        drop(context.grants.take_slot(&key));
-        context.grants.budgets.leave_queue(&key, clock::now());
-        context.requeue_after(&key, PANIC_RETRY_DELAY);
+/// Reconciles each queued object in a task of its own until `stop` becomes true, and returns when the reconciles in
+/// progress have ended. A long computation delays no other reconcile, and a panic affects only its own object.
+pub(crate) async fn reconcile_all(
+    context: Arc<Context>,
+    mut queued: mpsc::UnboundedReceiver<ObjectKey>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (mut running, stopping) = (JoinSet::new(), stop.clone());
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = running.join_next() => {}
+            Some(key) = queued.recv() => {
+                context.tasks.spawn_in(&mut running, reconcile(context.clone(), key, stopping.clone()));
+            }
+        }
     }
-    Ok(Action::await_change())
+    while running.join_next().await.is_some() {}
+}
+
+async fn reconcile(context: Arc<Context>, key: ObjectKey, stopping: watch::Receiver<bool>) {
+    loop {
+        context.objects.reconciles.begin(&key);
+        if AssertUnwindSafe(run(&context, &key)).catch_unwind().await.is_err() {
+            tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
+            drop(context.grants.take_slot(&key));
+            context.grants.budgets.leave_queue(&key, clock::now());
+            context.requeue_after(&key, PANIC_RETRY_DELAY);
+        }
+        if !context.objects.reconciles.done(&key) || *stopping.borrow() {
+            return;
+        }
+    }
 }
 
 /// Runs steps until the object has to wait.
