@@ -19,10 +19,10 @@
 mod context;
 mod fail_point;
 mod grants;
+mod keyed_work;
 mod metrics_source;
 mod output;
 mod providers;
-mod keyed_work;
 mod requeue;
 mod run;
 mod settings;

@@ -221,7 +221,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         context.providers.resolves.tick();
         context.providers.reports.tick();
         for key in context.providers.requeue.due(now.wall) {
-            context.providers.resolve_soon(key);
+            context.providers.resolve_soon(&key);
         }
         if !leads {
             continue;

@@ -7,7 +7,7 @@ use crate::controller::stores::provider_key::{as_object, provider_resource};
 use crate::controller::stores::relist::Relist;
 use crate::controller::stores::scopes::{Scope, Watched};
 use crate::controller::stores::secrets::SecretMeta;
-use crate::controller::stores::token::Token;
+use crate::controller::stores::token::ListedToken;
 use crate::metrics::SILENCE;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -258,13 +258,20 @@ where
 
 fn tokens(client: &Client, context: &Arc<Context>, scope: Option<String>) {
     let watched = (Scope::Served(scope.clone()), "VideoAccessToken");
-    let api = api::<Token>(client, scope.as_deref());
+    let api = api::<ListedToken>(client, scope.as_deref());
     let (to, mut relist) = (context.clone(), Relist::default());
     feed(
         context,
         watched,
         move || watch(api.clone(), config()),
         move |event| {
+            let event = match event {
+                Event::Init => Event::Init,
+                Event::InitApply(listed) => Event::InitApply(listed.token),
+                Event::InitDone => Event::InitDone,
+                Event::Apply(listed) => Event::Apply(listed.token),
+                Event::Delete(listed) => Event::Delete(listed.token),
+            };
             to.apply_changes(&to.stores.tokens.apply(&mut relist, scope.as_deref(), event));
         },
     );
@@ -299,7 +306,7 @@ fn credentials(client: &Client, context: &Arc<Context>, scope: Scope, namespace:
         move || watch(api.clone(), config().labels(&labelled)),
         move |event| {
             for key in to.providers.registry.credential(&mut relist, namespace.as_deref(), &event) {
-                to.providers.resolve_soon(key);
+                to.providers.resolve_soon(&key);
             }
         },
     );
@@ -351,7 +358,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                     relist.name(&as_object(&key));
                     if to.stores.provider_objects.put(&key, object, listed) {
                         to.providers.registry.mark_unresolved(&key);
-                        to.providers.resolve_soon(key);
+                        to.providers.resolve_soon(&key);
                     }
                 }
                 Event::Delete(object) => on_deleted(&to, key_of(&object)),
@@ -388,7 +395,7 @@ fn slim(object: &mut DynamicObject) {
 
 fn on_deleted(context: &Context, key: ProviderKey) {
     if context.stores.provider_objects.remove(&key) {
-        context.providers.resolve_soon(key);
+        context.providers.resolve_soon(&key);
     }
 }
 

@@ -3,16 +3,16 @@
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::provider_resource;
 use crate::controller::stores::secrets::SecretMeta;
+use crate::controller::stores::token::Token;
 use crate::controller::tokens::renders::{Renders, Room, SMALL};
 use crate::lease::LeaseHandle;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, NamespaceResourceScope, ObjectMeta, Request, Resource};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use secrecy::SecretString;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +20,7 @@ use std::pin::pin;
 use std::time::Duration;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
+use videotoken_api::video_access_token::VideoAccessToken;
 use videotoken_api::workload::Workload;
 use videotoken_core::plan::facts::SecretFacts;
 use videotoken_core::plan::secret::{DesiredSecret, WritePrecondition};
@@ -205,16 +206,12 @@ impl Applier {
     }
 
     /// Returns the current metadata of the object, or `None` if it is deleted or being deleted. Sends one GET.
-    pub(crate) async fn live<K>(&self, seen: &K) -> Result<Option<ObjectMeta>, ApiError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
-    {
-        let meta = seen.meta();
-        let api: Api<K> = Api::namespaced(self.client.clone(), meta.namespace.as_deref().unwrap_or_default());
-        let name = meta.name.as_deref().unwrap_or_default();
-        let found = read(async { api.get_metadata_opt(name).await }).await?;
+    pub(crate) async fn live(&self, seen: &Token) -> Result<Option<ObjectMeta>, ApiError> {
+        let api: Api<VideoAccessToken> = Api::namespaced(self.client.clone(), &seen.key.namespace);
+        let found = read(async { api.get_metadata_opt(&seen.key.name).await }).await?;
+        let is_same = |found: &ObjectMeta| found.uid.as_deref() == Some(seen.uid_text());
         let found = found.map(|found| found.metadata);
-        Ok(found.filter(|found| found.uid == meta.uid && found.deletion_timestamp.is_none()))
+        Ok(found.filter(|found| is_same(found) && found.deletion_timestamp.is_none()))
     }
 
     /// Returns a whole `ConfigMap`, or `None` if it doesn't exist.
@@ -272,21 +269,17 @@ impl Applier {
     }
 
     /// Writes a status, based on the version of the object that was read, and returns the new resourceVersion.
-    pub(crate) async fn status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        let url = K::url_path(&(), seen.meta().namespace.as_deref());
-        self.patch_status(url, &K::api_version(&()), &K::kind(&()), seen.meta(), status).await
+    pub(crate) async fn status(&self, seen: &Token, status: &impl Serialize) -> Result<String, ApiError> {
+        let url = VideoAccessToken::url_path(&(), Some(&seen.key.namespace));
+        let [version, kind] = [VideoAccessToken::api_version(&()), VideoAccessToken::kind(&())];
+        self.patch_status(url, &version, &kind, &seen.identity(), status).await
     }
 
     /// Merges a status into an object that breaks its schema. The API server rejects any server-side apply to such an
     /// object.
-    pub(crate) async fn merge_status<K>(&self, seen: &K, status: &impl Serialize) -> Result<String, ApiError>
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        self.merge(K::url_path(&(), seen.meta().namespace.as_deref()), seen.meta(), status).await
+    pub(crate) async fn merge_status(&self, seen: &Token, status: &impl Serialize) -> Result<String, ApiError> {
+        let url = VideoAccessToken::url_path(&(), Some(&seen.key.namespace));
+        self.merge(url, &seen.identity(), status).await
     }
 
     /// Merges into the status of a provider object, based on the version that was read. Merged fields stay outside the
@@ -422,6 +415,7 @@ async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, k
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::controller::stores::token::ListedToken;
     use kube::client::Body;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -457,7 +451,8 @@ mod tests {
         };
         let shape = build_secret(SecretTarget { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
         let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-        let secret = Secret { metadata: meta.clone(), ..Secret::default() };
+        let listed: ListedToken = serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "n"}})).unwrap();
+        let token = listed.token;
         let mut provider = DynamicObject::new("p", &provider_kind(false));
         provider.metadata = meta.clone();
         let workload = Workload { kind: "Deployment", name: "w".into() };
@@ -465,8 +460,8 @@ mod tests {
         vec![
             ("Secret", applier.secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
             ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
-            ("status", applier.status(&secret, &status).await.map(drop)),
-            ("merged status", applier.merge_status(&secret, &status).await.map(drop)),
+            ("status", applier.status(&token, &status).await.map(drop)),
+            ("merged status", applier.merge_status(&token, &status).await.map(drop)),
             ("provider status", applier.provider_status(&provider, false, &status).await.map(drop)),
             ("merged provider status", applier.merge_provider_status(&provider, false, &status).await.map(drop)),
             ("restart", applier.restart("n", &workload, &WorkloadMeta(meta.clone()), "now").await),

@@ -9,7 +9,7 @@ use k8s_openapi::api::events;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
-use kube::core::{ObjectMeta, Resource};
+use kube::core::ObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use std::time::Duration;
@@ -144,7 +144,7 @@ impl Events {
     }
 
     fn send(&self, token: &Token, event: Event) {
-        let queued = QueuedEvent { key: token.key.clone(), regarding: token.object_ref(&()), event };
+        let queued = QueuedEvent { key: token.key.clone(), regarding: token.reference(), event };
         if let Err(mpsc::error::TrySendError::Full(QueuedEvent { key, event, .. })) = self.0.try_send(queued) {
             tracing::warn!(%key, reason = event.reason, "too many events wait to be published: this one is dropped");
         }

@@ -32,8 +32,8 @@ pub(crate) struct Providers {
 
 impl Providers {
     /// Resolves the provider object soon.
-    pub(crate) fn resolve_soon(&self, key: ProviderKey) {
-        self.resolves.request(&key);
+    pub(crate) fn resolve_soon(&self, key: &ProviderKey) {
+        self.resolves.request(key);
     }
 
     /// Queues a write of the provider object's status, which is skipped if the status is unchanged.

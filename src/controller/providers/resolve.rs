@@ -118,7 +118,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     }
     let changed = register(context, key, Resolved { state, refers });
     if reading.is_outdated(key) {
-        context.providers.resolve_soon(key.clone());
+        context.providers.resolve_soon(key);
     }
     if changed {
         context.trigger_tokens_of(key);

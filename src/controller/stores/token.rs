@@ -6,7 +6,8 @@
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::weights;
-use kube::core::ObjectMeta;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::{ObjectMeta, Resource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
@@ -15,7 +16,7 @@ use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
 use videotoken_api::video_access_token::{ProviderRef, VideoAccessToken, VideoAccessTokenSpec, VideoAccessTokenStatus};
 use videotoken_api::workload::Workload;
-use videotoken_core::plan::facts::{StatusFacts, Uid, resource_version};
+use videotoken_core::plan::facts::{Seconds, StatusFacts, Uid, resource_version};
 use videotoken_core::plan::observe::ObjectFacts;
 use videotoken_core::plan::secret::LARGEST_ANNOTATIONS;
 use videotoken_core::plan::status::status_facts;
@@ -23,17 +24,28 @@ use videotoken_core::plan::template;
 use videotoken_providers::clock::Timestamp;
 use videotoken_runtime::slim_resource;
 
-/// A `VideoAccessToken`, slim.
+/// A `VideoAccessToken` as a watch decodes it, with the metadata that kube's watcher reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Wire")]
-pub(crate) struct Token {
+pub(crate) struct ListedToken {
     meta: ObjectMeta,
+    pub(crate) token: Token,
+}
+
+/// A `VideoAccessToken`, slim.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
     /// Namespace and name of the object.
     pub(crate) key: ObjectKey,
     /// UID as a number.
     pub(crate) uid: Uid,
-    /// `metadata.resourceVersion` as a number.
+    /// UID as text.
+    uid_text: Box<str>,
+    /// `metadata.resourceVersion`, which is a decimal number in every API server that stores in etcd.
     pub(crate) version: u64,
+    generation: i64,
+    created_at: Seconds,
+    deleting: bool,
     /// Value of the annotation that forces a renewal.
     pub(crate) renew_requested_at: Option<Box<str>>,
     /// Facts of the last status.
@@ -86,17 +98,40 @@ impl Token {
 
     /// Returns `metadata.generation`.
     pub(crate) fn generation(&self) -> i64 {
-        self.meta.generation.unwrap_or_default()
+        self.generation
     }
 
     /// Returns true if the object is being deleted.
     pub(crate) fn deleting(&self) -> bool {
-        self.meta.deletion_timestamp.is_some()
+        self.deleting
     }
 
     /// Returns `metadata.uid` as text.
     pub(crate) fn uid_text(&self) -> &str {
-        self.meta.uid.as_deref().unwrap_or_default()
+        &self.uid_text
+    }
+
+    /// Returns name, namespace, UID and version, as a write needs them.
+    pub(crate) fn identity(&self) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(self.key.name.to_string()),
+            namespace: Some(self.key.namespace.to_string()),
+            uid: Some(self.uid_text.to_string()),
+            resource_version: Some(self.version.to_string()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Returns the reference of an event to the object.
+    pub(crate) fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(VideoAccessToken::api_version(&()).into_owned()),
+            kind: Some(VideoAccessToken::kind(&()).into_owned()),
+            name: Some(self.key.name.to_string()),
+            namespace: Some(self.key.namespace.to_string()),
+            uid: Some(self.uid_text.to_string()),
+            ..ObjectReference::default()
+        }
     }
 
     /// Returns the facts for a decision. `secret_key` is the key of the Secret that the spec names.
@@ -122,12 +157,12 @@ impl Token {
 
     /// Returns the creation time of the object.
     pub(crate) fn created_at(&self) -> Option<Timestamp> {
-        self.meta.creation_timestamp.as_ref().and_then(|at| Timestamp::from_timestamp(at.0.as_second(), 0))
+        self.created_at.time()
     }
 
     /// Returns the order in which objects may claim a Secret: the oldest first.
     pub(crate) fn claim_order(&self) -> (i64, u128) {
-        (self.meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()), self.uid.0)
+        (self.created_at.0, self.uid.0)
     }
 
     /// Returns true if a reconcile could see a difference to `other`. Status writes don't count.
@@ -153,12 +188,8 @@ impl Token {
 
     /// Returns the object after the operator's own status write.
     #[must_use]
-    pub(crate) fn with_status(&self, status: StatusFacts, resource_version_text: &str) -> Self {
-        let mut token = self.clone();
-        token.status = status;
-        token.version = resource_version(Some(resource_version_text));
-        token.meta.resource_version = Some(resource_version_text.to_owned());
-        token
+    pub(crate) fn with_status(&self, status: StatusFacts, version: &str) -> Self {
+        Self { status, version: resource_version(Some(version)), ..self.clone() }
     }
 }
 
@@ -240,7 +271,7 @@ fn without_template(spec: &mut Value) -> Box<[u8]> {
     json.into_boxed_slice()
 }
 
-slim_resource!(Token, VideoAccessToken, meta, metadata_only: false);
+slim_resource!(ListedToken, VideoAccessToken, meta, metadata_only: false);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -260,7 +291,7 @@ struct Wire {
     status: Value,
 }
 
-impl From<Wire> for Token {
+impl From<Wire> for ListedToken {
     fn from(mut wire: Wire) -> Self {
         let (spec, oversized) = bounded(&mut wire.spec);
         let meta = wire.metadata;
@@ -272,13 +303,17 @@ impl From<Wire> for Token {
         let named = named.or(meta.name.as_deref());
         let mut hasher = DefaultHasher::new();
         (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &renew_requested_at).hash(&mut hasher);
-        Token {
+        let token = Token {
             key: ObjectKey::new(
                 meta.namespace.as_deref().unwrap_or_default(),
                 meta.name.as_deref().unwrap_or_default(),
             ),
             uid: Uid::parse(meta.uid.as_deref().unwrap_or_default()),
+            uid_text: meta.uid.unwrap_or_default().into(),
             version: resource_version(meta.resource_version.as_deref()),
+            generation: meta.generation.unwrap_or_default(),
+            created_at: Seconds(meta.creation_timestamp.map_or(0, |at| at.0.as_second())),
+            deleting: meta.deletion_timestamp.is_some(),
             status: status.map(|status| status_facts(&status, named.unwrap_or_default())).unwrap_or_default(),
             restarts: !wire.spec["rolloutRestart"].is_null(),
             spec,
@@ -286,18 +321,9 @@ impl From<Wire> for Token {
             trigger_hash: hasher.finish(),
             renew_requested_at,
             secret_name,
-            meta: ObjectMeta {
-                // Lookup needs a name, and the API server always sends one.
-                name: Some(meta.name.unwrap_or_default()),
-                namespace: meta.namespace,
-                uid: meta.uid,
-                resource_version: meta.resource_version,
-                generation: meta.generation,
-                creation_timestamp: meta.creation_timestamp,
-                deletion_timestamp: meta.deletion_timestamp,
-                ..ObjectMeta::default()
-            },
-        }
+        };
+        let meta = ObjectMeta { name: meta.name, resource_version: meta.resource_version, ..ObjectMeta::default() };
+        Self { meta, token }
     }
 }
 
@@ -307,6 +333,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    fn decoded(object: Value) -> Token {
+        serde_json::from_value::<ListedToken>(object).unwrap().token
+    }
 
     fn json_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -340,7 +370,7 @@ mod tests {
         #[test]
         fn any_spec_and_status_deserialise(spec in json_value(), status in json_value()) {
             let object = json!({"metadata": {"name": "a", "namespace": "b", "uid": "c"}, "spec": spec, "status": status});
-            let token: Token = serde_json::from_value(object).unwrap();
+            let token = decoded(object);
             let _ = token.spec();
             prop_assert_eq!(token.key, ObjectKey::new("b", "a"));
         }
@@ -349,15 +379,13 @@ mod tests {
     #[test]
     fn a_spec_that_cant_be_read_names_its_field() {
         let object = json!({"metadata": {"name": "a"}, "spec": {"providerRef": {"name": "p"}, "scope": 5}});
-        let token: Token = serde_json::from_value(object).unwrap();
+        let token = decoded(object);
         assert!(token.spec().unwrap_err().starts_with("spec.scope: invalid type: integer `5`"), "{:?}", token.spec());
     }
 
     #[test]
     fn p21_a_spec_that_is_too_large_is_kept_as_its_refusal() {
-        let token = |spec: Value| -> Token {
-            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
-        };
+        let token = |spec: Value| -> Token { decoded(json!({"metadata": {"name": "a"}, "spec": spec})) };
         let with = |template: Value| {
             token(json!({"providerRef": {"name": "p"}, "scope": {}, "suspend": true,
                 "secret": {"name": "s", "template": template}}))
@@ -401,7 +429,7 @@ mod tests {
             (json!({"providerRef": provider, "scope": {}}), 0),
             (json!({"rolloutRestart": named}), 0),
         ] {
-            let token: Token = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+            let token = decoded(json!({"metadata": {"name": "a"}, "spec": spec}));
             assert_eq!(token.workloads().len(), expected, "{spec}");
         }
     }
@@ -411,7 +439,7 @@ mod tests {
         let object = |generation: i64, annotations: Value, labels: Value, status: Value| -> Token {
             let meta = json!({"name": "a", "namespace": "b", "uid": "c", "generation": generation,
                 "annotations": annotations, "labels": labels, "managedFields": [{"manager": "x"}]});
-            serde_json::from_value(json!({"metadata": meta, "spec": {}, "status": status})).unwrap()
+            decoded(json!({"metadata": meta, "spec": {}, "status": status}))
         };
         let base = object(1, json!({}), json!({}), json!({}));
         assert!(!base.needs_reconcile(&object(1, json!({"theirs": "x"}), json!({"l": "x"}), json!({"issuances": 3}))));

@@ -1,7 +1,6 @@
 //! Store of all `VideoAccessToken`s in slim form, with indexes of the Secrets, providers and workloads that they name.
 //!
-//! The store is kube's, because its Controller reads from it. It is filled in place, so that a relist needs no second
-//! copy of all objects.
+//! The store is filled in place, so that a relist needs no second copy of all objects.
 
 use crate::controller::stores::index::Index;
 use crate::controller::stores::provider_key::ProviderKey;
@@ -9,10 +8,9 @@ use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use crate::controller::stores::token::Token;
 use crate::controller::stores::weights::Weights;
 use chrono::TimeDelta;
-use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
-use parking_lot::Mutex;
-use std::collections::HashMap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use videotoken_api::key::ObjectKey;
@@ -23,8 +21,9 @@ use videotoken_providers::clock::Timestamp;
 
 /// The store of all objects.
 pub(crate) struct Tokens {
-    writer: Mutex<Writer<Token>>,
-    reader: Store<Token>,
+    all: RwLock<BTreeMap<ObjectKey, Arc<Token>>>,
+    /// Held from the comparison with the stored version until the new one is stored.
+    writing: Mutex<()>,
     own_writes: Mutex<WritesDuringRelist>,
     named: Mutex<Named>,
     weights: Mutex<Weights>,
@@ -57,41 +56,21 @@ pub(crate) struct Changes {
 
 impl Default for Tokens {
     fn default() -> Self {
-        let mut writer = Writer::<Token>::default();
-        // kube's Controller waits for these events. Triggers are held back until the lists of a namespace are complete.
-        writer.apply_watcher_event(&Event::Init);
-        writer.apply_watcher_event(&Event::InitDone);
-        let reader = writer.as_reader();
-        let (own_writes, named, weights) = Default::default();
-        let earliest_expiry = AtomicI64::new(i64::MAX);
-        Self { writer: Mutex::new(writer), reader, own_writes, named, weights, earliest_expiry }
+        let (all, writing, own_writes, named, weights) = Default::default();
+        Self { all, writing, own_writes, named, weights, earliest_expiry: AtomicI64::new(i64::MAX) }
     }
-}
-
-/// Returns kube's reference to the object.
-pub(crate) fn reference(key: &ObjectKey) -> ObjectRef<Token> {
-    ObjectRef::new(&key.name).within(&key.namespace)
 }
 
 impl Tokens {
-    /// Returns the reader for kube's Controller.
-    pub(crate) fn reader(&self) -> Store<Token> {
-        self.reader.clone()
-    }
-
     /// Returns the latest version of the object, from the watch or the operator's own write.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Token>> {
-        self.reader.get(&reference(key))
+        // `show` of [`Self::each`] may call this function.
+        self.all.read_recursive().get(key).cloned()
     }
 
     /// Calls `show` for each object, without copying all objects.
-    pub(crate) fn each(&self, mut show: impl FnMut(&Token)) {
-        let show = std::cell::RefCell::new(&mut show);
-        // `find` is the only method of the store that passes its objects without copying.
-        let _ = self.reader.find(|token| {
-            show.borrow_mut()(token);
-            false
-        });
+    pub(crate) fn each(&self, show: impl FnMut(&Token)) {
+        self.all.read().values().map(|token| &**token).for_each(show);
     }
 
     /// Returns for how many seconds Secrets contained expired tokens between the two times, as the sum over all tokens.
@@ -122,7 +101,7 @@ impl Tokens {
 
     /// Returns every object.
     pub(crate) fn all(&self) -> Vec<Arc<Token>> {
-        self.reader.state()
+        self.all.read().values().cloned().collect()
     }
 
     /// Returns true if an object of this UID exists in the namespace.
@@ -147,11 +126,12 @@ impl Tokens {
             Event::Delete(token) => self.remove(&token.key, &mut changes),
             Event::InitDone => {
                 let Some(listed) = relist.end() else { return changes };
-                let gone = self.reader.state().into_iter().filter(|token| {
-                    namespace.is_none_or(|namespace| *token.key.namespace == *namespace) && !listed.contains(&token.key)
-                });
-                for token in gone {
-                    self.remove(&token.key, &mut changes);
+                let is_gone = |key: &ObjectKey| {
+                    namespace.is_none_or(|namespace| *key.namespace == *namespace) && !listed.contains(key)
+                };
+                let gone: Vec<_> = self.all.read().keys().filter(|key| is_gone(key)).cloned().collect();
+                for key in gone {
+                    self.remove(&key, &mut changes);
                 }
                 self.own_writes.lock().end();
             }
@@ -173,19 +153,17 @@ impl Tokens {
     /// the object is unchanged, and the new version is newer, whatever the versions are.
     pub(crate) fn apply_own_status_write(&self, written: &Token, status: StatusFacts, resource_version: &str) {
         let token = written.with_status(status, resource_version);
-        let mut writer = self.writer.lock();
+        let _writing = self.writing.lock();
         self.own_writes.lock().wrote(&token.key);
         let newer = |current: &Token| current.version == written.version || current.version < token.version;
         if self.get(&token.key).is_some_and(|current| current.uid == token.uid && newer(&current)) {
-            let expires_at = token.status.expires_at;
-            writer.apply_watcher_event(&Event::Apply(token));
-            self.note_expiry(expires_at);
+            self.store(token);
         }
     }
 
     /// Stores a newer version. A listed object replaces the stored one, unless the operator wrote it during the list.
     fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
-        let mut writer = self.writer.lock();
+        let _writing = self.writing.lock();
         let old = self.get(&token.key);
         let mut restored = false;
         if let Some(old) = &old {
@@ -208,16 +186,28 @@ impl Tokens {
         if restored || old.is_none_or(|old| old.needs_reconcile(&token)) {
             changes.trigger.push(token.key.clone());
         }
+        self.store(token);
+    }
+
+    fn store(&self, mut token: Token) {
         let expires_at = token.status.expires_at;
-        writer.apply_watcher_event(&Event::Apply(token));
+        let mut all = self.all.write();
+        if let Some(old) = all.get_mut(&token.key) {
+            // The other stores share the text of the first key.
+            token.key = old.key.clone();
+            *old = Arc::new(token);
+        } else {
+            all.insert(token.key.clone(), Arc::new(token));
+        }
+        drop(all);
         self.note_expiry(expires_at);
     }
 
     fn remove(&self, key: &ObjectKey, changes: &mut Changes) {
-        let mut writer = self.writer.lock();
+        let _writing = self.writing.lock();
         let Some(old) = self.get(key) else { return };
         self.weights.lock().remove(&key.namespace, old.spec_length());
-        writer.apply_watcher_event(&Event::Delete((*old).clone()));
+        self.all.write().remove(key);
         changes.gone.push(key.clone());
         changes.trigger.extend(self.update_indexes(Some(&old), None));
         changes.trigger.push(key.clone());
@@ -318,13 +308,15 @@ fn claim(token: &Token) -> Claim {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::controller::stores::token::ListedToken;
     use serde_json::json;
 
     fn token(name: &str, uid: u64, version: u64, spec: &serde_json::Value) -> Token {
         let uid = format!("00000000-0000-0000-0000-{uid:012}");
         let metadata = json!({"name": name, "namespace": "n", "uid": uid, "resourceVersion": version.to_string(),
             "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
-        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+        let listed: ListedToken = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        listed.token
     }
 
     fn naming(secret: &str) -> serde_json::Value {

@@ -282,7 +282,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     if is_first && !retained {
         return true;
     }
-    match context.output.api.live(&*seen.token).await {
+    match context.output.api.live(&seen.token).await {
         // Without permission to read the object, the write continues.
         Err(ApiError::Refused(_)) => true,
         // The version is compared too, because a restored etcd counts generations from the start.

@@ -70,7 +70,7 @@ pub(crate) async fn write_status(
         return false;
     };
     let begun = clock::now().wall;
-    let mut written = context.output.api.status(&*seen.token, &status).await;
+    let mut written = context.output.api.status(&seen.token, &status).await;
     if matches!(written, Err(ApiError::SchemaMismatch(_))) {
         // Merged members stay until they are overwritten, so only the members that every status has are merged.
         let lasting = VideoAccessTokenStatus {
@@ -78,7 +78,7 @@ pub(crate) async fn write_status(
             conditions: status.conditions.clone(),
             ..VideoAccessTokenStatus::default()
         };
-        written = context.output.api.merge_status(&*seen.token, &lasting).await;
+        written = context.output.api.merge_status(&seen.token, &lasting).await;
     }
     drop(slot);
     if matches!(written, Err(ApiError::NotLeading)) {
@@ -98,7 +98,7 @@ pub(crate) async fn write_status(
         Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
             // The watch may report the deletion later than this response.
-            if matches!(context.output.api.live(&*seen.token).await, Ok(None)) {
+            if matches!(context.output.api.live(&seen.token).await, Ok(None)) {
                 context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             }
             return true;
