@@ -11,6 +11,7 @@ mod escape;
 mod lookalike;
 mod spelling;
 
+use memchr::memmem;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -27,6 +28,9 @@ const MAX_SEARCHED: usize = 4096;
 
 /// Length of a piece of a secret that is removed wherever it appears. Shorter secrets are only removed whole.
 const WINDOW: usize = 16;
+
+/// Number of pieces of a text up to which each is searched in the secret.
+const FEW_PIECES: usize = 256;
 
 /// Minimum length of a secret that is removed. Shorter secrets resemble ordinary text, so removing them would reveal
 /// them.
@@ -82,13 +86,17 @@ impl Redactor {
         let views = escape::views(text.as_bytes());
         let readings: Vec<Vec<u8>> = views.iter().map(|view| view.bytes().to_ascii_lowercase()).collect();
         // The text is short and a secret may be long, so the pieces of the secret are looked up among those of the
-        // text.
+        // text, or the pieces of a very short text, such as a request ID, in the secret.
         let mut said: HashMap<usize, HashSet<&[u8]>> = HashMap::new();
         let mut found = Vec::new();
         for secret in &secrets {
             let width = secret.len().min(WINDOW);
             let said = said.entry(width).or_insert_with(|| readings.iter().flat_map(|r| r.windows(width)).collect());
-            let pieces: HashSet<&[u8]> = secret.windows(width).filter(|piece| said.contains(piece)).collect();
+            let pieces: HashSet<&[u8]> = if said.len() <= FEW_PIECES {
+                said.iter().copied().filter(|piece| memmem::find(secret, piece).is_some()).collect()
+            } else {
+                secret.windows(width).filter(|piece| said.contains(piece)).collect()
+            };
             if pieces.is_empty() {
                 continue;
             }

@@ -49,13 +49,25 @@ pub(crate) struct ObservedToken {
     pub(crate) secret_key: ObjectKey,
     /// What memory knows of the object and its Secrets.
     pub(crate) observation: Observation,
+    /// Request and desired token by the two specs alone.
+    outcome: Option<Result<(TokenRequest, DesiredToken), Refusal>>,
     queue: QueueState,
     block: Option<AccountBlock>,
 }
 
+/// The spec of one version of an object, resolved with one version of its provider: a reconcile keeps it between its
+/// steps.
+pub(crate) struct ResolvedSpec {
+    token: Arc<Token>,
+    account: Arc<ReadyProvider>,
+    spec: VideoAccessTokenSpec,
+    workloads: Vec<Workload>,
+    outcome: Result<(TokenRequest, DesiredToken), Refusal>,
+}
+
 impl ObservedToken {
-    /// Observes the object. Returns `None` if it is deleted.
-    pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, now: Now) -> Option<Self> {
+    /// Observes the object. Returns `None` if it is deleted. `before` is the spec as an earlier step resolved it.
+    pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, before: Option<ResolvedSpec>, now: Now) -> Option<Self> {
         let token = known.stores.tokens.get(key)?;
         let secret_key = token.secret_key();
         let observation = Observation::new(
@@ -75,11 +87,12 @@ impl ObservedToken {
             wanted: None,
             secret_key,
             observation,
+            outcome: None,
             queue: QueueState::None,
             block: None,
             token,
         };
-        seen.wanted = seen.resolve_spec(known);
+        seen.wanted = seen.resolve_spec(known, before);
         let calls = known.objects.states.spells(key, seen.token.uid).or_else(|| seen.restore_spells(known));
         let account = seen.account.as_ref().map_or(0, |account| account.version);
         let object = seen.token.facts(&seen.secret_key);
@@ -88,23 +101,47 @@ impl ObservedToken {
         Some(seen)
     }
 
+    /// Returns the resolved spec for the next step.
+    pub(crate) fn into_resolved(self) -> Option<ResolvedSpec> {
+        let Self { token, account, spec, workloads, outcome, .. } = self;
+        Some(ResolvedSpec { token, account: account?, spec: spec?, workloads, outcome: outcome? })
+    }
+
     /// Resolves the spec and its provider to a request and the desired token.
-    fn resolve_spec(&mut self, known: Known<'_>) -> Option<Result<DesiredToken, Refusal>> {
-        let mut whole = match self.token.spec() {
-            Ok(spec) => spec,
-            Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
+    fn resolve_spec(
+        &mut self,
+        known: Known<'_>,
+        before: Option<ResolvedSpec>,
+    ) -> Option<Result<DesiredToken, Refusal>> {
+        let before = before.filter(|before| Arc::ptr_eq(&before.token, &self.token));
+        let (mut whole, known_outcome) = match before {
+            Some(ResolvedSpec { spec, workloads, account, outcome, .. }) => {
+                self.workloads = workloads;
+                (spec, Some((account, outcome)))
+            }
+            None => match self.token.spec() {
+                Ok(spec) => {
+                    self.workloads = spec.workloads().unwrap_or_default();
+                    (spec, None)
+                }
+                Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
+            },
         };
-        let fit = known.objects.renders.verdict(render_hash(&whole.secret), &whole.secret);
-        self.workloads = whole.workloads().unwrap_or_default();
         let (name, lookup) =
             known.providers.registry.lookup(&self.token.key.namespace, &whole, known.stores.scopes.knows_cluster());
         self.provider = Some(name);
-        let account = match &lookup {
-            Lookup::Found(account) => Some(account),
-            Lookup::Unresolved | Lookup::Refused(_) => None,
+        let outcome = match (&lookup, known_outcome) {
+            (Lookup::Found(account), Some((of, outcome))) if Arc::ptr_eq(account, &of) => Some(outcome),
+            (_, None) => self.resolve_with(known, &whole, &lookup),
+            (_, Some(_)) => {
+                // The provider has changed between two steps. The kept spec has no template.
+                match self.token.spec() {
+                    Ok(spec) => whole = spec,
+                    Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
+                }
+                self.resolve_with(known, &whole, &lookup)
+            }
         };
-        let freed = account.and_then(|account| account.admission.as_ref()).map(|admission| &admission.secrets);
-        let unreserved = reserved::check(&self.secret_key.name, &whole.secret, freed);
         whole.secret.template = None;
         let spec = self.spec.insert(whole);
         let account = match lookup {
@@ -112,28 +149,42 @@ impl ObservedToken {
             Lookup::Refused(refusal) => return Some(Err(refusal)),
             Lookup::Found(account) => account,
         };
-        let Some(fit) = fit else {
+        let Some(outcome) = outcome else {
             self.unjudged = true;
             return None;
         };
-        let wanted = admitted(known, &self.token, spec, &account)
-            .and_then(|()| unreserved.map_err(|error| Refusal::new("InvalidSpec", error.to_string())))
-            .and_then(|()| {
-                resolve_spec(spec, &account.spec, fit).map_err(|error| Refusal::new("InvalidSpec", error.to_string()))
-            })
-            .map(|(request, wanted)| {
+        let wanted =
+            admitted(known, &self.token, spec, &account).and_then(|()| outcome.clone()).map(|(request, wanted)| {
                 self.request = Some(request);
                 wanted
-            })
-            .and_then(|wanted| {
-                let holder = self.observation.secret.as_ref().and_then(|facts| facts.owner);
-                match known.stores.tokens.conflicting_claim(&self.token, holder) {
-                    None => Ok(wanted),
-                    Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
-                }
             });
+        self.outcome = Some(outcome);
+        let wanted = wanted.and_then(|wanted| {
+            let holder = self.observation.secret.as_ref().and_then(|facts| facts.owner);
+            match known.stores.tokens.conflicting_claim(&self.token, holder) {
+                None => Ok(wanted),
+                Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
+            }
+        });
         self.account = Some(account);
         Some(wanted)
+    }
+
+    /// Resolves the whole spec with the provider. Returns `None` if its templates have not been rendered yet, or if
+    /// there is no provider.
+    fn resolve_with(
+        &self,
+        known: Known<'_>,
+        whole: &VideoAccessTokenSpec,
+        lookup: &Lookup,
+    ) -> Option<Result<(TokenRequest, DesiredToken), Refusal>> {
+        let Lookup::Found(account) = lookup else { return None };
+        let fit = known.objects.renders.verdict(render_hash(&whole.secret), &whole.secret)?;
+        let freed = account.admission.as_ref().map(|admission| &admission.secrets);
+        let outcome = reserved::check(&self.secret_key.name, &whole.secret, freed)
+            .and_then(|()| resolve_spec(whole, &account.spec, fit))
+            .map_err(|error| Refusal::new("InvalidSpec", error.to_string()));
+        Some(outcome)
     }
 
     /// Restores the last issuance from the Secret or the status, if an earlier process or another operator made it.

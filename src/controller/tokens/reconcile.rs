@@ -81,6 +81,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey, stopping: watch::Recei
 pub(crate) async fn run(context: &Context, key: &ObjectKey) {
     context.objects.requeue.clear(key);
     let in_flight = InFlight::of(&context.grants, key);
+    let mut resolved = None;
     for _ in 0..STEPS {
         if !context.lease.is_leader() {
             context.requeue_after(key, TimeDelta::seconds(1));
@@ -88,7 +89,9 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         }
         fail_point::reach("reconcile", key);
         let now = clock::now();
-        let Some(seen) = ObservedToken::observe(context.known(), key, now) else { return on_gone(context, key) };
+        let Some(seen) = ObservedToken::observe(context.known(), key, resolved.take(), now) else {
+            return on_gone(context, key);
+        };
         if seen.unjudged {
             // Many objects may wait for rendering, so a waiting one must not keep its observation.
             drop(seen);
@@ -98,7 +101,10 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         let mut decision = decide(&seen.view(), now.wall);
         tracing::trace!(%key, act = ?decision.step, cause = ?decision.cause, "decided");
         match run_step(context, &seen, &decision).await {
-            StepResult::Step => continue,
+            StepResult::Step => {
+                resolved = seen.into_resolved();
+                continue;
+            }
             StepResult::Settled => {}
             StepResult::Held(delay) => decision.delay = delay,
         }

@@ -76,7 +76,7 @@ impl Answer {
             correlation_id: id("x-ms-correlation-request-id"),
             retry_after: text(RETRY_AFTER.as_str())
                 .and_then(|value| wait(value, date.unwrap_or(arrived_at)))
-                .or_else(|| said::retry_delay(&body).filter(|_| status >= 400).map(|wait| wait.min(MAX_RETRY_AFTER))),
+                .or_else(|| (status >= 400).then(|| said::retry_delay(&body))?.map(|wait| wait.min(MAX_RETRY_AFTER))),
             date,
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
             host: String::new(),
