@@ -46,6 +46,11 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
     #[schemars(schema_with = "date_time")]
     pub throttled_until: Option<Timestamp>,
+    /// Last time that the token API throttled the account although the operator had not used up `spec.limits`, because
+    /// other clients use the account too. The operator then makes fewer calls, and more with each minute without a
+    /// throttle. Absent when the account is back at `spec.limits`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_use: Option<SharedUseStatus>,
     /// Requests of VideoAccessTokens that wait for the budget. Absent unless a new request would wait longer than 30
     /// seconds. Updated at most every 30 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +65,25 @@ pub struct ProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub proven_login: Option<String>,
+}
+
+/// A throttle that other clients of the account caused. The operator uses these values after a restart.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedUseStatus {
+    /// Time of the throttle.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire_time::option")]
+    #[schemars(schema_with = "date_time")]
+    pub throttled_at: Option<Timestamp>,
+    /// Rate of the operator's calls before the throttle, rounded.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub calls_per_hour: i64,
+    /// Number of such throttles before this one, at most 3. Each doubles the time until the operator uses
+    /// `spec.limits` again.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 3))]
+    pub level: i64,
 }
 
 /// Requests that wait for the budget of an account. While more than 100 requests wait, the status of their

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use videotoken_api::key::ObjectKey;
 use videotoken_core::budget::{
-    AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, StartedCall,
+    AccountKey, AccountState, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, SharedUse,
+    StartedCall,
 };
 use videotoken_core::plan::account_block::account_block;
 use videotoken_core::plan::view::{AccountBlock, CROWD, QueueState, Wait};
@@ -24,9 +25,12 @@ pub(crate) struct SharedBudgets {
 }
 
 impl SharedBudgets {
-    /// Sets the limits of an account.
-    pub(crate) fn configure(&self, account: &AccountKey, limits: Limits) {
-        self.budgets.lock().configure(account, limits);
+    /// Sets the limits of an account, and the seed of its jitter.
+    pub(crate) fn configure(&self, account: &AccountKey, limits: Limits, seed: u64) {
+        let mut budgets = self.budgets.lock();
+        budgets.configure(account, limits);
+        budgets.set_seed(account, seed);
+        drop(budgets);
         self.changed.notify_one();
     }
 
@@ -172,6 +176,11 @@ impl SharedBudgets {
     /// Throttles the account for this time, as the token API requested.
     pub(crate) fn throttle(&self, account: &AccountKey, wait: Duration, now: Now) {
         self.budgets.lock().throttle(account, wait, now);
+    }
+
+    /// Restores the reduced rate of an account that others use too.
+    pub(crate) fn restore_shared_use(&self, account: &AccountKey, shared_use: SharedUse, now: Now) {
+        self.budgets.lock().restore_shared_use(account, shared_use, now);
     }
 
     /// Returns the reason that blocks the whole account. `said` is the response of the token API to the account.

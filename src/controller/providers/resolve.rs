@@ -185,10 +185,16 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     true
 }
 
-/// Sets the limits of an account: the windows of all provider objects that share it, and the lowest concurrency.
+/// Sets the limits of an account: the windows of all provider objects that share it, and the lowest concurrency. The UID
+/// of a provider object differs between clusters and is the seed of the jitter.
 fn configure(context: &Context, account: &AccountKey) {
+    let mut seed = u64::MAX;
     let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
     for shared in context.providers.registry.providers_of_account(account) {
+        let object = context.stores.provider_objects.get(&shared.provider_key);
+        if let Some(uid) = object.as_ref().and_then(|object| object.metadata.uid.as_deref()) {
+            seed = seed.min(Hash::of([uid.as_bytes()]).short());
+        }
         let Ok(limits) = shared.spec.account_limits() else { continue };
         let windows = limits.windows.iter().map(|w| Window { requests: w.requests, period: w.period });
         for window in windows {
@@ -198,7 +204,7 @@ fn configure(context: &Context, account: &AccountKey) {
         }
         all.concurrency = all.concurrency.min(limits.concurrency);
     }
-    context.grants.budgets.configure(account, all);
+    context.grants.budgets.configure(account, all, seed);
 }
 
 fn retire(context: &Context, account: &AccountKey) {

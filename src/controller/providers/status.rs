@@ -53,8 +53,8 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
     }
 }
 
-/// Restores the account state from an earlier status: whether the credential works, and until when the token API
-/// throttles the account. Does nothing on a standby, because the leader has newer facts.
+/// Restores the account state from an earlier status: whether the credential works, until when the token API
+/// throttles the account, and at which rate others leave it. Does nothing on a standby, because the leader has newer facts.
 pub(crate) fn restore_account_state(known: Known<'_>, key: &ProviderKey) {
     let (Some(object), Some(Resolved { state: Ok(account), .. })) =
         (known.stores.provider_objects.get(key), known.providers.registry.get(key))
@@ -69,6 +69,9 @@ pub(crate) fn restore_account_state(known: Known<'_>, key: &ProviderKey) {
     let saved = saved_account_state(&parse_status(&object), &version, on_demand, now.wall);
     if let Some(wait) = saved.throttled_for {
         known.grants.budgets.throttle(&account.key, wait, now);
+    }
+    if let Some(shared_use) = saved.shared_use {
+        known.grants.budgets.restore_shared_use(&account.key, shared_use, now);
     }
     if saved.accepted {
         known.grants.budgets.accept_credential(&account.key);

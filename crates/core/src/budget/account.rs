@@ -2,6 +2,7 @@
 
 use super::queue::{Entry, Queue};
 use super::share::Shares;
+use super::shared_rate::{SharedRate, SharedUse, Throttled, Waiting};
 use super::throttle::Throttle;
 use super::window::{Availability, CallHistory, Limits, after};
 use super::{AccountState, CallOutcome, CredentialBlock};
@@ -96,6 +97,7 @@ pub(super) struct AccountBudget {
     /// Average duration of calls: each new call has a weight of one eighth.
     call_time: Duration,
     throttle: Throttle,
+    shared_rate: SharedRate,
     credential: Credential,
     pub(super) queue: Queue,
 }
@@ -124,6 +126,7 @@ impl AccountBudget {
             && self.calls.is_empty()
             && self.history.is_empty()
             && self.throttle.until(now.mono, None).is_none()
+            && self.shared_rate.saved(&self.limits, now.mono).is_none()
             && self.blocked(now.mono).is_none()
     }
 
@@ -170,6 +173,16 @@ impl AccountBudget {
     pub(super) fn throttle(&mut self, wait: Duration, now: Instant) {
         let wait = wait.min(MAX_RESTORED_THROTTLE);
         self.throttle.record_throttle(self.last_call, self.last_call, Some(wait), now);
+    }
+
+    /// Sets the seed of the jitter.
+    pub(super) fn set_seed(&mut self, seed: u64) {
+        self.shared_rate.set_seed(seed);
+    }
+
+    /// Restores the reduced rate of an earlier process.
+    pub(super) fn restore_shared_use(&mut self, saved: SharedUse, now: Instant) {
+        self.shared_rate.restore(saved, &self.limits, now);
     }
 
     /// Restores calls of an earlier process; see [`CallHistory::restore`].
@@ -231,7 +244,7 @@ impl AccountBudget {
         if !self.in_use || self.queue.is_empty() {
             return Availability::Event;
         }
-        let need = self.queue_drain_time();
+        let need = self.queue_drain_time(now.mono);
         self.queue.promote(now.wall, need);
         let shares = self.readmit(now.mono);
         if self.queue.all_are_set_aside() {
@@ -249,7 +262,10 @@ impl AccountBudget {
         } else {
             window(false)
         };
-        match stopped_until.map_or(Availability::Now, Availability::At).max(slot).max(window) {
+        let lifetime_left = self.queue.shortest_lifetime(now.wall);
+        let waiting = Waiting { lifetime_left, urgent: !self.queue.has_no_urgent() };
+        let pace = self.shared_rate.availability(&self.limits, &self.history, self.calls.len(), &waiting, now.mono);
+        match stopped_until.map_or(Availability::Now, Availability::At).max(slot).max(window).max(pace) {
             Availability::At(at) if at <= now.mono => Availability::Now,
             Availability::Event => self.oldest_call_deadline(),
             availability => availability,
@@ -323,6 +339,7 @@ impl AccountBudget {
         match outcome {
             CallOutcome::Throttled { retry_after } => {
                 self.throttle.record_throttle(number, self.last_call, retry_after, now.mono);
+                self.record_shared_use(number, retry_after, now);
                 return;
             }
             CallOutcome::Issued if of_this_credential => {
@@ -341,7 +358,25 @@ impl AccountBudget {
             CallOutcome::IdentityRefused { heals } if of_this_credential => self.reject_identity(heals, call, now),
             _ => {}
         }
+        if outcome == CallOutcome::Issued {
+            self.shared_rate.record_issued();
+        }
         self.throttle.record_answer(number, matches!(outcome, CallOutcome::Issued), now.mono);
+    }
+
+    /// Reduces the rate of the account if the throttle of this call shows that others use it.
+    fn record_shared_use(&mut self, call: u64, retry_after: Option<Duration>, now: Now) {
+        let throttled = Throttled {
+            limits: &self.limits,
+            history: &self.history,
+            open: self.calls.len(),
+            call,
+            last_call: self.last_call,
+            retry_after,
+            urgent: !self.queue.has_no_urgent(),
+            salt: now.wall.timestamp_millis().unsigned_abs(),
+        };
+        self.shared_rate.record_throttle(&throttled, now.mono);
     }
 
     fn reject_identity(&mut self, heals: bool, call: &Call, now: Now) {
@@ -376,15 +411,21 @@ impl AccountBudget {
             accepted: self.credential.accepted,
             has_worked: self.credential.has_worked,
             oversubscribed: self.is_oversubscribed(now.mono),
+            shared_use: self.shared_rate.saved(&self.limits, now.mono),
         }
     }
 
-    /// Returns true if the demand (calls in the span, and waiting requests) exceeds 80% of the capacity of the span.
+    /// Returns true if the demand (calls in the span, and waiting requests) exceeds 80% of the capacity of the span: by
+    /// the limits, or by what others leave.
     fn is_oversubscribed(&self, now: Instant) -> bool {
         let span = self.history_window();
         let wanted = self.calls.len() + self.history.within(now, span) + self.queue.len();
         let each = self.limits.time_per_request(self.limits.slots(), self.call_time);
+        let left_by_others = self.shared_rate.calls_in(span, &self.limits, now);
+        let wanted_calls = f64::from(u32::try_from(wanted).unwrap_or(u32::MAX));
         each.as_nanos() * wanted as u128 * 5 > span.as_nanos() * 4
+            || self.shared_rate.is_crowded(&self.history, now)
+            || left_by_others.is_some_and(|calls| wanted_calls * 5.0 > calls * 4.0)
     }
 
     /// Returns how long ended calls are kept.
@@ -393,8 +434,9 @@ impl AccountBudget {
     }
 
     /// Returns the time until the last request of the queue has its result.
-    fn queue_drain_time(&self) -> Duration {
+    fn queue_drain_time(&self, now: Instant) -> Duration {
         let each = self.limits.time_per_request(self.slots(), self.call_time);
+        let each = each.max(self.shared_rate.time_per_request(&self.limits, now).unwrap_or_default());
         each.saturating_mul(u32::try_from(self.queue.len()).unwrap_or(u32::MAX)).saturating_add(self.call_time)
     }
 
@@ -411,7 +453,7 @@ impl AccountBudget {
         let served = u32::try_from(self.history.within(now.mono, minute)).unwrap_or(u32::MAX);
         let observed = if is_steady { minute.checked_div(served).unwrap_or_default() } else { Duration::ZERO };
         let waiting = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        self.queue_drain_time().max(observed.saturating_mul(waiting)).saturating_add(stopped)
+        self.queue_drain_time(now.mono).max(observed.saturating_mul(waiting)).saturating_add(stopped)
     }
 
     /// Returns the maximum number of concurrent calls: one while the credential is not accepted, or after a throttle

@@ -16,6 +16,8 @@
 //! | `fair_queue` | rounds over namespaces, ordered by expiry |
 //! | `queue` | urgent and normal requests of one account, promotion by time |
 //! | `share` | shares of the namespaces for unplanned calls |
+//! | `shared_rate` | pace of an account that others use too |
+//! | `state` | results of calls, state of an account |
 //! | `account` | one account: all of the above, its credential, its open calls |
 //! | `schedule` | round-robin over accounts |
 //!
@@ -36,22 +38,31 @@
 //! account, or if the account is retired. Calls of an earlier process or of another operator count as far as objects
 //! record them: [`Budgets::restore`].
 //!
+//! # Other clients
+//! A throttle although the sustained window isn't spent shows that others use the account. Its calls are then paced, and
+//! the pace grows until it reaches the limits again (see `shared_rate`).
+//!
 //! # Demand
 //! An account is oversubscribed if the requests of the last 10 minutes (or of the longest window, if that is longer)
-//! exceed 80% of the requests that this time can serve at the sustained rate. The requests are those that were called
-//! and those that wait.
+//! exceed 80% of the requests that this time can serve at the sustained rate, or at the average pace if others use the
+//! account. The requests are those that were called and those that wait. It is also oversubscribed if others throttled
+//! it repeatedly in the last hour.
 
 mod account;
 mod fair_queue;
 mod queue;
 mod schedule;
 mod share;
+mod shared_rate;
+mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::unchecked_time_subtraction)]
 mod tests;
 mod throttle;
 mod window;
 
+pub use shared_rate::SharedUse;
+pub use state::{AccountState, CallOutcome, CredentialBlock};
 pub use window::{Limits, Window};
 
 use crate::clock::{Now, Timestamp};
@@ -101,75 +112,6 @@ pub struct StartedCall {
     account: AccountKey,
     number: u64,
     call: Call,
-}
-
-/// Result of a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallOutcome {
-    /// A token was issued: the credential is accepted.
-    Issued,
-    /// The token API throttled the call: the whole account stops.
-    Throttled {
-        /// Time from Retry-After, at most one day. `None` or zero: a back-off from 1 second, doubled up to 5 minutes.
-        retry_after: Option<Duration>,
-    },
-    /// The credential was rejected, and no token was issued with it: the account is blocked for 15 minutes or until
-    /// the credential changes.
-    CredentialRejected,
-    /// The identity of the credential was rejected, and further rejections do no harm. The account is blocked until a
-    /// retry is requested ([`Budgets::try_again`]), at most 15 minutes.
-    IdentityRefused {
-        /// The rejection can end without a change: the block lasts 5 seconds, doubled with each rejection in a row up
-        /// to 5 minutes.
-        heals: bool,
-    },
-    /// The credential was rejected although it has worked: another VideoAccessToken must verify it.
-    CredentialUnverified,
-    /// A result that contains no information about the account.
-    Failed,
-    /// No call was made: the grant is returned unused.
-    NotCalled,
-}
-
-/// Cause for which a credential is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialBlock {
-    /// The token API rejected the credential.
-    Rejected,
-    /// The identity was rejected; a retry can be requested.
-    IdentityRefused,
-    /// All safe logins are used up: failed logins lock the user.
-    LoginsUsedUp,
-}
-
-/// State of an account. An unknown account has the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccountState {
-    /// Time until the throttle or back-off ends.
-    pub throttled_for: Option<Duration>,
-    /// Time until the Retry-After of the token API ends. The rest is a back-off of the operator, which ends with the
-    /// first other response.
-    pub retry_after_left: Option<Duration>,
-    /// Time until a blocked credential is used again.
-    pub blocked_for: Option<Duration>,
-    /// End of the block, which stays the same while the block lasts.
-    pub blocked_until: Option<Timestamp>,
-    /// Cause of the block.
-    pub credential_block: Option<CredentialBlock>,
-    /// Number of VideoAccessTokens that wait for a grant.
-    pub waiting: usize,
-    /// Number of calls that ended in the last minute.
-    pub served_last_minute: usize,
-    /// Expected time until the last of the waiting requests has its result.
-    pub queue_drains_in: Duration,
-    /// Number of grants that are not finished.
-    pub in_flight: usize,
-    /// True if a token was issued with the current credential and it was not rejected since.
-    pub accepted: bool,
-    /// True if a token was issued with the current credential.
-    pub has_worked: bool,
-    /// True if the account is oversubscribed; see the module documentation.
-    pub oversubscribed: bool,
 }
 
 #[derive(Debug)]
@@ -407,6 +349,21 @@ impl Budgets {
     pub fn throttle(&mut self, account: &AccountKey, wait: Duration, now: Now) {
         if let Some(known) = self.accounts.get_mut(account) {
             known.throttle(wait, now.mono);
+            self.reschedule(account);
+        }
+    }
+
+    /// Sets the seed of the account's jitter, which should differ between clusters.
+    pub fn set_seed(&mut self, account: &AccountKey, seed: u64) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.set_seed(seed);
+        }
+    }
+
+    /// Restores the reduced rate that a status reports. A later throttle that this process knows takes precedence.
+    pub fn restore_shared_use(&mut self, account: &AccountKey, saved: SharedUse, now: Now) {
+        if let Some(known) = self.accounts.get_mut(account) {
+            known.restore_shared_use(saved, now.mono);
             self.reschedule(account);
         }
     }

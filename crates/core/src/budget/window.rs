@@ -55,6 +55,11 @@ impl Limits {
         self.windows.iter().map(|w| w.period).max().unwrap_or_default().min(MAX_SPAN)
     }
 
+    /// Returns the window with the lowest sustained rate.
+    pub(super) fn sustained(&self) -> Option<&Window> {
+        self.windows.iter().max_by_key(|w| w.period.min(MAX_SPAN) / w.requests.max(1))
+    }
+
     /// Returns the maximum number of concurrent calls.
     pub(super) fn slots(&self) -> usize {
         self.concurrency.max(1) as usize
@@ -137,6 +142,11 @@ impl CallHistory {
 
     pub(super) fn is_empty(&self) -> bool {
         self.ended.is_empty()
+    }
+
+    /// Returns the end of the last call.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.ended.back().map(|ended| ended.at)
     }
 
     /// Returns the number of calls that ended less than `span` before `now`.

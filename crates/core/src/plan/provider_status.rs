@@ -4,12 +4,12 @@
 use super::account_block::account_block;
 use super::status::NO_CHANGE_REQUIRED;
 use super::view::Refusal;
-use crate::budget::{AccountState, CredentialBlock};
+use crate::budget::{AccountState, CredentialBlock, SharedUse};
 use crate::clock::Timestamp;
 use chrono::TimeDelta;
 use std::time::Duration;
 use videotoken_api::condition::{Condition, ConditionStatus};
-use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus, QueueStatus};
+use videotoken_api::provider_status::{CredentialsStatus, ProviderStatus, QueueStatus, SharedUseStatus};
 use videotoken_api::wire_time;
 
 /// Seconds of difference from which a clock is reported.
@@ -26,6 +26,9 @@ const MIN_REPORTED_WAIT: Duration = Duration::from_secs(30);
 
 /// Age of a reported queue after which it is reported again.
 const QUEUE_INTERVAL: TimeDelta = TimeDelta::seconds(30);
+
+/// Age of a reported throttle by others after which a further one is reported.
+const SHARED_USE_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 
 /// Time before the expiry of a credential at which a warning starts.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(14);
@@ -144,9 +147,40 @@ fn save_account_state(status: &mut ProviderStatus, account: &AccountFacts, befor
     let issued = account.last_issued_at.max(reported_before);
     let fresh = reported_before.filter(|reported| issued.is_none_or(|at| at - *reported < LAST_ISSUED_INTERVAL));
     status.last_issued_at = fresh.or(issued);
+    status.shared_use = shared_use_status(state.shared_use, before.shared_use.as_ref(), now);
     status.queue = queue_status(state, before.queue.as_ref(), now);
     status.credentials_expire_at = account.credential_expires_at;
     status.account.clone_from(&account.display_name);
+}
+
+/// Returns the last throttle that others caused. A reported one stays for five minutes if the rate is about the same:
+/// each throttle of a busy account would cost a write.
+fn shared_use_status(
+    state: Option<SharedUse>,
+    before: Option<&SharedUseStatus>,
+    now: Timestamp,
+) -> Option<SharedUseStatus> {
+    let state = state?;
+    let throttled_at = TimeDelta::from_std(state.ago).ok().and_then(|ago| now.checked_sub_signed(ago))?;
+    let (calls_per_hour, level) = (i64::from(state.calls_per_hour), i64::from(state.level));
+    let is_about_the_same = |reported: &&SharedUseStatus| {
+        let age = reported.throttled_at.map(|at| throttled_at - at);
+        // a time in the future was written by another clock
+        age.is_some_and(|age| age > TimeDelta::seconds(-3) && age < SHARED_USE_INTERVAL)
+            && (reported.calls_per_hour - calls_per_hour).abs() * 4 <= reported.calls_per_hour
+    };
+    let same = before.filter(is_about_the_same).cloned();
+    same.or(Some(SharedUseStatus {
+        throttled_at: Some(throttled_at),
+        calls_per_hour: two_digits(calls_per_hour),
+        level,
+    }))
+}
+
+/// Rounds to two significant digits, so that a computed value that hardly changes stays the same.
+fn two_digits(value: i64) -> i64 {
+    let unit = 10i64.pow(value.max(1).ilog10().saturating_sub(1));
+    (value + unit / 2) / unit * unit
 }
 
 /// Returns the state of the queue if a new request would wait long. A reported queue stays reported until it is almost
@@ -174,6 +208,8 @@ fn queue_status(state: AccountState, before: Option<&QueueStatus>, now: Timestam
 pub struct SavedAccountState {
     /// Time until the provider's throttle ends.
     pub throttled_for: Option<Duration>,
+    /// Last throttle that others caused.
+    pub shared_use: Option<SharedUse>,
     /// A token was issued with the credential.
     pub accepted: bool,
     /// Cause and remaining time of a block.
@@ -194,9 +230,19 @@ pub fn saved_account_state(
     let refused = reported.filter(|reported| !reported.accepted);
     SavedAccountState {
         throttled_for: ahead(status.throttled_until),
+        shared_use: status.shared_use.as_ref().and_then(|reported| saved_shared_use(reported, now)),
         accepted: reported.is_some_and(|reported| reported.accepted),
         credential_block: refused.and_then(|reported| Some((credential_block, ahead(reported.next_attempt_at)?))),
     }
+}
+
+/// Reads a reported throttle. One in the future, by another clock, counts from now on.
+fn saved_shared_use(reported: &SharedUseStatus, now: Timestamp) -> Option<SharedUse> {
+    Some(SharedUse {
+        calls_per_hour: u32::try_from(reported.calls_per_hour).ok()?,
+        ago: (now - reported.throttled_at?).to_std().unwrap_or_default(),
+        level: u32::try_from(reported.level).ok()?,
+    })
 }
 
 /// A condition of the status.
@@ -221,7 +267,10 @@ fn conditions(account: &AccountFacts, now: Timestamp) -> Vec<ConditionUpdate> {
     };
     let mut updates = vec![ready, ConditionUpdate::new("Stalled", false, "AsExpected", NO_CHANGE_REQUIRED)];
     updates.push(if state.oversubscribed {
-        let message = "The tokens of this provider need more than 80% of spec.limits. Raise the limits if the token API allows it, or use several accounts.";
+        let message = match state.shared_use {
+            None => "The tokens of this provider need more than 80% of spec.limits. Raise the limits if the token API allows it, or use several accounts.",
+            Some(_) => "The tokens of this provider need more than 80% of the calls that other clients of the account leave. The token API throttles the account although this operator keeps spec.limits. Use several accounts, or lower the demand of the other clients.",
+        };
         ConditionUpdate::new("Oversubscribed", true, "DemandOverBudget", message)
     } else {
         let message = "The tokens of this provider need less than 80% of spec.limits.";
@@ -261,226 +310,4 @@ fn skewed_by(whose: &str, skew: i64) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
-
-    #[allow(clippy::unnecessary_wraps)] // as the fields have them
-    fn seconds(seconds: u64) -> Option<Duration> {
-        Some(Duration::from_secs(seconds))
-    }
-
-    fn facts(account: AccountFacts) -> ProviderFacts<'static> {
-        ProviderFacts { generation: Some(2), type_: None, tokens: None, account: Ok(account) }
-    }
-
-    fn account(budget: AccountState) -> AccountFacts {
-        AccountFacts { version: "v".to_owned(), budget, ..AccountFacts::default() }
-    }
-
-    #[allow(clippy::unnecessary_wraps)]
-    fn reported(accepted: bool, next: Option<i64>) -> Option<CredentialsStatus> {
-        Some(CredentialsStatus { version: "v".to_owned(), accepted, next_attempt_at: next.map(at) })
-    }
-
-    /// Type, status and reason of each condition.
-    fn words(status: &ProviderStatus) -> Vec<String> {
-        let word = |it: &Condition| {
-            format!("{}{}{}", it.type_, if it.status == ConditionStatus::True { "=" } else { "!" }, it.reason)
-        };
-        status.conditions.iter().map(word).collect()
-    }
-
-    #[test]
-    fn each_state_of_an_account_has_its_conditions() {
-        let day = 86_400;
-        let locked =
-            |credential_block| AccountState { credential_block: Some(credential_block), ..AccountState::default() };
-        let well = ["Ready=Configured", "Stalled!AsExpected", "Oversubscribed!WithinBudget"];
-        let not_ready = |reason: &'static str| [reason, well[1], well[2]].to_vec();
-        let and = |more: &'static str| [well.as_slice(), &[more]].concat();
-        let expiring =
-            |ends| AccountFacts { credential_expires_at: Some(at(ends)), ..account(AccountState::default()) };
-        let skewed = |provider, api_server| AccountFacts {
-            clock_skew: [("provider", provider), ("API server", api_server)],
-            ..account(AccountState::default())
-        };
-        let cases = [
-            (account(AccountState::default()), well.to_vec()),
-            (account(locked(CredentialBlock::Rejected)), not_ready("Ready!CredentialRejected")),
-            (account(locked(CredentialBlock::IdentityRefused)), not_ready("Ready!CredentialRejected")),
-            (account(locked(CredentialBlock::LoginsUsedUp)), not_ready("Ready!LoginsUsedUp")),
-            // a throttle says nothing of the provider object
-            (account(AccountState { throttled_for: seconds(600), ..AccountState::default() }), well.to_vec()),
-            (
-                account(AccountState { oversubscribed: true, ..AccountState::default() }),
-                vec![well[0], well[1], "Oversubscribed=DemandOverBudget"],
-            ),
-            (expiring(15 * day), and("CredentialsExpiring!AsExpected")),
-            (expiring(14 * day), and("CredentialsExpiring=CredentialsExpireSoon")),
-            (expiring(0), and("CredentialsExpiring=CredentialsExpired")),
-            (skewed(Some(300), Some(-300)), well.to_vec()),
-            (skewed(Some(301), None), and("ClockSkewed=ClockSkewed")),
-            (skewed(None, Some(-301)), and("ClockSkewed=ClockSkewed")),
-        ];
-        for (account, expected) in cases {
-            let status = compose(facts(account.clone()), &ProviderStatus::default(), at(0));
-            assert_eq!(words(&status), expected, "{account:?}");
-        }
-        for (skew, words) in [(301, "5 minutes ahead of"), (-930, "16 minutes behind")] {
-            let status = compose(facts(skewed(Some(skew), Some(9999))), &ProviderStatus::default(), at(0));
-            assert!(status.conditions[3].message.contains(&format!("The clock of the provider is {words}")), "{skew}");
-        }
-    }
-
-    #[test]
-    fn a_provider_that_cant_be_used_keeps_what_was_known_of_it() {
-        let before = ProviderStatus {
-            tokens: Some(3),
-            credentials: reported(true, None),
-            last_issued_at: Some(at(-5)),
-            proven_login: Some("login".to_owned()),
-            throttled_until: Some(at(500)),
-            ..ProviderStatus::default()
-        };
-        let refusal = Refusal::new("CredentialsMissing", "no Secret");
-        let facts = ProviderFacts { generation: Some(2), type_: None, tokens: None, account: Err(&refusal) };
-        let status = compose(facts, &before, at(0));
-        assert_eq!(words(&status), ["Ready!CredentialsMissing", "Stalled=CredentialsMissing"]);
-        let kept = ProviderStatus {
-            observed_generation: Some(2),
-            conditions: status.conditions.clone(),
-            throttled_until: None,
-            ..before
-        };
-        assert_eq!(status, kept);
-    }
-
-    #[test]
-    fn p04_a_long_queue_is_reported_every_half_minute_until_it_is_almost_empty() {
-        let state = |waiting, drains| AccountState {
-            waiting,
-            served_last_minute: 60,
-            queue_drains_in: Duration::from_secs(drains),
-            ..AccountState::default()
-        };
-        let mut status = ProviderStatus::default();
-        // time, waiting, seconds until the last is served, reported: waiting and seconds
-        let cases = [
-            (0, 20, 29, None),
-            (1, 400, 400, Some((400, 401))),
-            (20, 390, 390, Some((400, 401))),
-            (31, 370, 370, Some((370, 401))),
-            (62, 20, 8, Some((20, 70))),
-            (65, 5, 7, None),
-            (70, 20, 20, None),
-            (80, 0, 0, None),
-        ];
-        for (now, waiting, drains, expected) in cases {
-            status = compose(facts(account(state(waiting, drains))), &status, at(now));
-            let queue = status.queue.as_ref();
-            let reported = queue.map(|queue| (queue.waiting, (queue.served_at.unwrap() - at(0)).num_seconds()));
-            assert_eq!(reported, expected, "at {now}");
-        }
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_while_its_status_stays() {
-        let first = compose(facts(account(AccountState::default())), &ProviderStatus::default(), at(0));
-        let locked = AccountState { credential_block: Some(CredentialBlock::Rejected), ..AccountState::default() };
-        let second = compose(facts(account(locked)), &first, at(100));
-        let times: Vec<_> = second.conditions.iter().map(|condition| condition.last_transition_time).collect();
-        assert_eq!(times, [at(100), at(0), at(0)]);
-    }
-
-    #[test]
-    fn p20_what_is_saved_is_restored() {
-        let locked = |credential_block, wait| AccountState {
-            credential_block: Some(credential_block),
-            blocked_for: seconds(wait),
-            ..AccountState::default()
-        };
-        let asked = |wait| AccountState { retry_after_left: seconds(wait), ..AccountState::default() };
-        let none = SavedAccountState::default();
-        let cases = [
-            (AccountState::default(), false, none),
-            (
-                AccountState { accepted: true, ..AccountState::default() },
-                false,
-                SavedAccountState { accepted: true, ..none },
-            ),
-            (
-                locked(CredentialBlock::Rejected, 900),
-                false,
-                SavedAccountState {
-                    credential_block: Some((CredentialBlock::Rejected, Duration::from_secs(890))),
-                    ..none
-                },
-            ),
-            (
-                locked(CredentialBlock::IdentityRefused, 300),
-                true,
-                SavedAccountState {
-                    credential_block: Some((CredentialBlock::IdentityRefused, Duration::from_secs(290))),
-                    ..none
-                },
-            ),
-            // the attempts themselves are in status.loginAttempts
-            (locked(CredentialBlock::LoginsUsedUp, 900), false, none),
-            (asked(31), false, SavedAccountState { throttled_for: seconds(21), ..none }),
-            (asked(30), false, none),
-            // a back-off of the operator's own choice
-            (AccountState { throttled_for: seconds(300), ..AccountState::default() }, false, none),
-        ];
-        for (state, on_demand, expected) in cases {
-            let status = compose(facts(account(state)), &ProviderStatus::default(), at(0));
-            assert_eq!(saved_account_state(&status, "v", on_demand, at(10)), expected, "{state:?}");
-            let other = saved_account_state(&status, "w", on_demand, at(10));
-            assert_eq!(other, SavedAccountState { throttled_for: expected.throttled_for, ..none }, "{state:?}");
-        }
-    }
-
-    #[test]
-    fn p18_a_time_that_is_computed_anew_changes_no_status() {
-        let state = |left| AccountState {
-            retry_after_left: seconds(left),
-            credential_block: Some(CredentialBlock::Rejected),
-            blocked_for: seconds(left),
-            ..AccountState::default()
-        };
-        let first = compose(facts(account(state(100))), &ProviderStatus::default(), at(0));
-        for (now, left, moved) in [(10, 90, false), (10, 92, false), (10, 93, true), (80, 20, false)] {
-            let next = compose(facts(account(state(left))), &first, at(now));
-            assert_eq!(next != first, moved, "{left} s left at {now}");
-        }
-    }
-
-    #[test]
-    fn p18_the_last_issue_is_told_anew_after_ten_minutes() {
-        // reported before, known, reported then
-        for (reported, known, expected) in [
-            (None, None, None),
-            (None, Some(0), Some(0)),
-            (Some(-599), Some(0), Some(-599)),
-            (Some(-600), Some(0), Some(0)),
-            (Some(-9000), None, Some(-9000)),
-            // by a clock that was wrong
-            (Some(60), Some(0), Some(0)),
-            (Some(59), Some(0), Some(59)),
-        ] {
-            let before = ProviderStatus { last_issued_at: reported.map(at), ..ProviderStatus::default() };
-            let account = AccountFacts { last_issued_at: known.map(at), ..account(AccountState::default()) };
-            let status = compose(facts(account), &before, at(0));
-            assert_eq!(status.last_issued_at, expected.map(at), "{reported:?} {known:?}");
-        }
-    }
-
-    #[test]
-    fn p18_a_status_that_cant_be_written_is_tried_ever_more_seldom() {
-        let waits = [0, 1, 2, 5, 6, 99].map(|failures| retry_after(failures).num_seconds());
-        assert_eq!(waits, [5, 10, 20, 160, 300, 300]);
-    }
-}
+mod tests;

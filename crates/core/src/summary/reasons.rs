@@ -290,7 +290,7 @@ pub const PROVIDERS: &[ReasonHelp] = &[
     ),
     reason(
         &["DemandOverBudget"],
-        "Oversubscribed: the tokens need more than 80% of spec.limits",
+        "Oversubscribed: the tokens need more than 80% of spec.limits, or of what other clients of the account leave",
         "raise spec.limits if the token API allows more, or use more accounts",
     ),
     reason(

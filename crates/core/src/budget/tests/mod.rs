@@ -3,6 +3,7 @@
 mod account;
 mod kept;
 mod order;
+mod shared;
 mod windows;
 
 use super::{AccountKey, Budgets, CallOutcome, CredentialBlock, Grant, GrantRequest, Limits, Window};
