@@ -17,7 +17,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation explore hostile model simulate fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -89,6 +89,10 @@ simulate: needs-rust ## the operator in virtual time, with faults by seed; ARGS=
 	@echo 'Building the simulation.'
 	@$(CARGO) build --workspace --bin simulate
 	@"$$($(target_dir))/debug/simulate" $(ARGS)
+
+fleet: needs-rust ## many clusters with one account, as a table; ARGS='--only 90% --seed 7', ARGS='--picture fleet.svg'
+	@$(CARGO) build --workspace --bin fleet
+	@"$$($(target_dir))/debug/fleet" $(ARGS)
 
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// A crate of the workspace, and crates that must not be in its tree of dependencies.
-const WALLS: [(&str, &[&str]); 7] = [
+const WALLS: [(&str, &[&str]); 8] = [
     ("videotoken-api", &["kube", "kube-client", "reqwest", "tokio", "hyper", "clap", "minijinja", "videotoken-core"]),
     (
         "videotoken-core",
@@ -17,6 +17,7 @@ const WALLS: [(&str, &[&str]); 7] = [
         &["kube-cel", "saphyr-parser", "clap_complete", "clap_mangen", "terminal_size", "videotoken"],
     ),
     ("model", &["kube", "kube-client", "reqwest", "videotoken-providers", "video-token-operator", "testkit"]),
+    ("fleet", &["kube", "kube-client", "reqwest", "videotoken-providers", "video-token-operator", "testkit"]),
     ("videotoken", &["axum", "prometheus-client", "opentelemetry", "video-token-operator"]),
 ];
 
