@@ -63,6 +63,9 @@ struct Failures {
     since: Instant,
     count: u32,
     circuit: Circuit,
+    /// Time of the next trial while the breaker is half-open. A trial doesn't open the breaker, which would refuse its
+    /// own call.
+    next_trial: Instant,
 }
 
 /// Time of the next try, and whether the failures have lasted long enough to be reported.
@@ -103,7 +106,7 @@ impl WriteBreaker {
             self.everywhere.fail(now);
             return;
         }
-        let new = Failures { since: now, count: 0, circuit: Circuit::default() };
+        let new = Failures { since: now, count: 0, circuit: Circuit::default(), next_trial: now };
         let failing = self.namespaces.entry(namespace.clone()).or_insert(new);
         failing.count = failing.count.saturating_add(1);
         if failing.count >= FAILURES {
@@ -163,16 +166,16 @@ impl WriteBreaker {
     /// Returns the time of the next try while the breaker is open.
     pub fn admit(&mut self, namespace: &str, now: Instant) -> Result<(), Wait> {
         let Some(failing) = self.namespaces.get_mut(namespace) else { return Ok(()) };
-        match failing.circuit.state(now) {
-            BreakerState::Closed => Ok(()),
-            BreakerState::Open(until) => {
-                Err(Wait { until, lasts: now.duration_since(failing.since) >= REPORTED_AFTER })
+        let until = match failing.circuit.state(now) {
+            BreakerState::Closed => return Ok(()),
+            BreakerState::Open(until) => until,
+            BreakerState::HalfOpen if now >= failing.next_trial => {
+                failing.next_trial = now + PAUSE;
+                return Ok(());
             }
-            BreakerState::HalfOpen => {
-                failing.circuit.fail(now);
-                Ok(())
-            }
-        }
+            BreakerState::HalfOpen => failing.next_trial,
+        };
+        Err(Wait { until, lasts: now.duration_since(failing.since) >= REPORTED_AFTER })
     }
 }
 
@@ -275,6 +278,21 @@ mod tests {
         assert_eq!(breaker.admit(&all, later), Ok(()));
         assert_eq!(breaker.admit(&all, later), Ok(()));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn p01_what_is_admitted_to_a_failing_namespace_may_call() {
+        let all: Arc<str> = "a".into();
+        let mut breaker = WriteBreaker::default();
+        let start = Instant::now();
+        (0..FAILURES).for_each(|_| breaker.failed(&all, Extent::Namespace, start));
+        for trial in 1..9 {
+            let now = start + PAUSE * trial;
+            assert_eq!(breaker.admit(&all, now), Ok(()), "trial {trial}");
+            assert_eq!(breaker.for_namespace(&all, now), BreakerState::Closed, "trial {trial}");
+            assert!(breaker.admit(&all, now + SECOND).is_err(), "one in each pause");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn p17_calls_are_granted_as_the_breakers_allow() {
         use BreakerState::{Closed, HalfOpen, Open};
