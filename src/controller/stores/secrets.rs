@@ -3,6 +3,7 @@
 //! The operator's own write is stored immediately as the newest version. It takes precedence over the watch until the
 //! watch has caught up, so the event of the write changes nothing. A GET is stored in the same way.
 
+use crate::controller::stores::index::Index;
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use k8s_openapi::api::core::v1::Secret;
@@ -66,6 +67,8 @@ pub(crate) struct Secrets(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     known: HashMap<ObjectKey, Arc<SecretFacts>>,
+    /// Secrets by the UID of the object that each was written for.
+    owned: Index<Uid>,
     own_writes: WritesDuringRelist,
     flights: HashMap<ObjectKey, Flight>,
 }
@@ -106,7 +109,7 @@ impl SecretRequest<'_> {
             None => deleted.is_some_and(|deleted| deleted > version),
         };
         if !outdone {
-            inner.known.insert(self.key.clone(), Arc::new(facts));
+            inner.insert(self.key.clone(), facts);
         }
     }
 
@@ -116,7 +119,7 @@ impl SecretRequest<'_> {
         let (touched, _) = self.events_since(&inner);
         // Events of the watch since the start of the request may be newer than the response.
         if !touched {
-            inner.known.remove(&self.key);
+            inner.remove(&self.key);
         }
     }
 
@@ -144,13 +147,11 @@ impl Secrets {
         self.0.lock().known.get(key).cloned()
     }
 
-    /// Returns a Secret of this namespace that was written for the object of this UID. Scans all Secrets, so it is
-    /// called only for an object whose Secret is missing.
-    pub(crate) fn written_for(&self, namespace: &str, owner: Uid) -> Option<ObjectKey> {
-        let inner = self.0.lock();
-        let mut all =
-            inner.known.iter().filter(|(key, facts)| *key.namespace == *namespace && facts.owner == Some(owner));
-        all.next().map(|(key, _)| key.clone())
+    /// Returns the Secrets of this namespace that were written for the object of this UID, except for `named`.
+    pub(crate) fn others_of(&self, owner: Uid, named: &ObjectKey) -> Vec<ObjectKey> {
+        let mut all = self.0.lock().owned.referring_to(&owner);
+        all.retain(|key| key.namespace == named.namespace && key != named);
+        all
     }
 
     /// Returns the number of known Secrets.
@@ -168,7 +169,7 @@ impl Secrets {
 
     /// Removes a Secret that can't be used.
     pub(crate) fn forget(&self, key: &ObjectKey) {
-        self.0.lock().known.remove(key);
+        self.0.lock().remove(key);
     }
 
     /// Applies an event of the watch over `namespace` (`None`: all). Returns the Secrets that changed, each with the
@@ -204,6 +205,22 @@ impl Secrets {
 }
 
 impl Inner {
+    fn insert(&mut self, key: ObjectKey, facts: SecretFacts) {
+        self.remove(&key);
+        if let Some(owner) = facts.owner {
+            self.owned.add(owner, key.clone());
+        }
+        self.known.insert(key, Arc::new(facts));
+    }
+
+    fn remove(&mut self, key: &ObjectKey) -> Option<Arc<SecretFacts>> {
+        let old = self.known.remove(key)?;
+        if let Some(owner) = old.owner {
+            self.owned.remove(&owner, key);
+        }
+        Some(old)
+    }
+
     /// Stores newer facts. A listed Secret replaces the stored one, unless the operator wrote it during the list.
     fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, facts) = (secret.key(), secret.facts());
@@ -218,7 +235,7 @@ impl Inner {
             }
         }
         let owner = facts.owner;
-        self.known.insert(key.clone(), Arc::new(facts));
+        self.insert(key.clone(), facts);
         Some((key, owner))
     }
 
@@ -232,7 +249,7 @@ impl Inner {
         if self.known.get(&key).is_none_or(|old| old.resource_version > version) {
             return None;
         }
-        let owner = self.known.remove(&key).and_then(|old| old.owner);
+        let owner = self.remove(&key).and_then(|old| old.owner);
         Some((key, owner))
     }
 
@@ -246,7 +263,7 @@ impl Inner {
             .map(|(key, facts)| (key.clone(), facts.owner))
             .collect();
         for (key, _) in &gone {
-            self.known.remove(key);
+            self.remove(key);
         }
         gone
     }
@@ -295,6 +312,39 @@ mod tests {
         assert_eq!(known(&secrets), Some(910), "a list from after our write");
         relist(&secrets, &[], || {});
         assert_eq!(known(&secrets), None);
+    }
+
+    #[test]
+    fn p05_each_secret_of_an_object_is_known_until_it_is_gone() {
+        let secrets = Secrets::default();
+        let secret = |name: &str, owner: u8, version: u64| {
+            let owner = format!("00000000-0000-0000-0000-0000000000{owner:02}");
+            let annotations = json!({"videotoken.dev/owner-uid": owner});
+            let metadata = json!({"name": name, "namespace": "n", "uid": "00000000-0000-0000-0000-000000000099",
+                "resourceVersion": version.to_string(), "annotations": annotations});
+            serde_json::from_value::<SecretMeta>(json!({"metadata": metadata})).unwrap()
+        };
+        let event = |event| drop(secrets.apply(&mut Relist::default(), None, &event));
+        let of = |owner: u8| {
+            let owner = Uid::parse(&format!("00000000-0000-0000-0000-0000000000{owner:02}"));
+            secrets
+                .others_of(owner, &ObjectKey::new("n", "c"))
+                .iter()
+                .map(|key| key.name.to_string())
+                .collect::<Vec<_>>()
+        };
+        for (name, version) in [("a", 1), ("b", 2), ("c", 3)] {
+            event(Event::Apply(secret(name, 1, version)));
+        }
+        assert_eq!((of(1), of(2)), (vec!["a".to_owned(), "b".to_owned()], vec![]));
+        assert!(
+            secrets.others_of(Uid::parse("00000000-0000-0000-0000-000000000001"), &ObjectKey::new("m", "c")).is_empty()
+        );
+        event(Event::Apply(secret("a", 2, 4)));
+        assert_eq!((of(1), of(2)), (vec!["b".to_owned()], vec!["a".to_owned()]), "taken over");
+        event(Event::Delete(secret("b", 1, 5)));
+        secrets.begin_request(&ObjectKey::new("n", "a")).gone();
+        assert_eq!((of(1), of(2)), (vec![], vec![]));
     }
 
     #[test]

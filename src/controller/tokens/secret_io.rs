@@ -23,7 +23,7 @@ use videotoken_providers::clock;
 pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
-            let written_for = || context.stores.secrets.written_for(&seen.token.key.namespace, seen.token.uid);
+            let written_for = || context.stores.secrets.others_of(seen.token.uid, &seen.secret_key).into_iter().next();
             context.objects.states.change(&seen.token.key, |state| {
                 state.record_probe(seen.basis().0, found.as_ref(), written_for, clock::now().wall);
             });
