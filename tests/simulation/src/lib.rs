@@ -6,13 +6,15 @@
 //! |---|---|
 //! | [`api_server`] | objects, versions, lists, watches, patches |
 //! | [`world`] | virtual time, chance, faults, the trace |
+//! | [`episode`] | faults that last, and what they excuse |
 //! | [`token_api`] | the token API and its calls |
 //! | [`operator`] | one operator process: its clock, its connections, its end |
 //! | [`users`] | the objects of the scenario, and the actions of their users |
-//! | [`ledger`] | what each Secret held, and for how long it had expired |
+//! | [`ledger`] | what the objects show of the promises |
 //! | [`run`] | one run and its verdict |
 
 pub mod api_server;
+pub mod episode;
 pub mod ledger;
 pub mod operator;
 pub mod run;

@@ -36,14 +36,16 @@ pub struct Operator {
 
 impl Operator {
     /// Starts an operator as the program does, over the world's API server and token API.
-    pub fn start(world: &Arc<World>, api: &Arc<TokenApi>, name: &str, ahead: i64) -> Self {
+    ///
+    /// It serves these namespaces, or all if there are none.
+    pub fn start(world: &Arc<World>, api: &Arc<TokenApi>, name: &str, ahead: i64, served: &[String]) -> Self {
         let (link, metrics) = (Link::new(name), Metrics::new());
-        let (served, of) = (world.clone(), link.clone());
-        let service = service_fn(move |request| serve(served.clone(), of.clone(), request).boxed());
+        let (outside, of) = (world.clone(), link.clone());
+        let service = service_fn(move |request| serve(outside.clone(), of.clone(), request).boxed());
         let client =
             metrics::layered(ClientBuilder::new(service, "default"), &metrics::count_requests(metrics.clone()));
         let (lease, candidate) = lease::candidate(client.clone(), election(name));
-        let settings = settings(Route { api: api.clone(), link: link.clone() });
+        let settings = settings(Route { api: api.clone(), link: link.clone() }, served);
         let observers = Observers { metrics, traces: Traces::default(), page: None };
         let (stop, stopped) = watch::channel(false);
         let (released, release) = oneshot::channel::<()>();
@@ -64,7 +66,8 @@ impl Operator {
 
     /// Returns true if it leads.
     pub fn leads(&self) -> bool {
-        !self.process.is_finished() && self.lease.is_leader()
+        // The handle's own check reads the clock of its operator.
+        !self.process.is_finished() && *self.lease.changes().borrow()
     }
 
     /// Returns true if a request killed it.
@@ -75,6 +78,11 @@ impl Operator {
     /// Returns true if it ended by itself, which is a fault.
     pub fn has_ended(&self) -> bool {
         self.process.is_finished()
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.link.name
     }
 
     /// Sets its wall clock to so many milliseconds ahead of the true time.
@@ -108,9 +116,9 @@ fn election(name: &str) -> lease::Settings {
     }
 }
 
-fn settings(route: Route) -> controller::Settings {
+fn settings(route: Route, served: &[String]) -> controller::Settings {
     controller::Settings {
-        watch_namespaces: Vec::new(),
+        watch_namespaces: served.to_vec(),
         cluster_providers: true,
         cluster_resource_namespace: NAMESPACE.to_owned(),
         reach: Reach {

@@ -1,13 +1,14 @@
 //! What all operators share: virtual time, chance, faults, the API server's objects, and the trace of all requests.
 
 use crate::api_server::store::Store;
+use crate::episode::{Active, Episode};
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -34,13 +35,67 @@ pub struct Rates {
     pub provider_throttle: u64,
 }
 
-/// The crash of a sweep: the operator that sends this request is killed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Crash {
-    /// Number of the request, leases not counted; 0 for none.
+/// What happens at one request of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// Its operator is killed before the API server has seen the request.
+    CrashBefore,
+    /// Its operator is killed; the request takes effect.
+    CrashAfter,
+    /// The API server answers with this status instead.
+    Status(u16),
+    /// The connection breaks without effect.
+    Closed,
+    /// The request takes effect, and its answer never arrives.
+    Lost,
+    /// The answer arrives so many seconds late.
+    Late(u64),
+    /// All watches end with 410.
+    Gone,
+    /// A user deletes the token's object, and creates it again.
+    Recreated,
+    /// A user deletes the token's object.
+    Deleted,
+    /// A user gives the token's Secret another name.
+    Renamed,
+    /// A user forces a renewal.
+    Forced,
+    /// The Lease can't be renewed for 12 seconds.
+    Lapse,
+}
+
+/// Each disturbance of a sweep, by its name.
+pub const STRIKES: [(&str, Strike); 16] = [
+    ("crash-before", Strike::CrashBefore),
+    ("crash-after", Strike::CrashAfter),
+    ("409", Strike::Status(409)),
+    ("429", Strike::Status(429)),
+    ("500", Strike::Status(500)),
+    ("503", Strike::Status(503)),
+    ("closed", Strike::Closed),
+    ("lost", Strike::Lost),
+    ("late-7s", Strike::Late(7)),
+    ("late-31s", Strike::Late(31)),
+    ("gone", Strike::Gone),
+    ("recreated", Strike::Recreated),
+    ("deleted", Strike::Deleted),
+    ("renamed", Strike::Renamed),
+    ("forced", Strike::Forced),
+    ("lapse", Strike::Lapse),
+];
+
+/// Disturbance of the request of this number.
+#[derive(Clone, Copy, Debug)]
+pub struct Struck {
+    /// Number of the request, leases not counted.
     pub at: u64,
-    /// True if the request has no effect.
-    pub unserved: bool,
+    /// What happens.
+    pub strike: Strike,
+}
+
+/// Returns the time at which each run starts.
+pub fn epoch() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default()
 }
 
 /// The world outside of the operators.
@@ -52,11 +107,17 @@ pub struct World {
     pub changed: watch::Sender<u64>,
     /// Requests so far.
     pub trace: Mutex<Trace>,
-    /// Notified when a request kills its operator.
+    /// Notified when a request kills its operator, or brings a user on.
     pub crashed: Notify,
+    /// What a user does because of a request.
+    pub asked: Mutex<Option<Strike>>,
+    /// Episodes in progress.
+    pub episodes: Mutex<Vec<Active>>,
+    /// Number of restarts of the API server. A watch ends with a restart.
+    pub restarts: AtomicU64,
     /// Faults, while they are enabled.
     pub rates: Mutex<Rates>,
-    crash: Crash,
+    struck: Option<Struck>,
     random: Mutex<fastrand::Rng>,
     start: Instant,
     epoch: DateTime<Utc>,
@@ -64,15 +125,18 @@ pub struct World {
 
 impl World {
     /// Returns a world at the start of its time.
-    pub fn new(seed: u64, rates: Rates, crash: Crash) -> Arc<Self> {
-        let epoch = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
+    pub fn new(seed: u64, rates: Rates, struck: Option<Struck>) -> Arc<Self> {
+        let epoch = epoch();
         Arc::new(Self {
             store: Mutex::new(Store::new(seed, epoch)),
             changed: watch::Sender::new(0),
             trace: Mutex::new(Trace::default()),
             crashed: Notify::new(),
+            asked: Mutex::default(),
+            episodes: Mutex::default(),
+            restarts: AtomicU64::new(0),
             rates: Mutex::new(rates),
-            crash,
+            struck,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
             epoch,
@@ -116,22 +180,67 @@ impl World {
         result
     }
 
+    /// Prints what happens outside of the operators, if requests are printed.
+    pub fn note(&self, what: &str) {
+        let milliseconds = self.start.elapsed().as_millis();
+        #[allow(clippy::print_stdout)]
+        if self.trace.lock().verbose {
+            println!("{milliseconds} NOTE {what}");
+        }
+    }
+
+    /// Returns true if an episode of this kind concerns the namespace.
+    pub fn suffers(&self, episode: Episode, namespace: &str) -> bool {
+        let active = self.episodes.lock();
+        active.iter().any(|it| it.episode == episode && (!episode.is_of_namespace() || it.namespace == namespace))
+    }
+
+    /// Returns true if an operator's clock is far off.
+    pub fn is_misdated(&self) -> bool {
+        self.episodes.lock().iter().any(|it| matches!(it.episode, Episode::ClockAhead(_)))
+    }
+
+    /// Returns the version after which watches of this kind show nothing.
+    pub fn shown_until(&self, kind: &str) -> u64 {
+        let active = self.episodes.lock();
+        let stale = active.iter().filter(|it| matches!(it.episode, Episode::StaleWatch(of) if of == kind));
+        stale.map(|it| it.version).min().unwrap_or(u64::MAX)
+    }
+
+    /// Ends all watches, and wakes those that wait for changes.
+    pub fn restart_api(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.wake_watches();
+    }
+
+    /// Wakes the watches that wait for changes.
+    pub fn wake_watches(&self) {
+        self.changed.send_modify(|_| ());
+    }
+
     /// Records a request. Returns false if its operator was killed before the request had an effect.
     pub fn record(&self, link: &Link, what: &str, detail: &[u8]) -> bool {
+        let strike = self.strike(link, what, detail);
+        if strike.is_none_or(|strike| !matches!(strike, Strike::CrashBefore | Strike::CrashAfter)) {
+            return true;
+        }
+        link.cut();
+        self.crashed.notify_one();
+        strike != Some(Strike::CrashBefore)
+    }
+
+    /// Records a request, and returns what happens to it.
+    pub fn strike(&self, link: &Link, what: &str, detail: &[u8]) -> Option<Strike> {
         let milliseconds = self.start.elapsed().as_millis();
         let mut trace = self.trace.lock();
         trace.record(milliseconds, &link.name, what, detail);
         if what.ends_with(" leases") {
-            return true;
+            return None;
         }
         trace.counted += 1;
-        if trace.counted != self.crash.at {
-            return true;
-        }
-        trace.crashed_at = Some(format!("{what} by {}", link.name));
-        link.cut();
-        self.crashed.notify_one();
-        !self.crash.unserved
+        let struck = self.struck.filter(|struck| struck.at == trace.counted)?;
+        trace.struck_at = Some(format!("{what} by {}", link.name));
+        Some(struck.strike)
     }
 }
 
@@ -184,10 +293,10 @@ pub struct Trace {
     pub counts: BTreeMap<String, u64>,
     /// Requests.
     pub total: u64,
-    /// Requests that a crash counts.
+    /// Requests that a sweep counts.
     pub counted: u64,
-    /// Request whose operator was killed.
-    pub crashed_at: Option<String>,
+    /// Request that was disturbed.
+    pub struck_at: Option<String>,
     /// True to print each request.
     pub verbose: bool,
 }

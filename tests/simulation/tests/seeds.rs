@@ -32,5 +32,18 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn p05_a_crash_at_any_request_loses_nothing_that_was_stored() {
-    passes("--minutes 5 --tokens 2 --operators 1 --faults none --sweep");
+    passes("--minutes 5 --tokens 2 --operators 1 --faults none --sweep --strike crash-before --strike crash-after");
+}
+
+/// Without faults by chance, each delay needs a reason.
+#[test]
+fn p17_a_fault_that_lasts_delays_nobody_else() {
+    passes("--seed 4 --minutes 240 --tokens 24 --operators 1 --faults users,crashes,episodes");
+}
+
+/// The memory of a Secret's earlier name doesn't end with the process that wrote it.
+#[test]
+fn p05_a_crash_between_two_renames_leaves_no_secret_behind() {
+    let story = "--seed 1 --minutes 8 --tokens 1 --operators 1 --faults none --story rename-often";
+    passes(&format!("{story} --sweep --strike crash-after"));
 }

@@ -1,9 +1,10 @@
 //! The API server as a service: from an HTTP request to the store and back.
 
-use super::store::{Key, Object, Refusal};
-use crate::world::{Link, World};
+use super::store::{Change, Key, Object, Refusal};
+use crate::episode::Episode;
+use crate::world::{Link, Strike, World};
 use axum::body::{Body as Answer, Bytes};
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Method, Request, Response};
@@ -11,6 +12,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,26 +27,71 @@ pub async fn serve(world: Arc<World>, link: Arc<Link>, request: Request<Body>) -
         return std::future::pending().await;
     }
     let call = Call::read(&head, &body);
-    if !world.record(&link, &call.title(), &call.detail(&head, &body)) {
+    let strike = world.strike(&link, &call.title(), &call.detail(&head, &body));
+    if matches!(strike, Some(Strike::CrashBefore | Strike::CrashAfter)) {
+        link.cut();
+        world.crashed.notify_one();
+    }
+    if strike == Some(Strike::CrashBefore) {
         return std::future::pending().await;
     }
+    // Dropped when the client gives up.
+    let client = Arc::new(());
+    let waits = Arc::downgrade(&client);
     let server = tokio::spawn(async move {
         world.pause(1, 8).await;
-        let rates = *world.rates.lock();
-        if let Some(refusal) = call.fault(&world) {
-            return Some(failure(&world, &refusal));
+        if world.suffers(Episode::Down, "") || world.suffers(Episode::Restored, "") || strike == Some(Strike::Closed) {
+            return Some(Err(BoxError::from("connection refused")));
         }
-        let lost = !call.watch && world.chance(rates.lost);
+        let rates = *world.rates.lock();
+        if let Some(refusal) = struck_with(strike).or_else(|| call.refused(&world)).or_else(|| call.fault(&world)) {
+            return Some(Ok(failure(&world, &refusal)));
+        }
+        befall(&world, strike).await;
+        if call.admission(&world).await && waits.strong_count() == 0 {
+            return None;
+        }
+        let lost = strike == Some(Strike::Lost) || !call.watch && world.chance(rates.lost);
         let answer = call.answer(&world, &link);
+        if let Some(Strike::Late(seconds)) = strike {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
         if !call.watch && world.chance(rates.late) {
             tokio::time::sleep(Duration::from_secs([7, 31][usize::from(world.chance(500_000))])).await;
         }
         world.pause(1, 8).await;
-        (!lost && !link.is_cut()).then_some(answer)
+        (!lost && !link.is_cut()).then_some(Ok(answer))
     });
-    match server.await? {
-        Some(answer) => Ok(answer),
+    let answer = server.await?;
+    drop(client);
+    match answer {
+        Some(answer) => answer,
         None => std::future::pending().await,
+    }
+}
+
+fn struck_with(strike: Option<Strike>) -> Option<Refusal> {
+    let Some(Strike::Status(code)) = strike else { return None };
+    let reason = match code {
+        409 => "Conflict",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    Some(Refusal(code, reason, "struck".to_owned()))
+}
+
+/// Lets a user act, or the watches end, before the request is served.
+async fn befall(world: &World, strike: Option<Strike>) {
+    match strike {
+        Some(Strike::Gone) => world.change(super::store::Store::compact),
+        Some(strike @ (Strike::Recreated | Strike::Deleted | Strike::Renamed | Strike::Forced | Strike::Lapse)) => {
+            *world.asked.lock() = Some(strike);
+            world.crashed.notify_one();
+            // The event of the action arrives before the answer of the request.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        _ => {}
     }
 }
 
@@ -116,6 +163,40 @@ impl Call {
             return parts.join(" ").into_bytes();
         }
         [head.uri.to_string().as_bytes(), b" ", body].concat()
+    }
+
+    /// Returns the refusal of an episode.
+    fn refused(&self, world: &World) -> Option<Refusal> {
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        let writes = self.method != Method::GET;
+        if !writes && self.name.is_none() && world.suffers(Episode::Forbidden, namespace) {
+            return Some(Refusal(403, "Forbidden", format!("{} is forbidden", self.kind)));
+        }
+        let refused = self.kind == "secrets" && writes && world.suffers(Episode::RefusedSecrets, namespace);
+        let message = "failed calling webhook \"check.example\": context deadline exceeded";
+        refused.then(|| Refusal(500, "InternalError", message.to_owned()))
+    }
+
+    /// Waits as an episode wants. Returns true if the request is dropped when its client has disconnected meanwhile.
+    async fn admission(&self, world: &World) -> bool {
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        let writes = self.method != Method::GET;
+        if self.kind == "leases" && world.suffers(Episode::LeaseHangs, "") {
+            while world.suffers(Episode::LeaseHangs, "") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        } else if self.kind == "events" && writes && world.suffers(Episode::EventsHang, "") {
+            while world.suffers(Episode::EventsHang, "") {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        } else if self.kind == "tokenproviders" && writes && world.suffers(Episode::StatusesHang, "") {
+            world.pause(6000, 30_000).await;
+        } else if self.kind == "secrets" && writes && world.suffers(Episode::SlowSecrets, namespace) {
+            world.pause(7000, 10_000).await;
+        } else {
+            return false;
+        }
+        true
     }
 
     fn fault(&self, world: &World) -> Option<Refusal> {
@@ -199,7 +280,11 @@ impl Call {
         let meta = json!({"resourceVersion": version.to_string(), "continue": more.unwrap_or_default()});
         let (kind, api) =
             if self.metadata_only { ("PartialObjectMetadataList", "meta.k8s.io/v1") } else { ("List", &*self.api) };
-        json_answer(world, 200, &json!({"kind": kind, "apiVersion": api, "metadata": meta, "items": items}))
+        let body = json!({"kind": kind, "apiVersion": api, "metadata": meta, "items": items});
+        if world.suffers(Episode::StalledLists, "") {
+            return stalled(world, &body.to_string());
+        }
+        json_answer(world, 200, &body)
     }
 
     fn selects(&self, object: &Object) -> bool {
@@ -210,14 +295,17 @@ impl Call {
 
     fn watch(&self, world: &Arc<World>, link: &Arc<Link>) -> Response<Answer> {
         let number = |name: &str| self.query.get(name).and_then(|text| text.parse::<u64>().ok());
+        let future = number("resourceVersion").is_some_and(|at| at > world.store.lock().version);
         let watching = Watching {
             world: world.clone(),
             link: link.clone(),
             changed: world.changed.subscribe(),
             call: self.clone(),
             at: number("resourceVersion").unwrap_or_default(),
+            restarts: world.restarts.load(Ordering::Relaxed),
             ends: Instant::now() + Duration::from_secs(number("timeoutSeconds").unwrap_or(1800)),
-            bookmark: Instant::now() + Duration::from_secs(50 + world.below(20)),
+            // A watch from a version that a restored etcd has not reached is silent.
+            bookmark: Instant::now() + Duration::from_secs(if future { 86_400 } else { 50 + world.below(20) }),
             over: false,
         };
         let lines = stream::unfold(watching, |mut watching| async move {
@@ -237,6 +325,8 @@ struct Watching {
     call: Call,
     /// Version of the last event.
     at: u64,
+    /// Restarts of the API server before its begin.
+    restarts: u64,
     ends: Instant,
     bookmark: Instant,
     over: bool,
@@ -250,6 +340,9 @@ impl Watching {
                 return None;
             }
             self.changed.borrow_and_update();
+            if self.restarts != self.world.restarts.load(Ordering::Relaxed) {
+                return None;
+            }
             let lines = self.lines();
             if !lines.is_empty() {
                 self.world.pause(1, 5).await;
@@ -269,14 +362,17 @@ impl Watching {
 
     fn mark(&mut self) -> String {
         self.bookmark += Duration::from_mins(1);
-        self.at = self.at.max(self.world.store.lock().version);
+        let seen = self.world.store.lock().version.min(self.world.shown_until(&self.call.kind));
+        self.at = self.at.max(seen);
         let meta = json!({"resourceVersion": self.at.to_string(), "creationTimestamp": null});
         line("BOOKMARK", &json!({"kind": self.call.kind, "apiVersion": self.call.api, "metadata": meta}))
     }
 
     fn lines(&mut self) -> String {
         let store = self.world.store.lock();
-        let changes = store.since(&self.call.kind, self.at).map(Iterator::collect::<Vec<_>>);
+        let until = self.world.shown_until(&self.call.kind);
+        let is_shown = |change: &&Change| change.version <= until;
+        let changes = store.since(&self.call.kind, self.at).map(|all| all.filter(is_shown).collect::<Vec<_>>());
         let gone = changes
             .as_ref()
             .is_none_or(|changes| !changes.is_empty() && self.world.chance(self.world.rates.lock().gone));
@@ -325,6 +421,14 @@ fn said(refusal: &Refusal) -> Value {
 
 fn failure(world: &World, refusal: &Refusal) -> Response<Answer> {
     json_answer(world, refusal.0, &said(refusal))
+}
+
+/// Returns an answer whose body stops half-way.
+fn stalled(world: &World, body: &str) -> Response<Answer> {
+    let half = Bytes::from(body.as_bytes()[..body.len() / 2].to_vec());
+    let lines = stream::once(async { Ok::<_, BoxError>(half) }).chain(stream::pending());
+    let answer = Response::builder().header(CONTENT_TYPE, "application/json").header("date", world.date());
+    answer.body(Answer::from_stream(lines)).unwrap_or_default()
 }
 
 fn json_answer(world: &World, code: u16, body: &Value) -> Response<Answer> {

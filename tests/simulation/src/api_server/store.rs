@@ -44,6 +44,13 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Refusal(pub u16, pub &'static str, pub String);
 
+/// All objects at one time, as a backup of etcd has them.
+#[derive(Debug)]
+pub struct Snapshot {
+    version: u64,
+    objects: BTreeMap<String, BTreeMap<Key, Arc<Object>>>,
+}
+
 #[derive(Default)]
 struct Kind {
     objects: BTreeMap<Key, Arc<Object>>,
@@ -123,6 +130,32 @@ impl Store {
         for kind in self.kinds.values_mut() {
             kind.changes.clear();
             kind.compacted = self.version;
+        }
+    }
+
+    /// Returns a backup.
+    pub fn snapshot(&self) -> Snapshot {
+        let objects = self.kinds.iter().map(|(kind, of)| (kind.clone(), of.objects.clone())).collect();
+        Snapshot { version: self.version, objects }
+    }
+
+    /// Restores a backup: versions continue from that of the backup.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.version = snapshot.version;
+        for (name, kind) in &mut self.kinds {
+            let objects = snapshot.objects.get(name).cloned().unwrap_or_default();
+            let before = std::mem::replace(&mut kind.objects, objects);
+            (kind.compacted, kind.changes) = (0, VecDeque::new());
+            let (version, at) = (snapshot.version, self.now);
+            for (key, old) in &before {
+                let new = kind.objects.get(key).filter(|new| !Arc::ptr_eq(new, old));
+                if new.is_some() || !kind.objects.contains_key(key) {
+                    (self.observer)(name, &Change { version, at, old: Some(old.clone()), new: new.cloned() });
+                }
+            }
+            for (_, new) in kind.objects.iter().filter(|(key, _)| !before.contains_key(*key)) {
+                (self.observer)(name, &Change { version, at, old: None, new: Some(new.clone()) });
+            }
         }
     }
 

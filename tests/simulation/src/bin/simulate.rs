@@ -4,9 +4,10 @@
 
 use clap::Parser;
 use simulation::run::{Faults, Plan, run};
-use simulation::world::Crash;
+use simulation::users::{ACTIONS, Action};
+use simulation::world::{STRIKES, Strike, Struck};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Runs the operator in virtual time. The same arguments give the same trace.
@@ -24,16 +25,20 @@ struct Arguments {
     /// Number of operators, of which one leads.
     #[arg(long, default_value_t = 2)]
     operators: u64,
-    /// Faults: api, crashes, users, provider, clocks, all, or none.
+    /// Faults: api, crashes, users, provider, clocks, episodes, all, or none. Without api, provider and clocks, each
+    /// delay needs a reason.
     #[arg(long, value_delimiter = ',', default_value = "all")]
     faults: Vec<String>,
-    /// Kills the operator that sends the request of this number.
+    /// What a user does to the first token after two minutes.
+    #[arg(long, value_parser = named(&ACTIONS))]
+    story: Option<String>,
+    /// Disturbs the request of this number.
     #[arg(long, default_value_t = 0)]
-    crash_at: u64,
-    /// The killed operator's request has no effect.
-    #[arg(long)]
-    unserved: bool,
-    /// Runs once for each request of the plan, and kills its sender, before and after the request has its effect.
+    at: u64,
+    /// What disturbs it; repeatable in a sweep, which otherwise takes all.
+    #[arg(long, value_parser = named(&STRIKES))]
+    strike: Vec<String>,
+    /// Runs once for each request of the plan and each disturbance of it.
     #[arg(long)]
     sweep: bool,
     /// Prints each request.
@@ -41,11 +46,46 @@ struct Arguments {
     trace: bool,
 }
 
+/// Returns a parser that takes one of these names.
+fn named<T>(all: &[(&'static str, T)]) -> clap::builder::PossibleValuesParser {
+    all.iter().map(|(name, _)| *name).collect::<Vec<_>>().into()
+}
+
+fn value_of<T: Copy>(all: &[(&str, T)], name: &str) -> Option<T> {
+    all.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+/// The operator panics when it resolves this provider, which no token uses.
+const PANIC: (&str, &str) = ("VIDEO_TOKEN_OPERATOR_PANIC", "resolve TokenProvider/fragile");
+
 fn main() -> ExitCode {
+    if std::env::var_os(PANIC.0).is_none() {
+        return again();
+    }
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // That of the fail point is part of the scenario.
+        if !panic.location().is_some_and(|at| at.file().ends_with("fail_point.rs")) {
+            show(panic);
+        }
+    }));
     let arguments = Arguments::parse();
     SEED.store(arguments.seed | 1, Ordering::Relaxed);
     let _ = ahash::random_state::set_random_source(FixedSeed);
     if arguments.sweep { sweep(&arguments) } else { once(&arguments) }
+}
+
+/// Runs in a process that has the fail point in its environment.
+fn again() -> ExitCode {
+    let status = std::env::current_exe()
+        .and_then(|program| Command::new(program).args(std::env::args_os().skip(1)).env(PANIC.0, PANIC.1).status());
+    match status {
+        Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn once(arguments: &Arguments) -> ExitCode {
@@ -61,8 +101,14 @@ fn once(arguments: &Arguments) -> ExitCode {
             users: has("users"),
             provider: has("provider"),
             clocks: has("clocks"),
+            episodes: has("episodes"),
         },
-        crash: Crash { at: arguments.crash_at, unserved: arguments.unserved },
+        story: arguments.story.as_ref().and_then(|name| value_of::<Action>(&ACTIONS, name)),
+        struck: arguments
+            .strike
+            .first()
+            .filter(|_| arguments.at > 0)
+            .and_then(|name| Some(Struck { at: arguments.at, strike: value_of::<Strike>(&STRIKES, name)? })),
         verbose: arguments.trace,
     };
     let report = match run(&plan) {
@@ -86,50 +132,55 @@ fn once(arguments: &Arguments) -> ExitCode {
 
 /// Returns the arguments of one run.
 fn line(arguments: &Arguments) -> Vec<String> {
-    let Arguments { seed, minutes, tokens, operators, faults, crash_at, unserved, .. } = arguments;
-    let text = format!(
-        "--seed {seed} --minutes {minutes} --tokens {tokens} --operators {operators} --faults {} --crash-at {crash_at}",
+    let Arguments { seed, minutes, tokens, operators, faults, story, at, strike, .. } = arguments;
+    let mut text = format!(
+        "--seed {seed} --minutes {minutes} --tokens {tokens} --operators {operators} --faults {}",
         faults.join(",")
     );
-    let mut line: Vec<String> = text.split(' ').map(str::to_owned).collect();
-    line.extend(unserved.then(|| "--unserved".to_owned()));
-    line
+    if let Some(story) = story {
+        text += &format!(" --story {story}");
+    }
+    if let Some(strike) = strike.first().filter(|_| *at > 0) {
+        text += &format!(" --at {at} --strike {strike}");
+    }
+    text.split(' ').map(str::to_owned).collect()
 }
 
 /// Each run has a process of its own, because tokio counts its seeds over a whole process.
+fn child(arguments: &Arguments) -> (bool, String) {
+    let output = std::env::current_exe().and_then(|program| Command::new(program).args(line(arguments)).output());
+    match output {
+        Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(error) => (false, error.to_string()),
+    }
+}
+
 fn sweep(arguments: &Arguments) -> ExitCode {
-    let child = |at: u64, unserved: bool| {
-        let arguments = Arguments { crash_at: at, unserved, ..arguments.clone() };
-        let program = std::env::current_exe()?;
-        let output = Command::new(program).args(line(&arguments)).output()?;
-        std::io::Result::Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    let (passed, text) = child(&Arguments { at: 0, ..arguments.clone() });
+    let requests = text.split_whitespace().skip_while(|word| *word != "counted").nth(1).and_then(|n| n.parse().ok());
+    let Some(requests) = requests.filter(|_| passed) else {
+        println!("{text}");
+        return ExitCode::FAILURE;
     };
-    let requests = match child(0, false) {
-        Ok((true, text)) => {
-            text.split_whitespace().skip_while(|word| *word != "counted").nth(1).and_then(|n| n.parse().ok())
-        }
-        Ok((false, text)) => {
-            println!("{text}");
-            None
-        }
-        Err(_) => None,
-    };
-    let Some(requests) = requests else { return ExitCode::FAILURE };
-    let mut failed = 0;
-    for (at, unserved) in (1..=requests).flat_map(|at| [(at, false), (at, true)]) {
-        match child(at, unserved) {
-            Ok((true, _)) => {}
-            Ok((false, text)) => {
-                failed += 1;
+    let mut strikes = arguments.strike.clone();
+    if strikes.is_empty() {
+        strikes = STRIKES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    }
+    let plans: Vec<_> = (1..=requests).flat_map(|at| strikes.iter().map(move |strike| (at, strike))).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let work = || {
+        while let Some((at, strike)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (passed, text) = child(&Arguments { at: *at, strike: vec![(*strike).clone()], ..arguments.clone() });
+            if !passed {
+                failed.fetch_add(1, Ordering::Relaxed);
                 println!("{text}");
             }
-            Err(error) => {
-                failed += 1;
-                println!("{error}");
-            }
         }
-    }
-    println!("{} runs, {failed} failed", 2 * requests);
+    };
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner();
+    println!("{} runs, {failed} failed", plans.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
