@@ -107,6 +107,91 @@ fn a_number_without_a_definition_and_one_without_a_test_are_found() {
     }
 }
 
+/// Kinds of evidence, by column of the table in docs/design.md, and the files that contain it.
+const KINDS: [(&str, &[&str]); 8] = [
+    ("Unit", &["src", "crates"]),
+    ("Property", &["src", "crates"]),
+    ("Real API server", &["tests"]),
+    ("Explorer", &["tests/testkit/src/explorer"]),
+    ("Simulation", &["tests/simulation/src"]),
+    ("Model", &["tests/model/src"]),
+    ("Soak, isolation", &["tests/testkit/src/soak", "tests/testkit/src/isolation"]),
+    ("End to end", &["tests/e2e"]),
+];
+
+/// Returns whether one of the files contains the evidence: a function, a property of the model, or a promise's number.
+fn exists(kind: &str, name: &str, files: &BTreeMap<String, String>) -> bool {
+    let Some((_, folders)) = KINDS.iter().find(|(known, _)| *known == kind) else { return false };
+    let texts = files.iter().filter(|(file, _)| folders.iter().any(|folder| file.starts_with(&format!("{folder}/"))));
+    let mut texts = texts.filter(|(_, text)| kind != "Property" || text.contains("proptest!")).map(|(_, text)| text);
+    match (kind, name.strip_prefix('`').and_then(|name| name.strip_suffix('`'))) {
+        ("Model", Some(name)) => texts.any(|text| text.contains(&format!("const {name}: &str"))),
+        (_, Some(name)) => texts.any(|text| text.contains(&format!("fn {name}("))),
+        (_, None) => texts.any(|text| in_words(text).any(|number| format!("P{number}") == name)),
+    }
+}
+
+/// Returns what is wrong with the table.
+fn unwatched(design: &str, files: &BTreeMap<String, String>) -> Vec<String> {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let table: Vec<_> = design.lines().skip_while(|line| !line.starts_with("| Promise |")).collect();
+    let head = cells(table.first().copied().unwrap_or_default());
+    let mut findings: Vec<_> =
+        head.iter().skip(1).filter(|kind| KINDS.iter().all(|(known, _)| known != kind)).cloned().collect();
+    let mut rows = BTreeSet::new();
+    for row in table.iter().skip(2).take_while(|line| line.starts_with('|')).map(|line| cells(line)) {
+        let promise = row[0].clone();
+        let watched: Vec<_> = head.iter().zip(&row).skip(1).filter(|(_, cell)| !cell.is_empty()).collect();
+        if watched.len() < 2 {
+            findings.push(format!("{promise} rests on one kind alone"));
+        }
+        for (kind, cell) in watched {
+            let missing = cell.split(", ").filter(|name| !exists(kind, name, files));
+            findings.extend(missing.map(|name| format!("{promise}: {kind} has no {name}")));
+        }
+        rows.extend(promise.strip_prefix('P').map(str::to_owned));
+    }
+    findings.extend(defined(design).difference(&rows).map(|number| format!("P{number} is in no row")));
+    findings
+}
+
+#[test]
+fn each_promise_is_watched_by_two_kinds_of_evidence_and_each_of_them_exists() {
+    let mut paths = Vec::new();
+    for place in ["src", "crates", "tests", "docs/design.md"] {
+        files(&repository().join(place), &mut paths);
+    }
+    let files: BTreeMap<_, _> = paths.iter().map(|path| (title(path), fs::read_to_string(path).unwrap())).collect();
+    let findings = unwatched(&files["docs/design.md"], &files);
+    assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// Builds the numbers at run time, because another test searches this file.
+#[test]
+fn evidence_that_is_missing_or_alone_is_found() {
+    let number = |digits: &str| format!("P{digits}");
+    let [first, second] = ["71", "72"].map(number);
+    let design = |rows: &str| {
+        format!("- **{first} One.**\n\n| Promise | Unit | Model | Simulation |\n|---|---|---|---|\n{rows}\n")
+    };
+    let files = BTreeMap::from([
+        ("src/lib.rs".to_owned(), "fn it_holds() {}".to_owned()),
+        ("tests/simulation/src/run.rs".to_owned(), format!("// {first}")),
+        ("tests/model/src/check.rs".to_owned(), "const KEPT: &str".to_owned()),
+    ]);
+    for (row, expected) in [
+        (format!("| {first} | `it_holds` | `KEPT` | {first} |"), None),
+        (format!("| {first} | `it_holds` | | |"), Some(format!("{first} rests on one kind alone"))),
+        (format!("| {first} | `it_falls` | `KEPT` | |"), Some(format!("{first}: Unit has no `it_falls`"))),
+        (format!("| {first} | `it_holds` | | {second} |"), Some(format!("{first}: Simulation has no {second}"))),
+        (String::new(), Some(format!("{first} is in no row"))),
+    ] {
+        assert_eq!(unwatched(&design(&row), &files), Vec::from_iter(expected), "{row}");
+    }
+}
+
 #[test]
 fn the_glossary_has_at_most_30_terms_each_once() {
     let design = fs::read_to_string(repository().join("docs/design.md")).unwrap();
