@@ -7,7 +7,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use simulation::api_server::service::serve;
-use simulation::world::{Crash, Link, Rates, World};
+use simulation::world::{Link, Rates, World};
 use std::collections::BTreeMap;
 use testkit::stand::shared;
 use tower::service_fn;
@@ -185,7 +185,7 @@ async fn the_same_requests_get_the_same_answers_as_from_the_real_api_server() ->
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     eprintln!("SEED={seed}");
     let stand = shared().await?;
-    let world = World::new(seed, Rates::default(), Crash::default());
+    let world = World::new(seed, Rates::default(), None);
     let link = Link::new("test");
     let memory = service_fn(move |request| serve(world.clone(), link.clone(), request));
     let namespace = stand.namespace("conformance").await?;
