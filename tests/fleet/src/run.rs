@@ -25,8 +25,8 @@ enum Event {
     Due(usize, usize, u32),
     /// The budget of the cluster may grant a call.
     Grant(usize, u32),
-    /// A call reaches the token API; it was sent this many milliseconds ago.
-    Arrives(usize, usize, u32, u64),
+    /// A call reaches the token API, which was sent at this time.
+    Arrives(usize, usize, u32, Duration),
     /// A call ends, which was sent at this time.
     Ends(usize, usize, u32, Duration, Answer),
     /// A token expires.
@@ -156,16 +156,17 @@ impl Run {
                     self.push(due, event);
                 }
             }
-            Event::Grant(number, start) if self.clusters[number].start == start => {
-                if self.wakes[number].take_if(|wakes| *wakes <= at).is_some() {
-                    self.grant(number, at);
-                }
+            Event::Grant(number, start)
+                if self.clusters[number].start == start
+                    && self.wakes[number].take_if(|wakes| *wakes <= at).is_some() =>
+            {
+                self.grant(number, at);
             }
-            Event::Arrives(number, index, start, ago) => {
+            Event::Arrives(number, index, start, sent) => {
                 let answer = self.api.call(at);
                 self.count(number, answer, at);
                 let ends = at + Duration::from_millis(self.dice.u64(20..100));
-                self.push(ends, Event::Ends(number, index, start, at - Duration::from_millis(ago), answer));
+                self.push(ends, Event::Ends(number, index, start, sent, answer));
             }
             Event::Ends(number, index, start, sent, answer) if self.clusters[number].start == start => {
                 self.clusters[number].end(index, sent, answer, at);
@@ -173,7 +174,7 @@ impl Run {
                 self.grant(number, at);
             }
             Event::Expires(number, index, start) if self.clusters[number].start == start => {
-                self.expire(number, index, at)
+                self.expire(number, index, at);
             }
             Event::Sample => self.sample(at),
             Event::Churn(turn) => self.churn(turn, at),
@@ -185,7 +186,7 @@ impl Run {
         let start = self.clusters[number].start;
         for index in self.clusters[number].calls(at) {
             let travels = self.dice.u64(20..100);
-            self.push(at + Duration::from_millis(travels), Event::Arrives(number, index, start, travels));
+            self.push(at + Duration::from_millis(travels), Event::Arrives(number, index, start, at));
         }
         let next = self.clusters[number].next_grant(at).map(|next| next.max(at + Duration::from_millis(1)));
         if let Some(next) = next.filter(|next| self.wakes[number] != Some(*next)) {

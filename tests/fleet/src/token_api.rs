@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Windows of the account: calls, and the time within which they may be made.
-pub(crate) const WINDOWS: [(usize, Duration); 2] = [(120, Duration::from_secs(60)), (10, Duration::from_secs(1))];
+pub(crate) const WINDOWS: [(usize, Duration); 2] = [(120, Duration::from_mins(1)), (10, Duration::from_secs(1))];
 
 /// Variants of a token API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl TokenApi {
         match free {
             None => Answer::Issued,
             Some(at) => {
-                let wait = Duration::from_secs((at - now).as_secs() + 1);
+                let wait = Duration::from_secs(at.saturating_sub(now).as_secs() + 1);
                 Answer::Throttled(self.manners.retry_after.then_some(wait))
             }
         }

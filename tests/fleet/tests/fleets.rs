@@ -9,8 +9,8 @@ use fleet::scenario::Scenario;
 
 fn runs(names: &[&str]) -> Vec<Report> {
     let all = Scenario::all();
-    let named = |name: &&str| all.iter().find(|scenario| scenario.name == *name).unwrap();
-    names.iter().map(|name| run(named(name))).collect()
+    let find = |name: &str| all.iter().find(|scenario| scenario.name == name).unwrap();
+    names.iter().map(|name| run(find(name))).collect()
 }
 
 /// No token is late, at most this part of the calls is throttled, and each cluster gets what it needs within a factor of
