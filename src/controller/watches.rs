@@ -361,7 +361,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                         to.providers.resolve_soon(&key);
                     }
                 }
-                Event::Delete(object) => on_deleted(&to, key_of(&object)),
+                Event::Delete(object) => on_deleted(&to, &key_of(&object)),
                 Event::InitDone => {
                     let Some(listed) = relist.end() else { return };
                     let mine = |key: &ProviderKey| match &key.namespace {
@@ -370,7 +370,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                     };
                     for key in to.stores.provider_objects.keys() {
                         if mine(&key) && !listed.contains(&as_object(&key)) {
-                            on_deleted(&to, key);
+                            on_deleted(&to, &key);
                         }
                     }
                     to.stores.provider_objects.relist_ends();
@@ -393,9 +393,9 @@ fn slim(object: &mut DynamicObject) {
     }
 }
 
-fn on_deleted(context: &Context, key: ProviderKey) {
-    if context.stores.provider_objects.remove(&key) {
-        context.providers.resolve_soon(&key);
+fn on_deleted(context: &Context, key: &ProviderKey) {
+    if context.stores.provider_objects.remove(key) {
+        context.providers.resolve_soon(key);
     }
 }
 

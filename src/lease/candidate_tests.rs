@@ -164,7 +164,7 @@ async fn p15_a_crash_hands_over_within_the_duration_and_a_quarter_of_a_retry_per
         let first = Process::start(&server, "first");
         first.leads().await;
         let second = Process::start(&server, "second");
-        sleep(Duration::from_secs(60) + Duration::from_millis(milliseconds)).await;
+        sleep(Duration::from_mins(1) + Duration::from_millis(milliseconds)).await;
         first.crash();
         let took = second.leads().await;
         assert!(took <= Duration::from_millis(15_500), "{took:?}");

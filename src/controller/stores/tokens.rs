@@ -420,7 +420,7 @@ mod tests {
         let at = |second: i64| Timestamp::from_timestamp(1_790_000_000 + second, 0).unwrap();
         let expires_at = |second| StatusFacts { expires_at: Seconds(at(second).timestamp()), ..StatusFacts::default() };
         for (name, uid, expiry) in [("a", 1, 10), ("b", 2, 20), ("c", 3, 500)] {
-            apply(&tokens, token(name, uid, uid.into(), &naming("s")));
+            apply(&tokens, token(name, uid, uid, &naming("s")));
             let seen = tokens.get(&key(name)).unwrap();
             tokens.apply_own_status_write(&seen, expires_at(expiry), "9");
         }

@@ -76,9 +76,8 @@ impl Episode {
             LeaseHangs => (8, 15),
             StaleWatch(_) => (30, 200),
             StalledLists => (5, 20),
-            StatusesHang => (60, 600),
             ClockAhead(_) => (10, 300),
-            Forbidden => (60, 600),
+            StatusesHang | Forbidden => (60, 600),
             SlowSecrets | RefusedSecrets | EventsHang | ProviderFails | CredentialRefused | SlowProvider => (120, 1500),
         }
     }

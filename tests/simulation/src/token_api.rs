@@ -139,7 +139,7 @@ impl TokenApi {
         *calls.open.entry((by.to_owned(), video_of(url))).or_default() += 1;
         let recent = calls.recent.entry(account.to_string()).or_default();
         recent.push_back(Recent { at: now, call: None });
-        while recent.front().is_some_and(|it| now - it.at >= window - Duration::from_secs(1)) {
+        while recent.front().is_some_and(|it| now - it.at + Duration::from_secs(1) >= window) {
             recent.pop_front();
         }
         let above = recent.len().saturating_sub(limit);

@@ -20,7 +20,7 @@ pub fn namespaces(tokens: u64) -> Vec<String> {
     (0..NAMESPACES.min(tokens)).map(namespace).collect()
 }
 
-fn object(api: &str, kind: &str, meta: Value) -> Value {
+fn object(api: &str, kind: &str, meta: &Value) -> Value {
     json!({"apiVersion": api, "kind": kind, "metadata": meta})
 }
 
@@ -28,8 +28,8 @@ fn object(api: &str, kind: &str, meta: Value) -> Value {
 pub fn create(store: &mut Store, tokens: u64) {
     for n in 0..NAMESPACES.min(tokens) {
         let namespace = namespace(n);
-        let _ = store.create("namespaces", "", object("v1", "Namespace", json!({"name": namespace})));
-        let mut foreign = object("v1", "Secret", json!({"name": "foreign"}));
+        let _ = store.create("namespaces", "", object("v1", "Namespace", &json!({"name": namespace})));
+        let mut foreign = object("v1", "Secret", &json!({"name": "foreign"}));
         foreign["type"] = "Opaque".into();
         let _ = store.create("secrets", &namespace, foreign);
         create_credential(store, &namespace);
@@ -43,14 +43,14 @@ pub fn create(store: &mut Store, tokens: u64) {
 }
 
 fn create_credential(store: &mut Store, namespace: &str) {
-    let mut key = object("v1", "Secret", json!({"name": "key", "labels": {"videotoken.dev/credentials": "true"}}));
+    let mut key = object("v1", "Secret", &json!({"name": "key", "labels": {"videotoken.dev/credentials": "true"}}));
     key["type"] = "Opaque".into();
     key["data"] = json!({"subscription-key": "MDEyMzQ1Njc4OWFiY2RlZg=="});
     let _ = store.create("secrets", namespace, key);
 }
 
 fn create_provider(store: &mut Store, n: u64, name: &str, tokens: u64) {
-    let mut provider = object("videotoken.dev/v1alpha1", "TokenProvider", json!({"name": name}));
+    let mut provider = object("videotoken.dev/v1alpha1", "TokenProvider", &json!({"name": name}));
     let account = json!({"location": "trial", "accountId": format!("4f1c2d7e-93b4-4a58-8c1b-{n:012}"),
         "subscriptionKeyRef": {"name": "key", "key": "subscription-key"}, "endpoint": "https://api.videoindexer.ai"});
     let (requests, period) = if n == NARROW { (narrow_limit(tokens), "10m") } else { (LIMIT, "1m") };
@@ -72,7 +72,7 @@ fn create_named(store: &mut Store, namespace: &str, name: &str, n: u64, policy: 
     let spec = json!({"providerRef": {"kind": "TokenProvider", "name": "indexer"}, "suspend": false,
         "scope": {"videoIndexerClassic": {"video": {"videoId": format!("v{n}"), "allowEdit": false}}},
         "secret": {"type": "Opaque", "keys": {"token": "token", "expiresAt": "expires-at"}, "deletionPolicy": policy}});
-    let mut token = object("videotoken.dev/v1alpha1", "VideoAccessToken", json!({"name": name}));
+    let mut token = object("videotoken.dev/v1alpha1", "VideoAccessToken", &json!({"name": name}));
     token["spec"] = spec;
     let _ = store.create(TOKENS, namespace, token);
 }

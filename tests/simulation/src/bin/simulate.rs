@@ -138,10 +138,10 @@ fn line(arguments: &Arguments) -> Vec<String> {
         faults.join(",")
     );
     if let Some(story) = story {
-        text += &format!(" --story {story}");
+        text.extend([" --story ", story.as_ref()]);
     }
     if let Some(strike) = strike.first().filter(|_| *at > 0) {
-        text += &format!(" --at {at} --strike {strike}");
+        text.push_str(&[" --at ", &at.to_string(), " --strike ", strike.as_ref()].concat());
     }
     text.split(' ').map(str::to_owned).collect()
 }
