@@ -187,11 +187,11 @@ async fn get_shows_the_state_at_a_glance() {
         (format!("namespaces/{namespace}/videoaccesstokens"), "Name Ready Reason* Provider Secret Expires Renews Age"),
         (
             format!("namespaces/{namespace}/tokenproviders"),
-            "Name Type Ready Reason* Account Tokens Credentials Expire Last Issued* Age",
+            "Name Type Ready Reason* Account Tokens Waiting Credentials Expire Last Issued* Age",
         ),
         (
             "clustertokenproviders".to_owned(),
-            "Name Type Ready Reason* Account Tokens Credentials Expire Last Issued* Age",
+            "Name Type Ready Reason* Account Tokens Waiting Credentials Expire Last Issued* Age",
         ),
     ] {
         let request = http::Request::get(format!("/apis/videotoken.dev/v1alpha1/{path}"))
