@@ -3,6 +3,7 @@
 use super::{State, TokenSummary};
 use crate::clock::Timestamp;
 use crate::plan::login::{self, Attempt, CredentialHistory};
+use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::wire_time;
@@ -11,15 +12,20 @@ use videotoken_api::wire_time;
 const ACCOUNT_REASONS: [&str; 5] =
     ["CredentialRejected", "EntraRefused", "LoginsUsedUp", "Throttled", "EntraThrottled"];
 
+/// Wait from which a provider reports its queue.
+const MIN_QUEUE_WAIT: TimeDelta = TimeDelta::seconds(30);
+
 /// Providers that the user can read.
 #[derive(Clone, Debug, Default)]
 pub struct Waits(BTreeMap<(String, String), ProviderStatus>);
 
-/// Returns true if the provider's status may contain the time of the next attempt, which the summary lacks. A status
-/// without a reason may belong to a token in a long queue, which only the status of the provider reports.
+/// Returns true if the provider's status may contain the time of the next attempt, which the summary lacks. A
+/// VideoAccessToken that has had no reason for half a minute may be in a long queue, which only the status of the
+/// provider reports.
 pub fn has_account_wait(row: &TokenSummary, now: Timestamp) -> bool {
     let waits = row.state(now) != State::Ready && row.next_attempt_at.is_none_or(|at| at <= now);
-    waits && !row.suspended && (row.reason.is_empty() || ACCOUNT_REASONS.contains(&&*row.reason))
+    let may_queue = || row.reason.is_empty() && row.created_at.is_none_or(|at| now - at >= MIN_QUEUE_WAIT);
+    waits && !row.suspended && (ACCOUNT_REASONS.contains(&&*row.reason) || may_queue())
 }
 
 impl Waits {
