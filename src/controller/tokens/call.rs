@@ -31,7 +31,7 @@ use videotoken_providers::{Class, GRACE, IssueError, Issued};
 /// Makes the granted call of the token API. Keeps the issued token until it is stored.
 pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
-    let (Some(account), Some(request)) = (&seen.account, &seen.request) else { return };
+    let (Some(account), Some(request)) = (&seen.account, seen.request()) else { return };
     if !can_store_token(context, seen).await {
         return return_grant(context, key).await;
     }

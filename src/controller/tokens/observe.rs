@@ -41,8 +41,6 @@ pub(crate) struct ObservedToken {
     pub(crate) account: Option<Arc<ReadyProvider>>,
     /// The workloads to restart when the token has changed.
     pub(crate) workloads: Vec<Workload>,
-    /// Request to the token API.
-    pub(crate) request: Option<TokenRequest>,
     /// The resolved spec, or the reason why it is rejected. `None` if the provider isn't resolved yet.
     pub(crate) wanted: Option<Result<DesiredToken, Refusal>>,
     /// The Secret that the spec names.
@@ -86,7 +84,6 @@ impl ObservedToken {
             provider: None,
             account: None,
             workloads: Vec::new(),
-            request: None,
             wanted: None,
             secret_key,
             observation,
@@ -104,6 +101,11 @@ impl ObservedToken {
         Some(seen)
     }
 
+    /// Returns the request to the token API, if the specs make one.
+    pub(crate) fn request(&self) -> Option<&TokenRequest> {
+        self.outcome.as_ref()?.as_ref().ok().map(|(request, _)| request)
+    }
+
     /// Returns the resolved spec for the next step.
     pub(crate) fn into_resolved(self) -> Option<ResolvedSpec> {
         let Self { token, account, spec, workloads, outcome, .. } = self;
@@ -116,8 +118,7 @@ impl ObservedToken {
         known: Known<'_>,
         before: Option<ResolvedSpec>,
     ) -> Option<Result<DesiredToken, Refusal>> {
-        let before = before.filter(|before| Arc::ptr_eq(&before.token, &self.token));
-        let (mut whole, known_outcome) = match before {
+        let (mut whole, kept) = match before.filter(|before| Arc::ptr_eq(&before.token, &self.token)) {
             Some(ResolvedSpec { spec, workloads, account, outcome, .. }) => {
                 self.workloads = workloads;
                 (spec, Some((account, outcome)))
@@ -133,17 +134,11 @@ impl ObservedToken {
         let (name, lookup) =
             known.providers.registry.lookup(&self.token.key.namespace, &whole, known.stores.scopes.knows_cluster());
         self.provider = Some(name);
-        let outcome = match (&lookup, known_outcome) {
-            (Lookup::Found(account), Some((of, outcome))) if Arc::ptr_eq(account, &of) => Some(outcome),
+        let outcome = match (&lookup, kept) {
             (_, None) => self.resolve_with(known, &whole, &lookup),
-            (_, Some(_)) => {
-                // The provider has changed between two steps. The kept spec has no template.
-                match self.token.spec() {
-                    Ok(spec) => whole = spec,
-                    Err(error) => return Some(Err(Refusal::new("InvalidSpec", error))),
-                }
-                self.resolve_with(known, &whole, &lookup)
-            }
+            (Lookup::Found(account), Some((of, outcome))) if Arc::ptr_eq(account, &of) => Some(outcome),
+            // The provider has changed between two steps, and the kept spec has no template.
+            (_, Some(_)) => return self.resolve_spec(known, None),
         };
         whole.secret.template = None;
         let spec = self.spec.insert(whole);
@@ -156,19 +151,16 @@ impl ObservedToken {
             self.unjudged = true;
             return None;
         };
-        let wanted =
-            admitted(known, &self.token, spec, &account).and_then(|()| outcome.clone()).map(|(request, wanted)| {
-                self.request = Some(request);
-                wanted
+        let wanted = admitted(known, &self.token, spec, &account)
+            .and_then(|()| outcome.as_ref().map(|(_, wanted)| wanted.clone()).map_err(Clone::clone))
+            .and_then(|wanted| {
+                let holder = self.observation.secret.as_ref().and_then(|facts| facts.owner);
+                match known.stores.tokens.conflicting_claim(&self.token, holder) {
+                    None => Ok(wanted),
+                    Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
+                }
             });
         self.outcome = Some(outcome);
-        let wanted = wanted.and_then(|wanted| {
-            let holder = self.observation.secret.as_ref().and_then(|facts| facts.owner);
-            match known.stores.tokens.conflicting_claim(&self.token, holder) {
-                None => Ok(wanted),
-                Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
-            }
-        });
         self.account = Some(account);
         Some(wanted)
     }
