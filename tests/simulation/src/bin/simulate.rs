@@ -1,4 +1,4 @@
-//! `make simulate`: runs the operator in virtual time, once or for each crash point.
+//! `make simulate`: runs the operator in virtual time, once, or once for each request and each disturbance of it.
 
 #![allow(clippy::print_stdout)]
 
@@ -133,17 +133,20 @@ fn once(arguments: &Arguments) -> ExitCode {
 /// Returns the arguments of one run.
 fn line(arguments: &Arguments) -> Vec<String> {
     let Arguments { seed, minutes, tokens, operators, faults, story, at, strike, .. } = arguments;
-    let mut text = format!(
-        "--seed {seed} --minutes {minutes} --tokens {tokens} --operators {operators} --faults {}",
-        faults.join(",")
-    );
+    let mut words = Vec::new();
+    let mut add = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    for (name, value) in [("--seed", seed), ("--minutes", minutes), ("--tokens", tokens), ("--operators", operators)] {
+        add(name, value.to_string());
+    }
+    add("--faults", faults.join(","));
     if let Some(story) = story {
-        text.extend([" --story ", story.as_ref()]);
+        add("--story", story.clone());
     }
     if let Some(strike) = strike.first().filter(|_| *at > 0) {
-        text.push_str(&[" --at ", &at.to_string(), " --strike ", strike.as_ref()].concat());
+        add("--at", at.to_string());
+        add("--strike", strike.clone());
     }
-    text.split(' ').map(str::to_owned).collect()
+    words
 }
 
 /// Each run has a process of its own, because tokio counts its seeds over a whole process.

@@ -138,7 +138,7 @@ impl Evidence<'_> {
         broken.extend(self.windows(3 * budgets + deaths));
         let bystander = self.stage.scene.secrets().get_opt("bystander").await?;
         if bystander.and_then(|secret| secret.metadata.resource_version) != self.bystander {
-            broken.push("a Secret that is not the operator's was touched (P08)".to_owned());
+            broken.push("a Secret that is not the operator's was touched (P09)".to_owned());
         }
         for (name, secret) in self.observed.faults() {
             let only_expired = secret.looks_unknown + secret.looks_malformed == 0;
