@@ -5,8 +5,8 @@ use crate::episode::{Active, Episode, Excuse};
 use crate::ledger::Ledger;
 use crate::operator::Operator;
 use crate::token_api::{Call, NARROW, TokenApi};
-use crate::users::{self, Action, Users};
-use crate::world::{Rates, Strike, Struck, World};
+use crate::users::{self, Users};
+use crate::world::{Strike, World};
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -14,7 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod plan;
 mod verdict;
+
+pub use plan::{Faults, Plan};
 
 /// Time at the end without faults, in which everything must become Ready.
 const CALM: Duration = Duration::from_mins(20);
@@ -27,52 +30,6 @@ const STORY: Duration = Duration::from_mins(2);
 
 /// Milliseconds that a wall clock may be ahead or behind.
 const AHEAD: u64 = 300_000;
-
-/// Arguments of a run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Decides everything that is random.
-    pub seed: u64,
-    /// Virtual time, with the calm at its end.
-    pub span: Duration,
-    /// `VideoAccessToken`s.
-    pub tokens: u64,
-    /// Operators, of which one leads.
-    pub operators: u64,
-    /// Kinds of faults.
-    pub faults: Faults,
-    /// What a user does to the first token after two minutes.
-    pub story: Option<Action>,
-    /// What happens at one request.
-    pub struck: Option<Struck>,
-    /// Prints each request.
-    pub verbose: bool,
-}
-
-/// Kinds of faults.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools)]
-pub struct Faults {
-    /// Answers of the API server: refused, throttled, conflicting, lost, late, and watches that end with 410.
-    pub api: bool,
-    /// Operators that are killed and stopped.
-    pub crashes: bool,
-    /// Actions of users.
-    pub users: bool,
-    /// Refusals and throttles of the token API.
-    pub provider: bool,
-    /// Wall clocks that are off and jump.
-    pub clocks: bool,
-    /// Faults that last.
-    pub episodes: bool,
-}
-
-impl Faults {
-    /// Returns true if no fault by chance delays a renewal, so that each delay needs a reason.
-    fn is_strict(self) -> bool {
-        !self.api && !self.provider && !self.clocks
-    }
-}
 
 /// Result of a run.
 #[derive(Debug)]
@@ -123,7 +80,7 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let world = World::new(plan.seed, rates(plan.faults), plan.struck);
+        let world = World::new(plan.seed, plan.faults.rates(), plan.struck);
         world.trace.lock().verbose = plan.verbose;
         // A clock that jumps between the call and the renewal moves the renewal by as much.
         let early = if plan.faults.clocks { 2 * AHEAD.cast_signed() / 1000 } else { 0 };
@@ -484,20 +441,5 @@ impl<'a> Stage<'a> {
 
     fn after_mean(&self, seconds: u64) -> Instant {
         Instant::now() + Duration::from_millis(1 + self.world.below(2000 * seconds))
-    }
-}
-
-fn rates(faults: Faults) -> Rates {
-    let api = |rate| if faults.api { rate } else { 0 };
-    let provider = |rate| if faults.provider { rate } else { 0 };
-    Rates {
-        refused: api(2000),
-        throttled: api(1000),
-        conflict: api(1000),
-        lost: api(1000),
-        late: api(1000),
-        gone: api(1000),
-        provider: provider(20_000),
-        provider_throttle: provider(5000),
     }
 }
