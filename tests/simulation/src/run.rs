@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::operator::Operator;
 use crate::token_api::{Call, NARROW, TokenApi};
 use crate::users::{self, Users};
-use crate::world::{Strike, World};
+use crate::world::{Rates, Strike, World};
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
