@@ -68,13 +68,11 @@ impl ObservedToken {
     pub(crate) fn observe(known: Known<'_>, key: &ObjectKey, before: Option<ResolvedSpec>, now: Now) -> Option<Self> {
         let token = known.stores.tokens.get(key)?;
         let secret_key = token.secret_key();
-        let mut state = known.objects.states.get_of(key, token.uid);
-        // Also those that an earlier process wrote.
-        state.elsewhere = known.stores.secrets.others_of(token.uid, &secret_key);
         let observation = Observation::new(
             token.facts(&secret_key),
-            state,
+            known.objects.states.get_of(key, token.uid),
             |secret| known.stores.secrets.get(secret),
+            known.stores.secrets.others_of(token.uid, &secret_key),
             |owner| known.stores.tokens.has_uid(&token.key.namespace, owner),
             now.wall,
         );

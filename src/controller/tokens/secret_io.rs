@@ -23,9 +23,8 @@ use videotoken_providers::clock;
 pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
-            let written_for = || context.stores.secrets.others_of(seen.token.uid, &seen.secret_key).into_iter().next();
             context.objects.states.change(&seen.token.key, |state| {
-                state.record_probe(seen.basis().0, found.as_ref(), written_for, clock::now().wall);
+                state.record_probe(seen.basis().0, found.as_ref(), clock::now().wall);
             });
         }
         Err(error) => record_write_failure(context, seen, &error),
@@ -114,9 +113,7 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
         SecretIntegrity::Intact(material)
         | SecretIntegrity::Altered(material)
         | SecretIntegrity::Outdated(material) => {
-            if write(context, seen, &material, None, None).await {
-                context.objects.states.change(&seen.token.key, |state| state.record_copy(former));
-            }
+            write(context, seen, &material, None, None).await;
         }
         // The old Secret contains no token. Without its facts, the next decision issues one.
         SecretIntegrity::Lost => context.stores.secrets.forget(former),
@@ -127,10 +124,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
     let Some((key, facts)) = &seen.observation.old_secret else { return };
     let look = context.stores.secrets.begin_request(key);
     match context.output.api.delete_secret(key, facts).await {
-        Ok(()) => {
-            context.objects.states.change(&seen.token.key, |state| state.record_deletion(key));
-            context.on_secret_deleted(look);
-        }
+        Ok(()) => context.on_secret_deleted(look),
         Err(ApiError::NotLeading) => {}
         // Another client changed the Secret. The next watch event or read decides.
         Err(ApiError::Conflict) => {

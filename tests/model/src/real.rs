@@ -210,7 +210,6 @@ pub(crate) fn state(memory: &Memory, owner: u8, attempt_hash: u64) -> ObjectStat
         issued: u32::from(memory.issued),
         repaired: memory.repaired,
         contest: memory.contest.clone(),
-        elsewhere: memory.elsewhere.iter().map(|name| secret_key(*name).clone()).collect(),
         ..ObjectState::default()
     }
 }
@@ -252,7 +251,6 @@ pub(crate) fn memory(state: &ObjectState, queue: Queue, tokens: &[Token], secret
         issued: state.issued > 0,
         repaired: state.repaired,
         contest: state.contest.clone(),
-        elsewhere: state.elsewhere.iter().map(name_of).collect(),
         queue,
     }
 }

@@ -61,7 +61,8 @@ fn attempt_hash() -> u64 {
     *HASH.get_or_init(|| {
         let status = StatusFacts::default();
         let object = object_facts(&status, 0, 1);
-        let mut observation = Observation::new(object, ObjectState::default(), |_| None, |_| true, real::now());
+        let mut observation =
+            Observation::new(object, ObjectState::default(), |_| None, Vec::new(), |_| true, real::now());
         observation.restore_failure(object, UnplannedCalls::default(), 0, real::now());
         observation.attempt_hash
     })
@@ -77,7 +78,11 @@ pub(crate) fn see(world: &World, rules: Rules, operator: usize, index: usize) ->
     let known = |key: &_| at.store[usize::from(real::name_of(key))].map(|secret| Arc::new(real::facts(secret)));
     let exists = |uid| uid != real::uid(GONE);
     let state = real::state(memory, owner, attempt_hash());
-    let mut observation = Observation::new(facts, state, known, exists, real::now());
+    let is_other =
+        |name: &usize| *name != usize::from(object.name) && at.store[*name].is_some_and(|it| it.owner == owner);
+    let others = (0..NAMES).filter(is_other).filter_map(|name| u8::try_from(name).ok());
+    let others = others.map(|name| real::secret_key(name).clone()).collect();
+    let mut observation = Observation::new(facts, state, known, others, exists, real::now());
     observation.restore_failure(facts, UnplannedCalls::default(), 0, real::now());
     let holder = observation.secret.as_ref().and_then(|secret| secret.owner);
     let desired = match rival(world, index, holder) {
@@ -219,13 +224,7 @@ impl Running<'_> {
             return self.refuse();
         }
         let found = self.there(self.seen.name).map(real::facts);
-        let Self { seen, state, step, .. } = self;
-        let store = &step.world.operators[step.operator].store;
-        let written_for = || {
-            let mut names = (0..NAMES).filter(|name| store[*name].is_some_and(|secret| secret.owner == seen.owner));
-            Some(real::secret_key(u8::try_from(names.next()?).ok()?).clone())
-        };
-        state.record_probe(seen.object(), found.as_ref(), written_for, real::now());
+        self.state.record_probe(self.seen.object(), found.as_ref(), real::now());
     }
 
     /// Reads a whole Secret.
@@ -284,8 +283,8 @@ impl Running<'_> {
         let Some(secret) = self.read_again(name, Some(&observed)) else { return };
         if secret.data == Data::Lost {
             *self.known(name) = None;
-        } else if self.write(secret.token, None, None) {
-            self.state.record_copy(&key);
+        } else {
+            self.write(secret.token, None, None);
         }
     }
 
@@ -311,7 +310,6 @@ impl Running<'_> {
                 if self.step.outcome == Outcome::Lost {
                     return self.fail(&real::error(crate::world::Trouble::Unanswered));
                 }
-                self.state.record_deletion(&key);
                 *self.known(name) = None;
             }
         }

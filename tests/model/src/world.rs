@@ -130,7 +130,6 @@ pub struct Memory {
     pub(crate) issued: bool,
     pub(crate) repaired: bool,
     pub(crate) contest: Option<Box<Contest>>,
-    pub(crate) elsewhere: Vec<u8>,
     pub(crate) queue: Queue,
 }
 

@@ -11,7 +11,6 @@ use super::view::{DataView, UnsavedTokenView, WriteFailure};
 use crate::clock::Timestamp;
 use crate::issue::Excess;
 use std::sync::Arc;
-use videotoken_api::key::ObjectKey;
 use videotoken_api::workload::Workload;
 
 /// State of one object.
@@ -48,8 +47,6 @@ pub struct ObjectState {
     /// During a conflict with another client, the last token that was stored after a change or deletion by that client.
     /// The operator can store it again.
     pub spare: Option<Arc<UnsavedToken>>,
-    /// Secrets that were written for this object and that neither spec nor status may name.
-    pub elsewhere: Vec<ObjectKey>,
 }
 
 /// Result of one metadata GET of the Secret, with its time.
@@ -172,7 +169,6 @@ impl ObjectState {
             && !self.repaired
             && self.contest.is_none()
             && self.spare.is_none()
-            && self.elsewhere.is_empty()
     }
 
     /// Returns the record of other clients' changes. `observed` is the record that the decision was based on, which may

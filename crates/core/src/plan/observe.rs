@@ -64,11 +64,13 @@ pub struct Observation {
 
 impl Observation {
     /// Observes the object's Secrets. `state` is a copy of its state, `known` returns the facts of a managed Secret,
-    /// and `exists` returns true if an object has this UID.
+    /// `others` are the managed Secrets of other names that were written for the object, and `exists` returns true if an
+    /// object has this UID.
     pub fn new(
         object: ObjectFacts<'_>,
         mut state: ObjectState,
         known: impl Fn(&ObjectKey) -> Option<Arc<SecretFacts>>,
+        others: Vec<ObjectKey>,
         exists: impl FnOnce(Uid) -> bool,
         now: Timestamp,
     ) -> Self {
@@ -83,9 +85,7 @@ impl Observation {
         }
         let owner = secret.as_ref().and_then(|facts| facts.owner);
         let owner_gone = owner.is_some_and(|owner| owner != object.uid && !exists(owner));
-        let is_own = |key: &ObjectKey| known(key).is_some_and(|facts| facts.owner == Some(object.uid));
-        state.elsewhere.retain(|key| key != object.secret_key && is_own(key));
-        let old_secret = old_secret(object, &state, known);
+        let old_secret = old_secret(object, others, known);
         let before = Before { generation: object.generation, ..Before::default() };
         Self {
             state,
@@ -196,16 +196,15 @@ fn recent_lookup(object: ObjectFacts<'_>, state: &ObjectState, now: Timestamp) -
     ((now - lookup.at).abs() < ttl).then(|| lookup.found.clone())
 }
 
-/// Returns the managed Secret of an earlier name that was written for the object: the one that the status names, else
-/// one that only memory knows.
+/// Returns a managed Secret of an earlier name that was written for the object: the one that the status names, else any.
 fn old_secret(
     object: ObjectFacts<'_>,
-    state: &ObjectState,
+    others: Vec<ObjectKey>,
     known: impl Fn(&ObjectKey) -> Option<Arc<SecretFacts>>,
 ) -> Option<(ObjectKey, Arc<SecretFacts>)> {
     let reported = object.status.other_secret.as_deref();
     let reported = reported.map(|name| ObjectKey { name: name.into(), ..object.secret_key.clone() });
-    reported.into_iter().chain(state.elsewhere.iter().cloned()).find_map(|key| {
+    reported.into_iter().chain(others).find_map(|key| {
         let facts = known(&key).filter(|facts| facts.owner == Some(object.uid))?;
         Some((key, facts))
     })
@@ -252,4 +251,49 @@ fn restore_contest(object: ObjectFacts<'_>, state: &mut ObjectState, secret: Opt
 fn is_stalled_by(status: &StatusFacts, reason: &str) -> bool {
     let stalled = &status.conditions[2];
     stalled.status == Some(true) && *stalled.reason == *reason
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::facts::secret_facts;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    /// The explorer found a second rename while the first is being stored, the model a status that names neither Secret,
+    /// and the simulation a crash between two renames: each left a Secret with a live token behind.
+    #[test]
+    fn p05_each_secret_of_an_earlier_name_is_found_until_it_is_deleted() {
+        let names = ["old", "between", "new", "other"].map(|name| ObjectKey::new("n", name));
+        let [old, between, new, other] = &names;
+        let now = Timestamp::from_timestamp(1_790_000_000, 0).unwrap();
+        let none = secret_facts(&ObjectMeta::default());
+        for (reported, others, found) in [
+            (Some("old"), vec![old, between], Some(old)),
+            (None, vec![between], Some(between)),
+            (Some("gone"), vec![between], Some(between)),
+            (Some("old"), vec![], None),
+            (Some("other"), vec![], None),
+            (None, vec![], None),
+        ] {
+            let status = StatusFacts { other_secret: reported.map(Into::into), ..StatusFacts::default() };
+            let object = ObjectFacts {
+                uid: Uid(7),
+                generation: 2,
+                trigger_hash: 1,
+                deleting: false,
+                renew_requested_at: None,
+                status: &status,
+                secret_key: new,
+            };
+            let known = |key: &ObjectKey| {
+                let owner = if key == other { Uid(8) } else { Uid(7) };
+                let is_there = others.contains(&key) || key == other;
+                is_there.then(|| Arc::new(SecretFacts { owner: Some(owner), ..none.clone() }))
+            };
+            let keys = others.iter().copied().cloned().collect();
+            let seen = Observation::new(object, ObjectState::default(), known, keys, |_| true, now);
+            assert_eq!(seen.old_secret.as_ref().map(|(key, _)| key), found, "{reported:?} {others:?}");
+        }
+    }
 }

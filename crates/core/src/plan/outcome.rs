@@ -44,23 +44,11 @@ impl SecretIntegrity {
 }
 
 impl ObjectState {
-    /// Records the answer to a metadata GET of the named Secret that a decision asked for. `written_for` returns a
-    /// Secret of another name that was written for the object.
-    pub fn record_probe(
-        &mut self,
-        object: ObjectFacts<'_>,
-        found: Option<&SecretFacts>,
-        written_for: impl FnOnce() -> Option<ObjectKey>,
-        now: Timestamp,
-    ) {
+    /// Records the answer to a metadata GET of the named Secret that a decision asked for.
+    pub fn record_probe(&mut self, object: ObjectFacts<'_>, found: Option<&SecretFacts>, now: Timestamp) {
         // This lookup doesn't change the facts about the current data of the Secret.
         self.write_failure.take_if(|(failure, _)| failure.met.is_none());
         self.record_lookup(object, found, now);
-        if found.is_none() && self.elsewhere.is_empty() && object.generation > 1 {
-            // The spec may have named another Secret before, which neither the status nor memory names any more: after
-            // a change back, or after a copy that failed and a status that was written since.
-            self.elsewhere.extend(written_for());
-        }
     }
 
     /// Records a Secret that a GET or the response to a write returned. The watch reports only Secrets with the
@@ -147,10 +135,6 @@ impl ObjectState {
         self.lookup = None;
         self.write_failure = None;
         self.write_failures = 0;
-        if object.status.other_secret.is_some() || object.status.secret_version == 0 {
-            // Kept until a status names the Secret.
-            self.record_elsewhere(object.secret_key);
-        }
         if difference.is_some() || self.contest.is_some() {
             let before = observed.state.contest.as_deref();
             self.contest(before, object.generation).record_stored(version, difference, now);
@@ -169,23 +153,6 @@ impl ObjectState {
         let is_slowed = self.contest.as_ref().is_some_and(|contest| contest.is_slowed());
         self.spare = (is_slowed && is_repair(observed, cause)).then(|| unsaved.clone());
         self.notes = Some(unsaved.notes.clone());
-    }
-
-    /// Remembers a Secret that was written for the object and that a status may not name.
-    fn record_elsewhere(&mut self, secret: &ObjectKey) {
-        if !self.elsewhere.contains(secret) {
-            self.elsewhere.push(secret.clone());
-        }
-    }
-
-    /// Records that the token of the old Secret was copied.
-    pub fn record_copy(&mut self, old_secret: &ObjectKey) {
-        self.record_elsewhere(old_secret);
-    }
-
-    /// Records that the old Secret was deleted.
-    pub fn record_deletion(&mut self, old_secret: &ObjectKey) {
-        self.elsewhere.retain(|elsewhere| elsewhere != old_secret);
     }
 
     /// Forgets an issued token that no longer serves.
@@ -252,7 +219,6 @@ impl ObjectState {
         // Reported when the Secret contains the token again.
         self.repaired &= !(is_ready && decision.refusal.is_none());
         self.forget_contest(observed.version(), now);
-        self.elsewhere.retain(|elsewhere| observed.state.elsewhere.contains(elsewhere));
         self.forget_restarts(restarted_for);
         if self.write_failure.is_none() {
             self.write_failures = 0;
@@ -268,79 +234,5 @@ impl ObjectState {
     pub fn record_status_failure(&mut self) -> u32 {
         self.status_failures += 1;
         self.status_failures
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::plan::facts::{StatusFacts, Uid, secret_facts};
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-    /// The model found it: the status of the first token was lost, the copy after a rename failed, and the status that
-    /// was written since names the new Secret. `issuances` is 0, so nothing led back to the old Secret.
-    #[test]
-    fn p03_a_token_under_an_earlier_name_is_looked_for_after_each_edit() {
-        let (secret, earlier) = (ObjectKey::new("n", "new"), ObjectKey::new("n", "old"));
-        let now = Timestamp::from_timestamp(1_790_000_000, 0).unwrap();
-        for (generation, issuances, found) in
-            [(1, 0, None), (1, 5, None), (2, 0, Some(&earlier)), (2, 5, Some(&earlier))]
-        {
-            let status = StatusFacts { issuances, ..StatusFacts::default() };
-            let object = ObjectFacts {
-                uid: Uid(7),
-                generation,
-                trigger_hash: 1,
-                deleting: false,
-                renew_requested_at: None,
-                status: &status,
-                secret_key: &secret,
-            };
-            let mut state = ObjectState::default();
-            state.record_probe(object, None, || Some(earlier.clone()), now);
-            assert_eq!(state.elsewhere.first(), found, "{generation} {issuances}");
-        }
-    }
-
-    /// The explorer found it: a second rename while the first is being stored, and a rename together with a renewal,
-    /// left a Secret with a live token behind.
-    #[test]
-    fn p05_each_secret_of_an_earlier_name_is_remembered_until_it_is_deleted() {
-        let names = ["old", "between", "new"].map(|name| ObjectKey::new("n", name));
-        let [old, between, new] = &names;
-        let now = Timestamp::from_timestamp(1_790_000_000, 0).unwrap();
-        let status = StatusFacts { other_secret: Some("old".into()), ..StatusFacts::default() };
-        let object = |secret_key| ObjectFacts {
-            uid: Uid(7),
-            generation: 2,
-            trigger_hash: 1,
-            deleting: false,
-            renew_requested_at: None,
-            status: &status,
-            secret_key,
-        };
-        let facts = secret_facts(&ObjectMeta::default());
-        let facts = Arc::new(SecretFacts { owner: Some(Uid(7)), ..facts });
-        let observe = |secret_key, state: &ObjectState, there: &[&ObjectKey]| {
-            let known = |key: &ObjectKey| there.contains(&key).then(|| facts.clone());
-            Observation::new(object(secret_key), state.clone(), known, |_| true, now)
-        };
-        let stored = (DataView::Verified, None);
-        let mut state = ObjectState::default();
-        let seen = observe(between, &state, &[old]);
-        state.record_stored_secret((object(between), &seen), (Uid(1), 5), stored.clone(), now);
-        state.record_copy(old);
-        let seen = observe(new, &state, &[old, between]);
-        state.record_stored_secret((object(new), &seen), (Uid(2), 6), stored, now);
-        state.record_copy(old);
-        for (there, found) in [(&[old, between, new][..], Some(old)), (&[between, new], Some(between)), (&[new], None)]
-        {
-            let old_secret = observe(new, &state, there).old_secret;
-            assert_eq!(old_secret.as_ref().map(|(key, _)| key), found, "{there:?}");
-            if let Some((key, _)) = old_secret {
-                state.record_deletion(&key);
-            }
-        }
     }
 }
