@@ -15,6 +15,9 @@ const LATE: TimeDelta = TimeDelta::seconds(12);
 /// Longest time until the status shows an edit that nothing delays.
 const UNSEEN: TimeDelta = TimeDelta::seconds(60);
 
+/// Time that the narrow account's budget takes for all its tokens, if a fault has made them due at once: two windows.
+const NARROW_QUEUE: TimeDelta = TimeDelta::minutes(20);
+
 /// Time after the deletion of an object in which a request on its way may still create its Secret.
 const ON_ITS_WAY: TimeDelta = TimeDelta::seconds(2);
 
@@ -139,10 +142,12 @@ impl Ledger {
         }
         let life = call.expires - call.issued;
         let due = call.issued + life * 2 / 3;
-        let excuses = self.excuses.iter().filter(|excuse| !excuse.only_late);
+        let tail = if key.0 == self.narrow { NARROW_QUEUE } else { TimeDelta::zero() };
+        let longer = |excuse: &Excuse| Excuse { until: excuse.until + tail, ..excuse.clone() };
+        let excuses: Vec<_> = self.excuses.iter().filter(|excuse| !excuse.only_late).map(longer).collect();
         // Faults by chance may take minutes, which is more than a short life has left.
         let enough = if self.strict { LATE } else { TimeDelta::minutes(5) };
-        if unexcused(excuses, &key.0, due, call.expires - life / 10) > enough {
+        if unexcused(excuses.iter(), &key.0, due, call.expires - life / 10) > enough {
             let late = (now - call.expires).as_seconds_f64();
             self.fault(now, &format!("P01: {}/{} held an expired token for {late:.1} s", key.0, key.1));
         }
