@@ -28,6 +28,9 @@ const QUIET: Duration = Duration::from_mins(10);
 /// Time after which the user of a story acts.
 const STORY: Duration = Duration::from_mins(2);
 
+/// Longest time for which a status holds calls back, after a refused credential, with a minute until it is read.
+const LONGEST_HOLD: TimeDelta = TimeDelta::seconds(1020);
+
 /// Milliseconds that a wall clock may be ahead or behind.
 const AHEAD: u64 = 300_000;
 
@@ -359,6 +362,11 @@ impl<'a> Stage<'a> {
                     // What was renewed since the backup is due again.
                     let (until, mut ledger) = (self.world.now(), self.ledger.lock());
                     let from = until - TimeDelta::minutes(15);
+                    // The restored statuses hold calls back as long as they did before.
+                    let held = ledger.excuses.iter().filter(|excuse| excuse.until > from).cloned();
+                    let held: Vec<_> =
+                        held.map(|excuse| Excuse { from, until: until + LONGEST_HOLD, ..excuse }).collect();
+                    ledger.excuses.extend(held.into_iter().filter(|excuse| excuse.namespace.is_some()));
                     ledger.excuses.push(Excuse { from, until, namespace: None, only_late: false });
                     drop(ledger);
                     self.world.change(|store| store.restore(&backup));
