@@ -7,7 +7,9 @@
 # program: name, module folder, package, the module whose version it reports as Kubernetes does (- for none), seconds
 # from cold on 2 cores and, if it takes any, build tags.
 #
-# The cache: ${VTO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/video-token-operator}/<name>/<key>
+# The cache: ${VTO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/video-token-operator}/<name>/<key> has the programs of one
+# table. Each is a hard link into <name>/programs, whose files are keyed by what pins that program alone, so that a
+# table with one program more builds one.
 set -euo pipefail
 heartbeat=20
 title=$(basename "$here")
@@ -52,22 +54,27 @@ for module in $modules; do
     die "Go is too old ($(cd / && go env GOVERSION)): install Go $wanted or newer."
 done
 
-key=$(cd "$here" && {
+# pinned MODULE: what pins the programs of a module, beside their lines in the table.
+pinned() {
   printf '%s\n' "$toolchain" "${flags[*]}" "$ldflags"
-  each_tool | awk 'NF > 5 { print $1, $6 }'
-  for module in $modules; do find "$module" -maxdepth 1 \( -name go.mod -o -name go.sum -o -name '*.go' \) | LC_ALL=C sort | xargs cat; done
+  find "$1" -maxdepth 1 \( -name go.mod -o -name go.sum -o -name '*.go' \) | LC_ALL=C sort | xargs cat
+}
+key=$(cd "$here" && {
+  each_tool | awk '{ print $1, $2, $3, $4, $6 }'
+  for module in $modules; do pinned "$module"; done
 } | sha256sum | cut -c 1-16)
 [ -n "${VTO_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] || die "HOME is unset: set VTO_CACHE to a directory to build into."
 cache=${VTO_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/video-token-operator}
 dir=$cache/$title/$key
+programs=$cache/$title/programs
 
 if [ -z "$(missing "$dir")" ]; then
   printf '%s\n' "$dir" >&3
   exit
 fi
 
-mkdir -p "$dir" || die "cannot create $dir: set VTO_CACHE to a directory that can be written to."
-dir=$(cd "$dir" && pwd)
+mkdir -p "$dir" "$programs" || die "cannot create $dir: set VTO_CACHE to a directory that can be written to."
+dir=$(cd "$dir" && pwd) programs=$(cd "$programs" && pwd)
 exec 9>"$dir/.lock"
 if ! flock -n 9; then
   say "another run is building into $dir; waiting for it"
@@ -92,7 +99,13 @@ rm -f "$dir"/.*.part # left by a run that was killed
 # build NAME MODULE PACKAGE VERSIONED SECONDS [TAGS]
 build() {
   local name=$1 module=$2 package=$3 versioned=$4 estimate=$5 tags=${6:-}
-  local log=$dir/$name.log started=$SECONDS next=$heartbeat link=$ldflags version
+  local log=$dir/$name.log started=$SECONDS next=$heartbeat link=$ldflags version stored
+  stored=$programs/$name-$(cd "$here" && { echo "$package $versioned $tags"; pinned "$module"; } | sha256sum | cut -c 1-16)
+  if [ -x "$stored" ]; then
+    ln -f "$stored" "$dir/$name"
+    say "  $name is there"
+    return
+  fi
   if [ "$versioned" != - ]; then
     version=$(cd "$here/$module" && go list -mod=readonly -m -f '{{.Version}}' "$versioned" 2>"$log") ||
       { cat "$log"; die "cannot read the version of $versioned from $module/go.mod."; }
@@ -116,7 +129,8 @@ build() {
     die "$name did not build; the whole log is $log"
   }
   building=
-  mv "$part" "$dir/$name" # atomic: a name in the cache is a whole binary
+  mv "$part" "$stored" # atomic: a name in the cache is a whole binary
+  ln -f "$stored" "$dir/$name"
   part=
   rm -f "$log"
   say "  $name: $((SECONDS - started)) s"
