@@ -300,6 +300,7 @@ fn planted(object: &Value, there: &kube::core::ObjectMeta, token: &str) -> Value
     let spec: SecretSpec = serde_json::from_value(object["spec"]["secret"].clone()).unwrap();
     let material = TokenRecord {
         token: token.into(),
+        values: std::collections::BTreeMap::new(),
         issued_at: annotation("issued-at").parse().unwrap(),
         expires_at: "9999-01-01T00:00:00Z".parse().unwrap(),
         request: Hash::parse(&annotation("request-hash")).unwrap(),

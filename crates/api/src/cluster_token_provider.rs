@@ -5,9 +5,11 @@ use super::provider::ProviderSpec;
 use super::provider_status::ProviderStatus;
 use super::request::FieldError;
 use super::scope::Scope;
+use super::{parameters, signed};
 use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Endpoint, credential and limits of one account, for the namespaces and scopes that its administrator allows.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = parameters::of_cluster, transform = signed::limited)]
 pub struct ClusterTokenProviderSpec {
     /// Account, limits and trusted certificates.
     #[serde(flatten)]
@@ -53,6 +56,14 @@ pub struct ClusterTokenProviderSpec {
 }
 
 impl ClusterTokenProviderSpec {
+    /// Checks the parts of the account and of `allowedScopes` that depend on one another.
+    pub fn check(&self) -> Result<(), FieldError> {
+        let account = self.provider.account()?;
+        account.check_cluster()?;
+        let allowed = self.allowed_scopes.clone().unwrap_or_default();
+        parameters::check_allowed(account.parameters().unwrap_or(&BTreeMap::new()), &allowed)
+    }
+
     /// Checks that `scope` may be requested. The error names the field of the VideoAccessToken.
     pub fn admits_scope(&self, scope: &Scope) -> Result<(), FieldError> {
         self.allowed_scopes.clone().unwrap_or_default().admits(scope)

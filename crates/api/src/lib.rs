@@ -1,6 +1,6 @@
 //! The three kinds of `videotoken.dev/v1alpha1`: one file per kind, one per provider's spec and scope.
 //!
-//! The crate may use only serde, schemars, url, chrono and kube's derive. Decoding a wire type never fails: unions are
+//! The crate may use only serde, schemars, url, chrono, regex and kube's derive. Decoding a wire type never fails: unions are
 //! structs of Options, and durations and open enums are strings. They are parsed once into a [`request::TokenRequest`].
 //!
 //! A new provider type needs a file like [`blend_vision`] and a row in the table `provider_types!` below. The macro
@@ -20,6 +20,7 @@ pub mod duration;
 pub mod key;
 mod life;
 pub mod limits;
+pub mod parameters;
 pub mod provider;
 pub mod provider_status;
 pub mod request;
@@ -86,6 +87,15 @@ provider_types! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allowed: Option<arcgis_video_server::ArcgisVideoServerAllowed>;
     }
+    signed, Signed, "signed" {
+        /// Tokens that the operator signs itself, with a key from a Secret and without a call.
+        account: signed::SignedAccount;
+        /// A token that the operator signs itself.
+        scope: parameters::DeclaredScope;
+        /// The shared member `parameters` lists what is allowed.
+        #[serde(skip)]
+        allowed: ();
+    }
 }
 
 /// Wall-clock time in UTC, for times that are stored or compared with times of a token API.
@@ -111,6 +121,8 @@ pub mod names {
     pub const EXPIRES_AT: &str = "videotoken.dev/expires-at";
     /// Annotation of a managed Secret: key that contains the token.
     pub const TOKEN_KEY: &str = "videotoken.dev/token-key";
+    /// Annotation of a managed Secret: names of the further values that it contains, separated by commas.
+    pub const VALUE_NAMES: &str = "videotoken.dev/value-names";
     /// Annotation of a managed Secret: hash of the token request.
     pub const REQUEST_HASH: &str = "videotoken.dev/request-hash";
     /// Annotation of a managed Secret: hash of template, keys and labels.
@@ -136,6 +148,8 @@ pub mod names {
     pub const CREDENTIALS: &str = "videotoken.dev/credentials";
     /// Annotation of a Secret that contains credentials: hosts that may receive the credentials.
     pub const ALLOWED_HOSTS: &str = "videotoken.dev/allowed-hosts";
+    /// Annotation of a Secret that contains credentials, with the value "true": a TokenProvider may sign with its keys.
+    pub const SIGNING_KEY: &str = "videotoken.dev/signing-key";
     /// Annotation of a Secret that contains credentials, with the value "true": trailing whitespace is part of the
     /// credentials.
     pub const KEEP_WHITESPACE: &str = "videotoken.dev/keep-whitespace";

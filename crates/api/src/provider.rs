@@ -4,7 +4,7 @@ pub use super::ProviderSpec;
 use super::limits::AccountLimits;
 use super::request::FieldError;
 use super::schema::{data_key, object_name};
-use super::token_api::one_at_a_time;
+use super::token_api::{no_calls, one_at_a_time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,16 @@ impl ProviderSpec {
     /// Returns the limits of the account: those of the spec, else the defaults of the provider type.
     pub fn account_limits(&self) -> Result<AccountLimits, FieldError> {
         let account = self.account()?;
+        if account.is_local() {
+            let set = [
+                ("limits", self.limits.is_some()),
+                ("caBundle", self.ca_bundle.is_some()),
+                ("caBundleRef", self.ca_bundle_ref.is_some()),
+            ];
+            if let Some((member, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(FieldError::new(format!("spec.{member}"), no_calls(account.name())));
+            }
+        }
         let defaults = account.default_limits();
         let limits = self.limits.as_ref().map_or(Ok(defaults.clone()), |limits| defaults.overridden(limits))?;
         if let Some(lockout) = account.lockout().filter(|_| limits.concurrency > 1) {

@@ -14,6 +14,7 @@ macro_rules! provider_types {
         #[serde(rename_all = "camelCase")]
         #[schemars(transform = token_api::one_type)]
         #[schemars(transform = token_api::one_login)]
+        #[schemars(transform = token_api::no_network)]
         #[schemars(transform = cel::cel(
             "!(has(self.caBundle) && has(self.caBundleRef))",
             "set caBundle or caBundleRef, not both"
@@ -56,6 +57,11 @@ macro_rules! provider_types {
                 $(#[$allowed_attr])*
                 pub $module: $allowed,
             )+
+            /// Values of the parameters that the provider declares, by name. Default: each value that fits the
+            /// parameter's pattern.
+            #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+            #[schemars(schema_with = "parameters::allowed_values")]
+            pub parameters: std::collections::BTreeMap<String, Vec<String>>,
         }
 
         /// Members of the unions `ProviderSpec` and `Scope`.
@@ -137,6 +143,12 @@ macro_rules! provider_types {
             let all: [(&str, Option<_>); NAMES.len()] =
                 [$(($name, token_api::TokenApi::lockout(&<$account>::default()))),+];
             all.into_iter().filter_map(|(name, lockout)| Some((name, lockout?))).collect()
+        }
+
+        /// Returns the types that make no calls.
+        fn local_types() -> Vec<&'static str> {
+            let all = [$(($name, token_api::TokenApi::is_local(&<$account>::default()))),+];
+            all.into_iter().filter(|(_, is_local)| *is_local).map(|(name, _)| name).collect()
         }
     };
 }

@@ -3,9 +3,10 @@
 use super::cel::{Cel, cel, exactly_one};
 use super::duration::GoDuration;
 use super::limits::AccountLimits;
+use super::parameters::Parameters;
 use super::request::{FieldError, TokenRequest};
 pub use super::{Account, NAMES};
-use super::{AllowedScopes, lockouts, type_rules};
+use super::{AllowedScopes, local_types, lockouts, type_rules};
 use schemars::{Schema, transform::Transform};
 use std::borrow::Cow;
 
@@ -25,6 +26,26 @@ pub(super) trait TokenApi {
     /// in flight.
     fn lockout(&self) -> Option<Cow<'static, str>> {
         None
+    }
+
+    /// Returns true if the type makes no calls, so that limits and certificates have no meaning.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// Returns the parameters that the spec declares. `None` for types without declared parameters.
+    fn parameters(&self) -> Option<&Parameters> {
+        None
+    }
+
+    /// Returns the names of the further values that come with each token.
+    fn values(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Checks what only a ClusterTokenProvider must declare.
+    fn check_cluster(&self) -> Result<(), FieldError> {
+        Ok(())
     }
 }
 
@@ -64,6 +85,26 @@ impl Account<'_> {
         self.api().lockout()
     }
 
+    /// Returns true if the type makes no calls.
+    pub fn is_local(&self) -> bool {
+        self.api().is_local()
+    }
+
+    /// Returns the parameters that the spec declares. `None` for types without declared parameters.
+    pub fn parameters(&self) -> Option<&Parameters> {
+        self.api().parameters()
+    }
+
+    /// Returns the names of the further values that come with each token.
+    pub fn values(&self) -> Vec<String> {
+        self.api().values()
+    }
+
+    /// Checks what only a ClusterTokenProvider must declare.
+    pub(super) fn check_cluster(&self) -> Result<(), FieldError> {
+        self.api().check_cluster()
+    }
+
     /// Returns the default limits of the type.
     pub fn default_limits(&self) -> AccountLimits {
         self.api().limits()
@@ -90,6 +131,23 @@ pub(super) fn one_login(schema: &mut Schema) {
         );
         cel(rule, one_at_a_time(&lockout)).at(".limits.concurrency").transform(schema);
     }
+}
+
+/// Schema transform: a type that makes no calls has no limits and no certificates.
+pub(super) fn no_network(schema: &mut Schema) {
+    for name in local_types() {
+        for member in ["limits", "caBundle", "caBundleRef"] {
+            cel(format!("!has(self.{name}) || !has(self.{member})"), no_calls(name))
+                .at(&format!(".{member}"))
+                .forbidden()
+                .transform(schema);
+        }
+    }
+}
+
+/// Returns the message for a setting of calls at a type that makes none.
+pub(super) fn no_calls(name: &str) -> String {
+    format!("{name} makes no calls: remove it")
 }
 
 /// Returns the message for a concurrency at a token API where a login can lock a user.

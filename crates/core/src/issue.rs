@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use secrecy::SecretString;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A token that a token API issued.
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub struct Issued {
     /// The token.
     pub token: SecretString,
+    /// Further values that came with the token, by name.
+    pub values: BTreeMap<String, SecretString>,
     /// Time before the request was sent.
     pub issued_at: Timestamp,
     /// Expiry by the clock of this machine.

@@ -13,6 +13,7 @@ use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use url::Url;
 use videotoken_api::provider::ProviderSpec;
@@ -151,6 +152,7 @@ pub fn issued(
         told.expiry(request.promised_life).map_err(|error| answer.failure(error.class, error.reason, error.message))?;
     Ok(Issued {
         token: token.into(),
+        values: BTreeMap::new(),
         issued_at: answer.sent_at,
         expires_at,
         expiry_assumed,

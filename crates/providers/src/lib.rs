@@ -41,6 +41,7 @@ provider_types! {
     arcgis_video_server, ArcgisVideoServer;
     blend_vision, BlendVision;
     cognitive_services, CognitiveServices;
+    signed, Signed;
     video_indexer, VideoIndexer;
     video_indexer_classic, VideoIndexerClassic;
 }
@@ -68,6 +69,12 @@ pub trait Issuer: Send + Sync {
     /// doesn't lock them after failures and in which an administrator corrects the cause.
     fn is_retried_on_demand(&self) -> bool {
         false
+    }
+
+    /// Returns the fingerprint of the key that signs the tokens here. It is part of each request, so that another key
+    /// issues every token again.
+    fn key_fingerprint(&self) -> Option<String> {
+        None
     }
 
     /// Returns an identifier of the login if the provider locks users after failed logins. It is not secret, and it is

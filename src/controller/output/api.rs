@@ -443,6 +443,7 @@ mod tests {
         let (key, spec) = (ObjectKey::new("n", "s"), videotoken_api::secret::SecretSpec::default());
         let material = TokenRecord {
             token: "token".into(),
+            values: std::collections::BTreeMap::new(),
             issued_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
             request: videotoken_core::plan::hash::Hash::of([b"".as_slice()]),

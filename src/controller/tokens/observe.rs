@@ -175,7 +175,7 @@ impl ObservedToken {
         let fit = known.objects.renders.verdict(render_hash(&whole.secret), &whole.secret)?;
         let freed = account.admission.as_ref().map(|admission| &admission.secrets);
         let outcome = reserved::check(&self.secret_key.name, &whole.secret, freed)
-            .and_then(|()| resolve_spec(whole, &account.spec, fit))
+            .and_then(|()| resolve_spec(whole, &account.spec, fit, account.issuer.key_fingerprint().as_deref()))
             .map_err(|error| Refusal::new("InvalidSpec", error.to_string()));
         Some(outcome)
     }

@@ -22,7 +22,8 @@ use videotoken_core::plan::desired::Fit;
 use videotoken_core::plan::facts::SecretFacts;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::secret::{
-    DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, build_secret, inspect, not_writable,
+    DesiredSecret, NotWritable, SecretIntegrity, SecretTarget, TokenRecord, ValueUse, build_secret, inspect,
+    not_writable,
 };
 
 /// Number of concurrent renders, over all namespaces.
@@ -31,8 +32,8 @@ const AT_ONCE: usize = 2;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Time after which a verdict that came from the deadline is renewed.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_mins(10);
-/// Number of verdicts in one generation; two generations are kept. An entry takes about 100 bytes, and a rejection up
-/// to 1 KiB more.
+/// Number of verdicts in one generation; two generations are kept. An entry takes about 150 bytes, and a rejection or
+/// names of further values up to 2 KiB more.
 const VERDICTS: usize = 10_000;
 /// Size up to which Secrets don't count in the budget. The maximum number of such Secrets in flight takes a few
 /// megabytes.
@@ -245,22 +246,22 @@ struct Verdicts {
 
 #[derive(Clone)]
 struct Entry {
-    verdict: Result<(), Box<FieldError>>,
+    verdict: Result<Box<ValueUse>, Box<FieldError>>,
     until: Option<Instant>,
 }
 
 impl Verdicts {
-    fn get(&mut self, render: Hash, now: Instant) -> Option<Result<(), FieldError>> {
+    fn get(&mut self, render: Hash, now: Instant) -> Option<Result<ValueUse, FieldError>> {
         if let Some(entry) = self.old.remove(&render) {
             self.insert(render, entry);
         }
         let entry = self.young.get(&render).filter(|entry| entry.until.is_none_or(|until| now < until))?;
-        Some(entry.verdict.clone().map_err(|error| *error))
+        Some(entry.verdict.clone().map(|values| *values).map_err(|error| *error))
     }
 
-    fn put(&mut self, render: Hash, verdict: Result<(), FieldError>, until: Option<Instant>) {
+    fn put(&mut self, render: Hash, verdict: Result<ValueUse, FieldError>, until: Option<Instant>) {
         self.old.remove(&render);
-        self.insert(render, Entry { verdict: verdict.map_err(Box::new), until });
+        self.insert(render, Entry { verdict: verdict.map(Box::new).map_err(Box::new), until });
     }
 
     fn insert(&mut self, render: Hash, entry: Entry) {
@@ -288,6 +289,7 @@ mod tests {
     fn material() -> TokenRecord {
         TokenRecord {
             token: "token".into(),
+            values: std::collections::BTreeMap::new(),
             issued_at: "2026-11-22T10:00:00Z".parse().unwrap(),
             expires_at: "2026-11-22T11:00:00Z".parse().unwrap(),
             request: hash(0),
@@ -301,17 +303,17 @@ mod tests {
         let (mut verdicts, now) = (Verdicts::default(), Instant::now());
         let in_use: Vec<_> = (0..100).map(hash).collect();
         for render in &in_use {
-            verdicts.put(*render, Ok(()), None);
+            verdicts.put(*render, Ok(ValueUse::default()), None);
         }
         for n in 1_000..100_000 {
             verdicts.put(hash(n), Err(FieldError::new("f", "m")), None);
             if n % 1_000 == 0 {
-                assert!(in_use.iter().all(|render| verdicts.get(*render, now) == Some(Ok(()))), "{n}");
+                assert!(in_use.iter().all(|render| verdicts.get(*render, now) == Some(Ok(ValueUse::default()))), "{n}");
             }
             assert!(verdicts.young.len() + verdicts.old.len() <= 2 * VERDICTS);
         }
-        verdicts.put(hash(1), Ok(()), Some(now + ASK_AGAIN));
-        assert_eq!(verdicts.get(hash(1), now), Some(Ok(())));
+        verdicts.put(hash(1), Ok(ValueUse::default()), Some(now + ASK_AGAIN));
+        assert_eq!(verdicts.get(hash(1), now), Some(Ok(ValueUse::default())));
         assert_eq!(verdicts.get(hash(1), now + ASK_AGAIN), None);
     }
 

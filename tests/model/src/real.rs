@@ -150,7 +150,15 @@ pub(crate) fn unsaved(token: Token) -> UnsavedToken {
     let (issued_at, expires_at) = times(token);
     let request = constants().requests[usize::from(token.request)];
     let token = String::new().into();
-    let material = TokenRecord { token, issued_at, expires_at, request, renew_request: None, previous: None };
+    let material = TokenRecord {
+        token,
+        values: std::collections::BTreeMap::new(),
+        issued_at,
+        expires_at,
+        request,
+        renew_request: None,
+        previous: None,
+    };
     UnsavedToken { material, notes: Notes::default() }
 }
 

@@ -1,7 +1,7 @@
 //! The desired token: the specs of a VideoAccessToken and its provider, resolved and validated.
 
 use super::hash::{Hash, request_hash};
-use super::secret::{self, render_hash};
+use super::secret::{self, ValueUse, render_hash};
 use super::unplanned;
 use super::view::DesiredToken;
 use chrono::TimeDelta;
@@ -17,7 +17,7 @@ pub struct Fit {
     /// Hash of the spec that determines the form of the Secret.
     pub render: Hash,
     /// Result of [`secret::check`].
-    pub verdict: Result<(), FieldError>,
+    pub verdict: Result<ValueUse, FieldError>,
 }
 
 impl Fit {
@@ -27,15 +27,24 @@ impl Fit {
     }
 }
 
-/// Resolves both specs into a token request and the desired token.
+/// Name of the request's field for the fingerprint of a signing key.
+const KEY_FINGERPRINT: &str = "keyFingerprint";
+
+/// Resolves both specs into a token request and the desired token. `fingerprint` is that of the provider's signing key:
+/// a token of another key is another token.
 pub fn resolve_spec(
     spec: &VideoAccessTokenSpec,
     provider: &ProviderSpec,
     fit: Fit,
+    fingerprint: Option<&str>,
 ) -> Result<(TokenRequest, DesiredToken), FieldError> {
     spec.workloads()?;
-    let request = spec.request(provider)?;
-    fit.verdict?;
+    let mut request = spec.request(provider)?;
+    let values = provider.account().map(|account| account.values()).unwrap_or_default();
+    fit.verdict?.check(&spec.secret, &values)?;
+    if let Some(fingerprint) = fingerprint {
+        request.fields.insert(KEY_FINGERPRINT.to_owned(), fingerprint.into());
+    }
     let desired = DesiredToken {
         request: request_hash(&request),
         render: fit.render,

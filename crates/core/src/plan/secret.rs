@@ -6,7 +6,7 @@ mod stored;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-pub use fit::{LARGEST_ANNOTATIONS, check};
+pub use fit::{LARGEST_ANNOTATIONS, ValueUse, check};
 pub use stored::contender;
 
 use super::facts::{HASHED, Seconds, SecretFacts};
@@ -32,6 +32,8 @@ use videotoken_api::{GROUP, VERSION, names, wire_time};
 pub struct TokenRecord {
     /// The token.
     pub token: SecretString,
+    /// Further values that came with the token, by name. The Secret has each under [`value_key`].
+    pub values: BTreeMap<String, SecretString>,
     /// Issue time in whole seconds.
     pub issued_at: Timestamp,
     /// Expiry in whole seconds.
@@ -50,6 +52,7 @@ impl TokenRecord {
     pub fn new(issued: Issued, request: Hash, before: Seconds, renew_request: Option<Box<str>>) -> Self {
         Self {
             token: issued.token,
+            values: issued.values,
             issued_at: recorded_issue(issued.issued_at, before),
             expires_at: issued.expires_at.trunc_subsecs(0),
             request,
@@ -57,6 +60,16 @@ impl TokenRecord {
             previous: None,
         }
     }
+}
+
+/// Returns the Secret's key of a further value.
+pub fn value_key(name: &str) -> String {
+    format!("values.{name}")
+}
+
+/// Returns the names of the further values that a Secret contains, from its annotations.
+fn value_names(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    annotations.get(names::VALUE_NAMES).into_iter().flat_map(|names| names.split(','))
 }
 
 /// Time before its expiry at which `previousToken` is removed from the Secret.
@@ -184,6 +197,7 @@ fn data(target: SecretTarget<'_>, record: &TokenRecord) -> Result<BTreeMap<Strin
             namespace: &target.key.namespace,
             secret_name: target.secret_name(),
             previous_token: record.previous.as_ref().map(|previous| &previous.token),
+            values: Some(&record.values),
         };
         data = template::render(&template.data, &variables)?;
     }
@@ -192,7 +206,20 @@ fn data(target: SecretTarget<'_>, record: &TokenRecord) -> Result<BTreeMap<Strin
     if let (Some(key), Some(previous)) = (&keys.previous_token, &record.previous) {
         data.insert(key.clone(), previous.token.clone());
     }
+    for (name, value) in &record.values {
+        if data.insert(value_key(name), value.clone()).is_some() {
+            return Err(value_key_taken(target.spec, name));
+        }
+    }
     Ok(data)
+}
+
+/// Returns the error for a key of the spec that has the name of a further value's key.
+pub(super) fn value_key_taken(spec: &SecretSpec, name: &str) -> FieldError {
+    let key = value_key(name);
+    let is_plain = spec.plain_keys().any(|plain| plain == key);
+    let field = if is_plain { "spec.secret.keys".to_owned() } else { format!("spec.secret.template.data[{key}]") };
+    FieldError::new(field, format!("the provider's value {name} has the key {key}. Rename the key of the spec."))
 }
 
 /// Returns the operator's annotations without the content hash.
@@ -209,6 +236,10 @@ fn operator_annotations(target: SecretTarget<'_>, record: &TokenRecord) -> BTree
     if let Some(uid) = target.uid {
         annotations.insert(names::OWNER_UID.into(), uid.to_owned());
     }
+    if !record.values.is_empty() {
+        let names: Vec<_> = record.values.keys().map(String::as_str).collect();
+        annotations.insert(names::VALUE_NAMES.into(), names.join(","));
+    }
     if let Some(served) = &record.renew_request {
         annotations.insert(names::RENEW_REQUEST.into(), served.to_string());
     }
@@ -223,9 +254,11 @@ fn content_hash<'a>(
     data: impl Iterator<Item = (&'a str, &'a [u8])>,
     annotations: &'a BTreeMap<String, String>,
 ) -> Hash {
-    let annotations = HASHED
-        .iter()
-        .flat_map(|name| [name.as_bytes(), annotations.get(*name).map_or(b"".as_slice(), |value| value.as_bytes())]);
+    let of =
+        |name: &'static str| [name.as_bytes(), annotations.get(name).map_or(b"".as_slice(), |value| value.as_bytes())];
+    // Counts only if it is there, so that Secrets without further values keep their hash.
+    let values = annotations.contains_key(names::VALUE_NAMES).then(|| of(names::VALUE_NAMES));
+    let annotations = HASHED.into_iter().map(of).chain(values).flatten();
     Hash::of(data.flat_map(|(key, value)| [key.as_bytes(), value]).chain(annotations))
 }
 
@@ -244,12 +277,19 @@ impl DesiredSecret {
 
     /// Returns the values that must not be shown: the token, and each value that is long enough to contain a token.
     pub fn secrets(&self) -> Vec<SecretString> {
-        let [token, expires_at] = [names::TOKEN_KEY, names::EXPIRES_AT].map(|name| self.annotations.get(name));
+        let expires_at = self.annotations.get(names::EXPIRES_AT);
+        let issued: Vec<String> = self.issued_keys().collect();
         let counts = |(key, value): &(&String, &SecretString)| {
             let value = value.expose_secret();
-            Some(*key) == token || (value.len() >= SHORTEST_SECRET && Some(value) != expires_at.map(String::as_str))
+            issued.contains(key) || (value.len() >= SHORTEST_SECRET && Some(value) != expires_at.map(String::as_str))
         };
         self.data.iter().filter(counts).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Returns the keys of what was issued: the token and the further values.
+    fn issued_keys(&self) -> impl Iterator<Item = String> {
+        let token = self.annotations.get(names::TOKEN_KEY).cloned();
+        token.into_iter().chain(value_names(&self.annotations).map(value_key))
     }
 
     /// Returns the object for server-side apply. It contains the token.
@@ -381,7 +421,10 @@ pub fn not_writable(secret: &Secret, spec: &SecretSpec) -> Option<NotWritable> {
 fn record(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> Option<TokenRecord> {
     let data = secret.data.as_ref()?;
     let text = |key: &str| Some(SecretString::from(std::str::from_utf8(&data.get(key)?.0).ok()?));
-    let token_key = secret.metadata.annotations.as_ref()?.get(names::TOKEN_KEY)?;
+    let annotations = secret.metadata.annotations.as_ref()?;
+    let token_key = annotations.get(names::TOKEN_KEY)?;
+    let values = value_names(annotations).map(|name| Some((name.to_owned(), text(&value_key(name))?)));
+    let values: BTreeMap<_, _> = values.collect::<Option<_>>()?;
     let (issued_at, expires_at) = facts.lifetime()?;
     let token = text(token_key)?;
     if !is_believed(&token, expires_at) {
@@ -395,6 +438,7 @@ fn record(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> Opt
         .filter(|previous| is_believed(&previous.token, previous.expires_at));
     Some(TokenRecord {
         token,
+        values,
         issued_at,
         expires_at,
         request: facts.request?,

@@ -1,8 +1,8 @@
 //! Renders `spec.secret.template.data`: strict Jinja with limits of time and size.
 //!
-//! A template can use `token`, `issued_at` and `expires_at` (RFC 3339, UTC), `name`, `namespace`, `secret_name`, and
-//! `previous_token` if there is one. Other names are errors. The filters are some of minijinja's, and `b64encode`,
-//! `b64decode`, `tojson` (compact), `urlencode`, `date("%Y-%m-%d")` and `unix`; [`grammar`] contains the list.
+//! A template can use `token`, `issued_at` and `expires_at` (RFC 3339, UTC), `name`, `namespace`, `secret_name`,
+//! `values.NAME` for further values of the provider, and `previous_token` if there is one. Other names are errors. The
+//! filters are some of minijinja's, and those of [`filters`]; [`grammar`] contains the list.
 //!
 //! Three mechanisms limit the cost of a template. [`grammar`] checks the syntax tree before execution and rejects what
 //! fuel does not measure: lists that are repeated without being built, and chains with quadratic time. Fuel pays for
@@ -11,6 +11,7 @@
 //! Error messages contain the kind of the error, its line and the expression from the template. minijinja's own
 //! message is only used before any value exists, because a value may be the token.
 
+pub mod declared;
 mod filters;
 mod grammar;
 #[cfg(test)]
@@ -18,13 +19,18 @@ mod grammar;
 mod tests;
 
 use crate::clock::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
+use minijinja::machinery::ast::Stmt;
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Object;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior, Value};
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use videotoken_api::request::FieldError;
 use videotoken_api::wire_time;
 
@@ -54,7 +60,13 @@ const LONGEST_MESSAGE: usize = 512;
 
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];
 const PREVIOUS_TOKEN: &str = "previous_token";
-const NAMES: [&str; 7] = ["token", "expires_at", "issued_at", "name", "namespace", "secret_name", PREVIOUS_TOKEN];
+const VALUES: &str = "values";
+/// Filter that keeps a value for the caller. Templates can't name it, because [`grammar`] doesn't know it.
+const KEEP: &str = "keep";
+const NAMES: [&str; 8] =
+    ["token", "expires_at", "issued_at", "name", "namespace", "secret_name", PREVIOUS_TOKEN, VALUES];
+/// Maximum number of further values that the templates of one spec read. No provider declares more.
+const MOST_VALUES: usize = 8;
 
 /// Variables of a template.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +85,8 @@ pub struct Variables<'a> {
     pub secret_name: &'a str,
     /// Previous token, while it is valid and the spec declares a key for it.
     pub previous_token: Option<&'a SecretString>,
+    /// Further values that came with the token. `None` stands for any values, for a check.
+    pub values: Option<&'a BTreeMap<String, SecretString>>,
 }
 
 /// Renders every key. The error names the field of the first failure and contains neither the token nor rendered text.
@@ -90,7 +104,7 @@ pub fn render(
     let mut data = BTreeMap::new();
     for (key, source) in templates {
         let rendered = engine
-            .render(source, &context)
+            .render(source, &NAMES, &context)
             .map_err(|message| FieldError::new(format!("{FIELD}[{key}]"), cut(message)))?;
         sum += rendered.text.len();
         fuel += rendered.fuel;
@@ -116,6 +130,11 @@ pub fn fits(bytes: usize) -> Result<(), FieldError> {
     Ok(())
 }
 
+/// Encodes as CloudFront expects: base64 with `-`, `_` and `~` for `+`, `=` and `/`.
+pub fn cloudfront(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes).replace('+', "-").replace('=', "_").replace('/', "~")
+}
+
 fn cut(message: String) -> String {
     match message.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]),
@@ -137,12 +156,50 @@ pub fn check(templates: &BTreeMap<String, String>) -> Result<Vec<BTreeMap<String
         namespace: "sample",
         secret_name: "sample",
         previous_token: None,
+        values: None,
     };
     let mut rendered = vec![render(templates, &first)?];
     if templates.values().any(|source| source.contains(PREVIOUS_TOKEN)) {
         rendered.push(render(templates, &Variables { previous_token: Some(&token), ..first })?);
     }
     Ok(rendered)
+}
+
+/// Returns the names of the further values that the templates read. The templates were checked.
+pub fn values_read(templates: &BTreeMap<String, String>) -> Result<Vec<String>, FieldError> {
+    if !templates.values().any(|source| source.contains(VALUES)) {
+        return Ok(Vec::new());
+    }
+    let engine = Engine::new();
+    let mut names = BTreeSet::new();
+    for (key, source) in templates {
+        let wrong = |message: String| FieldError::new(format!("{FIELD}[{key}]"), message);
+        let template = engine.environment.template_from_str(source).map_err(|error| wrong(syntax_message(&error)))?;
+        for path in template.undeclared_variables(true) {
+            let mut parts = path.split('.');
+            match (parts.next(), parts.next()) {
+                (Some(VALUES), Some(name)) => drop(names.insert(name.to_owned())),
+                (Some(VALUES), None) => {
+                    return Err(wrong("`values` is not a value itself. Write values.NAME.".to_owned()));
+                }
+                _ => {}
+            }
+        }
+        if names.len() > MOST_VALUES {
+            return Err(wrong(format!("reads more than {MOST_VALUES} further values. No provider has as many.")));
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Further values of any name, for a check.
+#[derive(Debug)]
+struct AnyValue;
+
+impl Object for AnyValue {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(Value::from("sample-value-0123456789"))
+    }
 }
 
 fn context(variables: &Variables<'_>) -> Value {
@@ -157,7 +214,11 @@ fn context(variables: &Variables<'_>) -> Value {
         ("secret_name", Value::from(variables.secret_name)),
     ];
     let previous = variables.previous_token.map(|previous| (PREVIOUS_TOKEN, secret(previous)));
-    Value::from(always.into_iter().chain(previous).collect::<BTreeMap<_, _>>())
+    let values = match variables.values {
+        Some(values) => Value::from_pairs(values.iter().map(|(name, value)| (name.as_str(), secret(value)))),
+        None => Value::from_object(AnyValue),
+    };
+    Value::from(always.into_iter().chain(previous).chain([(VALUES, values)]).collect::<BTreeMap<_, _>>())
 }
 
 /// Rendered key, and the fuel that it used.
@@ -188,8 +249,8 @@ impl Engine {
         Self { environment, syntax }
     }
 
-    /// Returns the rendered text, or the error message.
-    fn render(&self, source: &str, context: &Value) -> Result<Rendered, String> {
+    /// Compiles a template whose names are all among `names`. Returns the error message otherwise.
+    fn compile<'a>(&'a self, source: &'a str, names: &[impl AsRef<str>]) -> Result<Template<'a, 'a>, String> {
         if source.len() > LARGEST_TEMPLATE {
             return Err("is longer than 16 KiB. Shorten it.".into());
         }
@@ -200,9 +261,41 @@ impl Engine {
         grammar::check(&tree)?;
         drop(tree);
         let template = self.environment.template_from_str(source).map_err(|error| syntax_message(&error))?;
-        if let Some(message) = unknown_name(source, &template) {
+        if let Some(message) = unknown_name(source, &template, names) {
             return Err(message);
         }
+        Ok(template)
+    }
+
+    /// Returns the expression of a template that consists of nothing else.
+    fn lone_expression<'a>(&self, source: &'a str) -> Result<Option<&'a str>, String> {
+        let tree = parse(source, "", self.syntax.clone()).map_err(|error| syntax_message(&error))?;
+        let Stmt::Template(template) = &tree else { return Ok(None) };
+        let [Stmt::EmitExpr(_)] = template.children.as_slice() else { return Ok(None) };
+        let Some(inner) = source.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")) else { return Ok(None) };
+        let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+        Ok(Some(inner.strip_suffix(['-', '+']).unwrap_or(inner)))
+    }
+
+    /// Renders a template that consists of `expression` and passes its value to the filter [`KEEP`]. Returns the fuel
+    /// that it used, or the error message. This way fuel and size are limited as in each other render.
+    fn evaluate(
+        &self,
+        source: &str,
+        expression: &str,
+        names: &[impl AsRef<str>],
+        context: &Value,
+    ) -> Result<u64, String> {
+        self.compile(source, names)?;
+        let source = format!("{{{{ ({expression}) | {KEEP} }}}}");
+        let template = self.environment.template_from_str(&source).map_err(|error| syntax_message(&error))?;
+        let rendered = template.render_captured(context.clone()).map_err(|error| message(&source, &error))?;
+        Ok(rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed))
+    }
+
+    /// Returns the rendered text, or the error message.
+    fn render(&self, source: &str, names: &[impl AsRef<str>], context: &Value) -> Result<Rendered, String> {
+        let template = self.compile(source, names)?;
         let mut text = Bounded::default();
         let rendered = template.render_captured_to(context.clone(), &mut text);
         if text.full {
@@ -254,14 +347,15 @@ fn other_statement(source: &str) -> Option<String> {
 }
 
 /// Returns an error for an unknown name in any branch. Filters and tests would accept an undefined value.
-fn unknown_name(source: &str, template: &Template<'_, '_>) -> Option<String> {
+fn unknown_name(source: &str, template: &Template<'_, '_>, names: &[impl AsRef<str>]) -> Option<String> {
     let mut unknown: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-    unknown.retain(|name| !NAMES.contains(&name.as_str()));
+    unknown.retain(|name| !names.iter().any(|known| known.as_ref() == name));
     unknown.sort();
     let name = unknown.first()?;
     let word = |line: &str| line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name);
     let line = source.lines().position(word).map_or(1, |index| index + 1);
-    Some(format!("line {line}: `{name}` is not known. Use one of {}.", NAMES.join(", ")))
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    Some(format!("line {line}: `{name}` is not known. Use one of {}.", names.join(", ")))
 }
 
 /// Returns the message for a syntax error. No value exists yet, so the engine's message contains no secret.

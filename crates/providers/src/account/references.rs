@@ -51,6 +51,15 @@ pub trait Source: Send + Sync {
 #[error("{0}")]
 pub struct Unreadable(pub String);
 
+/// Use of a credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It is sent to the destinations of the references.
+    Sent,
+    /// It signs tokens here.
+    Signs,
+}
+
 /// Reads the references of one provider object, and records the objects that it reads.
 pub struct References<'a> {
     source: &'a dyn Source,
@@ -128,15 +137,36 @@ impl<'a> References<'a> {
     /// Returns the credential under one key of a Secret. The Secret must carry the label and permit the hosts that
     /// receive the credential.
     pub async fn credential_key(&self, field: &str, name: &str, key: &str) -> Result<SecretString, Refusal> {
+        self.read(field, name, key, Use::Sent).await
+    }
+
+    /// Returns the key that signs. In a namespace, the Secret must say that its keys may sign: a user who can write a
+    /// provider, but can't read the Secret, could otherwise sign with any credential of the namespace.
+    pub async fn signing_key(&self, field: &str, reference: &SecretKeyRef) -> Result<SecretString, Refusal> {
+        self.read(field, &reference.name, &reference.key, Use::Signs).await
+    }
+
+    async fn read(&self, field: &str, name: &str, key: &str, used: Use) -> Result<SecretString, Refusal> {
         if let Some(handed) = self.handed(field, name, key)? {
             return self.text(field, name, key, handed.expose_secret(), Blanks::Cut);
         }
         let secret = self.secret(field, name).await?;
         self.meant_for_us(field, name, &secret)?;
+        let is_true = |annotation: &str| {
+            let annotations = secret.metadata.annotations.as_ref();
+            annotations.and_then(|all| all.get(annotation)).is_some_and(|value| value == "true")
+        };
+        if used == Use::Signs && self.owner == Owner::Namespace && !is_true(names::SIGNING_KEY) {
+            let namespace = self.namespace;
+            let message = format!(
+                "{field}: the Secret {name} doesn't say that a TokenProvider may sign with its keys: kubectl annotate \
+                 secret -n {namespace} {name} {}=true",
+                names::SIGNING_KEY
+            );
+            return Err(Refusal::new("CredentialsNotForSigning", message));
+        }
         let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
-        let annotations = secret.metadata.annotations.as_ref();
-        let keeps = annotations.and_then(|all| all.get(names::KEEP_WHITESPACE)).is_some_and(|value| value == "true");
-        let blanks = if keeps { Blanks::Kept } else { Blanks::Cut };
+        let blanks = if is_true(names::KEEP_WHITESPACE) { Blanks::Kept } else { Blanks::Cut };
         self.text(field, name, key, bytes.unwrap_or_default(), blanks)
     }
 

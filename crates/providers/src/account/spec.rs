@@ -37,6 +37,7 @@ impl ProviderObject {
             return Ok(Self { spec, admission: None });
         }
         let spec: ClusterTokenProviderSpec = serde_path_to_error::deserialize(spec).map_err(|error| refused(&error))?;
+        spec.check().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let admission = Admission {
             namespaces: spec.allowed_namespaces,
             scopes: spec.allowed_scopes.unwrap_or_default(),

@@ -112,7 +112,7 @@ impl ManifestSet<'_> {
             admission.admits(namespace, admitted, &spec)?;
         }
         reserved::check(name, &spec.secret, provider.admission.as_ref().map(|admission| &admission.secrets))?;
-        resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret)).map(drop)
+        resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret), None).map(drop)
     }
 
     /// Returns the provider that a VideoAccessToken of this namespace names, if it is among the objects and valid.

@@ -3,9 +3,11 @@
 //! The validation rules of the CRD check most of this earlier. They can't check rendered templates, and an older CRD
 //! may have accepted the object.
 
+use super::value_key_taken;
 use crate::plan::template;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
+use videotoken_api::parameters::is_name;
 use videotoken_api::request::FieldError;
 use videotoken_api::secret::SecretSpec;
 
@@ -15,7 +17,7 @@ pub const LARGEST_ANNOTATIONS: usize = 252 * 1024;
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 /// Renders the template with sample values and checks the result. The error names the field and the action.
-pub fn check(spec: &SecretSpec) -> Result<(), FieldError> {
+pub fn check(spec: &SecretSpec) -> Result<ValueUse, FieldError> {
     let template = spec.template.clone().unwrap_or_default();
     let annotations: usize = template.annotations.iter().map(|(name, value)| name.len() + value.len()).sum();
     if annotations > LARGEST_ANNOTATIONS {
@@ -29,7 +31,31 @@ pub fn check(spec: &SecretSpec) -> Result<(), FieldError> {
         }
         typed(spec, &rendered)?;
     }
-    Ok(())
+    let keys = spec.plain_keys().chain(template.data.keys().map(String::as_str));
+    let taken = keys.filter_map(|key| key.strip_prefix("values.")).filter(|name| is_name(name));
+    Ok(ValueUse { taken: taken.map(str::to_owned).collect(), read: template::values_read(&template.data)? })
+}
+
+/// The names of further values that a spec uses. Only the provider shows whether it has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValueUse {
+    /// Names that templates read.
+    pub read: Vec<String>,
+    /// Names whose keys the spec gives to something else.
+    pub taken: Vec<String>,
+}
+
+impl ValueUse {
+    /// Checks the use against the values that the provider has.
+    pub fn check(&self, spec: &SecretSpec, values: &[String]) -> Result<(), FieldError> {
+        if let Some(name) = self.taken.iter().find(|name| values.contains(name)) {
+            return Err(value_key_taken(spec, name));
+        }
+        let Some(name) = self.read.iter().find(|name| !values.contains(name)) else { return Ok(()) };
+        let has = if values.is_empty() { "none".to_owned() } else { values.join(", ") };
+        let message = format!("values.{name} is no value of the provider, which has {has}.");
+        Err(FieldError::new("spec.secret.template.data", message))
+    }
 }
 
 /// Checks the rules of the API server for some types.

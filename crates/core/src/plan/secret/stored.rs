@@ -1,6 +1,6 @@
 //! Compares the stored Secret with the sent one, and finds the client that changed a Secret in its `managedFields`.
 
-use super::{DesiredSecret, NotWritable};
+use super::{DesiredSecret, NotWritable, value_key, value_names};
 use crate::plan::contest::{Contender, Difference, Stored};
 use crate::plan::facts::HASHED;
 use crate::plan::view::DataView;
@@ -23,20 +23,19 @@ impl DesiredSecret {
             let stored_value = stored.data.as_ref().and_then(|data| data.get(*key));
             stored_value.is_none_or(|stored_value| stored_value.0 != value.expose_secret().as_bytes())
         });
-        let token_key = self.annotations.get(names::TOKEN_KEY);
-        let token_differs = token_key.is_some_and(|key| {
-            let stored_value = stored.data.as_ref().and_then(|data| data.get(key));
-            self.data.get(key).is_some_and(|sent| {
+        let issued_differs = self.issued_keys().any(|key| {
+            let stored_value = stored.data.as_ref().and_then(|data| data.get(&key));
+            self.data.get(&key).is_some_and(|sent| {
                 stored_value.is_none_or(|stored_value| stored_value.0 != sent.expose_secret().as_bytes())
             })
         });
         let annotation = differing(&self.annotations, stored.metadata.annotations.as_ref());
         // without these annotations, later checks can't verify the token
         let record_differs = self.annotations.iter().any(|(name, value)| {
-            (HASHED.contains(&name.as_str()) || name == names::CONTENT_HASH)
+            (HASHED.contains(&name.as_str()) || name == names::CONTENT_HASH || name == names::VALUE_NAMES)
                 && stored.metadata.annotations.as_ref().and_then(|stored_value| stored_value.get(name)) != Some(value)
         });
-        let view = match (token_differs || record_differs, data) {
+        let view = match (issued_differs || record_differs, data) {
             (true, _) => DataView::Lost,
             (false, Some(_)) => DataView::Altered,
             (false, None) => DataView::Verified,
@@ -120,7 +119,7 @@ pub fn contender(secret: &Secret, spec: &SecretSpec) -> Option<Contender> {
     let mut others: Vec<_> =
         secret.metadata.managed_fields.iter().flatten().filter(|entry| !is_operator(entry)).collect();
     others.sort_by_key(|entry| std::cmp::Reverse(entry.time.as_ref().map(|time| time.0)));
-    let fields = fields(spec);
+    let fields = fields(secret, spec);
     let name = |entry: &ManagedFieldsEntry| entry.manager.clone();
     for entry in &others {
         let Some(managed) = entry.fields_v1.as_ref() else { continue };
@@ -137,7 +136,7 @@ fn is_operator(entry: &ManagedFieldsEntry) -> bool {
 }
 
 /// Returns the operator's fields: their paths for messages, and their positions in a Secret.
-fn fields(spec: &SecretSpec) -> Vec<(String, [String; 3])> {
+fn fields(secret: &Secret, spec: &SecretSpec) -> Vec<(String, [String; 3])> {
     let of = |map: &str, name: &str| {
         (format!("metadata.{map}[{name}]"), ["metadata".to_owned(), map.to_owned(), name.to_owned()])
     };
@@ -145,10 +144,9 @@ fn fields(spec: &SecretSpec) -> Vec<(String, [String; 3])> {
     let keys = template.iter().flat_map(|template| template.data.keys().map(String::as_str));
     // the key of the previous token doesn't always exist
     let plain = [spec.keys.token.as_str(), spec.keys.expires_at.as_str()];
-    let data = plain
-        .into_iter()
-        .chain(keys)
-        .map(|key| (format!("data[{key}]"), ["data".to_owned(), key.to_owned(), String::new()]));
+    let values = secret.metadata.annotations.iter().flat_map(value_names).map(value_key);
+    let plain = plain.into_iter().chain(keys).map(str::to_owned);
+    let data = plain.chain(values).map(|key| (format!("data[{key}]"), ["data".to_owned(), key, String::new()]));
     let labels = template.iter().flat_map(|template| template.labels.keys().map(String::as_str));
     let labels = [names::MANAGED_BY].into_iter().chain(labels).map(|name| of("labels", name));
     let lasting = [
@@ -200,6 +198,7 @@ mod tests {
         let at = |seconds: i64| Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap();
         let record = TokenRecord {
             token: "a.token.of-mine".into(),
+            values: BTreeMap::new(),
             issued_at: at(0),
             expires_at: at(3600),
             request: Hash::of([b"request".as_slice()]),

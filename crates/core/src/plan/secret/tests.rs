@@ -1,5 +1,6 @@
 use super::*;
 use crate::plan::facts::secret_facts;
+use crate::plan::view::DataView;
 use k8s_openapi::ByteString;
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
@@ -11,6 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 fn record() -> TokenRecord {
     TokenRecord {
         token: "a.token.of-mine".into(),
+        values: BTreeMap::new(),
         issued_at: at(0),
         expires_at: at(3600),
         request: Hash::of([b"request".as_slice()]),
@@ -220,4 +222,92 @@ fn p22_a_token_is_believed_to_live_no_longer_than_it_says() {
     let record = TokenRecord { previous: Some(previous), ..record() };
     let secret = stored(&spec, &record);
     assert!(!matches!(inspected(&spec, &secret), SecretIntegrity::Intact(_)), "nor the one before it");
+}
+
+/// A record with further values.
+fn valued() -> TokenRecord {
+    let values = [("thumbnail", "t.value.of-mine"), ("storyboard", "s.value.of-mine")];
+    TokenRecord { values: values.map(|(name, value)| (name.to_owned(), value.into())).into(), ..record() }
+}
+
+#[test]
+fn further_values_are_stored_and_read_by_templates_without_a_call() {
+    let spec = spec(json!({"template": {"data": {"url": "?t={{ token }}&s={{ values.storyboard }}"}}}));
+    let secret = stored(&spec, &valued());
+    let text = |secret: &Secret, key: &str| String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap();
+    assert_eq!(text(&secret, "values.thumbnail"), "t.value.of-mine");
+    assert_eq!(text(&secret, "url"), "?t=a.token.of-mine&s=s.value.of-mine");
+    let annotations = secret.metadata.annotations.as_ref().unwrap();
+    assert_eq!(annotations["videotoken.dev/value-names"], "storyboard,thumbnail");
+    let SecretIntegrity::Intact(again) = inspected(&spec, &secret) else { panic!("{:?}", inspected(&spec, &secret)) };
+    // another template is rendered from the stored values
+    let other = self::spec(json!({"template": {"data": {"other": "{{ values.thumbnail }}"}}}));
+    assert_eq!(text(&stored(&other, &again), "other"), "t.value.of-mine");
+    let SecretIntegrity::Outdated(outdated) = inspected(&other, &secret) else { panic!() };
+    assert_eq!(outdated.values.len(), 2);
+    assert!(!format!("{:?} {again:?}", valued()).contains("of-mine"));
+}
+
+/// P03: Secrets without further values keep the hash that they always had.
+#[test]
+fn p03_the_hash_of_a_secret_without_further_values_is_unchanged() {
+    let hash = stored(&templated(), &record()).metadata.annotations.unwrap()["videotoken.dev/content-hash"].clone();
+    assert_eq!(hash, "v1:bc538fbbf3aa32518875907287536c57");
+}
+
+#[test]
+fn p09_an_altered_further_value_is_lost_like_an_altered_token() {
+    type Change = fn(&mut Secret);
+    let cases: [(&str, Change, bool); 6] = [
+        (
+            "changed",
+            |s| drop(s.data.as_mut().unwrap().insert("values.thumbnail".into(), ByteString(b"x".into()))),
+            true,
+        ),
+        ("removed", |s| drop(s.data.as_mut().unwrap().remove("values.thumbnail")), true),
+        ("not named", |s| drop(s.metadata.annotations.as_mut().unwrap().remove("videotoken.dev/value-names")), true),
+        (
+            "named less",
+            |s| {
+                let annotations = s.metadata.annotations.as_mut().unwrap();
+                drop(annotations.insert("videotoken.dev/value-names".into(), "storyboard".into()));
+            },
+            true,
+        ),
+        ("more", |s| drop(s.data.as_mut().unwrap().insert("values.other".into(), ByteString(b"x".into()))), false),
+        ("the expiry", |s| drop(s.data.as_mut().unwrap().remove("expires-at")), false),
+    ];
+    let spec = SecretSpec::default();
+    for (what, change, lost) in cases {
+        let mut secret = stored(&spec, &valued());
+        change(&mut secret);
+        let found = inspected(&spec, &secret);
+        assert_eq!(matches!(found, SecretIntegrity::Lost), lost, "{what}: {found:?}");
+        let key = ObjectKey::new("ns", "lobby");
+        let shape = build_secret(SecretTarget { key: &key, uid: Some(UID), spec: &spec }, &valued()).unwrap();
+        let (view, difference) = shape.compare(&secret);
+        assert_eq!(view == DataView::Lost, lost, "{what}: {view:?} {difference:?}");
+    }
+}
+
+#[test]
+fn a_value_takes_no_key_of_the_spec() {
+    for (spec, field) in [
+        (json!({}), None),
+        (json!({"keys": {"token": "values.thumbnail"}}), Some("spec.secret.keys")),
+        (json!({"keys": {"previousToken": "values.thumbnail"}}), Some("spec.secret.keys")),
+        (json!({"template": {"data": {"values.thumbnail": "x"}}}), Some("spec.secret.template.data[values.thumbnail]")),
+        (json!({"template": {"data": {"values.yaml": "x"}}}), None),
+        (json!({"template": {"data": {"x": "{{ values.thumbnail }}"}}}), None),
+        (json!({"template": {"data": {"x": "{{ values.other }}"}}}), Some("spec.secret.template.data")),
+    ] {
+        let spec = self::spec(spec);
+        let names = ["storyboard".to_owned(), "thumbnail".to_owned()];
+        let refused = check(&spec).unwrap().check(&spec, &names).err().map(|error| error.field);
+        assert_eq!(refused.as_deref(), field, "{spec:?}");
+        let key = ObjectKey::new("ns", "lobby");
+        let built = build_secret(SecretTarget { key: &key, uid: None, spec: &spec }, &valued());
+        let is_previous = spec.keys.previous_token.is_some();
+        assert_eq!(built.is_err(), field.is_some() && !is_previous, "{spec:?}");
+    }
 }

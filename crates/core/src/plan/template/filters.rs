@@ -6,12 +6,13 @@
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Utc};
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
@@ -35,6 +36,11 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("urlencode", urlencode);
     environment.add_filter("date", date);
     environment.add_filter("unix", unix);
+    environment.add_filter("minutes", minutes);
+    environment.add_filter("round_up", round_up);
+    environment.add_filter("sha256", sha256);
+    environment.add_filter("b64urlencode", b64urlencode);
+    environment.add_filter("cloudfront", cloudfront);
     environment.add_filter("escape", escape);
     environment.add_filter("e", escape);
     environment.add_filter("format", format);
@@ -83,6 +89,39 @@ fn failed(reason: &'static str) -> Error {
 fn b64encode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
     charge(state, text.len().div_ceil(3) * 4)?;
     Ok(STANDARD.encode(text.as_bytes()))
+}
+
+/// Encodes with the alphabet for URLs, without padding.
+fn b64urlencode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
+    charge(state, text.len().div_ceil(3) * 4)?;
+    Ok(URL_SAFE_NO_PAD.encode(text.as_bytes()))
+}
+
+/// Encodes as CloudFront expects: base64 with `-`, `_` and `~` for `+`, `=` and `/`.
+fn cloudfront(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
+    charge(state, text.len().div_ceil(3) * 4)?;
+    Ok(super::cloudfront(text.as_bytes()))
+}
+
+/// SHA-256 in hexadecimal digits.
+fn sha256(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
+    // The digest takes several times as long as a copy.
+    charge(state, text.len() * 8 + 64)?;
+    Ok(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Seconds in whole minutes, rounded up.
+fn minutes(seconds: i64) -> Result<i64, Error> {
+    round_up(seconds, 60).map(|seconds| seconds / 60)
+}
+
+/// The next multiple of `step`.
+fn round_up(number: i64, step: i64) -> Result<i64, Error> {
+    if step < 1 {
+        return Err(failed("needs a positive number as its step"));
+    }
+    let more = (step - number.rem_euclid(step)) % step;
+    number.checked_add(more).ok_or_else(|| failed("is too large a number"))
 }
 
 /// Decodes the standard and the URL alphabet, with or without padding, so that it reads the parts of a JWT.

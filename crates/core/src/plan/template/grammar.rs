@@ -12,12 +12,14 @@ use minijinja::value::ValueKind;
 const DEEPEST: usize = 500;
 
 /// Filters that return a text or a number for any argument.
-const TO_SCALAR: [&str; 26] = [
+const TO_SCALAR: [&str; 31] = [
     "abs",
     "b64decode",
     "b64encode",
+    "b64urlencode",
     "bool",
     "capitalize",
+    "cloudfront",
     "count",
     "date",
     "e",
@@ -29,9 +31,12 @@ const TO_SCALAR: [&str; 26] = [
     "join",
     "length",
     "lower",
+    "minutes",
     "replace",
     "round",
+    "round_up",
     "safe",
+    "sha256",
     "string",
     "title",
     "tojson",

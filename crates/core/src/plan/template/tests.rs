@@ -17,6 +17,7 @@ fn on_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 fn render_one(source: &str, previous: Option<&str>) -> Result<String, FieldError> {
     let token = SecretString::from(TOKEN);
     let previous = previous.map(SecretString::from);
+    let values = BTreeMap::from([("refresh".to_owned(), SecretString::from("r-1"))]);
     let variables = Variables {
         token: &token,
         issued_at: "2026-11-22T10:00:00Z".parse().unwrap(),
@@ -25,6 +26,7 @@ fn render_one(source: &str, previous: Option<&str>) -> Result<String, FieldError
         namespace: "analytics",
         secret_name: "lobby-token",
         previous_token: previous.as_ref(),
+        values: Some(&values),
     };
     let mut data = on_stack(|| render(&templates(source), &variables))?;
     Ok(data.remove("key").unwrap().expose_secret().to_owned())
@@ -55,6 +57,8 @@ fn templates_render_their_variables_and_filters() {
         ("{{ '%s:%05d' | format(name, 7) }}", "lobby:00007"),
         ("{{ 'a,b' | split(',') | join('+') }}{{ ('a\nb' | lines)[1] }}", "a+bb"),
         ("{{ '<&>' | e }}", "&lt;&amp;&gt;"),
+        ("{{ values.refresh }}{% if values.refresh is defined %}!{% endif %}", "r-1!"),
+        ("{{ 61 | minutes }} {{ 7 | round_up(5) }} {{ -7 | round_up(5) }}", "2 10 -5"),
     ];
     for (source, expected) in cases {
         assert_eq!(render_one(source, None).as_deref(), Ok(expected), "{source}");
@@ -257,6 +261,31 @@ fn all_keys_together_fit_a_secret() {
     assert!(error.message.contains("900 KiB"), "{error}");
     let long = (0..5).map(|n| (format!("k{n}"), "x".repeat(LARGEST_TEMPLATE))).collect();
     assert!(on_stack(|| check(&long)).unwrap_err().message.contains("64 KiB"));
+}
+
+#[test]
+fn further_values_are_read_by_name_and_known_before_a_call() {
+    for (source, expected) in [
+        ("{{ token }}", Ok(vec![])),
+        ("{{ values.a }}{% if 0 %}{{ values.b | upper }}{% endif %}{{ values.a }}", Ok(vec!["a", "b"])),
+        ("{% if values.c is defined %}{% endif %}values.d", Ok(vec!["c"])),
+        ("{{ values }}", Err("Write values.NAME")),
+        ("{{ values['a'] }}", Err("Write values.NAME")),
+        ("{{ values | tojson }}", Err("Write values.NAME")),
+        (
+            "{{ values.a ~ values.b ~ values.c ~ values.d ~ values.e ~ values.f ~ values.g ~ values.h ~ values.i }}",
+            Err("more than 8"),
+        ),
+    ] {
+        assert_eq!(check(&templates(source)).err(), None, "{source}");
+        let read = values_read(&templates(source));
+        match expected {
+            Ok(names) => assert_eq!(read, Ok(names.into_iter().map(str::to_owned).collect()), "{source}"),
+            Err(part) => assert!(read.unwrap_err().message.contains(part), "{source}"),
+        }
+    }
+    let error = render_one("{{ values.other }}", None).unwrap_err();
+    assert!(error.message.contains("`values.other` is undefined"), "{error}");
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl IssueJob {
         let secret_name = spec.secret.name.as_deref().unwrap_or(&key.name);
         reserved::check(secret_name, &spec.secret, freed).map_err(|error| at(&error))?;
         let (request, wanted) =
-            resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret)).map_err(|error| at(&error))?;
+            resolve_spec(&spec, &provider.spec, Fit::check(&spec.secret), None).map_err(|error| at(&error))?;
         provider
             .spec
             .account_limits()
