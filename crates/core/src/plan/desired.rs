@@ -30,6 +30,11 @@ impl Fit {
 /// Name of the request's field for the fingerprint of a signing key.
 const KEY_FINGERPRINT: &str = "keyFingerprint";
 
+/// Adds the fingerprint of the key that signs the token to its request.
+pub fn sign_with(request: &mut TokenRequest, fingerprint: &str) {
+    request.fields.insert(KEY_FINGERPRINT.to_owned(), fingerprint.into());
+}
+
 /// Resolves both specs into a token request and the desired token. `fingerprint` is that of the provider's signing key:
 /// a token of another key is another token.
 pub fn resolve_spec(
@@ -43,7 +48,7 @@ pub fn resolve_spec(
     let values = provider.account().map(|account| account.values()).unwrap_or_default();
     fit.verdict?.check(&spec.secret, &values)?;
     if let Some(fingerprint) = fingerprint {
-        request.fields.insert(KEY_FINGERPRINT.to_owned(), fingerprint.into());
+        sign_with(&mut request, fingerprint);
     }
     let desired = DesiredToken {
         request: request_hash(&request),

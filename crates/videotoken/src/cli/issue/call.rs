@@ -24,6 +24,20 @@ pub(super) enum NotIssued {
 /// Difference from the clock of the token API above which the command warns.
 const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
+/// Returns the fingerprint of the key that signs the job's token. `None`: a token API issues it.
+pub(super) async fn key_fingerprint(
+    job: &IssueJob,
+    source: &Manifests,
+    reach: &Reach,
+) -> Result<Option<String>, Refusal> {
+    if !job.provider.spec.account().is_ok_and(|account| account.is_local()) {
+        return Ok(None);
+    }
+    let references = References::new(source, job.owner, &job.home);
+    let built = account::issuer(reach, &HttpPool::default(), &job.provider.spec, &references).await?;
+    Ok(built.issuer.key_fingerprint())
+}
+
 /// Makes the calls of one account.
 pub(super) struct Caller<'a> {
     job: &'a IssueJob,

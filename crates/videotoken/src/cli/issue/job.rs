@@ -15,8 +15,9 @@ use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use videotoken_api::wire_time;
 use videotoken_core::plan::backoff;
 use videotoken_core::plan::decide::{Decision, decide};
-use videotoken_core::plan::desired::{Fit, resolve_spec};
+use videotoken_core::plan::desired::{Fit, resolve_spec, sign_with};
 use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts, StatusFacts, Uid, secret_facts};
+use videotoken_core::plan::hash::request_hash;
 use videotoken_core::plan::secret::{
     PREVIOUS_MARGIN, Previous, SecretTarget, TokenRecord, WritePrecondition, build_secret,
 };
@@ -119,6 +120,12 @@ impl IssueJob {
         };
         let uid = Uid::parse(&key.to_string());
         Ok(Self { key, spec, provider, owner, home, request, wanted, uid })
+    }
+
+    /// Adds the fingerprint of the key that signs the token, once the key is read.
+    pub(super) fn sign_with(&mut self, fingerprint: &str) {
+        sign_with(&mut self.request, fingerprint);
+        self.wanted.request = request_hash(&self.request);
     }
 
     /// Returns the operator's decision for the token in the files.

@@ -22,7 +22,7 @@ mod store;
 pub use secret_flags::{FromEnvironment, FromFile};
 
 use crate::manifest::{Manifest, read, read_files};
-use call::{Caller, NotIssued};
+use call::{Caller, NotIssued, key_fingerprint};
 use chrono::TimeDelta;
 use clap::{ArgGroup, Args, ValueEnum};
 use command::AfterRenewal;
@@ -159,10 +159,14 @@ async fn started(options: &Options) -> Result<(), CommandError> {
     logs::init(false).map_err(|error| CommandError::Usage(error.to_string()))?;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (manifest, faults) = manifest(options)?;
-    let job = IssueJob::read(options, &manifest, &faults)?;
+    let mut job = IssueJob::read(options, &manifest, &faults)?;
     let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
     let source =
         Manifests::new(&manifest.objects, &options.namespace, files, variables).map_err(CommandError::Refused)?;
+    let fingerprint = key_fingerprint(&job, &source, &reach(options)).await;
+    if let Some(fingerprint) = fingerprint.map_err(|refusal| CommandError::Refused(refusal.message))? {
+        job.sign_with(&fingerprint);
+    }
     let caller = Caller::new(&job, &source, reach(options));
     if options.into.is_none() && options.output_file.is_none() {
         return print(options.output, &issue(&job, caller, None).await?);
