@@ -60,6 +60,9 @@ fn shaped(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
         }
         Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
         Some("integer") => integer(schema),
+        None if schema.x_kubernetes_int_or_string == Some(true) => {
+            prop_oneof![any::<i32>().prop_map(Value::from), any::<String>().prop_map(Value::from)].boxed()
+        }
         other => panic!("a schema of type {other:?}"),
     }
 }
@@ -153,7 +156,7 @@ proptest! {
     fn cluster_providers_admit_or_refuse(provider in stored(2), token in stored(0)) {
         let provider: ClusterTokenProvider = decoded(&provider);
         let token: VideoAccessToken = decoded(&token);
-        let _ = provider.spec.admits_scope(&token.spec.scope);
+        let _ = (provider.spec.admits_scope(&token.spec.scope), provider.spec.check());
         let _ = provider.spec.allowed_namespaces.admits("ns", &BTreeMap::from([("a".into(), "a".into())]));
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod any_stored_object;
+mod declared;
 mod requests;
 
 use super::provider::ProviderSpec;
