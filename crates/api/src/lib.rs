@@ -17,6 +17,7 @@ pub mod cluster_token_provider;
 pub mod condition;
 pub mod crds;
 pub mod duration;
+pub mod http;
 pub mod key;
 mod life;
 pub mod limits;

@@ -7,7 +7,9 @@
 pub mod account;
 pub mod api_management;
 pub mod azure_auth;
+mod bearer;
 pub mod clock;
+pub mod declared_http;
 pub mod hosts;
 pub mod http;
 pub mod keyed;

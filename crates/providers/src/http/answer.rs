@@ -6,7 +6,9 @@ use super::super::{Class, IssueError};
 use super::said;
 use crate::clock::Timestamp;
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
-use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{
+    AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub struct Answer {
     /// Host that sent the response, as `host` or `host:port`. Empty if unknown.
     host: String,
     location: Option<String>,
+    headers: HeaderMap,
     redactor: Redactor,
 }
 
@@ -88,6 +91,7 @@ impl Answer {
             },
             sent_at,
             arrived_at,
+            headers: headers.clone(),
             redactor,
         }
     }
@@ -100,6 +104,26 @@ impl Answer {
     /// Returns true if the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Returns the value of a header, without surrounding spaces. It may be a token.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().map(str::trim)
+    }
+
+    /// Returns the value of a cookie that the response sets, without its attributes (RFC 6265 §5.2). Of several cookies
+    /// with this name, the last one that has a value counts.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let pairs = self.headers.get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+        let pairs = pairs.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
+        let values = pairs.filter(|(given, _)| given.trim() == name).map(|(_, value)| value.trim());
+        let values = values.map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
+        values.filter(|value| !value.is_empty()).last()
+    }
+
+    /// Returns the wait that a header with the format of Retry-After states, at most [`MAX_RETRY_AFTER`].
+    pub fn wait_in(&self, header: &str) -> Option<Duration> {
+        wait(self.header(header)?, self.date.unwrap_or(self.arrived_at))
     }
 
     /// Quotes text of the response, without the secrets of the call and without text that looks like a secret.
@@ -324,6 +348,28 @@ mod tests {
         assert_eq!(seconds("Sun, 22 Nov 2026 12:00:30 GMT"), Some(30));
         assert_eq!(seconds("Sun, 22 Nov 2026 11:00:00 GMT"), Some(0));
         assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600));
+    }
+
+    #[test]
+    fn a_cookie_is_read_without_its_attributes() {
+        let now = http_date(NOW).unwrap();
+        let mut headers = HeaderMap::new();
+        for cookie in
+            ["other=1; Path=/", "token=; Max-Age=0", "token=one", "token=\"two==\"; HttpOnly; Secure", "token="]
+        {
+            headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+        let answer = Answer::new(200, &headers, Vec::new(), now, now, Redactor::default());
+        assert_eq!(answer.cookie("token"), Some("two=="));
+        assert_eq!((answer.cookie("other"), answer.cookie("Token"), answer.cookie("Path")), (Some("1"), None, None));
+    }
+
+    #[test]
+    fn another_header_states_a_wait_in_the_same_forms() {
+        let answer = answer(429, &[("x-ratelimit-retry-after", "17")]);
+        assert_eq!(answer.retry_after, None);
+        assert_eq!(answer.wait_in("X-RateLimit-Retry-After"), Some(Duration::from_secs(17)));
+        assert_eq!(answer.wait_in("x-other"), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
@@ -53,6 +55,14 @@ impl Call {
     pub fn bearer(self, token: &SecretString) -> Self {
         let value = format!("Bearer {}", token.expose_secret().trim());
         self.with_header(AUTHORIZATION, &value, true).knows(token)
+    }
+
+    /// Adds `Authorization: Basic` with a user name and a password (RFC 7617).
+    #[must_use]
+    pub fn basic(self, username: &SecretString, password: &SecretString) -> Self {
+        let pair = STANDARD.encode(format!("{}:{}", username.expose_secret(), password.expose_secret()));
+        let value = format!("Basic {pair}");
+        self.with_header(AUTHORIZATION, &value, true).knows(&pair.into()).knows(password)
     }
 
     /// Adds a header with a new GUID, by which the provider's support finds this request.

@@ -1,0 +1,157 @@
+//! The call of a declared HTTP API that issues a token.
+
+use crate::cel::cel;
+use crate::provider::SecretKeyRef;
+use crate::schema::strings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The call. Strings may contain templates.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = cel(
+    "[has(self.json), has(self.form), has(self.text)].filter(set, set).size() <= 1",
+    "a request has one body: set one of json, form and text, or none"
+))]
+#[schemars(transform = cel(
+    "self.method != 'GET' || !(has(self.json) || has(self.form) || has(self.text))",
+    "a GET request has no body: set method POST, or write the fields into query"
+).at(".method"))]
+pub struct HttpRequest {
+    /// The method: GET, POST (default), PUT or PATCH.
+    #[serde(default)]
+    pub method: HttpMethod,
+    /// The path, appended to that of the URL. A template fills one segment, in which it is percent-encoded.
+    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(transform = cel(
+        "self.startsWith('/') && !self.matches('[?#[:cntrl:]]')",
+        "must begin with a slash, without a query: write the fields of a query into query"
+    ))]
+    pub path: String,
+    /// The fields of the query.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "fields")]
+    pub query: BTreeMap<String, String>,
+    /// Headers. Authorization, Cookie and those of the connection are not allowed: use auth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub headers: Vec<HttpHeader>,
+    /// The body as a JSON object. A member `{secretRef: {name: …, key: …}}` is replaced by the value of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "open_object")]
+    pub json: Option<Map<String, Value>>,
+    /// The body as a form. A field `{secretRef: {name: …, key: …}}` is replaced by the value of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "open_object")]
+    pub form: Option<Map<String, Value>>,
+    /// The body as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16384))]
+    pub text: Option<String>,
+}
+
+fn fields(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = strings(32, 2048);
+    cel("self.all(name, name.size() > 0 && name.size() <= 128)", "a name is empty or longer than 128 characters")
+        .transform(&mut schema);
+    schema
+}
+
+/// Returns the schema of an object with any members. The operator limits it to 16 KiB and 8 levels.
+fn open_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A method.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(transform = crate::cel::known)]
+pub enum HttpMethod {
+    /// GET.
+    Get,
+    /// POST.
+    #[default]
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// A value of another version of this API.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl HttpMethod {
+    /// Returns the method on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+/// A header of the request: exactly one of value and secretRef.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = cel("has(self.value) != has(self.secretRef)", "set exactly one of value and secretRef"))]
+#[schemars(transform = cel(
+    format!("!(self.name.lowerAscii() in {FORBIDDEN:?}) && !self.name.lowerAscii().startsWith('proxy-')"),
+    "is not allowed: Authorization and Cookie come from auth, and the others belong to the connection"
+).at(".name"))]
+pub struct HttpHeader {
+    /// Name of the header.
+    #[schemars(transform = header_name)]
+    pub name: String,
+    /// The value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    #[schemars(transform = cel("!self.matches('[\\\\r\\\\n]')", "a header has no line breaks: remove them"))]
+    pub value: Option<String>,
+    /// A Secret with the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+}
+
+/// Headers that a declared request must not contain. Those that begin with `proxy-` are not allowed either.
+const FORBIDDEN: &[&str] = &[
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "keep-alive",
+    "cookie",
+    "authorization",
+    "accept-encoding",
+];
+
+/// Returns true if a declared request may contain a header of this name. The Rust counterpart of the CRD's rule.
+pub fn is_allowed_header(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    is_header_name(name) && !FORBIDDEN.contains(&lower.as_str()) && !lower.starts_with("proxy-")
+}
+
+/// Returns true if `auth.header` may name this header. Only headers of the connection are not allowed there.
+pub fn is_allowed_auth_header(name: &str) -> bool {
+    is_allowed_header(name) || ["authorization", "cookie"].iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
+}
+
+fn is_header_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Schema transform of a field: the name of a header.
+pub(super) fn header_name(schema: &mut Schema) {
+    schema.insert("maxLength".into(), 64.into());
+    cel("self.matches('^[A-Za-z0-9-]+$')", "must be the name of a header: letters, digits and dashes")
+        .transform(schema);
+}

@@ -1,0 +1,149 @@
+//! Reads an answer as the spec declares: success or failure, token, expiry and further values. Pure.
+
+use super::expiry::{Form, Told};
+use super::path::{JsonPath, json};
+use super::verdict::Verdict;
+use crate::clock::Timestamp;
+use crate::http::Answer;
+use crate::{Class, IssueError, Issued};
+use secrecy::SecretString;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use videotoken_api::http::{HttpResponse, Place};
+use videotoken_api::request::FieldError;
+
+/// Maximum bytes of a token and of each further value.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// The declared reading of the answers of one account.
+#[derive(Debug)]
+pub struct Reader {
+    token: Source,
+    expires: Form,
+    values: BTreeMap<String, Source>,
+    verdict: Verdict,
+}
+
+/// Place of a text in an answer.
+#[derive(Debug)]
+enum Source {
+    Json(JsonPath),
+    Cookie(String),
+    Header(String),
+    Text,
+}
+
+impl Reader {
+    /// Creates the reader. The error names the invalid field; `field` is the path of `response`.
+    pub fn new(response: &HttpResponse, field: &str) -> Result<Self, FieldError> {
+        let values = response.values.iter();
+        let values =
+            values.map(|(name, place)| Ok((name.clone(), Source::new(place, &format!("{field}.values.{name}"))?)));
+        Ok(Self {
+            token: Source::new(&response.token, &format!("{field}.token"))?,
+            expires: Form::new(&response.expires, &format!("{field}.expires"))?,
+            values: values.collect::<Result<_, FieldError>>()?,
+            verdict: Verdict::new(response, field)?,
+        })
+    }
+
+    /// Returns the token in an answer, or the failure that it describes. `asked` is the lifetime that the request asked
+    /// for. `note` gets each step of the reading, without a secret.
+    ///
+    /// # Errors
+    /// The class of the declared failure that matches, else of the status. `BadAnswer` and `ExpiredToken`, both
+    /// transient, for a success that can't be read.
+    pub fn read(
+        &self,
+        answer: &Answer,
+        asked: Option<Duration>,
+        now: Timestamp,
+        note: &mut dyn FnMut(String),
+    ) -> Result<Issued, IssueError> {
+        let body = json(&answer.body);
+        if let Some(failure) = self.verdict.failure(answer, body.as_ref(), note) {
+            return Err(failure);
+        }
+        let token =
+            self.token.text(answer, body.as_ref()).map_err(|why| answer.not_understood(&format!("token: {why}")))?;
+        note(format!("token: {} characters from {}", token.len(), self.token.name()));
+        let told = Told { token: &token, body: body.as_ref(), asked, now };
+        let expires_at = self.expires.expiry(answer, &told, note)?;
+        let mut values = BTreeMap::new();
+        for (name, source) in &self.values {
+            let value = source.text(answer, body.as_ref());
+            let value = value.map_err(|why| answer.not_understood(&format!("values.{name}: {why}")))?;
+            note(format!("values.{name}: {} characters from {}", value.len(), source.name()));
+            values.insert(name.clone(), SecretString::from(value.into_owned()));
+        }
+        Ok(Issued {
+            token: SecretString::from(token.into_owned()),
+            issued_at: answer.sent_at,
+            expires_at,
+            expiry_assumed: false,
+            excess: None,
+            request_id: answer.request_id.clone(),
+            values,
+        })
+    }
+
+    /// Returns the class of a failure as the spec writes it.
+    pub fn class_name(class: Class) -> &'static str {
+        super::verdict::class_name(class)
+    }
+}
+
+impl Source {
+    fn new(place: &Place, field: &str) -> Result<Self, FieldError> {
+        let sources = [
+            place.json.as_ref().map(|path| JsonPath::parse(&format!("{field}.json"), path).map(Self::Json)),
+            place.cookie.clone().map(|name| Ok(Self::Cookie(name))),
+            place.header.clone().map(|name| Ok(Self::Header(name))),
+            place.text.map(|_| Ok(Self::Text)),
+        ];
+        let mut set = sources.into_iter().flatten();
+        match (set.next(), set.next()) {
+            (Some(source), None) => source,
+            _ => Err(FieldError::new(field, "set exactly one of json, cookie, header and text")),
+        }
+    }
+
+    /// Returns the text at this place: 1 to 16,384 visible ASCII characters. The error says what is there instead.
+    fn text<'a>(&self, answer: &'a Answer, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
+        let text: Cow<'a, str> = match self {
+            Self::Json(path) => match body.map(|body| path.of(body)) {
+                None => return Err("the body is no JSON of at most 32 levels".to_owned()),
+                Some(None) => return Err(format!("nothing at {}", path.as_str())),
+                Some(Some(Value::String(text))) => text.trim().into(),
+                Some(Some(Value::Number(number))) => number.to_string().into(),
+                Some(Some(_)) => return Err(format!("no text at {}", path.as_str())),
+            },
+            Self::Cookie(name) => answer.cookie(name).ok_or_else(|| format!("no cookie {name}"))?.into(),
+            Self::Header(name) => answer.header(name).ok_or_else(|| format!("no header {name}"))?.into(),
+            Self::Text => {
+                std::str::from_utf8(&answer.body).map_err(|_| "the body is no text".to_owned())?.trim().into()
+            }
+        };
+        let place = self.name();
+        match text.len() {
+            0 => Err(format!("an empty text at {place}")),
+            length if length > LONGEST_TOKEN => Err(format!("more than 16,384 characters at {place}")),
+            _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(format!("blanks or characters beyond ASCII at {place}"))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// Returns the place as the spec writes it.
+    fn name(&self) -> String {
+        match self {
+            Self::Json(path) => path.as_str().to_owned(),
+            Self::Cookie(name) => format!("the cookie {name}"),
+            Self::Header(name) => format!("the header {name}"),
+            Self::Text => "the body".to_owned(),
+        }
+    }
+}

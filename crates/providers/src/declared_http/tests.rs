@@ -1,0 +1,384 @@
+//! Tables of answers, and what a declared reading makes of them.
+
+use super::reader::Reader;
+use crate::clock::{self, Timestamp};
+use crate::http::Answer;
+use crate::redact::Redactor;
+use crate::{Class, IssueError, Issued};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use std::time::Duration;
+use videotoken_api::http::HttpResponse;
+
+const HOUR: u64 = 3600;
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn reader(response: Value) -> Reader {
+    let response: HttpResponse = serde_json::from_value(response).unwrap();
+    Reader::new(&response, "spec.http.response").unwrap()
+}
+
+fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
+    let headers =
+        headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    let headers: HeaderMap = headers.collect();
+    Answer::new(status, &headers, body.to_vec(), now(), now(), Redactor::default())
+}
+
+fn read(reader: &Reader, answer: &Answer, asked: Option<u64>) -> Result<Issued, IssueError> {
+    reader.read(answer, asked.map(Duration::from_secs), now() + TimeDelta::seconds(1), &mut |_| {})
+}
+
+fn jwt(claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.c2lnbmF0dXJl", part(&json!({"alg": "RS256"})), part(claims))
+}
+
+#[test]
+fn a_token_is_read_from_each_place() {
+    let cases = [
+        (json!({"json": "$.result.token"}), answer(200, &[], br#"{"result": {"token": " t-1 "}}"#), "t-1"),
+        (json!({"json": "$"}), answer(200, &[], br#""djJ8MTIz""#), "djJ8MTIz"),
+        (json!({"json": "$.id"}), answer(200, &[], br#"{"id": 17}"#), "17"),
+        (json!({"text": {}}), answer(200, &[], b"\xef\xbb\xbfraw-token\r\n"), "raw-token"),
+        (json!({"header": "X-Token"}), answer(204, &[("x-token", "from-header")], b""), "from-header"),
+        (
+            json!({"cookie": "TOKEN"}),
+            answer(200, &[("set-cookie", "TOKEN=from-cookie; Path=/; HttpOnly")], b"{}"),
+            "from-cookie",
+        ),
+    ];
+    for (token, answer, expected) in cases {
+        let reader = reader(json!({"token": token, "expires": {"after": "1h"}}));
+        let issued = read(&reader, &answer, None).unwrap();
+        assert_eq!(issued.token.expose_secret(), expected);
+        assert_eq!(issued.expires_at, now() + TimeDelta::hours(1));
+    }
+}
+
+#[test]
+fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
+    let long = format!(r#"{{"t": "{}"}}"#, "x".repeat(16_385));
+    let cases: [(&[u8], &str); 9] = [
+        (b"{}", "token: nothing at $.t"),
+        (br#"{"t": null}"#, "token: no text at $.t"),
+        (br#"{"t": {"x": 1}}"#, "token: no text at $.t"),
+        (br#"{"t": ""}"#, "token: an empty text at $.t"),
+        (br#"{"t": "two words"}"#, "token: blanks or characters beyond ASCII at $.t"),
+        (br#"{"t": "t\u00f6ken"}"#, "token: blanks or characters beyond ASCII at $.t"),
+        (long.as_bytes(), "token: more than 16,384 characters at $.t"),
+        (b"not json", "token: the body is no JSON of at most 32 levels"),
+        (b"", "token: the body is no JSON of at most 32 levels: the body is empty"),
+    ];
+    let reader = reader(json!({"token": {"json": "$.t"}, "expires": {"after": "1h"}}));
+    for (body, expected) in cases {
+        let error = read(&reader, &answer(200, &[], body), None).unwrap_err();
+        assert_eq!((error.class, error.reason.as_ref()), (Class::Transient, "BadAnswer"));
+        assert_eq!(error.message, format!("HTTP 200: {expected}"));
+    }
+    let longest = format!(r#"{{"t": "{}"}}"#, "x".repeat(16_384));
+    assert!(read(&reader, &answer(200, &[], longest.as_bytes()), None).is_ok());
+}
+
+/// Returns the lifetime in seconds, or the reason and the message of the failure.
+fn life(expires: Value, body: &Value, headers: &[(&'static str, &str)], asked: Option<u64>) -> Result<i64, String> {
+    let reader = reader(json!({"token": {"json": "$.t"}, "expires": expires}));
+    let issued = read(&reader, &answer(200, headers, body.to_string().as_bytes()), asked);
+    issued.map(|issued| (issued.expires_at - now()).num_seconds()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn p19_an_expiry_is_read_in_the_declared_form() {
+    let at = now().timestamp() + 3600;
+    for (expires, body, expected) in [
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 3600}), 3600),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": "3600"}), 3600),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 299.9}), 299),
+        (json!({"milliseconds": "$.e"}), json!({"t": "t", "e": 3_600_000}), 3600),
+        (json!({"epoch": "$.e"}), json!({"t": "t", "e": at}), 3600),
+        (json!({"epochMillis": "$.e"}), json!({"t": "t", "e": at * 1000}), 3600),
+        (json!({"timestamp": "$.e"}), json!({"t": "t", "e": "2026-11-22T13:00:00.3244584+00:00"}), 3600),
+        (json!({"timestamp": "$.e"}), json!({"t": "t", "e": "2026-11-22T15:00:00+02:00"}), 3600),
+        (json!({"after": "30m"}), json!({"t": "t"}), 1800),
+        (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at}))}), 3600),
+        (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at.to_string()}))}), 3600),
+        // a token is not used beyond its own expiry
+        (json!({"seconds": "$.e"}), json!({"t": jwt(&json!({"exp": at - 3000})), "e": 3600}), 600),
+    ] {
+        assert_eq!(life(expires.clone(), &body, &[], None), Ok(expected), "{expires} {body}");
+    }
+    assert_eq!(life(json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
+}
+
+#[test]
+fn p19_a_time_is_by_the_providers_clock_and_a_lifetime_by_none() {
+    let ahead = [("date", "Sun, 22 Nov 2026 12:15:00 GMT")];
+    let at = now().timestamp() + 3600 + 900;
+    for (expires, body) in [
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 3600})),
+        (json!({"epoch": "$.e"}), json!({"t": "t", "e": at})),
+        (json!({"timestamp": "$.e"}), json!({"t": "t", "e": "2026-11-22T13:15:00Z"})),
+        (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at}))})),
+        (json!({"after": "1h"}), json!({"t": "t"})),
+    ] {
+        assert_eq!(life(expires.clone(), &body, &ahead, None), Ok(3600), "{expires}");
+    }
+}
+
+#[test]
+fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
+    let at = now().timestamp() + 3600;
+    for (expires, body, asked, expected) in [
+        (
+            json!({"seconds": "$.e"}),
+            json!({"t": "t", "e": 43_200_000}),
+            None,
+            "expires.seconds at $.e: the token would live longer than 366 days. The number fits expires.milliseconds",
+        ),
+        (
+            json!({"seconds": "$.e"}),
+            json!({"t": "t", "e": 3_600_000}),
+            Some(HOUR),
+            "the token would live 1000h, and 1h were asked for. The number fits expires.milliseconds",
+        ),
+        (
+            json!({"milliseconds": "$.e"}),
+            json!({"t": "t", "e": 3600}),
+            None,
+            "would live 3 s only. The number fits expires.seconds",
+        ),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": at}), None, "366 days. The number fits expires.epoch"),
+        (
+            json!({"epoch": "$.e"}),
+            json!({"t": "t", "e": 3600}),
+            None,
+            "would live 0 s only. The number fits expires.seconds",
+        ),
+        (
+            json!({"epoch": "$.e"}),
+            json!({"t": "t", "e": at * 1000}),
+            None,
+            "366 days. The number fits expires.epochMillis",
+        ),
+        (
+            json!({"epochMillis": "$.e"}),
+            json!({"t": "t", "e": at}),
+            None,
+            "would live 0 s only. The number fits expires.epoch",
+        ),
+        (
+            json!({"timestamp": "$.e"}),
+            json!({"t": "t", "e": at}),
+            None,
+            "a number, which fits expires.epoch or expires.epochMillis, at $.e",
+        ),
+        (json!({"timestamp": "$.e"}), json!({"t": "t", "e": "soon"}), None, "no time in RFC 3339 at $.e"),
+        (
+            json!({"epoch": "$.e"}),
+            json!({"t": "t", "e": "2026-11-22T13:00:00Z"}),
+            None,
+            "not a number at $.e. The text fits expires.timestamp",
+        ),
+        (json!({"seconds": "$.e"}), json!({"t": "t"}), None, "expires.seconds: nothing at $.e"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "longer than 366 days"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would live 10 s only"),
+        (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT with exp"),
+    ] {
+        let error = life(expires.clone(), &body, &[], asked).unwrap_err();
+        assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
+    }
+    let error =
+        life(json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
+    assert!(error.starts_with("ExpiredToken: "), "{error}");
+}
+
+#[test]
+fn p19_no_token_lives_longer_than_was_asked_for_and_a_minute() {
+    for (stated, expected) in
+        [(3600, Some(3600)), (3000, Some(3000)), (3660, Some(3660)), (3900, Some(3660)), (3961, None)]
+    {
+        let life = life(json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
+        assert_eq!(life, expected, "{stated}");
+    }
+}
+
+#[test]
+fn a_failure_has_the_declared_class_whatever_its_status() {
+    use Class::{Configuration, Credential, Denied, Throttled, Transient};
+    let reader = reader(json!({
+        "token": {"json": "$.t"}, "expires": {"after": "1h"},
+        "success": {"json": "$.success", "equals": true},
+        "failures": [
+            {"status": [403], "json": "$.errors[0].code", "equals": 10000, "class": "Credential"},
+            {"status": [400], "json": "$.type", "matches": ".*/authentication-.*", "class": "Credential"},
+            {"json": "$.objectType", "equals": "KalturaAPIException", "class": "Configuration"},
+            {"json": "$.busy", "class": "Throttled"},
+            {"status": [418, 420], "class": "Throttled"},
+        ],
+        "retryAfter": "X-RateLimit-Retry-After", "cooldown": "5s",
+    }));
+    let wait = [("x-ratelimit-retry-after", "17")];
+    for (status, body, expected) in [
+        (403, json!({"errors": [{"code": 10000}]}), Some((Credential, "Unauthorized"))),
+        (403, json!({"errors": [{"code": 10001}]}), Some((Denied, "Forbidden"))),
+        (403, json!({"errors": [{"code": "10000"}]}), Some((Denied, "Forbidden"))),
+        (400, json!({"type": "https://x.example/authentication-invalid"}), Some((Credential, "Unauthorized"))),
+        (400, json!({"type": "https://x.example/other"}), Some((Configuration, "BadRequest"))),
+        (200, json!({"objectType": "KalturaAPIException", "t": "t"}), Some((Configuration, "BadRequest"))),
+        (200, json!({"busy": 1}), Some((Throttled, "Throttled"))),
+        (420, json!({}), Some((Throttled, "Throttled"))),
+        (429, json!({}), Some((Throttled, "Throttled"))),
+        (500, json!({"success": true, "t": "t"}), Some((Transient, "ServerError"))),
+        (200, json!({"success": false, "t": "t"}), Some((Transient, "ServerError"))),
+        (200, json!({"t": "t"}), Some((Transient, "ServerError"))),
+        (200, json!({"success": "true", "t": "t"}), Some((Transient, "ServerError"))),
+        (200, json!({"success": true, "t": "t", "busy": null}), None),
+    ] {
+        let text = body.to_string();
+        let found = read(&reader, &answer(status, &wait, text.as_bytes()), None).err();
+        assert_eq!(found.as_ref().map(|e| (e.class, e.reason.as_ref())), expected, "{status} {body}: {found:?}");
+        assert!(found.is_none_or(|error| error.retry_after == Some(Duration::from_secs(17))));
+        let unstated = read(&reader, &answer(status, &[], text.as_bytes()), None).err();
+        let cooldown = (expected.is_some_and(|(class, _)| class == Throttled)).then_some(Duration::from_secs(5));
+        assert!(unstated.is_none_or(|error| error.retry_after == cooldown), "{status} {body}");
+    }
+}
+
+#[test]
+fn the_steps_of_a_reading_are_told_without_a_secret() {
+    let reader = reader(json!({
+        "token": {"json": "$.access_token"}, "expires": {"seconds": "$.expires_in"},
+        "values": {"refreshToken": {"json": "$.refresh_token"}},
+        "failures": [{"status": [400], "class": "Credential"}],
+    }));
+    let body = br#"{"access_token": "sesame-1", "refresh_token": "sesame-2", "expires_in": 3600}"#;
+    let mut steps = Vec::new();
+    let issued = reader.read(&answer(200, &[], body), None, now(), &mut |step| steps.push(step)).unwrap();
+    assert_eq!(issued.values["refreshToken"].expose_secret(), "sesame-2");
+    assert_eq!(
+        steps,
+        [
+            "none of the 1 failures matches",
+            "token: 8 characters from $.access_token",
+            "expires in 1h (2026-11-22T13:00:00Z), by expires.seconds at $.expires_in",
+            "values.refreshToken: 8 characters from $.refresh_token",
+        ]
+    );
+}
+
+#[test]
+fn a_mistake_in_a_declaration_names_its_field() {
+    let good = json!({"token": {"json": "$.t"}, "expires": {"after": "1h"}});
+    for (change, expected) in [
+        (json!({"token": {}}), "spec.http.response.token: set exactly one of json, cookie, header and text"),
+        (json!({"token": {"json": "$.t[*]"}}), "spec.http.response.token.json: may lead to several values"),
+        (json!({"expires": {}}), "spec.http.response.expires: set exactly one of jwt, seconds"),
+        (json!({"expires": {"after": "1h", "jwt": {}}}), "spec.http.response.expires: set exactly one of"),
+        (json!({"expires": {"after": "5s"}}), "spec.http.response.expires.after: must be more than 10s"),
+        (json!({"expires": {"epoch": "$..e"}}), "spec.http.response.expires.epoch: may lead to several values"),
+        (json!({"values": {"x": {"json": "x"}}}), "spec.http.response.values.x.json: is not a JSON path"),
+        (json!({"success": {"json": "$.ok", "equals": []}}), "spec.http.response.success.equals: must be a text"),
+        (
+            json!({"success": {"json": "$.ok", "equals": 1, "matches": "1"}}),
+            "spec.http.response.success: set equals or",
+        ),
+        (json!({"failures": [{"class": "Denied"}]}), "spec.http.response.failures[0]: set status, json, or both"),
+        (
+            json!({"failures": [{"status": [99], "class": "Denied"}]}),
+            "spec.http.response.failures[0].status: a status is",
+        ),
+        (json!({"failures": [{"status": [400], "class": "Fatal"}]}), "spec.http.response.failures[0].class: must be"),
+        (
+            json!({"failures": [{"json": "$.e", "matches": "(", "class": "Denied"}]}),
+            "spec.http.response.failures[0].matches: is not a regular expression",
+        ),
+        (
+            json!({"failures": [{"json": "$.e", "matches": "a)|(b", "class": "Denied"}]}),
+            "spec.http.response.failures[0].matches: is not a regular expression",
+        ),
+        (
+            json!({"failures": [{"json": "$.e", "matches": "(\\w{1000}){1000}", "class": "Denied"}]}),
+            "spec.http.response.failures[0].matches: is too large when compiled",
+        ),
+        (json!({"cooldown": "2h"}), "spec.http.response.cooldown: must be 1s to 1h"),
+    ] {
+        let mut response = good.clone();
+        response.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let response: HttpResponse = serde_json::from_value(response).unwrap();
+        let error = Reader::new(&response, "spec.http.response").unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{change}: {error}");
+    }
+}
+
+#[test]
+fn an_oauth_answer_gives_an_access_token_or_a_classed_error() {
+    use Class::{Configuration, Credential, Throttled, Transient};
+    let read = |status: u16, body: &Value| super::oauth2::read(&answer(status, &[], body.to_string().as_bytes()));
+    let far = clock::now().wall.timestamp() + 1_000_000_000;
+    for body in [
+        json!({"access_token": "a-token", "expires_in": 300_000_000}),
+        json!({"access_token": "a-token", "expires_in": "300000000"}),
+        json!({"access_token": "a-token", "expires_on": far}),
+        json!({"access_token": jwt(&json!({"exp": far}))}),
+    ] {
+        assert!(read(200, &body).is_ok(), "{body}");
+    }
+    for (status, body, class) in [
+        (400, json!({"error": "invalid_client"}), Credential),
+        (400, json!({"error": "invalid_grant"}), Credential),
+        (401, json!({"error": "other"}), Credential),
+        (400, json!({"error": "invalid_scope"}), Configuration),
+        (400, json!({"error": "temporarily_unavailable"}), Transient),
+        (429, json!({}), Throttled),
+        (503, json!({}), Transient),
+        (200, json!({"token": "x"}), Transient),
+        (200, json!({"access_token": "two words", "expires_in": 3600}), Transient),
+    ] {
+        assert_eq!(read(status, &body).unwrap_err().class, class, "{status} {body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn p13_any_answer_gives_a_token_or_a_classed_error(
+        status in prop_oneof![100u16..600, Just(200), Just(403), Just(429)],
+        header in "\\PC{0,20}",
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            "\\PC{0,60}".prop_map(|t| json!({"t": t, "e": 3600}).to_string().into_bytes()),
+            any::<f64>().prop_map(|e| json!({"t": "token", "e": e}).to_string().into_bytes()),
+            any::<i64>().prop_map(|e| json!({"t": "token", "e": e.to_string()}).to_string().into_bytes()),
+            "\\PC{0,30}".prop_map(|e| json!({"t": "token", "e": e}).to_string().into_bytes()),
+        ],
+        form in prop_oneof![Just("seconds"), Just("milliseconds"), Just("epoch"), Just("epochMillis"), Just("timestamp")],
+        asked in proptest::option::of(11u64..40_000_000),
+    ) {
+        let reader = reader(json!({
+            "token": {"json": "$.t"}, "expires": {form: "$.e"}, "retryAfter": "x-wait",
+            "failures": [{"json": "$.t", "matches": "a.*", "class": "Denied"}],
+        }));
+        let headers: HeaderMap = HeaderValue::from_str(&header).ok().into_iter()
+            .map(|value| (HeaderName::from_static("x-wait"), value)).collect();
+        let answer = Answer::new(status, &headers, body, now(), now(), Redactor::default());
+        match read(&reader, &answer, asked) {
+            Ok(issued) => {
+                prop_assert!((200..300).contains(&status));
+                let life = issued.expires_at - now();
+                prop_assert!(life > TimeDelta::seconds(10) && life <= TimeDelta::days(366));
+                prop_assert!(asked.is_none_or(|asked| life.to_std().unwrap() <= Duration::from_secs(asked + 60)));
+            }
+            Err(error) => {
+                prop_assert!(!error.reason.is_empty() && error.message.len() < 500, "{}", error);
+                prop_assert!(error.retry_after.is_none_or(|wait| wait <= Duration::from_hours(1)));
+            }
+        }
+    }
+}
