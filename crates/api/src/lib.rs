@@ -17,7 +17,6 @@ pub mod cluster_token_provider;
 pub mod condition;
 pub mod crds;
 pub mod duration;
-pub mod http;
 pub mod key;
 mod life;
 pub mod limits;
@@ -92,6 +91,15 @@ provider_types! {
         /// Tokens that the operator signs itself, with a key from a Secret and without a call.
         account: signed::SignedAccount;
         /// A token that the operator signs itself.
+        scope: parameters::DeclaredScope;
+        /// The shared member `parameters` lists what is allowed.
+        #[serde(skip)]
+        allowed: ();
+    }
+    http, Http, "http" {
+        /// A token API that this object declares: one request, and the reading of its answer.
+        account: http::HttpAccount;
+        /// A token of a declared token API.
         scope: parameters::DeclaredScope;
         /// The shared member `parameters` lists what is allowed.
         #[serde(skip)]

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Provider types whose spec declares parameters.
-pub const DECLARED: &[&str] = &["signed"];
+pub const DECLARED: &[&str] = &["http", "signed"];
 
 /// Parameters that a provider declares, by name.
 pub type Parameters = BTreeMap<String, Parameter>;

@@ -9,7 +9,6 @@ pub mod api_management;
 pub mod azure_auth;
 mod bearer;
 pub mod clock;
-pub mod declared_http;
 pub mod hosts;
 pub mod http;
 pub mod keyed;
@@ -43,6 +42,7 @@ provider_types! {
     arcgis_video_server, ArcgisVideoServer;
     blend_vision, BlendVision;
     cognitive_services, CognitiveServices;
+    declared_http, Http;
     signed, Signed;
     video_indexer, VideoIndexer;
     video_indexer_classic, VideoIndexerClassic;

@@ -26,6 +26,11 @@ pub trait Provider: Sync {
     /// Returns the names of the Secrets that contain the account's credentials.
     fn secrets(&self) -> Result<Vec<String>, FieldError>;
 
+    /// Checks what the spec declares, beyond what the schema can check.
+    fn check(&self) -> Result<(), FieldError> {
+        Ok(())
+    }
+
     /// Builds the account's issuer with the credentials that `references` reads.
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal>;
 }

@@ -2,7 +2,8 @@
 
 use crate::cel::cel;
 use crate::provider::SecretKeyRef;
-use crate::schema::strings;
+use crate::request::FieldError;
+use crate::schema::{is_object_name, strings};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -50,6 +51,120 @@ pub struct HttpRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16384))]
     pub text: Option<String>,
+}
+
+/// Maximum depth of a JSON body.
+const DEEPEST: usize = 8;
+
+/// Maximum bytes of a body, as a template.
+const LARGEST: usize = 16 * 1024;
+
+impl HttpRequest {
+    /// Repeats the checks of the CRD's rules, because an older CRD may have accepted the spec, and checks the bodies,
+    /// which the rules can't see. `field` is the path of this value.
+    pub(super) fn check(&self, field: &str) -> Result<(), FieldError> {
+        let wrong = |member: &str, message: &str| Err(FieldError::new(format!("{field}{member}"), message));
+        let bodies = [self.json.is_some(), self.form.is_some(), self.text.is_some()];
+        match bodies.iter().filter(|set| **set).count() {
+            0 => {}
+            1 if self.method != HttpMethod::Get => {}
+            1 => return wrong(".method", "a GET request has no body: set method POST, or write the fields into query"),
+            _ => return wrong("", "a request has one body: set one of json, form and text, or none"),
+        }
+        if let HttpMethod::Other(_) = self.method {
+            return wrong(".method", "must be GET, POST, PUT or PATCH");
+        }
+        if !self.path.starts_with('/') {
+            return wrong(".path", "must begin with a slash");
+        }
+        for (n, header) in self.headers.iter().enumerate() {
+            if !is_allowed_header(&header.name) {
+                let message = "is not allowed: Authorization and Cookie come from auth, and the others belong to the \
+                               connection";
+                return wrong(&format!(".headers[{n}].name"), message);
+            }
+            if header.value.is_some() == header.secret_ref.is_some() {
+                return wrong(&format!(".headers[{n}]"), "set exactly one of value and secretRef");
+            }
+        }
+        for (member, body) in [("json", &self.json), ("form", &self.form)] {
+            let Some(body) = body else { continue };
+            if serde_json::to_vec(body).map_or(usize::MAX, |text| text.len()) > LARGEST {
+                return wrong(&format!(".{member}"), "is longer than 16 KiB: shorten it");
+            }
+            body.iter().try_for_each(|(name, value)| member_check(&format!("{field}.{member}.{name}"), value, DEEPEST - 1))?;
+        }
+        for (name, value) in self.form.iter().flatten() {
+            if (value.is_object() && secret_ref(value).is_none()) || value.is_array() || value.is_null() {
+                return wrong(&format!(".form.{name}"), "must be a text, a number, a boolean, or {secretRef: {name, key}}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the references to Secrets in headers and body, each with its field below `field`.
+    pub fn secret_refs(&self, field: &str) -> Vec<(String, SecretKeyRef)> {
+        let headers = self.headers.iter().enumerate().filter_map(|(n, header)| {
+            Some((format!("{field}.headers[{n}].secretRef"), header.secret_ref.clone()?))
+        });
+        let mut found: Vec<_> = headers.collect();
+        for (member, body) in [("json", &self.json), ("form", &self.form)] {
+            for (name, value) in body.iter().flatten() {
+                collect(&format!("{field}.{member}.{name}"), value, &mut found);
+            }
+        }
+        found
+    }
+}
+
+/// Name of the member that refers to a Secret.
+const SECRET_REF: &str = "secretRef";
+
+/// Returns the reference, if a value of a body is nothing but `{secretRef: {name: …, key: …}}`.
+pub fn secret_ref(value: &Value) -> Option<SecretKeyRef> {
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    let reference = members.get(SECRET_REF)?.as_object().filter(|members| members.len() == 2)?;
+    let text = |name: &str| reference.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    Some(SecretKeyRef { name: text("name")?, key: text("key")? })
+}
+
+/// Checks the depth of a value and its references.
+fn member_check(field: &str, value: &Value, levels: usize) -> Result<(), FieldError> {
+    match value {
+        Value::Object(members) if members.contains_key(SECRET_REF) => match secret_ref(value) {
+            Some(reference) if is_object_name(&reference.name) => Ok(()),
+            _ => Err(FieldError::new(
+                format!("{field}.{SECRET_REF}"),
+                "must be {name: …, key: …} of a Secret, without other members beside secretRef",
+            )),
+        },
+        Value::Object(_) | Value::Array(_) if levels == 0 => {
+            Err(FieldError::new(field, "is more than 8 levels deep: flatten it"))
+        }
+        Value::Object(members) => {
+            members.iter().try_for_each(|(name, member)| member_check(&format!("{field}.{name}"), member, levels - 1))
+        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(n, item)| member_check(&format!("{field}[{n}]"), item, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+fn collect(field: &str, value: &Value, found: &mut Vec<(String, SecretKeyRef)>) {
+    if let Some(reference) = secret_ref(value) {
+        return found.push((format!("{field}.{SECRET_REF}"), reference));
+    }
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, member)| collect(&format!("{field}.{name}"), member, found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| collect(&format!("{field}[{n}]"), item, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn fields(_: &mut SchemaGenerator) -> Schema {

@@ -198,11 +198,10 @@ fn scalar(_: &mut SchemaGenerator) -> Schema {
 
 fn values(generator: &mut SchemaGenerator) -> Schema {
     let place = generator.subschema_for::<Place>();
-    let mut schema = json_schema!({"type": "object", "maxProperties": 8, "additionalProperties": place});
-    cel(
-        "self.all(name, name.matches('^[A-Za-z][A-Za-z0-9_]{0,62}$'))",
-        "the name of a value has letters, digits and underscores, and begins with a letter",
-    )
-    .transform(&mut schema);
+    let mut schema = json_schema!({"type": "object", "maxProperties": MOST_VALUES, "additionalProperties": place});
+    crate::parameters::value_names(&mut schema);
     schema
 }
+
+/// Maximum number of further values.
+pub(super) const MOST_VALUES: usize = 8;

@@ -1,10 +1,11 @@
 //! The credential of the calls of a declared API.
 
 use super::oauth2::Oauth2Client;
-use crate::IssueError;
 use crate::azure_auth::AzureAuth;
 use crate::bearer::BearerToken;
+use crate::clock::Timestamp;
 use crate::http::Call;
+use crate::{IssueError, jwt};
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -42,6 +43,25 @@ impl Auth {
                 Some(token) => call.bearer(&token.token),
                 None => call,
             },
+        }
+    }
+
+    /// Returns the user name, where the credential has one.
+    pub(super) fn username(&self) -> Option<&str> {
+        match self {
+            Self::Basic { username, .. } => Some(username.expose_secret()),
+            Self::Oauth2(client) => client.username(),
+            Self::None | Self::Bearer(_) | Self::Header { .. } | Self::Entra(_) => None,
+        }
+    }
+
+    /// Returns the expiry of the credential itself, which is known for a certificate and for a bearer token that is a
+    /// JWT.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Bearer(secret) => jwt::exp(secret.expose_secret()),
+            Self::Entra(entra) => entra.credential_expires_at(),
+            Self::None | Self::Basic { .. } | Self::Header { .. } | Self::Oauth2(_) => None,
         }
     }
 

@@ -59,6 +59,12 @@ impl Oauth2Client {
         self.cache.refused(token)
     }
 
+    /// Returns the user name of the grant `password`.
+    pub(super) fn username(&self) -> Option<&str> {
+        let user = self.request.secrets.iter().find(|(name, _)| *name == "username");
+        user.map(|(_, user)| user.expose_secret())
+    }
+
     async fn fetch(&self) -> Result<(SecretString, Timestamp), IssueError> {
         let answer = self.http.send(self.request.call()).await.map_err(of_oauth)?;
         read(&answer).map_err(of_oauth)

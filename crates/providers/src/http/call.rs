@@ -118,6 +118,15 @@ impl Call {
         self
     }
 
+    /// Returns the request as lines of text: method and URL, headers, an empty line and the body. It contains the secrets.
+    pub(in super::super) fn lines(&self) -> Vec<String> {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        let body = (!body.is_empty()).then(|| [String::new(), body]);
+        [format!("{} {}", self.method, self.url)].into_iter().chain(headers).chain(body.into_iter().flatten()).collect()
+    }
+
     /// Returns the request, and the redactor that quotes the response.
     pub(super) fn into_request(self, timeout: Duration) -> Result<(Request, Redactor), IssueError> {
         if let Some(fault) = self.fault {

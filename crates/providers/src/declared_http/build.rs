@@ -1,0 +1,302 @@
+//! Builds the issuer of a declared account from its spec: the hosts that may be called, the secrets and who receives
+//! them, and the compiled declaration.
+//!
+//! A declared API has no public hosts. A namespaced provider calls only hosts that `--allowed-endpoint` names, since
+//! its owner reads the whole answer; and each credential names the host that receives it.
+
+use super::auth::Auth;
+use super::oauth2::{Oauth2Client, TokenCall};
+use super::reader::Reader;
+use super::request::{FIELD, Template};
+use super::{DeclaredHttp, request};
+use crate::account::build::unfit;
+use crate::account::{Built, Guarded, Owner, References, Via, azure_credential, shown, tenant};
+use crate::azure_auth::{AzureAuth, AzureAuthOptions};
+use crate::clock::Timestamp;
+use crate::hosts::canonical_host;
+use crate::http::{Answer, ClockSkew, Http};
+use crate::provider::{Field, Provider, url};
+use crate::{IssueError, Issued};
+use async_trait::async_trait;
+use reqwest::header::HeaderName;
+use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
+use std::sync::Arc;
+use url::Url;
+use videotoken_api::azure::Auth as AzureWay;
+use videotoken_api::http::request::is_allowed_auth_header;
+use videotoken_api::http::{Auth as Declaration, EntraAuth, HttpAccount, Oauth2, SendClient};
+use videotoken_api::parameters;
+use videotoken_api::provider::{ProviderSpec, SecretKeyRef};
+use videotoken_api::request::{FieldError, TokenRequest};
+use videotoken_core::plan::hash::Hash;
+use videotoken_core::plan::template::declared::RequestVariables;
+use videotoken_core::plan::view::Refusal;
+
+const AUTH: &str = "spec.http.auth";
+const RESPONSE: &str = "spec.http.response";
+
+/// Because a declared API has no public hosts, each credential names its receivers.
+fn to(urls: Vec<Url>) -> Guarded {
+    Guarded { urls, because: ", and for a provider of type http it must" }
+}
+
+#[async_trait]
+impl Provider for HttpAccount {
+    fn endpoints(&self) -> Result<Vec<(Field, Url)>, FieldError> {
+        let mut urls = vec![url("spec.http.url", &self.url)?];
+        match self.auth()? {
+            Declaration::Oauth2(oauth) => urls.push(url(format!("{AUTH}.oauth2.tokenUrl"), &oauth.token_url)?),
+            Declaration::Entra(entra) => urls.push(url(format!("{AUTH}.entra.authority"), &entra.authority)?),
+            Declaration::Bearer(_) | Declaration::Basic(_) | Declaration::Header(_) | Declaration::None => {}
+        }
+        Ok(urls)
+    }
+
+    /// Returns no hosts: a declared API may be anywhere.
+    fn public_hosts(&self) -> Vec<Cow<'static, str>> {
+        Vec::new()
+    }
+
+    fn secrets(&self) -> Result<Vec<String>, FieldError> {
+        let mut all: Vec<String> = auth_refs(&self.auth()?)?.into_iter().map(|(_, reference)| reference.name).collect();
+        all.extend(self.request.secret_refs(FIELD).into_iter().map(|(_, reference)| reference.name));
+        Ok(all)
+    }
+
+    fn check(&self) -> Result<(), FieldError> {
+        Declared::new(self).map(drop)
+    }
+
+    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+        let reader = Reader::new(&self.response, RESPONSE).map_err(|error| unfit(&error))?;
+        let urls = self.endpoints().map_err(|error| unfit(&error))?;
+        let http = via.http(&[], spec, references).await?;
+        for (field, url) in &urls {
+            http.admits(url).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
+        }
+        let endpoint = urls[0].1.clone();
+        let declaration = self.auth().map_err(|error| unfit(&error))?;
+        let refs = self.request.secret_refs(FIELD);
+        if via.owner == Owner::Namespace && matches!(declaration, Declaration::None) && refs.is_empty() {
+            let message = "a TokenProvider sends a credential: choose another way to authenticate, name a secretRef in \
+                           the request, or ask the operator's admin for a ClusterTokenProvider";
+            return Err(unfit(&FieldError::new(format!("{AUTH}.none"), message)));
+        }
+        let received = references.sent_to(to(vec![endpoint.clone()]));
+        let mut secrets = Vec::new();
+        for (field, reference) in refs {
+            let secret = received.credential(&field, &reference).await?;
+            secrets.push((reference, secret));
+        }
+        let (auth, mut identity) = auth(&declaration, &urls, http.clone(), via, references).await?;
+        let parts = secrets.iter().map(|(_, secret)| secret.expose_secret().as_bytes().to_vec());
+        identity.extend(parts);
+        let identity = Hash::of(identity.iter().map(Vec::as_slice));
+        let login = self.response.lockout.then(|| login(&endpoint, &declaration, &auth, references, self));
+        let host = shown(&endpoint);
+        let template = Template::new(endpoint, self.request.clone(), secrets, &self.parameters);
+        let template = template.map_err(|error| unfit(&error))?;
+        let issuer = DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login };
+        Ok(Built { issuer: Arc::new(issuer), identity, host })
+    }
+}
+
+/// Returns the references of the authentication, each with its field.
+fn auth_refs(declaration: &Declaration<'_>) -> Result<Vec<(String, SecretKeyRef)>, FieldError> {
+    Ok(match declaration {
+        Declaration::Bearer(reference) => vec![(format!("{AUTH}.bearer"), (*reference).clone())],
+        Declaration::Basic(basic) => vec![
+            (format!("{AUTH}.basic.usernameRef"), basic.username_ref.clone()),
+            (format!("{AUTH}.basic.passwordRef"), basic.password_ref.clone()),
+        ],
+        Declaration::Header(header) => vec![(format!("{AUTH}.header.secretRef"), header.secret_ref.clone())],
+        Declaration::Oauth2(oauth) => oauth_refs(oauth).map(|(_, field, reference)| (field, reference.clone())).collect(),
+        Declaration::Entra(entra) => match entra.auth.of_cluster(&format!("{AUTH}.entra"))? {
+            AzureWay::ClientSecret(app) => vec![(format!("{AUTH}.entra.clientSecret.secretRef"), app.secret_ref.clone())],
+            AzureWay::ClientCertificate(app) => {
+                let reference = SecretKeyRef { name: app.secret_ref.name.clone(), key: app.secret_ref.certificate_key.clone() };
+                vec![(format!("{AUTH}.entra.clientCertificate.secretRef"), reference)]
+            }
+            AzureWay::WorkloadIdentity(_) | AzureWay::ManagedIdentity(_) => Vec::new(),
+        },
+        Declaration::None => Vec::new(),
+    })
+}
+
+/// Returns the references of an OAuth 2.0 client, each with the name of its field in the form and its field in the spec.
+fn oauth_refs(oauth: &Oauth2) -> impl Iterator<Item = (&'static str, String, &SecretKeyRef)> {
+    let all = [
+        ("client_id", "clientIdRef", &oauth.client_id_ref),
+        ("client_secret", "clientSecretRef", &oauth.client_secret_ref),
+        ("username", "usernameRef", &oauth.username_ref),
+        ("password", "passwordRef", &oauth.password_ref),
+        ("refresh_token", "refreshTokenRef", &oauth.refresh_token_ref),
+    ];
+    let set = all.into_iter().filter_map(|(name, member, reference)| Some((name, member, reference.as_ref()?)));
+    set.map(|(name, member, reference)| (name, format!("{AUTH}.oauth2.{member}"), reference))
+}
+
+/// Returns the credential, and the values that identify it.
+async fn auth(
+    declaration: &Declaration<'_>,
+    urls: &[(Field, Url)],
+    http: Http,
+    via: &Via<'_>,
+    references: &References<'_>,
+) -> Result<(Auth, Vec<Vec<u8>>), Refusal> {
+    let endpoint = &urls[0].1;
+    let (wanted, other) = (auth_refs(declaration).map_err(|error| unfit(&error))?, urls.get(1).map(|(_, url)| url.clone()));
+    if let Declaration::Entra(entra) = declaration {
+        let authority = other.unwrap_or_else(|| endpoint.clone());
+        return entra_auth(entra, endpoint, authority, http, via, references).await;
+    }
+    // The secrets of an OAuth 2.0 client are for the token endpoint only.
+    let received = references.sent_to(to(vec![other.clone().unwrap_or_else(|| endpoint.clone())]));
+    let mut secrets = Vec::new();
+    for (field, reference) in &wanted {
+        secrets.push(received.credential(field, reference).await?);
+    }
+    let identity = secrets.iter().map(|secret| secret.expose_secret().as_bytes().to_vec()).collect();
+    let mut secrets = secrets.into_iter();
+    let mut next = || secrets.next().unwrap_or_default();
+    let auth = match declaration {
+        Declaration::Bearer(_) => Auth::Bearer(next()),
+        Declaration::Basic(_) => Auth::Basic { username: next(), password: next() },
+        Declaration::Header(header) => {
+            let wrong = |message: &str| unfit(&FieldError::new(format!("{AUTH}.header.name"), message));
+            let name = HeaderName::try_from(header.name.as_str()).map_err(|_| wrong("is no name of a header"))?;
+            if !is_allowed_auth_header(&header.name) {
+                return Err(wrong("is not allowed: it belongs to the connection"));
+            }
+            Auth::Header { name, prefix: header.prefix.clone().unwrap_or_default(), secret: next() }
+        }
+        Declaration::Oauth2(oauth) => {
+            let token_url = other.unwrap_or_else(|| endpoint.clone());
+            let request = token_call(oauth, token_url, oauth_refs(oauth).map(|(name, ..)| name).zip(secrets));
+            Auth::Oauth2(Oauth2Client::new(request.map_err(|error| unfit(&error))?, http))
+        }
+        Declaration::Entra(_) | Declaration::None => Auth::None,
+    };
+    Ok((auth, identity))
+}
+
+/// Returns the request of an access token.
+fn token_call(
+    oauth: &Oauth2,
+    url: Url,
+    secrets: impl Iterator<Item = (&'static str, SecretString)>,
+) -> Result<TokenCall, FieldError> {
+    let mut params: Vec<_> = oauth.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    params.push(("grant_type".to_owned(), oauth.grant.as_str().to_owned()));
+    if !oauth.scopes.is_empty() {
+        params.push(("scope".to_owned(), oauth.scopes.join(" ")));
+    }
+    let mut secrets: Vec<_> = secrets.collect();
+    let mut take = |name: &str| {
+        let at = secrets.iter().position(|(known, _)| *known == name)?;
+        Some(secrets.remove(at).1)
+    };
+    let basic = match &oauth.send {
+        SendClient::Body => None,
+        SendClient::Basic if oauth.client_secret_ref.is_none() => None,
+        SendClient::Basic => take("client_id").zip(take("client_secret")),
+        SendClient::Other(_) => {
+            return Err(FieldError::new(format!("{AUTH}.oauth2.send"), "must be basic or body"));
+        }
+    };
+    Ok(TokenCall { url, basic, params, secrets })
+}
+
+async fn entra_auth(
+    entra: &EntraAuth,
+    endpoint: &Url,
+    authority: Url,
+    http: Http,
+    via: &Via<'_>,
+    references: &References<'_>,
+) -> Result<(Auth, Vec<Vec<u8>>), Refusal> {
+    let field = format!("{AUTH}.entra");
+    let mut asked = authority.clone();
+    // The path of the authority is ignored. The path of the tenant replaces it.
+    asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(&entra.auth, &field).unwrap_or_default()));
+    let received = references.sent_to(to(vec![endpoint.clone(), asked]));
+    let (credential, identity) = azure_credential(&entra.auth, &field, &received, entra.assertion_audience()).await?;
+    let options = AzureAuthOptions {
+        authority,
+        scope: entra.scope.clone(),
+        http,
+        field: field.into(),
+        metadata_endpoint: via.reach.metadata_endpoint.clone(),
+    };
+    let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
+    Ok((Auth::Entra(auth), vec![identity.to_string().into_bytes()]))
+}
+
+/// Returns a hash that identifies a login without revealing the user: the host, and the user name where the spec names
+/// it, else the Secrets of the request. All ports and spellings of a host have the same hash.
+fn login(
+    endpoint: &Url,
+    declaration: &Declaration<'_>,
+    auth: &Auth,
+    references: &References<'_>,
+    account: &HttpAccount,
+) -> String {
+    let host = canonical_host(endpoint).unwrap_or_default();
+    let user = match (auth.username(), declaration) {
+        (Some(user), _) => user.trim().to_lowercase(),
+        (None, _) => {
+            let names = account.secrets().unwrap_or_default();
+            format!("{}\n{}", references.namespace(), names.join("\n"))
+        }
+    };
+    Hash::of([host.as_bytes(), user.as_bytes()]).to_string().trim_start_matches("v1:").to_owned()
+}
+
+/// A declaration without secrets, for checks and for trials.
+pub struct Declared {
+    reader: Reader,
+    template: Template,
+}
+
+impl Declared {
+    /// Compiles the declaration of an account. Each secret is the text of its reference in angle brackets. The error
+    /// names the invalid field.
+    pub fn new(account: &HttpAccount) -> Result<Self, FieldError> {
+        let endpoint = account.endpoints()?.swap_remove(0).1;
+        let reader = Reader::new(&account.response, RESPONSE)?;
+        if let Declaration::Header(header) = account.auth()?
+            && !is_allowed_auth_header(&header.name)
+        {
+            return Err(FieldError::new(format!("{AUTH}.header.name"), "is not allowed: it belongs to the connection"));
+        }
+        let masked = |reference: SecretKeyRef| {
+            let text = format!("<{}/{}>", reference.name, reference.key);
+            (reference, SecretString::from(text))
+        };
+        let secrets = account.request.secret_refs(FIELD).into_iter().map(|(_, reference)| masked(reference)).collect();
+        let template = Template::new(endpoint, account.request.clone(), secrets, &account.parameters)?;
+        Ok(Self { reader, template })
+    }
+
+    /// Returns the lines of the request for a token, with the references of its secrets in their place.
+    pub fn shown(&self, request: &TokenRequest, now: Timestamp) -> Result<Vec<String>, FieldError> {
+        self.template.call(&request::variables(request, now)).map(|call| call.lines())
+    }
+
+    /// Reads an answer as the operator would. `note` gets each step.
+    pub fn read(
+        &self,
+        answer: &Answer,
+        request: &TokenRequest,
+        now: Timestamp,
+        note: &mut dyn FnMut(String),
+    ) -> Result<Issued, IssueError> {
+        self.reader.read(answer, request::asked(request), now, note)
+    }
+
+    /// Returns variables of a request, for a trial without a VideoAccessToken.
+    pub fn samples(account: &HttpAccount) -> RequestVariables {
+        RequestVariables::sample(parameters::samples(&account.parameters))
+    }
+}

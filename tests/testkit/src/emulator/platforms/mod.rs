@@ -1,0 +1,316 @@
+//! Platforms that no provider type knows, for providers that declare their requests: one server that answers for each
+//! of them, since their paths differ.
+//!
+//! | Platform | Request | What is particular |
+//! |---|---|---|
+//! | Cloudflare Stream | `POST /client/v4/accounts/{account}/stream/{video}/token`, bearer | `exp` of the token is a text; a rejected token is HTTP 403 with code 10000 |
+//! | api.video | `POST /auth/api-key`, the key in JSON | a rejected key is HTTP 400; `X-RateLimit-Retry-After` |
+//! | Brightcove | `POST /v4/access_token`, basic, form | OAuth 2.0 is the token API itself; 300 s |
+//! | Kaltura | `POST /api_v3/service/session/action/start`, form | the body is a bare JSON string; failures are HTTP 200 |
+//! | Ant Media | `GET /rest/v2/broadcasts/{stream}/jwt-token`, bearer | failures are HTTP 200 with `success: false` |
+//! | Frigate | `POST /api/login`, JSON | the token is a cookie; a login |
+//! | Rooms | `POST /oauth2/token`, then `POST /v1/rooms/{room}/tokens` with its bearer token | two requests; ours |
+//! | Eagle Eye | `POST /een/oauth2/token`, basic, form with a refresh token that stays | the same token until it expires |
+//!
+//! Sources: the vendors' documentation, SDKs and servers, as in docs/providers/any-platform.md. Rooms is no platform:
+//! it has the two requests that several have. What a refusal says beyond its status and code isn't documented
+//! everywhere; the words are ours.
+
+mod answers;
+
+use super::{Call, Control, Dialect, Emulator, Grant, SigningKey, Target, Validity, locked};
+use answers::{Refusal, Reply};
+use axum::{
+    Extension, Router,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// Accounts and credentials that the server knows.
+pub mod example {
+    /// Account of Cloudflare.
+    pub const ACCOUNT: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+    /// Video of that account.
+    pub const VIDEO: &str = "5d5bc37ffcf54c9b82e996823bffbb81";
+    /// Bearer token of Cloudflare and of Ant Media.
+    pub const API_TOKEN: &str = "Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQqnFTOFYY";
+    /// API key of api.video.
+    pub const API_KEY: &str = "ntfjxa5oKNLMvM3tnRGSZmXkSwbn3k5bvsx0XqTeKqC";
+    /// Client of Brightcove, Rooms and Eagle Eye.
+    pub const CLIENT_ID: &str = "8a6d3f04-02c1-4d3b-9f6e-52e7a1b0c9d8";
+    /// Its secret.
+    pub const CLIENT_SECRET: &str = "Yf7Kq2vXc9RmTz4LwPb8NsHd3JgUe6Aa";
+    /// Admin secret of Kaltura.
+    pub const ADMIN_SECRET: &str = "e1b9c7d5f3a2841679b0c8d6e4f2a013";
+    /// User of Frigate.
+    pub const USERNAME: &str = "lobby-viewer";
+    /// Password of that user.
+    pub const PASSWORD: &str = "correct horse battery staple";
+    /// Refresh token of Eagle Eye that stays.
+    pub const REFRESH_TOKEN: &str = "een-refresh-4f7c1d9b2a6e8035";
+}
+
+/// The server.
+pub struct Platforms {
+    control: Arc<Control>,
+    key: SigningKey,
+    /// Token of Eagle Eye and the time of its expiry, in seconds since 1970.
+    same: Mutex<Option<(String, i64)>>,
+    /// Access tokens that the token endpoint of Rooms has issued.
+    bearers: Mutex<Vec<String>>,
+}
+
+impl Platforms {
+    /// Creates the server with what [`example`] names.
+    pub fn furnished() -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            control: Control::new("platforms", PlatformDialect),
+            key: SigningKey::generate("platforms-emulator")?,
+            same: Mutex::default(),
+            bearers: Mutex::default(),
+        }))
+    }
+
+    /// Stops honouring the access tokens of Rooms.
+    pub fn forget_bearers(&self) {
+        locked(&self.bearers).clear();
+    }
+
+    fn answer(&self, call: &Call) -> Result<Reply, Refusal> {
+        let segments: Vec<&str> = call.path().split('/').skip(1).collect();
+        match (call.method.as_str(), segments.as_slice()) {
+            ("POST", ["client", "v4", "accounts", account, "stream", video, "token"]) => {
+                self.cloudflare(call, account, video)
+            }
+            ("POST", ["auth", "api-key"]) => self.api_video(call),
+            ("POST", ["v4", "access_token"]) => self.brightcove(call),
+            ("POST", ["api_v3", "service", "session", "action", "start"]) => self.kaltura(call),
+            ("GET", ["rest", "v2", "broadcasts", stream, "jwt-token"]) => self.ant_media(call, stream),
+            ("POST", ["api", "login"]) => self.frigate(call),
+            ("POST", ["oauth2", "token"]) => self.rooms_oauth(call),
+            ("POST", ["v1", "rooms", room, "tokens"]) => self.rooms(call, room),
+            ("POST", ["een", "oauth2", "token"]) => self.eagle_eye(call),
+            _ => Err(Refusal::new(StatusCode::NOT_FOUND, json!({"message": "no such path"}))),
+        }
+    }
+
+    /// Signs a JWT for what a call asks for. `exp` is a text for Cloudflare.
+    fn jwt(&self, call: &Call, grant: Grant<'_>, text: bool) -> (Option<String>, Validity) {
+        let mut told = Validity { issued_at: 0, expires_at: None };
+        let (token, _) = self.control.issue(call, grant, |validity| {
+            told = validity;
+            let mut claims = Map::from_iter([("jti".to_owned(), Value::from(Uuid::new_v4().to_string()))]);
+            claims.insert("sub".into(), grant.request.into());
+            if let Some(at) = validity.expires_at {
+                claims.insert("exp".into(), if text { at.to_string().into() } else { at.into() });
+            }
+            self.key.sign(&claims)
+        });
+        (token, told)
+    }
+
+    /// Makes an opaque token. Returns the lifetime in seconds that the answer states.
+    fn opaque(&self, call: &Call, grant: Grant<'_>) -> (Option<String>, i64) {
+        let (token, life) =
+            self.control.issue(call, grant, |_| format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()));
+        (token, life)
+    }
+
+    fn cloudflare(&self, call: &Call, account: &str, video: &str) -> Result<Reply, Refusal> {
+        let failed = |status: StatusCode, code: u32, message: &str| {
+            let body = json!({"success": false, "errors": [{"code": code, "message": message}], "messages": [],
+                "result": null});
+            Refusal::new(status, body)
+        };
+        if call.bearer() != Some(example::API_TOKEN) {
+            return Err(failed(StatusCode::FORBIDDEN, 10_000, "Authentication error"));
+        }
+        if (account, video) != (example::ACCOUNT, example::VIDEO) {
+            return Err(failed(StatusCode::NOT_FOUND, 10_003, "Not Found: Resource not found"));
+        }
+        let body = if call.body.is_empty() { json!({}) } else { call.json().unwrap_or_default() };
+        let now = chrono::Utc::now().timestamp();
+        let life = match &body["exp"] {
+            Value::Null => 3600,
+            exp => exp.as_i64().map(|exp| exp - now).filter(|life| (1..=86_460).contains(life)).ok_or_else(|| {
+                failed(StatusCode::BAD_REQUEST, 10_005, "Bad Request: exp must be a number at most 24 hours ahead")
+            })?,
+        };
+        let life = Duration::from_secs(life.unsigned_abs());
+        let (token, _) = self.jwt(call, Grant { account, request: video, life }, true);
+        Ok(Reply::json(json!({"result": {"token": token}, "success": true, "errors": [], "messages": []})))
+    }
+
+    fn api_video(&self, call: &Call) -> Result<Reply, Refusal> {
+        let body = call.json().unwrap_or_default();
+        if body["apiKey"] != example::API_KEY {
+            let body = json!({"type": "https://docs.api.video/docs/authentication-invalid-user-credentials",
+                "title": "The user credentials were incorrect.", "name": "", "status": 400});
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, body));
+        }
+        let grant = Grant { account: "api.video", request: "api-key", life: Duration::from_hours(1) };
+        let (token, life) = self.opaque(call, grant);
+        let refresh = format!("def50200{}", Uuid::new_v4().simple());
+        Ok(Reply::json(json!({"token_type": "Bearer", "expires_in": life, "access_token": token,
+            "refresh_token": refresh})))
+    }
+
+    /// Checks the client of an OAuth 2.0 request, in the Authorization header or in the form.
+    fn client(call: &Call) -> Result<(), Refusal> {
+        let basic = answers::basic(call);
+        let form = call.form("client_id").zip(call.form("client_secret"));
+        let expected = (example::CLIENT_ID.to_owned(), example::CLIENT_SECRET.to_owned());
+        if basic.or(form) == Some(expected) {
+            return Ok(());
+        }
+        let body =
+            json!({"error": "invalid_client", "error_description": "The client is unknown or its secret is wrong"});
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, body))
+    }
+
+    fn brightcove(&self, call: &Call) -> Result<Reply, Refusal> {
+        Self::client(call)?;
+        if call.form("grant_type").as_deref() != Some("client_credentials") {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, json!({"error": "unsupported_grant_type"})));
+        }
+        let grant = Grant { account: example::CLIENT_ID, request: "access_token", life: Duration::from_mins(5) };
+        let (token, life) = self.opaque(call, grant);
+        Ok(Reply::json(json!({"access_token": token, "token_type": "Bearer", "expires_in": life})))
+    }
+
+    fn kaltura(&self, call: &Call) -> Result<Reply, Refusal> {
+        if call.form("secret").as_deref() != Some(example::ADMIN_SECRET) {
+            let body = json!({"objectType": "KalturaAPIException", "code": "START_SESSION_ERROR",
+                "message": "Error while starting session for partner [102]", "args": {"PARTNER_ID": "102"}});
+            return Err(Refusal::new(StatusCode::OK, body));
+        }
+        let life = call.form("expiry").and_then(|text| text.parse().ok()).unwrap_or(86_400);
+        let user = call.form("userId").unwrap_or_default();
+        let grant = Grant { account: "102", request: &user, life: Duration::from_secs(life) };
+        let (token, _) = self.opaque(call, grant);
+        Ok(Reply::json(token.map_or(json!({"objectType": "KalturaNull"}), Value::from)))
+    }
+
+    fn ant_media(&self, call: &Call, stream: &str) -> Result<Reply, Refusal> {
+        let failed = |message: &str| Refusal::new(StatusCode::OK, json!({"success": false, "message": message}));
+        if call.bearer() != Some(example::API_TOKEN) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, json!({"message": "Invalid App JWT Token"})));
+        }
+        let now = chrono::Utc::now().timestamp();
+        let ahead = call.query("expireDate").and_then(|at| at.parse::<i64>().ok()).map(|at| at - now);
+        let life = ahead.filter(|life| *life > 0).ok_or_else(|| failed("expire date is in the past"))?;
+        if stream == "missing" {
+            return Err(failed("Stream id does not exist"));
+        }
+        let life = Duration::from_secs(life.unsigned_abs());
+        let (token, validity) = self.jwt(call, Grant { account: "live", request: stream, life }, false);
+        let type_ = call.query("type");
+        Ok(Reply::json(json!({"tokenId": token, "streamId": stream, "expireDate": validity.expires_at, "type": type_})))
+    }
+
+    fn frigate(&self, call: &Call) -> Result<Reply, Refusal> {
+        let body = call.json().unwrap_or_default();
+        if body["user"] != example::USERNAME || body["password"] != example::PASSWORD {
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, json!({"message": "Login failed"})));
+        }
+        let grant = Grant { account: "frigate", request: "login", life: Duration::from_hours(24) };
+        let (token, _) = self.jwt(call, grant, false);
+        let cookie = token.map(|token| format!("frigate_token={token}; HttpOnly; Path=/"));
+        Ok(Reply { cookie, ..Reply::json(json!({})) })
+    }
+
+    fn rooms_oauth(&self, call: &Call) -> Result<Reply, Refusal> {
+        Self::client(call)?;
+        let known = match call.form("grant_type").as_deref() {
+            Some("client_credentials") => true,
+            Some("refresh_token") => call.form("refresh_token").as_deref() == Some(example::REFRESH_TOKEN),
+            Some("password") => {
+                call.form("username").as_deref() == Some(example::USERNAME)
+                    && call.form("password").as_deref() == Some(example::PASSWORD)
+            }
+            _ => return Err(Refusal::new(StatusCode::BAD_REQUEST, json!({"error": "unsupported_grant_type"}))),
+        };
+        if !known {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, json!({"error": "invalid_grant"})));
+        }
+        let bearer = format!("bearer-{}", Uuid::new_v4().simple());
+        locked(&self.bearers).push(bearer.clone());
+        Ok(Reply::json(json!({"access_token": bearer, "token_type": "Bearer", "expires_in": "3600"})))
+    }
+
+    fn rooms(&self, call: &Call, room: &str) -> Result<Reply, Refusal> {
+        let known = call.bearer().is_some_and(|bearer| locked(&self.bearers).iter().any(|known| known == bearer));
+        if !known {
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, json!({"message": "unknown access token"})));
+        }
+        let grant = Grant { account: "rooms", request: room, life: Duration::from_hours(2) };
+        let (token, validity) = self.jwt(call, grant, false);
+        let expires = validity.expires_at.and_then(|at| chrono::DateTime::from_timestamp(at, 324_458_400));
+        // seven digits and an offset, as .NET writes it
+        let expires = expires.map(|at| at.format("%Y-%m-%dT%H:%M:%S.3244584+00:00").to_string());
+        Ok(Reply::json(json!({"token": token, "expiresOn": expires})))
+    }
+
+    fn eagle_eye(&self, call: &Call) -> Result<Reply, Refusal> {
+        Self::client(call)?;
+        if call.form("refresh_token").as_deref() != Some(example::REFRESH_TOKEN) {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, json!({"error": "invalid_grant"})));
+        }
+        let now = chrono::Utc::now().timestamp();
+        let held = locked(&self.same).clone().filter(|(_, expires_at)| *expires_at > now);
+        let (token, expires_at) = match held {
+            Some(held) => held,
+            None => {
+                let grant = Grant { account: "een", request: "refresh_token", life: Duration::from_hours(12) };
+                let (token, life) = self.opaque(call, grant);
+                let fresh = (token.unwrap_or_default(), now + life);
+                *locked(&self.same) = Some(fresh.clone());
+                fresh
+            }
+        };
+        Ok(Reply::json(json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_at - now,
+            "refresh_token": example::REFRESH_TOKEN, "httpsBaseUrl": {"hostname": "api.c001.eagleeyenetworks.com"}})))
+    }
+}
+
+impl Emulator for Platforms {
+    fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    fn router(self: &Arc<Self>) -> Router {
+        self.control.wrap(Router::new().fallback(respond).with_state(self.clone()))
+    }
+}
+
+/// Every path and method.
+async fn respond(State(platforms): State<Arc<Platforms>>, Extension(call): Extension<Arc<Call>>) -> Response {
+    match platforms.answer(&call) {
+        Ok(reply) => reply.into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Each platform has its own words; faults that a test plays have Cloudflare's form.
+struct PlatformDialect;
+
+impl Dialect for PlatformDialect {
+    fn target(&self, call: &Call) -> Target {
+        Target { account: "platforms".to_owned(), operation: call.path().to_lowercase() }
+    }
+
+    /// No IDs are documented.
+    fn stamp(&self, _call: &Call, _headers: &mut HeaderMap) {}
+
+    fn refuse(&self, _call: &Call, status: StatusCode, message: &str) -> Response {
+        let body = json!({"success": false, "errors": [{"code": 7003, "message": message}], "result": null});
+        Refusal::new(status, body).into_response()
+    }
+}
