@@ -1,9 +1,9 @@
-//! One row for each token API whose credentials are keys in Secrets: its emulator, what its users write, and how the API
+//! One row for each provider type whose credentials are keys in Secrets: its emulator, what its users write, and how the API
 //! refuses. Tests that hold for every such API take their cases from here.
 
 use crate::emulator::{
-    ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Fault, Serving, VideoIndexerClassic,
-    arcgis_example, blend_vision_example, classic_example, cognitive_example,
+    ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Fault, Platforms, Serving,
+    VideoIndexerClassic, arcgis_example, blend_vision_example, classic_example, cognitive_example, platform_example,
 };
 use crate::scene::Scene;
 use crate::tls::CertificateAuthority;
@@ -121,6 +121,7 @@ pub async fn offers_from(first: u16, ca: &Arc<CertificateAuthority>) -> Result<V
         cognitive_services(at(1), ca).await?,
         blend_vision(at(2), ca).await?,
         arcgis_video_server(at(3), ca).await?,
+        http(at(4), ca).await?,
     ])
 }
 
@@ -176,4 +177,30 @@ async fn arcgis_video_server(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> 
     let keys = json!({"username": arcgis_example::USERNAME, "password": arcgis_example::PASSWORD});
     let refused = (json!({"password": "last year's password"}), "Invalid username or password.");
     Ok(Offer::new(serving, type_, [account, keys, json!({"referer": "https://lobby.example"})], refused))
+}
+
+/// Cloudflare Stream, declared as docs/providers/http.md declares it.
+async fn http(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
+    let serving = Serving::start_on(at, Platforms::furnished()?, ca).await?;
+    let type_ = "http";
+    let account = json!({
+        "url": serving.url(),
+        "auth": {"bearer": key(type_, "api-token")},
+        "parameters": {"video": {"pattern": "[0-9a-f]{32}"}},
+        "request": {
+            "path": format!("/client/v4/accounts/{}/stream/{{{{ video }}}}/token", platform_example::ACCOUNT),
+            "json": {"exp": "{{ expires_at | unix }}"},
+        },
+        "response": {
+            "token": {"json": "$.result.token"},
+            "expires": {"jwt": {}},
+            "success": {"json": "$.success", "equals": true},
+            "failures": [{"status": [403], "json": "$.errors[0].code", "equals": 10000, "class": "Credential"}],
+        },
+        "lifetime": {"min": "1m", "max": "24h", "default": "1h"},
+    });
+    let keys = json!({"api-token": platform_example::API_TOKEN});
+    let scope = json!({"parameters": {"video": platform_example::VIDEO}});
+    let refused = (json!({"api-token": "a-token-of-nobody-at-all"}), "Authentication error");
+    Ok(Offer::new(serving, type_, [account, keys, scope], refused))
 }

@@ -49,6 +49,15 @@ fn shaped(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
     if let Some(words) = &schema.enum_ {
         return select(words.iter().map(|word| word.0.clone()).collect::<Vec<_>>()).boxed();
     }
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return if schema.type_.is_some() {
+            btree_map(select(WORDS).prop_map(str::to_owned), anything(), 0..3)
+                .prop_map(|map| map.into_iter().collect())
+                .boxed()
+        } else {
+            anything().boxed()
+        };
+    }
     match schema.type_.as_deref() {
         Some("object") => object(schema),
         Some("array") => {
@@ -65,6 +74,25 @@ fn shaped(schema: &JSONSchemaProps) -> BoxedStrategy<Value> {
         }
         other => panic!("a schema of type {other:?}"),
     }
+}
+
+/// Generates JSON that a schema leaves open: scalars, objects that look like a reference to a Secret, and nested ones.
+fn anything() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        select(WORDS).prop_map(Value::from),
+        Just(serde_json::json!({"secretRef": {"name": "a", "key": "a"}})),
+    ];
+    scalar.prop_recursive(10, 40, 3, |inner| {
+        let name = prop_oneof![Just("secretRef".to_owned()), Just("name".to_owned()), any::<String>()];
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::Array),
+            btree_map(name, inner, 0..3).prop_map(|map| map.into_iter().collect())
+        ]
+    })
 }
 
 /// The bounds are small numbers.

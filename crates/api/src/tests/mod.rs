@@ -40,6 +40,11 @@ fn provider(name: &str) -> ProviderSpec {
         "arcgisVideoServer" => {
             "{url: 'https://Video.example:21443/arcgis/admin/', usernameRef: {name: s, key: u}, passwordRef: {name: s, key: p}}"
         }
+        "http" => {
+            "{url: 'https://api.example/v1/', auth: {bearer: {name: s, key: k}}, parameters: {video: {pattern: '[0-9a-f]{4}'}},
+              request: {path: '/videos/{{ video }}/token', json: {exp: '{{ expires_at | unix }}'}},
+              response: {token: {json: $.token}, expires: {jwt: {}}}, lifetime: {min: 1m, max: 24h}}"
+        }
         other => panic!("no provider type {other}"),
     };
     yaml(&format!("{{{name}: {account}}}"))

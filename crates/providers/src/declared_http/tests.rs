@@ -238,14 +238,15 @@ fn a_failure_has_the_declared_class_whatever_its_status() {
         (429, json!({}), Some((Throttled, "Throttled"))),
         (500, json!({"success": true, "t": "t"}), Some((Transient, "ServerError"))),
         (200, json!({"success": false, "t": "t"}), Some((Transient, "ServerError"))),
-        (200, json!({"t": "t"}), Some((Transient, "ServerError"))),
+        (200, json!({"t": "t", "success": null}), Some((Transient, "BadAnswer"))),
         (200, json!({"success": "true", "t": "t"}), Some((Transient, "ServerError"))),
         (200, json!({"success": true, "t": "t", "busy": null}), None),
     ] {
         let text = body.to_string();
         let found = read(&reader, &answer(status, &wait, text.as_bytes()), None).err();
         assert_eq!(found.as_ref().map(|e| (e.class, e.reason.as_ref())), expected, "{status} {body}: {found:?}");
-        assert!(found.is_none_or(|error| error.retry_after == Some(Duration::from_secs(17))));
+        let waits = |error: &IssueError| error.reason == "BadAnswer" || error.retry_after == Some(Duration::from_secs(17));
+        assert!(found.as_ref().is_none_or(waits), "{status} {body}");
         let unstated = read(&reader, &answer(status, &[], text.as_bytes()), None).err();
         let cooldown = (expected.is_some_and(|(class, _)| class == Throttled)).then_some(Duration::from_secs(5));
         assert!(unstated.is_none_or(|error| error.retry_after == cooldown), "{status} {body}");

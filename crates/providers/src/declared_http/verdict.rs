@@ -102,7 +102,10 @@ impl Verdict {
             note(format!("success: {} holds", condition.path.as_str()));
             return None;
         }
-        let found = found.unwrap_or_else(|| format!("nothing at {}", condition.path.as_str()));
+        let Some(found) = found else {
+            note(format!("success: nothing at {}, so the answer is not understood", condition.path.as_str()));
+            return Some(answer.not_understood(&format!("success: nothing at {}", condition.path.as_str())));
+        };
         note(format!("success does not hold, {found}: {}", class_name(Class::Transient)));
         Some(self.waiting(answer, of_class(answer, Class::Transient, Some(found))))
     }

@@ -1,18 +1,26 @@
 //! The stand for token APIs whose credentials are keys.
 
 use super::last;
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use secrecy::SecretSlice;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{Call, Control, Emulator, Fault, Serving};
 use testkit::offers::Offer;
 use testkit::tls::CertificateAuthority;
+use videotoken_api::key::ObjectKey;
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::TokenRequest;
 use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
-use videotoken_providers::http::{Http, HttpOptions, Proxies};
+use videotoken_core::plan::view;
+use videotoken_providers::account::{self, Guarded, Owner, Reach, References, Source, Unreadable};
+use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::http::{Http, HttpOptions, HttpPool, Proxies};
 use videotoken_providers::keyed::KeyedAccount;
 use videotoken_providers::{Class, IssueError, Issued, Issuer};
 
@@ -38,6 +46,11 @@ impl Tested {
     /// Returns the account of a row, with these keys in its Secret.
     pub(crate) fn of(offer: &Offer, keys: &Value) -> Self {
         let provider: ProviderSpec = serde_json::from_value(json!({offer.type_: offer.account})).unwrap();
+        if offer.type_ == "http" {
+            let issuer = declared(&provider, keys, offer.ca_pem());
+            let (control, secrets) = (offer.control.clone(), offer.secrets());
+            return Self { issuer, control, secrets, provider, ca_pem: offer.ca_pem().to_owned() };
+        }
         let credentials = keyed(&provider).credentials();
         let secrets = credentials.iter().map(|(_, reference)| keys[&reference.key].as_str().unwrap().to_owned());
         let secrets = secrets.collect();
@@ -132,7 +145,52 @@ fn keyed(provider: &ProviderSpec) -> &dyn KeyedAccount {
         Account::BlendVision(account) => account,
         Account::ArcgisVideoServer(account) => account,
         Account::CognitiveServices(account) => account,
-        Account::VideoIndexer(_) => panic!("videoIndexer has no keys"),
+        Account::VideoIndexer(_) | Account::Http(_) | Account::Signed(_) => {
+            panic!("{} has no fixed keys", provider.account().unwrap().name())
+        }
+    }
+}
+
+/// Returns the issuer of a declared account, built as the operator builds it. `keys` are what its Secret contains.
+pub(crate) fn declared(provider: &ProviderSpec, keys: &Value, ca_pem: &str) -> Arc<dyn Issuer> {
+    let reach = Reach {
+        network: Arc::default(),
+        allow_insecure: false,
+        timeout: Duration::from_secs(10),
+        metadata_endpoint: None,
+        transport: None,
+    };
+    let spec = ProviderSpec { ca_bundle: Some(ca_pem.to_owned()), ..provider.clone() };
+    let keys = Handed(keys.clone());
+    let references = References::new(&keys, Owner::Cluster, "credentials");
+    let pool = HttpPool::default();
+    let built = futures::executor::block_on(account::issuer(&reach, &pool, &spec, &references));
+    built.unwrap_or_else(|refusal| panic!("{refusal:?}")).issuer
+}
+
+/// Keys of any Secret, as the flags of a command hand them over.
+struct Handed(Value);
+
+#[async_trait]
+impl Source for Handed {
+    async fn secret(&self, _: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
+        Ok(None)
+    }
+
+    async fn config_map(&self, _: &ObjectKey) -> Result<Option<ConfigMap>, Unreadable> {
+        Ok(None)
+    }
+
+    async fn service_account(&self, _: &ObjectKey) -> Result<Option<BTreeMap<String, String>>, Unreadable> {
+        Ok(None)
+    }
+
+    fn assertions(&self, _: &ObjectKey, _: &str, _: &Guarded) -> Result<Arc<dyn AssertionSource>, view::Refusal> {
+        Err(view::Refusal::new("InvalidSpec", "there are no ServiceAccounts here"))
+    }
+
+    fn handed(&self, _: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+        Ok(self.0[key].as_str().map(|value| SecretSlice::from(value.as_bytes().to_vec())))
     }
 }
 

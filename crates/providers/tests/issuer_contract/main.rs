@@ -8,6 +8,7 @@ mod blend_vision;
 mod cognitive_services;
 mod contract;
 mod credentials;
+mod declared;
 mod entra;
 mod keyed;
 mod video_indexer;

@@ -73,7 +73,9 @@ fn parsed(kind: &str, value: &Value) -> Result<ProviderObject, FieldError> {
 fn provider(kind: &str, value: &Value) -> Result<(), FieldError> {
     let object = parsed(kind, value)?;
     object.spec.account_limits()?;
-    object.spec.account()?.identity().map(drop)
+    let account = object.spec.account()?;
+    account.identity()?;
+    videotoken_providers::provider(&account).check()
 }
 
 struct ManifestSet<'a> {

@@ -5,11 +5,17 @@
 
 use super::Violation;
 use crate::manifest::{Path, Step};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// Fields of every object, which [`super::metadata`] checks.
 const COMMON_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Schema below an object that keeps unknown fields (`x-kubernetes-preserve-unknown-fields`).
+static ANY: LazyLock<Value> = LazyLock::new(|| json!({PRESERVES: true}));
+
+const PRESERVES: &str = "x-kubernetes-preserve-unknown-fields";
 
 /// Drops unknown fields and returns each as a violation, as strict field validation does.
 pub(super) fn prune(value: &mut Value, schema: &Value) -> Vec<Violation> {
@@ -37,7 +43,7 @@ fn prune_below(value: &mut Value, schema: &Value, path: &Path, violations: &mut 
         }
         Value::Array(items) => {
             for (number, item) in items.iter_mut().enumerate() {
-                prune_below(item, &schema["items"], &path.with(Step::Item(number)), violations);
+                prune_below(item, item_schema(schema), &path.with(Step::Item(number)), violations);
             }
         }
         _ => {}
@@ -49,15 +55,28 @@ fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<(&'a Value, Step)> 
     if let Some(named) = schema["properties"].get(name) {
         return Some((named, Step::Field(name.to_owned())));
     }
-    let values = schema.get("additionalProperties").filter(|values| values.is_object())?;
-    Some((values, Step::Key(name.to_owned())))
+    if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+        return Some((values, Step::Key(name.to_owned())));
+    }
+    keeps_unknown(schema).then(|| (&*ANY, Step::Field(name.to_owned())))
 }
 
-/// Sets absent fields to their defaults. A null counts as absent, because no field is nullable.
+fn keeps_unknown(schema: &Value) -> bool {
+    schema[PRESERVES] == true
+}
+
+/// Returns the schema of the items of a list.
+fn item_schema(schema: &Value) -> &Value {
+    if keeps_unknown(schema) && schema["items"].is_null() { &ANY } else { &schema["items"] }
+}
+
+/// Sets absent fields to their defaults. A null counts as absent, because no field is nullable. Where unknown fields are
+/// kept, nulls are kept too.
 pub(super) fn apply_defaults(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
+            let is_known = |name: &String| field_schema(schema, name).is_some_and(|(field, _)| *field != *ANY);
+            members.retain(|name, member| !member.is_null() || (keeps_unknown(schema) && !is_known(name)));
             if let Some(properties) = schema["properties"].as_object() {
                 set_absent(members, properties);
             }
@@ -67,7 +86,7 @@ pub(super) fn apply_defaults(value: &mut Value, schema: &Value) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| apply_defaults(item, &schema["items"])),
+        Value::Array(items) => items.iter_mut().for_each(|item| apply_defaults(item, item_schema(schema))),
         _ => {}
     }
 }
@@ -157,7 +176,7 @@ fn items_fit(items: &[Value], schema: &Value, path: &Path, violations: &mut Vec<
         violations.push(Violation::new(path, format!("Invalid value: should have at least {least} items")));
     }
     for (number, item) in items.iter().enumerate() {
-        validate_below(item, &schema["items"], &path.with(Step::Item(number)), violations);
+        validate_below(item, item_schema(schema), &path.with(Step::Item(number)), violations);
     }
     let identity: Box<dyn Fn(&Value) -> String> = match schema["x-kubernetes-list-type"].as_str() {
         Some("set") => Box::new(ToString::to_string),

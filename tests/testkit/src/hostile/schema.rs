@@ -11,7 +11,8 @@ use crate::stand::controlplane::repository;
 const MOST_ITEMS: u64 = 300;
 
 /// Provider types that the generated objects aren't of.
-const OTHER_TYPES: [&str; 4] = ["videoIndexer", "blendVision", "cognitiveServices", "arcgisVideoServer"];
+const OTHER_TYPES: [&str; 6] =
+    ["videoIndexer", "blendVision", "cognitiveServices", "arcgisVideoServer", "http", "signed"];
 
 /// Schema of the spec of one kind.
 pub(super) struct Schema {
