@@ -48,7 +48,7 @@ pub async fn issuer(
     spec: &ProviderSpec,
     references: &References<'_>,
 ) -> Result<Built, Refusal> {
-    let via = Via { reach, pool, owner: references.owner() };
+    let via = Via::new(reach, pool, references.owner());
     let account = spec.account().map_err(|error| unfit(&error))?;
     account.identity().map_err(|error| unfit(&error))?;
     provider(&account).build(&via, spec, references).await
@@ -61,7 +61,12 @@ pub struct Via<'a> {
     pub(crate) owner: Owner,
 }
 
-impl Via<'_> {
+impl<'a> Via<'a> {
+    /// Creates the settings of one provider object.
+    pub(crate) fn new(reach: &'a Reach, pool: &'a HttpPool, owner: Owner) -> Self {
+        Self { reach, pool, owner }
+    }
+
     /// Returns the client of a provider object. It may call any host for a `ClusterTokenProvider`, and only permitted
     /// hosts for a namespaced provider.
     pub(crate) async fn http(

@@ -8,15 +8,14 @@ use super::auth::Auth;
 use super::oauth2::{Oauth2Client, TokenCall};
 use super::reader::Reader;
 use super::request::{FIELD, Template};
-use super::{DeclaredHttp, request};
+use super::trial::Declared;
+use super::DeclaredHttp;
 use crate::account::build::unfit;
-use crate::account::{Built, Guarded, Owner, References, Via, azure_credential, shown, tenant};
+use crate::account::{Built, Guarded, Owner, References, Via, azure_credential, tenant};
 use crate::azure_auth::{AzureAuth, AzureAuthOptions};
-use crate::clock::Timestamp;
 use crate::hosts::canonical_host;
-use crate::http::{Answer, ClockSkew, Http};
+use crate::http::{ClockSkew, Http};
 use crate::provider::{Field, Provider, url};
-use crate::{IssueError, Issued};
 use async_trait::async_trait;
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
@@ -26,15 +25,13 @@ use url::Url;
 use videotoken_api::azure::Auth as AzureWay;
 use videotoken_api::http::request::is_allowed_auth_header;
 use videotoken_api::http::{Auth as Declaration, EntraAuth, HttpAccount, Oauth2, SendClient};
-use videotoken_api::parameters;
 use videotoken_api::provider::{ProviderSpec, SecretKeyRef};
-use videotoken_api::request::{FieldError, TokenRequest};
+use videotoken_api::request::FieldError;
 use videotoken_core::plan::hash::Hash;
-use videotoken_core::plan::template::declared::RequestVariables;
 use videotoken_core::plan::view::Refusal;
 
-const AUTH: &str = "spec.http.auth";
-const RESPONSE: &str = "spec.http.response";
+pub(super) const AUTH: &str = "spec.http.auth";
+pub(super) const RESPONSE: &str = "spec.http.response";
 
 /// Because a declared API has no public hosts, each credential names its receivers.
 fn to(urls: Vec<Url>) -> Guarded {
@@ -69,37 +66,47 @@ impl Provider for HttpAccount {
     }
 
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
-        let reader = Reader::new(&self.response, RESPONSE).map_err(|error| unfit(&error))?;
-        let urls = self.endpoints().map_err(|error| unfit(&error))?;
-        let http = via.http(&[], spec, references).await?;
-        for (field, url) in &urls {
-            http.admits(url).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
-        }
-        let endpoint = urls[0].1.clone();
-        let declaration = self.auth().map_err(|error| unfit(&error))?;
-        let refs = self.request.secret_refs(FIELD);
-        if via.owner == Owner::Namespace && matches!(declaration, Declaration::None) && refs.is_empty() {
-            let message = "a TokenProvider sends a credential: choose another way to authenticate, name a secretRef in \
-                           the request, or ask the operator's admin for a ClusterTokenProvider";
-            return Err(unfit(&FieldError::new(format!("{AUTH}.none"), message)));
-        }
-        let received = references.sent_to(to(vec![endpoint.clone()]));
-        let mut secrets = Vec::new();
-        for (field, reference) in refs {
-            let secret = received.credential(&field, &reference).await?;
-            secrets.push((reference, secret));
-        }
-        let (auth, mut identity) = auth(&declaration, &urls, http.clone(), via, references).await?;
-        let parts = secrets.iter().map(|(_, secret)| secret.expose_secret().as_bytes().to_vec());
-        identity.extend(parts);
-        let identity = Hash::of(identity.iter().map(Vec::as_slice));
-        let login = self.response.lockout.then(|| login(&endpoint, &declaration, &auth, references, self));
-        let host = shown(&endpoint);
-        let template = Template::new(endpoint, self.request.clone(), secrets, &self.parameters);
-        let template = template.map_err(|error| unfit(&error))?;
-        let issuer = DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login };
+        let (issuer, identity) = issuer(self, via, spec, references).await?;
+        let host = issuer.template.host();
         Ok(Built { issuer: Arc::new(issuer), identity, host })
     }
+}
+
+/// Reads the secrets, and builds the issuer and the hash of its credential.
+pub(super) async fn issuer(
+    account: &HttpAccount,
+    via: &Via<'_>,
+    spec: &ProviderSpec,
+    references: &References<'_>,
+) -> Result<(DeclaredHttp, Hash), Refusal> {
+    let reader = Reader::new(&account.response, RESPONSE).map_err(|error| unfit(&error))?;
+    let urls = account.endpoints().map_err(|error| unfit(&error))?;
+    let http = via.http(&[], spec, references).await?;
+    for (field, url) in &urls {
+        http.admits(url).map_err(|refusal| Refusal::new("HostNotAllowed", format!("{field}: {refusal}")))?;
+    }
+    let endpoint = urls[0].1.clone();
+    let declaration = account.auth().map_err(|error| unfit(&error))?;
+    let refs = account.request.secret_refs(FIELD);
+    if via.owner == Owner::Namespace && matches!(declaration, Declaration::None) && refs.is_empty() {
+        let message = "a TokenProvider sends a credential: choose another way to authenticate, name a secretRef in \
+                       the request, or ask the operator's admin for a ClusterTokenProvider";
+        return Err(unfit(&FieldError::new(format!("{AUTH}.none"), message)));
+    }
+    let received = references.sent_to(to(vec![endpoint.clone()]));
+    let mut secrets = Vec::new();
+    for (field, reference) in refs {
+        let secret = received.credential(&field, &reference).await?;
+        secrets.push((reference, secret));
+    }
+    let (auth, mut identity) = auth(&declaration, &urls, http.clone(), via, references).await?;
+    let parts = secrets.iter().map(|(_, secret)| secret.expose_secret().as_bytes().to_vec());
+    identity.extend(parts);
+    let identity = Hash::of(identity.iter().map(Vec::as_slice));
+    let login = account.response.lockout.then(|| login(&endpoint, &declaration, &auth, references, account));
+    let template = Template::new(endpoint, account.request.clone(), secrets, &account.parameters);
+    let template = template.map_err(|error| unfit(&error))?;
+    Ok((DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login }, identity))
 }
 
 /// Returns the references of the authentication, each with its field.
@@ -251,52 +258,4 @@ fn login(
         }
     };
     Hash::of([host.as_bytes(), user.as_bytes()]).to_string().trim_start_matches("v1:").to_owned()
-}
-
-/// A declaration without secrets, for checks and for trials.
-pub struct Declared {
-    reader: Reader,
-    template: Template,
-}
-
-impl Declared {
-    /// Compiles the declaration of an account. Each secret is the text of its reference in angle brackets. The error
-    /// names the invalid field.
-    pub fn new(account: &HttpAccount) -> Result<Self, FieldError> {
-        let endpoint = account.endpoints()?.swap_remove(0).1;
-        let reader = Reader::new(&account.response, RESPONSE)?;
-        if let Declaration::Header(header) = account.auth()?
-            && !is_allowed_auth_header(&header.name)
-        {
-            return Err(FieldError::new(format!("{AUTH}.header.name"), "is not allowed: it belongs to the connection"));
-        }
-        let masked = |reference: SecretKeyRef| {
-            let text = format!("<{}/{}>", reference.name, reference.key);
-            (reference, SecretString::from(text))
-        };
-        let secrets = account.request.secret_refs(FIELD).into_iter().map(|(_, reference)| masked(reference)).collect();
-        let template = Template::new(endpoint, account.request.clone(), secrets, &account.parameters)?;
-        Ok(Self { reader, template })
-    }
-
-    /// Returns the lines of the request for a token, with the references of its secrets in their place.
-    pub fn shown(&self, request: &TokenRequest, now: Timestamp) -> Result<Vec<String>, FieldError> {
-        self.template.call(&request::variables(request, now)).map(|call| call.lines())
-    }
-
-    /// Reads an answer as the operator would. `note` gets each step.
-    pub fn read(
-        &self,
-        answer: &Answer,
-        request: &TokenRequest,
-        now: Timestamp,
-        note: &mut dyn FnMut(String),
-    ) -> Result<Issued, IssueError> {
-        self.reader.read(answer, request::asked(request), now, note)
-    }
-
-    /// Returns variables of a request, for a trial without a VideoAccessToken.
-    pub fn samples(account: &HttpAccount) -> RequestVariables {
-        RequestVariables::sample(parameters::samples(&account.parameters))
-    }
 }

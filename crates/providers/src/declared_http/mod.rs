@@ -9,6 +9,7 @@
 //! | `verdict` | success and failure, and the class of a failure |
 //! | `expiry` | expiry in the declared form |
 //! | `path` | JSON paths that lead to one value |
+//! | `trial` | the declaration without its secrets, for checks and trials |
 
 mod auth;
 mod build;
@@ -20,10 +21,11 @@ mod request;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod trial;
 mod verdict;
 
-pub use build::Declared;
 pub use reader::Reader;
+pub use trial::{Declared, outline, saved_answer, send};
 
 use crate::bearer::BearerToken;
 use crate::clock::{self, Timestamp};

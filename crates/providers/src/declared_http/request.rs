@@ -5,6 +5,7 @@
 //! path are compared again after the render.
 
 use super::path::is_at_most;
+use crate::account::shown;
 use crate::clock::Timestamp;
 use crate::http::Call;
 use crate::{Class, IssueError};
@@ -68,6 +69,11 @@ impl Template {
         let call = self.headers(&mut renderer, call)?;
         let call = self.secrets.iter().fold(call, |call, (_, secret)| call.knows(secret));
         self.body(&mut renderer, call)
+    }
+
+    /// Returns the host of the API.
+    pub(super) fn host(&self) -> String {
+        shown(&self.endpoint)
     }
 
     fn url(&self, renderer: &mut Renderer) -> Result<Url, FieldError> {

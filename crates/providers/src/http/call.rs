@@ -119,7 +119,7 @@ impl Call {
     }
 
     /// Returns the request as lines of text: method and URL, headers, an empty line and the body. It contains the secrets.
-    pub(in super::super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
         let body = String::from_utf8_lossy(&self.body).into_owned();

@@ -6,6 +6,7 @@
 //! | `issue` | issues a token without a cluster, once or continuously |
 //! | `kubectl` | the plugin `kubectl videotoken` |
 //! | `man` | manual pages |
+//! | `trial` | tries a declared provider |
 //!
 //! This module makes no decisions. A command reads its arguments, calls the other modules and prints.
 
@@ -15,6 +16,7 @@ pub mod check;
 pub mod issue;
 pub mod kubectl;
 pub mod man;
+pub mod trial;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -34,6 +36,8 @@ pub enum Command {
     Check(check::Options),
     /// Issue a token without a cluster.
     Issue(Box<issue::Options>),
+    /// Try a declared provider.
+    Try(Box<trial::Options>),
     /// Run the kubectl plugin.
     Kubectl(Box<kubectl::Options>),
     /// Complete these words for kubectl.
@@ -55,6 +59,8 @@ enum Subcommands {
     Check(check::Options),
     /// Issue a token without a cluster from the same manifests, or renew it in files
     Issue(Box<issue::Options>),
+    /// Show the request of a declared provider, send it if asked, and show how its answer is read
+    Try(Box<trial::Options>),
     /// Run the kubectl plugin: kubectl videotoken
     Kubectl(Box<kubectl::Options>),
     /// Print or write manual pages
@@ -79,6 +85,7 @@ impl Command {
         Ok(match Cli::try_parse_from(args)?.command {
             Subcommands::Check(options) => Self::Check(options),
             Subcommands::Issue(options) => Self::Issue(options),
+            Subcommands::Try(options) => Self::Try(options),
             Subcommands::Kubectl(options) => Self::Kubectl(options),
             Subcommands::Man(options) => Self::Man(options),
         })
@@ -108,6 +115,7 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Check(options) => check::run(&options),
         Command::Issue(options) => issue::run(&options),
+        Command::Try(options) => trial::run(&options),
         Command::Kubectl(options) => kubectl::run(&options),
         Command::Complete(words) => kubectl::complete(&words),
         Command::Man(options) => man::run(&options).map_or_else(

@@ -20,6 +20,7 @@ mod source;
 mod store;
 
 pub use secret_flags::{FromEnvironment, FromFile};
+pub(super) use source::Manifests;
 
 use crate::manifest::{Manifest, read, read_files};
 use call::{Caller, NotIssued, key_fingerprint};
@@ -29,7 +30,6 @@ use command::AfterRenewal;
 use job::{IssueJob, State, fault_lines};
 use refresh::TokenRefresher;
 use secrecy::ExposeSecret;
-use source::Manifests;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use videotoken_providers::account::{Guarded, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
 
 /// Secrets and `ConfigMap`s of the manifests.
-pub(super) struct Manifests {
+pub(in crate::cli) struct Manifests {
     secrets: HashMap<ObjectKey, Secret>,
     /// Names of Secrets that only a controller can decrypt.
     sealed: HashSet<ObjectKey>,
@@ -27,7 +27,7 @@ pub(super) struct Manifests {
 impl Manifests {
     /// `namespace` is the namespace of objects without one. The error names an object that can't be read, but not its
     /// content.
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         objects: &[Object],
         namespace: &str,
         from_files: Vec<FromFile>,

@@ -1,0 +1,299 @@
+//! `videotoken try -f FILE`: shows the request that a declared provider makes, and how it reads an answer.
+
+use super::issue::{FromEnvironment, FromFile, Manifests};
+use super::print;
+use crate::check::{Kinds, Verdict, check};
+use crate::cli::check::{fault_line, line};
+use crate::manifest::{Manifest, Object, read, read_files};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use videotoken_api::duration::flag as duration;
+use videotoken_api::http::HttpAccount;
+use videotoken_api::names::OPERATOR;
+use videotoken_api::request::TokenRequest;
+use videotoken_api::token_api::Account;
+use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_api::{parameters, wire_time};
+use videotoken_core::plan::issue_failure;
+use videotoken_providers::account::{Owner, ProviderObject, Reach, References};
+use videotoken_providers::clock;
+use videotoken_providers::declared_http::{self, Declared, Reader};
+use videotoken_providers::hosts::{HostPattern, NetworkGuard};
+use videotoken_providers::http::Answer;
+use videotoken_providers::{Class, IssueError, Issued};
+
+/// Provider to try.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(
+    after_help = "Without --answer and --send nothing is sent.\n\nExit codes: 0: the request is valid, and the answer, if any, contains a token; 1: it doesn't, or the provider is invalid; 2: invalid arguments or files."
+)]
+pub struct Options {
+    /// File or directory with manifests, or - for standard input; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+
+    /// Provider to try, if the files contain several
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+
+    /// Value of a parameter; repeatable. Default: from a VideoAccessToken in the files, else a sample
+    #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+
+    /// Lifetime to request
+    #[arg(long, value_name = "DURATION")]
+    pub lifetime: Option<String>,
+
+    /// Read this saved answer, as curl -i prints it, or a body alone
+    #[arg(long, value_name = "FILE", conflicts_with = "send")]
+    pub answer: Option<PathBuf>,
+
+    /// Send the request once, and read the answer. The token is not shown
+    #[arg(long)]
+    pub send: bool,
+
+    /// Namespace of objects without a namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+
+    /// Read a key of a Secret or ConfigMap from a file, or all keys from a directory; repeatable
+    #[arg(long, value_name = "NAME/KEY=PATH|NAME=DIR")]
+    pub secret_file: Vec<FromFile>,
+
+    /// Read a key of a Secret or ConfigMap from an environment variable; repeatable
+    #[arg(long, value_name = "NAME/KEY=VARIABLE")]
+    pub secret_env: Vec<FromEnvironment>,
+
+    /// Namespace of the Secrets and ConfigMaps of ClusterTokenProviders
+    #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = OPERATOR)]
+    pub cluster_resource_namespace: String,
+
+    /// Host that a TokenProvider may call; repeatable
+    #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
+    pub allowed_endpoints: Vec<HostPattern>,
+
+    /// Timeout of one call
+    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub provider_timeout: Duration,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Why the command can't try the provider.
+enum Ended {
+    /// Arguments or files are invalid: exit code 2.
+    Usage(String),
+    /// The provider or the answer is invalid: exit code 1.
+    Refused(String),
+}
+
+/// Tries a provider. The exit code is 0 if the request is valid and an answer contains a token, 1 if not, and 2 if
+/// arguments or files are invalid.
+#[tokio::main]
+pub(super) async fn run(options: &Options) -> ExitCode {
+    let mut shown = String::new();
+    let ended = tried(options, &mut shown).await;
+    let printed = print(&shown).map_err(|error| Ended::Usage(error.to_string()));
+    let (code, message) = match printed.and(ended) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::FAILURE,
+        Err(Ended::Usage(message)) => (2, message),
+        Err(Ended::Refused(message)) => (1, message),
+    };
+    let _ = writeln!(io::stderr(), "error: {message}");
+    ExitCode::from(code)
+}
+
+/// Writes the trial into `shown`. Returns false if the answer contains no token.
+async fn tried(options: &Options, shown: &mut String) -> Result<bool, Ended> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let objects = objects(options)?;
+    let (kind, object, provider) = provider(options, &objects)?;
+    let account = match provider.spec.account().map_err(|error| Ended::Refused(error.to_string()))? {
+        Account::Http(account) => account,
+        other => {
+            let message =
+                format!("{} {} is of type {}. Try a provider of type http.", kind, object.name(), other.name());
+            return Err(Ended::Usage(message));
+        }
+    };
+    let refused = |error: videotoken_api::request::FieldError| Ended::Refused(error.to_string());
+    let request = request(options, &objects, object, &provider, account)?;
+    let declared = Declared::new(account).map_err(refused)?;
+    section(shown, "Request", declared.request(&request, clock::now().wall).map_err(refused)?);
+    let answer = match &options.answer {
+        Some(path) => {
+            let text = std::fs::read(path).map_err(|error| Ended::Usage(format!("{}: {error}", path.display())))?;
+            declared_http::saved_answer(&text, clock::now().wall)
+        }
+        None if options.send => match sent(options, &objects, &provider, account, &request).await? {
+            Ok(answer) => answer,
+            Err(error) => {
+                section(shown, "Result", failure(&error));
+                return Ok(false);
+            }
+        },
+        None => return Ok(true),
+    };
+    let media = answer.content_type.as_deref().map(|media| format!(", {media}")).unwrap_or_default();
+    let mut lines = vec![format!("HTTP {}{media}, {} bytes", answer.status, answer.body.len())];
+    lines.extend(declared_http::outline(&answer));
+    section(shown, "Answer", lines);
+    let mut steps = Vec::new();
+    let read = declared.read(&answer, &request, clock::now().wall, &mut |step| steps.push(step));
+    section(shown, "Reading", steps);
+    let lines = read.as_ref().map_or_else(failure, success);
+    section(shown, "Result", lines);
+    Ok(read.is_ok())
+}
+
+fn section(shown: &mut String, title: &str, lines: Vec<String>) {
+    let gap = if shown.is_empty() { "" } else { "\n" };
+    let _ = writeln!(shown, "{gap}{title}");
+    for line in lines {
+        let _ = writeln!(shown, "{}", format!("  {line}").trim_end());
+    }
+}
+
+fn success(issued: &Issued) -> Vec<String> {
+    let mut lines = vec![format!("a token that expires at {}", wire_time::text(issued.expires_at))];
+    lines.extend(issued.values.keys().map(|name| format!("values.{name}")));
+    lines
+}
+
+/// Returns the failure, its class and what the operator does about it.
+fn failure(error: &IssueError) -> Vec<String> {
+    let class = issue_failure::class_of_single_token(error, false);
+    let then = match class {
+        Class::Credential => "all calls of the account stop until the credential changes, or for 15 minutes",
+        Class::Denied | Class::Configuration => "the token is Stalled, and is tried again after 1 to 30 minutes",
+        Class::Throttled => "all calls of the account wait",
+        Class::Transient => "the call is repeated with back-off",
+    };
+    let wait =
+        error.retry_after.map(|wait| format!(", for {} s as the answer says", wait.as_secs())).unwrap_or_default();
+    vec![error.to_string(), format!("class {}: {then}{wait}", Reader::class_name(class))]
+}
+
+fn objects(options: &Options) -> Result<Vec<Object>, Ended> {
+    let texts = read_files(&options.files).map_err(|unread| Ended::Usage(unread.to_string()))?;
+    let (mut all, mut faults) = (Manifest::default(), Vec::new());
+    for text in &texts {
+        let mut manifest = read(text);
+        faults.extend(manifest.faults.iter().map(|fault| fault_line(&text.name, fault)));
+        all.objects.append(&mut manifest.objects);
+    }
+    if faults.is_empty() { Ok(all.objects) } else { Err(Ended::Refused(faults.join("\n"))) }
+}
+
+/// Returns the provider that `--provider` selects, or the only one, as the API server would store it.
+fn provider<'a>(options: &Options, objects: &'a [Object]) -> Result<(&'a str, &'a Object, ProviderObject), Ended> {
+    let is_provider = |object: &&Object| object.kind().ends_with("TokenProvider");
+    let chosen: Vec<_> = objects
+        .iter()
+        .filter(is_provider)
+        .filter(|object| options.provider.as_deref().is_none_or(|name| name == object.name()))
+        .collect();
+    let [object] = chosen.as_slice() else {
+        let all: Vec<_> = objects.iter().filter(is_provider).map(Object::name).collect();
+        let message = if all.is_empty() {
+            "these files contain no provider".to_owned()
+        } else {
+            format!("select one provider with --provider NAME: {}", all.join(", "))
+        };
+        return Err(Ended::Usage(message));
+    };
+    let report = check(&Kinds::default(), objects);
+    let number = objects.iter().position(|other| std::ptr::eq(other, *object)).unwrap_or_default();
+    let found = report.findings.iter().filter(|found| found.object == number);
+    let found: Vec<_> = found.map(|finding| line(object, finding)).collect();
+    let (true, Verdict::Good(value)) = (found.is_empty(), &report.verdicts[number]) else {
+        return Err(Ended::Refused(found.join("\n")));
+    };
+    let owner = if object.kind() == "TokenProvider" { Owner::Namespace } else { Owner::Cluster };
+    let provider = ProviderObject::parse(owner, value["spec"].clone());
+    Ok((object.kind(), object, provider.map_err(|refusal| Ended::Refused(refusal.message))?))
+}
+
+/// Returns the token request: of a VideoAccessToken in the files that names this provider, with the values of the flags
+/// over its own, or of sample values.
+fn request(
+    options: &Options,
+    objects: &[Object],
+    provider_object: &Object,
+    provider: &ProviderObject,
+    account: &HttpAccount,
+) -> Result<TokenRequest, Ended> {
+    let names_it = |object: &&Object| {
+        object.kind() == "VideoAccessToken" && object.value["spec"]["providerRef"]["name"] == provider_object.name()
+    };
+    let token = objects.iter().find(names_it).map(|object| &object.value["spec"]);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut given: BTreeMap<String, String> = match token {
+        Some(spec) => serde_json::from_value(spec["scope"]["http"]["parameters"].clone()).unwrap_or_default(),
+        None => {
+            parameters::samples(&account.parameters).iter().map(|(name, value)| (name.clone(), text(value))).collect()
+        }
+    };
+    given.extend(options.parameters.iter().cloned());
+    let lifetime = options.lifetime.clone().map(Value::from);
+    let lifetime = lifetime.or_else(|| token.map(|spec| spec["lifetime"].clone())).unwrap_or_default();
+    let spec = json!({"providerRef": {"name": provider_object.name()}, "scope": {"http": {"parameters": given}},
+        "lifetime": lifetime});
+    let spec: VideoAccessTokenSpec = serde_json::from_value(spec).map_err(|error| Ended::Usage(error.to_string()))?;
+    if let Some(admission) = &provider.admission {
+        admission.scopes.admits(&spec.scope).map_err(|error| Ended::Refused(error.to_string()))?;
+    }
+    spec.request(&provider.spec).map_err(|error| Ended::Refused(error.to_string()))
+}
+
+/// Sends the request once.
+async fn sent(
+    options: &Options,
+    objects: &[Object],
+    provider: &ProviderObject,
+    account: &HttpAccount,
+    request: &TokenRequest,
+) -> Result<Result<Answer, IssueError>, Ended> {
+    let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
+    let source = Manifests::new(objects, &options.namespace, files, variables).map_err(Ended::Refused)?;
+    let (owner, home) = match provider.admission {
+        Some(_) => (Owner::Cluster, &options.cluster_resource_namespace),
+        None => (Owner::Namespace, &options.namespace),
+    };
+    let network = NetworkGuard { allowed: options.allowed_endpoints.clone(), ..NetworkGuard::default() };
+    let reach = Reach {
+        network: Arc::new(network),
+        allow_insecure: false,
+        timeout: options.provider_timeout,
+        metadata_endpoint: None,
+        transport: None,
+    };
+    let references = References::new(&source, owner, home);
+    let answer = declared_http::send(&reach, &provider.spec, account, &references, request).await;
+    answer.map_err(|refusal| Ended::Refused(refusal.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_says_what_follows() {
+        for class in [Class::Credential, Class::Denied, Class::Throttled, Class::Configuration, Class::Transient] {
+            let lines = failure(&IssueError::new(class, "Test", "failed"));
+            assert!(lines.len() == 2 && lines[1].starts_with("class "), "{lines:?}");
+        }
+        assert_eq!(Reader::class_name(Class::Denied), "Denied");
+    }
+}
