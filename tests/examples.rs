@@ -54,7 +54,8 @@ fn the_page_of_a_provider_shows_its_example_as_it_is() {
     let mut shown = 0;
     for page in files("docs/providers", "md") {
         let name = page.file_stem().unwrap().to_str().unwrap();
-        if name != "README" {
+        // any-platform is a guide for the providers that declare their API
+        if name != "README" && name != "any-platform" {
             assert_shows(&page, &format!("deploy/examples/{name}.yaml"));
             shown += 1;
         }

@@ -10,6 +10,7 @@ mod crash;
 mod credentials;
 mod crowd;
 mod dashboard;
+mod declared_http;
 mod entra;
 mod events;
 mod every_type;

@@ -306,6 +306,7 @@ fn planted(object: &Value, there: &kube::core::ObjectMeta, token: &str) -> Value
         request: Hash::parse(&annotation("request-hash")).unwrap(),
         renew_request: None,
         previous: None,
+        returned_again: false,
     };
     let subject = SecretTarget { key: &key, uid: object["metadata"]["uid"].as_str(), spec: &spec };
     build_secret(subject, &material).unwrap().manifest(WritePrecondition::None)

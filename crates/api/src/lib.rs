@@ -140,6 +140,9 @@ pub mod names {
     pub const CONTENT_HASH: &str = "videotoken.dev/content-hash";
     /// Annotation of a managed Secret: last value of [`RENEW_REQUESTED_AT`] that the operator handled.
     pub const RENEW_REQUEST: &str = "videotoken.dev/renew-request";
+    /// Annotation of a managed Secret, with the value "true": the provider returned the token that the Secret already
+    /// contained, so the next renewal waits for its expiry.
+    pub const RETURNED_AGAIN: &str = "videotoken.dev/returned-again";
     /// Annotation of a managed Secret: expiry of its previous token; RFC 3339.
     pub const PREVIOUS_EXPIRES_AT: &str = "videotoken.dev/previous-expires-at";
 

@@ -43,6 +43,11 @@ pub(super) trait TokenApi {
         Vec::new()
     }
 
+    /// Returns true if each new token ends the validity of the one before.
+    fn invalidates_previous(&self) -> bool {
+        false
+    }
+
     /// Checks what only a ClusterTokenProvider must declare.
     fn check_cluster(&self) -> Result<(), FieldError> {
         Ok(())
@@ -98,6 +103,11 @@ impl Account<'_> {
     /// Returns the names of the further values that come with each token.
     pub fn values(&self) -> Vec<String> {
         self.api().values()
+    }
+
+    /// Returns true if each new token ends the validity of the one before.
+    pub fn invalidates_previous(&self) -> bool {
+        self.api().invalidates_previous()
     }
 
     /// Checks what only a ClusterTokenProvider must declare.

@@ -449,6 +449,7 @@ mod tests {
             request: videotoken_core::plan::hash::Hash::of([b"".as_slice()]),
             renew_request: None,
             previous: None,
+            returned_again: false,
         };
         let shape = build_secret(SecretTarget { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
         let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };

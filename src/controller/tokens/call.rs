@@ -159,7 +159,8 @@ async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
 fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
-    TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request)
+    let held = seen.secret_facts().and_then(|facts| Some((facts.expires_at.time()?, facts.request?)));
+    TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request).replacing(held)
 }
 
 /// Records a failed call: its failure class, its effect on the account, and the time of the next attempt.

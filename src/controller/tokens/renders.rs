@@ -295,6 +295,7 @@ mod tests {
             request: hash(0),
             renew_request: None,
             previous: None,
+            returned_again: false,
         }
     }
 

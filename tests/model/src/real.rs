@@ -88,6 +88,7 @@ pub(crate) fn facts(secret: Secret) -> SecretFacts {
         content: None,
         renew_request: None,
         previous_expires_at: Seconds::default(),
+        returned_again: false,
         labelled: secret.labelled,
         deleting: false,
         controlled: false,
@@ -158,6 +159,7 @@ pub(crate) fn unsaved(token: Token) -> UnsavedToken {
         request,
         renew_request: None,
         previous: None,
+        returned_again: false,
     };
     UnsavedToken { material, notes: Notes::default() }
 }

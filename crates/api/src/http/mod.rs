@@ -151,6 +151,10 @@ impl TokenApi for HttpAccount {
         Some(&self.parameters)
     }
 
+    fn invalidates_previous(&self) -> bool {
+        self.response.invalidates_previous
+    }
+
     fn values(&self) -> Vec<String> {
         self.response.values.keys().cloned().collect()
     }

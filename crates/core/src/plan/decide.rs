@@ -144,7 +144,8 @@ fn step(input: &DecisionInput<'_>, now: Timestamp) -> Decision {
         }
     };
     let lifetime = own.as_ref().and_then(|own| lifetime(own.facts, desired));
-    decision.renewal = lifetime.map(|(issued, expires)| desired.renewal(issued, expires, input.uid));
+    let returned_again = own.as_ref().is_some_and(|own| own.facts.returned_again);
+    decision.renewal = lifetime.map(|lifetime| desired.renewal(lifetime, returned_again, input.uid));
     decision.requeue_at = lifetime.map(|(_, expires)| expires).filter(|expires| *expires > now);
     if let Some(end) = &desired.ends_at {
         set_earliest(&mut decision.requeue_at, end.at);

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::secret::SecretSpec;
-use videotoken_api::video_access_token::VideoAccessTokenSpec;
+use videotoken_api::video_access_token::{RenewBefore, VideoAccessTokenSpec};
 
 /// Result of the check whether the API server accepts the Secret of a spec. It depends only on `spec.secret`, and the
 /// check renders each template. Callers cache it by the hash.
@@ -26,6 +26,10 @@ impl Fit {
         Self { render: render_hash(spec), verdict: secret::check(spec) }
     }
 }
+
+/// Default time of the renewal where it ends the token that workloads still use: with a tenth of the lifetime left, not
+/// with a third. The rest suffices for retries.
+const LATE: RenewBefore = RenewBefore::Percentage(10);
 
 /// Name of the request's field for the fingerprint of a signing key.
 const KEY_FINGERPRINT: &str = "keyFingerprint";
@@ -50,14 +54,67 @@ pub fn resolve_spec(
     if let Some(fingerprint) = fingerprint {
         sign_with(&mut request, fingerprint);
     }
+    let ends_previous = provider.account().is_ok_and(|account| account.invalidates_previous());
+    if ends_previous && spec.secret.keys.previous_token.is_some() {
+        let message = "the provider ends the previous token when it issues the next one: remove previousToken";
+        return Err(FieldError::new("spec.secret.keys.previousToken", message));
+    }
+    let renew_before = match spec.renew_before()? {
+        RenewBefore::Default if ends_previous => LATE,
+        declared => declared,
+    };
     let desired = DesiredToken {
         request: request_hash(&request),
         render: fit.render,
-        renew_before: spec.renew_before()?,
+        renew_before,
         suspend: spec.suspend,
         ends_at: request.ends_at.clone(),
         max_lifetime: TimeDelta::from_std(request.promised_life).unwrap_or(TimeDelta::MAX / 4)
             + unplanned::MAX_CLOCK_ERROR,
     };
     Ok((request, desired))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::plan::facts::Uid;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn resolved(invalidates: bool, spec: &Value) -> Result<DesiredToken, FieldError> {
+        let provider = json!({"http": {"url": "https://api.example", "auth": {"none": {}}, "request": {"path": "/token"},
+            "response": {"token": {"json": "$.t"}, "expires": {"after": "1h"}, "invalidatesPrevious": invalidates}}});
+        let provider: ProviderSpec = serde_json::from_value(provider).unwrap();
+        let mut whole = json!({"providerRef": {"name": "p"}, "scope": {"http": {}}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let spec: VideoAccessTokenSpec = serde_json::from_value(whole).unwrap();
+        resolve_spec(&spec, &provider, Fit::check(&spec.secret), None).map(|(_, desired)| desired)
+    }
+
+    #[test]
+    fn a_token_that_ends_the_one_before_is_renewed_late_and_has_no_previous_one() {
+        for (invalidates, spec, expected) in [
+            (false, json!({}), RenewBefore::Default),
+            (true, json!({}), RenewBefore::Percentage(10)),
+            (true, json!({"renewBefore": "5m"}), RenewBefore::Before(Duration::from_mins(5))),
+            (true, json!({"renewBeforePercentage": 40}), RenewBefore::Percentage(40)),
+        ] {
+            assert_eq!(resolved(invalidates, &spec).unwrap().renew_before, expected, "{invalidates} {spec}");
+        }
+        let keeps = json!({"secret": {"keys": {"previousToken": "previous"}}});
+        assert!(resolved(false, &keeps).is_ok());
+        assert_eq!(resolved(true, &keeps).unwrap_err().field, "spec.secret.keys.previousToken");
+    }
+
+    #[test]
+    fn a_token_that_came_back_is_renewed_at_its_end() {
+        let desired = resolved(false, &json!({"renewBefore": "20m"})).unwrap();
+        let issued: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let life = (issued, issued + TimeDelta::hours(1));
+        assert!(desired.renewal(life, false, Uid(7)).due < life.1 - TimeDelta::minutes(19));
+        assert_eq!(desired.renewal(life, true, Uid(7)).due, life.1);
+    }
 }

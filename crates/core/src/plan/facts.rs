@@ -76,6 +76,8 @@ pub struct SecretFacts {
     pub renew_request: Option<Box<str>>,
     /// Expiry of `previousToken`, if there is one.
     pub previous_expires_at: Seconds,
+    /// True if the provider returned the token that the Secret already contained. Its renewal is due at its expiry.
+    pub returned_again: bool,
     /// True if the Secret has the label that the operator's watch selects.
     pub labelled: bool,
     /// True if the Secret is being deleted.
@@ -131,6 +133,7 @@ pub fn secret_facts(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Objec
         content: hash(a::CONTENT_HASH),
         renew_request: get(a::RENEW_REQUEST).map(Into::into),
         previous_expires_at: seconds(a::PREVIOUS_EXPIRES_AT),
+        returned_again: get(a::RETURNED_AGAIN) == Some("true"),
         labelled: meta.labels.as_ref().and_then(|l| l.get(a::MANAGED_BY)).is_some_and(|v| v == a::OPERATOR),
         deleting: meta.deletion_timestamp.is_some(),
         controlled: meta

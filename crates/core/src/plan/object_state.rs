@@ -101,6 +101,7 @@ impl UnsavedToken {
             renew_request: self.material.renew_request.as_deref(),
             issued_at: self.material.issued_at,
             expires_at: self.material.expires_at,
+            returned_again: self.material.returned_again,
         }
     }
 }

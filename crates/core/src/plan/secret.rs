@@ -44,6 +44,8 @@ pub struct TokenRecord {
     pub renew_request: Option<Box<str>>,
     /// Previous token, while it is valid.
     pub previous: Option<Previous>,
+    /// True if the provider returned the token that the Secret already contained.
+    pub returned_again: bool,
 }
 
 impl TokenRecord {
@@ -58,9 +60,24 @@ impl TokenRecord {
             request,
             renew_request,
             previous: None,
+            returned_again: false,
         }
     }
+
+    /// Compares the token with the one that it replaces. Some providers return the same token until it expires. The
+    /// answer then has the same expiry, within the rounding of its lifetime, and a renewal before that expiry brings
+    /// nothing.
+    #[must_use]
+    pub fn replacing(self, held: Option<(Timestamp, Hash)>) -> Self {
+        let same = |(expires_at, request): (Timestamp, Hash)| {
+            request == self.request && (self.expires_at - expires_at).abs() <= SAME_EXPIRY
+        };
+        Self { returned_again: held.is_some_and(same), ..self }
+    }
 }
+
+/// Maximum difference of two expiries that count as the same. Lifetimes in answers have whole seconds.
+const SAME_EXPIRY: TimeDelta = TimeDelta::seconds(5);
 
 /// Returns the Secret's key of a further value.
 pub fn value_key(name: &str) -> String {
@@ -240,6 +257,9 @@ fn operator_annotations(target: SecretTarget<'_>, record: &TokenRecord) -> BTree
         let names: Vec<_> = record.values.keys().map(String::as_str).collect();
         annotations.insert(names::VALUE_NAMES.into(), names.join(","));
     }
+    if record.returned_again {
+        annotations.insert(names::RETURNED_AGAIN.into(), "true".to_owned());
+    }
     if let Some(served) = &record.renew_request {
         annotations.insert(names::RENEW_REQUEST.into(), served.to_string());
     }
@@ -249,6 +269,9 @@ fn operator_annotations(target: SecretTarget<'_>, record: &TokenRecord) -> BTree
     annotations
 }
 
+/// Annotations in the content hash that not every Secret has, in the order of hashing.
+const HASHED_IF_PRESENT: [&str; 2] = [names::VALUE_NAMES, names::RETURNED_AGAIN];
+
 /// Returns the hash of all data and the operator's annotations. It shows any change by another client.
 fn content_hash<'a>(
     data: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -256,9 +279,9 @@ fn content_hash<'a>(
 ) -> Hash {
     let of =
         |name: &'static str| [name.as_bytes(), annotations.get(name).map_or(b"".as_slice(), |value| value.as_bytes())];
-    // Counts only if it is there, so that Secrets without further values keep their hash.
-    let values = annotations.contains_key(names::VALUE_NAMES).then(|| of(names::VALUE_NAMES));
-    let annotations = HASHED.into_iter().map(of).chain(values).flatten();
+    // These count only if they are there, so that Secrets without them keep their hash.
+    let optional = HASHED_IF_PRESENT.into_iter().filter(|name| annotations.contains_key(*name)).map(of);
+    let annotations = HASHED.into_iter().map(of).chain(optional).flatten();
     Hash::of(data.flat_map(|(key, value)| [key.as_bytes(), value]).chain(annotations))
 }
 
@@ -444,6 +467,7 @@ fn record(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> Opt
         request: facts.request?,
         renew_request: facts.renew_request.clone(),
         previous,
+        returned_again: facts.returned_again,
     })
 }
 

@@ -60,11 +60,12 @@ const LAST: TimeDelta = TimeDelta::seconds(10);
 
 impl DesiredToken {
     /// Returns the renewal of a token. The last token before a fixed end is not renewed: its renewal is due at that
-    /// end.
-    pub fn renewal(&self, issued_at: Timestamp, expires_at: Timestamp, uid: Uid) -> Renewal {
+    /// end. A token that the provider returned again is renewed at its expiry.
+    pub fn renewal(&self, (issued_at, expires_at): (Timestamp, Timestamp), returned_again: bool, uid: Uid) -> Renewal {
         let plan = renewal::plan(issued_at, expires_at, self.renew_before, uid.0);
         match &self.ends_at {
             Some(end) if expires_at + LAST >= end.at => Renewal { due: end.at, urgent: end.at, ..plan },
+            _ if returned_again => Renewal { due: expires_at, urgent: expires_at, ..plan },
             _ => plan,
         }
     }
@@ -126,6 +127,8 @@ pub struct UnsavedTokenView<'a> {
     pub issued_at: Timestamp,
     /// Expiry.
     pub expires_at: Timestamp,
+    /// True if the provider returned the token that the Secret already contained.
+    pub returned_again: bool,
 }
 
 /// State of the VideoAccessToken in the queue of its account.

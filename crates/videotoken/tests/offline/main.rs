@@ -15,6 +15,7 @@ mod refusals;
 mod sentences;
 mod shapes;
 mod stand;
+mod trial;
 mod watch;
 
 /// The program under test.

@@ -118,8 +118,8 @@ fn forced<'a>(input: &DecisionInput<'a>, facts: &SecretFacts) -> Option<&'a str>
 /// Returns true if the Secret with the previous name contains a token that matches the spec and is not due.
 fn old_secret_is_usable(input: &DecisionInput<'_>, desired: &DesiredToken, now: Timestamp) -> bool {
     input.old_secret.is_some_and(|old_secret| {
-        let due =
-            lifetime(old_secret, desired).map(|(issued, expires)| desired.renewal(issued, expires, input.uid).due);
+        let due = lifetime(old_secret, desired)
+            .map(|lifetime| desired.renewal(lifetime, old_secret.returned_again, input.uid).due);
         old_secret.owner == Some(input.uid)
             && old_secret.request == Some(desired.request)
             && !old_secret.deleting

@@ -131,7 +131,7 @@ pub(super) fn serves(
 ) -> bool {
     unsaved.request == desired.request
         && (cause != Some(IssueCause::Forced) || unsaved.renew_request == input.renew_requested_at)
-        && now < desired.renewal(unsaved.issued_at, unsaved.expires_at, input.uid).due
+        && now < desired.renewal((unsaved.issued_at, unsaved.expires_at), unsaved.returned_again, input.uid).due
 }
 
 /// Returns the kind of the issuance if it is unplanned. A retry after a failure is not unplanned: its back-off limits

@@ -101,7 +101,7 @@ pub(super) fn inspect(
     };
     let SecretView::Known { facts, .. } = input.secret else { return attempt(input, decision, step, now) };
     let lifetime = facts.lifetime();
-    decision.renewal = lifetime.map(|(issued, expires)| desired.renewal(issued, expires, input.uid));
+    decision.renewal = lifetime.map(|lifetime| desired.renewal(lifetime, facts.returned_again, input.uid));
     let own = OwnedSecret { facts, data: DataView::Verified, adopted: false };
     if !matches!(
         issue_cause(&Facts { input, desired, own: Some(&own), renewal: decision.renewal, now }),

@@ -1,6 +1,6 @@
 //! Compares the stored Secret with the sent one, and finds the client that changed a Secret in its `managedFields`.
 
-use super::{DesiredSecret, NotWritable, value_key, value_names};
+use super::{DesiredSecret, HASHED_IF_PRESENT, NotWritable, value_key, value_names};
 use crate::plan::contest::{Contender, Difference, Stored};
 use crate::plan::facts::HASHED;
 use crate::plan::view::DataView;
@@ -32,7 +32,9 @@ impl DesiredSecret {
         let annotation = differing(&self.annotations, stored.metadata.annotations.as_ref());
         // without these annotations, later checks can't verify the token
         let record_differs = self.annotations.iter().any(|(name, value)| {
-            (HASHED.contains(&name.as_str()) || name == names::CONTENT_HASH || name == names::VALUE_NAMES)
+            (HASHED.contains(&name.as_str())
+                || name == names::CONTENT_HASH
+                || HASHED_IF_PRESENT.contains(&name.as_str()))
                 && stored.metadata.annotations.as_ref().and_then(|stored_value| stored_value.get(name)) != Some(value)
         });
         let view = match (issued_differs || record_differs, data) {
@@ -204,6 +206,7 @@ mod tests {
             request: Hash::of([b"request".as_slice()]),
             renew_request: None,
             previous: None,
+            returned_again: false,
         };
         let key = ObjectKey::new("ns", "lobby");
         let shape = build_secret(SecretTarget { key: &key, uid: Some("1"), spec: &spec() }, &record).unwrap();

@@ -18,6 +18,7 @@ fn record() -> TokenRecord {
         request: Hash::of([b"request".as_slice()]),
         renew_request: None,
         previous: None,
+        returned_again: false,
     }
 }
 
@@ -310,4 +311,28 @@ fn a_value_takes_no_key_of_the_spec() {
         let is_previous = spec.keys.previous_token.is_some();
         assert_eq!(built.is_err(), field.is_some() && !is_previous, "{spec:?}");
     }
+}
+
+#[test]
+fn a_token_with_the_expiry_of_the_one_before_is_remembered_as_returned_again() {
+    let plain = record();
+    for (apart, request, expected) in [
+        (0, plain.request, true),
+        (4, plain.request, true),
+        (-4, plain.request, true),
+        (6, plain.request, false),
+        (1200, plain.request, false),
+        (0, Hash::of([b"other".as_slice()]), false),
+    ] {
+        let held = (plain.expires_at + TimeDelta::seconds(apart), request);
+        assert_eq!(plain.clone().replacing(Some(held)).returned_again, expected, "{apart}");
+    }
+    assert!(!plain.clone().replacing(None).returned_again);
+    // it is read back, and a Secret without it keeps its hash
+    let again = plain.clone().replacing(Some((plain.expires_at, plain.request)));
+    let spec = SecretSpec::default();
+    let secret = stored(&spec, &again);
+    assert_eq!(secret.metadata.annotations.as_ref().unwrap()[names::RETURNED_AGAIN], "true");
+    assert!(crate::plan::facts::secret_facts(&secret.metadata).returned_again);
+    assert!(!stored(&spec, &plain).metadata.annotations.unwrap().contains_key(names::RETURNED_AGAIN));
 }

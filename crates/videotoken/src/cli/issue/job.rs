@@ -142,6 +142,7 @@ impl IssueJob {
             renew_request: renew,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
+            returned_again: token.returned_again,
         });
         let of_account = state.failure.as_ref().filter(|failure| failure.is_of_account());
         let is_blocked = of_account.is_some_and(|failure| backoff::held_until(failure, false, now).is_some());
@@ -179,7 +180,8 @@ impl IssueJob {
     /// Returns the record of an issued token, with the token that it replaces if the spec has a key for it.
     pub(super) fn record(&self, issued: Issued, before: Option<TokenRecord>) -> TokenRecord {
         let since = before.as_ref().map_or_else(Seconds::default, |before| before.issued_at.into());
-        let mut token = TokenRecord::new(issued, self.wanted.request, since, None);
+        let held = before.as_ref().map(|before| (before.expires_at, before.request));
+        let mut token = TokenRecord::new(issued, self.wanted.request, since, None).replacing(held);
         if self.spec.secret.keys.previous_token.is_some() {
             let previous = before.map(|before| Previous { token: before.token, expires_at: before.expires_at });
             token.previous = previous.filter(|previous| clock::now().wall + PREVIOUS_MARGIN < previous.expires_at);

@@ -1,0 +1,121 @@
+//! `try`: the request of a declared provider as it would be sent, and an answer as it would be read.
+
+use crate::stand::{Ran, command, run};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use testkit::emulator::{Emulator as _, Platforms, Serving, platform_example as example};
+use testkit::stand::process::Scratch;
+use testkit::tls::CertificateAuthority;
+
+const SUCCESS: &str = "HTTP/2 200\r\ncontent-type: application/json\r\ndate: Sun, 22 Nov 2026 12:00:00 GMT\r\n\r\n";
+
+async fn tried(arguments: &[&str]) -> Ran {
+    let mut command = command("try");
+    command.args(arguments);
+    run(command).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_is_shown_with_its_secrets_masked_and_nothing_is_sent() {
+    let video = example::VIDEO;
+    let shown = tried(&["-f", "deploy/examples/http.yaml", "--lifetime", "2h"]).await;
+    assert_eq!((shown.code, shown.stderr.as_str()), (0, ""));
+    let lines: Vec<_> = shown.stdout.lines().collect();
+    assert_eq!(lines[0], "Request");
+    let path = format!("/client/v4/accounts/{}/stream/{video}/token", example::ACCOUNT);
+    assert_eq!(lines[1], format!("  POST https://api.cloudflare.com{path}"));
+    assert_eq!(lines[2], "  authorization: Bearer <cloudflare/api-token>");
+    let body: Value = serde_json::from_str(lines[lines.len() - 1].trim()).unwrap();
+    let life = body["exp"].as_i64().unwrap() - chrono::Utc::now().timestamp();
+    assert!((7190..=7200).contains(&life), "{life}");
+
+    let form = tried(&["-f", "deploy/examples/platforms/kaltura.yaml", "-p", "user=viewer-7"]).await;
+    for line in ["  secret=<kaltura/admin-secret>", "  userId=viewer-7", "  expiry=7200"] {
+        assert!(form.stdout.lines().any(|shown| shown == line), "{line}: {}", form.stdout);
+    }
+    let refused = tried(&["-f", "deploy/examples/http.yaml", "-p", "video=x"]).await;
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("allowedScopes admit"), "{}", refused.stderr);
+    let pattern = tried(&["-f", "deploy/examples/platforms/daily-api.yaml", "-p", "room=a b"]).await;
+    assert!(pattern.code == 1 && pattern.stderr.contains("must match"), "{}", pattern.stderr);
+    let other = tried(&["-f", "deploy/examples/blend-vision.yaml"]).await;
+    assert!(other.code == 2 && other.stderr.contains("Try a provider of type http"), "{}", other.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_answer_is_read_step_by_step_without_its_token() {
+    let folder = Scratch::new("vto-try-").unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let token = "3f0c8a4e9b1d4f6a3f0c8a4e9b1d4f6a";
+    let body = json!({"access_token": token, "refresh_token": format!("def{token}"), "expires_in": 3600}).to_string();
+    let example = "deploy/examples/platforms/api-video.yaml";
+    let read = tried(&["-f", example, "--answer", &file("good", &format!("{SUCCESS}{body}"))]).await;
+    assert_eq!((read.code, read.stderr.as_str()), (0, ""), "{}", read.stdout);
+    for line in [
+        "  HTTP 200, application/json, 115 bytes",
+        "  $.access_token: text of 32 characters",
+        "  $.expires_in: 3600",
+        "  none of the 1 failures matches",
+        "  token: 32 characters from $.access_token",
+        "  values.refreshToken",
+    ] {
+        assert!(read.stdout.lines().any(|shown| shown == line), "{line}: {}", read.stdout);
+    }
+    assert!(!read.stdout.contains(&token[..12]), "{}", read.stdout);
+    for (name, answer, expected) in [
+        (
+            "key",
+            "HTTP/1.1 400 Bad Request\n\n{\"type\": \"https://x/authentication-invalid-user-credentials\", \"status\": 400}",
+            "class Credential: all calls of the account stop",
+        ),
+        (
+            "busy",
+            "HTTP/1.1 429 Too Many\nX-RateLimit-Retry-After: 17\n\n{}",
+            "class Throttled: all calls of the account wait, for 17 s",
+        ),
+        ("empty", "{}", "BadAnswer: HTTP 200: token: nothing at $.access_token"),
+        ("unit", "{\"access_token\": \"t\", \"expires_in\": 3600000000}", "The number fits expires.milliseconds"),
+    ] {
+        let read = tried(&["-f", example, "--answer", &file(name, answer)]).await;
+        assert_eq!(read.code, 1, "{name}: {}", read.stdout);
+        assert!(read.stdout.contains(expected), "{name}: {}", read.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sent_request_has_the_secrets_and_shows_neither_them_nor_the_token() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ca = Arc::new(CertificateAuthority::generate().unwrap());
+    let serving = Serving::start(Platforms::furnished().unwrap(), &ca).await.unwrap();
+    let folder = Scratch::new("vto-try-").unwrap();
+    let text =
+        fs::read_to_string(testkit::stand::controlplane::repository().join("deploy/examples/http.yaml")).unwrap();
+    let mut documents: Vec<Value> =
+        text.split("\n---\n").map(|document| serde_yaml_ng::from_str(document).unwrap()).collect();
+    let provider = documents.iter_mut().find(|object| object["kind"] == "ClusterTokenProvider").unwrap();
+    provider["spec"]["http"]["url"] = serving.url().into();
+    provider["spec"]["caBundle"] = serving.ca_pem().into();
+    let manifest = folder.path().join("provider.yaml");
+    let documents: Vec<_> = documents.iter().map(|document| serde_yaml_ng::to_string(document).unwrap()).collect();
+    fs::write(&manifest, documents.join("---\n")).unwrap();
+    let sent = async |secret: &str| {
+        let key = folder.path().join("key");
+        fs::write(&key, secret).unwrap();
+        let from = format!("cloudflare/api-token={}", key.display());
+        tried(&["-f", &Path::new(&manifest).display().to_string(), "--send", "--secret-file", &from]).await
+    };
+    let good = sent(example::API_TOKEN).await;
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""), "{}", good.stdout);
+    assert!(good.stdout.contains("expires in 12h") || good.stdout.contains("expires in 11h59m"), "{}", good.stdout);
+    assert!(!good.stdout.contains(&example::API_TOKEN[..12]) && !good.stdout.contains("eyJ"), "{}", good.stdout);
+    let wrong = sent("a-token-of-nobody").await;
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stdout.contains("class Credential"), "{}", wrong.stdout);
+    assert_eq!(serving.control().counters().requests, 2);
+}

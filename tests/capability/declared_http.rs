@@ -1,0 +1,251 @@
+//! Token APIs that a provider declares, from YAML to Secret: what a tenant's declaration reaches, what is refused and
+//! where, and what else than a token comes into the Secret.
+
+use crate::OPERATOR;
+use serde_json::{Value, json};
+use testkit::emulator::{Emulator as _, Fault, Life, Platforms, Rule, Serving, platform_example as example};
+use testkit::scene::{SOON, Scene, condition};
+use testkit::stand::yaml;
+
+fn key(key: &str) -> Value {
+    json!({"name": "keys", "key": key})
+}
+
+/// A declaration that is good at the emulator, with `changes` over it.
+fn declared(url: &str, changes: &Value) -> Value {
+    let mut account = json!({
+        "url": url, "auth": {"none": {}},
+        "request": {"path": "/auth/api-key", "json": {"apiKey": {"secretRef": key("api-key")}}},
+        "response": {"token": {"json": "$.access_token"}, "expires": {"seconds": "$.expires_in"}},
+    });
+    merge(&mut account, changes);
+    json!({"http": account})
+}
+
+fn merge(base: &mut Value, changes: &Value) {
+    for (name, change) in changes.as_object().into_iter().flatten() {
+        match &mut base[name] {
+            Value::Object(_) if change.is_object() && !change.as_object().unwrap().is_empty() && name != "auth" => {
+                merge(&mut base[name], change);
+            }
+            member => *member = change.clone(),
+        }
+    }
+    if let Some(members) = base.as_object_mut() {
+        members.retain(|_, member| !member.is_null());
+    }
+}
+
+fn token(scene: &Scene, name: &str, parameters: &Value) -> Value {
+    scene.token_of(name, name, &json!({"http": {"parameters": parameters}}), &json!({}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_declaration_reaches_only_what_the_admin_allows() {
+    let mut scene = Scene::bare("declared", OPERATOR).await.unwrap();
+    let allowed = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    let other = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    scene.allow(&allowed);
+    let _operator = scene.operator().await.unwrap();
+    let hosts = allowed.host();
+    scene
+        .apply(&scene.keys(
+            "keys",
+            &hosts,
+            &json!({"api-key": example::API_KEY, "id": example::CLIENT_ID,
+        "secret": example::CLIENT_SECRET}),
+        ))
+        .await
+        .unwrap();
+    scene.apply(&scene.keys("elsewhere", "other.example", &json!({"api-key": example::API_KEY}))).await.unwrap();
+    let url = allowed.url();
+    let oauth = |token_url: &str| {
+        json!({"auth": {"oauth2": {"tokenUrl": token_url, "grant": "client_credentials", "clientIdRef": key("id"),
+            "clientSecretRef": key("secret")}}})
+    };
+    let at = |path: &str| format!("{}{path}", other.url());
+    let elsewhere = json!({"name": "elsewhere", "key": "api-key"});
+    let cases = [
+        ("other-host", declared(&other.url(), &json!({})), "HostNotAllowed", "spec.http.url"),
+        ("public-host", declared("https://api.cloudflare.com", &json!({})), "HostNotAllowed", "spec.http.url"),
+        ("metadata", declared("https://169.254.169.254/latest", &json!({})), "HostNotAllowed", "spec.http.url"),
+        ("loopback", declared("https://127.0.0.1:6443", &json!({})), "HostNotAllowed", "spec.http.url"),
+        ("token-url", declared(&url, &oauth(&at("/oauth2/token"))), "HostNotAllowed", "spec.http.auth.oauth2.tokenUrl"),
+        (
+            "authority",
+            declared(
+                &url,
+                &json!({"auth": {"entra": {"scope": "s", "authority": at(""), "clientSecret": {
+                "tenantId": "72f988bf-86f1-41af-91ab-2d7cd011db47", "clientId": "8b9d9a3f-59f8-4c0e-bf3c-5a1c3a7f0d2e",
+                "secretRef": key("secret")}}}}),
+            ),
+            "HostNotAllowed",
+            "spec.http.auth.entra.authority",
+        ),
+        (
+            "anothers-secret",
+            declared(&url, &json!({"request": {"json": {"apiKey": {"secretRef": elsewhere}}}})),
+            "CredentialsHostNotAllowed",
+            "spec.http.request.json.apiKey.secretRef",
+        ),
+        (
+            "no-secret",
+            declared(&url, &json!({"request": {"json": {"apiKey": "none"}}})),
+            "InvalidSpec",
+            "spec.http.auth.none: a TokenProvider sends a credential",
+        ),
+        (
+            "unknown-variable",
+            declared(&url, &json!({"request": {"path": "/x/{{ room }}"}})),
+            "InvalidSpec",
+            "spec.http.request.path: line 1: `room` is not known",
+        ),
+        (
+            "secret-in-path",
+            declared(&url, &json!({"request": {"path": "/x/{{ token }}"}})),
+            "InvalidSpec",
+            "spec.http.request.path: line 1: `token` is not known",
+        ),
+        (
+            "dots",
+            declared(&url, &json!({"request": {"path": "/x/{{ '..' }}/y"}})),
+            "InvalidSpec",
+            "spec.http.request.path: a segment may not be `.` or `..`",
+        ),
+        (
+            "slashes",
+            declared(&url, &json!({"request": {"path": "/x/{{ 'a/b' }}"}})),
+            "InvalidSpec",
+            "must fill one segment",
+        ),
+        (
+            "line-break",
+            declared(&url, &json!({"request": {"headers": [{"name": "X-A", "value": "{{ 'a\\r\\nb' }}"}]}})),
+            "InvalidSpec",
+            "spec.http.request.headers[0].value",
+        ),
+        (
+            "pattern",
+            declared(&url, &json!({"response": {"failures": [{"json": "$.a", "matches": "(", "class": "Denied"}]}})),
+            "InvalidSpec",
+            "spec.http.response.failures[0].matches",
+        ),
+        (
+            "deep",
+            declared(&url, &json!({"request": {"json": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}})),
+            "InvalidSpec",
+            "levels deep",
+        ),
+    ];
+    for (name, spec, _, _) in &cases {
+        scene.apply(&scene.provider_of(name, &allowed.ca_pem(), spec)).await.unwrap();
+        scene.apply(&token(&scene, name, &json!({}))).await.unwrap();
+    }
+    for (name, _, reason, message) in &cases {
+        let object = scene.until(name, "Stalled", "True", reason).await.unwrap();
+        let said = condition(&object, "Stalled")["message"].as_str().unwrap().to_owned();
+        assert!(said.contains(message), "{name}: {said}");
+    }
+    for serving in [&allowed, &other] {
+        assert_eq!(serving.control().counters().requests, 0, "nothing was sent");
+    }
+
+    // what the admin allows works, and a redirect is never followed
+    scene.apply(&scene.provider_of("good", &allowed.ca_pem(), &declared(&url, &json!({})))).await.unwrap();
+    let away = Fault::status(307, "", &[("location", &at("/auth/api-key"))]);
+    allowed.control().play(Rule::new(away).times(1));
+    scene.apply(&token(&scene, "good", &json!({}))).await.unwrap();
+    let redirected = |object: &Value| object["status"]["lastFailure"]["reason"] == "Redirected";
+    scene.until_that("good", "was redirected", redirected).await.unwrap();
+    scene.settled_at(allowed.control(), "good").await.unwrap();
+    assert_eq!(other.control().counters().requests, 0, "a redirect is never followed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_rules_of_the_crd_see_is_refused_by_the_api_server() {
+    let scene = Scene::bare("refused", OPERATOR).await.unwrap();
+    let url = "https://api.example";
+    for (changes, expected) in [
+        (json!({"url": "https://api.example/?a=b"}), "spec.http.url"),
+        (json!({"auth": {"none": {}, "bearer": key("k")}}), "set exactly one of"),
+        (json!({"auth": {}}), "set exactly one of"),
+        (json!({"request": {"method": "GET"}}), "a GET request has no body"),
+        (json!({"request": {"method": "DELETE"}}), "must be one of GET, POST, PUT, PATCH"),
+        (json!({"request": {"text": "x"}}), "a request has one body"),
+        (json!({"request": {"path": "x"}}), "must begin with a slash"),
+        (json!({"request": {"path": "/x?a=b"}}), "must begin with a slash, without a query"),
+        (json!({"request": {"headers": [{"name": "Host", "value": "x"}]}}), "is not allowed"),
+        (json!({"request": {"headers": [{"name": "proxy-authorization", "value": "x"}]}}), "is not allowed"),
+        (json!({"request": {"headers": [{"name": "X A", "value": "x"}]}}), "must be the name of a header"),
+        (json!({"request": {"headers": [{"name": "X-A", "value": "a\r\nb"}]}}), "a header has no line breaks"),
+        (json!({"request": {"headers": [{"name": "X-A"}]}}), "set exactly one of value and secretRef"),
+        (json!({"response": {"expires": {}}}), "set exactly one of"),
+        (json!({"response": {"expires": {"seconds": null}}}), "set exactly one of"),
+        (json!({"response": {"token": {"json": "$..token"}}}), "no filters, wildcards, slices and descendants"),
+        (json!({"response": {"token": {"json": "$.a[?@.b == 1].token"}}}), "must be a JSON path"),
+        (json!({"response": {"expires": {"asked": {}, "seconds": null}}}), "expires.asked needs lifetime"),
+        (json!({"response": {"values": {"a-b": {"json": "$.a"}}}}), "each name must be a word"),
+        (json!({"response": {"failures": [{"status": [400], "class": "Fatal"}]}}), "must be one of Credential, Denied"),
+        (
+            json!({"auth": {"oauth2": {"tokenUrl": url, "grant": "client_credentials"}}}),
+            "grant client_credentials needs clientIdRef and clientSecretRef",
+        ),
+    ] {
+        let provider = scene.provider_of("refused", "", &declared(url, &changes));
+        let mut provider = provider.clone();
+        provider["spec"].as_object_mut().unwrap().remove("caBundle");
+        let object = yaml::parse(&provider.to_string()).unwrap();
+        let error = yaml::dry_run(&scene.client, &scene.namespace, object).await;
+        let error = format!("{:#}", error.err().unwrap_or_else(|| panic!("admitted: {changes}")));
+        assert!(error.contains(expected), "{changes}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_values_are_stored_and_rendered() {
+    let mut scene = Scene::bare("values", OPERATOR).await.unwrap();
+    let serving = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    scene.allow(&serving);
+    let _operator = scene.operator().await.unwrap();
+    scene.apply(&scene.keys("keys", &serving.host(), &json!({"api-key": example::API_KEY}))).await.unwrap();
+    let values = json!({"response": {"values": {"refreshToken": {"json": "$.refresh_token"}}}});
+    scene.apply(&scene.provider_of("video", &serving.ca_pem(), &declared(&serving.url(), &values))).await.unwrap();
+    let template = json!({"secret": {"template": {"data": {"both": "{{ token }} {{ values.refreshToken }}"}}}});
+    scene.apply(&scene.token_of("video", "video", &json!({"http": {}}), &template)).await.unwrap();
+    let held = scene.settled_at(serving.control(), "video").await.unwrap();
+    let value = scene.key_of("video", "values.refreshToken").await.unwrap().unwrap();
+    assert!(value.starts_with("def50200"), "{value}");
+    assert_eq!(scene.key_of("video", "both").await.unwrap().unwrap(), format!("{held} {value}"));
+    assert_eq!(serving.control().counters().requests, 1);
+}
+
+/// Some providers return the same token until it expires. A renewal then brings nothing, and the next one waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn p02_a_token_that_comes_back_is_renewed_at_its_end_and_not_in_ever_shorter_steps() {
+    let mut scene = Scene::bare("again", OPERATOR).await.unwrap();
+    let serving = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    serving.control().set_life(Life::Seconds(60));
+    scene.allow(&serving);
+    let _operator = scene.operator().await.unwrap();
+    let keys = json!({"id": example::CLIENT_ID, "secret": example::CLIENT_SECRET, "refresh": example::REFRESH_TOKEN});
+    scene.apply(&scene.keys("keys", &serving.host(), &keys)).await.unwrap();
+    let account = json!({"http": {
+        "url": format!("{}/een", serving.url()),
+        "auth": {"basic": {"usernameRef": key("id"), "passwordRef": key("secret")}},
+        "request": {"path": "/oauth2/token",
+            "form": {"grant_type": "refresh_token", "refresh_token": {"secretRef": key("refresh")}}},
+        "response": {"token": {"json": "$.access_token"}, "expires": {"seconds": "$.expires_in"}},
+    }});
+    scene.apply(&scene.provider_of("een", &serving.ca_pem(), &account)).await.unwrap();
+    scene.apply(&scene.token_of("een", "een", &json!({"http": {}}), &json!({}))).await.unwrap();
+    let first = scene.settled_at(serving.control(), "een").await.unwrap();
+    let came_back = |object: &Value| object["status"]["renewAt"] == object["status"]["expiresAt"];
+    scene.until_within(SOON * 3, "een", "came back", came_back).await.unwrap();
+    assert_eq!(scene.held("een").await.unwrap(), first);
+    assert_eq!(serving.control().counters().requests, 2);
+    let renewed = |object: &Value| object["status"]["renewAt"] != object["status"]["expiresAt"];
+    scene.until_within(SOON * 3, "een", "has a new token", renewed).await.unwrap();
+    assert_ne!(scene.held("een").await.unwrap(), first);
+    // one more where the end of the token is rounded to the second before it
+    assert!(serving.control().counters().requests <= 4);
+}
