@@ -27,8 +27,9 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 async fn the_api_server_takes_each_example_as_it_is() {
     let plane = shared().await.unwrap();
     let client = plane.client().unwrap();
-    let examples = files("deploy/examples", "yaml");
+    let mut examples = files("deploy/examples", "yaml");
     assert!(!examples.is_empty());
+    examples.extend(files("deploy/examples/platforms", "yaml"));
     for path in examples {
         let example = fs::read_to_string(&path).unwrap();
         let objects = yaml::parse(&example).unwrap();

@@ -11,6 +11,7 @@ const ACCOUNT: &str =
     "subscriptionId: 00000000-0000-0000-0000-000000000000, resourceGroup: contoso-rg, accountName: contoso-vi";
 const AMBIENT: &str = "auth: {workloadIdentity: {}}";
 const CLIENT: &str = "tenantId: contoso.example, clientId: 00000000-0000-0000-0000-000000000000";
+const SIGNING: &str = "key: {secretRef: {name: s, key: k}}";
 const ALL: &str = "allowedNamespaces: {selector: {}}";
 
 /// One workload more than a token may name.
@@ -28,6 +29,7 @@ pub(crate) fn written_out(spec: &str) -> String {
         ("AMBIENT", AMBIENT),
         ("CLIENT", CLIENT),
         ("ALL", ALL),
+        ("SIGNING", SIGNING),
         ("SEVENTEEN", &SEVENTEEN),
     ]
     .iter()
@@ -58,6 +60,8 @@ pub(crate) const GOOD_TOKENS: &[(&str, &str)] = &[
     ("arcgisVideoServer: {referer: 'https://player.example'}", "lifetime: 8760h"),
     ("arcgisVideoServer: {ip: '2001:db8::1'}", ""),
     ("arcgisVideoServer: {requestIp: {}}", ""),
+    ("signed: {}", ""),
+    ("signed: {parameters: {room: lobby, publish: 'true'}}", "lifetime: 1h"),
     ("READER", "secret: {name: lobby, keys: {token: t, expiresAt: e, previousToken: p}, deletionPolicy: Retain}"),
     ("READER", "secret: {template: {labels: {example.com/team: video}, annotations: {note: 'any text: {}'}, data: {config.json: '{{ token }}'}}}"),
     ("READER", "secret: {type: kubernetes.io/basic-auth, keys: {token: password}, template: {data: {username: u}}}"),
@@ -82,6 +86,12 @@ pub(crate) const GOOD_PROVIDERS: &[(&str, &str)] = &[
     ("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}"),
     ("TokenProvider", "cognitiveServices: {endpoint: 'https://virginia.api.cognitive.microsoft.us', keyRef: {name: s, key: k}, targetResourceField: resourceId}"),
     ("TokenProvider", "arcgisVideoServer: {url: 'https://video.example:21443/arcgis/admin', usernameRef: {name: s, key: u}, passwordRef: {name: s, key: p}, extraParameters: {user: u}}, limits: {concurrency: 1, windows: [{requests: 10, period: 1m}]}"),
+    ("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}}"),
+    ("TokenProvider", "signed: {SIGNING, parameters: {room: {}, role: {type: integer, pattern: '[01]', default: '0'}}, \
+      jwt: {algorithm: ES384, header: {typ: '', kid: a}, claims: {n: 1, deep: {a: [{b: '{{ room }}'}]}}, variants: {v: {aud: t}}}}"),
+    ("TokenProvider", "signed: {SIGNING, message: {text: a, algorithm: HmacSha256, encoding: Hex, token: '{{ signature }}', values: {a: b}}}"),
+    ("ClusterTokenProvider", "signed: {SIGNING, lifetime: {min: 1m, max: 24h, default: 1h}, parameters: {room: {}}, \
+      agora: {appId: 970ca35de60c44645bbae8a215061b33, rtc: {channel: '{{ room }}'}}}, ALL, allowedScopes: {parameters: {room: [a, b]}}"),
 ];
 
 pub(crate) type Case<'a> = ((&'a str, &'a str), &'a str);
@@ -90,7 +100,7 @@ pub(crate) type Case<'a> = ((&'a str, &'a str), &'a str);
 #[rustfmt::skip]
 pub(crate) const TOKENS: &[Case<'_>] = &[
     // scopes
-    (("", ""), "spec.scope: Invalid value: set exactly one of arcgisVideoServer, blendVision, cognitiveServices, videoIndexer, videoIndexerClassic; found: none"),
+    (("", ""), "spec.scope: Invalid value: set exactly one of arcgisVideoServer, blendVision, cognitiveServices, signed, videoIndexer, videoIndexerClassic; found: none"),
     (("READER, videoIndexerClassic: {account: {}}", ""), "found: videoIndexer videoIndexerClassic"),
     (("sixth: {}", ""), ".spec.scope.sixth: field not declared in schema"),
     (("videoIndexer: {permission: reader, mediaScope: Account}", ""), "spec.scope.videoIndexer.permission: Invalid value: mind the capitals: RestrictedViewer, Reader, Contributor"),
@@ -175,7 +185,7 @@ pub(crate) const TOKENS: &[Case<'_>] = &[
 /// Kind, spec; what the API server must say.
 #[rustfmt::skip]
 pub(crate) const PROVIDERS: &[Case<'_>] = &[
-    (("TokenProvider", ""), "spec: Invalid value: set exactly one of videoIndexer, videoIndexerClassic, blendVision, cognitiveServices, arcgisVideoServer; found: none"),
+    (("TokenProvider", ""), "spec: Invalid value: set exactly one of videoIndexer, videoIndexerClassic, blendVision, cognitiveServices, arcgisVideoServer, signed; found: none"),
     (("ClusterTokenProvider", "ALL, videoIndexer: {ACCOUNT, AMBIENT}, blendVision: {organization: o, apiTokenRef: {name: s, key: k}}"), "found: videoIndexer blendVision"),
     (("ClusterTokenProvider", "videoIndexer: {ACCOUNT, AMBIENT}"), "spec.allowedNamespaces: Required value"),
     (("ClusterTokenProvider", "videoIndexer: {ACCOUNT, AMBIENT}, allowedNamespaces: {}"), "spec.allowedNamespaces: Invalid value: name the namespaces, or select them by labels; `selector: {}` admits all"),
@@ -202,4 +212,21 @@ pub(crate) const PROVIDERS: &[Case<'_>] = &[
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, caBundleRef: {kind: Pod, name: c, key: k}"), "spec.caBundleRef.kind: Invalid value: must be one of ConfigMap, Secret"),
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, limits: {concurrency: 0}"), "spec.limits.concurrency: Invalid value"),
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, limits: {windows: [{requests: 1, period: 48h}]}"), "spec.limits.windows[0].period: Invalid value: must be 1s to 24h"),
+    (("TokenProvider", "signed: {SIGNING}"), "spec.signed: Invalid value: set exactly one of"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}, agora: {appId: 970ca35de60c44645bbae8a215061b33, rtm: {user: u}}}"), "found: jwt agora"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: none}}"), "spec.signed.jwt.algorithm: Invalid value: must be one of HS256"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, claims: {exp: 9}}}"), "exp comes from the lifetime: remove it"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, claims: {exp: '{{ lifetime }}'}}}"), "exp comes from the lifetime: remove it"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, header: {alg: none}}}"), "alg comes from algorithm: remove it"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, variants: {a-b: {}}}}"), "each name must be a word"),
+    (("TokenProvider", "signed: {SIGNING, parameters: {lifetime: {}}, jwt: {algorithm: HS256}}"), "and no variable of templates"),
+    (("TokenProvider", "signed: {SIGNING, parameters: {a: {type: number}}, jwt: {algorithm: HS256}}"), "must be one of string, integer, boolean"),
+    (("TokenProvider", "signed: {SIGNING, lifetime: {min: 2h, max: 1h}, jwt: {algorithm: HS256}}"), "min 2h must be at most max 1h"),
+    (("TokenProvider", "signed: {SIGNING, lifetime: {max: 5s}, jwt: {algorithm: HS256}}"), "must be 10s to 8784h"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}}, limits: {concurrency: 1}"), "signed makes no calls: remove it"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}}, caBundle: x"), "signed makes no calls: remove it"),
+    (("TokenProvider", "signed: {SIGNING, agora: {appId: short, rtm: {user: u}}}"), "32 hexadecimal digits"),
+    (("TokenProvider", "signed: {SIGNING, agora: {appId: 970ca35de60c44645bbae8a215061b33}}"), "set rtc, rtm or both"),
+    (("ClusterTokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}}, ALL"), "lifetime.max must be set in a ClusterTokenProvider"),
+    (("ClusterTokenProvider", "signed: {SIGNING, lifetime: {max: 1h}, parameters: {room: {}}, jwt: {algorithm: HS256}}, ALL, allowedScopes: {parameters: {rooms: [a]}}"), "has a name that the provider doesn't declare"),
 ];

@@ -280,3 +280,69 @@ async fn through_all(scene: &Scene, offer: &Offer) -> BTreeSet<String> {
     }
     secrets
 }
+
+/// The same for keys that sign here: keys of each form, tokens and further values, through successes and refusals.
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_no_signing_key_and_no_signed_token_shows() {
+    const SHARED: &str = "a-signing-key/with\"quotes~0123456789";
+    let mut scene = Scene::bare("signing", OPERATOR).await.unwrap();
+    let collector = talkative(&mut scene).await;
+    let operator = scene.operator().await.unwrap();
+    let mut secrets = BTreeSet::from([SHARED.to_owned(), CANARY.to_owned()]);
+    let forms = [
+        (
+            "jwt",
+            json!({"jwt": {"algorithm": "HS256", "claims": {"sub": "{{ room }}", "n": "{{ odd | unix }}"},
+            "variants": {"poster": {"aud": "t"}}}}),
+        ),
+        (
+            "digest",
+            json!({"message": {"text": "{{ room }}?{{ key }}", "algorithm": "Sha512", "encoding": "Base64",
+            "token": "{{ odd | unix }}-{{ signature }}", "values": {"poster": "{{ signature | b64encode }}"}}}),
+        ),
+        (
+            "hmac",
+            json!({"message": {"text": "{{ room }}", "algorithm": "HmacSha256", "encoding": "Base64Url",
+            "token": "{{ odd | unix }}-{{ signature }}", "values": {"poster": "{{ signature | b64encode }}"}}}),
+        ),
+        // a key that this form can't use
+        ("pem", json!({"jwt": {"algorithm": "RS256"}})),
+        ("certificate", json!({"agora": {"appId": "970ca35de60c44645bbae8a215061b33", "rtm": {"user": "u"}}})),
+    ];
+    for (name, form) in &forms {
+        let mut account = json!({"key": {"secretRef": {"name": format!("{name}-key"), "key": "key"}}, "parameters": {"room": {},
+            "odd": {"pattern": ".*", "default": "2026-01-01T00:00:00Z"}}});
+        account.as_object_mut().unwrap().extend(form.as_object().unwrap().clone());
+        let provider = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "TokenProvider",
+            "spec": {"signed": account}, "metadata": {"name": name, "namespace": scene.namespace}});
+        let mut credential = scene.keys(&format!("{name}-key"), "", &json!({"key": SHARED}));
+        credential["metadata"]["annotations"] = json!({"videotoken.dev/signing-key": "true"});
+        for object in [credential, provider] {
+            scene.apply(&object).await.unwrap();
+        }
+        let token = |suffix: &str, odd: &str| {
+            let parameters = json!({"room": "lobby", "odd": odd});
+            scene.token_of(&format!("{name}{suffix}"), name, &json!({"signed": {"parameters": parameters}}), &json!({}))
+        };
+        if ["pem", "certificate"].contains(name) {
+            let unusable = |provider: &Value| provider["status"]["conditions"][0]["reason"] == "CredentialsUnusable";
+            scene.until_provider(name, "can't use its key", unusable).await.unwrap();
+            continue;
+        }
+        scene.ready(&token("", "2026-01-01T00:00:00Z")).await.unwrap();
+        // a parameter that the template can't take
+        scene.apply(&token("-odd", "no time")).await.unwrap();
+        has_failed(&scene, &format!("{name}-odd")).await;
+        let issued = async |secrets: &mut BTreeSet<String>| {
+            for key in ["token", "values.poster"] {
+                secrets.insert(scene.key_of(name, key).await.unwrap().unwrap());
+            }
+        };
+        issued(&mut secrets).await;
+        scene.patch_secret(&format!("{name}-key"), &json!({"stringData": {"key": CANARY}})).await.unwrap();
+        scene.until_that(name, "signed anew", |object| object["status"]["issuances"] == 2).await.unwrap();
+        issued(&mut secrets).await;
+    }
+    assert!(secrets.len() >= 10, "{} secrets", secrets.len());
+    assert_silent(&scene, &operator, &collector, &secrets).await;
+}

@@ -29,6 +29,7 @@ mod repair;
 mod restart;
 mod rollout_restart;
 mod shaping;
+mod signed;
 mod status_page;
 mod stop;
 mod tenancy;

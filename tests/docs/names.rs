@@ -26,6 +26,8 @@ fn each_label_and_annotation_has_a_row() {
         names::CREDENTIALS,
         names::ALLOWED_HOSTS,
         names::KEEP_WHITESPACE,
+        names::SIGNING_KEY,
+        names::VALUE_NAMES,
     ];
     assert_eq!(rows, BTreeSet::from(known));
 }

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use chrono::{SubsecRound, TimeDelta};
 use key::Signer;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,6 +51,10 @@ impl Provider for SignedAccount {
 
     fn secrets(&self) -> Result<Vec<String>, FieldError> {
         Ok(vec![self.key.secret_ref.name.clone()])
+    }
+
+    fn check(&self) -> Result<(), FieldError> {
+        check(self, &Signer::sample(&self.form()?))
     }
 
     async fn build(&self, _: &Via<'_>, _: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
@@ -100,6 +104,26 @@ struct Signature {
     values: BTreeMap<String, SecretString>,
 }
 
+/// Renders and signs one token. `uuid` returns the UUID of each further token.
+fn sign(
+    account: &SignedAccount,
+    signer: &Signer,
+    variables: RequestVariables,
+    uuid: &mut dyn FnMut() -> String,
+) -> Result<Signature, FieldError> {
+    match account.form()? {
+        Form::Jwt(jwt) => jws::sign(jwt, signer, variables, uuid),
+        Form::Message(message) => message::sign(message, signer, &variables),
+        Form::Agora(agora) => agora::sign(agora, signer, &variables),
+    }
+}
+
+/// Renders all templates with sample values.
+fn check(account: &SignedAccount, signer: &Signer) -> Result<(), FieldError> {
+    let sample = || RequestVariables::sample(parameters::samples(&account.parameters));
+    sign(account, signer, sample(), &mut || sample().uuid).map(drop)
+}
+
 impl Signed {
     /// Reads the key, and renders all templates with sample values.
     fn new(account: SignedAccount, text: &SecretString) -> Result<Self, Wrong> {
@@ -109,20 +133,8 @@ impl Signed {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let signed = Self { account, signer, fingerprint };
-        signed.sign(RequestVariables::sample(parameters::samples(&signed.account.parameters)), &mut || {
-            RequestVariables::sample(Map::new()).uuid
-        })?;
-        Ok(signed)
-    }
-
-    /// Renders and signs one token. `uuid` returns the UUID of each further token.
-    fn sign(&self, variables: RequestVariables, uuid: &mut dyn FnMut() -> String) -> Result<Signature, FieldError> {
-        match self.account.form()? {
-            Form::Jwt(jwt) => jws::sign(jwt, &self.signer, variables, uuid),
-            Form::Message(message) => message::sign(message, &self.signer, &variables),
-            Form::Agora(agora) => agora::sign(agora, &self.signer, &variables),
-        }
+        check(&account, &signer)?;
+        Ok(Self { account, signer, fingerprint })
     }
 
     fn issue_at(&self, now: Timestamp, request: &TokenRequest) -> Result<Issued, FieldError> {
@@ -132,7 +144,7 @@ impl Signed {
         let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
         let uuid = || Uuid::new_v4().to_string();
         let variables = RequestVariables { parameters, issued_at, expires_at, lifetime, uuid: uuid() };
-        let Signature { token, values } = self.sign(variables, &mut { uuid })?;
+        let Signature { token, values } = sign(&self.account, &self.signer, variables, &mut { uuid })?;
         for (what, text) in [("the token", &token)].into_iter().chain(values.iter().map(|(name, text)| (&**name, text)))
         {
             is_token(text).map_err(|why| FieldError::new("spec.signed", format!("{what} {why}")))?;

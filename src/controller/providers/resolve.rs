@@ -7,7 +7,7 @@ use crate::controller::providers::registry::{ReadyProvider, Resolved};
 use crate::controller::providers::status;
 use crate::controller::settings::PANIC_RETRY_DELAY;
 use crate::controller::stores::provider_key::ProviderKey;
-use crate::controller::stores::provider_objects::parse_status;
+use crate::controller::stores::provider_objects::{oversized, parse_status};
 use chrono::TimeDelta;
 use futures::FutureExt;
 use kube::core::DynamicObject;
@@ -225,6 +225,9 @@ async fn account(
     references: References<'_>,
 ) -> (Result<Arc<ReadyProvider>, Refusal>, ReferenceVersions) {
     let result = async {
+        if let Some(error) = oversized(object) {
+            return Err(Refusal::new("InvalidSpec", error.to_string()));
+        }
         let spec = object.data.get("spec").cloned().unwrap_or_default();
         let ProviderObject { spec, admission } = ProviderObject::parse(key.owner(), spec)?;
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;

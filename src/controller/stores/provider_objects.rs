@@ -6,8 +6,11 @@ use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
+use videotoken_api::parameters::DECLARED;
 use videotoken_api::provider_status::ProviderStatus;
+use videotoken_api::request::FieldError;
 use videotoken_core::plan::facts::resource_version;
 
 /// Provider objects, as their watches report them.
@@ -32,7 +35,8 @@ impl ProviderObjects {
 
     /// Stores a new version. Ignores a version older than the operator's last write, unless it comes from a list during
     /// which the operator wrote nothing. Returns true if the spec differs.
-    pub(crate) fn put(&self, key: &ProviderKey, object: DynamicObject, listed: bool) -> bool {
+    pub(crate) fn put(&self, key: &ProviderKey, mut object: DynamicObject, listed: bool) -> bool {
+        cut_oversized(&mut object);
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
         let mut all = self.0.lock();
         let weighed = !listed || self.1.lock().has(&as_object(key));
@@ -92,6 +96,49 @@ impl ProviderObjects {
     }
 }
 
+/// Maximum bytes of a declared account, such as `spec.signed`, as JSON. Its free members have no limit in the CRD.
+const LARGEST_DECLARED: usize = 64 * 1024;
+/// Member that takes the place of everything in an account beyond the limit.
+const OVERSIZED: &str = "oversized";
+
+/// Replaces an account beyond the limit, so that it takes no memory.
+fn cut_oversized(object: &mut DynamicObject) {
+    let Some(spec) = object.data.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for type_ in DECLARED {
+        let Some(account) = spec.get_mut(*type_) else { continue };
+        let mut size = Size(0);
+        if serde_json::to_writer(&mut size, account).is_ok() && size.0 > LARGEST_DECLARED {
+            *account = serde_json::json!({OVERSIZED: size.0 / 1024});
+        }
+    }
+}
+
+/// Returns the error for an account that was replaced because of its size.
+pub(crate) fn oversized(object: &DynamicObject) -> Option<FieldError> {
+    DECLARED.iter().find_map(|type_| {
+        let size = object.data.get("spec")?.get(*type_)?.get(OVERSIZED)?.as_u64()?;
+        let most = LARGEST_DECLARED / 1024;
+        Some(FieldError::new(
+            format!("spec.{type_}"),
+            format!("has {size} KiB, and at most {most} KiB are read: shorten it"),
+        ))
+    })
+}
+
+/// Writer that counts bytes.
+struct Size(usize);
+
+impl io::Write for Size {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.0 += more.len();
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn version_of(object: &DynamicObject) -> u64 {
     resource_version(object.metadata.resource_version.as_deref())
 }
@@ -105,4 +152,30 @@ pub(crate) fn parse_status(object: &DynamicObject) -> ProviderStatus {
 pub(crate) fn is_ready(object: &DynamicObject) -> bool {
     let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
     conditions.is_some_and(|all| all.iter().any(|says| says["type"] == "Ready" && says["status"] == "True"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn p21_an_account_beyond_the_limit_takes_no_memory_and_is_named() {
+        let store = ProviderObjects::default();
+        let key = ProviderKey { namespace: Some("a".to_owned()), name: "p".to_owned() };
+        let put = |claim: &str| {
+            let object = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "TokenProvider",
+                "metadata": {"name": "p", "namespace": "a"},
+                "spec": {"signed": {"jwt": {"algorithm": "HS256", "claims": {"a": claim}}}}});
+            store.put(&key, serde_json::from_value(object).unwrap(), false);
+            store.get(&key).unwrap()
+        };
+        let small = put(&"x".repeat(60 * 1024));
+        assert!(oversized(&small).is_none() && small.data["spec"]["signed"]["jwt"]["claims"]["a"].is_string());
+        let large = put(&"x".repeat(500 * 1024));
+        assert!(large.data.to_string().len() < 200, "{}", large.data);
+        let error = oversized(&large).unwrap();
+        assert_eq!(error.to_string(), "spec.signed: has 500 KiB, and at most 64 KiB are read: shorten it");
+    }
 }

@@ -27,7 +27,8 @@ fn parameters_fill_their_types_and_defaults() {
         "parameters: {room: {}, role: {type: integer, default: '1'}, publish: {type: boolean, default: 'false'},
           video: {pattern: '[0-9a-f]{4}', default: beef}}",
     );
-    let filled = |parameters: &str| request(&provider, parameters, None).map(|request| request.fields["parameters"].clone());
+    let filled =
+        |parameters: &str| request(&provider, parameters, None).map(|request| request.fields["parameters"].clone());
     assert_eq!(filled("{room: a}"), Ok(json!({"room": "a", "role": 1, "publish": false, "video": "beef"})));
     assert_eq!(
         filled("{room: 'x:/*@-_.9', role: '-7', publish: 'true', video: 0123}"),
@@ -44,7 +45,11 @@ fn parameters_fill_their_types_and_defaults() {
         ("{room: a, publish: 'yes'}", "publish", "true or false"),
         ("{room: a, video: 01234}", "video", "must match [0-9a-f]{4}"),
         ("{room: a, video: \"0123\\n\"}", "video", "must match"),
-        ("{room: a, vidoe: '0123'}", "vidoe", "is no parameter of the provider; the provider declares publish, role, room, video"),
+        (
+            "{room: a, vidoe: '0123'}",
+            "vidoe",
+            "is no parameter of the provider; the provider declares publish, role, room, video",
+        ),
     ] {
         let error = filled(parameters).unwrap_err();
         assert_eq!(error.field, format!("spec.scope.signed.parameters.{field}"), "{error}");
@@ -154,7 +159,9 @@ fn a_cluster_provider_limits_the_lifetime_and_lists_declared_parameters() {
     }
     let scope = |parameters: &str| yaml(&format!("{{signed: {{parameters: {parameters}}}}}"));
     let spec = cluster(room, "{room: [hall, lobby]}");
-    for (parameters, admitted) in [("{room: lobby}", true), ("{}", true), ("{room: attic}", false), ("{room: ''}", false)] {
+    for (parameters, admitted) in
+        [("{room: lobby}", true), ("{}", true), ("{room: attic}", false), ("{room: ''}", false)]
+    {
         assert_eq!(spec.admits_scope(&scope(parameters)).is_ok(), admitted, "{parameters}");
     }
     assert!(cluster(room, "{}").admits_scope(&scope("{room: attic}")).is_ok());
@@ -176,7 +183,10 @@ fn a_type_without_calls_has_no_limits_and_no_certificates() {
         spec[member] = value;
         let spec: ProviderSpec = serde_json::from_value(spec).unwrap();
         let error = spec.account_limits().unwrap_err();
-        assert_eq!((error.field, error.message), (format!("spec.{member}"), "signed makes no calls: remove it".to_owned()));
+        assert_eq!(
+            (error.field, error.message),
+            (format!("spec.{member}"), "signed makes no calls: remove it".to_owned())
+        );
     }
     let limits = signed("").account_limits().unwrap();
     assert!(limits.windows.is_empty() && limits.concurrency > 1_000_000);

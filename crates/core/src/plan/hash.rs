@@ -120,6 +120,15 @@ mod tests {
                 Some("2h"),
                 "v1:efdaa40e42b8ce96b3975f7cb43cb703",
             ),
+            (
+                "signed",
+                json!({"key": {"secretRef": key}, "parameters": {"room": {"description": "any"}}, "jwt": {
+                       "algorithm": "HS256", "header": {"typ": ""}, "claims": {"sub": "{{ room }}", "n": 1, "a": [true]},
+                       "variants": {"poster": {"aud": "t"}}}}),
+                json!({"parameters": {"room": "lobby"}}),
+                Some("2h"),
+                "v1:616835fb73040c43e8827cfa8cf0be9c",
+            ),
         ] {
             let provider: ProviderSpec = serde_json::from_value(json!({type_: account})).unwrap();
             let token = json!({"providerRef": {"name": "p"}, "scope": {type_: scope}, "lifetime": lifetime});

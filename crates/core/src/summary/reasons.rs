@@ -77,6 +77,11 @@ pub const STALLED: &[ReasonHelp] = &[
         "add the label videotoken.dev/credentials=true if the operator may use the Secret",
     ),
     reason(
+        &["CredentialsNotForSigning"],
+        "the Secret doesn't allow a TokenProvider to sign with its keys",
+        "add the annotation videotoken.dev/signing-key=true if the keys may sign",
+    ),
+    reason(
         &["CredentialsHostNotAllowed"],
         "the Secret or the ServiceAccount doesn't allow the host",
         "add the annotation videotoken.dev/allowed-hosts=HOST,HOST",
@@ -133,6 +138,11 @@ pub const STALLED: &[ReasonHelp] = &[
         "the token API rejects this token request, for example because an extension or a role is missing",
         "correct the request or the permission. The operator retries after 1 minute, with back-off up to 30 \
          minutes",
+    ),
+    reason(
+        &["InvalidTemplate"],
+        "a template of the provider can't take the value of a parameter",
+        "correct the parameter, its pattern or the template that the message names",
     ),
     reason(
         &["Unprocessable"],

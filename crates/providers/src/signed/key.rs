@@ -139,6 +139,8 @@ pub(super) enum Signer {
     Ed25519(Ed25519KeyPair),
     /// Certificate of an Agora app: its hexadecimal digits.
     Certificate(Bytes),
+    /// No key: for renders that only check templates. The text of a digest contains this one.
+    Sample(Option<SecretString>),
 }
 
 impl Signer {
@@ -167,6 +169,12 @@ impl Signer {
         }
     }
 
+    /// Returns a signer without a key, for renders that only check templates.
+    pub(super) fn sample(form: &Form<'_>) -> Self {
+        let is_digest = matches!(form, Form::Message(message) if message.algorithm.is_digest());
+        Self::Sample(is_digest.then(|| "sample".into()))
+    }
+
     /// Returns the signature of `message`.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, &'static str> {
         const FAILED: &str = "the signature failed: this is a fault of the operator";
@@ -183,6 +191,7 @@ impl Signer {
                 pair.sign(&chance, message).map(|signature| signature.as_ref().to_vec()).map_err(|_| FAILED)
             }
             Self::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Self::Sample(_) => Ok(vec![0; 64]),
             Self::Certificate(_) => Err(FAILED),
         }
     }
@@ -191,6 +200,7 @@ impl Signer {
     pub(super) fn key_in_text(&self) -> Option<&SecretString> {
         match self {
             Self::Digest(_, key) => Some(key),
+            Self::Sample(key) => key.as_ref(),
             _ => None,
         }
     }
@@ -199,6 +209,7 @@ impl Signer {
     pub(super) fn certificate(&self) -> Result<&[u8], &'static str> {
         match self {
             Self::Certificate(certificate) => Ok(certificate.as_slice()),
+            Self::Sample(_) => Ok(&[]),
             _ => Err("the key is no app certificate: this is a fault of the operator"),
         }
     }

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::DateTime;
-use serde_json::json;
+use serde_json::{Map, json};
 use std::sync::LazyLock;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 
@@ -162,7 +162,7 @@ fn agoras_tokens_have_the_content_that_agora_publishes() {
             // the salt is the rest of a division, plus one
             uuid: Uuid::from_u128(0).to_string(),
         };
-        let Signature { token, .. } = signed.sign(variables, &mut || String::new()).unwrap();
+        let Signature { token, .. } = sign(&signed.account, &signed.signer, variables, &mut String::new).unwrap();
         assert_eq!(inflated(token.expose_secret()), inflated(expected), "{services}");
     }
 }
@@ -398,6 +398,8 @@ fn a_mistake_in_a_template_shows_before_anything_is_signed() {
     ] {
         let Err(Wrong::Spec(error)) = signed(&spec, "hunter2-hunter2") else { panic!("{spec}") };
         assert_eq!(error.field, field, "{error}");
+        let without_key = provider(&spec).signed.unwrap().check();
+        assert_eq!(without_key, Err(error.clone()));
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ mod mutation;
 mod refusals;
 mod sentences;
 mod shapes;
+mod signed;
 mod stand;
 mod trial;
 mod watch;
