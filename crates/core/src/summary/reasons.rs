@@ -381,7 +381,7 @@ mod tests {
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "NotLeading", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
         // values of other systems that the operator compares
-        "AgA", "AgB", "AgC", "AgD", "U2FsdGVkX1", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",
+        "AgA", "AgB", "AgC", "AgD", "U2FsdGVkX1", "Ed25519", "AuthorizationFailed", "AuthorizationPermissionMismatch", "DoesNotHaveAuthorization",
         "General", "LinkedAuthorizationFailed", "Other", "OtherError", "RequestDisallowedByPolicy",
         "UnsupportedCertSignatureAlgorithm", "UnsupportedSignatureAlgorithm",
     ];

