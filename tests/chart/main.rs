@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api_server;
+mod credentials;
 mod kept_equal;
 mod monitoring;
 mod permissions;

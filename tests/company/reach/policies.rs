@@ -189,8 +189,11 @@ async fn tenants(scene: &Scene) {
     with_ca["spec"]["caBundleRef"] = json!({"kind": "Secret", "name": "database", "key": "a"});
     let key = |name: &str| json!({"name": name, "key": "k"});
     let gis = json!({"arcgisVideoServer": {"url": "https://gis.example", "usernameRef": key("azure-login"), "passwordRef": key("database")}});
+    let mut signs = scene.provider("p", &Value::Null);
+    signs["spec"] = json!({"signed": {"key": {"secretRef": key("database")}, "jwt": {"algorithm": "HS256"}}});
     for (who, client, object, refused) in [
         ("nobody", &nobody, scene.token("t", &json!({})), "create Secrets"),
+        ("reader", &reader, signs, "spec.signed.key.secretRef"),
         ("maker", &maker, scene.token("t", &json!({})), ""),
         ("nobody", &nobody, scene.provider("p", &client_secret("azure-login")), "must be allowed to get a Secret"),
         ("maker", &maker, scene.provider("p", &client_secret("azure-login")), "clientSecret.secretRef"),
