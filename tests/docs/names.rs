@@ -20,6 +20,7 @@ fn each_label_and_annotation_has_a_row() {
         names::CONTENT_HASH,
         names::RENEW_REQUEST,
         names::PREVIOUS_EXPIRES_AT,
+        names::RETURNED_AGAIN,
         names::RENEW_REQUESTED_AT,
         names::RESTART_ON_RENEWAL,
         names::RESTARTED_AT,
