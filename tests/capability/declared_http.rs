@@ -132,7 +132,10 @@ async fn a_tenants_declaration_reaches_only_what_the_admin_allows() {
         ),
         (
             "deep",
-            declared(&url, &json!({"request": {"json": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}})),
+            declared(
+                &url,
+                &json!({"request": {"json": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}}),
+            ),
             "InvalidSpec",
             "levels deep",
         ),

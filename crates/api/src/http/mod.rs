@@ -168,8 +168,8 @@ impl TypedTokenApi for HttpAccount {
     }
 
     /// Builds the request: the templates, the places of the token and the values, the parameters and the lifetime. What
-    /// a render adds (times, a UUID) is no part of it, and neither are secrets, headers of the credential and the
-    /// classes of failures.
+    /// a render adds (times, a UUID) is no part of it, and neither are secrets, the names of their Secrets, the
+    /// authentication and the classes of failures.
     fn request(
         &self,
         account: String,
@@ -180,8 +180,10 @@ impl TypedTokenApi for HttpAccount {
         let promised_life = self.life().map_err(|error| blame_provider(&error))?.choose(lifetime)?;
         let HttpResponse { token, expires, values, .. } = &self.response;
         let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
+        let mut request = json(serde_json::to_value(&self.request));
+        request::forget_references(&mut request);
         let mut fields = Map::from_iter([
-            ("request".to_owned(), json(serde_json::to_value(&self.request))),
+            ("request".to_owned(), request),
             ("token".to_owned(), json(serde_json::to_value(token))),
             ("expires".to_owned(), json(serde_json::to_value(expires))),
             ("parameters".to_owned(), parameters.into()),

@@ -128,6 +128,21 @@ pub fn secret_ref(value: &Value) -> Option<SecretKeyRef> {
     Some(SecretKeyRef { name: text("name")?, key: text("key")? })
 }
 
+/// Replaces each reference to a Secret by null: a credential under another name makes no other request.
+pub(super) fn forget_references(value: &mut Value) {
+    match value {
+        Value::Object(members) => members.iter_mut().for_each(|(name, member)| {
+            if name == SECRET_REF {
+                *member = Value::Null;
+            } else {
+                forget_references(member);
+            }
+        }),
+        Value::Array(items) => items.iter_mut().for_each(forget_references),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Checks the depth of a value and its references.
 fn member_check(field: &str, value: &Value, levels: usize) -> Result<(), FieldError> {
     match value {

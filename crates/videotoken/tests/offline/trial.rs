@@ -58,7 +58,7 @@ async fn a_saved_answer_is_read_step_by_step_without_its_token() {
     let read = tried(&["-f", example, "--answer", &file("good", &format!("{SUCCESS}{body}"))]).await;
     assert_eq!((read.code, read.stderr.as_str()), (0, ""), "{}", read.stdout);
     for line in [
-        "  HTTP 200, application/json, 115 bytes",
+        "  HTTP 200, application/json, 123 bytes",
         "  $.access_token: text of 32 characters",
         "  $.expires_in: 3600",
         "  none of the 1 failures matches",
