@@ -254,6 +254,11 @@ pub const ISSUING: &[ReasonHelp] = &[
          certificate",
     ),
     reason(
+        &["AccessTokenRefused"],
+        "a declared API rejects the access token that its OAuth endpoint or Microsoft Entra issued",
+        "no action required. The operator retries with a new access token",
+    ),
+    reason(
         &["EntraTokenRefused"],
         "Azure Resource Manager rejects the token that Entra issued",
         "check that tenantId and endpoints belong to one cloud and one tenant. The operator retries with a new \

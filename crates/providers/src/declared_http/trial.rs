@@ -21,7 +21,7 @@ use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_core::plan::view::Refusal;
 
 /// Longest text of an answer that an outline shows.
-const LONGEST_SHOWN: usize = 64;
+const LONGEST_SHOWN: usize = 96;
 
 /// Most lines of an outline.
 const MOST_LINES: usize = 64;
@@ -145,12 +145,21 @@ fn walk(path: &str, value: &Value, answer: &Answer, lines: &mut Vec<String>) {
             }
         }
         Value::String(text) => {
-            let is_shown = text.len() <= LONGEST_SHOWN && answer.quote(text) == *text;
+            let is_shown = is_harmless(text) && answer.quote(text) == *text;
             let said = if is_shown { format!("\"{text}\"") } else { format!("text of {} characters", text.chars().count()) };
             lines.push(format!("{path}: {said}"));
         }
         other => lines.push(format!("{path}: {other}")),
     }
+}
+
+/// Returns true for a text that is no secret: words without digits, such as a code or the URL of an error; a number; or a
+/// time.
+fn is_harmless(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphabetic() || " .,:/_-".contains(c);
+    let is_number = text.len() <= 13 && text.parse::<f64>().is_ok();
+    text.len() <= LONGEST_SHOWN
+        && (text.chars().all(is_word) || is_number || text.parse::<chrono::DateTime<chrono::Utc>>().is_ok())
 }
 
 /// Returns the step of a path to a member.
