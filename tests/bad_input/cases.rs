@@ -100,7 +100,7 @@ pub(crate) type Case<'a> = ((&'a str, &'a str), &'a str);
 #[rustfmt::skip]
 pub(crate) const TOKENS: &[Case<'_>] = &[
     // scopes
-    (("", ""), "spec.scope: Invalid value: set exactly one of arcgisVideoServer, blendVision, cognitiveServices, signed, videoIndexer, videoIndexerClassic; found: none"),
+    (("", ""), "spec.scope: Invalid value: set exactly one of arcgisVideoServer, blendVision, cognitiveServices, http, signed, videoIndexer, videoIndexerClassic; found: none"),
     (("READER, videoIndexerClassic: {account: {}}", ""), "found: videoIndexer videoIndexerClassic"),
     (("sixth: {}", ""), ".spec.scope.sixth: field not declared in schema"),
     (("videoIndexer: {permission: reader, mediaScope: Account}", ""), "spec.scope.videoIndexer.permission: Invalid value: mind the capitals: RestrictedViewer, Reader, Contributor"),
@@ -185,7 +185,7 @@ pub(crate) const TOKENS: &[Case<'_>] = &[
 /// Kind, spec; what the API server must say.
 #[rustfmt::skip]
 pub(crate) const PROVIDERS: &[Case<'_>] = &[
-    (("TokenProvider", ""), "spec: Invalid value: set exactly one of videoIndexer, videoIndexerClassic, blendVision, cognitiveServices, arcgisVideoServer, signed; found: none"),
+    (("TokenProvider", ""), "spec: Invalid value: set exactly one of videoIndexer, videoIndexerClassic, blendVision, cognitiveServices, arcgisVideoServer, signed, http; found: none"),
     (("ClusterTokenProvider", "ALL, videoIndexer: {ACCOUNT, AMBIENT}, blendVision: {organization: o, apiTokenRef: {name: s, key: k}}"), "found: videoIndexer blendVision"),
     (("ClusterTokenProvider", "videoIndexer: {ACCOUNT, AMBIENT}"), "spec.allowedNamespaces: Required value"),
     (("ClusterTokenProvider", "videoIndexer: {ACCOUNT, AMBIENT}, allowedNamespaces: {}"), "spec.allowedNamespaces: Invalid value: name the namespaces, or select them by labels; `selector: {}` admits all"),

@@ -141,7 +141,7 @@ pub struct DeclaredScope {
 }
 
 fn values(_: &mut SchemaGenerator) -> Schema {
-    strings(MOST_PARAMETERS as u32, LONGEST_VALUE as u32)
+    strings(16, 512)
 }
 
 /// Lifetimes of a declared provider's tokens.
@@ -356,14 +356,14 @@ pub(super) fn fill(
     scope: &str,
     given: &BTreeMap<String, String>,
 ) -> Result<Map<String, Value>, FieldError> {
-    let names = || match declared.is_empty() {
-        true => "the provider declares none: remove it".to_owned(),
-        false => format!("the provider declares {}", declared.keys().cloned().collect::<Vec<_>>().join(", ")),
+    let names = || {
+        let names = declared.keys().cloned().collect::<Vec<_>>().join(", ");
+        if names.is_empty() { "none: remove it".to_owned() } else { names }
     };
     if let Some(unknown) = given.keys().find(|name| !declared.contains_key(*name)) {
         return Err(FieldError::new(
             format!("{scope}.{unknown}"),
-            format!("is no parameter of the provider; {}", names()),
+            format!("is no parameter of the provider; the provider declares {}", names()),
         ));
     }
     let mut values = Map::new();
@@ -389,10 +389,8 @@ pub(super) fn admits(allowed: &AllowedScopes, scope: &str, given: &BTreeMap<Stri
     for (name, value) in given {
         let Some(listed) = allowed.parameters.get(name) else { continue };
         if !listed.contains(value) {
-            let message = match listed.is_empty() {
-                true => "the ClusterTokenProvider's allowedScopes admit no value: leave it out".to_owned(),
-                false => format!("the ClusterTokenProvider's allowedScopes admit {}", listed.join(", ")),
-            };
+            let values = if listed.is_empty() { "no value: leave it out".to_owned() } else { listed.join(", ") };
+            let message = format!("the ClusterTokenProvider's allowedScopes admit {values}");
             return Err(FieldError::new(format!("{scope}.{name}"), message));
         }
     }

@@ -333,13 +333,9 @@ fn check_names<T>(field: &str, values: &BTreeMap<String, T>) -> Result<(), Field
     if values.len() > MOST_VALUES {
         return Err(FieldError::new(field, format!("declare at most {MOST_VALUES}")));
     }
-    match values.keys().find(|name| !is_name(name)) {
-        Some(name) => Err(FieldError::new(
-            format!("{field}[{name}]"),
-            "must be a word of letters, digits and underscores that begins with a letter",
-        )),
-        None => Ok(()),
-    }
+    let Some(name) = values.keys().find(|name| !is_name(name)) else { return Ok(()) };
+    let message = "must be a word of letters, digits and underscores that begins with a letter";
+    Err(FieldError::new(format!("{field}[{name}]"), message))
 }
 
 impl Jwt {
@@ -393,14 +389,12 @@ impl Agora {
         if self.rtc.is_none() && self.rtm.is_none() {
             return Err(FieldError::new(FIELD, NO_SERVICE));
         }
-        let privileges = self.rtc.iter().flat_map(|rtc| &rtc.privileges);
-        match privileges.into_iter().any(|privilege| matches!(privilege, AgoraPrivilege::Other(_))) {
-            true => {
-                let words = "must be of Join, PublishAudio, PublishVideo, PublishData";
-                Err(FieldError::new(format!("{FIELD}.rtc.privileges"), words))
-            }
-            false => Ok(()),
+        let is_other = |privilege: &AgoraPrivilege| matches!(privilege, AgoraPrivilege::Other(_));
+        if self.rtc.iter().flat_map(|rtc| &rtc.privileges).any(is_other) {
+            let words = "must be of Join, PublishAudio, PublishVideo, PublishData";
+            return Err(FieldError::new(format!("{FIELD}.rtc.privileges"), words));
         }
+        Ok(())
     }
 }
 
@@ -445,10 +439,8 @@ impl TokenApi for SignedAccount {
 
     /// A provider of the cluster signs for many, so the administrator must limit the lifetime.
     fn check_cluster(&self) -> Result<(), FieldError> {
-        match self.lifetime.as_ref().is_some_and(|lifetime| lifetime.max.is_some()) {
-            true => Ok(()),
-            false => Err(FieldError::new("spec.signed.lifetime.max", NO_MAX)),
-        }
+        let is_limited = self.lifetime.as_ref().is_some_and(|lifetime| lifetime.max.is_some());
+        if is_limited { Ok(()) } else { Err(FieldError::new("spec.signed.lifetime.max", NO_MAX)) }
     }
 }
 
