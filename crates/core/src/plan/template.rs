@@ -277,20 +277,22 @@ impl Engine {
         Ok(Some(inner.strip_suffix(['-', '+']).unwrap_or(inner)))
     }
 
-    /// Renders a template that consists of `expression` and passes its value to the filter [`KEEP`]. Returns the fuel
-    /// that it used, or the error message. This way fuel and size are limited as in each other render.
+    /// Renders a template that consists of `expression` and passes its value to the filter [`KEEP`]. Returns the value
+    /// and the fuel that it used, or the error message. This way fuel and size are limited as in each other render.
     fn evaluate(
         &self,
         source: &str,
         expression: &str,
         names: &[impl AsRef<str>],
         context: &Value,
-    ) -> Result<u64, String> {
+    ) -> Result<(Value, u64), String> {
         self.compile(source, names)?;
         let source = format!("{{{{ ({expression}) | {KEEP} }}}}");
         let template = self.environment.template_from_str(&source).map_err(|error| syntax_message(&error))?;
         let rendered = template.render_captured(context.clone()).map_err(|error| message(&source, &error))?;
-        Ok(rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed))
+        let state = rendered.state();
+        let fuel = state.fuel_levels().map_or(0, |(consumed, _)| consumed);
+        Ok((state.get_temp(KEEP).unwrap_or_default(), fuel))
     }
 
     /// Returns the rendered text, or the error message.

@@ -10,11 +10,10 @@
 use super::{Engine, KEEP, LARGEST_KEY, cut, quote};
 use crate::clock::Timestamp;
 use minijinja::value::ValueKind;
-use minijinja::{Value as Item, escape_formatter};
+use minijinja::{State, Value as Item, escape_formatter};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use videotoken_api::request::FieldError;
 use videotoken_api::wire_time;
@@ -67,8 +66,6 @@ pub struct Renderer {
     engine: Engine,
     names: Vec<String>,
     context: BTreeMap<String, Item>,
-    /// Value of the last expression.
-    kept: Arc<Mutex<Option<Item>>>,
     fuel: u64,
     bytes: usize,
 }
@@ -84,12 +81,8 @@ impl Renderer {
             ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" }).map_err(Into::into),
             _ => escape_formatter(out, state, value),
         });
-        let kept: Arc<Mutex<Option<Item>>> = Arc::default();
-        let keeper = kept.clone();
-        engine.environment.add_filter(KEEP, move |value: &Item| {
-            if let Ok(mut kept) = keeper.lock() {
-                *kept = Some(value.clone());
-            }
+        engine.environment.add_filter(KEEP, |state: &mut State<'_, '_>, value: Item| {
+            state.set_temp(KEEP, value);
             ""
         });
         let time = |at: Timestamp| Item::from(wire_time::text(at));
@@ -99,7 +92,7 @@ impl Renderer {
         context.insert("expires_at".into(), time(variables.expires_at));
         context.insert("lifetime".into(), variables.lifetime.as_secs().into());
         let names = TIMES.into_iter().map(str::to_owned).chain(variables.parameters.keys().cloned()).collect();
-        Self { engine, names, context, kept, fuel: 0, bytes: 0 }
+        Self { engine, names, context, fuel: 0, bytes: 0 }
     }
 
     /// Adds or replaces a variable with this text.
@@ -170,8 +163,7 @@ impl Renderer {
             return Ok(text.expose_secret().into());
         };
         let context = Item::from(self.context.clone());
-        let fuel = self.engine.evaluate(source, expression, &self.names, &context).map_err(wrong)?;
-        let value = self.kept.lock().ok().and_then(|mut kept| kept.take()).unwrap_or_default();
+        let (value, fuel) = self.engine.evaluate(source, expression, &self.names, &context).map_err(wrong)?;
         if value.is_undefined() {
             let quoted = quote(expression.trim()).unwrap_or_default();
             return Err(wrong(format!("line 1: `{quoted}` is undefined.")));
