@@ -89,7 +89,7 @@ pub struct Oauth2 {
     /// URL of the token endpoint.
     #[schemars(transform = url)]
     pub token_url: String,
-    /// The grant: client_credentials, refresh_token or password. A refresh token that the endpoint replaces at each use
+    /// The grant: `client_credentials`, `refresh_token` or `password`. A refresh token that the endpoint replaces at each use
     /// is not supported.
     pub grant: Grant,
     /// The ID of the client.
@@ -104,7 +104,7 @@ pub struct Oauth2 {
     /// The password. Only with grant password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_ref: Option<SecretKeyRef>,
-    /// The refresh token. Only with grant refresh_token.
+    /// The refresh token. Only with grant `refresh_token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token_ref: Option<SecretKeyRef>,
     /// Where ID and secret of the client are sent: basic (default) in the Authorization header, or body in the form.

@@ -103,7 +103,7 @@ pub(super) async fn issuer(
     let parts = secrets.iter().map(|(_, secret)| secret.expose_secret().as_bytes().to_vec());
     identity.extend(parts);
     let identity = Hash::of(identity.iter().map(Vec::as_slice));
-    let login = account.response.lockout.then(|| login(&endpoint, &declaration, &auth, references, account));
+    let login = account.response.lockout.then(|| login(&endpoint, &auth, references, account));
     let template = Template::new(endpoint, account.request.clone(), secrets, &account.parameters);
     let template = template.map_err(|error| unfit(&error))?;
     Ok((DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login }, identity))
@@ -242,20 +242,11 @@ async fn entra_auth(
 
 /// Returns a hash that identifies a login without revealing the user: the host, and the user name where the spec names
 /// it, else the Secrets of the request. All ports and spellings of a host have the same hash.
-fn login(
-    endpoint: &Url,
-    declaration: &Declaration<'_>,
-    auth: &Auth,
-    references: &References<'_>,
-    account: &HttpAccount,
-) -> String {
+fn login(endpoint: &Url, auth: &Auth, references: &References<'_>, account: &HttpAccount) -> String {
     let host = canonical_host(endpoint).unwrap_or_default();
-    let user = match (auth.username(), declaration) {
-        (Some(user), _) => user.trim().to_lowercase(),
-        (None, _) => {
-            let names = account.secrets().unwrap_or_default();
-            format!("{}\n{}", references.namespace(), names.join("\n"))
-        }
-    };
+    let user = auth.username().map_or_else(
+        || format!("{}\n{}", references.namespace(), account.secrets().unwrap_or_default().join("\n")),
+        |user| user.trim().to_lowercase(),
+    );
     Hash::of([host.as_bytes(), user.as_bytes()]).to_string().trim_start_matches("v1:").to_owned()
 }

@@ -93,26 +93,24 @@ pub async fn send(
 
 /// Parses a saved answer: what `curl -i` prints, or a body alone, which counts as HTTP 200.
 pub fn saved_answer(text: &[u8], now: Timestamp) -> Answer {
-    let (status, headers, body) = match text.starts_with(b"HTTP/") {
-        false => (200, HeaderMap::new(), text.to_vec()),
-        true => {
-            let blanks: [&[u8]; 2] = [b"\r\n\r\n", b"\n\n"];
-            let end = blanks.into_iter().filter_map(|blank| {
-                text.windows(blank.len()).position(|window| window == blank).map(|at| (at, at + blank.len()))
-            });
-            let (head, body) = end.min().unwrap_or((text.len(), text.len()));
-            let head = String::from_utf8_lossy(&text[..head]).into_owned();
-            let mut lines = head.lines();
-            let status = lines.next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0);
-            let mut headers = HeaderMap::new();
-            for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-                if let (Ok(name), Ok(value)) = (name.trim().parse::<http::HeaderName>(), value.trim().parse()) {
-                    headers.append(name, value);
-                }
-            }
-            (status, headers, text[body..].to_vec())
+    if !text.starts_with(b"HTTP/") {
+        return Answer::new(200, &HeaderMap::new(), text.to_vec(), now, now, crate::redact::Redactor::default());
+    }
+    let blanks: [&[u8]; 2] = [b"\r\n\r\n", b"\n\n"];
+    let end = blanks.into_iter().filter_map(|blank| {
+        text.windows(blank.len()).position(|window| window == blank).map(|at| (at, at + blank.len()))
+    });
+    let (head, body) = end.min().unwrap_or((text.len(), text.len()));
+    let head = String::from_utf8_lossy(&text[..head]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0);
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (name.trim().parse::<http::HeaderName>(), value.trim().parse()) {
+            headers.append(name, value);
         }
-    };
+    }
+    let body = text[body..].to_vec();
     Answer::new(status, &headers, body, now, now, crate::redact::Redactor::default())
 }
 

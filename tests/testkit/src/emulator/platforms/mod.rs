@@ -265,16 +265,13 @@ impl Platforms {
         }
         let now = chrono::Utc::now().timestamp();
         let held = locked(&self.same).clone().filter(|(_, expires_at)| *expires_at > now);
-        let (token, expires_at) = match held {
-            Some(held) => held,
-            None => {
-                let grant = Grant { account: "een", request: "refresh_token", life: Duration::from_hours(12) };
-                let (token, life) = self.opaque(call, grant);
-                let fresh = (token.unwrap_or_default(), now + life);
-                *locked(&self.same) = Some(fresh.clone());
-                fresh
-            }
-        };
+        let (token, expires_at) = held.unwrap_or_else(|| {
+            let grant = Grant { account: "een", request: "refresh_token", life: Duration::from_hours(12) };
+            let (token, life) = self.opaque(call, grant);
+            let fresh = (token.unwrap_or_default(), now + life);
+            *locked(&self.same) = Some(fresh.clone());
+            fresh
+        });
         Ok(Reply::json(json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_at - now,
             "refresh_token": example::REFRESH_TOKEN, "httpsBaseUrl": {"hostname": "api.c001.eagleeyenetworks.com"}})))
     }
