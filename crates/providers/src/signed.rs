@@ -108,20 +108,20 @@ struct Signature {
 fn sign(
     account: &SignedAccount,
     signer: &Signer,
-    variables: RequestVariables,
+    variables: &RequestVariables,
     uuid: &mut dyn FnMut() -> String,
 ) -> Result<Signature, FieldError> {
     match account.form()? {
         Form::Jwt(jwt) => jws::sign(jwt, signer, variables, uuid),
-        Form::Message(message) => message::sign(message, signer, &variables),
-        Form::Agora(agora) => agora::sign(agora, signer, &variables),
+        Form::Message(message) => message::sign(message, signer, variables),
+        Form::Agora(agora) => agora::sign(agora, signer, variables),
     }
 }
 
 /// Renders all templates with sample values.
 fn check(account: &SignedAccount, signer: &Signer) -> Result<(), FieldError> {
     let sample = || RequestVariables::sample(parameters::samples(&account.parameters));
-    sign(account, signer, sample(), &mut || sample().uuid).map(drop)
+    sign(account, signer, &sample(), &mut || sample().uuid).map(drop)
 }
 
 impl Signed {
@@ -144,7 +144,7 @@ impl Signed {
         let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
         let uuid = || Uuid::new_v4().to_string();
         let variables = RequestVariables { parameters, issued_at, expires_at, lifetime, uuid: uuid() };
-        let Signature { token, values } = sign(&self.account, &self.signer, variables, &mut { uuid })?;
+        let Signature { token, values } = sign(&self.account, &self.signer, &variables, &mut { uuid })?;
         for (what, text) in [("the token", &token)].into_iter().chain(values.iter().map(|(name, text)| (&**name, text)))
         {
             is_token(text).map_err(|why| FieldError::new("spec.signed", format!("{what} {why}")))?;

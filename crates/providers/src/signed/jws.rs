@@ -18,10 +18,10 @@ const CLAIMS: &str = "spec.signed.jwt.claims";
 pub(super) fn sign(
     jwt: &Jwt,
     signer: &Signer,
-    variables: RequestVariables,
+    variables: &RequestVariables,
     uuid: &mut dyn FnMut() -> String,
 ) -> Result<Signature, FieldError> {
-    let token = one(jwt, signer, &variables, None)?;
+    let token = one(jwt, signer, variables, None)?;
     let mut values = BTreeMap::new();
     for (name, claims) in &jwt.variants {
         let variables = RequestVariables { uuid: uuid(), ..variables.clone() };

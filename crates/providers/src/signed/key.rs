@@ -62,7 +62,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     let pairs = text.as_bytes().chunks(2);
@@ -131,7 +131,7 @@ impl Need {
 
 /// Signs bytes with one key and one algorithm.
 pub(super) enum Signer {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     /// The text contains the key.
     Digest(&'static digest::Algorithm, SecretString),
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
@@ -149,7 +149,7 @@ impl Signer {
         let (need, algorithm) = Need::of(form)?;
         let found = Found::of(key)?;
         match need {
-            Need::Shared(hash) => Ok(Self::Hmac(hmac::Key::new(hash, &found.shared(&algorithm)?))),
+            Need::Shared(hash) => Ok(Self::Hmac(Box::new(hmac::Key::new(hash, &found.shared(&algorithm)?)))),
             Need::Digest(hash) => {
                 let text = String::from_utf8(found.shared(&algorithm)?);
                 let text =
