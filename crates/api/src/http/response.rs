@@ -184,7 +184,7 @@ pub enum FailureClass {
 fn json_path(schema: &mut Schema) {
     schema.insert("maxLength".into(), 512.into());
     cel(
-        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|[[][0-9]{1,6}[]]|[[]\'[^\'\\\\]*\'[]]|[[]"[^"\\\\]*"[]])*$')"#,
+        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|\\[[0-9]{1,6}\\]|\\[\'[^\'\\\\]*\'\\]|\\["[^"\\\\]*"\\])*$')"#,
         "must be a JSON path of names and indexes such as $.result.token, $.items[0].token or $['access-token']: no \
          filters, wildcards, slices and descendants",
     )
