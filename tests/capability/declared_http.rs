@@ -41,6 +41,7 @@ fn token(scene: &Scene, name: &str, parameters: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines)] // a table
 async fn a_tenants_declaration_reaches_only_what_the_admin_allows() {
     let mut scene = Scene::bare("declared", OPERATOR).await.unwrap();
     let allowed = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();

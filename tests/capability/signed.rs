@@ -52,7 +52,7 @@ fn claims(token: &str) -> Value {
 fn is_of(token: &str, key: &str) -> bool {
     let (end, hash) = token.strip_prefix("end=").unwrap().split_once("&hash=").unwrap();
     let digest = Sha256::digest(format!("lobby?{key}&end={end}"));
-    hash == digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    hash == format!("{digest:x}")
 }
 
 async fn scene(prefix: &str, account: &Value) -> Scene {
@@ -96,7 +96,10 @@ async fn a_signed_token_and_its_values_are_kept_fresh_without_a_call() {
     let before = scene.held("lobby").await.unwrap();
     scene.apply(&token(&scene, "lobby", "signer", &other)).await.unwrap();
     testkit::stand::eventually(SOON, "another template", async || match scene.key_of("lobby", "poster").await {
-        Ok(Some(poster)) => Ok(assert_eq!(claims(&poster)["aud"], "t")),
+        Ok(Some(poster)) => {
+            assert_eq!(claims(&poster)["aud"], "t");
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     })
     .await;
@@ -148,7 +151,10 @@ async fn p09_a_further_value_that_another_client_changes_is_repaired() {
     scene.patch_secret("lobby", &json!({"stringData": {"values.thumbnail": "theirs"}})).await.unwrap();
     testkit::stand::eventually(SOON, "the value is repaired", async || {
         match scene.key_of("lobby", "values.thumbnail").await {
-            Ok(Some(value)) if value != "theirs" => Ok(assert_eq!(claims(&value)["aud"], "t")),
+            Ok(Some(value)) if value != "theirs" => {
+                assert_eq!(claims(&value)["aud"], "t");
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         }
     })

@@ -353,6 +353,7 @@ fn what_cant_be_asked_is_refused_by_field() {
 }
 
 #[test]
+#[allow(clippy::large_stack_arrays)] // a table
 fn scope_and_provider_must_be_of_one_type() {
     const ACCOUNT: &str = "videoIndexer: {permission: Reader, mediaScope: Account}";
     let two = ProviderSpec { blend_vision: provider("blendVision").blend_vision, ..provider("videoIndexer") };
@@ -378,6 +379,7 @@ fn scope_and_provider_must_be_of_one_type() {
 }
 
 #[test]
+#[allow(clippy::large_stack_arrays)] // a table
 fn a_provider_that_cant_be_called_is_blamed() {
     let video_indexer = |member: &str| {
         yaml::<ProviderSpec>(&format!(

@@ -53,6 +53,7 @@ impl From<Option<Timestamp>> for Seconds {
 
 /// Facts from the metadata of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub struct SecretFacts {
     /// UID of the Secret.
     pub uid: Uid,

@@ -89,7 +89,7 @@ fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
 }
 
 /// Returns the lifetime in seconds, or the reason and the message of the failure.
-fn life(expires: Value, body: &Value, headers: &[(&'static str, &str)], asked: Option<u64>) -> Result<i64, String> {
+fn life(expires: &Value, body: &Value, headers: &[(&'static str, &str)], asked: Option<u64>) -> Result<i64, String> {
     let reader = reader(json!({"token": {"json": "$.t"}, "expires": expires}));
     let issued = read(&reader, &answer(200, headers, body.to_string().as_bytes()), asked);
     issued.map(|issued| (issued.expires_at - now()).num_seconds()).map_err(|error| error.to_string())
@@ -113,9 +113,9 @@ fn p19_an_expiry_is_read_in_the_declared_form() {
         // a token is not used beyond its own expiry
         (json!({"seconds": "$.e"}), json!({"t": jwt(&json!({"exp": at - 3000})), "e": 3600}), 600),
     ] {
-        assert_eq!(life(expires.clone(), &body, &[], None), Ok(expected), "{expires} {body}");
+        assert_eq!(life(&expires, &body, &[], None), Ok(expected), "{expires} {body}");
     }
-    assert_eq!(life(json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
+    assert_eq!(life(&json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn p19_a_time_is_by_the_providers_clock_and_a_lifetime_by_none() {
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at}))})),
         (json!({"after": "1h"}), json!({"t": "t"})),
     ] {
-        assert_eq!(life(expires.clone(), &body, &ahead, None), Ok(3600), "{expires}");
+        assert_eq!(life(&expires, &body, &ahead, None), Ok(3600), "{expires}");
     }
 }
 
@@ -192,11 +192,11 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would live 10 s only"),
         (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT with exp"),
     ] {
-        let error = life(expires.clone(), &body, &[], asked).unwrap_err();
+        let error = life(&expires, &body, &[], asked).unwrap_err();
         assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
     }
     let error =
-        life(json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
+        life(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
     assert!(error.starts_with("ExpiredToken: "), "{error}");
 }
 
@@ -205,7 +205,7 @@ fn p19_no_token_lives_longer_than_was_asked_for_and_a_minute() {
     for (stated, expected) in
         [(3600, Some(3600)), (3000, Some(3000)), (3660, Some(3660)), (3900, Some(3660)), (3961, None)]
     {
-        let life = life(json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
+        let life = life(&json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
         assert_eq!(life, expected, "{stated}");
     }
 }

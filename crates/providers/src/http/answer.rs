@@ -117,8 +117,8 @@ impl Answer {
         let pairs = self.headers.get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
         let pairs = pairs.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
         let values = pairs.filter(|(given, _)| given.trim() == name).map(|(_, value)| value.trim());
-        let values = values.map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
-        values.filter(|value| !value.is_empty()).last()
+        let mut values = values.map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
+        values.rfind(|value| !value.is_empty())
     }
 
     /// Returns the wait that a header with the format of Retry-After states, at most [`MAX_RETRY_AFTER`].

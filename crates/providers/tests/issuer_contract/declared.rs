@@ -69,6 +69,7 @@ impl Stand {
 /// Declaration, wrong keys, parameters, lifetime, and the lifetime in seconds that the token has.
 type Platform = (&'static str, Value, Value, Value, Option<&'static str>, i64);
 
+#[allow(clippy::too_many_lines)] // a table
 fn platforms() -> Vec<Platform> {
     let oauth = |more: Value| {
         let mut oauth =
@@ -357,10 +358,10 @@ async fn each_file_of_the_gallery_that_the_emulator_knows_issues_a_token() {
         let issuer = declared(&provider, &keys, &serving.ca_pem());
         let spec = json!({"providerRef": {"name": "p"}, "scope": {"http": {"parameters": parameters}}});
         let spec: VideoAccessTokenSpec = serde_json::from_value(spec).unwrap();
-        let issued = issuer.issue(&spec.request(&provider).unwrap()).await;
-        let issued = issued.unwrap_or_else(|error| panic!("{file}: {error}"));
-        assert!(serving.control().knows(issued.token.expose_secret()).is_some(), "{file}");
-        assert_eq!(issued.values.len(), values, "{file}");
+        let token = issuer.issue(&spec.request(&provider).unwrap()).await;
+        let token = token.unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(serving.control().knows(token.token.expose_secret()).is_some(), "{file}");
+        assert_eq!(token.values.len(), values, "{file}");
         // a wrong key of each platform is the credential's fault
         let wrong = keys.as_object().unwrap().keys().map(|key| (key.clone(), json!("a-secret-of-nobody"))).collect();
         let error = declared(&provider, &Value::Object(wrong), &serving.ca_pem());
