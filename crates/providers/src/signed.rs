@@ -10,6 +10,7 @@ mod message;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod trial;
 
 use crate::account::build::unfit;
 use crate::account::{Built, References, Via};
@@ -35,6 +36,8 @@ use videotoken_api::signed::{Form, SignedAccount};
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::template::declared::RequestVariables;
 use videotoken_core::plan::view::Refusal;
+
+pub use trial::content;
 
 /// Maximum characters of a token or a further value.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -124,6 +127,19 @@ fn check(account: &SignedAccount, signer: &Signer) -> Result<(), FieldError> {
     sign(account, signer, &sample(), &mut || sample().uuid).map(drop)
 }
 
+fn uuid() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Returns the variables of a request. The times are whole seconds.
+fn variables(request: &TokenRequest, now: Timestamp) -> RequestVariables {
+    let issued_at = now.trunc_subsecs(0);
+    let lifetime = request.promised_life;
+    let expires_at = issued_at + TimeDelta::from_std(lifetime).unwrap_or_else(|_| TimeDelta::hours(1));
+    let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
+    RequestVariables { parameters, issued_at, expires_at, lifetime, uuid: uuid() }
+}
+
 impl Signed {
     /// Reads the key, and renders all templates with sample values.
     fn new(account: SignedAccount, text: &SecretString) -> Result<Self, Wrong> {
@@ -138,13 +154,9 @@ impl Signed {
     }
 
     fn issue_at(&self, now: Timestamp, request: &TokenRequest) -> Result<Issued, FieldError> {
-        let issued_at = now.trunc_subsecs(0);
-        let lifetime = request.promised_life;
-        let expires_at = issued_at + TimeDelta::from_std(lifetime).unwrap_or_else(|_| TimeDelta::hours(1));
-        let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
-        let uuid = || Uuid::new_v4().to_string();
-        let variables = RequestVariables { parameters, issued_at, expires_at, lifetime, uuid: uuid() };
-        let Signature { token, values } = sign(&self.account, &self.signer, &variables, &mut { uuid })?;
+        let variables = variables(request, now);
+        let expires_at = variables.expires_at;
+        let Signature { token, values } = sign(&self.account, &self.signer, &variables, &mut uuid)?;
         for (what, text) in [("the token", &token)].into_iter().chain(values.iter().map(|(name, text)| (&**name, text)))
         {
             is_token(text).map_err(|why| FieldError::new("spec.signed", format!("{what} {why}")))?;

@@ -18,7 +18,7 @@ use videotoken_core::plan::template::declared::{Renderer, RequestVariables};
 const VERSION: &str = "007";
 /// zlib's default level, which the vendor's packer uses.
 const LEVEL: u8 = 6;
-const RTC: u16 = 1;
+pub(super) const RTC: u16 = 1;
 const RTM: u16 = 2;
 const RTM_LOGIN: u16 = 1;
 /// Salts are 1 to this number.
@@ -26,6 +26,11 @@ const LARGEST_SALT: u128 = 99_999_999;
 
 /// Renders and signs a token.
 pub(super) fn sign(agora: &Agora, signer: &Signer, variables: &RequestVariables) -> Result<Signature, FieldError> {
+    Ok(Signature { token: content(agora, variables)?.token(signer)?, values: BTreeMap::new() })
+}
+
+/// Renders the content of a token.
+pub(super) fn content<'a>(agora: &'a Agora, variables: &RequestVariables) -> Result<Content<'a>, FieldError> {
     let mut renderer = Renderer::new(variables);
     let mut services = Vec::new();
     let lifetime = u32::try_from(variables.lifetime.as_secs()).unwrap_or(u32::MAX);
@@ -42,14 +47,13 @@ pub(super) fn sign(agora: &Agora, signer: &Signer, variables: &RequestVariables)
         services.push(Service { type_: RTM, privileges: BTreeMap::from([(RTM_LOGIN, lifetime)]), texts: vec![user] });
     }
     let chance = Uuid::parse_str(&variables.uuid).map(|uuid| uuid.as_u128()).unwrap_or_default();
-    let content = Content {
+    Ok(Content {
         app_id: &agora.app_id,
         issued_at: u32::try_from(variables.issued_at.timestamp()).unwrap_or(u32::MAX),
         lifetime,
         salt: u32::try_from(chance % LARGEST_SALT).unwrap_or_default() + 1,
         services,
-    };
-    Ok(Signature { token: content.token(signer)?, values: BTreeMap::new() })
+    })
 }
 
 fn number(privilege: &AgoraPrivilege) -> u16 {

@@ -14,6 +14,9 @@ use videotoken_core::plan::template::declared::{Renderer, RequestVariables};
 const HEADER: &str = "spec.signed.jwt.header";
 const CLAIMS: &str = "spec.signed.jwt.claims";
 
+/// Header and claims.
+type Parts = (Map<String, Value>, Map<String, Value>);
+
 /// Renders and signs the token and its variants. Each has a UUID of its own.
 pub(super) fn sign(
     jwt: &Jwt,
@@ -37,6 +40,16 @@ fn one(
     variables: &RequestVariables,
     variant: Option<(&String, &Map<String, Value>)>,
 ) -> Result<SecretString, FieldError> {
+    let (header, claims) = parts(jwt, variables, variant)?;
+    compact(signer, &header, &claims)
+}
+
+/// Renders header and claims. `variant` has claims that replace others.
+pub(super) fn parts(
+    jwt: &Jwt,
+    variables: &RequestVariables,
+    variant: Option<(&String, &Map<String, Value>)>,
+) -> Result<Parts, FieldError> {
     let mut renderer = Renderer::new(variables);
     let mut header = Map::from_iter([("typ".to_owned(), "JWT".into())]);
     header.extend(renderer.object(HEADER, &jwt.header)?);
@@ -56,7 +69,7 @@ fn one(
         claims.extend(renderer.object(&format!("spec.signed.jwt.variants.{name}"), own)?);
     }
     claims.insert("exp".to_owned(), variables.expires_at.timestamp().into());
-    compact(signer, &header, &claims)
+    Ok((header, claims))
 }
 
 /// Returns the compact form.

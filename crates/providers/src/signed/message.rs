@@ -14,15 +14,28 @@ use videotoken_core::plan::template::declared::{Renderer, RequestVariables};
 
 /// Renders the text, signs it, and renders the token and the further values.
 pub(super) fn sign(message: &Message, signer: &Signer, variables: &RequestVariables) -> Result<Signature, FieldError> {
+    rendered(message, signer.key_in_text(), variables, &|text| {
+        let signature = signer.sign(text.expose_secret().as_bytes());
+        let signature = signature.map_err(|why| FieldError::new("spec.signed.key", why))?;
+        Ok(encoded(&message.encoding, &signature))
+    })
+    .map(|(_, signed)| signed)
+}
+
+/// Renders the text, the token and the further values. `sign` returns the signature of the text; `key` is the key, if
+/// the text may contain it.
+pub(super) fn rendered(
+    message: &Message,
+    key: Option<&SecretString>,
+    variables: &RequestVariables,
+    sign: &dyn Fn(&SecretString) -> Result<SecretString, FieldError>,
+) -> Result<(SecretString, Signature), FieldError> {
     let mut renderer = Renderer::new(variables);
-    let key = signer.key_in_text();
     if let Some(key) = key {
         renderer.set("key", key);
     }
     let text = renderer.text("spec.signed.message.text", &message.text)?;
-    let signature =
-        signer.sign(text.expose_secret().as_bytes()).map_err(|why| FieldError::new("spec.signed.key", why))?;
-    renderer.set("signature", &encoded(&message.encoding, &signature));
+    renderer.set("signature", &sign(&text)?);
     if key.is_some() {
         // The text may contain the key, so the token can't have it.
         renderer.unset("key");
@@ -34,7 +47,7 @@ pub(super) fn sign(message: &Message, signer: &Signer, variables: &RequestVariab
     for (name, source) in &message.values {
         values.insert(name.clone(), renderer.text(&format!("spec.signed.message.values.{name}"), source)?);
     }
-    Ok(Signature { token, values })
+    Ok((text, Signature { token, values }))
 }
 
 /// Returns the signature as a text.

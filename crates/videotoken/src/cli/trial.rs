@@ -1,4 +1,7 @@
-//! `videotoken try -f FILE`: shows the request that a declared provider makes, and how it reads an answer.
+//! `videotoken try -f FILE`: shows the request that a declared provider makes and how it reads an answer, or what it
+//! signs.
+
+mod signed;
 
 use super::issue::{FromEnvironment, FromFile, Manifests};
 use super::print;
@@ -17,10 +20,11 @@ use std::time::Duration;
 use videotoken_api::duration::flag as duration;
 use videotoken_api::http::HttpAccount;
 use videotoken_api::names::OPERATOR;
-use videotoken_api::request::TokenRequest;
+use videotoken_api::parameters::{self, Parameters};
+use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
-use videotoken_api::{parameters, wire_time};
+use videotoken_api::wire_time;
 use videotoken_core::plan::issue_failure;
 use videotoken_providers::account::{Owner, ProviderObject, Reach, References};
 use videotoken_providers::clock;
@@ -32,7 +36,7 @@ use videotoken_providers::{Class, IssueError, Issued};
 /// Provider to try.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Without --answer and --send nothing is sent.\n\nExit codes: 0: the request is valid, and the answer, if any, contains a token; 1: it doesn't, or the provider is invalid; 2: invalid arguments or files."
+    after_help = "Providers of the types http and signed can be tried. Without --answer and --send nothing is sent. A provider of type signed makes no call: its token is signed if the files or --secret-file supply its key, and is not shown.\n\nExit codes: 0: the request is valid, and the answer, if any, contains a token; 1: it doesn't, or the provider is invalid; 2: invalid arguments or files."
 )]
 pub struct Options {
     /// File or directory with manifests, or - for standard input; repeatable
@@ -119,24 +123,42 @@ async fn tried(options: &Options, shown: &mut String) -> Result<bool, Ended> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let objects = objects(options)?;
     let (kind, object, provider) = provider(options, &objects)?;
-    let account = match provider.spec.account().map_err(|error| Ended::Refused(error.to_string()))? {
-        Account::Http(account) => account,
+    match provider.spec.account()? {
+        Account::Http(account) => call(options, &objects, (object, &provider), account, shown).await,
+        Account::Signed(account) => signed::tried(options, &objects, (object, &provider), account, shown).await,
         other => {
-            let message =
-                format!("{} {} is of type {}. Try a provider of type http.", kind, object.name(), other.name());
-            return Err(Ended::Usage(message));
+            let (type_, name) = (other.name(), object.name());
+            Err(Ended::Usage(format!(
+                "{kind} {name} is of type {type_}, whose request is not declared: there is nothing to try. Get a token \
+                 with videotoken issue, or try a provider of type http or signed."
+            )))
         }
-    };
-    let refused = |error: videotoken_api::request::FieldError| Ended::Refused(error.to_string());
-    let request = request(options, &objects, object, &provider, account)?;
-    let declared = Declared::new(account).map_err(refused)?;
-    section(shown, "Request", declared.request(&request, clock::now().wall).map_err(refused)?);
+    }
+}
+
+impl From<FieldError> for Ended {
+    fn from(error: FieldError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Tries a provider that calls a token API.
+async fn call(
+    options: &Options,
+    objects: &[Object],
+    (object, provider): (&Object, &ProviderObject),
+    account: &HttpAccount,
+    shown: &mut String,
+) -> Result<bool, Ended> {
+    let request = request(options, objects, object, provider)?;
+    let declared = Declared::new(account)?;
+    section(shown, "Request", declared.request(&request, clock::now().wall)?);
     let answer = match &options.answer {
         Some(path) => {
             let text = std::fs::read(path).map_err(|error| Ended::Usage(format!("{}: {error}", path.display())))?;
             declared_http::saved_answer(&text, clock::now().wall)
         }
-        None if options.send => match sent(options, &objects, &provider, account, &request).await? {
+        None if options.send => match sent(options, objects, (object, provider), account, &request).await? {
             Ok(answer) => answer,
             Err(error) => {
                 section(shown, "Result", failure(&error));
@@ -220,8 +242,7 @@ fn provider<'a>(options: &Options, objects: &'a [Object]) -> Result<(&'a str, &'
     let (true, Verdict::Good(value)) = (found.is_empty(), &report.verdicts[number]) else {
         return Err(Ended::Refused(found.join("\n")));
     };
-    let owner = if object.kind() == "TokenProvider" { Owner::Namespace } else { Owner::Cluster };
-    let provider = ProviderObject::parse(owner, value["spec"].clone());
+    let provider = ProviderObject::parse(owner(object), value["spec"].clone());
     Ok((object.kind(), object, provider.map_err(|refusal| Ended::Refused(refusal.message))?))
 }
 
@@ -232,56 +253,76 @@ fn request(
     objects: &[Object],
     provider_object: &Object,
     provider: &ProviderObject,
-    account: &HttpAccount,
 ) -> Result<TokenRequest, Ended> {
+    let account = provider.spec.account()?;
+    let (type_, none) = (account.name(), Parameters::default());
     let names_it = |object: &&Object| {
         object.kind() == "VideoAccessToken" && object.value["spec"]["providerRef"]["name"] == provider_object.name()
     };
     let token = objects.iter().find(names_it).map(|object| &object.value["spec"]);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut given: BTreeMap<String, String> = match token {
-        Some(spec) => serde_json::from_value(spec["scope"]["http"]["parameters"].clone()).unwrap_or_default(),
-        None => {
-            parameters::samples(&account.parameters).iter().map(|(name, value)| (name.clone(), text(value))).collect()
-        }
+    let mut given: BTreeMap<String, String> = if let Some(spec) = token {
+        serde_json::from_value(spec["scope"][type_]["parameters"].clone()).unwrap_or_default()
+    } else {
+        let samples = parameters::samples(account.parameters().unwrap_or(&none));
+        samples.iter().map(|(name, value)| (name.clone(), text(value))).collect()
     };
     given.extend(options.parameters.iter().cloned());
     let lifetime = options.lifetime.clone().map(Value::from);
     let lifetime = lifetime.or_else(|| token.map(|spec| spec["lifetime"].clone())).unwrap_or_default();
-    let spec = json!({"providerRef": {"name": provider_object.name()}, "scope": {"http": {"parameters": given}},
+    let spec = json!({"providerRef": {"name": provider_object.name()}, "scope": {type_: {"parameters": given}},
         "lifetime": lifetime});
     let spec: VideoAccessTokenSpec = serde_json::from_value(spec).map_err(|error| Ended::Usage(error.to_string()))?;
     if let Some(admission) = &provider.admission {
-        admission.scopes.admits(&spec.scope).map_err(|error| Ended::Refused(error.to_string()))?;
+        admission.scopes.admits(&spec.scope)?;
     }
-    spec.request(&provider.spec).map_err(|error| Ended::Refused(error.to_string()))
+    Ok(spec.request(&provider.spec)?)
 }
 
 /// Sends the request once.
 async fn sent(
     options: &Options,
     objects: &[Object],
-    provider: &ProviderObject,
+    (object, provider): (&Object, &ProviderObject),
     account: &HttpAccount,
     request: &TokenRequest,
 ) -> Result<Result<Answer, IssueError>, Ended> {
+    let source = source(options, objects)?;
+    let references = references(options, &source, object);
+    let answer = declared_http::send(&reach(options), &provider.spec, account, &references, request).await;
+    answer.map_err(|refusal| Ended::Refused(refusal.message))
+}
+
+/// Returns the Secrets and `ConfigMap`s of the files and the flags.
+fn source(options: &Options, objects: &[Object]) -> Result<Manifests, Ended> {
     let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
-    let source = Manifests::new(objects, &options.namespace, files, variables).map_err(Ended::Refused)?;
-    let (owner, home) = match provider.admission {
-        Some(_) => (Owner::Cluster, &options.cluster_resource_namespace),
-        None => (Owner::Namespace, &options.namespace),
-    };
+    Manifests::new(objects, &options.namespace, files, variables).map_err(Ended::Refused)
+}
+
+/// Returns the references of a provider. Those of a `TokenProvider` are in its namespace.
+fn references<'a>(options: &'a Options, source: &'a Manifests, provider: &'a Object) -> References<'a> {
+    match owner(provider) {
+        Owner::Cluster => References::new(source, Owner::Cluster, &options.cluster_resource_namespace),
+        Owner::Namespace => {
+            let namespace = provider.namespace().unwrap_or(&options.namespace);
+            References::new(source, Owner::Namespace, namespace)
+        }
+    }
+}
+
+fn owner(provider: &Object) -> Owner {
+    if provider.kind() == "TokenProvider" { Owner::Namespace } else { Owner::Cluster }
+}
+
+fn reach(options: &Options) -> Reach {
     let network = NetworkGuard { allowed: options.allowed_endpoints.clone(), ..NetworkGuard::default() };
-    let reach = Reach {
+    Reach {
         network: Arc::new(network),
         allow_insecure: false,
         timeout: options.provider_timeout,
         metadata_endpoint: None,
         transport: None,
-    };
-    let references = References::new(&source, owner, home);
-    let answer = declared_http::send(&reach, &provider.spec, account, &references, request).await;
-    answer.map_err(|refusal| Ended::Refused(refusal.message))
+    }
 }
 
 #[cfg(test)]

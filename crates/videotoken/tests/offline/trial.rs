@@ -41,7 +41,49 @@ async fn the_request_is_shown_with_its_secrets_masked_and_nothing_is_sent() {
     let pattern = tried(&["-f", "deploy/examples/platforms/daily-api.yaml", "-p", "room=a b"]).await;
     assert!(pattern.code == 1 && pattern.stderr.contains("must match"), "{}", pattern.stderr);
     let other = tried(&["-f", "deploy/examples/blend-vision.yaml"]).await;
-    assert!(other.code == 2 && other.stderr.contains("Try a provider of type http"), "{}", other.stderr);
+    assert!(other.code == 2 && other.stderr.contains("try a provider of type http or signed"), "{}", other.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_is_shown_and_is_signed_with_a_key_that_is_not() {
+    let folder = Scratch::new("vto-try-").unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "a-secret-of-this-test-0123456789").unwrap();
+    let example = "deploy/examples/signed.yaml";
+    let from = format!("livekit/api-secret={}", key.display());
+    let shown = tried(&["-f", example, "-p", "room=lobby", "--lifetime", "2h", "--secret-file", &from]).await;
+    assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{}", shown.stdout);
+    let line = |start: &str| shown.stdout.lines().find_map(|line| line.trim().strip_prefix(start)).expect(start);
+    assert_eq!(line("header: "), r#"{"alg":"HS256"}"#);
+    let claims: Value = serde_json::from_str(line("claims: ")).unwrap();
+    assert_eq!((&claims["video"]["room"], &claims["video"]["canPublish"]), (&json!("lobby"), &json!(false)));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap(), 7200);
+    assert!(line("a token that expires at ").ends_with('Z'));
+    for secret in ["a-secret-of", "eyJ"] {
+        assert!(!shown.stdout.contains(secret), "{}", shown.stdout);
+    }
+
+    // a text with the key inside
+    let wowza = "deploy/examples/platforms/wowza.yaml";
+    let text = tried(&["-f", wowza]).await;
+    assert_eq!((text.code, text.stderr.as_str()), (0, ""), "{}", text.stdout);
+    assert!(text.stdout.contains("&<wowza/") || text.stdout.contains("?<wowza/"), "{}", text.stdout);
+    assert!(text.stdout.contains("<signature>"), "{}", text.stdout);
+
+    // the provider alone
+    let provider = folder.path().join("provider.yaml");
+    let documents = fs::read_to_string(testkit::stand::controlplane::repository().join(example)).unwrap();
+    let alone = documents.split("\n---\n").find(|text| text.contains("kind: TokenProvider")).unwrap();
+    fs::write(&provider, alone).unwrap();
+    let provider = provider.display().to_string();
+    let unsigned = tried(&["-f", &provider]).await;
+    assert_eq!(unsigned.code, 0, "{}", unsigned.stderr);
+    assert!(unsigned.stdout.contains("not signed: supply the key with --secret-file livekit/api-secret=FILE"));
+
+    let call = tried(&["-f", &provider, "--send"]).await;
+    assert!(call.code == 2 && call.stderr.contains("there is no call"), "{}", call.stderr);
+    let wrong = tried(&["-f", "deploy/examples/platforms/mux.yaml"]).await;
+    assert!(wrong.code == 1 && wrong.stderr.contains("spec.signed.key.secretRef"), "{}", wrong.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
