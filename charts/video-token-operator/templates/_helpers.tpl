@@ -136,6 +136,21 @@ namespaceSelector: {}
   expression: oldObject == null || object.spec != oldObject.spec
 {{- end -}}
 
+{{/*
+CEL: the author may get each Secret that a value of a body names, and that the values in it name. CEL has no recursion,
+so the expression has one loop for each of the 8 levels that a body may have:
+(dict "value" "object.spec.http.request.json" "level" 1).
+*/}}
+{{- define "vto.policyBody" -}}
+{{- $value := .value -}}
+{{- $item := printf "level%d" (int .level) -}}
+(type({{ $value }}) == map ? {{ $value }}.map(k, {{ $value }}[k]) : type({{ $value }}) == list ? {{ $value }} : []).all({{ $item }},
+{{ printf "  " }}(type({{ $item }}) != map || !('secretRef' in {{ $item }}) || authorizer.group('').resource('secrets').namespace(request.namespace).name({{ $item }}.secretRef.name).check('get').allowed())
+{{- if lt (int .level) 8 }} &&
+{{ include "vto.policyBody" (dict "value" $item "level" (add1 .level)) }}
+{{- end }})
+{{- end -}}
+
 {{/* A binding that denies: (dict "root" . "name" …). */}}
 {{- define "vto.policyBinding" -}}
 ---

@@ -191,8 +191,31 @@ async fn tenants(scene: &Scene) {
     let gis = json!({"arcgisVideoServer": {"url": "https://gis.example", "usernameRef": key("azure-login"), "passwordRef": key("database")}});
     let mut signs = scene.provider("p", &Value::Null);
     signs["spec"] = json!({"signed": {"key": {"secretRef": key("database")}, "jwt": {"algorithm": "HS256"}}});
+    // references in bodies, which have no schema
+    let calls = |member: &str, body: Value| {
+        let request = json!({"path": "/token", member: body});
+        let response = json!({"token": {"json": "$.token"}, "expires": {"jwt": {}}});
+        let http = json!({"http": {"url": "https://api.example", "auth": {"none": {}}, "request": request, "response": response}});
+        scene.provider_of("p", "", &http)
+    };
+    let secret_ref = |name: &str| json!({"secretRef": key(name)});
+    let deep = |name: &str| json!({"a": [[{"b": [{"c": {"d": secret_ref(name)}}]}], "x", 1, null]});
+    let login = json!({"user": secret_ref("azure-login"), "password": secret_ref("azure-login"), "n": {"m": true}});
+    let other = json!({"user": secret_ref("azure-login"), "password": secret_ref("database")});
     for (who, client, object, refused) in [
         ("nobody", &nobody, scene.token("t", &json!({})), "create Secrets"),
+        ("reader", &reader, calls("json", login.clone()), ""),
+        ("reader", &reader, calls("json", other.clone()), "spec.http.request.json: the author must be allowed to get"),
+        ("reader", &reader, calls("json", deep("azure-login")), ""),
+        (
+            "reader",
+            &reader,
+            calls("json", deep("database")),
+            "spec.http.request.json: the author must be allowed to get",
+        ),
+        ("reader", &reader, calls("form", login), ""),
+        ("reader", &reader, calls("form", other), "spec.http.request.form: the author must be allowed to get"),
+        ("reader", &reader, calls("json", json!({"a": {"secretRef": "database"}})), "spec.http.request.json"),
         ("reader", &reader, signs, "spec.signed.key.secretRef"),
         ("maker", &maker, scene.token("t", &json!({})), ""),
         ("nobody", &nobody, scene.provider("p", &client_secret("azure-login")), "must be allowed to get a Secret"),
