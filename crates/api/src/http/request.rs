@@ -59,6 +59,9 @@ const DEEPEST: usize = 8;
 /// Maximum bytes of a body, as a template.
 const LARGEST: usize = 16 * 1024;
 
+/// Maximum members of a body.
+const MOST_MEMBERS: usize = 64;
+
 impl HttpRequest {
     /// Repeats the checks of the CRD's rules, because an older CRD may have accepted the spec, and checks the bodies,
     /// which the rules can't see. `field` is the path of this value.
@@ -89,6 +92,9 @@ impl HttpRequest {
         }
         for (member, body) in [("json", &self.json), ("form", &self.form)] {
             let Some(body) = body else { continue };
+            if body.len() > MOST_MEMBERS {
+                return wrong(&format!(".{member}"), "has more than 64 members: remove some");
+            }
             if serde_json::to_vec(body).map_or(usize::MAX, |text| text.len()) > LARGEST {
                 return wrong(&format!(".{member}"), "is longer than 16 KiB: shorten it");
             }
@@ -189,9 +195,10 @@ fn fields(_: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// Returns the schema of an object with any members. The operator limits it to 16 KiB and 8 levels.
+/// Returns the schema of an object with any members. A schema can't bound what unknown fields contain, and rules can't
+/// read it: the operator limits the object to 16 KiB and 8 levels.
 fn open_object(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    json_schema!({"type": "object", "maxProperties": MOST_MEMBERS, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// A method.
