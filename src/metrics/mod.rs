@@ -127,11 +127,12 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// Records that a token of `provider_type` was issued by a call that took `took`.
-    pub fn issued(&self, provider_type: &'static str, took: Duration) {
+    /// Records that a call for a token of `provider_type` succeeded after `took`. A call that returned the token in use
+    /// is no issuance.
+    pub fn issued(&self, provider_type: &'static str, took: Duration, is_new: bool) {
         let labels = OfProvider { provider_type };
         self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
-        self.0.issuances.get_or_create(&labels).inc();
+        self.0.issuances.get_or_create(&labels).inc_by(u64::from(is_new));
     }
 
     /// Records that a call for a token of `provider_type` failed after `took`.
@@ -267,7 +268,8 @@ mod tests {
     #[test]
     fn what_happened_is_in_the_scrape_by_its_documented_name() {
         let metrics = Metrics::new();
-        metrics.issued("videoIndexer", Duration::from_millis(300));
+        metrics.issued("videoIndexer", Duration::from_millis(300), true);
+        metrics.issued("videoIndexer", Duration::from_secs(2), false);
         metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled".into(), Duration::from_secs(40));
         metrics.budget_granted(Duration::from_secs(4));
         metrics.throttled("blendVision", Duration::from_millis(1500));
@@ -287,6 +289,7 @@ mod tests {
             r#"videotoken_issuances_total{provider_type="videoIndexer"} 1"#,
             r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"} 1"#,
             r#"videotoken_issue_duration_seconds_bucket{le="0.5",provider_type="videoIndexer"} 1"#,
+            r#"videotoken_issue_duration_seconds_count{provider_type="videoIndexer"} 2"#,
             r#"videotoken_issue_duration_seconds_count{provider_type="arcgisVideoServer"} 1"#,
             r#"videotoken_budget_wait_seconds_bucket{le="5.0"} 1"#,
             r#"videotoken_throttled_seconds_total{provider_type="blendVision"} 1.5"#,

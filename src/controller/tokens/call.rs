@@ -21,7 +21,7 @@ use videotoken_core::plan::facts::Failure;
 use videotoken_core::plan::hash::request_hash;
 use videotoken_core::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
 use videotoken_core::plan::object_state::{Notes, UnsavedToken};
-use videotoken_core::plan::secret::TokenRecord;
+use videotoken_core::plan::secret::{Held, TokenRecord};
 use videotoken_core::plan::view::Before;
 use videotoken_core::plan::write_breaker::BreakerState;
 use videotoken_core::plan::write_failure::Extent;
@@ -84,11 +84,13 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
             call.end(budget::CallOutcome::Issued, now);
             logins::record_success(context.known(), account);
             account.history().issued(now.wall);
-            context.output.metrics.issued(account.type_name, took);
-            tracing::info!(%key, provider = seen.provider, expires_at = %issued.expires_at,
-                request_id = issued.request_id, "issued");
             let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
+            let request_id = issued.request_id.clone();
             let held = UnsavedToken { notes, material: material(seen, request, issued) };
+            let (expires_at, is_new) = (held.material.expires_at, !held.material.returned_again);
+            context.output.metrics.issued(account.type_name, took, is_new);
+            let outcome = if is_new { "issued" } else { "the provider returned the same token again" };
+            tracing::info!(%key, provider = seen.provider, %expires_at, request_id, "{outcome}");
             context.objects.states.change_of(key, uid, |state| state.record_issued(held));
             // Only after the token is kept: an interruption of this write must not lose the token.
             if let Some(attempt) = login {
@@ -159,7 +161,10 @@ async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
 fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
-    let held = seen.secret_facts().and_then(|facts| Some((facts.expires_at.time()?, facts.request?)));
+    let held = seen.secret_facts().and_then(|facts| {
+        let (issued_at, expires_at) = facts.lifetime()?;
+        Some(Held { issued_at, expires_at, request: facts.request? })
+    });
     TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request).replacing(held)
 }
 

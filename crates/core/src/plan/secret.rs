@@ -66,14 +66,27 @@ impl TokenRecord {
 
     /// Compares the token with the one that it replaces. Some providers return the same token until it expires. The
     /// answer then has the same expiry, within the rounding of its lifetime, and a renewal before that expiry brings
-    /// nothing.
+    /// nothing. A renewal soon after the issuance is no evidence: a new token would have the same expiry, too.
     #[must_use]
-    pub fn replacing(self, held: Option<(Timestamp, Hash)>) -> Self {
-        let same = |(expires_at, request): (Timestamp, Hash)| {
-            request == self.request && (self.expires_at - expires_at).abs() <= SAME_EXPIRY
+    pub fn replacing(self, held: Option<Held>) -> Self {
+        let same = |held: Held| {
+            held.request == self.request
+                && (self.expires_at - held.expires_at).abs() <= SAME_EXPIRY
+                && self.issued_at - held.issued_at > SAME_EXPIRY * 2
         };
         Self { returned_again: held.is_some_and(same), ..self }
     }
+}
+
+/// What is known of the token that another one replaces.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Issue time of the token.
+    pub issued_at: Timestamp,
+    /// Expiry of the token.
+    pub expires_at: Timestamp,
+    /// Hash of its request.
+    pub request: Hash,
 }
 
 /// Maximum difference of two expiries that count as the same. Lifetimes in answers have whole seconds.

@@ -316,20 +316,28 @@ fn a_value_takes_no_key_of_the_spec() {
 #[test]
 fn a_token_with_the_expiry_of_the_one_before_is_remembered_as_returned_again() {
     let plain = record();
-    for (apart, request, expected) in [
-        (0, plain.request, true),
-        (4, plain.request, true),
-        (-4, plain.request, true),
-        (6, plain.request, false),
-        (1200, plain.request, false),
-        (0, Hash::of([b"other".as_slice()]), false),
+    let held = |age: i64, apart: i64, request: Hash| Held {
+        issued_at: plain.issued_at - TimeDelta::seconds(age),
+        expires_at: plain.expires_at + TimeDelta::seconds(apart),
+        request,
+    };
+    for (age, apart, request, expected) in [
+        (600, 0, plain.request, true),
+        (600, 4, plain.request, true),
+        (11, -4, plain.request, true),
+        (600, 6, plain.request, false),
+        (600, 1200, plain.request, false),
+        (600, 0, Hash::of([b"other".as_slice()]), false),
+        // a renewal that a user requests soon after the issuance brings a new token
+        (4, -4, plain.request, false),
+        (10, 0, plain.request, false),
     ] {
-        let held = (plain.expires_at + TimeDelta::seconds(apart), request);
-        assert_eq!(plain.clone().replacing(Some(held)).returned_again, expected, "{apart}");
+        let held = held(age, apart, request);
+        assert_eq!(plain.clone().replacing(Some(held)).returned_again, expected, "{age} {apart}");
     }
     assert!(!plain.clone().replacing(None).returned_again);
     // it is read back, and a Secret without it keeps its hash
-    let again = plain.clone().replacing(Some((plain.expires_at, plain.request)));
+    let again = plain.clone().replacing(Some(held(600, 0, plain.request)));
     let spec = SecretSpec::default();
     let secret = stored(&spec, &again);
     assert_eq!(secret.metadata.annotations.as_ref().unwrap()[names::RETURNED_AGAIN], "true");
