@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::{
     Access, ApiToken, ArcgisVideoServer, Azure, BlendVision, CognitiveServices, Control, Emulator as _, Operations,
-    Privacy, Serving, VideoIndexerClassic, arcgis_example, classic_example, example,
+    Platforms, Privacy, Serving, VideoIndexerClassic, arcgis_example, classic_example, example,
 };
 use crate::scene;
 
@@ -50,8 +50,15 @@ pub(super) async fn all() -> Result<(Vec<Box<dyn ProviderType>>, String)> {
     let arcgis = Serving::start(ArcgisVideoServer::new(), &ca).await?;
     let cognitive = Serving::start(CognitiveServices::new()?, &ca).await?;
     let blend_vision = Served { serving: Serving::start(BlendVision::new()?, &ca).await?, tokens: Mutex::default() };
-    let types: Vec<Box<dyn ProviderType>> =
-        vec![Box::new(azure), Box::new(classic), Box::new(blend_vision), Box::new(cognitive), Box::new(arcgis)];
+    let platforms = Serving::start(Platforms::furnished()?, &ca).await?;
+    let types: Vec<Box<dyn ProviderType>> = vec![
+        Box::new(azure),
+        Box::new(classic),
+        Box::new(blend_vision),
+        Box::new(cognitive),
+        Box::new(arcgis),
+        Box::new(platforms),
+    ];
     Ok((types, ca_pem))
 }
 
@@ -341,6 +348,53 @@ impl ProviderType for Serving<CognitiveServices> {
             mark(object)
         );
         json!({"limitedAccess": {"targetAzureResourceId": target, "featureFlags": [FEATURE]}})
+    }
+}
+
+/// A declared API.
+impl ProviderType for Serving<Platforms> {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn control(&self) -> &Arc<Control> {
+        (**self).control()
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        vec![self.host()]
+    }
+
+    fn account(&self, account: usize) -> String {
+        tag(account)
+    }
+
+    fn open(&self, _account: usize) {}
+
+    fn admit(&self, account: usize, generation: u32) -> Value {
+        self.add_key(&key(account, generation), &tag(account));
+        json!({"key": key(account, generation)})
+    }
+
+    fn revoke(&self, account: usize, generation: u32) {
+        self.remove_key(&key(account, generation));
+    }
+
+    fn provider(&self, account: usize, login: &str) -> Value {
+        json!({
+            "url": self.url(),
+            "auth": {"bearer": reference(login, "key")},
+            "parameters": {"room": {}},
+            "request": {
+                "path": format!("/v1/projects/{}/rooms/{{{{ room }}}}/tokens", tag(account)),
+                "json": {"role": "viewer"},
+            },
+            "response": {"token": {"json": "$.token"}, "expires": {"seconds": "$.expiresIn"}},
+        })
+    }
+
+    fn scope(&self, _account: usize, object: usize) -> Value {
+        json!({"parameters": {"room": mark(object)}})
     }
 }
 

@@ -1,4 +1,4 @@
-//! From nothing to a table of tokens: a real control plane, emulators of all five token APIs, the operator, the
+//! From nothing to a table of tokens: a real control plane, emulators of all token APIs, the operator, the
 //! examples' YAML, one live renewal. Exits with 0 only if everything that it says was checked and held.
 //!
 //! `KEEP=1` leaves all of it running until Ctrl-C.

@@ -1,17 +1,21 @@
-//! The four other token APIs, each from its example under deploy/examples: what it changes is where the provider is and
-//! what the credential Secret holds.
+//! The six other provider types, each from its example under deploy/examples: what it changes is where the provider is
+//! and what the credential Secret holds.
 
 use anyhow::{Context as _, Result, ensure};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::{Value, json};
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{
-    Access, ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Serving, VideoIndexerClassic,
-    arcgis_example, classic_example, cognitive_example,
+    Access, ArcgisVideoServer, BlendVision, CognitiveServices, Control, Emulator, Platforms, Serving,
+    VideoIndexerClassic, arcgis_example, classic_example, cognitive_example, platform_example,
 };
 use testkit::stand::controlplane::repository;
 use testkit::stand::wait::{condition, own_kind, poll};
@@ -22,13 +26,15 @@ use crate::stand::Stand;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The emulators of the four, and what their examples need.
+/// Key of the tokens that the operator signs.
+const SIGNING_KEY: &str = "kfQ2mZ7vT9xWb4Rc8sLpNd3HgYj6UaEo";
+
+/// The emulators, and what the examples need.
 pub(crate) struct Others {
     all: Vec<Other>,
     ca_pem: String,
     /// Kept running.
-    _servings:
-        (Serving<VideoIndexerClassic>, Serving<CognitiveServices>, Serving<BlendVision>, Serving<ArcgisVideoServer>),
+    _servings: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 struct Other {
@@ -42,8 +48,8 @@ struct Other {
     spec: Value,
     /// What its credential Secret holds.
     keys: Value,
-    host: String,
-    control: Arc<Control>,
+    /// Its host and its control. `None`: the operator signs the tokens and calls nobody.
+    emulator: Option<(String, Arc<Control>)>,
 }
 
 impl Others {
@@ -54,6 +60,7 @@ impl Others {
         let (blend_vision, api_token) = BlendVision::furnished()?;
         let blend_vision = Serving::start(blend_vision, ca).await?;
         let arcgis = Serving::start(ArcgisVideoServer::furnished(), ca).await?;
+        let platforms = Serving::start(Platforms::furnished()?, ca).await?;
         let all = vec![
             Other {
                 product: "Video Indexer's classic API",
@@ -61,8 +68,7 @@ impl Others {
                 kind: "TokenProvider",
                 spec: json!({"videoIndexerClassic": {"endpoint": classic.url()}}),
                 keys: json!({"subscription-key": classic_example::OWNERS_KEY}),
-                host: classic.host(),
-                control: classic.control().clone(),
+                emulator: Some((classic.host(), classic.control().clone())),
             },
             Other {
                 product: "Cognitive Services",
@@ -70,8 +76,7 @@ impl Others {
                 kind: "TokenProvider",
                 spec: json!({"cognitiveServices": {"endpoint": cognitive.url()}}),
                 keys: json!({"face": cognitive_example::KEY, "speech": cognitive_example::KEY}),
-                host: cognitive.host(),
-                control: cognitive.control().clone(),
+                emulator: Some((cognitive.host(), cognitive.control().clone())),
             },
             Other {
                 product: "BlendVision One",
@@ -79,8 +84,7 @@ impl Others {
                 kind: "TokenProvider",
                 spec: json!({"blendVision": {"endpoint": blend_vision.url()}}),
                 keys: json!({"api-token": api_token}),
-                host: blend_vision.host(),
-                control: blend_vision.control().clone(),
+                emulator: Some((blend_vision.host(), blend_vision.control().clone())),
             },
             Other {
                 product: "ArcGIS Video Server",
@@ -89,16 +93,33 @@ impl Others {
                 spec: json!({"caBundleRef": null,
                     "arcgisVideoServer": {"url": format!("{}{}", arcgis.url(), arcgis_example::ADMIN_ROOT)}}),
                 keys: json!({"username": arcgis_example::USERNAME, "password": arcgis_example::PASSWORD}),
-                host: arcgis.host(),
-                control: arcgis.control().clone(),
+                emulator: Some((arcgis.host(), arcgis.control().clone())),
+            },
+            Other {
+                product: "Cloudflare Stream, declared in YAML",
+                example: "http.yaml",
+                kind: "ClusterTokenProvider",
+                spec: json!({"http": {"url": platforms.url()}}),
+                keys: json!({"api-token": platform_example::API_TOKEN}),
+                emulator: Some((platforms.host(), platforms.control().clone())),
+            },
+            Other {
+                product: "LiveKit, signed by the operator",
+                example: "signed.yaml",
+                kind: "TokenProvider",
+                spec: Value::Null,
+                keys: json!({"api-secret": SIGNING_KEY}),
+                emulator: None,
             },
         ];
-        Ok(Self { all, ca_pem: ca.ca_pem(), _servings: (classic, cognitive, blend_vision, arcgis) })
+        let servings: Vec<Box<dyn Any + Send + Sync>> =
+            vec![Box::new(classic), Box::new(cognitive), Box::new(blend_vision), Box::new(arcgis), Box::new(platforms)];
+        Ok(Self { all, ca_pem: ca.ca_pem(), _servings: servings })
     }
 
     /// Where they are, as `--allowed-endpoint` names them.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = String> {
-        self.all.iter().map(|other| other.host.clone())
+        self.all.iter().filter_map(|other| other.emulator.as_ref()).map(|(host, _)| host.clone())
     }
 }
 
@@ -112,16 +133,19 @@ fn trial_account() -> Result<Arc<VideoIndexerClassic>> {
     Ok(classic)
 }
 
-/// Applies the four examples; in the end, all five providers and their tokens in one table each.
+/// Applies the six examples; in the end, all seven providers and their tokens in one table each.
 pub(crate) async fn table(screen: &mut Screen, stand: &Stand) -> Result<()> {
-    screen.step("The four other token APIs, each from its example");
+    screen.step("The six other provider types, each from its example");
     for other in &stand.others.all {
-        screen.note(format_args!("{}, at https://{}:", other.product, other.host));
+        match &other.emulator {
+            Some((host, _)) => screen.note(format_args!("{}, at https://{host}:", other.product)),
+            None => screen.note(format_args!("{}, without any call:", other.product)),
+        }
         let overlay = overlay(stand, other)?;
         stand.kubectl.show(screen, &format!("apply --kustomize {}", overlay.display())).await?;
         screen.gap();
     }
-    screen.step("Five providers in one table");
+    screen.step("Seven providers in one table");
     let ready = async || all_ready(stand).await;
     let tokens = poll(SOON, "every token is ready", ready).await?;
     for object in &tokens {
@@ -134,7 +158,10 @@ pub(crate) async fn table(screen: &mut Screen, stand: &Stand) -> Result<()> {
     stand.kubectl.show(screen, "get vat --all-namespaces").await?;
     screen.gap();
     stand.kubectl.show(screen, "videotoken status --all-namespaces").await?;
-    screen.note(format_args!("Each of the {} tokens is known to its provider and good.", tokens.len()));
+    screen.note(format_args!(
+        "Each of the {} tokens is good: its provider knows it, or the key has signed it.",
+        tokens.len()
+    ));
     Ok(())
 }
 
@@ -142,18 +169,22 @@ pub(crate) async fn table(screen: &mut Screen, stand: &Stand) -> Result<()> {
 fn overlay(stand: &Stand, other: &Other) -> Result<std::path::PathBuf> {
     let path = repository().join("deploy/examples").join(other.example);
     let example = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let mut spec = other.spec.clone();
-    spec["caBundle"] = stand.others.ca_pem.as_str().into();
-    let meta = json!({"name": "any"});
-    let allowed = json!({"name": "any", "annotations": {"videotoken.dev/allowed-hosts": other.host}});
-    let provider = json!({"apiVersion": "v1", "kind": "Patch", "metadata": meta, "spec": spec});
-    let secret = json!({"apiVersion": "v1", "kind": "Patch", "metadata": allowed, "stringData": other.keys});
+    let mut meta = json!({"name": "any"});
     let onto = |kind: &str, patch: &Value| json!({"target": {"kind": kind}, "patch": patch.to_string()});
+    let mut patches = Vec::new();
+    if let Some((host, _)) = &other.emulator {
+        let mut spec = other.spec.clone();
+        spec["caBundle"] = stand.others.ca_pem.as_str().into();
+        patches.push(onto(other.kind, &json!({"apiVersion": "v1", "kind": "Patch", "metadata": meta, "spec": spec})));
+        meta["annotations"] = json!({"videotoken.dev/allowed-hosts": host});
+    }
+    let secret = json!({"apiVersion": "v1", "kind": "Patch", "metadata": meta, "stringData": other.keys});
+    patches.push(onto("Secret", &secret));
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [other.example],
-        "patches": [onto(other.kind, &provider), onto("Secret", &secret)],
+        "patches": patches,
     });
     let overlay = stand.scratch.file(other.example.trim_end_matches(".yaml"));
     std::fs::create_dir(&overlay)?;
@@ -183,16 +214,28 @@ async fn all_counted(stand: &Stand) -> Result<()> {
     Ok(())
 }
 
-/// The token in the object's Secret is one that some provider issued, and good.
+/// The token in the object's Secret is one that some provider issued or that the key has signed, and good.
 async fn issued(stand: &Stand, object: &DynamicObject) -> Result<()> {
     let namespace = object.namespace().context("no namespace")?;
     let name = object.data["status"]["secretName"].as_str().context("no Secret")?.to_owned();
     let secrets: Api<Secret> = Api::namespaced(stand.plane.client()?, &namespace);
     let token = secrets.get(&name).await?.data.unwrap_or_default().remove("token").context("no token")?;
     let token = String::from_utf8(token.0)?;
-    let controls = stand.others.all.iter().map(|other| &other.control);
+    let controls = stand.others.all.iter().filter_map(|other| other.emulator.as_ref()).map(|(_, control)| control);
     let known = controls.chain([stand.azure.video_indexer.control()]).find_map(|control| control.knows(&token));
-    let known = known.context("nobody issued it")?;
+    let Some(known) = known else { return signed(&token) };
     ensure!(known.is_good(Utc::now()), "it expired at {}", known.expires_at);
+    Ok(())
+}
+
+/// The token is a JWT that the key has signed, and good.
+fn signed(token: &str) -> Result<()> {
+    let (text, signature) = token.rsplit_once('.').context("nobody issued it")?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SIGNING_KEY.as_bytes());
+    let verified = hmac::verify(&key, text.as_bytes(), &URL_SAFE_NO_PAD.decode(signature)?);
+    ensure!(verified.is_ok(), "nobody issued it, and another key has signed it");
+    let (_, claims) = text.split_once('.').context("no claims")?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    ensure!(claims["exp"].as_i64() > Some(Utc::now().timestamp()), "it expired at {}", claims["exp"]);
     Ok(())
 }

@@ -50,7 +50,7 @@ impl Stand {
         screen.note(format_args!("Kubernetes {version} at {}, in {took:.1} s", plane.api_url()));
         screen.note("deploy/rbac.yaml and crds/ are applied.");
 
-        screen.step("Emulators of Entra, of Azure Video Indexer and of the four other token APIs, over TLS");
+        screen.step("Emulators of Entra, of Azure Video Indexer and of the other token APIs, over TLS");
         let azure = start_azure(&plane).await?;
         screen.note(format_args!("Entra at {}; it trusts this cluster's ServiceAccounts.", azure.authority_url()));
         screen.note(format_args!("Resource Manager with Video Indexer at {}.", azure.resource_manager_url()));

@@ -10,10 +10,11 @@
 //! | Ant Media | `GET /rest/v2/broadcasts/{stream}/jwt-token`, bearer | failures are HTTP 200 with `success: false` |
 //! | Frigate | `POST /api/login`, JSON | the token is a cookie; a login |
 //! | Rooms | `POST /oauth2/token`, then `POST /v1/rooms/{room}/tokens` with its bearer token | two requests; ours |
+//! | Projects | `POST /v1/projects/{project}/rooms/{room}/tokens`, bearer | keys of several accounts; ours |
 //! | Eagle Eye | `POST /een/oauth2/token`, basic, form with a refresh token that stays | the same token until it expires |
 //!
-//! Sources: the vendors' documentation, SDKs and servers, as in docs/providers/any-platform.md. Rooms is no platform:
-//! it has the two requests that several have. What a refusal says beyond its status and code isn't documented
+//! Sources: the vendors' documentation, SDKs and servers, as in docs/providers/any-platform.md. Rooms and
+//! Projects are no platforms: they have the two requests and the accounts that several have. What a refusal says beyond its status and code isn't documented
 //! everywhere; the words are ours.
 
 mod answers;
@@ -28,6 +29,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -65,6 +67,8 @@ pub struct Platforms {
     same: Mutex<Option<(String, i64)>>,
     /// Access tokens that the token endpoint of Rooms has issued.
     bearers: Mutex<Vec<String>>,
+    /// Projects by their keys.
+    keys: Mutex<HashMap<String, String>>,
 }
 
 impl Platforms {
@@ -75,7 +79,18 @@ impl Platforms {
             key: SigningKey::generate("platforms-emulator")?,
             same: Mutex::default(),
             bearers: Mutex::default(),
+            keys: Mutex::default(),
         }))
+    }
+
+    /// Lets a key issue tokens of a project.
+    pub fn add_key(&self, key: &str, project: &str) {
+        locked(&self.keys).insert(key.to_owned(), project.to_owned());
+    }
+
+    /// Stops honouring a key of a project.
+    pub fn remove_key(&self, key: &str) {
+        locked(&self.keys).remove(key);
     }
 
     /// Stops honouring the access tokens of Rooms.
@@ -96,6 +111,7 @@ impl Platforms {
             ("POST", ["api", "login"]) => self.frigate(call),
             ("POST", ["oauth2", "token"]) => self.rooms_oauth(call),
             ("POST", ["v1", "rooms", room, "tokens"]) => self.rooms(call, room),
+            ("POST", ["v1", "projects", project, "rooms", room, "tokens"]) => self.projects(call, project, room),
             ("POST", ["een", "oauth2", "token"]) => self.eagle_eye(call),
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, json!({"message": "no such path"}))),
         }
@@ -258,6 +274,15 @@ impl Platforms {
         Ok(Reply::json(json!({"token": token, "expiresOn": expires})))
     }
 
+    fn projects(&self, call: &Call, project: &str, room: &str) -> Result<Reply, Refusal> {
+        let known = call.bearer().and_then(|key| locked(&self.keys).get(key).cloned());
+        if known.as_deref() != Some(project) {
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, json!({"message": "unknown key"})));
+        }
+        let (token, life) = self.opaque(call, Grant { account: project, request: room, life: Duration::from_hours(1) });
+        Ok(Reply::json(json!({"token": token, "expiresIn": life})))
+    }
+
     fn eagle_eye(&self, call: &Call) -> Result<Reply, Refusal> {
         Self::client(call)?;
         if call.form("refresh_token").as_deref() != Some(example::REFRESH_TOKEN) {
@@ -300,7 +325,8 @@ struct PlatformDialect;
 
 impl Dialect for PlatformDialect {
     fn target(&self, call: &Call) -> Target {
-        Target { account: "platforms".to_owned(), operation: call.path().to_lowercase() }
+        let project = call.path().strip_prefix("/v1/projects/").and_then(|rest| rest.split('/').next());
+        Target { account: project.unwrap_or("platforms").to_owned(), operation: call.path().to_lowercase() }
     }
 
     /// No IDs are documented.
