@@ -66,7 +66,15 @@ async fn a_tenants_declaration_reaches_only_what_the_admin_allows() {
     };
     let at = |path: &str| format!("{}{path}", other.url());
     let elsewhere = json!({"name": "elsewhere", "key": "api-key"});
+    let port = other.url().rsplit_once(':').unwrap().1.to_owned();
+    let reaches = |host: &str| declared(&format!("https://{host}:{port}"), &json!({}));
     let cases = [
+        ("name-of-loopback", reaches("localhost"), "HostNotAllowed", "spec.http.url"),
+        ("decimal", reaches("2130706433"), "HostNotAllowed", "spec.http.url"),
+        ("hexadecimal", reaches("0x7f.1"), "HostNotAllowed", "spec.http.url"),
+        ("loopback-6", reaches("[::1]"), "HostNotAllowed", "spec.http.url"),
+        ("mapped", reaches("[::ffff:127.0.0.1]"), "HostNotAllowed", "spec.http.url"),
+        ("link-local-6", reaches("[fe80::1]"), "HostNotAllowed", "spec.http.url"),
         ("other-host", declared(&other.url(), &json!({})), "HostNotAllowed", "spec.http.url"),
         ("public-host", declared("https://api.cloudflare.com", &json!({})), "HostNotAllowed", "spec.http.url"),
         ("metadata", declared("https://169.254.169.254/latest", &json!({})), "HostNotAllowed", "spec.http.url"),
@@ -247,6 +255,9 @@ async fn p02_a_token_that_comes_back_is_renewed_at_its_end_and_not_in_ever_short
     scene.until_within(SOON * 3, "een", "came back", came_back).await.unwrap();
     assert_eq!(scene.held("een").await.unwrap(), first);
     assert_eq!(serving.control().counters().requests, 2);
+    // the second call issued no token
+    let object = scene.until_that("een", "there", |_| true).await.unwrap();
+    assert_eq!(object["status"]["issuances"], 1);
     let renewed = |object: &Value| object["status"]["renewAt"] != object["status"]["expiresAt"];
     scene.until_within(SOON * 3, "een", "has a new token", renewed).await.unwrap();
     assert_ne!(scene.held("een").await.unwrap(), first);

@@ -281,6 +281,22 @@ async fn a_value_fills_one_place_of_the_request_and_no_other() {
 }
 
 #[tokio::test]
+async fn no_value_smuggles_a_header() {
+    let account = json!({
+        "url": "ENDPOINT", "auth": {"none": {}}, "parameters": {"a": {"pattern": "(?s).{1,64}"}},
+        "request": {"path": "/x", "headers": [{"name": "X-A", "value": "{{ a }}"}, {"name": "X-S", "secretRef": key("secret")}]},
+        "response": {"token": {"text": {}}, "expires": {"after": "1h"}},
+    });
+    let stand = Stand::start(&account, &json!({})).await;
+    for value in ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\r\n\r\nGET /admin HTTP/1.1", "a\0b", "a\u{7f}b"] {
+        let error = stand.issue(&json!({"a": value}), None).await.unwrap_err();
+        assert_eq!((error.class, error.unsent), (Class::Configuration, true), "{value:?}: {error}");
+        assert!(error.message.contains("spec.http.request.headers[0].value"), "{value:?}: {error}");
+    }
+    assert_eq!(stand.calls(), 0, "nothing was sent");
+}
+
+#[tokio::test]
 async fn an_access_token_that_the_api_rejects_is_fetched_anew() {
     let (_, account, ..) = platforms().swap_remove(6);
     let stand = Stand::start(&account, &json!({})).await;
