@@ -86,8 +86,8 @@ pub struct HeaderAuth {
     "clientSecretRef needs clientIdRef"
 ).at(".clientIdRef"))]
 pub struct Oauth2 {
-    /// URL of the token endpoint.
-    #[schemars(transform = url)]
+    /// URL of the token endpoint. It is literal, as the URL of the API.
+    #[schemars(transform = super::literal_url)]
     pub token_url: String,
     /// The grant: `client_credentials`, `refresh_token` or `password`. A refresh token that the endpoint replaces at each use
     /// is not supported.

@@ -20,7 +20,7 @@ use super::parameters::{self, DeclaredLifetime, DeclaredScope, Parameters};
 use super::request::{FieldError, TokenRequest};
 use super::schema::{site, url};
 use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -35,7 +35,7 @@ use std::time::Duration;
 ).at(".lifetime").required())]
 pub struct HttpAccount {
     /// The URL of the API, such as <https://api.example.com/v1>. It is literal: no template changes it.
-    #[schemars(transform = url)]
+    #[schemars(transform = literal_url)]
     pub url: String,
     /// How the calls authenticate.
     pub auth: HttpAuth,
@@ -54,6 +54,14 @@ pub struct HttpAccount {
 
 const ACCOUNT: &str = "spec.http";
 const SCOPE: &str = "spec.scope.http.parameters";
+
+const NO_TEMPLATE: &str = "is literal: write templates into request.path and request.query only";
+
+/// Schema transform of a field: a URL without a template, so that no parameter selects the host.
+pub(super) fn literal_url(schema: &mut Schema) {
+    url(schema);
+    cel("!self.contains('{{')", NO_TEMPLATE).transform(schema);
+}
 
 /// Longest lifetime that an answer may state where none is asked for.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
@@ -105,7 +113,14 @@ impl HttpAccount {
     fn check(&self) -> Result<(), FieldError> {
         parameters::check(&format!("{ACCOUNT}.parameters"), &self.parameters)?;
         self.life()?;
-        self.auth()?;
+        let token_url = match self.auth()? {
+            Auth::Oauth2(oauth2) => Some(("auth.oauth2.tokenUrl", &oauth2.token_url)),
+            _ => None,
+        };
+        let mut urls = [("url", &self.url)].into_iter().chain(token_url);
+        if let Some((member, _)) = urls.find(|(_, url)| url.contains("{{")) {
+            return Err(FieldError::new(format!("{ACCOUNT}.{member}"), NO_TEMPLATE));
+        }
         self.request.check(&format!("{ACCOUNT}.request"))?;
         if self.response.expires.asked.is_some() && self.lifetime.is_none() {
             let message = "must be set: response.expires.asked needs what can be asked for";

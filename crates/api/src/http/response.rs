@@ -1,7 +1,7 @@
 //! The reading of the answer of a declared HTTP API.
 
 use crate::cel::{cel, union};
-use crate::duration::GoDuration;
+use crate::duration::{GoDuration, is_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,8 +33,9 @@ pub struct HttpResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = header_name)]
     pub retry_after: Option<String>,
-    /// Time to wait after a throttled call whose answer names no time.
+    /// Time to wait after a throttled call whose answer names no time: 1s to 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = cooldown)]
     pub cooldown: Option<GoDuration>,
     /// Each new token ends the validity of the one before. Then a token is renewed late, and previousToken is refused.
     /// Default: false.
@@ -101,8 +102,9 @@ pub struct Expires {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = json_path)]
     pub timestamp: Option<String>,
-    /// The documented lifetime of each token.
+    /// The documented lifetime of each token: more than 10s and at most 8784h (366 days).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = after)]
     pub after: Option<GoDuration>,
     /// The lifetime that the request asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +180,19 @@ pub enum FailureClass {
     /// A value of another version of this API.
     #[serde(untagged)]
     Other(String),
+}
+
+/// Schema transform of a field: the lifetime of each token.
+fn after(schema: &mut Schema) {
+    let is_within = "duration(self) > duration('10s') && duration(self) <= duration('8784h')";
+    cel(format!("!{} || ({is_within})", is_duration("self")), "must be more than 10s and at most 8784h (366 days)")
+        .transform(schema);
+}
+
+/// Schema transform of a field: the wait after a throttled call.
+fn cooldown(schema: &mut Schema) {
+    let is_within = "duration(self) >= duration('1s') && duration(self) <= duration('1h')";
+    cel(format!("!{} || ({is_within})", is_duration("self")), "must be 1s to 1h, such as 5s").transform(schema);
 }
 
 /// Schema transform of a field: a singular JSON path.

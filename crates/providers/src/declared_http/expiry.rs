@@ -71,7 +71,7 @@ impl Form {
             expires.epoch_millis.as_ref().map(|text| number(Unit::EpochMillis, text)),
             expires.timestamp.as_ref().map(|text| Ok(Self::Timestamp(path("timestamp", text)?))),
             expires.after.as_ref().map(|text| {
-                let wrong = || FieldError::new(format!("{field}.after"), "must be more than 10s and at most 366 days");
+                let wrong = || FieldError::new(format!("{field}.after"), "must be more than 10s and at most 8784h (366 days)");
                 text.parse().filter(|life| *life > SHORTEST && *life <= LONGEST).map(Self::After).ok_or_else(wrong)
             }),
             expires.asked.map(|_| Ok(Self::Asked)),
