@@ -12,6 +12,10 @@ const ACCOUNT: &str =
 const AMBIENT: &str = "auth: {workloadIdentity: {}}";
 const CLIENT: &str = "tenantId: contoso.example, clientId: 00000000-0000-0000-0000-000000000000";
 const SIGNING: &str = "key: {secretRef: {name: s, key: k}}";
+/// A request of a declared API and how its answer is read, without the URL.
+const ASKING: &str = "auth: {bearer: {name: s, key: k}}, request: {path: /tokens}";
+const READING: &str = "token: {json: $.token}, expires: {seconds: $.expires_in}";
+const HTTP: &str = "url: 'https://api.example', ASKING, response: {READING}";
 const ALL: &str = "allowedNamespaces: {selector: {}}";
 
 /// One workload more than a token may name.
@@ -30,6 +34,9 @@ pub(crate) fn written_out(spec: &str) -> String {
         ("CLIENT", CLIENT),
         ("ALL", ALL),
         ("SIGNING", SIGNING),
+        ("HTTP", HTTP),
+        ("ASKING", ASKING),
+        ("READING", READING),
         ("SEVENTEEN", &SEVENTEEN),
     ]
     .iter()
@@ -60,6 +67,8 @@ pub(crate) const GOOD_TOKENS: &[(&str, &str)] = &[
     ("arcgisVideoServer: {referer: 'https://player.example'}", "lifetime: 8760h"),
     ("arcgisVideoServer: {ip: '2001:db8::1'}", ""),
     ("arcgisVideoServer: {requestIp: {}}", ""),
+    ("http: {}", ""),
+    ("http: {parameters: {video: 5d5bc37ffcf54c9b82e996823bffbb81}}", "lifetime: 12h"),
     ("signed: {}", ""),
     ("signed: {parameters: {room: lobby, publish: 'true'}}", "lifetime: 1h"),
     ("READER", "secret: {name: lobby, keys: {token: t, expiresAt: e, previousToken: p}, deletionPolicy: Retain}"),
@@ -86,6 +95,14 @@ pub(crate) const GOOD_PROVIDERS: &[(&str, &str)] = &[
     ("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}"),
     ("TokenProvider", "cognitiveServices: {endpoint: 'https://virginia.api.cognitive.microsoft.us', keyRef: {name: s, key: k}, targetResourceField: resourceId}"),
     ("TokenProvider", "arcgisVideoServer: {url: 'https://video.example:21443/arcgis/admin', usernameRef: {name: s, key: u}, passwordRef: {name: s, key: p}, extraParameters: {user: u}}, limits: {concurrency: 1, windows: [{requests: 10, period: 1m}]}"),
+    ("TokenProvider", "http: {HTTP}"),
+    ("TokenProvider", "http: {url: 'https://api.example/v1', auth: {header: {name: Authorization, prefix: 'Token ', secretRef: {name: s, key: k}}}, \
+        parameters: {room: {}}, request: {method: GET, path: '/rooms/{{ room }}', query: {type: play}, headers: [{name: Accept, value: text/plain}]}, \
+        response: {token: {cookie: TOKEN}, expires: {after: 30m}, values: {csrf: {header: X-CSRF-Token}}, invalidatesPrevious: true}}"),
+    ("TokenProvider", "http: {url: 'https://api.example', auth: {oauth2: {tokenUrl: 'https://login.example/token', grant: refresh_token, \
+        refreshTokenRef: {name: s, key: k}}}, request: {path: /tokens, form: {a: 1, b: {secretRef: {name: s, key: k}}}}, \
+        response: {token: {text: {}}, expires: {asked: {}}, success: {json: '$.ok', equals: true}, \
+        failures: [{status: [400], json: \"$['error-code']\", matches: 'auth.*', class: Credential}], cooldown: 5s}, lifetime: {max: 24h}}"),
     ("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}}"),
     ("TokenProvider", "signed: {SIGNING, parameters: {room: {}, role: {type: integer, pattern: '[01]', default: '0'}}, \
       jwt: {algorithm: ES384, header: {typ: '', kid: a}, claims: {n: 1, deep: {a: [{b: '{{ room }}'}]}}, variants: {v: {aud: t}}}}"),
@@ -121,6 +138,9 @@ pub(crate) const TOKENS: &[Case<'_>] = &[
     (("cognitiveServices: {limitedAccess: {targetAzureResourceId: /r, featureFlags: []}}", ""), "spec.scope.cognitiveServices.limitedAccess.featureFlags"),
     (("arcgisVideoServer: {ip: everywhere}", ""), "spec.scope.arcgisVideoServer.ip: Invalid value: must be an IPv4 or IPv6 address"),
     (("arcgisVideoServer: {ip: 192.0.2.7, requestIp: {}}", ""), "found: ip requestIp"),
+    (("http: {video: a}", ""), ".spec.scope.http.video: field not declared in schema"),
+    (("http: {parameters: {video: 7}}", ""), ".spec.scope.http.parameters.video: expected string"),
+    (("signed: {claims: {exp: 9}}", ""), ".spec.scope.signed.claims: field not declared in schema"),
     // lifetimes
     (("READER", "lifetime: 12h"), "spec.lifetime: Forbidden: Video Indexer honours a lifetime only with mediaScope Video and an extensionId; any other token lives 1h: remove lifetime"),
     (("ON_EDGE", "lifetime: 13h"), "spec.lifetime: Invalid value: Video Indexer issues for 1s to 12h"),
@@ -212,11 +232,58 @@ pub(crate) const PROVIDERS: &[Case<'_>] = &[
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, caBundleRef: {kind: Pod, name: c, key: k}"), "spec.caBundleRef.kind: Invalid value: must be one of ConfigMap, Secret"),
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, limits: {concurrency: 0}"), "spec.limits.concurrency: Invalid value"),
     (("TokenProvider", "blendVision: {organization: o, apiTokenRef: {name: s, key: k}}, limits: {windows: [{requests: 1, period: 48h}]}"), "spec.limits.windows[0].period: Invalid value: must be 1s to 24h"),
+    (("TokenProvider", "http: {url: 'https://api.example/?a=b', ASKING, response: {READING}}"), "spec.http.url: Invalid value: must be an absolute URL without user, query and fragment"),
+    (("TokenProvider", "http: {url: 'https://user:pw@api.example', ASKING, response: {READING}}"), "spec.http.url: Invalid value: must be an absolute URL"),
+    (("TokenProvider", "http: {url: 'https://{{ host }}', ASKING, response: {READING}}"), "spec.http.url: Invalid value: is literal: write templates into request.path and request.query only"),
+    (("TokenProvider", "http: {url: 'https://{{host}}.example', ASKING, response: {READING}}"), "spec.http.url: Invalid value: is literal"),
+    (("TokenProvider", "http: {url: 'https://api.example/{{ tenant }}', ASKING, response: {READING}}"), "spec.http.url: Invalid value: is literal"),
+    (("TokenProvider", "http: {url: 'https://api.example', request: {path: /x}, response: {READING}, auth: {oauth2: {tokenUrl: 'https://{{ host }}/token', \
+        grant: password, usernameRef: {name: s, key: u}, passwordRef: {name: s, key: p}}}}"), "spec.http.auth.oauth2.tokenUrl: Invalid value: is literal"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {}, request: {path: /x}, response: {READING}}"), "spec.http.auth: Invalid value: set exactly one of"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}, bearer: {name: s, key: k}}, request: {path: /x}, response: {READING}}"), "found: bearer none"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {oauth2: {tokenUrl: 'https://login.example', grant: client_credentials}}, request: {path: /x}, response: {READING}}"), "grant client_credentials needs clientIdRef and clientSecretRef"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {oauth2: {tokenUrl: 'https://login.example', grant: refresh_token}}, request: {path: /x}, response: {READING}}"), "refreshTokenRef goes with grant refresh_token"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {header: {name: 'X Key', secretRef: {name: s, key: k}}}, request: {path: /x}, response: {READING}}"), "spec.http.auth.header.name: Invalid value: must be the name of a header"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: x}}"), "spec.http.request.path: Invalid value: must begin with a slash"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: '/x?a=b'}}"), "must begin with a slash, without a query"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, method: DELETE}}"), "spec.http.request.method: Invalid value: must be one of GET, POST, PUT, PATCH"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, method: GET, json: {a: 1}}}"), "a GET request has no body"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, json: {a: 1}, text: x}}"), "a request has one body"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: Host, value: evil.example}]}}"), "spec.http.request.headers[0].name: Invalid value: is not allowed: Authorization and Cookie come from auth"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: proxy-authorization, value: x}]}}"), "is not allowed"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: Transfer-Encoding, value: chunked}]}}"), "is not allowed"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: 'X A', value: x}]}}"), "must be the name of a header"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: X-A, value: \"a\\r\\nb\"}]}}"), "spec.http.request.headers[0].value: Invalid value: a header has no line breaks"),
+    (("TokenProvider", "http: {url: 'https://api.example', auth: {none: {}}, response: {READING}, request: {path: /x, headers: [{name: X-A}]}}"), "set exactly one of value and secretRef"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.token}}}"), "spec.http.response.expires: Required value"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.token}, expires: {}}}"), "spec.http.response.expires: Invalid value: set exactly one of"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.token}, expires: {after: 9000h}}}"), "spec.http.response.expires.after: Invalid value: must be more than 10s and at most 8784h"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.token}, expires: {after: 5s}}}"), "must be more than 10s"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.token}, expires: {asked: {}}}}"), "spec.http.lifetime: Required value: expires.asked needs lifetime"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $..token}, expires: {jwt: {}}}}"), "spec.http.response.token.json: Invalid value: must be a JSON path of names and indexes"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: '$.a[?@.b == 1].token'}, expires: {jwt: {}}}}"), "no filters, wildcards, slices and descendants"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: '$.a[*]'}, expires: {jwt: {}}}}"), "no filters, wildcards, slices and descendants"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.a, text: {}}, expires: {jwt: {}}}}"), "found: json text"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, values: {a-b: {json: $.a}}}}"), "each name must be a word"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, failures: [{status: [400], class: Fatal}]}}"), "must be one of Credential, Denied, Throttled, Configuration, Transient"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, failures: [{class: Denied}]}}"), "set status, or json with equals or matches"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, cooldown: 2h}}"), "spec.http.response.cooldown: Invalid value: must be 1s to 1h"),
+    (("TokenProvider", "http: {HTTP, lifetime: {min: 2h, max: 1h}}"), "min 2h must be at most max 1h"),
+    (("TokenProvider", "http: {HTTP, lifetime: {max: 9000h}}"), "spec.http.lifetime.max: Invalid value: must be 10s to 8784h"),
+    (("TokenProvider", "http: {HTTP, parameters: {token: {}}}"), "and no variable of templates"),
+    (("TokenProvider", "http: {HTTP, parameters: {a: {type: number}}}"), "must be one of string, integer, boolean"),
+    (("ClusterTokenProvider", "http: {HTTP}, ALL, allowedScopes: {parameters: {rooms: [a]}}"), "has a name that the provider doesn't declare"),
     (("TokenProvider", "signed: {SIGNING}"), "spec.signed: Invalid value: set exactly one of"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256}, agora: {appId: 970ca35de60c44645bbae8a215061b33, rtm: {user: u}}}"), "found: jwt agora"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: none}}"), "spec.signed.jwt.algorithm: Invalid value: must be one of HS256"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, claims: {exp: 9}}}"), "exp comes from the lifetime: remove it"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, claims: {exp: '{{ lifetime }}'}}}"), "exp comes from the lifetime: remove it"),
+    (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, variants: {a: {exp: 9}}}}"), "exp comes from the lifetime: remove it"),
+    (("TokenProvider", "signed: {key: {secretRef: {name: s, key: k}, encoding: base32}, jwt: {algorithm: HS256}}"), "spec.signed.key.encoding: Invalid value: must be one of none, base64, base64url, hex"),
+    (("TokenProvider", "signed: {SIGNING, message: {text: a, algorithm: Md5, encoding: Hex, token: t}}"), "spec.signed.message.algorithm: Invalid value: must be one of HmacSha1"),
+    (("TokenProvider", "signed: {SIGNING, message: {text: a, algorithm: Sha1, encoding: Base32, token: t}}"), "spec.signed.message.encoding: Invalid value: must be one of Hex"),
+    (("TokenProvider", "signed: {SIGNING, message: {text: '', algorithm: Sha1, encoding: Hex, token: t}}"), "spec.signed.message.text"),
+    (("TokenProvider", "signed: {SIGNING, lifetime: {max: 9000h}, jwt: {algorithm: HS256}}"), "spec.signed.lifetime.max: Invalid value: must be 10s to 8784h"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, header: {alg: none}}}"), "alg comes from algorithm: remove it"),
     (("TokenProvider", "signed: {SIGNING, jwt: {algorithm: HS256, variants: {a-b: {}}}}"), "each name must be a word"),
     (("TokenProvider", "signed: {SIGNING, parameters: {lifetime: {}}, jwt: {algorithm: HS256}}"), "and no variable of templates"),

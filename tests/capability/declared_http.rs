@@ -5,7 +5,6 @@ use crate::OPERATOR;
 use serde_json::{Value, json};
 use testkit::emulator::{Emulator as _, Fault, Life, Platforms, Rule, Serving, platform_example as example};
 use testkit::scene::{SOON, Scene, condition};
-use testkit::stand::yaml;
 
 fn key(key: &str) -> Value {
     json!({"name": "keys", "key": key})
@@ -171,46 +170,6 @@ async fn a_tenants_declaration_reaches_only_what_the_admin_allows() {
     scene.until_that("good", "was redirected", redirected).await.unwrap();
     scene.settled_at(allowed.control(), "good").await.unwrap();
     assert_eq!(other.control().counters().requests, 0, "a redirect is never followed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_rules_of_the_crd_see_is_refused_by_the_api_server() {
-    let scene = Scene::bare("refused", OPERATOR).await.unwrap();
-    let url = "https://api.example";
-    for (changes, expected) in [
-        (json!({"url": "https://api.example/?a=b"}), "spec.http.url"),
-        (json!({"auth": {"none": {}, "bearer": key("k")}}), "set exactly one of"),
-        (json!({"auth": {}}), "set exactly one of"),
-        (json!({"request": {"method": "GET"}}), "a GET request has no body"),
-        (json!({"request": {"method": "DELETE"}}), "must be one of GET, POST, PUT, PATCH"),
-        (json!({"request": {"text": "x"}}), "a request has one body"),
-        (json!({"request": {"path": "x"}}), "must begin with a slash"),
-        (json!({"request": {"path": "/x?a=b"}}), "must begin with a slash, without a query"),
-        (json!({"request": {"headers": [{"name": "Host", "value": "x"}]}}), "is not allowed"),
-        (json!({"request": {"headers": [{"name": "proxy-authorization", "value": "x"}]}}), "is not allowed"),
-        (json!({"request": {"headers": [{"name": "X A", "value": "x"}]}}), "must be the name of a header"),
-        (json!({"request": {"headers": [{"name": "X-A", "value": "a\r\nb"}]}}), "a header has no line breaks"),
-        (json!({"request": {"headers": [{"name": "X-A"}]}}), "set exactly one of value and secretRef"),
-        (json!({"response": {"expires": {}}}), "set exactly one of"),
-        (json!({"response": {"expires": {"seconds": null}}}), "set exactly one of"),
-        (json!({"response": {"token": {"json": "$..token"}}}), "no filters, wildcards, slices and descendants"),
-        (json!({"response": {"token": {"json": "$.a[?@.b == 1].token"}}}), "must be a JSON path"),
-        (json!({"response": {"expires": {"asked": {}, "seconds": null}}}), "expires.asked needs lifetime"),
-        (json!({"response": {"values": {"a-b": {"json": "$.a"}}}}), "each name must be a word"),
-        (json!({"response": {"failures": [{"status": [400], "class": "Fatal"}]}}), "must be one of Credential, Denied"),
-        (
-            json!({"auth": {"oauth2": {"tokenUrl": url, "grant": "client_credentials"}}}),
-            "grant client_credentials needs clientIdRef and clientSecretRef",
-        ),
-    ] {
-        let provider = scene.provider_of("refused", "", &declared(url, &changes));
-        let mut provider = provider.clone();
-        provider["spec"].as_object_mut().unwrap().remove("caBundle");
-        let object = yaml::parse(&provider.to_string()).unwrap();
-        let error = yaml::dry_run(&scene.client, &scene.namespace, object).await;
-        let error = format!("{:#}", error.err().unwrap_or_else(|| panic!("admitted: {changes}")));
-        assert!(error.contains(expected), "{changes}: {error}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
