@@ -10,6 +10,7 @@ mod contract;
 mod credentials;
 mod declared;
 mod entra;
+mod gallery;
 mod keyed;
 mod video_indexer;
 mod video_indexer_classic;

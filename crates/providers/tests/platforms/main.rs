@@ -143,14 +143,14 @@ async fn each_platform_signs_with_a_key_of_its_own() {
     }
 }
 
-/// A file says what to create, what limits the platform has and where its facts come from.
+/// A file says what to create, what limits the platform has, where its facts come from and what they were compared with.
 #[test]
-fn each_file_of_the_gallery_names_its_source() {
+fn each_file_of_the_gallery_names_its_source_and_how_it_was_verified() {
     for file in std::fs::read_dir(folder()).unwrap() {
         let path = file.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let head: Vec<_> = text.lines().take_while(|line| line.starts_with("# ")).collect();
-        for label in ["# Create: ", "# Limits: ", "# Source: "] {
+        for label in ["# Create: ", "# Limits: ", "# Source: ", "# Verified: "] {
             assert!(head.iter().any(|line| line.starts_with(label)), "{}: {label}", path.display());
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages with their versions.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 12] = [
     "agora-token@2.0.6",
     "@aws-sdk/cloudfront-signer@3.1166.0",
     "akamai-edgeauth@0.2.0",
@@ -21,6 +21,10 @@ const PACKAGES: [&str; 8] = [
     "livekit-server-sdk@2.19.2",
     "@vonage/jwt@1.17.1",
     "twilio@6.2.0",
+    "@mux/mux-node@15.3.0",
+    "@100mslive/server-sdk@0.3.0",
+    "@stream-io/node-sdk@0.7.64",
+    "opentok@2.23.2",
 ];
 
 /// Returns the folder with the packages, or `None` with a message if they can't be installed.
@@ -28,7 +32,8 @@ fn installed() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     let folder = cache.join("video-token-operator/platform-sdks-1");
-    if folder.join("complete").exists() {
+    let (complete, list) = (folder.join("complete"), PACKAGES.join("\n"));
+    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == list) {
         return Some(folder);
     }
     std::fs::create_dir_all(&folder).ok()?;
@@ -38,7 +43,7 @@ fn installed() -> Option<PathBuf> {
     let output = npm.current_dir(&folder).output();
     match output {
         Ok(output) if output.status.success() => {
-            std::fs::write(folder.join("complete"), "").ok()?;
+            std::fs::write(complete, list).ok()?;
             Some(folder)
         }
         Ok(output) => {

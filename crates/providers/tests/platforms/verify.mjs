@@ -39,14 +39,20 @@ function header(token) {
   return JSON.parse(Buffer.from(token.split(".")[0], "base64url"));
 }
 
+// Asserts that the claims are those of an SDK's token. Ignored claims must exist in both, with the same type.
+function sameClaims(token, other, ignored = []) {
+  const [ours, theirs] = [token, other].map((text) => JSON.parse(Buffer.from(text.split(".")[1], "base64url")));
+  for (const name of ignored) {
+    assert.equal(typeof ours[name], typeof theirs[name], `${name} in ${JSON.stringify([ours, theirs])}`);
+    delete ours[name];
+    delete theirs[name];
+  }
+  assert.deepEqual(ours, theirs);
+}
+
 // Asserts that the claims are those of an SDK's token, and the header too.
 function same(token, other, ignored = []) {
-  const claims = (text) => {
-    const all = JSON.parse(Buffer.from(text.split(".")[1], "base64url"));
-    for (const name of ignored) { assert.ok(name in all, `${name} in ${text}`); delete all[name]; }
-    return all;
-  };
-  assert.deepEqual(claims(token), claims(other));
+  sameClaims(token, other, ignored);
   assert.deepEqual(header(token), header(other));
 }
 
@@ -144,12 +150,15 @@ const checks = {
     assert.deepEqual(claims.capabilities, { allow_publish: false, allow_subscribe: true });
     assert.equal(claims.version, "1.0");
   },
-  mux(c) {
-    const claims = jwt(c);
-    assert.deepEqual([claims.sub, claims.aud, claims.kid], [c.parameters.playback, "v", header(c.token).kid]);
-    assert.equal(jwt(c, c.values.thumbnail).aud, "t");
-    assert.equal(jwt(c, c.values.storyboard).aud, "s");
-    assert.equal(claims.iat, undefined);
+  async mux(c) {
+    const { default: Mux } = require("@mux/mux-node");
+    const signingKey = header(c.token).kid;
+    const mux = new Mux({ tokenId: "none", tokenSecret: "none", jwtSigningKey: signingKey, jwtPrivateKey: c.key });
+    for (const [type, token] of [["video", c.token], ["thumbnail", c.values.thumbnail], ["storyboard", c.values.storyboard]]) {
+      jwt(c, token);
+      const other = await mux.jwt.signPlaybackId(c.parameters.playback, { type, expiration: "1h" });
+      sameClaims(token, other, ["exp"]);
+    }
   },
   "cloudflare-stream"(c) {
     const claims = jwt(c);
@@ -165,17 +174,29 @@ const checks = {
     assert.deepEqual([claims.role_type, claims.version, claims.tpc], [0, 1, "lobby"]);
     assert.ok(claims.exp - claims.iat >= 1800 && claims.exp - claims.iat <= 172800);
   },
-  "100ms"(c) {
+  async "100ms"(c) {
+    const { SDK } = await import("@100mslive/server-sdk");
+    const { room, role, user } = c.parameters;
+    const other = await new SDK(c.signed.jwt.claims.access_key, c.key).auth.getAuthToken({ roomId: room, role, userId: user });
+    same(c.token, other.token ?? other, ["iat", "nbf", "exp", "jti"]);
     const claims = jwt(c);
-    assert.deepEqual([claims.type, claims.version], ["app", 2]);
     assert.ok(claims.nbf < claims.iat);
   },
-  "stream-video"(c) { assert.deepEqual(jwt(c).call_cids, ["default:lobby"]); },
+  "stream-video"(c) {
+    const { StreamClient } = require("@stream-io/node-sdk");
+    const { user, call } = c.parameters;
+    const other = new StreamClient("key", c.key).generateCallToken({ user_id: user, call_cids: [call], role: "user", exp: c.expires });
+    same(c.token, other, ["iat"]);
+    jwt(c);
+  },
   daily(c) { assert.equal(jwt(c).r, "lobby"); },
   "jw-player"(c) { assert.equal(jwt(c).resource, "/v2/media/jumBvHdL"); },
   opentok(c) {
-    const claims = jwt(c);
-    assert.deepEqual([claims.ist, claims.role, claims.expire_time], ["project", "subscriber", c.expires]);
+    const OpenTok = require("opentok");
+    const sdk = new OpenTok(c.signed.jwt.claims.iss, c.key);
+    const other = sdk.generateToken(c.parameters.session, { role: "subscriber", expireTime: c.expires });
+    same(c.token, other, ["iat", "create_time", "nonce"]);
+    jwt(c);
   },
   frigate(c) { assert.deepEqual([jwt(c).sub, jwt(c).role], ["wall", "viewer"]); },
 };
