@@ -59,7 +59,7 @@ pub struct Place {
     /// The name of a cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
-    #[schemars(transform = cel("self.matches('^[!#-+--:<>-~]+$')", "must be the name of a cookie"))]
+    #[schemars(transform = cel("self.matches('^[!#-+.-:<>-~-]+$')", "must be the name of a cookie"))]
     pub cookie: Option<String>,
     /// The name of a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -154,8 +154,10 @@ fn token((scope, rest): &(&str, &str)) -> Value {
 fn good() -> Vec<Value> {
     let mut good: Vec<_> = cases::GOOD_TOKENS.iter().map(token).collect();
     good.extend(cases::GOOD_PROVIDERS.iter().map(|(kind, spec)| object(kind, spec)));
-    for file in fs::read_dir(repository().join("deploy/examples")).unwrap() {
-        for object in objects(&fs::read_to_string(file.unwrap().path()).unwrap()) {
+    let folders = ["deploy/examples", "deploy/examples/platforms"].map(|folder| repository().join(folder));
+    let files = folders.into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        for object in objects(&fs::read_to_string(file).unwrap()) {
             if object.api_version() == "videotoken.dev/v1alpha1" {
                 let mut value = object.value;
                 value["metadata"]["namespace"] = NAMESPACE.into();
@@ -319,7 +321,8 @@ fn the_command_prints_each_finding_and_exits_by_what_it_found() {
         ("a: [".to_owned(), &["-f", "-"], 1, "-:2:1: not YAML"),
         (good.to_owned(), &["-f", "/nowhere.yaml"], 2, "/nowhere.yaml: No such file"),
         (good.to_owned(), &[], 2, "--filename"),
-        (String::new(), &["-f", "deploy/examples"], 0, "0 findings; 17 good"),
+        (String::new(), &["-f", "deploy/examples"], 0, "0 findings; 21 good"),
+        (String::new(), &["-f", "deploy/examples/platforms"], 0, "0 findings; "),
     ] {
         let heard = said(args, &text);
         assert_eq!(heard.0, code, "{args:?} {}", heard.1);
