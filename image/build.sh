@@ -3,15 +3,16 @@
 # Rust, C library and CAs give the same bits. Progress goes to stderr; stdout says what was made.
 #
 #   OUT               where to put it; default: dist
-#   REPOSITORY        the name that the image has in the archive
+#   REPOSITORY        the name that the image has in the archive; default: localhost/video-token-operator
 #   SOURCE_DATE_EPOCH the time of everything in it; default: that of the last commit
 #   PROGRAM           a program that is already built, for tests
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
 out=${OUT:-dist}
+url=$(sed -n '/^\[workspace.package\]/,/^$/s/^repository = "\(.*\)"/\1/p' Cargo.toml)
 version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-repository=${REPOSITORY:-ghcr.io/video-token-operator/video-token-operator}
+repository=${REPOSITORY:-localhost/video-token-operator}
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=amd64 ;; esac
 created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
@@ -42,7 +43,7 @@ diff=$(digest "$work/layer.tar")
 gzip --no-name -9 "$work/layer.tar"
 layer=$(blob "$work/layer.tar.gz")
 
-labels="\"org.opencontainers.image.title\":\"video-token-operator\",\"org.opencontainers.image.version\":\"$version\",\"org.opencontainers.image.licenses\":\"Apache-2.0\",\"org.opencontainers.image.source\":\"https://github.com/video-token-operator/video-token-operator\""
+labels="\"org.opencontainers.image.title\":\"video-token-operator\",\"org.opencontainers.image.version\":\"$version\",\"org.opencontainers.image.licenses\":\"Apache-2.0\",\"org.opencontainers.image.source\":\"$url\""
 printf '{"created":"%s","architecture":"%s","os":"linux","config":{"User":"65532:65532","Entrypoint":["/video-token-operator"],"Env":["PATH=/"],"WorkingDir":"/","Labels":{%s}},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"%s","created_by":"image/build.sh"}]}' \
   "$created" "$architecture" "$labels" "$diff" "$created" >"$work/config"
 config=$(blob "$work/config")

@@ -4,7 +4,10 @@ use crate::OPERATOR;
 use kube::Client;
 use kube::core::DynamicObject;
 use serde_json::json;
-use testkit::chart::{cases, run, template};
+use std::path::Path;
+use testkit::chart::{IMAGE, cases, manifests, run, template};
+use testkit::stand::controlplane::repository;
+use testkit::stand::process::Scratch;
 use testkit::stand::{shared, yaml};
 
 const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
@@ -78,6 +81,22 @@ async fn kubectl_applies_the_plain_manifests_with_kustomize() {
     ];
     let said = run(&kubectl, &args, "").unwrap();
     assert!(said.contains("deployment.apps/video-token-operator serverside-applied (server dry run)"), "{said}");
+
+    let images = |folder: &Path| -> Vec<String> {
+        let built = run(&kubectl, &["kustomize", folder.to_str().unwrap()], "").unwrap();
+        let images = built.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+        images.map(str::to_owned).collect()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let deploy = repository().join("deploy");
+    assert_eq!(images(&deploy), [format!("{}:{version}", manifests::PLACEHOLDER)], "nothing that could be pulled");
+    let scratch = Scratch::new("vto-deploy-").unwrap();
+    for file in ["namespace.yaml", "crds.yaml", "rbac.yaml", "operator.yaml", "kustomization.yaml"] {
+        let text = std::fs::read_to_string(deploy.join(file)).unwrap();
+        let placeholder = format!("newName: {}", manifests::PLACEHOLDER);
+        scratch.write(file, &text.replace(&placeholder, &format!("newName: {IMAGE}"))).unwrap();
+    }
+    assert_eq!(images(scratch.path()), [format!("{IMAGE}:{version}")], "as a user edits it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +106,7 @@ async fn verify_says_what_is_served_and_what_is_not() {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}});
     yaml::apply(&plane.client().unwrap(), &namespace, &account.to_string()).await.unwrap();
     let login = plane.service_account_kubeconfig(&namespace, "nobody").await.unwrap();
-    let scratch = testkit::stand::process::Scratch::new("vto-verify-").unwrap();
+    let scratch = Scratch::new("vto-verify-").unwrap();
     let kubeconfig = scratch.write("kubeconfig", &login.yaml()).unwrap();
     let verify = |more: &[&str]| {
         let args = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
-use testkit::chart::{folder, manifests, reference, values};
+use testkit::chart::{folder, manifests, reference, run, values};
 use video_token_operator::config::Config;
 use videotoken_core::summary::reasons::{self, ReasonHelp};
 
@@ -124,6 +124,39 @@ fn the_plain_manifests_are_what_the_chart_renders() {
     for name in files.keys() {
         assert!(kustomization.contains(&format!("- {name}\n")), "deploy/kustomization.yaml lacks {name}");
     }
+}
+
+/// Returns the text with the URL of this repository in each link to a page of it, and in the fields of Chart.yaml.
+fn with_repository(text: &str) -> String {
+    const PAGES: &str = "/blob/main/docs/";
+    let url = env!("CARGO_PKG_REPOSITORY");
+    let line = |line: &str| {
+        if line.starts_with("home: ") || line.starts_with("  - https://") {
+            return format!("{}{url}", &line[..line.find("https://").unwrap_or(line.len())]);
+        }
+        match (line.find("https://"), line.find(PAGES)) {
+            (Some(start), Some(end)) if start < end => format!("{}{url}{}", &line[..start], &line[end..]),
+            _ => line.to_owned(),
+        }
+    };
+    text.split_inclusive('\n').map(|whole| format!("{}\n", line(whole.trim_end_matches('\n')))).collect()
+}
+
+#[test]
+fn every_link_to_the_repository_has_the_url_of_cargo_toml() {
+    for file in ["Chart.yaml", "rules/tokens.yaml", "dashboards/video-token-operator.json"] {
+        let text = fs::read_to_string(folder().join(file)).unwrap();
+        assert!(text.contains(env!("CARGO_PKG_REPOSITORY")) || env::var_os("UPDATE").is_some(), "{file} has no link");
+        holds(&folder().join(file), &with_repository(&text));
+    }
+}
+
+/// The documents, the scripts and the chart name no registry and no forge as this project's.
+#[test]
+fn no_file_names_a_home_that_nobody_here_owns() {
+    let named =
+        run("git".as_ref(), &["grep", "-lE", r"(ghcr|docker|quay|github|gitlab)\.(io|com)/video-token", "--", "."], "");
+    assert!(named.is_err(), "{}", named.unwrap_or_default());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use testkit::chart::{cases, folder, run, schemas, template, tool};
+use testkit::chart::{cases, folder, run, schemas, template, template_alone, tool};
 use testkit::stand::process::Scratch;
 use testkit::stand::yaml;
 
@@ -25,7 +25,7 @@ fn every_case_fits_the_schemas_of_every_supported_kubernetes() {
     let scratch = Scratch::new("vto-chart-").unwrap();
     let (mut files, mut kinds, mut documents) = (Vec::new(), BTreeSet::new(), 0);
     for (case, values) in cases().unwrap() {
-        let rendered = template("vto", "video", &values, &[]).unwrap();
+        let rendered = template_alone("vto", "video", &values, &[]).unwrap();
         for object in yaml::parse(&rendered).unwrap() {
             kinds.insert(object.types.unwrap().kind);
             documents += 1;

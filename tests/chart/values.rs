@@ -1,6 +1,6 @@
 //! What helm refuses before anything reaches a cluster: as a table.
 
-use testkit::chart::template;
+use testkit::chart::{template, template_alone};
 
 #[test]
 fn wrong_values_are_refused_by_the_name_of_their_field() {
@@ -22,6 +22,8 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("watchNamespaces: [A]", "watchNamespaces/0"),
         ("watchNamespaces: [a, a]", "watchNamespaces"),
         ("crds: {install: 'yes'}", "crds/install"),
+        ("image: {repository: 'https://registry.example.com/vto'}", "image/repository"),
+        ("image: {repository: 'registry.example.com/vto:0.1.0'}", "image/repository"),
         ("image: {digest: 'sha256:12'}", "image/digest"),
         ("image: {pullPolicy: Sometimes}", "image/pullPolicy"),
         ("leaderElection: {leaseDuration: 30}", "leaderElection/leaseDuration"),
@@ -46,11 +48,21 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("trust: {configMap: a, secret: b}", "trust"),
         ("serviceMonitor: {enabled: true}\nmetrics: {service: {enabled: false}}", "serviceMonitor.enabled"),
         ("serviceMonitor: {enabled: true}\npodMonitor: {enabled: true}", "podMonitor.enabled"),
+        ("image: {repository: ''}", "image.repository"),
         ("serviceAccount: {create: false}", "serviceAccount.name"),
     ] {
         match template("vto", "video", values, &[]) {
             Ok(_) => panic!("{values} is taken"),
             Err(refusal) => assert!(refusal.to_string().contains(named), "{values}: {refusal}"),
         }
+    }
+}
+
+/// Whoever registers a name that the sources name by default would run on users' clusters.
+#[test]
+fn without_a_repository_the_chart_refuses_and_says_what_to_set() {
+    let refusal = template_alone("vto", "video", "", &[]).unwrap_err().to_string();
+    for part in ["image.repository: no image is published", "--set image.repository=registry.example.com/"] {
+        assert!(refusal.contains(part), "{part}: {refusal}");
     }
 }

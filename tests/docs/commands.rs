@@ -15,7 +15,8 @@ const CINEMA: &str = "video-token-operator crds | kubectl apply --server-side -f
 
 /// Installs the chart and creates the example of the how-to guides.
 const INSTALLED: &str = "helm install video-token-operator charts/video-token-operator \
-     --namespace video-token-operator --create-namespace
+     --namespace video-token-operator --create-namespace \
+     --set image.repository=registry.example.com/video-token-operator
      kubectl create namespace cinema
      kubectl apply -f deploy/examples/own-account.yaml";
 

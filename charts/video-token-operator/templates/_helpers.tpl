@@ -54,6 +54,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "vto.image" -}}
+{{- if not .Values.image.repository -}}
+{{- fail "image.repository: no image is published for this chart. Set the repository that your cluster pulls the operator's image from, for example --set image.repository=registry.example.com/video-token-operator" -}}
+{{- end -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}

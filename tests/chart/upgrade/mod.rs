@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use testkit::chart::{CHART, folder, run, tool};
+use testkit::chart::{CHART, IMAGE, folder, run, tool};
 use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions, wait::own_kind, yaml};
 
@@ -65,7 +65,8 @@ async fn an_upgrade_from_the_chart_before_leaves_every_object_as_it_is() {
     let kubeconfig = plane.kubeconfig_path();
     let helm = |chart: &Path| {
         let (chart, kubeconfig) = (chart.to_str().unwrap(), kubeconfig.to_str().unwrap());
-        let release = ["--namespace", "video", "--create-namespace", "--kubeconfig", kubeconfig];
+        let image = format!("image.repository={IMAGE}");
+        let release = ["--namespace", "video", "--create-namespace", "--kubeconfig", kubeconfig, "--set", &image];
         run(&tool("helm").unwrap(), &[&["upgrade", "--install", "vto", chart][..], &release].concat(), "").unwrap();
     };
     helm(&before);

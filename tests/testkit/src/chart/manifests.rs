@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::template;
+use super::template_alone;
 use crate::stand::controlplane::OPERATOR;
 
 const HEADER: &str = "# Rendered from charts/video-token-operator: `make manifests` writes it anew.\n";
 
+/// The image's name in `deploy/`, which a kustomization replaces. No registry can have a name in `.invalid` (RFC 2606), so
+/// nothing is pulled by accident, and the kubelet's message shows what to do.
+pub const PLACEHOLDER: &str = "set-your-registry.invalid/video-token-operator";
+
 /// The rendered files of `deploy/`: name and content. Without what only Helm reads.
 pub fn files() -> Result<BTreeMap<&'static str, String>> {
-    let rendered = template(OPERATOR, OPERATOR, "crds: {keep: false}\n", &["--no-hooks"])?;
+    let values = format!("image: {{repository: {PLACEHOLDER}}}\ncrds: {{keep: false}}\n");
+    let rendered = template_alone(OPERATOR, OPERATOR, &values, &["--no-hooks"])?;
     let mut files = BTreeMap::new();
     for document in rendered.split("\n---\n").map(|document| document.trim_start_matches("---\n")) {
         let helms = ["# Source: ", "    helm.sh/chart: ", "    app.kubernetes.io/managed-by: Helm"];

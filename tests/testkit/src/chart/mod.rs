@@ -55,12 +55,22 @@ pub fn run(program: &Path, args: &[&str], input: &str) -> Result<String> {
     Ok(said)
 }
 
-/// `helm template` with these values (YAML) and further arguments.
+/// A repository for the image, which the chart requires.
+pub const IMAGE: &str = "registry.example.com/video-token-operator";
+
+/// `helm template` with [`IMAGE`], these values (YAML) over it, and further arguments.
 pub fn template(release: &str, namespace: &str, values: &str, args: &[&str]) -> Result<String> {
+    let required = folder().join("ci/default.yaml");
+    let required = ["--values", required.to_str().context("the chart's path")?];
+    template_alone(release, namespace, values, &[&required, args].concat())
+}
+
+/// `helm template` with these values (YAML) and further arguments, and nothing else.
+pub fn template_alone(release: &str, namespace: &str, values: &str, args: &[&str]) -> Result<String> {
     let chart = folder();
     let mut all = vec!["template", release, chart.to_str().context("the chart's path")?, "--namespace", namespace];
-    all.extend(["--values", "-"]);
     all.extend(args);
+    all.extend(["--values", "-"]);
     run(&tool("helm")?, &all, values)
 }
 
