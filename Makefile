@@ -6,6 +6,13 @@ KEEP ?=
 # Arguments for the programs that measure: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10',
 # make isolation ARGS='--short', make model ARGS='two operators'
 ARGS ?=
+# What `make release` pushes to and signs with: a registry with a path, such as registry.example.com/video, and PEM files of
+# a code-signing certificate; PLAIN_HTTP=1 for a registry on loopback.
+REGISTRY ?=
+KEY ?=
+CERTIFICATE ?=
+PLAIN_HTTP ?=
+export REGISTRY KEY CERTIFICATE PLAIN_HTTP
 
 # Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
 K8S ?=
@@ -17,7 +24,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -51,6 +58,11 @@ lint: needs-rust ## formatting and lints; each warning is an error
 	@# modules that a table declares, which `cargo fmt` doesn't find
 	rustfmt --check --edition 2024 crates/*/src/*.rs
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v go >/dev/null; then "$$(tests/publish/build.sh)/actionlint" .github/workflows/*.yml; \
+	  else echo 'actionlint is left out: Go is missing.'; fi
+	@# advisories need a database from the network, which `cargo deny check` fetches
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	  else echo 'cargo deny is left out: cargo install cargo-deny.'; fi
 
 bench: needs-control-plane needs-rust control-plane ## tokens per second, writes per renewal, memory, restart; into target/bench.json
 	@echo 'Building the operator and the bench, optimised.'
@@ -114,6 +126,10 @@ plugin: needs-rust ## videotoken, optimised, also as kubectl videotoken with its
 
 image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/
 	@image/build.sh
+	@image/cross.sh
+
+release: needs-control-plane needs-rust image archive ## image, chart, archives, krew manifest and OLM bundle into dist/release, pushed and signed; REGISTRY, KEY, CERTIFICATE
+	@image/release.sh
 
 archive: needs-rust ## the command-line tool with its manual pages as a .tar.gz, and its checksum; into dist/
 	@image/tool.sh
@@ -127,6 +143,7 @@ image-check: needs-rust ## two builds of the image in two places; the same bits?
 tools:
 	@tests/tools/build.sh >/dev/null
 	@tests/tools/openapi.sh >/dev/null
+	@tests/publish/build.sh >/dev/null
 
 browser:
 	@tests/tools/chromium.sh >/dev/null

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
-use testkit::chart::{folder, manifests, reference, run, values};
+use testkit::chart::{artifact_hub, folder, manifests, olm, reference, run, values};
 use video_token_operator::config::Config;
 use videotoken_core::summary::reasons::{self, ReasonHelp};
 
@@ -128,18 +128,39 @@ fn the_plain_manifests_are_what_the_chart_renders() {
 
 /// Returns the text with the URL of this repository in each link to a page of it, and in the fields of Chart.yaml.
 fn with_repository(text: &str) -> String {
-    const PAGES: &str = "/blob/main/docs/";
+    const FORGE: &str = "/video-token-operator";
     let url = env!("CARGO_PKG_REPOSITORY");
     let line = |line: &str| {
-        if line.starts_with("home: ") || line.starts_with("  - https://") {
-            return format!("{}{url}", &line[..line.find("https://").unwrap_or(line.len())]);
-        }
-        match (line.find("https://"), line.find(PAGES)) {
+        let whole = ["home: ", "  - https://"].iter().any(|start| line.starts_with(start)) || line.ends_with(FORGE);
+        let end = ["/blob/main/docs/", "/raw/main/docs/"].iter().find_map(|pages| line.find(pages));
+        match (line.find("https://"), end.or(whole.then_some(line.len()))) {
             (Some(start), Some(end)) if start < end => format!("{}{url}{}", &line[..start], &line[end..]),
             _ => line.to_owned(),
         }
     };
     text.split_inclusive('\n').map(|whole| format!("{}\n", line(whole.trim_end_matches('\n')))).collect()
+}
+
+/// Text after which `make chart` generates the rest of Chart.yaml.
+const GENERATED: &str = "which it alone knows.\n";
+
+#[test]
+fn the_charts_metadata_has_the_crds_and_their_examples() {
+    let file = folder().join("Chart.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (by_hand, _) = text.split_once(GENERATED).unwrap();
+    holds(&file, &format!("{by_hand}{GENERATED}{}", artifact_hub::generated().unwrap()));
+}
+
+#[test]
+fn the_olm_bundle_is_what_the_chart_renders() {
+    let files = olm::files().unwrap();
+    for (name, content) in &files {
+        holds(&repository().join("deploy/olm").join(name), content);
+    }
+    let manifests = file_names(&repository().join("deploy/olm/manifests"));
+    let generated: Vec<_> = files.keys().filter_map(|name| name.strip_prefix("manifests/")).collect();
+    assert_eq!(manifests, generated);
 }
 
 #[test]

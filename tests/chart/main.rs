@@ -6,9 +6,11 @@ mod credentials;
 mod kept_equal;
 mod monitoring;
 mod permissions;
+mod publishing;
 mod rendered;
 mod upgrade;
 mod values;
+mod workflows;
 
 /// The operator's program.
 const OPERATOR: &str = env!("CARGO_BIN_EXE_video-token-operator");

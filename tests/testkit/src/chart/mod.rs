@@ -1,7 +1,9 @@
 //! The Helm chart, seen from outside: the real helm and kubeconform, the schemas of each supported Kubernetes, and the
 //! tables and manifests that are made from it.
 
+pub mod artifact_hub;
 pub mod manifests;
+pub mod olm;
 pub mod reference;
 pub mod schemas;
 pub mod values;
@@ -28,6 +30,13 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     static TOOLS: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     let tools = TOOLS.get_or_init(|| built("tests/tools/build.sh").map_err(|error| format!("{error:#}")));
     tools.as_ref().map(|folder| folder.join(name)).map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The path of a program of tests/publish, built if need be.
+pub fn publisher(name: &str) -> Result<PathBuf> {
+    static PROGRAMS: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let programs = PROGRAMS.get_or_init(|| built("tests/publish/build.sh").map_err(|error| format!("{error:#}")));
+    programs.as_ref().map(|folder| folder.join(name)).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// Runs a program with this on its standard input and returns what it says. An error tells all that it said.
