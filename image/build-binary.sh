@@ -5,9 +5,14 @@
 set -eu
 package=${1:-video-token-operator}
 cd "$(dirname "$0")/.."
+. image/common.sh
 cargo=${CARGO:-cargo}
-target=x86_64-unknown-linux-gnu
-case $(uname -m) in aarch64 | arm64) target=aarch64-unknown-linux-gnu ;; esac
+lacks=$(lacks)
+[ -z "$lacks" ] || { echo "no program for $architecture: install $lacks." >&2; exit 1; }
+if [ "$architecture" != "$native" ]; then
+  name=$(echo "$target" | tr a-z- A-Z_)
+  export "CARGO_TARGET_${name}_LINKER=$cross-gcc" "CC_$(echo "$target" | tr - _)=$cross-gcc" "CXX_$(echo "$target" | tr - _)=$cross-g++"
+fi
 out=$("$cargo" metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 home=${CARGO_HOME:-$HOME/.cargo}
 

@@ -5,16 +5,13 @@
 #   OUT               where to put it; default: dist
 #   REPOSITORY        the name that the image has in the archive; default: localhost/video-token-operator
 #   SOURCE_DATE_EPOCH the time of everything in it; default: that of the last commit
+#   ARCHITECTURE      amd64 or arm64; default: this machine's. Another's archive has its name in it
 #   PROGRAM           a program that is already built, for tests
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
-out=${OUT:-dist}
-url=$(sed -n '/^\[workspace.package\]/,/^$/s/^repository = "\(.*\)"/\1/p' Cargo.toml)
-version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+. image/common.sh
 repository=${REPOSITORY:-localhost/video-token-operator}
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=amd64 ;; esac
 created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
 program=${PROGRAM:-$(image/build-binary.sh)}
 
@@ -24,12 +21,6 @@ oci=$work/oci
 mkdir -p "$work/root" "$oci/blobs/sha256"
 image/rootfs.sh "$program" "$work/root"
 
-# archive FOLDER: a tar that tells nothing of who made it, and when.
-archive() {
-  tar --create --directory "$1" --sort=name --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
-    --mtime="@$epoch" --owner=0 --group=0 --numeric-owner .
-}
-digest() { sha256sum "$1" | cut -d ' ' -f 1; }
 # blob FILE: puts it under its digest, which it prints.
 blob() {
   sum=$(digest "$1")
@@ -55,12 +46,14 @@ printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$oci/oci-layout"
 
 mkdir -p "$out"
-archive "$oci" >"$out/video-token-operator.oci.tar"
-image/sbom.sh "$version" "$epoch" >"$out/video-token-operator.cdx.json"
-printf 'sha256:%s\n' "$manifest" >"$out/digest"
+name=video-token-operator
+[ "$architecture" = "$native" ] || name=$name-$architecture
+archive "$oci" >"$out/$name.oci.tar"
+TARGET=$target image/sbom.sh "$version" "$epoch" >"$out/$name.cdx.json"
+[ "$architecture" != "$native" ] || printf 'sha256:%s\n' "$manifest" >"$out/digest"
 
 echo "image:   $repository:$version"
 echo "digest:  sha256:$manifest"
 echo "size:    $(size "$layer") bytes compressed (the program alone: $(wc -c <"$program" | tr -d ' ') uncompressed)"
-echo "archive: $out/video-token-operator.oci.tar"
-echo "SBOM:    $out/video-token-operator.cdx.json, $(grep -c '"purl"' "$out/video-token-operator.cdx.json") components"
+echo "archive: $out/$name.oci.tar"
+echo "SBOM:    $out/$name.cdx.json, $(grep -c '"purl"' "$out/$name.cdx.json") components"

@@ -8,10 +8,7 @@
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
-out=${OUT:-dist}
-version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=amd64 ;; esac
+. image/common.sh
 program=${PROGRAM:-$(image/build-binary.sh videotoken)}
 name=videotoken-$version-linux-$architecture
 
@@ -22,7 +19,6 @@ install -m 644 LICENSE "$work/$name/LICENSE"
 "$program" man --dir "$work/$name/man/man1"
 
 mkdir -p "$out"
-tar --create --directory "$work" --sort=name --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
-  --mtime="@$epoch" --owner=0 --group=0 --numeric-owner "$name" | gzip --no-name -9 >"$out/$name.tar.gz"
+archive "$work" "$name" | gzip --no-name -9 >"$out/$name.tar.gz"
 (cd "$out" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
 echo "archive: $out/$name.tar.gz"

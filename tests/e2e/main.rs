@@ -1,5 +1,6 @@
-//! Installed as users install it: helm, a real node, the image of `make image`, and a workload that mounts the Secrets
-//! and calls a provider with each token once a second. `make e2e` runs it; it needs a node.
+//! Installed as users install it: the image of `make image` released into a real registry, the chart by its digest with
+//! helm, a real node that pulls, and a workload that mounts the Secrets and calls a provider with each token once a
+//! second. `make e2e` runs it; it needs a node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod providers;
@@ -11,11 +12,13 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use providers::Providers;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use testkit::chart::{folder, run, tool};
+use testkit::chart::{run, tool};
 use testkit::emulator::Life;
 use testkit::node::{Node, apiserver_args};
+use testkit::publishing::{Registry, Release, archive_tool};
+use testkit::stand::process::Scratch;
 use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, yaml};
 use workload::Workload;
 
@@ -34,15 +37,27 @@ fn archive(variable: &str) -> PathBuf {
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is unset: run make e2e")).into()
 }
 
+/// Releases the image of `make image` into the registry.
+fn release(registry: &Registry) -> Release {
+    let dist = Scratch::new("vto-dist-").unwrap();
+    let image = archive("IMAGE");
+    for name in ["video-token-operator.oci.tar", "video-token-operator.cdx.json"] {
+        std::fs::copy(image.with_file_name(name), dist.file(name)).unwrap();
+    }
+    archive_tool(dist.path()).unwrap();
+    registry.release(dist.path()).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
 /// The cluster, with helm for it.
 struct Cluster {
     plane: ControlPlane,
     node: Node,
     values: String,
+    chart: String,
 }
 
 impl Cluster {
-    async fn start(values: String) -> Self {
+    async fn start(values: String, chart: String, registry: &str) -> Self {
         let options = ControlPlaneOptions {
             controllers: ["garbagecollector", "namespace", "serviceaccount"].map(str::to_owned).to_vec(),
             install: false,
@@ -50,10 +65,10 @@ impl Cluster {
             ..ControlPlaneOptions::default()
         };
         let plane = ControlPlane::start(options).await.unwrap();
-        let images: [PathBuf; 2] = [archive("BUSYBOX"), archive("IMAGE")];
-        let images: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
-        let node = Node::start(&plane, &images).await.unwrap_or_else(|error| panic!("{error:#}"));
-        Self { plane, node, values }
+        let busybox = archive("BUSYBOX");
+        let node = Node::start(&plane, &[&busybox]).await.unwrap_or_else(|error| panic!("{error:#}"));
+        node.pulls_from(registry).unwrap();
+        Self { plane, node, values, chart }
     }
 
     fn helm(&self, command: &[&str], more: &[&str]) -> String {
@@ -67,10 +82,9 @@ impl Cluster {
 
     /// `helm upgrade --install` with the values and more of them.
     fn install(&self, more: &[&str]) {
-        let chart = folder();
-        let mut args = vec!["--install", "--wait", "--timeout", "3m", "--values", "-"];
+        let mut args = vec!["--install", "--plain-http", "--wait", "--timeout", "3m", "--values", "-"];
         args.extend(more);
-        self.helm(&["upgrade", RELEASE, chart.to_str().unwrap()], &args);
+        self.helm(&["upgrade", RELEASE, &self.chart], &args);
     }
 
     fn kubectl(&self, args: &[&str]) -> String {
@@ -112,7 +126,15 @@ impl Cluster {
 async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss() {
     let begun = Instant::now();
     let providers = Providers::start().await;
-    let cluster = Cluster::start(providers.values().to_string()).await;
+    let registry = Registry::start().await.unwrap();
+    let release = release(&registry);
+    for reference in [&release.image, &release.chart] {
+        let said = release.verify(&release.certificate, reference).unwrap();
+        assert!(said.contains("verified:"), "{said}");
+    }
+    step(begun, &format!("released and signed: {}", release.image));
+    let chart = format!("oci://{}", release.chart);
+    let cluster = Cluster::start(providers.values().to_string(), chart, &registry.host()).await;
     let client = cluster.plane.client().unwrap();
     step(begun, "a control plane and a node are there");
 
@@ -120,7 +142,14 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
         "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
     yaml::apply(&client, "default", &namespace.to_string()).await.unwrap();
     cluster.install(&[]);
-    step(begun, "helm install: the operator is ready in a namespace that enforces `restricted`");
+    let operators = ListParams::default().labels("app.kubernetes.io/name=video-token-operator");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let digest = release.image.rsplit_once('@').unwrap().1;
+    for pod in pods.list(&operators).await.unwrap() {
+        let container = pod.status.unwrap().container_statuses.unwrap().remove(0);
+        assert!(container.image_id.ends_with(digest), "{} runs, not {digest}", container.image_id);
+    }
+    step(begun, "helm install from the registry: the operator is ready in a namespace that enforces `restricted`");
 
     // no cluster DNS here: the test Pod finds the Service by its hosts file
     let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
@@ -167,8 +196,6 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
     step(begun, &format!("the leader is killed and its Pod gone: another renews after {took} s: {}", workload.tally()));
 
     cluster.helm(&["uninstall", RELEASE], &["--wait", "--timeout", "2m"]);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let operators = ListParams::default().labels("app.kubernetes.io/name=video-token-operator");
     eventually(SOON, "the operator's Pods are gone", async || {
         let left = pods.list(&operators).await.map_err(|error| error.to_string())?.items.len();
         if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }

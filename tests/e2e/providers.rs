@@ -115,10 +115,10 @@ impl Providers {
         Self { members, ca_pem, _azure: azure, _others: (classic, cognitive, blend_vision, arcgis) }
     }
 
-    /// The chart's values: the image that the node has, and whom namespaced providers may call.
+    /// The chart's values: what it logs, and whom namespaced providers may call.
     pub(crate) fn values(&self) -> Value {
         let hosts: Vec<_> = self.members.iter().flat_map(|member| member.hosts.clone()).collect();
-        json!({"image": {"repository": "localhost/video-token-operator", "pullPolicy": "Never"}, "log": {"level": "info,video_token_operator=trace"}, "config": {"allowedEndpoints": hosts}})
+        json!({"log": {"level": "info,video_token_operator=trace"}, "config": {"allowedEndpoints": hosts}})
     }
 
     /// A namespace, and for each provider a credential, a `TokenProvider` and a token.

@@ -19,10 +19,12 @@ fi
 tests/controlplane/build.sh >/dev/null
 tests/tools/build.sh >/dev/null
 tests/node/build.sh >/dev/null
+tests/publish/build.sh >/dev/null
 [ -s "${IMAGE:=dist/video-token-operator.oci.tar}" ] || { echo "e2e: no image: make image." >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests/e2e/busybox.sh "$work/busybox.tar"
+cargo build --quiet --workspace --bin videotoken
 test=$(cargo test --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
 IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid --fork --kill-child --mount-proc sh -ec '
   mount --make-rshared /

@@ -13,6 +13,7 @@ pub mod isolation;
 pub mod leaks;
 pub mod node;
 pub mod offers;
+pub mod publishing;
 pub mod scene;
 pub mod soak;
 pub mod stand;

@@ -100,6 +100,14 @@ impl Node {
         Ok(node)
     }
 
+    /// Lets the node pull from a registry that talks http.
+    pub fn pulls_from(&self, host: &str) -> Result<()> {
+        let folder = self.directory.file("registries").join(host);
+        std::fs::create_dir_all(&folder)?;
+        let hosts = format!("[host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        std::fs::write(folder.join("hosts.toml"), hosts).context("hosts.toml")
+    }
+
     /// The last lines of each program's log, for a test that fails.
     pub fn logs(&self) -> String {
         let all = self.programs.iter().chain([&self.containerd]);
@@ -173,6 +181,8 @@ state = "{folder}/containerd-state"
   address = "{folder}/containerd.sock"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{BUSYBOX}"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{folder}/registries"
 [plugins."io.containerd.cri.v1.runtime"]
   disable_apparmor = true
   restrict_oom_score_adj = true
