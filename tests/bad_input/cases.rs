@@ -263,6 +263,7 @@ pub(crate) const PROVIDERS: &[Case<'_>] = &[
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $..token}, expires: {jwt: {}}}}"), "spec.http.response.token.json: Invalid value: must be a JSON path of names and indexes"),
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: '$.a[?@.b == 1].token'}, expires: {jwt: {}}}}"), "no filters, wildcards, slices and descendants"),
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: '$.a[*]'}, expires: {jwt: {}}}}"), "no filters, wildcards, slices and descendants"),
+    (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {cookie: 'a=b'}, expires: {jwt: {}}}}"), "spec.http.response.token.cookie: Invalid value: must be the name of a cookie"),
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {token: {json: $.a, text: {}}, expires: {jwt: {}}}}"), "found: json text"),
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, values: {a-b: {json: $.a}}}}"), "each name must be a word"),
     (("TokenProvider", "http: {url: 'https://api.example', ASKING, response: {READING, failures: [{status: [400], class: Fatal}]}}"), "must be one of Credential, Denied, Throttled, Configuration, Transient"),
