@@ -63,7 +63,7 @@ async fn scene(prefix: &str, account: &Value) -> Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_token_and_its_values_are_kept_fresh_without_a_call() {
+async fn p04_a_signed_token_and_its_values_are_renewed_by_one_write_and_no_call() {
     let scene = scene("signed", &jwt()).await;
     let _operator = scene.operator().await.unwrap();
     let templates = json!({"lifetime": "30s", "secret": {"template": {"data": {
@@ -109,7 +109,7 @@ async fn a_signed_token_and_its_values_are_kept_fresh_without_a_call() {
 
 /// Red without the key's fingerprint in the request: the token of the old key would stay until its renewal.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_key_signs_anew_at_once_and_nothing_else_does() {
+async fn p03_another_key_signs_anew_at_once_and_nothing_else_does() {
     let scene = scene("rekeyed", &digest()).await;
     let mut operator = scene.operator().await.unwrap();
     scene.ready(&token(&scene, "lobby", "signer", &json!({"lifetime": "12h"}))).await.unwrap();
@@ -121,7 +121,7 @@ async fn another_key_signs_anew_at_once_and_nothing_else_does() {
     let second = scene.held("lobby").await.unwrap();
     assert!(is_of(&second, "another-0123456789"), "{second}");
 
-    // P03: a label, a description, a restart, the same key in another version of its Secret
+    // a label, a description, a restart, the same key in another version of its Secret
     scene.patch_secret("signer-key", &json!({"metadata": {"labels": {"team": "video"}}})).await.unwrap();
     scene.patch("lobby", &json!({"metadata": {"labels": {"team": "video"}}})).await.unwrap();
     scene
@@ -175,8 +175,30 @@ async fn what_cannot_be_signed_is_stalled_with_its_field_and_heals() {
         *account.pointer_mut(pointer).unwrap() = value;
         account
     };
+    let agora = json!({"agora": {"appId": "970ca35de60c44645bbae8a215061b33", "rtm": {"user": "u"}}});
+    let digest_of_nothing =
+        json!({"message": {"text": "a", "algorithm": "Sha256", "encoding": "Hex", "token": "{{ key }}"}});
     let cases = [
         ("unmarked", jwt(), "CredentialsNotForSigning", "videotoken.dev/signing-key=true"),
+        (
+            "certificate",
+            agora,
+            "CredentialsUnusable",
+            "spec.signed.key.secretRef: what the Secret certificate-key in namespace",
+        ),
+        (
+            "curve",
+            json!({"jwt": {"algorithm": "ES384"}}),
+            "CredentialsUnusable",
+            "ES384 needs an EC private key of curve P-384",
+        ),
+        (
+            "encoded",
+            json!({"key": {"secretRef": {"name": "encoded-key", "key": "key"}, "encoding": "hex"}, "jwt": {"algorithm": "HS256"}}),
+            "CredentialsUnusable",
+            "spec.signed.key.encoding",
+        ),
+        ("key-in-token", digest_of_nothing, "InvalidSpec", "spec.signed.message.token"),
         (
             "wrong-key",
             changed("/jwt/algorithm", json!("RS256")),
