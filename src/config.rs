@@ -115,6 +115,12 @@ pub struct Config {
     #[arg(long, env = "VTO_METADATA_ENDPOINT", value_name = "URL", hide = true)]
     pub metadata_endpoint: Option<url::Url>,
 
+    /// Kind with a Pod template that spec.rolloutRestart may name as KIND.GROUP, in addition to Deployment, StatefulSet and
+    /// DaemonSet, such as argoproj.io/v1alpha1/rollouts=Rollout; repeatable
+    #[arg(long = "restart-kind", env = "VTO_RESTART_KIND", value_delimiter = ',')]
+    #[arg(value_name = "GROUP/VERSION/RESOURCE=KIND")]
+    pub restart_kinds: Vec<String>,
+
     /// Maximum number of tokens in flight, from the grant until the token is stored
     #[arg(long, env = "VTO_MAX_IN_FLIGHT", value_name = "TOKENS", default_value = "64")]
     pub max_in_flight: NonZeroUsize,
@@ -126,7 +132,12 @@ impl Config {
         if let Some(url) = self.otlp_endpoint.as_ref().filter(|url| !matches!(url.scheme(), "http" | "https")) {
             return Err(format!("--otlp-endpoint ({url}): write it like http://HOST:PORT; it speaks http/protobuf"));
         }
-        for list in [&mut self.watch_namespaces, &mut self.allowed_endpoints, &mut self.status_page_hosts] {
+        for list in [
+            &mut self.watch_namespaces,
+            &mut self.allowed_endpoints,
+            &mut self.status_page_hosts,
+            &mut self.restart_kinds,
+        ] {
             *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         }
         ordered("--lease-retry-period", self.lease_retry_period, "--lease-renew-deadline", self.lease_renew_deadline)?;

@@ -43,6 +43,8 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     }
     let patterns = config.allowed_endpoints.iter().map(|pattern| pattern.parse::<HostPattern>());
     let allowed = patterns.collect::<Result<_, _>>().map_err(|error| format!("--allowed-endpoint: {error}"))?;
+    let kinds = config.restart_kinds.iter().map(|kind| kind.parse::<controller::RestartKind>());
+    let kinds = kinds.collect::<Result<Vec<_>, _>>().map_err(|error| format!("--restart-kind: {error}"))?;
     let network = NetworkGuard { allowed, api_server: addresses(api_server), services: config.service_cidrs.clone() };
     Ok(controller::Settings {
         watch_namespaces: config.watch_namespaces.clone(),
@@ -57,6 +59,7 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
         },
         max_in_flight: config.max_in_flight.get(),
         token_metrics: config.token_metrics,
+        restart_kinds: controller::RestartKinds::with(kinds),
     })
 }
 

@@ -36,3 +36,4 @@ mod workloads;
 pub use run::run;
 pub use settings::{MIN_LEASE_TIME, Observers, Settings};
 pub use tasks::TaskEnded;
+pub use workloads::kinds::{RestartKind, RestartKinds};

@@ -1,5 +1,6 @@
 //! Settings of the controller, and its time limits.
 
+use super::workloads::kinds::RestartKinds;
 use crate::metrics::Metrics;
 use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// True if each token has its own series of metrics.
     pub token_metrics: bool,
+    /// Kinds of workload that may be restarted.
+    pub restart_kinds: RestartKinds,
 }
 
 /// Receivers of metrics, traces and the status page's input.

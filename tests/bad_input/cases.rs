@@ -189,8 +189,8 @@ pub(crate) const TOKENS: &[Case<'_>] = &[
     (("READER", "secret: {template: {labels: {team: '{{ token }}'}}}"), "a label's value has letters, digits, dashes, dots and underscores only"),
     (("READER", "secret: {deletionPolicy: Orphan}"), "spec.secret.deletionPolicy: Invalid value: must be one of Delete, Retain"),
     // restarts
-    (("READER", "rolloutRestart: [{kind: CronJob, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet"),
-    (("READER", "rolloutRestart: [{kind: deployment, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet"),
+    (("READER", "rolloutRestart: [{kind: CronJob, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet, or KIND.GROUP, such as Rollout.argoproj.io"),
+    (("READER", "rolloutRestart: [{kind: deployment, name: a}]"), "spec.rolloutRestart[0].kind: Invalid value: must be one of Deployment, StatefulSet, DaemonSet, or KIND.GROUP, such as Rollout.argoproj.io"),
     (("READER", "rolloutRestart: [{name: a}]"), "spec.rolloutRestart[0].kind: Required value"),
     (("READER", "rolloutRestart: [{kind: Deployment}]"), "spec.rolloutRestart[0].name: Required value"),
     (("READER", "rolloutRestart: [{kind: Deployment, name: a/b}]"), "spec.rolloutRestart[0].name: Invalid value: must be the name of an object"),

@@ -13,14 +13,14 @@ use testkit::stand::{shared, yaml};
 const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
 
 /// Without the Prometheus Operator's kinds, which this API server doesn't serve.
-fn served(rendered: &str) -> Vec<DynamicObject> {
+pub(crate) fn served(rendered: &str) -> Vec<DynamicObject> {
     let mut objects = yaml::parse(rendered).unwrap();
     objects.retain(|object| object.types.as_ref().unwrap().api_version != "monitoring.coreos.com/v1");
     objects
 }
 
 /// A Pod as the Deployment would make it: an API server enforces Pod Security on Pods alone.
-fn pods(objects: &[DynamicObject]) -> Vec<DynamicObject> {
+pub(crate) fn pods(objects: &[DynamicObject]) -> Vec<DynamicObject> {
     let deployments = objects.iter().filter(|object| object.types.as_ref().unwrap().kind == "Deployment");
     let pod = |deployment: &DynamicObject| {
         let template = deployment.data.pointer("/spec/template").unwrap();
@@ -34,7 +34,7 @@ fn pods(objects: &[DynamicObject]) -> Vec<DynamicObject> {
 }
 
 /// Namespaces and the ServiceAccount that a Pod must find.
-async fn prepare(client: &Client, namespace: &str, objects: &[DynamicObject]) {
+pub(crate) async fn prepare(client: &Client, namespace: &str, objects: &[DynamicObject]) {
     for other in ["chart-a", "chart-b"] {
         let made = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n");
         yaml::apply(client, "default", &made).await.unwrap();

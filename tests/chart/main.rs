@@ -5,6 +5,7 @@ mod api_server;
 mod credentials;
 mod kept_equal;
 mod monitoring;
+mod openshift;
 mod permissions;
 mod publishing;
 mod rendered;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::chart::template;
 use testkit::emulator::{ArcgisVideoServer, Serving, arcgis_example as gis, example};
+use testkit::rollout;
 use testkit::scene::{Scene, client_secret, condition};
 use testkit::stand::{ApiProxy, eventually, yaml};
 
@@ -20,6 +21,12 @@ struct Use {
     group: String,
     resource: String,
     verb: String,
+}
+
+/// Restarts of all kinds.
+fn restarts() -> Value {
+    json!({"rolloutRestart": true,
+        "restartKinds": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "resource": "rollouts"}]})
 }
 
 /// What the rendered Roles grant the operator; not what they add to the cluster's own roles.
@@ -114,6 +121,7 @@ impl Installed {
         }
         let cluster_providers = values["clusterProviders"]["enabled"] != false;
         options.args.push(format!("--cluster-providers={cluster_providers}"));
+        options.args.push(rollout::FLAG.to_owned());
         Self { granted: granted(&rendered), scene, cluster_providers, credentials }
     }
 
@@ -203,6 +211,9 @@ impl Installed {
             scene.apply(&workload).await.unwrap();
             named.push(json!({"kind": kind, "name": "player"}));
         }
+        rollout::install(&scene.client).await;
+        scene.apply(&rollout::rollout(&scene.namespace, "player")).await.unwrap();
+        named.push(json!({"kind": rollout::KIND, "name": "player"}));
         scene.patch("lobby", &json!({"spec": {"rolloutRestart": named}})).await.unwrap();
         scene.force_renewal("lobby").await.unwrap();
         let restarted = |object: &Value| {
@@ -262,7 +273,7 @@ async fn in_the_whole_cluster_the_operator_uses_what_it_has_and_no_more() {
     let scene = Scene::private("whole", OPERATOR).await.unwrap();
     let release = Installed::new(
         scene,
-        |_, credentials| json!({"clusterProviders": {"resourceNamespace": credentials}, "rbac": {"rolloutRestart": true}}),
+        |_, credentials| json!({"clusterProviders": {"resourceNamespace": credentials}, "rbac": restarts()}),
     );
     release.await.uses_what_it_has().await;
 }
@@ -272,7 +283,7 @@ async fn in_one_namespace_the_operator_uses_what_it_has_and_no_more() {
     let scene = Scene::bare("one", OPERATOR).await.unwrap();
     let release = Installed::new(
         scene,
-        |namespace, credentials| json!({"watchNamespaces": [namespace], "clusterProviders": {"resourceNamespace": credentials}, "rbac": {"rolloutRestart": true}}),
+        |namespace, credentials| json!({"watchNamespaces": [namespace], "clusterProviders": {"resourceNamespace": credentials}, "rbac": restarts()}),
     );
     release.await.uses_what_it_has().await;
 }
@@ -282,7 +293,7 @@ async fn without_cluster_providers_the_operator_reads_nothing_outside_its_namesp
     let scene = Scene::bare("alone", OPERATOR).await.unwrap();
     let release = Installed::new(
         scene,
-        |namespace, _| json!({"watchNamespaces": [namespace], "clusterProviders": {"enabled": false}, "rbac": {"rolloutRestart": true}}),
+        |namespace, _| json!({"watchNamespaces": [namespace], "clusterProviders": {"enabled": false}, "rbac": restarts()}),
     )
     .await;
     release.uses_what_it_has().await;

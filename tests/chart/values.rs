@@ -34,11 +34,15 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("statusPage: {enabled: 'yes'}", "statusPage/enabled"),
         ("statusPage: {port: 8081}", "port"),
         ("workloadIdentity: {mode: Secret}", "workloadIdentity/mode"),
+        ("openshift: {adaptSecurityContext: yes}", "openshift/adaptSecurityContext"),
         ("podLabels: {a: 1}", "podLabels/a"),
         ("metrics: {port: 0}", "metrics/port"),
         ("terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds"),
         ("extraEnv: [{value: a}]", "extraEnv/0"),
         ("imagePullSecrets: [registry]", "imagePullSecrets/0"),
+        ("rbac: {restartKinds: [Rollout]}", "rbac/restartKinds/0"),
+        ("rbac: {restartKinds: [{apiVersion: v1, kind: Pod, resource: pods}]}", "rbac/restartKinds/0/apiVersion"),
+        ("rbac: {restartKinds: [{apiVersion: argoproj.io/v1alpha1, kind: Rollout}]}", "rbac/restartKinds/0"),
         ("tokens: [{name: a}]", "tokens/0"),
         ("providers: [{kind: Provider, name: a, spec: {}}]", "providers/0/kind"),
         ("providers: [{kind: ClusterTokenProvider, name: a, namespace: b, spec: {}}]", "providers/0"),
@@ -50,6 +54,10 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("serviceMonitor: {enabled: true}\npodMonitor: {enabled: true}", "podMonitor.enabled"),
         ("image: {repository: ''}", "image.repository"),
         ("serviceAccount: {create: false}", "serviceAccount.name"),
+        (
+            "rbac: {restartKinds: [{apiVersion: argoproj.io/v1alpha1, kind: Rollout, resource: rollouts}]}",
+            "rbac.rolloutRestart",
+        ),
     ] {
         match template("vto", "video", values, &[]) {
             Ok(_) => panic!("{values} is taken"),

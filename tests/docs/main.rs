@@ -19,7 +19,7 @@ fn is_known(fence: &str) -> bool {
     let (language, rest) = fence.split_once(' ').unwrap_or((fence, ""));
     match language {
         "sh" => rest.is_empty() || rest.starts_with("needs-"),
-        "yaml" => rest.is_empty() || rest.starts_with("part-of="),
+        "yaml" => rest.is_empty() || rest == "values" || rest.starts_with("part-of="),
         "console" | "text" | "diff" => rest.is_empty(),
         _ => false,
     }

@@ -3,6 +3,7 @@
 use crate::pages::{Block, blocks, pages, title};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use testkit::chart::template;
 use testkit::stand::{shared, yaml};
 
 /// Merges `patch` into `base`. Lists are replaced.
@@ -67,4 +68,17 @@ async fn the_api_server_takes_every_manifest_of_every_page() {
             said.unwrap_or_else(|error| panic!("{title}: {error:#}\n{object:#}"));
         }
     }
+}
+
+#[test]
+fn helm_takes_the_values_of_every_page() {
+    let mut taken = 0;
+    for page in pages() {
+        for block in blocks(&page).iter().filter(|block| block.fence == "yaml values") {
+            let rendered = template("vto", "video", &block.text, &[]);
+            assert!(rendered.is_ok(), "{}: {rendered:?}", title(&page));
+            taken += 1;
+        }
+    }
+    assert!(taken > 0);
 }

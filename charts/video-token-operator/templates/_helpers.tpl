@@ -93,10 +93,24 @@ hostAliases:
 {{- end }}
 {{- end -}}
 
+{{/* A security context, on OpenShift without fixed IDs: (dict "root" . "context" …). */}}
+{{- define "vto.securityContext" -}}
+{{- $adapt := .root.Values.openshift.adaptSecurityContext -}}
+{{- $serves := .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if or (eq $adapt "force") (and (eq $adapt "auto") $serves) -}}
+{{- omit .context "runAsUser" "runAsGroup" "fsGroup" | toYaml -}}
+{{- else -}}
+{{- toYaml .context -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Checks that the schema can't express. */}}
 {{- define "vto.check" -}}
 {{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
 {{- fail "leaderElection.enabled: without the Lease two replicas would issue each token twice. Set replicas to 1 and updateStrategy to {type: Recreate}" -}}
+{{- end -}}
+{{- if and .Values.rbac.restartKinds (not .Values.rbac.rolloutRestart) -}}
+{{- fail "rbac.restartKinds: no kind is restarted without rbac.rolloutRestart. Set it to true" -}}
 {{- end -}}
 {{- if and .Values.trust.configMap .Values.trust.secret -}}
 {{- fail "trust: set configMap or secret, not both" -}}

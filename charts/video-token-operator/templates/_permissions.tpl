@@ -34,6 +34,11 @@ whether a list becomes a Role or a part of a ClusterRole.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, patch]
+{{- range .Values.rbac.restartKinds }}
+- apiGroups: [{{ .apiVersion | splitList "/" | first }}]
+  resources: [{{ .resource }}]
+  verbs: [get, patch]
+{{- end }}
 {{- end }}
 {{- end -}}
 

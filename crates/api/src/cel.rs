@@ -94,6 +94,14 @@ pub(super) fn known(schema: &mut Schema) {
     cel(format!("self in {known:?}"), format!("must be one of {}", known.join(", "))).transform(schema);
 }
 
+/// Schema transform as [`known`], that also accepts a string that matches the pattern. `form` describes the pattern.
+pub(super) fn one_of_or_matching(schema: &mut Schema, pattern: &str, form: &str) {
+    let known = words(schema);
+    plain_string(schema);
+    let rule = format!("self in {known:?} || self.matches('{pattern}')");
+    cel(rule, format!("must be one of {}, or {form}", known.join(", "))).transform(schema);
+}
+
 /// Returns the words of the schema of an enum.
 fn words(schema: &Schema) -> Vec<String> {
     fn collect(node: &Value, words: &mut Vec<String>) {

@@ -5,11 +5,12 @@ use crate::controller::stores::provider_key::provider_resource;
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::renders::{Renders, Room, SMALL};
+use crate::controller::workloads::kinds::RestartKind;
 use crate::lease::LeaseHandle;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Request, Resource};
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use secrecy::SecretString;
 use serde::Serialize;
@@ -21,7 +22,6 @@ use std::time::Duration;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
 use videotoken_api::video_access_token::VideoAccessToken;
-use videotoken_api::workload::Workload;
 use videotoken_core::plan::facts::SecretFacts;
 use videotoken_core::plan::secret::{DesiredSecret, WritePrecondition};
 use videotoken_core::plan::write_failure::ApiError;
@@ -227,15 +227,24 @@ impl Applier {
         Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
     }
 
-    /// Returns the metadata of a workload, or `None` if it doesn't exist.
+    /// Returns the metadata of a workload, or `None` if it doesn't exist. Reads the whole object of a kind whose objects
+    /// may have no Pod template.
     pub(crate) async fn workload(
         &self,
         namespace: &str,
-        workload: &Workload,
+        kind: &RestartKind,
+        name: &str,
     ) -> Result<Option<WorkloadMeta>, ApiError> {
-        let api = self.workloads(namespace, workload);
-        let meta = read(async { api.get_metadata_opt(&workload.name).await }).await?;
-        Ok(meta.map(|meta| WorkloadMeta(meta.metadata)))
+        let api = self.workloads(namespace, kind);
+        if kind.has_template {
+            let found = read(async { api.get_metadata_opt(name).await }).await?;
+            return Ok(found.map(|found| WorkloadMeta { meta: found.metadata, has_template: true }));
+        }
+        let found = read(async { api.get_opt(name).await }).await?;
+        Ok(found.map(|found| {
+            let has_template = found.data.pointer("/spec/template").is_some_and(serde_json::Value::is_object);
+            WorkloadMeta { meta: found.metadata, has_template }
+        }))
     }
 
     /// Changes the Pod template of the workload, so that its controller replaces the Pods. An equal annotation changes
@@ -243,24 +252,24 @@ impl Applier {
     pub(crate) async fn restart(
         &self,
         namespace: &str,
-        workload: &Workload,
+        kind: &RestartKind,
         seen: &WorkloadMeta,
         mark: &str,
     ) -> Result<(), ApiError> {
-        let WorkloadMeta(meta) = seen;
+        let WorkloadMeta { meta, .. } = seen;
         let template = json!({"metadata": {"annotations": {names::RESTARTED_AT: mark}}});
         let patch = Patch::Merge(json!({
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"template": template},
         }));
         let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
-        let api = self.workloads(namespace, workload);
+        let api = self.workloads(namespace, kind);
+        let name = meta.name.as_deref().unwrap_or_default();
         self.check_lease()?;
-        written(async { api.patch_metadata(&workload.name, &params, &patch).await }).await.map(drop)
+        written(async { api.patch_metadata(name, &params, &patch).await }).await.map(drop)
     }
 
-    fn workloads(&self, namespace: &str, workload: &Workload) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", workload.kind));
-        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    fn workloads(&self, namespace: &str, kind: &RestartKind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource)
     }
 
     /// Returns the client, for calls that are not writes.
@@ -378,12 +387,16 @@ fn provider_kind(cluster: bool) -> ApiResource {
 
 /// Metadata of a workload for a restart.
 #[derive(Debug)]
-pub(crate) struct WorkloadMeta(ObjectMeta);
+pub(crate) struct WorkloadMeta {
+    meta: ObjectMeta,
+    /// True if the workload has a Pod template at `spec.template`.
+    pub(crate) has_template: bool,
+}
 
 impl WorkloadMeta {
     /// Returns true if the workload has the label that permits restarts.
     pub(crate) fn opted_in(&self) -> bool {
-        let label = self.0.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
+        let label = self.meta.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
         label.is_some_and(|value| value == "true")
     }
 }
@@ -416,10 +429,12 @@ async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, k
 mod tests {
     use super::*;
     use crate::controller::stores::token::ListedToken;
+    use crate::controller::workloads::kinds::RestartKinds;
     use kube::client::Body;
     use std::convert::Infallible;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use videotoken_api::workload::Workload;
     use videotoken_core::plan::facts::secret_facts;
     use videotoken_core::plan::secret::{SecretTarget, TokenRecord, build_secret};
     use videotoken_providers::clock::Timestamp;
@@ -457,7 +472,8 @@ mod tests {
         let token = listed.token;
         let mut provider = DynamicObject::new("p", &provider_kind(false));
         provider.metadata = meta.clone();
-        let workload = Workload { kind: "Deployment", name: "w".into() };
+        let workload = Workload { kind: "Deployment".into(), name: "w".into() };
+        let (kinds, seen) = (RestartKinds::default(), WorkloadMeta { meta: meta.clone(), has_template: true });
         let status = json!({});
         vec![
             ("Secret", applier.secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
@@ -466,7 +482,7 @@ mod tests {
             ("merged status", applier.merge_status(&token, &status).await.map(drop)),
             ("provider status", applier.provider_status(&provider, false, &status).await.map(drop)),
             ("merged provider status", applier.merge_provider_status(&provider, false, &status).await.map(drop)),
-            ("restart", applier.restart("n", &workload, &WorkloadMeta(meta.clone()), "now").await),
+            ("restart", applier.restart("n", kinds.get(&workload).unwrap(), &seen, "now").await),
         ]
     }
 

@@ -130,11 +130,19 @@ impl Events {
     }
 
     /// Publishes that a workload isn't restarted.
-    pub(crate) fn publish_not_restarted(&self, token: &Token, workload: &Workload, reason: &str, note: &str) {
+    /// `api_version` is that of the workload, if the operator knows its kind.
+    pub(crate) fn publish_not_restarted(
+        &self,
+        token: &Token,
+        api_version: Option<String>,
+        workload: &Workload,
+        reason: &str,
+        note: &str,
+    ) {
         // Without the secondary object, events of two workloads would count as one.
         let secondary = ObjectReference {
-            api_version: Some("apps/v1".to_owned()),
-            kind: Some(workload.kind.to_owned()),
+            api_version,
+            kind: Some(workload.bare_kind().to_owned()),
             name: Some(workload.name.to_string()),
             namespace: Some(token.key.namespace.to_string()),
             ..ObjectReference::default()

@@ -3,4 +3,5 @@
 //! This module doesn't decide on restarts; `plan::restart` does.
 
 pub(crate) mod in_progress;
+pub(crate) mod kinds;
 pub(crate) mod restarts;

@@ -151,13 +151,16 @@ fn report_once(
         new
     });
     if new {
-        context.output.events.publish_not_restarted(&seen.token, workload, why, note);
+        let kind = context.settings.restart_kinds.get(workload);
+        let version = kind.map(|kind| kind.resource.api_version.clone());
+        context.output.events.publish_not_restarted(&seen.token, version, workload, why, note);
     }
 }
 
 /// Restarts one workload for all VideoAccessTokens that name it, if the restart is due.
 async fn restart(context: &Context, token: &Token, workload: &Workload, now: Timestamp) -> RestartResult {
     let namespace = &token.key.namespace;
+    let Some(kind) = context.settings.restart_kinds.get(workload) else { return not_named(workload) };
     let tokens = states_of_tokens(context, namespace, workload);
     let mark = match restart::decide(&tokens.iter().map(|(_, naming)| *naming).collect::<Vec<_>>(), now) {
         // The reconcile of another VideoAccessToken has restarted the workload.
@@ -168,13 +171,14 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
     let Some(_claim) = context.restarts.claim(namespace, workload) else {
         return RestartResult::Later(now + TimeDelta::seconds(1));
     };
-    let there = match context.output.api.workload(namespace, workload).await {
+    let there = match context.output.api.workload(namespace, kind, &workload.name).await {
+        Ok(Some(there)) if there.opted_in() && !there.has_template => return without_template(workload),
         Ok(Some(there)) if there.opted_in() => there,
         Ok(Some(_)) => return not_opted_in(namespace, workload),
         Ok(None) => return missing(workload),
         Err(error) => return RestartResult::Failed(error),
     };
-    match context.output.api.restart(namespace, workload, &there, &mark).await {
+    match context.output.api.restart(namespace, kind, &there, &mark).await {
         Ok(()) => {}
         Err(ApiError::NotLeading) => return RestartResult::Later(now + TimeDelta::seconds(1)),
         Err(ApiError::Gone(_)) => return missing(workload),
@@ -196,6 +200,25 @@ async fn restart(context: &Context, token: &Token, workload: &Workload, now: Tim
 fn missing(workload: &Workload) -> RestartResult {
     let note = format!("spec.rolloutRestart: there is no {workload}: once it is there, the next renewal restarts it");
     RestartResult::Skipped("RestartTargetMissing", note)
+}
+
+/// Returns the result for a kind that neither this version nor a flag names.
+fn not_named(workload: &Workload) -> RestartResult {
+    let kind = &workload.kind;
+    let note = format!(
+        "spec.rolloutRestart: the {workload} isn't restarted, because the operator may not restart the kind {kind}: name \
+         it in the chart's rbac.restartKinds"
+    );
+    RestartResult::Skipped("RestartNotAllowed", note)
+}
+
+/// Returns the result for a workload such as a Rollout that refers to the Deployment with its Pod template.
+fn without_template(workload: &Workload) -> RestartResult {
+    let note = format!(
+        "spec.rolloutRestart: the {workload} has no Pod template at spec.template and isn't restarted: name the workload \
+         that has it"
+    );
+    RestartResult::Skipped("RestartNotAllowed", note)
 }
 
 fn not_opted_in(namespace: &str, workload: &Workload) -> RestartResult {

@@ -1,6 +1,7 @@
 //! `spec.rolloutRestart`: a workload that opted in is restarted once for each change of its tokens, whatever happens
 //! in between, and nothing else is touched.
 
+mod kinds;
 mod trouble;
 
 use crate::OPERATOR;

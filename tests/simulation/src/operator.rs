@@ -130,5 +130,6 @@ fn settings(route: Route, served: &[String]) -> controller::Settings {
         },
         max_in_flight: 64,
         token_metrics: false,
+        restart_kinds: controller::RestartKinds::default(),
     }
 }

@@ -14,6 +14,7 @@ pub mod leaks;
 pub mod node;
 pub mod offers;
 pub mod publishing;
+pub mod rollout;
 pub mod scene;
 pub mod soak;
 pub mod stand;

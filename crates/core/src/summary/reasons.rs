@@ -335,8 +335,9 @@ pub const EVENTS: &[ReasonHelp] = &[
     ),
     reason(
         &["RestartNotAllowed"],
-        "the workload hasn't opted in",
-        "set the label videotoken.dev/restart-on-renewal=true on the workload. The next renewal restarts it",
+        "the workload hasn't opted in, has no Pod template, or is of a kind that the operator may not restart",
+        "set the label videotoken.dev/restart-on-renewal=true on the workload, or name its kind in rbac.restartKinds of the \
+         chart. The next renewal restarts it",
     ),
     reason(
         &["RestartTargetMissing"],
