@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # KEEP=1 leaves the demo running.
 KEEP ?=
+# PICTURE=docs/images/demo.svg draws the demo's screen.
+PICTURE ?=
 # Arguments for the programs that measure: make bench ARGS='--n 500', make soak ARGS='--seed 7 --minutes 10',
 # make isolation ARGS='--short', make model ARGS='two operators'
 ARGS ?=
@@ -24,7 +26,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -35,11 +37,14 @@ target_dir = $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_d
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 14
 
-demo: needs-control-plane needs-rust control-plane ## from nothing to a table of tokens, and one live renewal; KEEP=1 leaves it running
+demo: needs-control-plane needs-rust demo-takes control-plane ## from nothing to a table of tokens, and one live renewal; KEEP=1 leaves it running
 	@echo 'Building the operator and the demo.'
 	@# of the workspace only what the demo runs, with the features that the tests have
 	@$(CARGO) build --workspace --bin video-token-operator --bin videotoken --bin demo
-	@KEEP='$(KEEP)' "$$($(target_dir))/debug/demo"
+	@KEEP='$(KEEP)' PICTURE='$(PICTURE)' "$$($(target_dir))/debug/demo"
+
+demo-takes:
+	@tests/testkit/demo-takes.sh "$$($(target_dir))"
 
 test: needs-control-plane needs-rust control-plane tools browser ## every test, against a real API server; K8S=1.33: the oldest supported one
 	@echo 'Building the tests.'

@@ -3,7 +3,8 @@
 # to stderr.
 #
 # The caller sets `here` (its folder, whose name is also the cache's), `tools` (the table below) and, where a set that
-# somebody else built will do, `assets` (the name of the variable that names its directory). One line of `tools` per
+# somebody else built will do, `assets` (the name of the variable that names its directory). With ASK=1 it builds nothing
+# and prints `missing SECONDS` where it would have to. One line of `tools` per
 # program: name, module folder, package, the module whose version it reports as Kubernetes does (- for none), seconds
 # from cold on 2 cores and, if it takes any, build tags.
 #
@@ -73,6 +74,16 @@ if [ -z "$(missing "$dir")" ]; then
   exit
 fi
 
+# seconds: how long the build of what $dir lacks takes, from cold on 2 cores.
+seconds() {
+  each_tool | while read -r name _ _ _ estimate _; do [ -x "$dir/$name" ] || echo "$estimate"; done |
+    awk '{ s += $1 } END { printf "%d", s }'
+}
+if [ -n "${ASK:-}" ]; then # only asked what a build would take
+  printf 'missing %s\n' "$(seconds)" >&3
+  exit
+fi
+
 mkdir -p "$dir" "$programs" || die "cannot create $dir: set VTO_CACHE to a directory that can be written to."
 dir=$(cd "$dir" && pwd) programs=$(cd "$programs" && pwd)
 exec 9>"$dir/.lock"
@@ -138,8 +149,7 @@ build() {
 
 lacks=$(missing "$dir")
 if [ -n "$lacks" ]; then
-  whole=$(each_tool | while read -r name _ _ _ estimate; do [ -x "$dir/$name" ] || echo "$estimate"; done |
-    awk '{ s += $1 } END { printf "%d", (s + 59) / 60 }')
+  whole=$((($(seconds) + 59) / 60))
   say "building ${lacks% } into $dir; about $whole min from cold on 2 cores, once"
   begun=$SECONDS
   while read -r -u 4 name module package versioned estimate tags; do

@@ -13,6 +13,8 @@ mod templates;
 use pages::{blocks, pages, repository, title};
 use std::fs;
 use std::path::Path;
+use testkit::chart::run;
+use testkit::stand::process::Scratch;
 
 /// Returns true for a known fence. Blocks that are neither run nor applied show output, a diff or a diagram.
 fn is_known(fence: &str) -> bool {
@@ -87,4 +89,30 @@ fn every_make_target_that_a_page_names_is_there() {
             assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target}", title(&page));
         }
     }
+}
+
+#[test]
+fn make_demo_says_what_it_takes_before_it_builds() {
+    let plan = run("make".as_ref(), &["-n", "demo"], "").unwrap();
+    let places: Vec<_> =
+        ["testkit/demo-takes.sh", "controlplane/build.sh", " build --workspace"].map(|step| plan.find(step)).into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {plan}");
+
+    let scratch = Scratch::new("vto-demo-takes-").unwrap();
+    let target = scratch.file("target");
+    let cache = format!("VTO_CACHE={}", scratch.file("cache").display());
+    let takes = |environment: &[&str], built: &Path| {
+        let args = [environment, &["tests/testkit/demo-takes.sh", built.to_str().unwrap()]].concat();
+        run("env".as_ref(), &args, "").unwrap()
+    };
+    let first = takes(&["-u", "KUBEBUILDER_ASSETS", &cache], &target);
+    for part in ["time ", "memory ", "disk ", "ports ", "minutes for a Kubernetes control plane", "for the operator"] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+    assert!(!scratch.file("cache").exists(), "it only asks");
+    // with everything built
+    fs::create_dir_all(target.join("debug")).unwrap();
+    std::os::unix::fs::symlink("/bin/true", target.join("debug/demo")).unwrap();
+    let later = takes(&[], &target);
+    assert!(!later.contains("for the operator") && later.contains("ports "), "{later}");
 }

@@ -1,11 +1,12 @@
 //! From nothing to a table of tokens: a real control plane, emulators of all token APIs, the operator, the
 //! examples' YAML, one live renewal. Exits with 0 only if everything that it says was checked and held.
 //!
-//! `KEEP=1` leaves all of it running until Ctrl-C.
+//! `KEEP=1` leaves all of it running until Ctrl-C. `PICTURE=FILE` draws the steps of the README's picture as an SVG.
 
 mod example;
 mod kubectl;
 mod others;
+mod picture;
 mod screen;
 mod stand;
 mod story;
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 /// What the example creates.
 const NAMESPACE: &str = "analytics";
 const PROVIDER: &str = "contoso-indexer";
+/// Steps in the picture.
+const PICTURED: [&str; 3] = ["The table of tokens", "A renewal, live", "What an observer saw"];
+
 const TOKENS: [&str; 2] = ["all-cameras", "lobby-camera"];
 
 fn main() -> ExitCode {
@@ -72,7 +76,12 @@ async fn tell(screen: &mut Screen, stand: &Stand) -> Result<()> {
     let first = story::secret(screen, stand).await?;
     story::renewal(screen, stand, first).await?;
     story::verdict(screen, stand).await?;
-    others::table(screen, stand).await
+    others::table(screen, stand).await?;
+    if let Some(file) = std::env::var_os("PICTURE").filter(|file| !file.is_empty()) {
+        std::fs::write(&file, picture::draw(&screen.said(), &PICTURED))?;
+        screen.note(format_args!("{} is drawn.", file.display()));
+    }
+    Ok(())
 }
 
 /// Leaves everything running until someone has seen enough.

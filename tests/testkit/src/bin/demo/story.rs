@@ -31,8 +31,14 @@ pub(crate) async fn table(screen: &mut Screen, stand: &Stand, applied: Instant) 
     }
     let took = applied.elapsed().as_secs_f64();
     let providers = Api::all_with(client, &own_kind("ClusterTokenProvider"));
-    let what = format!("ClusterTokenProvider {PROVIDER} is ready");
-    poll(SOON, &what, async || ready(&providers, PROVIDER).await).await?;
+    let what = format!("ClusterTokenProvider {PROVIDER} is ready and counts its tokens");
+    poll(SOON, &what, async || {
+        ready(&providers, PROVIDER).await?;
+        let status = providers.get(PROVIDER).await?.data["status"].take();
+        ensure!(status["tokens"] == TOKENS.len(), "its status is {status}");
+        Ok(())
+    })
+    .await?;
     stand.kubectl.show(screen, "get vat,cvtp").await?;
     screen.note(format_args!("Ready {took:.1} s after they were applied."));
     Ok(())
