@@ -63,3 +63,8 @@ fn the_page_of_a_provider_shows_its_example_as_it_is() {
     }
     assert!(shown > 0);
 }
+
+#[test]
+fn the_readme_shows_the_quick_start_as_it_is() {
+    assert_shows(&repository().join("README.md"), "deploy/examples/quick-start.yaml");
+}

@@ -10,8 +10,9 @@ pub(crate) fn repository() -> &'static Path {
 
 /// Returns all pages in alphabetical order.
 pub(crate) fn pages() -> Vec<PathBuf> {
-    let mut pages =
-        vec![repository().join("README.md"), repository().join("CONTRIBUTING.md"), folder().join("README.md")];
+    let root = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "SUPPORT.md"];
+    let mut pages: Vec<_> = root.iter().map(|page| repository().join(page)).collect();
+    pages.push(folder().join("README.md"));
     below(&repository().join("docs"), &mut pages);
     pages.sort();
     pages
