@@ -30,6 +30,7 @@ async fn the_api_server_takes_each_example_as_it_is() {
     let mut examples = files("deploy/examples", "yaml");
     assert!(!examples.is_empty());
     examples.extend(files("deploy/examples/platforms", "yaml"));
+    examples.push(repository().join("deploy/quick-start.yaml"));
     for path in examples {
         let example = fs::read_to_string(&path).unwrap();
         let objects = yaml::parse(&example).unwrap();
@@ -66,5 +67,5 @@ fn the_page_of_a_provider_shows_its_example_as_it_is() {
 
 #[test]
 fn the_readme_shows_the_quick_start_as_it_is() {
-    assert_shows(&repository().join("README.md"), "deploy/examples/quick-start.yaml");
+    assert_shows(&repository().join("README.md"), "deploy/quick-start.yaml");
 }
