@@ -8,7 +8,7 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use testkit::rollout::{self, rollout};
 use testkit::scene::{Scene, condition};
-use testkit::stand::{Matcher, controlplane};
+use testkit::stand::Matcher;
 
 fn rollouts(scene: &Scene) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
@@ -19,15 +19,7 @@ fn rollouts(scene: &Scene) -> Api<DynamicObject> {
 async fn scene(name: &str) -> Scene {
     let scene = Scene::new(name, OPERATOR).await.unwrap();
     rollout::install(&scene.client).await;
-    let meta = json!({"name": "rollouts"});
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": meta,
-        "rules": [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get", "patch"]}]});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": meta,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rollouts"},
-        "subjects": [{"kind": "ServiceAccount", "name": controlplane::OPERATOR, "namespace": controlplane::OPERATOR}]});
-    for object in [role, binding] {
-        scene.apply(&object).await.unwrap();
-    }
+    rollout::permit(&scene.client).await;
     scene
 }
 

@@ -3,10 +3,12 @@
 use crate::OPERATOR;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use testkit::chart::template;
+use testkit::rollout;
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::wait::own_kind;
 use testkit::stand::{eventually, yaml};
@@ -15,7 +17,9 @@ use testkit::stand::{eventually, yaml};
 const RELEASE: &str = "video-token-operator";
 
 async fn install(scene: &Scene) {
-    let values = json!({"admissionPolicies": {"enabled": true}}).to_string();
+    let rollouts = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "resource": "rollouts"});
+    let rbac = json!({"rolloutRestart": true, "restartKinds": [rollouts]});
+    let values = json!({"admissionPolicies": {"enabled": true}, "rbac": rbac}).to_string();
     let rendered = template(RELEASE, RELEASE, &values, &["--no-hooks"]).unwrap();
     for object in yaml::parse(&rendered).unwrap() {
         if object.types.as_ref().unwrap().kind.starts_with("ValidatingAdmissionPolicy") {
@@ -68,6 +72,8 @@ fn deployment(name: &str, opted_in: bool) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_needs() {
     let scene = Scene::private("policies", OPERATOR).await.unwrap();
+    rollout::install(&scene.client).await;
+    rollout::permit(&scene.client).await;
     let operator = scene.plane.operator_kubeconfig().await.unwrap().client().unwrap();
     let secrets: Api<Secret> = Api::namespaced(operator.clone(), &scene.namespace);
     let ours = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "video-token-operator"}}});
@@ -104,6 +110,7 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     assert!(refusal.contains("Secrets that it manages"), "{refusal}");
 
     // workloads
+    rollouts(&scene, &operator).await;
     let deployments: Api<Deployment> = Api::namespaced(operator, &scene.namespace);
     let annotate =
         |name: &str| json!({"spec": {"template": {"metadata": {"annotations": {name: "2026-01-01T00:00:00Z"}}}}});
@@ -167,6 +174,32 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     .await;
     drop(running);
     tenants(&scene).await;
+}
+
+/// A kind that the chart's values name is as narrow.
+async fn rollouts(scene: &Scene, operator: &Client) {
+    for (name, opted_in) in [("in", "true"), ("out", "false")] {
+        let mut rollout = rollout::rollout(&scene.namespace, name);
+        rollout["metadata"]["labels"]["videotoken.dev/restart-on-renewal"] = opted_in.into();
+        scene.apply(&rollout).await.unwrap();
+    }
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
+    let api: Api<DynamicObject> = Api::namespaced_with(operator.clone(), &scene.namespace, &kind);
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let mark = json!({"spec": {"template": {"metadata": {"annotations": {"videotoken.dev/restarted-at": "now"}}}}});
+    let other = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/other": "now"}}}}});
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "player", "image": "evil.example/x"}]}}}});
+    for (name, patch, refused) in [
+        ("in", mark.clone(), ""),
+        ("out", mark, "workloads with the label"),
+        ("in", other, "restarted-at of a Pod template"),
+        ("in", image, "restarted-at of a Pod template"),
+        ("in", json!({"spec": {"replicas": 7}}), "an annotation of a workload's Pod template"),
+    ] {
+        let said = said(api.patch(name, &dry, &Patch::Merge(&patch)).await);
+        assert!(said.contains(refused) && said.is_empty() == refused.is_empty(), "Rollout {name} {patch}: {said}");
+    }
 }
 
 /// Authors of the kinds must be allowed what the operator does for them.

@@ -3,6 +3,7 @@
 use kube::Client;
 use serde_json::{Value, json};
 
+use crate::stand::controlplane::OPERATOR;
 use crate::stand::wait::poll;
 use crate::stand::yaml;
 use std::time::Duration;
@@ -32,6 +33,22 @@ pub async fn install(client: &Client) {
     yaml::apply(client, "default", &crd.to_string()).await.expect("the CRD of Rollout");
     let served = async || client.list_api_group_resources("argoproj.io/v1alpha1").await.map(drop);
     poll(Duration::from_secs(30), "Rollouts are served", served).await.expect("Rollouts are served");
+}
+
+/// Permits the stand's operator to read and patch Rollouts, as the chart's `rbac.restartKinds` does.
+///
+/// # Panics
+/// Panics if the API server rejects the role.
+pub async fn permit(client: &Client) {
+    let (meta, group) = (json!({"name": "rollouts"}), "rbac.authorization.k8s.io");
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": meta,
+        "rules": [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get", "patch"]}]});
+    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": meta,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "rollouts"},
+        "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR}]});
+    for object in [role, binding] {
+        yaml::apply(client, "default", &object.to_string()).await.expect("the role for Rollouts");
+    }
 }
 
 /// A Rollout that permits restarts.
