@@ -3,6 +3,7 @@
 
 mod api_server;
 mod credentials;
+mod gitops;
 mod kept_equal;
 mod monitoring;
 mod openshift;

@@ -211,7 +211,7 @@ impl Installed {
             scene.apply(&workload).await.unwrap();
             named.push(json!({"kind": kind, "name": "player"}));
         }
-        rollout::install(&scene.client).await;
+        rollout::install(&scene.client).await.unwrap();
         scene.apply(&rollout::rollout(&scene.namespace, "player")).await.unwrap();
         named.push(json!({"kind": rollout::KIND, "name": "player"}));
         scene.patch("lobby", &json!({"spec": {"rolloutRestart": named}})).await.unwrap();

@@ -3,7 +3,7 @@
 use super::{MARK, begun, followed, time};
 use crate::OPERATOR;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use testkit::rollout::{self, rollout};
@@ -18,8 +18,8 @@ fn rollouts(scene: &Scene) -> Api<DynamicObject> {
 /// A scene with the CRD of Rollout, which the operator may patch.
 async fn scene(name: &str) -> Scene {
     let scene = Scene::new(name, OPERATOR).await.unwrap();
-    rollout::install(&scene.client).await;
-    rollout::permit(&scene.client).await;
+    rollout::install(&scene.client).await.unwrap();
+    rollout::permit(&scene.client).await.unwrap();
     scene
 }
 
@@ -35,7 +35,7 @@ async fn told(scene: &Scene) -> (String, String, Value) {
         &scene.namespace,
         &ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event")),
     );
-    let event = events.list(&Default::default()).await.unwrap().items.remove(0);
+    let event = events.list(&ListParams::default()).await.unwrap().items.remove(0);
     let word = |member: &str| event.data[member].as_str().unwrap().to_owned();
     (word("reason"), word("note"), event.data["related"].clone())
 }

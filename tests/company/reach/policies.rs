@@ -72,8 +72,8 @@ fn deployment(name: &str, opted_in: bool) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_needs() {
     let scene = Scene::private("policies", OPERATOR).await.unwrap();
-    rollout::install(&scene.client).await;
-    rollout::permit(&scene.client).await;
+    rollout::install(&scene.client).await.unwrap();
+    rollout::permit(&scene.client).await.unwrap();
     let operator = scene.plane.operator_kubeconfig().await.unwrap().client().unwrap();
     let secrets: Api<Secret> = Api::namespaced(operator.clone(), &scene.namespace);
     let ours = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "video-token-operator"}}});

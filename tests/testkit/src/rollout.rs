@@ -1,5 +1,6 @@
 //! The kind Rollout of Argo Rollouts, as far as an API server knows it: a custom resource without a controller.
 
+use anyhow::Result;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -16,9 +17,9 @@ pub const FLAG: &str = "--restart-kind=argoproj.io/v1alpha1/rollouts=Rollout";
 
 /// Installs the CRD, with the parts of its schema that a restart touches.
 ///
-/// # Panics
-/// Panics if the API server rejects it or doesn't serve it soon.
-pub async fn install(client: &Client) {
+/// # Errors
+/// Returns an error if the API server rejects it or doesn't serve it soon.
+pub async fn install(client: &Client) -> Result<()> {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let spec = json!({"type": "object", "properties": {
         "replicas": {"type": "integer"}, "selector": any, "template": any, "workloadRef": any, "strategy": any}});
@@ -30,16 +31,16 @@ pub async fn install(client: &Client) {
                 "shortNames": ["ro"]},
             "versions": [{"name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": schema}}]}});
-    yaml::apply(client, "default", &crd.to_string()).await.expect("the CRD of Rollout");
+    yaml::apply(client, "default", &crd.to_string()).await?;
     let served = async || client.list_api_group_resources("argoproj.io/v1alpha1").await.map(drop);
-    poll(Duration::from_secs(30), "Rollouts are served", served).await.expect("Rollouts are served");
+    poll(Duration::from_secs(30), "Rollouts are served", served).await
 }
 
 /// Permits the stand's operator to read and patch Rollouts, as the chart's `rbac.restartKinds` does.
 ///
-/// # Panics
-/// Panics if the API server rejects the role.
-pub async fn permit(client: &Client) {
+/// # Errors
+/// Returns an error if the API server rejects the role.
+pub async fn permit(client: &Client) -> Result<()> {
     let (meta, group) = (json!({"name": "rollouts"}), "rbac.authorization.k8s.io");
     let role = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": meta,
         "rules": [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get", "patch"]}]});
@@ -47,8 +48,9 @@ pub async fn permit(client: &Client) {
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "rollouts"},
         "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR}]});
     for object in [role, binding] {
-        yaml::apply(client, "default", &object.to_string()).await.expect("the role for Rollouts");
+        yaml::apply(client, "default", &object.to_string()).await?;
     }
+    Ok(())
 }
 
 /// A Rollout that permits restarts.
