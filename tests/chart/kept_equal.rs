@@ -138,7 +138,7 @@ fn with_repository(text: &str) -> String {
             _ => line.to_owned(),
         }
     };
-    text.split_inclusive('\n').map(|whole| format!("{}\n", line(whole.trim_end_matches('\n')))).collect()
+    text.lines().flat_map(|whole| [line(whole), "\n".to_owned()]).collect()
 }
 
 /// Text after which `make chart` generates the rest of Chart.yaml.

@@ -9,7 +9,7 @@ use testkit::stand::{shared, yaml};
 
 const BUNDLE: &str = "deploy/olm/manifests";
 
-/// Copies the bundle with a replacement in the ClusterServiceVersion.
+/// Copies the bundle with a replacement in the `ClusterServiceVersion`.
 fn bundle(scratch: &Scratch, right: &str, wrong: &str) -> String {
     let mut replaced = false;
     for file in fs::read_dir(testkit::stand::controlplane::repository().join(BUNDLE)).unwrap() {
