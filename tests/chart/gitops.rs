@@ -1,4 +1,4 @@
-//! The API server's objects as GitOps tools compare them with Git, by the libraries of Argo CD and Flux; and Helm over
+//! The API server's objects as `GitOps` tools compare them with Git, by the libraries of Argo CD and Flux; and Helm over
 //! objects that kubectl applied.
 
 use crate::OPERATOR;

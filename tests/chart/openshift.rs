@@ -1,4 +1,4 @@
-//! The Pods of the chart under OpenShift's SCC `restricted-v2`, by an interpreter of its fields.
+//! The Pods of the chart under `OpenShift`'s SCC `restricted-v2`, by an interpreter of its fields.
 
 use crate::api_server::{pods, prepare, served};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use testkit::chart::{cases, template};
 use testkit::stand::{shared, yaml};
 
-/// The fields of the SCC that decide, as OpenShift 4.20 installs it. Source:
+/// The fields of the SCC that decide, as `OpenShift` 4.20 installs it. Source:
 /// openshift/cluster-kube-apiserver-operator, `0000_20_kube-apiserver-operator_00_scc-restricted-v2.yaml`.
 const RESTRICTED_V2: &str = "
 allowHostDirVolumePlugin: false
@@ -27,7 +27,7 @@ supplementalGroups: {type: RunAsAny}
 volumes: [configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret]
 ";
 
-/// What OpenShift allocates to a namespace: the annotations `openshift.io/sa.scc.uid-range`,
+/// What `OpenShift` allocates to a namespace: the annotations `openshift.io/sa.scc.uid-range`,
 /// `openshift.io/sa.scc.supplemental-groups` and `openshift.io/sa.scc.mcs`.
 const UIDS: RangeInclusive<i64> = 1_000_650_000..=1_000_659_999;
 const FIRST_GROUP: i64 = 1_000_650_000;
