@@ -3,8 +3,11 @@
 
 use crate::OPERATOR;
 use serde_json::{Value, json};
-use testkit::emulator::{Emulator as _, Fault, Life, Platforms, Rule, Serving, platform_example as example};
-use testkit::scene::{SOON, Scene, condition};
+use testkit::emulator::{
+    Emulator as _, Fault, Life, Platforms, Rule, Serving, example as azure, platform_example as example,
+};
+use testkit::scene::{SOON, Scene, condition, hosts};
+use testkit::stand::yaml;
 
 fn key(key: &str) -> Value {
     json!({"name": "keys", "key": key})
@@ -222,4 +225,79 @@ async fn p02_a_token_that_comes_back_is_renewed_at_its_end_and_not_in_ever_short
     assert_ne!(scene.held("een").await.unwrap(), first);
     // one more where the end of the token is rounded to the second before it
     assert!(serving.control().counters().requests <= 4);
+}
+
+/// Failed logins lock a user. The number of objects and of operators doesn't matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_a_declared_login_with_a_wrong_password_is_made_once_and_heals_with_the_right_one() {
+    const OBJECTS: usize = 5;
+    let mut scene = Scene::bare("login", OPERATOR).await.unwrap();
+    let serving = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    scene.allow(&serving);
+    let mut operator = scene.operator().await.unwrap();
+    let keys = |password: &str| json!({"username": example::USERNAME, "password": password});
+    scene.apply(&scene.keys("keys", &serving.host(), &keys("last year's password"))).await.unwrap();
+    let account = json!({"http": {
+        "url": format!("{}/api", serving.url()),
+        "auth": {"none": {}},
+        "request": {"path": "/login",
+            "json": {"user": {"secretRef": key("username")}, "password": {"secretRef": key("password")}}},
+        "response": {"token": {"cookie": "frigate_token"}, "expires": {"jwt": {}}, "lockout": true},
+    }});
+    scene.apply(&scene.provider_of("frigate", &serving.ca_pem(), &account)).await.unwrap();
+    let name = |n: usize| format!("camera-{n}");
+    for n in 0..OBJECTS {
+        scene.apply(&scene.token_of(&name(n), "frigate", &json!({"http": {}}), &json!({}))).await.unwrap();
+    }
+    let refused = |object: &Value| condition(object, "Ready")["reason"] == "CredentialRejected";
+    scene.until_provider("frigate", "is refused", refused).await.unwrap();
+    operator.kill9();
+    let _operator = scene.operator().await.unwrap();
+    scene.fence().await.unwrap();
+    assert_eq!(serving.control().counters().requests, 1);
+    scene.patch_secret("keys", &json!({"stringData": keys(example::PASSWORD)})).await.unwrap();
+    for n in 0..OBJECTS {
+        scene.settled_at(serving.control(), &name(n)).await.unwrap();
+    }
+}
+
+/// The operator's own authentication with Entra precedes the declared call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_api_is_called_with_a_token_of_entra() {
+    let mut scene = Scene::bare("entra-bearer", OPERATOR).await.unwrap();
+    let serving = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
+    scene.allow(&serving);
+    let _operator = scene.operator().await.unwrap();
+    let mut allowed = hosts(&scene.azure);
+    allowed.push(serving.host());
+    let secret = json!({"client-secret": azure::CLIENT_SECRET});
+    scene.apply(&scene.keys("keys", &allowed.join(","), &secret)).await.unwrap();
+    let account = json!({"http": {
+        "url": serving.url(),
+        "auth": {"entra": {
+            "scope": "https://management.azure.com/.default",
+            "authority": scene.azure.authority_url(),
+            "clientSecret": {"tenantId": azure::TENANT_ID, "clientId": azure::CLIENT_ID, "secretRef": key("client-secret")},
+        }},
+        "parameters": {"user": {}},
+        "request": {
+            "path": "/identities/{{ user }}/:issueAccessToken",
+            "query": {"api-version": "2023-10-01"},
+            "json": {"scopes": ["voip.join"], "expiresInMinutes": "{{ lifetime | minutes }}"},
+        },
+        "response": {"token": {"json": "$.token"}, "expires": {"timestamp": "$.expiresOn"}},
+        "lifetime": {"min": "1h", "max": "24h", "default": "1h"},
+    }});
+    scene.apply(&scene.provider_of("calls", &serving.ca_pem(), &account)).await.unwrap();
+    for user in ["8:acs:one", "8:acs:two"] {
+        let name = user.rsplit(':').next().unwrap();
+        let scope = json!({"http": {"parameters": {"user": user}}});
+        scene.apply(&scene.token_of(name, "calls", &scope, &json!({"lifetime": "2h"}))).await.unwrap();
+        scene.settled_at(serving.control(), name).await.unwrap();
+    }
+    let requests = serving.control().requests();
+    let bearers: Vec<_> = requests.iter().map(|seen| seen.call.bearer().unwrap().to_owned()).collect();
+    assert_eq!((bearers.len(), bearers[0] == bearers[1]), (2, true), "one token of Entra for both calls");
+    assert!(scene.azure.entra.control().knows(&bearers[0]).is_some(), "a token that Entra issued");
+    assert_eq!(requests[0].call.json().unwrap()["expiresInMinutes"], 120);
 }

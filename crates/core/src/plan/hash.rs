@@ -129,6 +129,16 @@ mod tests {
                 Some("2h"),
                 "v1:616835fb73040c43e8827cfa8cf0be9c",
             ),
+            (
+                "http",
+                json!({"url": "https://api.example/v1/", "auth": {"bearer": key}, "parameters": {"room": {"description": "any"}},
+                       "request": {"path": "/rooms/{{ room }}", "query": {"a": "b"}, "headers": [{"name": "X-A", "value": "1"},
+                       {"name": "X-K", "secretRef": key}], "json": {"key": {"secretRef": key}, "n": 1, "a": [true]}},
+                       "response": {"token": {"json": "$.token"}, "expires": {"jwt": {}}}, "lifetime": {"max": "24h"}}),
+                json!({"parameters": {"room": "lobby"}}),
+                Some("2h"),
+                "v1:ea2fba67b496697dbdc2e41be2db51fe",
+            ),
         ] {
             let provider: ProviderSpec = serde_json::from_value(json!({type_: account})).unwrap();
             let token = json!({"providerRef": {"name": "p"}, "scope": {type_: scope}, "lifetime": lifetime});

@@ -116,6 +116,11 @@ fn validate_below(value: &Value, schema: &Value, path: &Path, violations: &mut V
         violations.push(Violation::blocking(path, message));
         return;
     }
+    if schema["x-kubernetes-int-or-string"] == true && !has_type(value, "integer") && !has_type(value, "string") {
+        let message = format!("Invalid value: must be of type integer or string, not {}", type_of(value));
+        violations.push(Violation::blocking(path, message));
+        return;
+    }
     if let Some(words) = schema["enum"].as_array()
         && !words.contains(value)
     {

@@ -199,9 +199,11 @@ fn every_keyword_of_the_schemas_is_known() {
         "properties",
         "required",
         "type",
+        "x-kubernetes-int-or-string",
         "x-kubernetes-list-map-keys",
         "x-kubernetes-list-type",
         "x-kubernetes-map-type",
+        "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     ];
     let unknown: Vec<_> = keywords.iter().filter(|keyword| !known.contains(&keyword.as_str())).collect();

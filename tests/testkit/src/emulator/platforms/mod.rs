@@ -11,6 +11,7 @@
 //! | Frigate | `POST /api/login`, JSON | the token is a cookie; a login |
 //! | Rooms | `POST /oauth2/token`, then `POST /v1/rooms/{room}/tokens` with its bearer token | two requests; ours |
 //! | Projects | `POST /v1/projects/{project}/rooms/{room}/tokens`, bearer | keys of several accounts; ours |
+//! | Azure Communication Services | `POST /identities/{id}/:issueAccessToken`, a bearer token of Entra | times with 7 digits; whose bearer token it is, Entra's emulator knows |
 //! | Eagle Eye | `POST /een/oauth2/token`, basic, form with a refresh token that stays | the same token until it expires |
 //!
 //! Sources: the vendors' documentation, SDKs and servers, as in docs/providers/any-platform.md. Rooms and
@@ -112,6 +113,7 @@ impl Platforms {
             ("POST", ["oauth2", "token"]) => self.rooms_oauth(call),
             ("POST", ["v1", "rooms", room, "tokens"]) => self.rooms(call, room),
             ("POST", ["v1", "projects", project, "rooms", room, "tokens"]) => self.projects(call, project, room),
+            ("POST", ["identities", user, ":issueAccessToken"]) => self.communication(call, user),
             ("POST", ["een", "oauth2", "token"]) => self.eagle_eye(call),
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, json!({"message": "no such path"}))),
         }
@@ -261,6 +263,24 @@ impl Platforms {
         Ok(Reply::json(json!({"access_token": bearer, "token_type": "Bearer", "expires_in": "3600"})))
     }
 
+    fn communication(&self, call: &Call, user: &str) -> Result<Reply, Refusal> {
+        let failed = |status: StatusCode, code: &str| {
+            Refusal::new(status, json!({"error": {"code": code, "message": "The request is not valid."}}))
+        };
+        if call.bearer().is_none_or(str::is_empty) {
+            return Err(failed(StatusCode::UNAUTHORIZED, "Denied"));
+        }
+        if call.query("api-version").is_none() {
+            return Err(failed(StatusCode::BAD_REQUEST, "MissingApiVersionParameter"));
+        }
+        let minutes = call.json().and_then(|body| body["expiresInMinutes"].as_u64());
+        let minutes = minutes.filter(|minutes| (60..=1440).contains(minutes));
+        let minutes = minutes.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "ValidationError"))?;
+        let grant = Grant { account: "communication", request: user, life: Duration::from_mins(minutes) };
+        let (token, validity) = self.jwt(call, grant, false);
+        Ok(Reply::json(json!({"token": token, "expiresOn": seven_digits(validity)})))
+    }
+
     fn rooms(&self, call: &Call, room: &str) -> Result<Reply, Refusal> {
         let known = call.bearer().is_some_and(|bearer| locked(&self.bearers).iter().any(|known| known == bearer));
         if !known {
@@ -268,10 +288,7 @@ impl Platforms {
         }
         let grant = Grant { account: "rooms", request: room, life: Duration::from_hours(2) };
         let (token, validity) = self.jwt(call, grant, false);
-        let expires = validity.expires_at.and_then(|at| chrono::DateTime::from_timestamp(at, 324_458_400));
-        // seven digits and an offset, as .NET writes it
-        let expires = expires.map(|at| at.format("%Y-%m-%dT%H:%M:%S.3244584+00:00").to_string());
-        Ok(Reply::json(json!({"token": token, "expiresOn": expires})))
+        Ok(Reply::json(json!({"token": token, "expiresOn": seven_digits(validity)})))
     }
 
     fn projects(&self, call: &Call, project: &str, room: &str) -> Result<Reply, Refusal> {
@@ -310,6 +327,12 @@ impl Emulator for Platforms {
     fn router(self: &Arc<Self>) -> Router {
         self.control.wrap(Router::new().fallback(respond).with_state(self.clone()))
     }
+}
+
+/// The expiry with seven digits and an offset, as .NET writes it.
+fn seven_digits(validity: Validity) -> Option<String> {
+    let at = chrono::DateTime::from_timestamp(validity.expires_at?, 324_458_400)?;
+    Some(at.format("%Y-%m-%dT%H:%M:%S.3244584+00:00").to_string())
 }
 
 /// Every path and method.
