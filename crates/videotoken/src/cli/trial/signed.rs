@@ -36,9 +36,7 @@ pub(super) async fn tried(
         Err(refusal) => return Err(Ended::Refused(refusal.message)),
     };
     let issued = built.issuer.issue(&request).await.map_err(|error| Ended::Refused(error.to_string()))?;
-    let mut lines = success(&issued);
-    lines.extend(built.issuer.key_fingerprint().map(|fingerprint| format!("the key's fingerprint is {fingerprint}")));
-    section(shown, "Result", lines);
+    section(shown, "Result", success(&issued));
     Ok(true)
 }
 
