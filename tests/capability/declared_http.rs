@@ -7,7 +7,6 @@ use testkit::emulator::{
     Emulator as _, Fault, Life, Platforms, Rule, Serving, example as azure, platform_example as example,
 };
 use testkit::scene::{SOON, Scene, condition, hosts};
-use testkit::stand::yaml;
 
 fn key(key: &str) -> Value {
     json!({"name": "keys", "key": key})
