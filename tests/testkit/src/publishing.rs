@@ -46,13 +46,17 @@ impl Release {
     }
 }
 
-/// Adds the archive of the tool to a folder with an image, from the program that cargo built for the tests.
+/// Adds the archive of the tool to a folder with an image, from the program that cargo built for the tests, without its
+/// symbols.
 ///
 /// # Errors
 ///
-/// Fails with all that the script said.
+/// Fails with all that a program said.
 pub fn archive_tool(dist: &Path) -> Result<()> {
-    let (out, program) = (format!("OUT={}", dist.display()), format!("PROGRAM={}", beside("videotoken")?.display()));
+    let scratch = Scratch::new("vto-tool-")?;
+    let program = scratch.file("videotoken").display().to_string();
+    run("strip".as_ref(), &["-o", &program, &beside("videotoken")?.display().to_string()], "")?;
+    let (out, program) = (format!("OUT={}", dist.display()), format!("PROGRAM={program}"));
     run("env".as_ref(), &[&out, &program, "image/tool.sh"], "").map(drop)
 }
 
