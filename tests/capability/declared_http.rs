@@ -230,7 +230,7 @@ async fn p02_a_token_that_comes_back_is_renewed_at_its_end_and_not_in_ever_short
 #[tokio::test(flavor = "multi_thread")]
 async fn p07_a_declared_login_with_a_wrong_password_is_made_once_and_heals_with_the_right_one() {
     const OBJECTS: usize = 5;
-    let mut scene = Scene::bare("login", OPERATOR).await.unwrap();
+    let mut scene = Scene::new("login", OPERATOR).await.unwrap();
     let serving = Serving::start(Platforms::furnished().unwrap(), scene.azure.ca()).await.unwrap();
     scene.allow(&serving);
     let mut operator = scene.operator().await.unwrap();
