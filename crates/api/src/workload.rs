@@ -124,7 +124,7 @@ mod tests {
             let parsed = reference.workload("spec.rolloutRestart[0]").map(|workload| workload.kind);
             match (parsed, expected) {
                 (Ok(kind), Some(expected)) => assert_eq!(kind, expected),
-                (Err(refusal), None) => assert_eq!(refusal.path, "spec.rolloutRestart[0].kind", "{text}"),
+                (Err(refusal), None) => assert_eq!(refusal.field, "spec.rolloutRestart[0].kind", "{text}"),
                 (parsed, _) => panic!("{text}: {parsed:?}"),
             }
         }
