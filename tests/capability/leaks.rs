@@ -262,9 +262,9 @@ async fn through_all(scene: &Scene, offer: &Offer) -> BTreeSet<String> {
         let name = format!("{name}-{n}");
         scene.ready(&offer.token(scene, &name, &json!({}))).await.unwrap();
         secrets.insert(scene.held(&name).await.unwrap());
-        // these two issue JWTs and nothing else
+        // these issue JWTs and nothing else
         let is_refused =
-            fault == Fault::OpaqueToken && ["videoIndexerClassic", "cognitiveServices"].contains(&offer.type_);
+            fault == Fault::OpaqueToken && ["videoIndexerClassic", "cognitiveServices", "http"].contains(&offer.type_);
         offer.control.play(fault);
         if fails || is_refused {
             scene.force_renewal(&name).await.unwrap();
