@@ -53,7 +53,7 @@ test: needs-control-plane needs-rust control-plane tools browser ## every test, 
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
 	else \
-	  $(CARGO) test --workspace --no-fail-fast; \
+	  CARGO='$(CARGO)' tests/run.sh; \
 	fi
 
 lint: needs-rust ## formatting and lints; each warning is an error
