@@ -5,7 +5,7 @@ use super::super::schema::root;
 use super::{provider, token, yaml};
 use crate::provider::ProviderSpec;
 use crate::request::{ENDLESS, FieldError, TokenRequest};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const EXTENSION: &str = "/subscriptions/any/resourceGroups/rg/providers/Microsoft.Kubernetes/ConnectedClusters/c/providers/Microsoft.KubernetesConfiguration/extensions/e";
@@ -492,51 +492,4 @@ fn own_endpoints_may_have_an_api_version_of_their_own() {
     };
     assert_eq!(endpoints(""), "2025-04-01");
     assert_eq!(endpoints(", apiVersion: 2024-01-01"), "2024-01-01");
-}
-
-/// Returns the fields of a request at a declared API, with `change` over the declaration.
-fn declared(change: &Value, token: &str) -> Map<String, Value> {
-    fn merge(base: &mut Value, change: &Value) {
-        match change.as_object() {
-            Some(members) => members.iter().for_each(|(name, member)| merge(&mut base[name], member)),
-            None => *base = change.clone(),
-        }
-    }
-    let mut account = json!({
-        "url": "https://api.example", "auth": {"bearer": {"name": "s", "key": "k"}}, "parameters": {"room": {}},
-        "request": {"path": "/{{ room }}", "headers": [{"name": "X-A", "secretRef": {"name": "s", "key": "a"}}],
-            "json": {"pin": {"secretRef": {"name": "s", "key": "pin"}}}},
-        "response": {"token": {"json": "$.t"}, "expires": {"seconds": "$.e"}},
-        "lifetime": {"max": "24h"},
-    });
-    merge(&mut account, change);
-    let provider: ProviderSpec = serde_json::from_value(json!({"http": account})).unwrap();
-    super::token(token, "").request(&provider).unwrap().fields
-}
-
-#[test]
-fn b16_a_declared_request_is_another_one_if_what_is_asked_or_where_the_token_is_differs() {
-    let lobby = "http: {parameters: {room: lobby}}";
-    let fields = declared(&json!({}), lobby);
-    for change in [
-        json!({"auth": {"bearer": {"name": "other", "key": "k"}}}),
-        json!({"request": {"json": {"pin": {"secretRef": {"name": "other", "key": "pin"}}}}}),
-        json!({"request": {"headers": [{"name": "X-A", "secretRef": {"name": "other", "key": "b"}}]}}),
-        json!({"response": {"failures": [{"status": [400], "class": "Denied"}], "lockout": true, "cooldown": "5s"}}),
-        json!({"parameters": {"other": {"default": "x"}}, "lifetime": {"min": "1m"}}),
-    ] {
-        let same = change["parameters"].is_null();
-        assert_eq!(declared(&change, lobby) == fields, same, "{change}");
-    }
-    for change in [
-        json!({"request": {"path": "/v2/{{ room }}"}}),
-        json!({"request": {"json": {"exp": 1}}}),
-        json!({"response": {"token": {"json": "$.u"}}}),
-        json!({"response": {"values": {"v": {"json": "$.v"}}}}),
-        json!({"lifetime": {"default": "2h"}}),
-    ] {
-        assert_ne!(declared(&change, lobby), fields, "{change}");
-    }
-    assert_ne!(declared(&json!({}), "http: {parameters: {room: other}}"), fields);
-    assert_eq!(fields["lifetime"], 3600);
 }
