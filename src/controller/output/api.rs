@@ -5,7 +5,6 @@ use crate::controller::stores::provider_key::provider_resource;
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::stores::token::Token;
 use crate::controller::tokens::renders::{Renders, Room, SMALL};
-use crate::controller::workloads::kinds::RestartKind;
 use crate::lease::LeaseHandle;
 use futures::AsyncBufReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
@@ -26,6 +25,8 @@ use videotoken_core::plan::facts::SecretFacts;
 use videotoken_core::plan::secret::{DesiredSecret, WritePrecondition};
 use videotoken_core::plan::write_failure::ApiError;
 use videotoken_providers::redact::Redactor;
+
+pub(crate) mod workload;
 
 /// Time limit of a write. Admission may take 30 s, the maximum `timeoutSeconds` of a webhook, and the API server
 /// cancels a write when its client disconnects. With a shorter limit, a write would never succeed behind a webhook that
@@ -227,51 +228,6 @@ impl Applier {
         Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
     }
 
-    /// Returns the metadata of a workload, or `None` if it doesn't exist. Reads the whole object of a kind whose objects
-    /// may have no Pod template.
-    pub(crate) async fn workload(
-        &self,
-        namespace: &str,
-        kind: &RestartKind,
-        name: &str,
-    ) -> Result<Option<WorkloadMeta>, ApiError> {
-        let api = self.workloads(namespace, kind);
-        if kind.has_template {
-            let found = read(async { api.get_metadata_opt(name).await }).await?;
-            return Ok(found.map(|found| WorkloadMeta { meta: found.metadata, has_template: true }));
-        }
-        let found = read(async { api.get_opt(name).await }).await?;
-        Ok(found.map(|found| {
-            let has_template = found.data.pointer("/spec/template").is_some_and(serde_json::Value::is_object);
-            WorkloadMeta { meta: found.metadata, has_template }
-        }))
-    }
-
-    /// Changes the Pod template of the workload, so that its controller replaces the Pods. An equal annotation changes
-    /// nothing. Never creates a workload, and a late write undoes no later change.
-    pub(crate) async fn restart(
-        &self,
-        namespace: &str,
-        kind: &RestartKind,
-        seen: &WorkloadMeta,
-        mark: &str,
-    ) -> Result<(), ApiError> {
-        let WorkloadMeta { meta, .. } = seen;
-        let template = json!({"metadata": {"annotations": {names::RESTARTED_AT: mark}}});
-        let patch = Patch::Merge(json!({
-            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": {"template": template},
-        }));
-        let params = PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
-        let api = self.workloads(namespace, kind);
-        let name = meta.name.as_deref().unwrap_or_default();
-        self.check_lease()?;
-        written(async { api.patch_metadata(name, &params, &patch).await }).await.map(drop)
-    }
-
-    fn workloads(&self, namespace: &str, kind: &RestartKind) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), namespace, &kind.resource)
-    }
-
     /// Returns the client, for calls that are not writes.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
@@ -385,22 +341,6 @@ fn provider_kind(cluster: bool) -> ApiResource {
     provider_resource(if cluster { "ClusterTokenProvider" } else { "TokenProvider" })
 }
 
-/// Metadata of a workload for a restart.
-#[derive(Debug)]
-pub(crate) struct WorkloadMeta {
-    meta: ObjectMeta,
-    /// True if the workload has a Pod template at `spec.template`.
-    pub(crate) has_template: bool,
-}
-
-impl WorkloadMeta {
-    /// Returns true if the workload has the label that permits restarts.
-    pub(crate) fn opted_in(&self) -> bool {
-        let label = self.meta.labels.as_ref().and_then(|labels| labels.get(names::RESTART_ON_RENEWAL));
-        label.is_some_and(|value| value == "true")
-    }
-}
-
 #[derive(serde::Deserialize)]
 struct PatchResponse {
     metadata: WireMeta,
@@ -427,6 +367,7 @@ async fn with_timeout<T>(limit: Duration, call: impl Future<Output = Result<T, k
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::workload::WorkloadMeta;
     use super::*;
     use crate::controller::stores::token::ListedToken;
     use crate::controller::workloads::kinds::RestartKinds;
