@@ -3,7 +3,7 @@
 
 mod signed;
 
-use super::issue::{FromEnvironment, FromFile, Manifests};
+use super::issue::{CredentialFlags, Manifests};
 use super::print;
 use crate::check::{Kinds, Verdict, check};
 use crate::cli::check::{fault_line, line};
@@ -15,21 +15,16 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
-use videotoken_api::duration::flag as duration;
 use videotoken_api::http::HttpAccount;
-use videotoken_api::names::OPERATOR;
 use videotoken_api::parameters::{self, Parameters};
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_api::wire_time;
 use videotoken_core::plan::issue_failure;
-use videotoken_providers::account::{Owner, ProviderObject, Reach, References};
+use videotoken_providers::account::{Owner, ProviderObject, References};
 use videotoken_providers::clock;
 use videotoken_providers::declared_http::{self, Declared, Reader};
-use videotoken_providers::hosts::{HostPattern, NetworkGuard};
 use videotoken_providers::http::Answer;
 use videotoken_providers::{Class, IssueError, Issued};
 
@@ -63,29 +58,9 @@ pub struct Options {
     #[arg(long)]
     pub send: bool,
 
-    /// Namespace of objects without a namespace
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
-
-    /// Read a key of a Secret or ConfigMap from a file, or all keys from a directory; repeatable
-    #[arg(long, value_name = "NAME/KEY=PATH|NAME=DIR")]
-    pub secret_file: Vec<FromFile>,
-
-    /// Read a key of a Secret or ConfigMap from an environment variable; repeatable
-    #[arg(long, value_name = "NAME/KEY=VARIABLE")]
-    pub secret_env: Vec<FromEnvironment>,
-
-    /// Namespace of the Secrets and ConfigMaps of ClusterTokenProviders
-    #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = OPERATOR)]
-    pub cluster_resource_namespace: String,
-
-    /// Host that a TokenProvider may call; repeatable
-    #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
-    pub allowed_endpoints: Vec<HostPattern>,
-
-    /// Timeout of one call
-    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub provider_timeout: Duration,
+    /// Where credentials come from, and what they may be sent to.
+    #[command(flatten)]
+    pub credentials: CredentialFlags,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -289,40 +264,23 @@ async fn sent(
 ) -> Result<Result<Answer, IssueError>, Ended> {
     let source = source(options, objects)?;
     let references = references(options, &source, object);
-    let answer = declared_http::send(&reach(options), &provider.spec, account, &references, request).await;
+    let answer = declared_http::send(&options.credentials.reach(), &provider.spec, account, &references, request).await;
     answer.map_err(|refusal| Ended::Refused(refusal.message))
 }
 
 /// Returns the Secrets and `ConfigMap`s of the files and the flags.
 fn source(options: &Options, objects: &[Object]) -> Result<Manifests, Ended> {
-    let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
-    Manifests::new(objects, &options.namespace, files, variables).map_err(Ended::Refused)
+    options.credentials.manifests(objects).map_err(Ended::Refused)
 }
 
 /// Returns the references of a provider. Those of a `TokenProvider` are in its namespace.
 fn references<'a>(options: &'a Options, source: &'a Manifests, provider: &'a Object) -> References<'a> {
-    match owner(provider) {
-        Owner::Cluster => References::new(source, Owner::Cluster, &options.cluster_resource_namespace),
-        Owner::Namespace => {
-            let namespace = provider.namespace().unwrap_or(&options.namespace);
-            References::new(source, Owner::Namespace, namespace)
-        }
-    }
+    let namespace = provider.namespace().unwrap_or(&options.credentials.namespace);
+    References::new(source, owner(provider), options.credentials.home(owner(provider), namespace))
 }
 
 fn owner(provider: &Object) -> Owner {
     if provider.kind() == "TokenProvider" { Owner::Namespace } else { Owner::Cluster }
-}
-
-fn reach(options: &Options) -> Reach {
-    let network = NetworkGuard { allowed: options.allowed_endpoints.clone(), ..NetworkGuard::default() };
-    Reach {
-        network: Arc::new(network),
-        allow_insecure: false,
-        timeout: options.provider_timeout,
-        metadata_endpoint: None,
-        transport: None,
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl<'a> AfterRenewal<'a> {
         let Some(line) = &self.options.exec else { return Ok(()) };
         let mut command = Command::new("sh");
         command.arg("-c").arg(line).stdin(Stdio::null()).kill_on_drop(true);
-        for variable in &self.options.secret_env {
+        for variable in &self.options.credentials.secret_env {
             command.env_remove(variable.variable());
         }
         if let Some(folder) = &self.store.folder {

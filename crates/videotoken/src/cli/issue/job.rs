@@ -114,10 +114,7 @@ impl IssueJob {
             .spec
             .account_limits()
             .map_err(|error| CommandError::Refused(located(&objects[provider_number], &error)))?;
-        let home = match owner {
-            Owner::Cluster => options.cluster_resource_namespace.clone(),
-            Owner::Namespace => key.namespace.to_string(),
-        };
+        let home = options.credentials.home(owner, &key.namespace).to_owned();
         let uid = Uid::parse(&key.to_string());
         Ok(Self { key, spec, provider, owner, home, request, wanted, uid })
     }
@@ -200,7 +197,7 @@ impl IssueJob {
 }
 
 fn namespace_of<'a>(object: &'a Object, options: &'a Options) -> &'a str {
-    object.namespace().unwrap_or(&options.namespace)
+    object.namespace().unwrap_or(&options.credentials.namespace)
 }
 
 /// Returns the VideoAccessToken that `--name` selects, or the only one.

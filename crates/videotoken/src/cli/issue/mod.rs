@@ -19,7 +19,7 @@ mod secret_flags;
 mod source;
 mod store;
 
-pub use secret_flags::{FromEnvironment, FromFile};
+pub use secret_flags::CredentialFlags;
 pub(super) use source::Manifests;
 
 use crate::manifest::{Manifest, read, read_files};
@@ -33,17 +33,13 @@ use secrecy::ExposeSecret;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
-use videotoken_api::duration::flag as duration;
-use videotoken_api::names::OPERATOR;
 use videotoken_api::wire_time;
 use videotoken_core::plan::secret::{DesiredSecret, TokenRecord, WritePrecondition, build_secret};
 use videotoken_providers::IssueError;
 use videotoken_providers::account::Reach;
 use videotoken_providers::clock::{self, Timestamp};
-use videotoken_providers::hosts::{HostPattern, NetworkGuard};
 use videotoken_runtime::{logs, yaml};
 
 /// Token to issue, its credentials and its destination.
@@ -62,17 +58,9 @@ pub struct Options {
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     pub name: Option<String>,
 
-    /// Namespace of objects without a namespace
-    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
-
-    /// Read a key of a Secret or ConfigMap from a file, or all keys from a directory; repeatable
-    #[arg(long, value_name = "NAME/KEY=PATH|NAME=DIR")]
-    pub secret_file: Vec<FromFile>,
-
-    /// Read a key of a Secret or ConfigMap from an environment variable; repeatable
-    #[arg(long, value_name = "NAME/KEY=VARIABLE")]
-    pub secret_env: Vec<FromEnvironment>,
+    /// Where credentials come from, and what they may be sent to.
+    #[command(flatten)]
+    pub credentials: CredentialFlags,
 
     /// Print the Secret, or only the token
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Yaml, conflicts_with = "written")]
@@ -102,21 +90,9 @@ pub struct Options {
     #[arg(long)]
     pub ignore_allowed_namespaces: bool,
 
-    /// Namespace of the Secrets and ConfigMaps of ClusterTokenProviders
-    #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = OPERATOR)]
-    pub cluster_resource_namespace: String,
-
-    /// Host that a TokenProvider may call in addition to the public hosts of its token API; repeatable
-    #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
-    pub allowed_endpoints: Vec<HostPattern>,
-
     /// Allow calls of token APIs over plain HTTP
     #[arg(long)]
     pub allow_insecure_endpoints: bool,
-
-    /// Timeout of one call of a token API
-    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub provider_timeout: Duration,
 
     /// URL of the instance metadata service, for tests
     #[arg(long, env = "VTO_METADATA_ENDPOINT", value_name = "URL", hide = true)]
@@ -160,9 +136,7 @@ async fn started(options: &Options) -> Result<(), CommandError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (manifest, faults) = manifest(options)?;
     let mut job = IssueJob::read(options, &manifest, &faults)?;
-    let (files, variables) = (options.secret_file.clone(), options.secret_env.clone());
-    let source =
-        Manifests::new(&manifest.objects, &options.namespace, files, variables).map_err(CommandError::Refused)?;
+    let source = options.credentials.manifests(&manifest.objects).map_err(CommandError::Refused)?;
     let fingerprint = key_fingerprint(&job, &source, &reach(options)).await;
     if let Some(fingerprint) = fingerprint.map_err(|refusal| CommandError::Refused(refusal.message))? {
         job.sign_with(&fingerprint);
@@ -200,13 +174,10 @@ fn manifest(options: &Options) -> Result<(Manifest, Vec<String>), CommandError> 
 }
 
 fn reach(options: &Options) -> Reach {
-    let network = NetworkGuard { allowed: options.allowed_endpoints.clone(), ..NetworkGuard::default() };
     Reach {
-        network: Arc::new(network),
         allow_insecure: options.allow_insecure_endpoints,
-        timeout: options.provider_timeout,
         metadata_endpoint: options.metadata_endpoint.clone(),
-        transport: None,
+        ..options.credentials.reach()
     }
 }
 

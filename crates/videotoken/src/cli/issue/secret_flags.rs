@@ -1,13 +1,78 @@
 //! Flags that supply credentials: they contain the names of files and variables, never values.
 
+use super::source::Manifests;
+use crate::manifest::Object;
+use clap::Args;
 use secrecy::SecretSlice;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use videotoken_providers::account::Unreadable;
+use std::sync::Arc;
+use std::time::Duration;
+use videotoken_api::duration::flag as duration;
+use videotoken_api::names::OPERATOR;
+use videotoken_providers::account::{Owner, Reach, Unreadable};
+use videotoken_providers::hosts::{HostPattern, NetworkGuard};
 
 /// Largest credential in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
+
+/// Where the credentials of a provider come from, and what they may be sent to.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct CredentialFlags {
+    /// Namespace of objects without a namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+
+    /// Read a key of a Secret or ConfigMap from a file, or all keys from a directory; repeatable
+    #[arg(long, value_name = "NAME/KEY=PATH|NAME=DIR")]
+    pub secret_file: Vec<FromFile>,
+
+    /// Read a key of a Secret or ConfigMap from an environment variable; repeatable
+    #[arg(long, value_name = "NAME/KEY=VARIABLE")]
+    pub secret_env: Vec<FromEnvironment>,
+
+    /// Namespace of the Secrets and ConfigMaps of ClusterTokenProviders
+    #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value = OPERATOR)]
+    pub cluster_resource_namespace: String,
+
+    /// Host that a TokenProvider may call in addition to the public hosts of its token API; repeatable
+    #[arg(long = "allowed-endpoint", env = "VTO_ALLOWED_ENDPOINT", value_delimiter = ',', value_name = "PATTERN")]
+    pub allowed_endpoints: Vec<HostPattern>,
+
+    /// Timeout of one call of a token API
+    #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub provider_timeout: Duration,
+}
+
+impl CredentialFlags {
+    /// Returns the Secrets and `ConfigMap`s of the manifests and the flags.
+    ///
+    /// # Errors
+    /// Returns a message if a manifest of a Secret or `ConfigMap` is invalid.
+    pub(in crate::cli) fn manifests(&self, objects: &[Object]) -> Result<Manifests, String> {
+        Manifests::new(objects, &self.namespace, self.secret_file.clone(), self.secret_env.clone())
+    }
+
+    /// Returns the namespace of the Secrets and `ConfigMap`s of a provider; `namespace` is that of a `TokenProvider`.
+    pub(in crate::cli) fn home<'a>(&'a self, owner: Owner, namespace: &'a str) -> &'a str {
+        match owner {
+            Owner::Cluster => &self.cluster_resource_namespace,
+            Owner::Namespace => namespace,
+        }
+    }
+
+    /// Returns the reach of calls over TLS.
+    pub(in crate::cli) fn reach(&self) -> Reach {
+        Reach {
+            network: Arc::new(NetworkGuard { allowed: self.allowed_endpoints.clone(), ..NetworkGuard::default() }),
+            allow_insecure: false,
+            timeout: self.provider_timeout,
+            metadata_endpoint: None,
+            transport: None,
+        }
+    }
+}
 
 /// `NAME/KEY=PATH`: one key of a Secret or ConfigMap; or `NAME=DIRECTORY`: one file for each key, as in a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Trials of providers that sign: what is signed, and a signature if the key is there.
 
-use super::{Ended, Options, reach, references, request, section, source, success};
+use super::{Ended, Options, references, request, section, source, success};
 use crate::manifest::Object;
 use videotoken_api::signed::SignedAccount;
 use videotoken_providers::account::{self, ProviderObject};
@@ -27,14 +27,15 @@ pub(super) async fn tried(
     section(shown, "Content", signed::content(account, &request, clock::now().wall)?);
     let source = source(options, objects)?;
     let references = references(options, &source, object);
-    let built = match account::issuer(&reach(options), &HttpPool::default(), &provider.spec, &references).await {
-        Ok(built) => built,
-        Err(refusal) if refusal.reason == "CredentialsMissing" && !has_secret(objects, account) => {
-            section(shown, "Result", vec![not_signed(account)]);
-            return Ok(true);
-        }
-        Err(refusal) => return Err(Ended::Refused(refusal.message)),
-    };
+    let built =
+        match account::issuer(&options.credentials.reach(), &HttpPool::default(), &provider.spec, &references).await {
+            Ok(built) => built,
+            Err(refusal) if refusal.reason == "CredentialsMissing" && !has_secret(objects, account) => {
+                section(shown, "Result", vec![not_signed(account)]);
+                return Ok(true);
+            }
+            Err(refusal) => return Err(Ended::Refused(refusal.message)),
+        };
     let issued = built.issuer.issue(&request).await.map_err(|error| Ended::Refused(error.to_string()))?;
     section(shown, "Result", success(&issued));
     Ok(true)
