@@ -5,7 +5,7 @@ use super::path::{JsonPath, json};
 use super::verdict::Verdict;
 use crate::clock::Timestamp;
 use crate::http::Answer;
-use crate::{Class, IssueError, Issued};
+use crate::{IssueError, Issued};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -87,11 +87,6 @@ impl Reader {
             request_id: answer.request_id.clone(),
             values,
         })
-    }
-
-    /// Returns the class of a failure as the spec writes it.
-    pub fn class_name(class: Class) -> &'static str {
-        super::verdict::class_name(class)
     }
 }
 

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 use videotoken_api::http::{Failure, FailureClass, HttpResponse};
 use videotoken_api::request::FieldError;
+use videotoken_core::plan::status::class_name;
 
 /// Maximum bytes of a value that a regular expression is applied to.
 const LONGEST_MATCHED: usize = 4096;
@@ -243,15 +244,4 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
 
 fn start(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_MATCHED)]
-}
-
-/// Returns the name of a class as the spec writes it.
-pub(super) fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Credential => "Credential",
-        Class::Denied => "Denied",
-        Class::Throttled => "Throttled",
-        Class::Configuration => "Configuration",
-        Class::Transient => "Transient",
-    }
 }

@@ -22,9 +22,10 @@ use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_api::wire_time;
 use videotoken_core::plan::issue_failure;
+use videotoken_core::plan::status::class_name;
 use videotoken_providers::account::{Owner, ProviderObject, References};
 use videotoken_providers::clock;
-use videotoken_providers::declared_http::{self, Declared, Reader};
+use videotoken_providers::declared_http::{self, Declared};
 use videotoken_providers::http::Answer;
 use videotoken_providers::{Class, IssueError, Issued};
 
@@ -179,7 +180,7 @@ fn failure(error: &IssueError) -> Vec<String> {
     };
     let wait =
         error.retry_after.map(|wait| format!(", for {} s as the answer says", wait.as_secs())).unwrap_or_default();
-    vec![error.to_string(), format!("class {}: {then}{wait}", Reader::class_name(class))]
+    vec![error.to_string(), format!("class {}: {then}{wait}", class_name(class))]
 }
 
 fn objects(options: &Options) -> Result<Vec<Object>, Ended> {
@@ -289,10 +290,15 @@ mod tests {
 
     #[test]
     fn every_class_says_what_follows() {
-        for class in [Class::Credential, Class::Denied, Class::Throttled, Class::Configuration, Class::Transient] {
+        for (class, name) in [
+            (Class::Credential, "Credential"),
+            (Class::Denied, "Denied"),
+            (Class::Throttled, "Throttled"),
+            (Class::Configuration, "Configuration"),
+            (Class::Transient, "Transient"),
+        ] {
             let lines = failure(&IssueError::new(class, "Test", "failed"));
-            assert!(lines.len() == 2 && lines[1].starts_with("class "), "{lines:?}");
+            assert!(lines.len() == 2 && lines[1].starts_with(&format!("class {name}: ")), "{lines:?}");
         }
-        assert_eq!(Reader::class_name(Class::Denied), "Denied");
     }
 }
