@@ -3,10 +3,11 @@
 # to stderr.
 #
 # The caller sets `here` (its folder, whose name is also the cache's), `tools` (the table below) and, where a set that
-# somebody else built will do, `assets` (the name of the variable that names its directory). With ASK=1 it builds nothing
-# and prints `missing SECONDS` where it would have to. One line of `tools` per
+# somebody else built will do, `assets` (the name of the variable that names its directory). One line of `tools` per
 # program: name, module folder, package, the module whose version it reports as Kubernetes does (- for none), seconds
 # from cold on 2 cores and, if it takes any, build tags.
+#
+# With ASK=1 nothing is built: `missing SECONDS` is printed where a build would be needed.
 #
 # The cache: ${VTO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/video-token-operator}/<name>/<key> has the programs of one
 # table. Each is a hard link into <name>/programs, whose files are keyed by what pins that program alone, so that a
