@@ -15,7 +15,7 @@ use super::settings::{Observers, Settings};
 use super::stores::Stores;
 use super::tasks::{TaskEnded, Tasks};
 use super::tokens::Objects;
-use super::tokens::reconcile::{reconcile_all, run as reconcile_now};
+use super::tokens::reconcile::{reconcile_all, reconcile_now};
 use super::watches;
 use super::workloads::in_progress::RestartsInProgress;
 use crate::http_server::Health;
@@ -53,7 +53,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), TaskEnded> {
     let Observers { metrics, traces, page } = observers;
-    let stop_pump = stop.clone();
+    let stop_granting = stop.clone();
     let (reconciles, to_reconcile) = KeyedWork::new();
     let (resolves, to_resolve) = Work::new();
     let (reports, to_report) = Work::new();
@@ -97,21 +97,21 @@ pub async fn run(
         () = stopped(stop.clone()) => return Ok(()),
         failed = tasks.failed() => return Err(failed),
     }
-    // From here on, the tick detects changes.
+    // From here on, the tick notices changes of leadership.
     let (led, leadership) = (context.lease.is_leader(), context.lease.changes());
     recall::follow_leadership(context.known(), led);
     tasks.passing("readiness", report_readiness(context.clone(), health.clone()));
 
-    let pump = context.clone();
-    tasks.lasting("pump", async move {
-        let stopped = stopped(stop_pump);
-        let pump = pump
-            .grants
-            .budgets
-            .run_grants(|| if pump.lease.is_leader() { pump.grants.capacity() } else { 0 }, |grant| pump.grant(&grant));
+    let granting = context.clone();
+    tasks.lasting("grants", async move {
+        let stopped = stopped(stop_granting);
+        let grants = granting.grants.budgets.run_grants(
+            || if granting.lease.is_leader() { granting.grants.capacity() } else { 0 },
+            |grant| granting.grant(&grant),
+        );
         tokio::select! {
             biased;
-            () = pump => {}
+            () = grants => {}
             // After the stop signal, no call is granted.
             () = stopped => std::future::pending().await,
         }
@@ -123,9 +123,9 @@ pub async fn run(
         failed = tasks.failed() => return Err(failed),
         _ = &mut work.0 => true,
     };
-    // The Controller ends at the stop signal too, which may arrive between two polls. That is no failure.
+    // `reconcile_all` ends at the stop signal too, which may arrive between two polls. That is no failure.
     if ended && !*stop.borrow() {
-        return Err(TaskEnded::of("controller"));
+        return Err(TaskEnded::of("reconciles"));
     }
     if !ended && tokio::time::timeout(LAST_CALLS, &mut work.0).await.is_err() {
         // Two concurrent runs of one object could overwrite each other.
@@ -208,7 +208,8 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         }
         let won = leads && (changed || !led);
         if won {
-            // Another process may have led in between.
+            // Another process may have led in between: closed here, so that `follow_leadership` restores its calls and
+            // opens the budgets again.
             context.grants.budgets.close();
         }
         let won = recall::follow_leadership(context.known(), leads) || won;

@@ -45,7 +45,8 @@ const FORGIVEN: Duration = Duration::from_mins(2);
 /// Minimum interval between two lists after silent watches. Some API servers send no bookmarks.
 const SILENT_LISTS: Duration = Duration::from_mins(10);
 
-/// Starts all watches, which run as long as the process. Resolves when all lists of the first scope are complete.
+/// Starts all watches, which run as long as the process. Resolves as soon as the lists of any one
+/// served scope (a namespace, or all of them) are complete; the others follow.
 pub(crate) async fn start(client: &Client, context: &Arc<Context>) {
     let served: Vec<Option<String>> = match context.settings.watch_namespaces.as_slice() {
         [] => vec![None],

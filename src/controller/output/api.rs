@@ -105,7 +105,7 @@ impl Applier {
 
     /// Writes the Secret if the guard permits it. Returns the whole Secret as stored, because admission may have
     /// changed any part.
-    pub(crate) async fn secret(
+    pub(crate) async fn apply_secret(
         &self,
         key: &ObjectKey,
         shape: &DesiredSecret,
@@ -234,7 +234,7 @@ impl Applier {
     }
 
     /// Writes a status, based on the version of the object that was read, and returns the new resourceVersion.
-    pub(crate) async fn status(&self, seen: &Token, status: &impl Serialize) -> Result<String, ApiError> {
+    pub(crate) async fn apply_status(&self, seen: &Token, status: &impl Serialize) -> Result<String, ApiError> {
         let url = VideoAccessToken::url_path(&(), Some(&seen.key.namespace));
         let [version, kind] = [VideoAccessToken::api_version(&()), VideoAccessToken::kind(&())];
         self.patch_status(url, &version, &kind, &seen.identity(), status).await
@@ -397,7 +397,7 @@ mod tests {
     /// Sends one write of each kind.
     async fn all_writes(applier: &Applier) -> Vec<(&'static str, Result<(), ApiError>)> {
         let (key, spec) = (ObjectKey::new("n", "s"), videotoken_api::secret::SecretSpec::default());
-        let material = TokenRecord {
+        let record = TokenRecord {
             token: "token".into(),
             values: std::collections::BTreeMap::new(),
             issued_at: Timestamp::UNIX_EPOCH,
@@ -407,7 +407,7 @@ mod tests {
             previous: None,
             returned_again: false,
         };
-        let shape = build_secret(SecretTarget { key: &key, uid: Some("u"), spec: &spec }, &material).unwrap();
+        let shape = build_secret(SecretTarget { key: &key, uid: Some("u"), spec: &spec }, &record).unwrap();
         let meta = ObjectMeta { name: Some("s".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
         let listed: ListedToken = serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "n"}})).unwrap();
         let token = listed.token;
@@ -417,7 +417,7 @@ mod tests {
         let (kinds, seen) = (RestartKinds::default(), WorkloadMeta { meta: meta.clone(), has_template: true });
         let status = json!({});
         vec![
-            ("Secret", applier.secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
+            ("Secret", applier.apply_secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
             ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
             ("status", applier.status(&token, &status).await.map(drop)),
             ("merged status", applier.merge_status(&token, &status).await.map(drop)),

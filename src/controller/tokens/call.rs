@@ -21,15 +21,16 @@ use videotoken_core::plan::facts::Failure;
 use videotoken_core::plan::hash::request_hash;
 use videotoken_core::plan::issue_failure::{self, FailedAttempt, RefusedAccount};
 use videotoken_core::plan::object_state::{Notes, UnsavedToken};
-use videotoken_core::plan::secret::{Held, TokenRecord};
+use videotoken_core::plan::secret::{ReplacedToken, TokenRecord};
 use videotoken_core::plan::view::Before;
 use videotoken_core::plan::write_breaker::BreakerState;
 use videotoken_core::plan::write_failure::Extent;
 use videotoken_providers::clock;
 use videotoken_providers::{Class, GRACE, IssueError, Issued};
 
-/// Makes the granted call of the token API. Keeps the issued token until it is stored.
-pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &Decision) {
+/// Makes the granted call of the token API. The issued token is kept in memory only; the step `Store` writes it. If the
+/// process is killed in between, the token is lost and the next leader issues another (P05).
+pub(crate) async fn call_token_api(context: &Context, seen: &ObservedToken, decision: &Decision) {
     let (key, uid) = (&seen.token.key, seen.token.uid);
     let (Some(account), Some(request)) = (&seen.account, seen.request()) else { return };
     if !can_store_token(context, seen).await {
@@ -86,13 +87,13 @@ pub(crate) async fn issue(context: &Context, seen: &ObservedToken, decision: &De
             account.history().issued(now.wall);
             let notes = Notes { expiry_assumed: issued.expiry_assumed, excess: issued.excess.clone() };
             let request_id = issued.request_id.clone();
-            let held = UnsavedToken { notes, material: material(seen, request, issued) };
-            let (expires_at, is_new) = (held.material.expires_at, !held.material.returned_again);
+            let unsaved = UnsavedToken { notes, record: record_of(seen, request, issued) };
+            let (expires_at, is_new) = (unsaved.record.expires_at, !unsaved.record.returned_again);
             context.output.metrics.issued(account.type_name, took, is_new);
             let outcome = if is_new { "issued" } else { "the provider returned the same token again" };
             tracing::info!(%key, provider = seen.provider, %expires_at, request_id, "{outcome}");
-            context.objects.states.change_of(key, uid, |state| state.record_issued(held));
-            // Only after the token is kept: an interruption of this write must not lose the token.
+            context.objects.states.change_of(key, uid, |state| state.record_issued(unsaved));
+            // Removes the recorded login only now: if this request is cancelled, the token is already in memory.
             if let Some(attempt) = login {
                 logins::remove_attempt(context, account, attempt).await;
             }
@@ -158,14 +159,14 @@ async fn can_store_token(context: &Context, seen: &ObservedToken) -> bool {
 }
 
 /// Returns the token with its record.
-fn material(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
+fn record_of(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> TokenRecord {
     debug_assert!(!issued.token.expose_secret().is_empty());
     let renew_request = seen.token.renew_requested_at.clone().filter(|asked| wire_time::parse(asked).is_some());
-    let held = seen.secret_facts().and_then(|facts| {
+    let replaced = seen.secret_facts().and_then(|facts| {
         let (issued_at, expires_at) = facts.lifetime()?;
-        Some(Held { issued_at, expires_at, request: facts.request? })
+        Some(ReplacedToken { issued_at, expires_at, request: facts.request? })
     });
-    TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request).replacing(held)
+    TokenRecord::new(issued, request_hash(request), seen.issued_before(), renew_request).replacing(replaced)
 }
 
 /// Records a failed call: its failure class, its effect on the account, and the time of the next attempt.

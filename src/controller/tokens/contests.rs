@@ -10,7 +10,12 @@ use videotoken_core::plan::view::DataView;
 use videotoken_providers::clock;
 
 /// Records a Secret that a GET or the response to a write returned.
-pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: SecretRequest<'_>, found: Option<SecretFacts>) {
+pub(crate) fn record_secret(
+    states: &ObjectStates,
+    seen: &ObservedToken,
+    look: SecretRequest<'_>,
+    found: Option<SecretFacts>,
+) {
     let now = clock::now().wall;
     states.change(&seen.token.key, |state| state.record_secret(seen.basis().0, look.key(), found.as_ref(), now));
     match found {
@@ -20,7 +25,7 @@ pub(crate) fn learnt(states: &ObjectStates, seen: &ObservedToken, look: SecretRe
 }
 
 /// Records the Secret that the API server stored. Returns true if it contains the token that was sent.
-pub(crate) fn stored(
+pub(crate) fn record_stored_secret(
     states: &ObjectStates,
     seen: &ObservedToken,
     request: SecretRequest<'_>,
@@ -30,7 +35,7 @@ pub(crate) fn stored(
     let facts = secret_facts(&stored.metadata);
     let (data, difference) = shape.compare(stored);
     let (version, now) = (facts.version(), clock::now().wall);
-    learnt(states, seen, request, Some(facts));
+    record_secret(states, seen, request, Some(facts));
     states.change(&seen.token.key, |state| {
         state.record_stored_secret(seen.basis(), version, (data, difference), now);
     });

@@ -14,7 +14,7 @@ use videotoken_providers::clock::Timestamp;
 pub(crate) struct ObjectStates {
     states: Mutex<HashMap<ObjectKey, ObjectState>>,
     /// Unplanned calls (calls outside the renewal schedule) by object. They outlive the other state.
-    spells: Mutex<Lately>,
+    unplanned_calls: Mutex<Lately>,
 }
 
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ impl ObjectStates {
     }
 
     /// Returns the object's unplanned calls.
-    pub(crate) fn spells(&self, key: &ObjectKey, uid: Uid) -> Option<UnplannedCalls> {
-        self.spells.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, spells)| *spells)
+    pub(crate) fn unplanned_calls(&self, key: &ObjectKey, uid: Uid) -> Option<UnplannedCalls> {
+        self.unplanned_calls.lock().of.get(key).filter(|(of, _)| *of == uid).map(|(_, calls)| *calls)
     }
 
     /// Records an unplanned call of the object. `before` contains the earlier ones.
@@ -51,10 +51,10 @@ impl ObjectStates {
         now: Timestamp,
     ) {
         before.record(kind, generation, now);
-        let mut lately = self.spells.lock();
+        let mut lately = self.unplanned_calls.lock();
         lately.of.insert(key.clone(), (uid, before));
         if lately.of.len() > lately.sweep_at {
-            lately.of.retain(|_, (_, spells)| !spells.are_over(now));
+            lately.of.retain(|_, (_, calls)| !calls.are_over(now));
             lately.of.shrink_to_fit();
             lately.sweep_at = lately.of.len() * 2 + 64;
         }
@@ -101,7 +101,7 @@ impl ObjectStates {
 
     /// Removes and returns the state of a deleted object.
     pub(crate) fn forget(&self, key: &ObjectKey) -> Option<ObjectState> {
-        self.spells.lock().of.remove(key);
+        self.unplanned_calls.lock().of.remove(key);
         self.states.lock().remove(key)
     }
 

@@ -42,13 +42,14 @@ pub(crate) struct ObservedToken {
     /// The workloads to restart when the token has changed.
     pub(crate) workloads: Vec<Workload>,
     /// The resolved spec, or the reason why it is rejected. `None` if the provider isn't resolved yet.
-    pub(crate) wanted: Option<Result<DesiredToken, Refusal>>,
+    pub(crate) desired: Option<Result<DesiredToken, Refusal>>,
     /// The Secret that the spec names.
     pub(crate) secret_key: ObjectKey,
     /// What memory knows of the object and its Secrets.
     pub(crate) observation: Observation,
-    /// Request and desired token by the two specs alone.
-    outcome: Option<Result<(TokenRequest, DesiredToken), Refusal>>,
+    /// The token request and the desired token, from the specs of object and provider. Admission and claims of the
+    /// Secret are not applied yet: see `desired`.
+    resolved: Option<Result<(TokenRequest, DesiredToken), Refusal>>,
     queue: QueueState,
     block: Option<AccountBlock>,
 }
@@ -60,7 +61,7 @@ pub(crate) struct ResolvedSpec {
     account: Arc<ReadyProvider>,
     spec: VideoAccessTokenSpec,
     workloads: Vec<Workload>,
-    outcome: Result<(TokenRequest, DesiredToken), Refusal>,
+    resolved: Result<(TokenRequest, DesiredToken), Refusal>,
 }
 
 impl ObservedToken {
@@ -82,16 +83,17 @@ impl ObservedToken {
             provider: None,
             account: None,
             workloads: Vec::new(),
-            wanted: None,
+            desired: None,
             secret_key,
             observation,
-            outcome: None,
+            resolved: None,
             queue: QueueState::None,
             block: None,
             token,
         };
-        seen.wanted = seen.resolve_spec(known, before);
-        let calls = known.objects.states.spells(key, seen.token.uid).or_else(|| seen.restore_spells(known));
+        seen.desired = seen.resolve_spec(known, before);
+        let calls =
+            known.objects.states.unplanned_calls(key, seen.token.uid).or_else(|| seen.restore_unplanned_calls(known));
         let account = seen.account.as_ref().map_or(0, |account| account.version);
         let object = seen.token.facts(&seen.secret_key);
         seen.observation.restore_failure(object, calls.unwrap_or_default(), account, now.wall);
@@ -101,13 +103,13 @@ impl ObservedToken {
 
     /// Returns the request to the token API, if the specs make one.
     pub(crate) fn request(&self) -> Option<&TokenRequest> {
-        self.outcome.as_ref()?.as_ref().ok().map(|(request, _)| request)
+        self.resolved.as_ref()?.as_ref().ok().map(|(request, _)| request)
     }
 
     /// Returns the resolved spec for the next step.
     pub(crate) fn into_resolved(self) -> Option<ResolvedSpec> {
-        let Self { token, account, spec, workloads, outcome, .. } = self;
-        Some(ResolvedSpec { token, account: account?, spec: spec?, workloads, outcome: outcome? })
+        let Self { token, account, spec, workloads, resolved, .. } = self;
+        Some(ResolvedSpec { token, account: account?, spec: spec?, workloads, resolved: resolved? })
     }
 
     /// Resolves the spec and its provider to a request and the desired token.
@@ -117,9 +119,9 @@ impl ObservedToken {
         before: Option<ResolvedSpec>,
     ) -> Option<Result<DesiredToken, Refusal>> {
         let (mut whole, kept) = match before.filter(|before| Arc::ptr_eq(&before.token, &self.token)) {
-            Some(ResolvedSpec { spec, workloads, account, outcome, .. }) => {
+            Some(ResolvedSpec { spec, workloads, account, resolved, .. }) => {
                 self.workloads = workloads;
-                (spec, Some((account, outcome)))
+                (spec, Some((account, resolved)))
             }
             None => match self.token.spec() {
                 Ok(spec) => {
@@ -132,9 +134,9 @@ impl ObservedToken {
         let (name, lookup) =
             known.providers.registry.lookup(&self.token.key.namespace, &whole, known.stores.scopes.knows_cluster());
         self.provider = Some(name);
-        let outcome = match (&lookup, kept) {
+        let resolved = match (&lookup, kept) {
             (_, None) => self.resolve_with(known, &whole, &lookup),
-            (Lookup::Found(account), Some((of, outcome))) if Arc::ptr_eq(account, &of) => Some(outcome),
+            (Lookup::Found(account), Some((of, resolved))) if Arc::ptr_eq(account, &of) => Some(resolved),
             // The provider has changed between two steps, and the kept spec has no template.
             (_, Some(_)) => return self.resolve_spec(known, None),
         };
@@ -145,22 +147,22 @@ impl ObservedToken {
             Lookup::Refused(refusal) => return Some(Err(refusal)),
             Lookup::Found(account) => account,
         };
-        let Some(outcome) = outcome else {
+        let Some(resolved) = resolved else {
             self.unjudged = true;
             return None;
         };
-        let wanted = admitted(known, &self.token, spec, &account)
-            .and_then(|()| outcome.as_ref().map(|(_, wanted)| wanted.clone()).map_err(Clone::clone))
-            .and_then(|wanted| {
+        let desired = admitted(known, &self.token, spec, &account)
+            .and_then(|()| resolved.as_ref().map(|(_, desired)| desired.clone()).map_err(Clone::clone))
+            .and_then(|desired| {
                 let holder = self.observation.secret.as_ref().and_then(|facts| facts.owner);
                 match known.stores.tokens.conflicting_claim(&self.token, holder) {
-                    None => Ok(wanted),
+                    None => Ok(desired),
                     Some(rival) => Err(claimed_by(&rival, &self.secret_key)),
                 }
             });
-        self.outcome = Some(outcome);
+        self.resolved = Some(resolved);
         self.account = Some(account);
-        Some(wanted)
+        Some(desired)
     }
 
     /// Resolves the whole spec with the provider. Returns `None` if its templates have not been rendered yet, or if
@@ -174,14 +176,15 @@ impl ObservedToken {
         let Lookup::Found(account) = lookup else { return None };
         let fit = known.objects.renders.verdict(render_hash(&whole.secret), &whole.secret)?;
         let freed = account.admission.as_ref().map(|admission| &admission.secrets);
-        let outcome = reserved::check(&self.secret_key.name, &whole.secret, freed)
+        let resolved = reserved::check(&self.secret_key.name, &whole.secret, freed)
             .and_then(|()| resolve_spec(whole, &account.spec, fit, account.issuer.key_fingerprint().as_deref()))
             .map_err(|error| Refusal::new("InvalidSpec", error.to_string()));
-        Some(outcome)
+        Some(resolved)
     }
 
-    /// Restores the last issuance from the Secret or the status, if an earlier process or another operator made it.
-    fn restore_spells(&self, known: Known<'_>) -> Option<UnplannedCalls> {
+    /// Counts the last issuance, by the Secret or the status, as an unplanned call if an earlier process or another
+    /// operator made it.
+    fn restore_unplanned_calls(&self, known: Known<'_>) -> Option<UnplannedCalls> {
         // Truncated to whole seconds, like the time that it is compared with.
         let since = known.grants.budgets.open_since()?.trunc_subsecs(0);
         let stored = self.own_secret().map(|(facts, _)| facts.issued_at);
@@ -206,7 +209,7 @@ impl ObservedToken {
 
     /// Returns the input of the decision.
     pub(crate) fn view(&self) -> DecisionInput<'_> {
-        self.observation.input(self.token.facts(&self.secret_key), self.wanted.clone(), self.queue, self.block.clone())
+        self.observation.input(self.token.facts(&self.secret_key), self.desired.clone(), self.queue, self.block.clone())
     }
 
     /// Returns the facts of the Secret and the state of its data, if the Secret was written for this object.
@@ -218,7 +221,8 @@ impl ObservedToken {
             .map(|facts| (facts, self.observation.data))
     }
 
-    /// Returns the time at which the last token was issued, from the Secret or the status.
+    /// Returns the time at which the last token was issued, from the Secret or the status. `restartedFor` in the status is
+    /// the issue time of the token for which workloads were restarted, else `issuedAt`.
     pub(crate) fn issued_before(&self) -> Seconds {
         let there = self.own_secret().map(|(facts, _)| facts.issued_at);
         there.unwrap_or_else(|| self.token.status.restarted_for)

@@ -5,11 +5,11 @@ use crate::controller::fail_point;
 use crate::controller::grants::Grants;
 use crate::controller::output::slots::Slot;
 use crate::controller::settings::PANIC_RETRY_DELAY;
-use crate::controller::tokens::call::issue;
+use crate::controller::tokens::call::call_token_api;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::renders::ASK_AGAIN;
 use crate::controller::tokens::secret_io::{
-    copy_from_old_secret, delete_old_secret, inspect_secret, probe, render, store, stored,
+    copy_from_old_secret, delete_old_secret, inspect_secret, probe, record_stored_token, render, store,
 };
 use crate::controller::tokens::status_writer::write_status;
 use crate::controller::tokens::trace_source;
@@ -53,7 +53,7 @@ pub(crate) async fn reconcile_all(
 async fn reconcile(context: Arc<Context>, key: ObjectKey, stopping: watch::Receiver<bool>) {
     loop {
         context.objects.reconciles.begin(&key);
-        if AssertUnwindSafe(run(&context, &key)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(reconcile_now(&context, &key)).catch_unwind().await.is_err() {
             tracing::error!(%key, "the reconcile panicked: this is a fault of the operator; tried again in a minute");
             drop(context.grants.take_slot(&key));
             context.grants.budgets.leave_queue(&key, clock::now());
@@ -78,7 +78,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey, stopping: watch::Recei
 ///
 /// After `run_step` the loop observes and decides again, until the decision is to wait, so that each step is decided
 /// from fresh facts.
-pub(crate) async fn run(context: &Context, key: &ObjectKey) {
+pub(crate) async fn reconcile_now(context: &Context, key: &ObjectKey) {
     context.objects.requeue.clear(key);
     let in_flight = InFlight::of(&context.grants, key);
     let mut resolved = None;
@@ -101,14 +101,14 @@ pub(crate) async fn run(context: &Context, key: &ObjectKey) {
         let mut decision = decide(&seen.view(), now.wall);
         tracing::trace!(%key, act = ?decision.step, cause = ?decision.cause, "decided");
         match run_step(context, &seen, &decision).await {
-            StepResult::Step => {
+            AfterStep::DecideAgain => {
                 resolved = seen.into_resolved();
                 continue;
             }
-            StepResult::Settled => {}
-            StepResult::Held(delay) => decision.delay = delay,
+            AfterStep::Wait => {}
+            AfterStep::NotAdmitted(delay) => decision.delay = delay,
         }
-        // The token is stored or has to wait. The following steps must not delay other tokens.
+        // Returns the slot: restarts and the status must not delay the call for another token.
         drop(in_flight);
         let restarted_for = restarts::restart_workloads(context, &seen, &decision).await;
         if write_status(context, &seen, &decision, restarted_for).await {
@@ -154,16 +154,16 @@ impl Drop for InFlight<'_> {
     }
 }
 
-enum StepResult {
-    /// New facts are known: decide again.
-    Step,
+enum AfterStep {
+    /// New facts are known.
+    DecideAgain,
     /// The object has to wait.
-    Settled,
+    Wait,
     /// The object may not enter the queue now. Contains the reason, if the delay has lasted for some time.
-    Held(Option<IssueDelay>),
+    NotAdmitted(Option<IssueDelay>),
 }
 
-async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> StepResult {
+async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) -> AfterStep {
     let key = &seen.token.key;
     // Requests that no budget limits wait for a permit.
     let unbounded = matches!(
@@ -173,10 +173,10 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
     let _slot = if unbounded { Some(context.output.secret_permits.acquire(&key.namespace).await) } else { None };
     if !context.lease.is_leader() {
         // The lease may have expired during the wait for a permit.
-        return StepResult::Step;
+        return AfterStep::DecideAgain;
     }
     match &decision.step {
-        TokenStep::Wait => return StepResult::Settled,
+        TokenStep::Wait => return AfterStep::Wait,
         TokenStep::Probe => probe(context, seen).await,
         TokenStep::Inspect => inspect_secret(context, seen).await,
         TokenStep::Render => render(context, seen).await,
@@ -185,25 +185,25 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         TokenStep::Store => store(context, seen, decision.cause).await,
         TokenStep::Discard => match (&seen.observation.state.unsaved, seen.secret_facts()) {
             // A write whose response was lost has stored the token.
-            (Some(held), Some(facts)) if held.is_in(facts, seen.token.uid) => {
-                stored(context, seen, held, decision.cause);
+            (Some(unsaved), Some(facts)) if unsaved.is_in(facts, seen.token.uid) => {
+                record_stored_token(context, seen, unsaved, decision.cause);
             }
             _ => context.objects.states.change(key, ObjectState::discard),
         },
         TokenStep::Withdraw => context.grants.budgets.leave_queue(key, clock::now()),
         &TokenStep::Enqueue { expires_at, urgent_at, unplanned } => {
-            let Some(account) = &seen.account else { return StepResult::Settled };
+            let Some(account) = &seen.account else { return AfterStep::Wait };
             if let Err(wait) = context.grants.admit(&key.namespace) {
                 let left = wait.until.saturating_duration_since(clock::now().mono);
                 context.requeue_after(key, TimeDelta::from_std(left).unwrap_or_default());
-                return StepResult::Held(wait.delay());
+                return AfterStep::NotAdmitted(wait.delay());
             }
             let ask = GrantRequest { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(IssueCause::Due)).map(|renewal| renewal.due);
             context.output.traces.asked(key, || trace_source::subject(seen, decision), due);
             context.grants.budgets.enqueue(&account.key, ask, clock::now());
         }
-        TokenStep::Issue => issue(context, seen, decision).await,
+        TokenStep::Issue => call_token_api(context, seen, decision).await,
     }
-    StepResult::Step
+    AfterStep::DecideAgain
 }

@@ -119,9 +119,9 @@ impl Renders {
         key: &ObjectKey,
         uid: &str,
         spec: SecretSpec,
-        material: &TokenRecord,
+        record: &TokenRecord,
     ) -> Result<Shaped, FieldError> {
-        let first = self.shape_once(key, uid, &spec, material).await?;
+        let first = self.shape_once(key, uid, &spec, record).await?;
         let size = first.size();
         if size <= SMALL {
             return Ok(Shaped { shape: first, room: None });
@@ -129,7 +129,7 @@ impl Renders {
         // Dropped during the wait, because many tasks may wait.
         drop(first);
         let room = self.room(&key.namespace, size).await;
-        let shape = self.shape_once(key, uid, &spec, material).await?;
+        let shape = self.shape_once(key, uid, &spec, record).await?;
         Ok(Shaped { shape, room: Some(room) })
     }
 
@@ -138,17 +138,17 @@ impl Renders {
         key: &ObjectKey,
         uid: &str,
         spec: &SecretSpec,
-        material: &TokenRecord,
+        record: &TokenRecord,
     ) -> Result<DesiredSecret, FieldError> {
         if !spec.has_templates() {
-            return build_secret(SecretTarget { key, uid: Some(uid), spec }, material);
+            return build_secret(SecretTarget { key, uid: Some(uid), spec }, record);
         }
         let permit = NamespacePermits::acquire(&self.rendering, &key.namespace).await;
         let worker = acquire(&self.workers, 1).await;
-        let (key, uid, spec, material) = (key.clone(), uid.to_owned(), spec.clone(), material.clone());
+        let (key, uid, spec, record) = (key.clone(), uid.to_owned(), spec.clone(), record.clone());
         off(move || {
             let _held = (permit, worker);
-            build_secret(SecretTarget { key: &key, uid: Some(&uid), spec: &spec }, &material)
+            build_secret(SecretTarget { key: &key, uid: Some(&uid), spec: &spec }, &record)
         })
         .await?
     }
@@ -286,7 +286,7 @@ mod tests {
         serde_json::from_value(json!({"template": {"data": {"key": template}}})).unwrap()
     }
 
-    fn material() -> TokenRecord {
+    fn record() -> TokenRecord {
         TokenRecord {
             token: "token".into(),
             values: std::collections::BTreeMap::new(),
@@ -336,12 +336,12 @@ mod tests {
     async fn p21_large_secrets_share_a_budget_that_small_ones_do_not_need() {
         let renders = Renders::default();
         let large = spec(&"{{ 'x' * 4000 }}".repeat(60));
-        let material = material();
+        let record = record();
         let mut held = Vec::new();
         // As many namespaces as the budget has memory for.
         for n in 0.. {
             let key = ObjectKey::new(&format!("n{n}"), "a");
-            let shaped = renders.shape(&key, "uid", large.clone(), &material);
+            let shaped = renders.shape(&key, "uid", large.clone(), &record);
             match tokio::time::timeout(Duration::from_secs(3), shaped).await {
                 Ok(shaped) => held.push(shaped.unwrap()),
                 Err(_) => break,
@@ -350,15 +350,15 @@ mod tests {
         let taken: usize = held.iter().map(|shaped| shaped.shape.size()).sum();
         assert!(held.iter().all(Shaped::is_large) && held.len() > 8, "{}", held.len());
         assert!(taken * COPIES <= BUDGET as usize * 1024, "{taken}");
-        let small = renders.shape(&ObjectKey::new("n0", "b"), "uid", spec("{{ token }}"), &material).await.unwrap();
+        let small = renders.shape(&ObjectKey::new("n0", "b"), "uid", spec("{{ token }}"), &record).await.unwrap();
         assert!(!small.is_large());
         held.clear();
         // Each namespace gets memory for one Secret at a time.
         let key = ObjectKey::new("n0", "a");
-        let first = renders.shape(&key, "uid", large.clone(), &material).await.unwrap();
-        let second = renders.shape(&key, "uid", large.clone(), &material);
+        let first = renders.shape(&key, "uid", large.clone(), &record).await.unwrap();
+        let second = renders.shape(&key, "uid", large.clone(), &record);
         assert!(tokio::time::timeout(Duration::from_millis(300), second).await.is_err());
         drop(first);
-        renders.shape(&key, "uid", large, &material).await.unwrap();
+        renders.shape(&key, "uid", large, &record).await.unwrap();
     }
 }

@@ -59,7 +59,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
         Ok(Some((secret, _room))) => {
             let facts = secret_facts(&secret.metadata);
             let contender = contender(&secret, &spec);
-            contests::learnt(&context.objects.states, seen, look, Some(facts.clone()));
+            contests::record_secret(&context.objects.states, seen, look, Some(facts.clone()));
             let (of, uid) = (&seen.token.key, seen.token.uid_text());
             match context.objects.renders.inspect(of, uid, spec, secret, &facts).await {
                 Ok((verdict, not_writable)) => Some(Read { facts, verdict, not_writable, contender }),
@@ -89,12 +89,12 @@ pub(crate) async fn render(context: &Context, seen: &ObservedToken) {
     }
     let Read { facts, verdict, .. } = read;
     match verdict {
-        SecretIntegrity::Intact(mut material)
-        | SecretIntegrity::Altered(mut material)
-        | SecretIntegrity::Outdated(mut material) => {
+        SecretIntegrity::Intact(mut record)
+        | SecretIntegrity::Altered(mut record)
+        | SecretIntegrity::Outdated(mut record) => {
             let now = clock::now().wall;
-            material.previous = material.previous.filter(|previous| previous.is_kept(now));
-            write(context, seen, &material, Some(&facts), None).await;
+            record.previous = record.previous.filter(|previous| previous.is_kept(now));
+            write(context, seen, &record, Some(&facts), None).await;
         }
         SecretIntegrity::Lost => {
             context.objects.states.change(&seen.token.key, |state| state.record_lost(facts.resource_version));
@@ -110,10 +110,8 @@ pub(crate) async fn copy_from_old_secret(context: &Context, seen: &ObservedToken
         return;
     }
     match read.verdict {
-        SecretIntegrity::Intact(material)
-        | SecretIntegrity::Altered(material)
-        | SecretIntegrity::Outdated(material) => {
-            write(context, seen, &material, None, None).await;
+        SecretIntegrity::Intact(record) | SecretIntegrity::Altered(record) | SecretIntegrity::Outdated(record) => {
+            write(context, seen, &record, None, None).await;
         }
         // The old Secret contains no token. Without its facts, the next decision issues one.
         SecretIntegrity::Lost => context.stores.secrets.forget(former),
@@ -130,7 +128,7 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
         Err(ApiError::Conflict) => {
             let look = context.stores.secrets.begin_request(key);
             match context.output.api.probe(key).await {
-                Ok(found @ Some(_)) => contests::learnt(&context.objects.states, seen, look, found),
+                Ok(found @ Some(_)) => contests::record_secret(&context.objects.states, seen, look, found),
                 Ok(None) => context.on_secret_deleted(look),
                 Err(error) => record_write_failure(context, seen, &error),
             }
@@ -141,10 +139,10 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
 
 /// Stores the unsaved token. A scheduled renewal keeps the previous token, if the spec requests it.
 pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option<IssueCause>) {
-    let Some(held) = seen.observation.state.unsaved.clone() else { return };
+    let Some(unsaved) = seen.observation.state.unsaved.clone() else { return };
     let there = seen.secret_facts().map(|facts| &**facts);
     let keeps_previous = seen.spec.as_ref().is_some_and(|spec| spec.secret.keys.previous_token.is_some());
-    let mut material = held.material.clone();
+    let mut record = unsaved.record.clone();
     if keeps_previous && cause == Some(IssueCause::Due) && there.is_some() {
         let Some(read) = read(context, seen, &seen.secret_key).await else { return };
         if !is_unchanged(there, &read.facts) {
@@ -155,19 +153,24 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
             verdict
         {
             let previous = Previous { token: before.token, expires_at: before.expires_at };
-            material.previous = Some(previous).filter(|previous| previous.is_kept(clock::now().wall));
+            record.previous = Some(previous).filter(|previous| previous.is_kept(clock::now().wall));
         }
-        if write(context, seen, &material, Some(&facts), cause).await {
-            stored(context, seen, &held, cause);
+        if write(context, seen, &record, Some(&facts), cause).await {
+            record_stored_token(context, seen, &unsaved, cause);
         }
-    } else if write(context, seen, &material, there, cause).await {
-        stored(context, seen, &held, cause);
+    } else if write(context, seen, &record, there, cause).await {
+        record_stored_token(context, seen, &unsaved, cause);
     }
 }
 
-pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<UnsavedToken>, cause: Option<IssueCause>) {
+pub(crate) fn record_stored_token(
+    context: &Context,
+    seen: &ObservedToken,
+    unsaved: &Arc<UnsavedToken>,
+    cause: Option<IssueCause>,
+) {
     context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
-        state.record_stored_token(&seen.observation, held, cause);
+        state.record_stored_token(&seen.observation, unsaved, cause);
     });
 }
 
@@ -176,7 +179,7 @@ pub(crate) fn stored(context: &Context, seen: &ObservedToken, held: &Arc<Unsaved
 async fn write(
     context: &Context,
     seen: &ObservedToken,
-    material: &TokenRecord,
+    record: &TokenRecord,
     there: Option<&SecretFacts>,
     cause: Option<IssueCause>,
 ) -> bool {
@@ -186,7 +189,7 @@ async fn write(
         return read_again(context, seen, cause).await;
     }
     let Some(spec) = seen.secret_spec() else { return false };
-    let mut shaped = match context.objects.renders.shape(key, seen.token.uid_text(), spec, material).await {
+    let mut shaped = match context.objects.renders.shape(key, seen.token.uid_text(), spec, record).await {
         Ok(shaped) => shaped,
         Err(error) => {
             let error = ApiError::InvalidSecret(error.to_string());
@@ -207,7 +210,7 @@ async fn write(
     let _slot = context.output.write_permits.acquire(&key.namespace).await;
     let begun = clock::now().wall;
     let request = context.stores.secrets.begin_request(&seen.secret_key);
-    let written = context.output.api.secret(&seen.secret_key, &shaped.shape, guard).await;
+    let written = context.output.api.apply_secret(&seen.secret_key, &shaped.shape, guard).await;
     if matches!(written, Err(ApiError::NotLeading)) {
         return false;
     }
@@ -219,7 +222,7 @@ async fn write(
     match written {
         Ok(stored) => {
             context.grants.write_succeeded(&key.namespace);
-            contests::stored(&context.objects.states, seen, request, &shaped.shape, &stored)
+            contests::record_stored_secret(&context.objects.states, seen, request, &shaped.shape, &stored)
         }
         Err(ApiError::Conflict) => {
             // The Secret has changed: read it again, and keep the token.
@@ -249,16 +252,16 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Issue
     match context.output.api.probe(&seen.secret_key).await {
         Ok(found) => {
             // A write whose response was lost may have stored the unsaved token.
-            let held = seen
+            let unsaved = seen
                 .observation
                 .state
                 .unsaved
                 .as_ref()
-                .filter(|held| found.as_ref().is_some_and(|it| held.is_in(it, seen.token.uid)));
-            if let Some(held) = held {
-                stored(context, seen, held, cause);
+                .filter(|unsaved| found.as_ref().is_some_and(|it| unsaved.is_in(it, seen.token.uid)));
+            if let Some(unsaved) = unsaved {
+                record_stored_token(context, seen, unsaved, cause);
             }
-            contests::learnt(&context.objects.states, seen, request, found);
+            contests::record_secret(&context.objects.states, seen, request, found);
         }
         Err(error) => record_write_failure(context, seen, &error),
     }

@@ -31,7 +31,7 @@ pub(crate) async fn write_status(
     let latest = clock::now().wall + DECIDE_WITHIN - spread(seen.token.uid.0);
     context.objects.requeue.set(key, decision.requeue_at.map_or(latest, |wake| wake.min(latest)));
     // An unresolved provider gives no facts about the object.
-    if seen.wanted.is_none() && !seen.token.deleting() {
+    if seen.desired.is_none() && !seen.token.deleting() {
         return true;
     }
     let (failure, failed_attempts) = seen.reported_failure();
@@ -70,7 +70,7 @@ pub(crate) async fn write_status(
         return false;
     };
     let begun = clock::now().wall;
-    let mut written = context.output.api.status(&seen.token, &status).await;
+    let mut written = context.output.api.apply_status(&seen.token, &status).await;
     if matches!(written, Err(ApiError::SchemaMismatch(_))) {
         // Merged members stay until they are overwritten, so only the members that every status has are merged.
         let lasting = VideoAccessTokenStatus {

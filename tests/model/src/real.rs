@@ -151,7 +151,7 @@ pub(crate) fn unsaved(token: Token) -> UnsavedToken {
     let (issued_at, expires_at) = times(token);
     let request = constants().requests[usize::from(token.request)];
     let token = String::new().into();
-    let material = TokenRecord {
+    let record = TokenRecord {
         token,
         values: std::collections::BTreeMap::new(),
         issued_at,
@@ -161,14 +161,14 @@ pub(crate) fn unsaved(token: Token) -> UnsavedToken {
         previous: None,
         returned_again: false,
     };
-    UnsavedToken { material, notes: Notes::default() }
+    UnsavedToken { record, notes: Notes::default() }
 }
 
 fn token(unsaved: &UnsavedToken, among: &[Token]) -> Option<Token> {
     among.iter().copied().find(|token| {
         let (issued_at, _) = times(*token);
-        unsaved.material.issued_at == issued_at
-            && unsaved.material.request == constants().requests[usize::from(token.request)]
+        unsaved.record.issued_at == issued_at
+            && unsaved.record.request == constants().requests[usize::from(token.request)]
     })
 }
 

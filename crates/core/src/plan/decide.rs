@@ -15,8 +15,8 @@ use super::unplanned::Unplanned;
 use super::view::{DataView, DecisionInput, QueueState, Refusal, SecretView};
 use crate::clock::Timestamp;
 use causes::{issue_cause, lifetime};
-use issuance::issue;
-use maintenance::{attempt, inspect, maintain_secret};
+use issuance::next_issuance_step;
+use maintenance::{attempt, inspect, next_maintenance_step};
 use secret_check::{SecretCheck, own_secret};
 
 /// One step of a reconcile.
@@ -107,6 +107,7 @@ pub const ENDED: &str = "Ended";
 
 /// Returns the next step (P01–P05, P07, P09, P18).
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp) -> Decision {
+    // Another client may keep changing the Secret (P18): a decision to wait then reports it and may move the next attempt.
     contest::report(input, step(input, now), now)
 }
 
@@ -155,8 +156,8 @@ fn step(input: &DecisionInput<'_>, now: Timestamp) -> Decision {
     }
     decision.cause = issue_cause(&Facts { input, desired, own: own.as_ref(), renewal: decision.renewal, now });
     match decision.cause {
-        Some(cause) => issue(input, desired, own.as_ref(), decision, cause, now),
-        None => maintain_secret(input, desired, own.as_ref(), decision, now),
+        Some(cause) => next_issuance_step(input, desired, own.as_ref(), decision, cause, now),
+        None => next_maintenance_step(input, desired, own.as_ref(), decision, now),
     }
 }
 

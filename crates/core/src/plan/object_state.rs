@@ -80,7 +80,7 @@ impl From<Option<&SecretFacts>> for LookupResult {
 #[derive(Debug)]
 pub struct UnsavedToken {
     /// The token and its record.
-    pub material: TokenRecord,
+    pub record: TokenRecord,
     /// Notes on the response that contained the token.
     pub notes: Notes,
 }
@@ -89,19 +89,19 @@ impl UnsavedToken {
     /// Returns true if the Secret records that the token was issued for the object of this UID.
     pub fn is_in(&self, facts: &SecretFacts, uid: Uid) -> bool {
         facts.owner == Some(uid)
-            && facts.issued_at == self.material.issued_at.into()
-            && facts.expires_at == self.material.expires_at.into()
-            && facts.request == Some(self.material.request)
+            && facts.issued_at == self.record.issued_at.into()
+            && facts.expires_at == self.record.expires_at.into()
+            && facts.request == Some(self.record.request)
     }
 
     /// Returns the facts that a decision needs.
     pub fn view(&self) -> UnsavedTokenView<'_> {
         UnsavedTokenView {
-            request: self.material.request,
-            renew_request: self.material.renew_request.as_deref(),
-            issued_at: self.material.issued_at,
-            expires_at: self.material.expires_at,
-            returned_again: self.material.returned_again,
+            request: self.record.request,
+            renew_request: self.record.renew_request.as_deref(),
+            issued_at: self.record.issued_at,
+            expires_at: self.record.expires_at,
+            returned_again: self.record.returned_again,
         }
     }
 }

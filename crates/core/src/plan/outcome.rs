@@ -149,7 +149,7 @@ impl ObjectState {
         cause: Option<IssueCause>,
     ) {
         // A spare token was counted when it was issued. A token that the provider returned again is no other token.
-        let is_new = self.unsaved.take().is_some_and(|unsaved| !unsaved.material.returned_again);
+        let is_new = self.unsaved.take().is_some_and(|unsaved| !unsaved.record.returned_again);
         self.issued += u32::from(is_new);
         let is_slowed = self.contest.as_ref().is_some_and(|contest| contest.is_slowed());
         self.spare = (is_slowed && is_repair(observed, cause)).then(|| unsaved.clone());

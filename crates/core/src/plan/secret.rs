@@ -68,19 +68,19 @@ impl TokenRecord {
     /// answer then has the same expiry, within the rounding of its lifetime, and a renewal before that expiry brings
     /// nothing. A renewal soon after the issuance is no evidence: a new token would have the same expiry, too.
     #[must_use]
-    pub fn replacing(self, held: Option<Held>) -> Self {
-        let same = |held: Held| {
-            held.request == self.request
-                && (self.expires_at - held.expires_at).abs() <= SAME_EXPIRY
-                && self.issued_at - held.issued_at > SAME_EXPIRY * 2
+    pub fn replacing(self, replaced: Option<ReplacedToken>) -> Self {
+        let same = |replaced: ReplacedToken| {
+            replaced.request == self.request
+                && (self.expires_at - replaced.expires_at).abs() <= SAME_EXPIRY
+                && self.issued_at - replaced.issued_at > SAME_EXPIRY * 2
         };
-        Self { returned_again: held.is_some_and(same), ..self }
+        Self { returned_again: replaced.is_some_and(same), ..self }
     }
 }
 
 /// What is known of the token that another one replaces.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub struct ReplacedToken {
     /// Issue time of the token.
     pub issued_at: Timestamp,
     /// Expiry of the token.

@@ -20,7 +20,7 @@ use videotoken_api::wire_time;
 const WAIT_REPORT_DELAY: TimeDelta = TimeDelta::seconds(30);
 
 /// Decides the next step of an issuance: store an issued token, wait, request a grant, or call.
-pub(super) fn issue(
+pub(super) fn next_issuance_step(
     input: &DecisionInput<'_>,
     desired: &DesiredToken,
     own: Option<&OwnedSecret<'_>>,

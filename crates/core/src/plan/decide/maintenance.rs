@@ -10,7 +10,7 @@ use crate::plan::secret::{NotWritable, PREVIOUS_MARGIN};
 use crate::plan::view::{DataView, DecisionInput, DesiredToken, QueueState, Refusal, SecretView, WriteFailure};
 
 /// Decides the next step if no token must be issued.
-pub(super) fn maintain_secret(
+pub(super) fn next_maintenance_step(
     input: &DecisionInput<'_>,
     desired: &DesiredToken,
     own: Option<&OwnedSecret<'_>>,

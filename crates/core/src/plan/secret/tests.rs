@@ -316,7 +316,7 @@ fn a_value_takes_no_key_of_the_spec() {
 #[test]
 fn a_token_with_the_expiry_of_the_one_before_is_remembered_as_returned_again() {
     let plain = record();
-    let held = |age: i64, apart: i64, request: Hash| Held {
+    let replaced = |age: i64, apart: i64, request: Hash| ReplacedToken {
         issued_at: plain.issued_at - TimeDelta::seconds(age),
         expires_at: plain.expires_at + TimeDelta::seconds(apart),
         request,
@@ -332,12 +332,12 @@ fn a_token_with_the_expiry_of_the_one_before_is_remembered_as_returned_again() {
         (4, -4, plain.request, false),
         (10, 0, plain.request, false),
     ] {
-        let held = held(age, apart, request);
-        assert_eq!(plain.clone().replacing(Some(held)).returned_again, expected, "{age} {apart}");
+        let replaced = replaced(age, apart, request);
+        assert_eq!(plain.clone().replacing(Some(replaced)).returned_again, expected, "{age} {apart}");
     }
     assert!(!plain.clone().replacing(None).returned_again);
     // it is read back, and a Secret without it keeps its hash
-    let again = plain.clone().replacing(Some(held(600, 0, plain.request)));
+    let again = plain.clone().replacing(Some(replaced(600, 0, plain.request)));
     let spec = SecretSpec::default();
     let secret = stored(&spec, &again);
     assert_eq!(secret.metadata.annotations.as_ref().unwrap()[names::RETURNED_AGAIN], "true");

@@ -19,7 +19,7 @@ use videotoken_core::plan::desired::{Fit, resolve_spec, sign_with};
 use videotoken_core::plan::facts::{Failure, Seconds, SecretFacts, StatusFacts, Uid, secret_facts};
 use videotoken_core::plan::hash::request_hash;
 use videotoken_core::plan::secret::{
-    Held, PREVIOUS_MARGIN, Previous, SecretTarget, TokenRecord, WritePrecondition, build_secret,
+    PREVIOUS_MARGIN, Previous, ReplacedToken, SecretTarget, TokenRecord, WritePrecondition, build_secret,
 };
 use videotoken_core::plan::view::{
     Before, DataView, DecisionInput, DesiredToken, QueueState, SecretView, UnsavedTokenView, Wait, WriteFailure,
@@ -177,12 +177,12 @@ impl IssueJob {
     /// Returns the record of an issued token, with the token that it replaces if the spec has a key for it.
     pub(super) fn record(&self, issued: Issued, before: Option<TokenRecord>) -> TokenRecord {
         let since = before.as_ref().map_or_else(Seconds::default, |before| before.issued_at.into());
-        let held = before.as_ref().map(|before| Held {
+        let replaced = before.as_ref().map(|before| ReplacedToken {
             issued_at: before.issued_at,
             expires_at: before.expires_at,
             request: before.request,
         });
-        let mut token = TokenRecord::new(issued, self.wanted.request, since, None).replacing(held);
+        let mut token = TokenRecord::new(issued, self.wanted.request, since, None).replacing(replaced);
         if self.spec.secret.keys.previous_token.is_some() {
             let previous = before.map(|before| Previous { token: before.token, expires_at: before.expires_at });
             token.previous = previous.filter(|previous| clock::now().wall + PREVIOUS_MARGIN < previous.expires_at);

@@ -247,9 +247,9 @@ async fn execute(command: &mut AfterRenewal<'_>, expires_at: Timestamp) -> Resul
     }
 }
 
-fn print(format: Format, (secret, material): &(DesiredSecret, TokenRecord)) -> Result<(), CommandError> {
+fn print(format: Format, (secret, record): &(DesiredSecret, TokenRecord)) -> Result<(), CommandError> {
     let text = match format {
-        Format::Token => format!("{}\n", material.token.expose_secret()),
+        Format::Token => format!("{}\n", record.token.expose_secret()),
         Format::Json => format!("{:#}\n", secret.manifest(WritePrecondition::None)),
         Format::Yaml => yaml::to_string(&secret.manifest(WritePrecondition::None))
             .map_err(|_| CommandError::Refused("the Secret can't be written as YAML".to_owned()))?,

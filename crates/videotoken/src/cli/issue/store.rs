@@ -79,12 +79,12 @@ impl Store {
         for secret in [folder, file].into_iter().flatten() {
             let secret = secret?;
             let facts = secret_facts(&secret.metadata);
-            let SecretIntegrity::Intact(material) = inspect(&secret, &facts, subject) else { return None };
-            let same = |valid: &TokenRecord| valid.token.expose_secret() == material.token.expose_secret();
+            let SecretIntegrity::Intact(record) = inspect(&secret, &facts, subject) else { return None };
+            let same = |valid: &TokenRecord| valid.token.expose_secret() == record.token.expose_secret();
             if !valid.as_ref().is_none_or(same) {
                 return None;
             }
-            valid = Some(material);
+            valid = Some(record);
         }
         valid
     }
