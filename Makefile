@@ -26,7 +26,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate at-rest fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -106,6 +106,11 @@ simulate: needs-rust ## the operator in virtual time, with faults by seed; ARGS=
 	@echo 'Building the simulation.'
 	@$(CARGO) build --workspace --bin simulate
 	@"$$($(target_dir))/debug/simulate" $(ARGS)
+
+at-rest: needs-rust ## CPU and memory of an operator whose tokens aren't due, in virtual time; ARGS='--tokens 1000000'
+	@echo 'Building the simulation.'
+	@$(CARGO) build --release --workspace --bin at_rest
+	@"$$($(target_dir))/release/at_rest" $(ARGS)
 
 fleet: needs-rust ## many clusters with one account, as a table; ARGS='--only 90% --seed 7', ARGS='--picture fleet.svg'
 	@$(CARGO) build --workspace --bin fleet

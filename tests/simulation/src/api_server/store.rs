@@ -165,6 +165,11 @@ impl Store {
         self.create_owned(kind, namespace, value, owners)
     }
 
+    /// Creates the object as a backup has it, without owners of its fields.
+    pub fn load(&mut self, kind: &str, namespace: &str, value: Value) -> Result<Arc<Object>, Refusal> {
+        self.create_owned(kind, namespace, value, BTreeMap::new())
+    }
+
     fn create_owned(
         &mut self,
         kind: &str,
