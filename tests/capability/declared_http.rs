@@ -3,6 +3,7 @@
 
 use crate::OPERATOR;
 use serde_json::{Value, json};
+use testkit::content_hash::computed_and_stored;
 use testkit::emulator::{
     Emulator as _, Fault, Life, Platforms, Rule, Serving, example as azure, platform_example as example,
 };
@@ -190,6 +191,10 @@ async fn further_values_are_stored_and_rendered() {
     assert!(value.starts_with("def50200"), "{value}");
     assert_eq!(scene.key_of("video", "both").await.unwrap().unwrap(), format!("{held} {value}"));
     assert_eq!(serving.control().counters().requests, 1);
+    let secret = scene.secrets().get("video").await.unwrap();
+    assert_eq!(secret.metadata.annotations.as_ref().unwrap()["videotoken.dev/value-names"], "refreshToken");
+    let (computed, stored) = computed_and_stored(&secret);
+    assert_eq!(Some(computed), stored, "the hash covers the names of the values");
 }
 
 /// Some providers return the same token until it expires. A renewal then brings nothing, and the next one waits.
@@ -216,6 +221,8 @@ async fn p02_a_token_that_comes_back_is_renewed_at_its_end_and_not_in_ever_short
     scene.until_within(SOON * 3, "een", "came back", came_back).await.unwrap();
     assert_eq!(scene.held("een").await.unwrap(), first);
     assert_eq!(serving.control().counters().requests, 2);
+    let (computed, stored) = computed_and_stored(&scene.secrets().get("een").await.unwrap());
+    assert_eq!(Some(computed), stored, "the hash covers the mark of a token that came back");
     // the second call issued no token
     let object = scene.until_that("een", "there", |_| true).await.unwrap();
     assert_eq!(object["status"]["issuances"], 1);
