@@ -144,13 +144,23 @@ async fn follow<K, S>(
 struct WatchBackOff {
     failures: u32,
     last_failure: Instant,
+    /// True if the last failure was an answer that refuses the request.
+    refused: bool,
+    last_refusal_after_silence: Option<Instant>,
     last_silence: Option<Instant>,
     last_early: Option<Instant>,
 }
 
 impl WatchBackOff {
     fn new(now: Instant) -> Self {
-        Self { failures: 0, last_failure: now, last_silence: None, last_early: None }
+        Self {
+            failures: 0,
+            last_failure: now,
+            refused: true,
+            last_refusal_after_silence: None,
+            last_silence: None,
+            last_early: None,
+        }
     }
 
     /// Returns true if the watch must begin with a list. If a watch can't begin, for example while the API server is
@@ -185,10 +195,19 @@ impl WatchBackOff {
         }
     }
 
+    /// Returns the wait after a failure. An API server that has just started rejects requests until it has read its
+    /// roles, so the first rejection after failures without an answer is retried soon. This happens only at intervals,
+    /// because an API server may start again and again.
     fn wait(&mut self, forbidden: bool, now: Instant) -> Duration {
-        if now - self.last_failure > FORGIVEN {
+        let is_back = forbidden && !self.refused;
+        let is_first = self.last_refusal_after_silence.is_none_or(|last| now - last > FORGIVEN);
+        if is_back && is_first {
+            self.last_refusal_after_silence = Some(now);
+        }
+        if now - self.last_failure > FORGIVEN || (is_back && is_first) {
             self.failures = 0;
         }
+        self.refused = forbidden;
         self.last_failure = now;
         let longest = if forbidden { LONGEST_WAITS.1 } else { LONGEST_WAITS.0 };
         let wait = SHORTEST_WAIT.saturating_mul(1 << self.failures.min(10)).min(longest);
@@ -459,5 +478,22 @@ mod tests {
         assert!(waits[39] <= Duration::from_mins(1) && waits[39] >= Duration::from_secs(45), "{waits:?}");
         assert!(back_off.wait(false, now) <= Duration::from_secs(30));
         assert!(back_off.wait(false, now + Duration::from_secs(121)) <= SHORTEST_WAIT);
+    }
+
+    /// Red with one count for both: after an outage of a minute the watch waited for up to a minute more.
+    #[test]
+    fn p17_a_rejection_by_an_api_server_that_is_back_is_retried_soon_and_not_again_and_again() {
+        let now = Instant::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut back_off = WatchBackOff::new(now);
+        for second in 0..10 {
+            back_off.wait(false, at(second * 6));
+        }
+        let waits: Vec<_> = (0..4).map(|_| back_off.wait(true, at(60))).collect();
+        assert!(waits[0] <= SHORTEST_WAIT && waits[3] <= SHORTEST_WAIT * 8, "{waits:?}");
+        assert!(waits[3] >= SHORTEST_WAIT * 4, "{waits:?}");
+        // it is lost and starts again at once
+        back_off.wait(false, at(61));
+        assert!(back_off.wait(true, at(62)) >= SHORTEST_WAIT * 8, "each start is no new beginning");
     }
 }
