@@ -19,8 +19,6 @@ struct Cli {
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let outcome = soak::run(&cli.options).await?;
-    // first what was found: a folder that can't be written to shall not take it along
-    writeln!(std::io::stdout(), "{}", outcome.text).context("print the report")?;
     let written = outcome.figures.write(&outcome.chart, &outcome.dashboard, cli.options.out.as_deref())?;
     let written = written.map(|path| path.display().to_string()).join(", ");
     writeln!(std::io::stdout(), "written to {written}").context("print the report")?;

@@ -13,9 +13,17 @@ pub struct SigningKey {
 impl SigningKey {
     /// A random key. `key_id` is the `kid` of the tokens.
     pub fn generate(key_id: &str) -> anyhow::Result<Self> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
+        Ok(Self::of(hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?, key_id))
+    }
+
+    /// A key that others have too.
+    pub fn shared(secret: &[u8], key_id: &str) -> Self {
+        Self::of(hmac::Key::new(hmac::HMAC_SHA256, secret), key_id)
+    }
+
+    fn of(key: hmac::Key, key_id: &str) -> Self {
         let header = serde_json::json!({"alg": "HS256", "kid": key_id, "typ": "JWT"});
-        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header.to_string()) })
+        Self { key, header: URL_SAFE_NO_PAD.encode(header.to_string()) }
     }
 
     /// Signs.

@@ -52,6 +52,8 @@ pub(super) struct Pages {
     pub(super) impaired: Vec<Stretch<Whose>>,
     /// An operator killed or cut off, the API server away.
     pub(super) upsets: Vec<Stretch<()>>,
+    /// When an account's key that signs had been replaced, and how often it had been by then.
+    pub(super) rekeyed: Vec<(DateTime<Utc>, usize, u32)>,
     /// `namespace/name` of Secrets whose token another hand took away.
     pub(super) touched: Vec<(DateTime<Utc>, String)>,
     /// Namespaces that were deleted.
@@ -99,6 +101,11 @@ impl Pages {
     /// The faults in force.
     pub(super) fn in_force(&self) -> Vec<&str> {
         self.faults.iter().filter(|fault| fault.to.is_none()).map(|fault| fault.what.1.as_str()).collect()
+    }
+
+    /// When a namespace was deleted; if it wasn't, when the run `ended`.
+    pub(super) fn went(&self, namespace: &str, ended: DateTime<Utc>) -> DateTime<Utc> {
+        self.ended.iter().find(|(_, name)| name == namespace).map_or(ended, |(at, _)| *at)
     }
 
     /// When all was well for an account of this type: an operator led, writes were taken, the provider would issue.

@@ -20,6 +20,8 @@ pub enum Cause {
     AnswerLost,
     /// The one before was in flight when the operator was killed or cut off, or the API server went away.
     Crash,
+    /// The one before was signed with a key that has been replaced.
+    OtherKey,
     /// None of these.
     Needless,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Cause {
             Self::Repair => "repair",
             Self::AnswerLost => "after a lost answer",
             Self::Crash => "after a crash in flight",
+            Self::OtherKey => "with another key",
             Self::Needless => "needless",
         })
     }
@@ -46,6 +49,8 @@ pub struct Issue {
     pub answer_lost: bool,
     /// It was seen in the Secret.
     pub stored: bool,
+    /// How often the key that signed it had been replaced; 0 of what is not signed here.
+    pub key: u32,
 }
 
 /// What befell one object.
@@ -71,6 +76,7 @@ pub fn causes<'a>(story: &'a Story, upsets: &'a [Span]) -> impl Iterator<Item = 
     let before = std::iter::once(None).chain(story.issues.iter().map(Some));
     before.zip(&story.issues).map(|(before, issue)| match before {
         None => Cause::First,
+        Some(before) if before.key < issue.key => Cause::OtherKey,
         Some(before) => cause(before, issue.life.issued_at, &story.touched, upsets),
     })
 }
@@ -119,7 +125,7 @@ mod tests {
     /// A token of a minute's life.
     fn issue(second: i64, stored: bool, answer_lost: bool) -> Issue {
         let life = Life { issued_at: at(second), expires_at: at(second + 60) };
-        Issue { life, answer_lost, stored }
+        Issue { life, answer_lost, stored, key: 0 }
     }
 
     #[test]
@@ -150,6 +156,14 @@ mod tests {
             let found: Vec<_> = causes(&story, &upsets).collect();
             assert_eq!(found, [Cause::First, expected], "{what}");
         }
+    }
+
+    #[test]
+    fn another_key_is_a_cause_once() {
+        let keyed = |second, key| Issue { key, ..issue(second, true, false) };
+        let issues = vec![keyed(0, 0), keyed(10, 1), keyed(12, 1), keyed(14, 2), keyed(16, 1)];
+        let found: Vec<_> = causes(&Story { issues, touched: Vec::new() }, &[]).collect();
+        assert_eq!(found, [Cause::First, Cause::OtherKey, Cause::Needless, Cause::OtherKey, Cause::Needless]);
     }
 
     #[test]

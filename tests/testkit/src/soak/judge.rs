@@ -8,7 +8,7 @@ use super::ideal::{self, Cause, Issue, Story};
 use super::promise::{self, Life, chance};
 use super::spans::Span;
 use super::stage::Stage;
-use super::types::object_of;
+use super::types::Token;
 use crate::emulator::Fault;
 use crate::stand::observer::{Report, Stretch, What};
 
@@ -31,27 +31,25 @@ pub(super) struct Issues {
 }
 
 /// The tokens of each object, oldest first, with whether their answers were lost.
-fn ledger(stage: &Stage) -> Vec<Vec<(Life, bool)>> {
+fn ledger(stage: &Stage) -> Vec<Vec<(Token, bool)>> {
     let mut all = vec![Vec::new(); stage.estate().objects.len()];
     for one in &stage.types {
-        let lost: HashSet<u64> = one
-            .control()
-            .requests()
+        let requests = one.control().map(|control| control.requests()).unwrap_or_default();
+        let lost: HashSet<u64> = requests
             .iter()
             .filter_map(|seen| {
                 let lost = matches!(seen.call.fault(), Some(Fault::CutBody | Fault::Stall(_)));
                 lost.then_some(seen.call.number)
             })
             .collect();
-        for token in one.control().tokens() {
-            let life = Life { issued_at: token.issued_at, expires_at: token.expires_at };
-            if let Some(tokens) = object_of(&token.request).and_then(|number| all.get_mut(number)) {
-                tokens.push((life, lost.contains(&token.call)));
+        for token in one.tokens() {
+            if let Some(tokens) = all.get_mut(token.object) {
+                tokens.push((token, token.call.is_some_and(|call| lost.contains(&call))));
             }
         }
     }
     for tokens in &mut all {
-        tokens.sort_by_key(|(life, _)| life.issued_at);
+        tokens.sort_by_key(|(token, _)| (token.life.issued_at, token.key));
     }
     all
 }
@@ -69,7 +67,8 @@ pub(super) fn expired(stage: &Stage, report: &Report) -> Vec<Judged> {
             continue;
         }
         let type_ = stage.estate().accounts[object.account].type_;
-        let life = ledger[number].iter().map(|(life, _)| *life).find(|life| life.expires_at == stretch.expires_at);
+        let life =
+            ledger[number].iter().map(|(token, _)| token.life).find(|life| life.expires_at == stretch.expires_at);
         let well = stage.chronicle.pages().well(type_, object.account, now);
         let chance = life.and_then(|life| chance(life, &well, stage.queue(object.account)));
         judged.push(Judged { stretch: stretch.clone(), type_: stage.types[type_].name(), life, chance });
@@ -77,7 +76,7 @@ pub(super) fn expired(stage: &Stage, report: &Report) -> Vec<Judged> {
     judged
 }
 
-/// A renewal that came later than P17 promises.
+/// A token that came later than promised.
 #[derive(Clone, Debug)]
 pub(super) struct Late {
     pub(super) secret: String,
@@ -90,30 +89,66 @@ pub(super) struct Late {
 /// When a token was seen in its Secret first, and when it expires.
 type Stored = (DateTime<Utc>, DateTime<Utc>);
 
-/// Each renewal that came later than P17 promises, save in a namespace that was going.
-pub(super) fn late(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Late> {
-    let ledger = ledger(stage);
-    let objects = stage.estate().objects.clone();
+/// The tokens of each Secret in the order in which they were seen.
+fn stored(report: &Report) -> HashMap<&str, Vec<Stored>> {
     let mut stored: HashMap<&str, Vec<Stored>> = HashMap::new();
     for event in &report.timeline {
         if let What::Token(Some(expires_at)) = event.what {
             stored.entry(&event.secret).or_default().push((event.at, expires_at));
         }
     }
+    stored
+}
+
+/// Each renewal that came later than P17 promises, save in a namespace that was going.
+pub(super) fn late(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Late> {
+    let ledger = ledger(stage);
+    let objects = stage.estate().objects.clone();
+    let stored = stored(report);
     let mut all = Vec::new();
     for (object, tokens) in objects.iter().zip(ledger) {
         let secret = object.secret();
         let seen = stored.get(secret.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let pages = stage.chronicle.pages();
-        let went = pages.ended.iter().find(|(_, name)| *name == object.namespace).map_or(ended, |(at, _)| *at);
         let type_ = stage.estate().accounts[object.account].type_;
-        let well = pages.well(type_, object.account, ended);
+        let pages = stage.chronicle.pages();
+        let (went, well) = (pages.went(&object.namespace, ended), pages.well(type_, object.account, ended));
         drop(pages);
         let queue = stage.queue(object.account);
-        for (life, _) in tokens.into_iter().filter(|(life, _)| seen.iter().any(|(_, end)| *end == life.expires_at)) {
+        let lives = tokens.into_iter().map(|(token, _)| token.life);
+        for life in lives.filter(|life| seen.iter().any(|(_, end)| *end == life.expires_at)) {
             let renewed = seen.iter().find(|(_, end)| *end > life.expires_at).map_or(went, |(at, _)| *at);
             if let Some(by) = promise::late(life, renewed.min(went), &well, queue) {
                 all.push(Late { secret: secret.clone(), due: life.due(), by });
+            }
+        }
+    }
+    all
+}
+
+/// Each Secret whose token was signed anew later than promised after its key had changed, save in a namespace that was
+/// going.
+pub(super) fn outdated(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Late> {
+    let (ledger, stored) = (ledger(stage), stored(report));
+    let objects = stage.estate().objects.clone();
+    let rekeyed = stage.chronicle.pages().rekeyed.clone();
+    let mut all = Vec::new();
+    for (given, account, generation) in rekeyed {
+        for (object, tokens) in objects.iter().zip(&ledger).filter(|(object, _)| object.account == account) {
+            let secret = object.secret();
+            // of two that expire at the same time, the newer key's: they were signed in the same second
+            let key = |expires_at: DateTime<Utc>| {
+                let same = tokens.iter().filter(|(token, _)| token.life.expires_at == expires_at);
+                same.map(|(token, _)| token.key).max()
+            };
+            let seen = stored.get(secret.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let seen: Vec<_> = seen.iter().filter_map(|(at, end)| Some((*at, key(*end)?))).collect();
+            let type_ = stage.estate().accounts[account].type_;
+            let pages = stage.chronicle.pages();
+            let (went, well) = (pages.went(&object.namespace, ended), pages.well(type_, account, ended));
+            drop(pages);
+            let replaced = promise::replaced(&seen, generation).map_or(went, |at| at.min(went));
+            if let Some(by) = promise::outdated(given, replaced, &well, stage.queue(account)) {
+                all.push(Late { secret, due: given, by });
             }
         }
     }
@@ -137,10 +172,11 @@ pub(super) fn issues(stage: &Stage, report: &Report) -> Issues {
     let mut issues = Issues::default();
     for (object, tokens) in objects.iter().zip(ledger(stage)) {
         let secret = object.secret();
-        let issue = |(life, answer_lost): (Life, bool)| Issue {
+        let issue = |(Token { life, key, .. }, answer_lost): (Token, bool)| Issue {
             life,
             answer_lost,
             stored: seen.contains(&(secret.as_str(), life.expires_at)),
+            key,
         };
         let touched = pages.touched.iter().filter(|(_, name)| *name == secret).map(|(at, _)| *at).collect();
         let story = Story { issues: tokens.into_iter().map(issue).collect(), touched };

@@ -3,7 +3,8 @@
 //! | File | What it is |
 //! |---|---|
 //! | [`schedule`] | which faults come when: a pure function of seed and length |
-//! | `types`, `stage`, `operators` | the provider types; control plane, accounts and objects; two operators behind proxies |
+//! | `types`, `signed` | the provider types with an emulator, and the one whose tokens are known by their signatures |
+//! | `stage`, `operators` | control plane, accounts and objects; two operators behind proxies |
 //! | `neighbours` | a hostile namespace beside the others, which never rests |
 //! | `play`, `watch` | plays the faults; looks each second at who leads and how the tokens are |
 //! | `chronicle`, [`spans`] | what the harness knows of the run; stretches of time |
@@ -25,6 +26,7 @@ pub mod promise;
 pub mod report;
 pub mod schedule;
 mod scraped;
+mod signed;
 pub mod spans;
 mod stage;
 mod types;
@@ -81,7 +83,7 @@ pub struct Options {
 /// From one line of progress to the next.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// Runs and judges.
+/// Runs, judges and prints what was found.
 pub async fn run(options: &Options) -> Result<Outcome> {
     let length = Duration::from_secs(options.minutes * 60);
     let mut faults = schedule(options.seed, length);
@@ -97,9 +99,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     say(&format!("starting the control plane, the emulators and {} objects", options.objects));
     let stage = Arc::new(Stage::set(options.objects, &binary, options.logs.clone()).await?);
     let looked_at = stage.clone();
-    let truth = move |token: &str| {
-        looked_at.types.iter().find_map(|one| one.control().knows(token)).map(|token| token.expires_at)
-    };
+    let truth = move |token: &str| looked_at.types.iter().find_map(|one| one.knows(token));
     let every = ObserverOptions { namespace: None, every: Duration::from_secs(1) };
     let observer = Observer::start(&stage.login, every, truth)?;
     let begun = Utc::now();
@@ -109,6 +109,8 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     let scraping = tokio::spawn(scraped::every_two_seconds(stage.clone(), length));
     through(&stage, &observer, &faults, length).await?;
     let mut outcome = conclude(options, &stage, observer, begun).await?;
+    // first what was found: neither a picture that fails nor a folder that can't be written to shall take it along
+    writeln!(std::io::stdout(), "{}", outcome.text).context("print the report")?;
     // last: it may take minutes to build what evaluates the panels, which is no part of the run
     outcome.dashboard = scraped::picture(&scraping.await?, options)?;
     Ok(outcome)
@@ -168,6 +170,8 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     let (expired, issues) = (judge::expired(stage, &seen), judge::issues(stage, &seen));
     let late = judge::late(stage, &seen, begun + length);
     let late_by = late.iter().map(|one| one.by).sum::<TimeDelta>();
+    let outdated = judge::outdated(stage, &seen, begun + length);
+    let outdated_by = outdated.iter().map(|one| one.by).sum::<TimeDelta>();
     let inside = |inside: bool| {
         let seconds = expired.iter().filter(|one| one.chance.is_some() == inside).map(|one| one.stretch.length());
         (seconds.sum::<TimeDelta>().as_seconds_f64() * 10.0).ceil() / 10.0
@@ -179,6 +183,7 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
         expired_seconds_inside_promise: inside(true),
         expired_seconds_outside: inside(false),
         late_seconds_inside_promise: late_by.as_seconds_f64(),
+        outdated_key_seconds_inside_promise: outdated_by.as_seconds_f64(),
         issuances: issues.tally.values().sum(),
         ideal_issuances: ideal::ideal(&issues.tally),
         secret_writes: stage.operators.count(&["create", "update", "patch", "delete"], Some("secrets")),
@@ -189,6 +194,7 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     };
     let mut reasons = figures.reasons();
     reasons.extend(unstopped);
+    reasons.extend(stage.types.iter().flat_map(|one| one.wrong()));
     if !not_ready.is_empty() {
         reasons.push(format!("{} objects are not Ready in the end", not_ready.len()));
     }
@@ -204,7 +210,11 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
         let by = one.by.as_seconds_f64();
         (one.due, format!("{}: due here, and renewed {by:.1} s LATER THAN P17 PROMISES", one.secret))
     }));
-    let over_budget: u64 = stage.types.iter().map(|one| one.control().counters().throttled).sum();
+    lines.extend(outdated.iter().map(|one| {
+        let by = one.by.as_seconds_f64();
+        (one.due, format!("{}: another key from here on, and signed anew {by:.1} s LATER THAN PROMISED", one.secret))
+    }));
+    let over_budget: u64 = stage.callers().map(|(_, control)| control.counters().throttled).sum();
     let mut text = report::timeline(begun, lines);
     for (what, which) in [("Stalled", &stalled), ("not Ready", &not_ready), ("not Ready, as promised", &barred)] {
         for one in which {
@@ -215,13 +225,15 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     let _ = write!(
         text,
         "\n{} tokens issued: {}; {over_budget} calls beyond an account's budget; {} calls for the neighbours\n{} s with an expired token inside the \
-         promise, {} outside; renewals {:.1} s later than promised; {} Secret writes, {} status writes, {} reads\n{passed}\n",
+         promise, {} outside; renewals {:.1} s later than promised, other keys {:.1} s; {} Secret writes, {} status writes, {} \
+         reads\n{passed}\n",
         figures.issuances,
         report::causes(&issues.tally),
         stage.neighbours.counters().requests,
         figures.expired_seconds_inside_promise,
         figures.expired_seconds_outside,
         figures.late_seconds_inside_promise,
+        figures.outdated_key_seconds_inside_promise,
         figures.secret_writes,
         figures.status_writes,
         figures.api_reads,

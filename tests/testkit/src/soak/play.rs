@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::chronicle::Whose;
 use super::schedule::{Dice, Fault, Kind};
-use super::stage::Stage;
-use crate::emulator::{Fault as Failure, Seen};
+use super::stage::{Account, Stage};
+use crate::emulator::{Control, Fault as Failure, Seen};
 use crate::stand::Traffic;
 
 /// How many types of provider a fault hits at once.
@@ -149,29 +149,30 @@ fn failure(kind: Kind, dice: &mut Dice) -> (Failure, TimeDelta) {
 
 /// Some types of provider fail. When they no longer do, a call that they failed in the end may still wait.
 async fn providers(stage: &Stage, fault: Fault, dice: &mut Dice, number: usize) -> Result<()> {
-    let hit = dice.indices(TYPES, stage.types.len());
+    let callers: Vec<_> = stage.callers().collect();
+    let hit: Vec<_> = dice.indices(TYPES, callers.len()).into_iter().map(|index| callers[index]).collect();
     let (failure, wait) = failure(fault.kind, dice);
-    let names: Vec<_> = hit.iter().map(|type_| stage.types[*type_].name()).collect();
+    let names: Vec<_> = hit.iter().map(|(type_, _)| stage.types[*type_].name()).collect();
     stage.name_fault(number, &names.join(", "));
     let begun = Utc::now();
     let mut impaired = Vec::new();
-    for type_ in &hit {
+    for (type_, control) in &hit {
         impaired.push(stage.chronicle.begin(|pages| &mut pages.impaired, Whose::Type(*type_)));
-        stage.types[*type_].control().play(failure.clone());
+        control.play(failure.clone());
     }
     sleep(fault.lasts).await;
-    for (type_, impaired) in hit.iter().zip(impaired) {
-        stage.types[*type_].control().clear_faults();
+    for ((type_, control), impaired) in hit.into_iter().zip(impaired) {
+        control.clear_faults();
         stage.chronicle.end(|pages| &mut pages.impaired, impaired);
-        wait_on(stage, *type_, begun, wait);
+        wait_on(stage, (type_, control), begun, wait);
     }
     Ok(())
 }
 
 /// Writes down until when each account's last failed call waits.
-fn wait_on(stage: &Stage, type_: usize, begun: DateTime<Utc>, wait: TimeDelta) {
+fn wait_on(stage: &Stage, (type_, control): (usize, &Control), begun: DateTime<Utc>, wait: TimeDelta) {
     let one = &stage.types[type_];
-    let failed: Vec<Seen> = one.control().requests();
+    let failed: Vec<Seen> = control.requests();
     let failed = failed.iter().filter(|seen| seen.call.time >= begun && seen.call.fault().is_some());
     let failed: Vec<_> = failed.map(|seen| (&seen.call.target.account, seen.call.time)).collect();
     let accounts = stage.estate().accounts.len();
@@ -186,32 +187,45 @@ fn wait_on(stage: &Stage, type_: usize, begun: DateTime<Utc>, wait: TimeDelta) {
     }
 }
 
-/// One account's credential is withdrawn. In the end it gets another, and the admin puts it into the Secret.
+/// One account's credential is withdrawn. In the end it gets another, and the admin puts it into the Secret. At that time
+/// another account, which signs, gets another key: until then it signs with the old one, since nobody is asked.
 async fn credential(stage: &Stage, fault: Fault, dice: &mut Dice, number: usize) -> Result<()> {
-    let (account, was) = {
-        let mut estate = stage.estate();
-        let alive: Vec<_> = (0..estate.accounts.len())
-            .filter(|n| estate.accounts[*n].namespace.as_ref().is_none_or(|own| estate.namespaces.contains(own)))
-            .collect();
-        let account = alive[dice.index(alive.len())];
-        let was = estate.accounts[account].clone();
-        estate.accounts[account].generation += 1;
-        (account, was)
-    };
-    let one = &stage.types[was.type_];
-    let of = was.namespace.as_deref().unwrap_or("the cluster");
-    stage.name_fault(number, &format!("{} of {of}", one.name()));
-    let impaired = stage.chronicle.begin(|pages| &mut pages.impaired, Whose::Account(account));
-    one.revoke(account, was.generation);
+    let [(calls, was), (signs, signed)] = [true, false].map(|calls| replaced_account(stage, dice, calls));
+    let named = [&was, &signed].map(|account| {
+        let of = account.namespace.as_deref().unwrap_or("the cluster");
+        format!("{} of {of}", stage.types[account.type_].name())
+    });
+    stage.name_fault(number, &named.join(", "));
+    let impaired = stage.chronicle.begin(|pages| &mut pages.impaired, Whose::Account(calls));
+    stage.types[was.type_].revoke(calls, was.generation);
     sleep(fault.lasts).await;
-    let given = persist(async || match stage.give_credential(account).await {
-        // its namespace went meanwhile
-        Err(_) if was.namespace.as_ref().is_some_and(|own| !stage.estate().namespaces.contains(own)) => Ok(()),
+    let given = give(stage, calls, &was).await;
+    stage.chronicle.end(|pages| &mut pages.impaired, impaired);
+    given?;
+    give(stage, signs, &signed).await?;
+    stage.chronicle.pages().rekeyed.push((Utc::now(), signs, signed.generation + 1));
+    Ok(())
+}
+
+/// An account that calls a provider, or one that signs, as it was until it gets another credential.
+fn replaced_account(stage: &Stage, dice: &mut Dice, calls: bool) -> (usize, Account) {
+    let mut estate = stage.estate();
+    let is_alive = |account: &Account| account.namespace.as_ref().is_none_or(|own| estate.namespaces.contains(own));
+    let fits = |account: &Account| stage.types[account.type_].control().is_some() == calls && is_alive(account);
+    let fitting: Vec<_> = (0..estate.accounts.len()).filter(|number| fits(&estate.accounts[*number])).collect();
+    let number = fitting[dice.index(fitting.len())];
+    let was = estate.accounts[number].clone();
+    estate.accounts[number].generation += 1;
+    (number, was)
+}
+
+/// Puts an account's present credential into its Secret, unless its namespace went meanwhile.
+async fn give(stage: &Stage, number: usize, account: &Account) -> Result<()> {
+    persist(async || match stage.give_credential(number).await {
+        Err(_) if account.namespace.as_ref().is_some_and(|own| !stage.estate().namespaces.contains(own)) => Ok(()),
         given => given,
     })
-    .await;
-    stage.chronicle.end(|pages| &mut pages.impaired, impaired);
-    given
+    .await
 }
 
 /// Some Secrets are deleted; or their token is overwritten in every other, and in the rest what doesn't cost one.

@@ -4,6 +4,9 @@
 //! would have issued within the account's budget at some time between `renewAt` and 30 s (or a tenth of its life, if
 //! that is less) before `expiresAt`."
 //!
+//! P03: a key that signs is part of the token request, so another key signs at once. Here it has as long as a renewal has
+//! by P17.
+//!
 //! P17: "Whatever happens in one namespace or at one provider, a healthy token of another namespace and account is renewed
 //! within 10 s of its due time."
 
@@ -67,6 +70,22 @@ pub fn late(token: Life, renewed: DateTime<Utc>, well: &Spans, queue: TimeDelta)
     (healthy && renewed > deadline).then(|| renewed - deadline)
 }
 
+/// When the last token of an older key was replaced, after another key was given: the first moment from which all that
+/// was seen is of this generation or a later one. `seen` are the tokens of one Secret, oldest first: when each was seen
+/// first, and the generation of its key. `None`: it never was.
+pub fn replaced(seen: &[(DateTime<Utc>, u32)], generation: u32) -> Option<DateTime<Utc>> {
+    let newer = seen.iter().rev().take_while(|(_, key)| *key >= generation);
+    newer.last().map(|(at, _)| *at)
+}
+
+/// By how much tokens were signed anew later than promised after their key had changed at `given`. `None`: it was in time,
+/// or not all was well for long enough.
+pub fn outdated(given: DateTime<Utc>, replaced: DateTime<Utc>, well: &Spans, queue: TimeDelta) -> Option<TimeDelta> {
+    let by = |span: Span| (given.max(span.from + SETTLED) + LATEST + queue + SERVED, span.to);
+    let deadline = well.iter().map(by).find(|(deadline, to)| deadline <= to)?.0;
+    (replaced > deadline).then(|| replaced - deadline)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::spans::tests::{at, spans};
@@ -88,6 +107,41 @@ mod tests {
             let token = Life { issued_at: at(0), expires_at: at(60) };
             let found = late(token, at(renewed), &spans(well), TimeDelta::seconds(queue));
             assert_eq!(found, expected.map(TimeDelta::seconds), "{what}");
+        }
+    }
+
+    #[test]
+    fn another_key_signs_anew_only_where_all_was_well() {
+        // given at 40; with a call and its write, by 52
+        type Case<'a> = (&'a str, i64, &'a [(i64, i64)], Option<i64>);
+        let cases: [Case<'_>; 6] = [
+            ("in time", 52, &[(0, 100)], None),
+            ("late", 55, &[(0, 100)], Some(3)),
+            ("nobody led before, and then for long enough", 75, &[(38, 100)], Some(5)),
+            ("nobody led before, and in time after that", 70, &[(38, 100)], None),
+            ("never well for long enough", 100, &[(0, 50), (55, 80)], None),
+            ("well only long before", 100, &[(0, 45)], None),
+        ];
+        for (what, replaced, well, expected) in cases {
+            let found = outdated(at(40), at(replaced), &spans(well), TimeDelta::zero());
+            assert_eq!(found, expected.map(TimeDelta::seconds), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_replaced_once_no_token_of_an_older_one_is_seen() {
+        type Case<'a> = (&'a str, &'a [(i64, u32)], Option<i64>);
+        let cases: [Case<'_>; 6] = [
+            ("at once", &[(0, 0), (10, 1), (30, 1)], Some(10)),
+            ("never", &[(0, 0), (10, 0)], None),
+            ("not seen at all", &[], None),
+            ("an older key signed again", &[(0, 0), (10, 1), (20, 0), (30, 1)], Some(30)),
+            ("and in the end", &[(0, 0), (10, 1), (20, 0)], None),
+            ("by a later one", &[(0, 0), (10, 2)], Some(10)),
+        ];
+        for (what, seen, expected) in cases {
+            let seen: Vec<_> = seen.iter().map(|(second, key)| (at(*second), *key)).collect();
+            assert_eq!(replaced(&seen, 1), expected.map(at), "{what}");
         }
     }
 

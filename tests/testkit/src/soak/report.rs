@@ -24,6 +24,8 @@ pub struct Figures {
     pub expired_seconds_outside: f64,
     /// Seconds by which renewals came later than P17 promises, whatever the neighbours did.
     pub late_seconds_inside_promise: f64,
+    /// Seconds by which tokens were signed anew later than promised after their key had changed.
+    pub outdated_key_seconds_inside_promise: f64,
     /// Tokens issued.
     pub issuances: u64,
     /// Tokens that had to be issued.
@@ -58,10 +60,14 @@ impl Figures {
                 "renewals were {seconds:.1} s later than P17 promises, with nothing wrong but neighbours"
             ));
         }
+        if self.outdated_key_seconds_inside_promise > 0.0 {
+            let seconds = self.outdated_key_seconds_inside_promise;
+            reasons.push(format!("tokens were signed anew {seconds:.1} s after P03 lets another key wait"));
+        }
         if self.issuances * 100 > self.ideal_issuances * (100 + NEEDLESS_PERCENT) {
             let (issued, ideal) = (self.issuances, self.ideal_issuances);
             reasons.push(format!(
-                "{issued} tokens were issued and {ideal} had to be: more than {NEEDLESS_PERCENT} % beyond"
+                "{issued} tokens were issued and {ideal} had to be: more than {NEEDLESS_PERCENT} % beyond (P03)"
             ));
         }
         if self.stalled_at_end > 0 {
@@ -135,6 +141,7 @@ mod tests {
             "seconds",
             "expired_seconds_inside_promise",
             "late_seconds_inside_promise",
+            "outdated_key_seconds_inside_promise",
             "expired_seconds_outside",
             "issuances",
             "ideal_issuances",
@@ -157,6 +164,7 @@ mod tests {
             (Figures { issuances: 106, ..good.clone() }, 1),
             (Figures { expired_seconds_inside_promise: 0.1, ..good.clone() }, 1),
             (Figures { late_seconds_inside_promise: 0.1, ..good.clone() }, 1),
+            (Figures { outdated_key_seconds_inside_promise: 0.1, ..good.clone() }, 1),
             (Figures { stalled_at_end: 1, ..good.clone() }, 1),
             (Figures { issuances: 200, stalled_at_end: 2, ..good }, 2),
         ];

@@ -32,7 +32,7 @@ pub enum Kind {
     CutBodies,
     /// Providers tear connections down.
     Resets,
-    /// One account's credential is withdrawn; in the end it gets another.
+    /// One account's credential is withdrawn; in the end it gets another, and one that signs gets another key.
     CredentialRevoked,
     /// Another hand deletes some Secrets.
     SecretsDeleted,

@@ -39,7 +39,7 @@ pub(super) fn picture(scrapes: &Scrapes, options: &Options) -> Result<String> {
     let panels = dashboard::panels(&serde_json::from_str(&std::fs::read_to_string(dashboard::file())?)?)?;
     let answers = dashboard::answers(&panels, scrapes, RATE)?;
     let title = format!(
-        "video-token-operator: {} tokens that live 30 s to 2 min, two operators, six provider types, {} min of faults",
+        "video-token-operator: {} tokens that live 30 s to 2 min, two operators, seven provider types, {} min of faults",
         options.objects, options.minutes
     );
     Ok(dashboard::draw(&title, &panels, &answers, scrapes))

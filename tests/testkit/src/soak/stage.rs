@@ -1,7 +1,7 @@
 //! The stand of a soak: control plane, emulators, two operators, namespaces, accounts, objects.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use super::chronicle::Chronicle;
 use super::neighbours::Neighbours;
 use super::operators::Operators;
 use super::types::{self, ProviderType};
-use crate::emulator::{Life, Limit};
+use crate::emulator::{Control, Life, Limit};
 use crate::stand::controlplane::OPERATOR;
 use crate::stand::wait::video_access_tokens;
 use crate::stand::{ControlPlane, ControlPlaneOptions, Kubeconfig, yaml};
@@ -24,8 +24,8 @@ use crate::tls::ClientCertificate;
 /// How many namespaces there are at a time.
 const NAMESPACES: usize = 5;
 
-/// Real lives of tokens, in seconds. All types promise an hour.
-const LIVES: Life = Life::Between(30, 120);
+/// The shortest and the longest life of a token, in seconds.
+pub(super) const LIVES: (u32, u32) = (30, 120);
 
 /// What an account may ask of its provider in a second; both sides know it.
 pub(super) const BUDGET: u32 = 10;
@@ -93,9 +93,10 @@ impl Stage {
     pub(super) async fn set(objects: usize, binary: &Path, logs: Option<PathBuf>) -> Result<Self> {
         let plane = ControlPlane::start(ControlPlaneOptions::default());
         let (plane, (types, ca_pem)) = tokio::try_join!(plane, types::all())?;
-        for (one, ahead) in types.iter().zip(CLOCKS_AHEAD.into_iter().cycle()) {
-            let control = one.control();
-            control.set_life(LIVES);
+        let controls = types.iter().filter_map(|one| one.control());
+        for (control, ahead) in controls.zip(CLOCKS_AHEAD.into_iter().cycle()) {
+            // whatever the API promises, which is an hour mostly
+            control.set_life(Life::Between(LIVES.0, LIVES.1));
             control.set_clock_ahead(chrono::TimeDelta::minutes(ahead));
             control.set_limits([Limit::Window { requests: BUDGET, seconds: 1 }]);
             control.keep_requests(1_000_000);
@@ -145,6 +146,11 @@ impl Stage {
             .await
     }
 
+    /// The types that call someone, by their index, each with its emulator's control.
+    pub(super) fn callers(&self) -> impl Iterator<Item = (usize, &Arc<Control>)> {
+        self.types.iter().enumerate().filter_map(|(type_, one)| Some((type_, one.control()?)))
+    }
+
     /// What there is.
     pub(super) fn estate(&self) -> MutexGuard<'_, Estate> {
         self.estate.lock().unwrap_or_else(PoisonError::into_inner)
@@ -187,11 +193,11 @@ impl Stage {
         let one = &self.types[type_];
         one.open(number);
         self.give_credential(number).await?;
-        let mut spec = json!({
-            one.name(): one.provider(number, &login(&account, one.name())),
-            "limits": {"windows": [{"requests": BUDGET, "period": "1s"}]},
-            "caBundle": self.ca_pem,
-        });
+        let mut spec = json!({one.name(): one.provider(number, &login(&account, one.name()))});
+        if one.control().is_some() {
+            spec["limits"] = json!({"windows": [{"requests": BUDGET, "period": "1s"}]});
+            spec["caBundle"] = self.ca_pem.as_str().into();
+        }
         let mut metadata = json!({"name": one.name().to_lowercase()});
         let kind = if let Some(namespace) = namespace {
             metadata["namespace"] = namespace.into();
@@ -215,7 +221,7 @@ impl Stage {
             "name": login(&account, one.name()),
             "namespace": account.namespace.as_deref().unwrap_or(OPERATOR),
             "labels": {"videotoken.dev/credentials": "true"},
-            "annotations": {"videotoken.dev/allowed-hosts": one.hosts().join(",")},
+            "annotations": one.allows(),
         }}))
         .await
     }
@@ -223,14 +229,18 @@ impl Stage {
     fn body(&self, number: usize, object: &Object, account: &Account) -> Value {
         let one = &self.types[account.type_];
         let kind = if account.namespace.is_some() { "TokenProvider" } else { "ClusterTokenProvider" };
+        let mut spec = json!({
+            "providerRef": {"kind": kind, "name": one.name().to_lowercase()},
+            "scope": {one.name(): one.scope(object.account, number)},
+        });
+        if let Some(lifetime) = one.lifetime(number) {
+            spec["lifetime"] = lifetime.into();
+        }
         json!({
             "apiVersion": "videotoken.dev/v1alpha1",
             "kind": "VideoAccessToken",
             "metadata": {"name": object.name},
-            "spec": {
-                "providerRef": {"kind": kind, "name": one.name().to_lowercase()},
-                "scope": {one.name(): one.scope(object.account, number)},
-            },
+            "spec": spec,
         })
     }
 
@@ -251,9 +261,13 @@ impl Stage {
         Ok(timeout(PATIENCE, api.list(&kube::api::ListParams::default())).await??.items)
     }
 
-    /// How long the account's budget needs for all of its objects.
+    /// How long the account's budget needs for all of its objects. One that calls nobody has no budget.
     pub(super) fn queue(&self, account: usize) -> chrono::TimeDelta {
-        let objects = self.estate().objects.iter().filter(|object| object.account == account).count();
+        let estate = self.estate();
+        if self.types[estate.accounts[account].type_].control().is_none() {
+            return chrono::TimeDelta::zero();
+        }
+        let objects = estate.objects.iter().filter(|object| object.account == account).count();
         chrono::TimeDelta::milliseconds(i64::try_from(objects).unwrap_or(i64::MAX) * 1000 / i64::from(BUDGET))
     }
 }

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+
+use super::promise::Life;
+use super::signed::Signed;
 
 use crate::emulator::{
     Access, ApiToken, ArcgisVideoServer, Azure, BlendVision, CognitiveServices, Control, Emulator as _, Operations,
@@ -12,13 +16,45 @@ use crate::emulator::{
 };
 use crate::scene;
 
+/// A token of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// The object's number.
+    pub(super) object: usize,
+    pub(super) life: Life,
+    /// The number of the call that it answered; none, if it was signed.
+    pub(super) call: Option<u64>,
+    /// How often its account's key had been replaced, if it was signed; else 0.
+    pub(super) key: u32,
+}
+
 /// One type of provider, and its emulator. Accounts and objects are numbered over all types.
 pub(super) trait ProviderType: Send + Sync {
     /// As a spec names it.
     fn name(&self) -> &'static str;
 
-    /// The emulator's.
-    fn control(&self) -> &Arc<Control>;
+    /// The emulator's; none, if tokens of this type come from no call.
+    fn control(&self) -> Option<&Arc<Control>>;
+
+    /// When a token of this type expires. `None`: nobody issued it.
+    fn knows(&self, token: &str) -> Option<DateTime<Utc>> {
+        self.control()?.knows(token).map(|token| token.expires_at)
+    }
+
+    /// Every token that is known to have been issued, oldest first.
+    fn tokens(&self) -> Vec<Token> {
+        let issued = self.control().map(|control| control.tokens()).unwrap_or_default();
+        let token = issued.iter().filter_map(|token| {
+            let life = Life { issued_at: token.issued_at, expires_at: token.expires_at };
+            Some(Token { object: object_of(&token.request)?, life, call: Some(token.call), key: 0 })
+        });
+        token.collect()
+    }
+
+    /// Tokens that must not exist, in words.
+    fn wrong(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whom the credential may be sent to.
     fn hosts(&self) -> Vec<String>;
@@ -28,6 +64,11 @@ pub(super) trait ProviderType: Send + Sync {
 
     /// Opens an account, without a credential yet.
     fn open(&self, account: usize);
+
+    /// What the credential's Secret allows, as annotations.
+    fn allows(&self) -> Value {
+        json!({"videotoken.dev/allowed-hosts": self.hosts().join(",")})
+    }
 
     /// Makes a credential good. Returns the keys of its Secret.
     fn admit(&self, account: usize, generation: u32) -> Value;
@@ -40,6 +81,11 @@ pub(super) trait ProviderType: Send + Sync {
 
     /// The scope's member of that name, of an object; what it asks for comes into being.
     fn scope(&self, account: usize, object: usize) -> Value;
+
+    /// The lifetime that an object asks for, if it does.
+    fn lifetime(&self, _object: usize) -> Option<String> {
+        None
+    }
 }
 
 /// All types, each with its emulator started.
@@ -58,6 +104,7 @@ pub(super) async fn all() -> Result<(Vec<Box<dyn ProviderType>>, String)> {
         Box::new(cognitive),
         Box::new(arcgis),
         Box::new(platforms),
+        Box::new(Signed::default()),
     ];
     Ok((types, ca_pem))
 }
@@ -68,12 +115,12 @@ pub(super) fn object_of(request: &str) -> Option<usize> {
     after.get(..6)?.parse().ok()
 }
 
-fn mark(object: usize) -> String {
+pub(super) fn mark(object: usize) -> String {
     format!("object{object:06}")
 }
 
 /// A name for an account. One of another number is no part of it.
-fn tag(account: usize) -> String {
+pub(super) fn tag(account: usize) -> String {
     format!("account{account:04}")
 }
 
@@ -83,12 +130,12 @@ fn guid(account: usize) -> String {
 }
 
 /// A credential, in the form of a key.
-fn key(account: usize, generation: u32) -> String {
+pub(super) fn key(account: usize, generation: u32) -> String {
     format!("5d3e9c1f{account:012x}{generation:012x}")
 }
 
 /// A reference to a key of the account's Secret.
-fn reference(login: &str, key: &str) -> Value {
+pub(super) fn reference(login: &str, key: &str) -> Value {
     json!({"name": login, "key": key})
 }
 
@@ -101,8 +148,8 @@ impl ProviderType for Azure {
         "videoIndexer"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        self.video_indexer.control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some(self.video_indexer.control())
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -161,8 +208,8 @@ impl ProviderType for Serving<VideoIndexerClassic> {
         "videoIndexerClassic"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        (**self).control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some((**self).control())
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -207,8 +254,8 @@ impl ProviderType for Serving<ArcgisVideoServer> {
         "arcgisVideoServer"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        (**self).control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some((**self).control())
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -260,8 +307,8 @@ impl ProviderType for Served {
         "blendVision"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        (*self.serving).control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some((*self.serving).control())
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -312,8 +359,8 @@ impl ProviderType for Serving<CognitiveServices> {
         "cognitiveServices"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        (**self).control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some((**self).control())
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -357,8 +404,8 @@ impl ProviderType for Serving<Platforms> {
         "http"
     }
 
-    fn control(&self) -> &Arc<Control> {
-        (**self).control()
+    fn control(&self) -> Option<&Arc<Control>> {
+        Some((**self).control())
     }
 
     fn hosts(&self) -> Vec<String> {

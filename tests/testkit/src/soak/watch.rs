@@ -14,7 +14,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::chronicle::Sample;
 use super::stage::Stage;
-use super::types::object_of;
 use crate::stand::Observer;
 use crate::stand::controlplane::OPERATOR;
 use crate::stand::wait::condition;
@@ -80,8 +79,7 @@ fn sample(stage: &Stage, observer: &Observer, at: DateTime<Utc>) -> Sample {
 
 /// How long the tokens of each object live: always the same for one object.
 fn lives(stage: &Stage) -> HashMap<usize, TimeDelta> {
-    let tokens = stage.types.iter().flat_map(|one| one.control().tokens());
-    tokens.filter_map(|token| Some((object_of(&token.request)?, token.expires_at - token.issued_at))).collect()
+    stage.types.iter().flat_map(|one| one.tokens()).map(|token| (token.object, token.life.length())).collect()
 }
 
 /// How the objects are; what isn't Ready by name and reason.
