@@ -74,7 +74,7 @@ bench: needs-control-plane needs-rust control-plane ## tokens per second, writes
 	@$(CARGO) build --release -p video-token-operator -p videotoken
 	@$(CARGO) run --release -p testkit --bin bench -- $(ARGS)
 
-fuzz: needs-rust ## each response parser, the JWT reader and templates, 60 s each (SECONDS_EACH); finds panics and what takes too much
+fuzz: needs-rust ## each response parser, the JWT reader, declared requests and templates, 60 s each (SECONDS_EACH); finds panics and what takes too much
 	@$(call need,c++,a C++ compiler: the package g++ or clang)
 	@fuzz/run.sh
 

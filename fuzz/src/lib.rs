@@ -1,5 +1,6 @@
 //! What the targets share: from bytes to an answer, and what must hold of whatever becomes of it (P11, P13).
 
+pub mod requests;
 pub mod templates;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
