@@ -71,7 +71,7 @@ fn deployment(name: &str, opted_in: bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_needs() {
-    let scene = Scene::private("policies", OPERATOR).await.unwrap();
+    let mut scene = Scene::private("policies", OPERATOR).await.unwrap();
     rollout::install(&scene.client).await.unwrap();
     rollout::permit(&scene.client).await.unwrap();
     let operator = scene.plane.operator_kubeconfig().await.unwrap().client().unwrap();
@@ -149,15 +149,20 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     }
 
     // and it does all that it is for
+    scene.options.args.push(rollout::FLAG.to_owned());
     let running = scene.operator().await.unwrap();
-    let restarts = json!({"rolloutRestart": [{"kind": "Deployment", "name": "in"}]});
+    let restarts =
+        json!({"rolloutRestart": [{"kind": "Deployment", "name": "in"}, {"kind": rollout::KIND, "name": "bare"}]});
     scene.ready_token("lobby", &restarts).await.unwrap();
     scene.settled("lobby").await.unwrap();
     scene.force_renewal("lobby").await.unwrap();
     let done = |object: &Value| {
         object["status"]["issuances"] == 2 && object["status"]["restartedFor"] == object["status"]["issuedAt"]
     };
-    scene.until_that("lobby", "is renewed and its workload restarted", done).await.unwrap();
+    let object = scene.until_that("lobby", "is renewed and its workloads restarted", done).await.unwrap();
+    let bare = rollouts_of(&scene, &scene.client).get("bare").await.unwrap();
+    let mark = &bare.data["spec"]["template"]["metadata"]["annotations"]["videotoken.dev/restarted-at"];
+    assert!(mark.is_string(), "{} after {}", bare.data, object["status"]);
     let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
     scene.patch_secret("lobby", &unlabelled).await.unwrap();
     eventually(SOON, "the label is as it was", async || {
@@ -176,6 +181,11 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     tenants(&scene).await;
 }
 
+fn rollouts_of(scene: &Scene, client: &Client) -> Api<DynamicObject> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
+    Api::namespaced_with(client.clone(), &scene.namespace, &kind)
+}
+
 /// A kind that the chart's values name is as narrow.
 async fn rollouts(scene: &Scene, operator: &Client) {
     for (name, opted_in) in [("in", "true"), ("out", "false")] {
@@ -183,8 +193,11 @@ async fn rollouts(scene: &Scene, operator: &Client) {
         rollout["metadata"]["labels"]["videotoken.dev/restart-on-renewal"] = opted_in.into();
         scene.apply(&rollout).await.unwrap();
     }
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
-    let api: Api<DynamicObject> = Api::namespaced_with(operator.clone(), &scene.namespace, &kind);
+    // as a kind may have it that adds labels of its own
+    let mut bare = rollout::rollout(&scene.namespace, "bare");
+    bare["spec"]["template"].as_object_mut().unwrap().remove("metadata");
+    scene.apply(&bare).await.unwrap();
+    let api = rollouts_of(scene, operator);
     let dry = PatchParams { dry_run: true, ..PatchParams::default() };
     let mark = json!({"spec": {"template": {"metadata": {"annotations": {"videotoken.dev/restarted-at": "now"}}}}});
     let other = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/other": "now"}}}}});
@@ -192,10 +205,18 @@ async fn rollouts(scene: &Scene, operator: &Client) {
         json!({"spec": {"template": {"spec": {"containers": [{"name": "player", "image": "evil.example/x"}]}}}});
     for (name, patch, refused) in [
         ("in", mark.clone(), ""),
-        ("out", mark, "workloads with the label"),
-        ("in", other, "restarted-at of a Pod template"),
-        ("in", image, "restarted-at of a Pod template"),
+        ("out", mark.clone(), "workloads with the label"),
+        ("in", other.clone(), "restarted-at of a Pod template"),
+        ("in", image.clone(), "restarted-at of a Pod template"),
         ("in", json!({"spec": {"replicas": 7}}), "an annotation of a workload's Pod template"),
+        ("bare", mark.clone(), ""),
+        ("bare", other, "restarted-at of a Pod template"),
+        ("bare", image, "restarted-at of a Pod template"),
+        (
+            "bare",
+            json!({"spec": {"template": {"metadata": {"labels": {"more": "x"}}}}}),
+            "restarted-at of a Pod template",
+        ),
     ] {
         let said = said(api.patch(name, &dry, &Patch::Merge(&patch)).await);
         assert!(said.contains(refused) && said.is_empty() == refused.is_empty(), "Rollout {name} {patch}: {said}");
