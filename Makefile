@@ -15,6 +15,9 @@ KEY ?=
 CERTIFICATE ?=
 PLAIN_HTTP ?=
 export REGISTRY KEY CERTIFICATE PLAIN_HTTP
+# FIPS=1 makes the image with AWS-LC's FIPS module: docs/how-to/fips.md
+FIPS ?=
+export FIPS
 
 # Another Kubernetes to test against, such as the oldest that is supported: make test K8S=1.33
 K8S ?=
@@ -26,7 +29,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate at-rest fleet fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-control-plane
+.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate at-rest fleet fips fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-fips needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -116,6 +119,11 @@ fleet: needs-rust ## many clusters with one account, as a table; ARGS='--only 90
 	@$(CARGO) build --workspace --bin fleet
 	@"$$($(target_dir))/debug/fleet" $(ARGS)
 
+fips: needs-control-plane needs-rust needs-fips control-plane ## both programs with AWS-LC's FIPS module, and the tests of that build; needs CMake, Go and Perl
+	@echo 'Building with the FIPS module. The first build takes minutes.'
+	@$(CARGO) test --workspace --features video-token-operator/fips,videotoken/fips --test fips --test issuer_http
+	@$(CARGO) test --workspace --features video-token-operator/fips,videotoken/fips --test offline version
+
 crds: needs-rust ## write crds/ anew from the types; `make chart` then brings the chart's up to date
 	@UPDATE=1 $(CARGO) test --quiet --test crds
 	@git status --short crds 2>/dev/null || true
@@ -134,7 +142,7 @@ plugin: needs-rust ## videotoken, optimised, also as kubectl videotoken with its
 	@ln -sf videotoken "$(BIN)/kubectl_complete-videotoken"
 	@case ":$$PATH:" in *":$(BIN):"*) echo 'Installed: kubectl videotoken' ;; *) echo 'Installed; put $(BIN) on PATH, then: kubectl videotoken' ;; esac
 
-image: needs-rust ## the container image as an OCI archive, without an engine, and its SBOM; into dist/
+image: needs-rust $(if $(FIPS),needs-fips) ## the container image as an OCI archive, without an engine, and its SBOM; into dist/; FIPS=1: with the FIPS module
 	@image/build.sh
 	@image/cross.sh
 
@@ -164,6 +172,12 @@ control-plane:
 needs-rust:
 	@$(call need,$(CARGO),Rust with rustup from https://rustup.rs)
 	@$(call need,cc,a C compiler: the package gcc or clang)
+
+# What builds and seals the FIPS module.
+needs-fips:
+	@$(call need,cmake,CMake: the package cmake)
+	@$(call need,go,Go from https://go.dev/dl)
+	@$(call need,perl,Perl: the package perl)
 
 needs-control-plane:
 	@$(call need,bash,bash)

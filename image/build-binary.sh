@@ -26,5 +26,5 @@ maps="-ffile-prefix-map=$home=/cargo -ffile-prefix-map=$out=/target -ffile-prefi
 
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 CARGO_ENCODED_RUSTFLAGS=$flags CFLAGS="$maps" CXXFLAGS="$maps" CARGO_INCREMENTAL=0 \
-  "$cargo" build --release --locked --package "$package" --bin "$package" --target "$target" >&2
+  "$cargo" build --release --locked --package "$package" --bin "$package" --target "$target" ${fips:+--features fips} >&2
 printf '%s\n' "$out/$target/release/$package"

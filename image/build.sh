@@ -5,6 +5,7 @@
 #   OUT               where to put it; default: dist
 #   REPOSITORY        the name that the image has in the archive; default: localhost/video-token-operator
 #   SOURCE_DATE_EPOCH the time of everything in it; default: that of the last commit
+#   FIPS              1: with the FIPS module of AWS-LC; archive and tag end in -fips
 #   ARCHITECTURE      amd64 or arm64; default: this machine's. Another's archive has its name in it
 #   PROGRAM           a program that is already built, for tests
 set -eu
@@ -42,17 +43,17 @@ printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+js
   "$config" "$(size "$config")" "$layer" "$(size "$layer")" "$labels" >"$work/manifest"
 manifest=$(blob "$work/manifest")
 printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"%s:%s"}}]}' \
-  "$manifest" "$(size "$manifest")" "$architecture" "$version" "$repository" "$version" >"$oci/index.json"
+  "$manifest" "$(size "$manifest")" "$architecture" "$version" "$repository" "$version$fips" >"$oci/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$oci/oci-layout"
 
 mkdir -p "$out"
-name=video-token-operator
+name=video-token-operator$fips
 [ "$architecture" = "$native" ] || name=$name-$architecture
 archive "$oci" >"$out/$name.oci.tar"
 TARGET=$target image/sbom.sh "$version" "$epoch" >"$out/$name.cdx.json"
-[ "$architecture" != "$native" ] || printf 'sha256:%s\n' "$manifest" >"$out/digest"
+[ "$architecture" != "$native" ] || printf 'sha256:%s\n' "$manifest" >"$out/digest$fips"
 
-echo "image:   $repository:$version"
+echo "image:   $repository:$version$fips"
 echo "digest:  sha256:$manifest"
 echo "size:    $(size "$layer") bytes compressed (the program alone: $(wc -c <"$program" | tr -d ' ') uncompressed)"
 echo "archive: $out/$name.oci.tar"

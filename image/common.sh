@@ -3,6 +3,8 @@ out=${OUT:-dist}
 field() { sed -n "/^\[workspace.package\]/,/^\$/s/^$1 = \"\(.*\)\"/\1/p" Cargo.toml; }
 version=$(field version)
 url=$(field repository)
+# FIPS=1: with the FIPS module of AWS-LC. Archive and tag then end in -fips.
+fips=${FIPS:+-fips}
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 case $(uname -m) in aarch64 | arm64) native=arm64 ;; *) native=amd64 ;; esac
 architecture=${ARCHITECTURE:-$native}

@@ -13,6 +13,7 @@ umask 022
 cd "$(dirname "$0")/.."
 . image/common.sh
 fail() { echo "release: $*" >&2; exit 1; }
+[ -z "$fips" ] || fail "FIPS=1 is for make image: push that image by itself, as docs/how-to/fips.md describes"
 case ${REGISTRY:-} in
   '') fail "REGISTRY: name the registry to push to, such as make release REGISTRY=registry.example.com/video" ;;
   *://* | */ | *[!a-zA-Z0-9._:/-]*) fail "REGISTRY=$REGISTRY: host[:port][/path], without a scheme" ;;
@@ -42,6 +43,7 @@ image=$REGISTRY/video-token-operator
 pushed=
 for layout in "$out"/video-token-operator*.oci.tar; do
   name=$(basename "$layout" .oci.tar)
+  case $name in *-fips) continue ;; esac
   case $name in *-arm64 | *-amd64) tag=$version-${name##*-} ;; *) tag=$version ;; esac
   "$publish/oras" cp --no-tty ${plain:+--to-plain-http} --from-oci-layout "$layout:$version" "$image:$tag" >&2
   pushed="$pushed $("$publish/oras" resolve $plain "$image:$tag")"
@@ -56,7 +58,7 @@ cp -R charts/video-token-operator "$stage"
 sed -i "s|^  repository: \"\"\$|  repository: $image|; s|^  digest: \"\"\$|  digest: $image_digest|" "$stage/values.yaml"
 fingerprint=$(sed '/^-----/d' "$CERTIFICATE" | base64 --decode | sha256sum | cut -d ' ' -f 1)
 platforms=$(for layout in "$out"/video-token-operator*.oci.tar; do
-  case $layout in *-arm64.oci.tar) echo arm64 ;; *-amd64.oci.tar) echo amd64 ;; *) echo "$native" ;; esac
+  case $layout in *-fips.oci.tar) ;; *-arm64.oci.tar) echo arm64 ;; *-amd64.oci.tar) echo amd64 ;; *) echo "$native" ;; esac
 done | sort | sed 's|^|linux/|' | paste -s -d , -)
 cat >>"$stage/Chart.yaml" <<ANNOTATIONS
   artifacthub.io/images: |

@@ -4,10 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 version=$1 epoch=$2
+crates=$("${CARGO:-cargo}" tree --locked --package video-token-operator ${FIPS:+--features fips} --edges normal,no-proc-macro --target "${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" \
+  --prefix none --no-dedupe --format '{p}|{l}')
 {
   awk '/^name = /{n=$3} /^version = /{v=$3} /^checksum = /{print "sum", n, v, $3}' Cargo.lock | tr -d '"'
-  "${CARGO:-cargo}" tree --locked --package video-token-operator --edges normal,no-proc-macro --target "${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" \
-    --prefix none --no-dedupe --format '{p}|{l}' | sed 's/ (.*)|/|/; s/ v/|/' | LC_ALL=C sort -u | sed 's/^/crate|/'
+  echo "$crates" | sed 's/ (.*)|/|/; s/ v/|/' | LC_ALL=C sort -u | sed 's/^/crate|/'
   for package in ca-certificates libc6-dev; do
     dpkg-query --show --showformat 'deb|${Package}|${Version}\n' "$package" 2>/dev/null || true
   done

@@ -55,6 +55,23 @@ fn two_builds_under_different_circumstances_are_the_same_bits() {
 }
 
 #[test]
+fn an_image_with_the_fips_module_has_an_archive_and_a_tag_of_its_own() {
+    let scratch = Scratch::new("vto-image-").unwrap();
+    let program = scratch.write("program", "#!/bin/true\n").unwrap();
+    let out = scratch.file("out");
+    let mut build = Command::new("image/build.sh");
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).env("SOURCE_DATE_EPOCH", EPOCH);
+    let made = build.envs([("OUT", &out), ("PROGRAM", &program)]).env("FIPS", "1").output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    unpack(&out.join("video-token-operator-fips.oci.tar"), &out.join("oci"));
+    let index: Value = serde_json::from_slice(&fs::read(out.join("oci/index.json")).unwrap()).unwrap();
+    let tag = &index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"];
+    assert_eq!(tag, concat!(env!("CARGO_PKG_VERSION"), "-fips"));
+    let bill = fs::read_to_string(out.join("video-token-operator-fips.cdx.json")).unwrap();
+    assert!(bill.contains("\"name\":\"aws-lc-fips-sys\""));
+}
+
+#[test]
 fn the_archive_is_an_oci_image_that_runs_as_nobody_and_trusts_cas() {
     let scratch = Scratch::new("vto-image-").unwrap();
     let (out, digest) = image(&scratch, "one", "022");

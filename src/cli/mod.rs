@@ -17,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use videotoken_providers::clock;
+use videotoken_runtime::crypto::{self, VERSION};
 use videotoken_runtime::output::{print, report};
 
 /// What the process is asked to do.
@@ -31,7 +32,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, about, max_term_width = 120, args_conflicts_with_subcommands = true)]
+#[command(name = NAME, version = VERSION.as_str(), about, max_term_width = 120, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Subcommands>,
@@ -72,7 +73,8 @@ impl Command {
 /// them, by exiting.
 pub fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Err(wrong) = clock::check(std::time::SystemTime::now()) {
+    let checked = clock::check(std::time::SystemTime::now());
+    if let Err(wrong) = checked.and_then(|()| crypto::install().map_err(|wrong| wrong.to_string())) {
         report(&wrong);
         return ExitCode::FAILURE;
     }

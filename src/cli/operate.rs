@@ -25,7 +25,6 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     if let Some(fault) = environment_fault() {
         return Err(fault.to_string().into());
     }
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let traces = Traces::start(config.otlp_endpoint.as_ref()).map_err(|error| error.to_string())?;
     let metrics = metrics::Metrics::new();
     let kubernetes = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?;

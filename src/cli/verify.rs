@@ -30,7 +30,6 @@ pub struct Options {
 #[tokio::main]
 pub(super) async fn run(options: &Options) -> Result<(), Failure> {
     logs::init(false)?;
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?.client()?;
     verify(&client, options.readyz.as_ref(), options.within).await?;
     print("the API server serves the kinds, and the operator is ready\n")

@@ -36,10 +36,6 @@ pub fn client(cluster: impl Into<Cluster>, layer: &CountRequests) -> Result<kube
     let mut cluster: Cluster = cluster.into();
     let agent = HeaderValue::from_static(concat!("video-token-operator/", env!("CARGO_PKG_VERSION")));
     cluster.config.headers.push((USER_AGENT, agent));
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another caller has just set a provider.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_keepalive(Some(KEEPALIVE));

@@ -4,6 +4,7 @@
 //! the templates, signs the result and can't fail for a reason outside of the spec and the key.
 
 mod agora;
+mod fips;
 mod jws;
 mod key;
 mod message;
@@ -18,11 +19,11 @@ use crate::clock::{self, Timestamp};
 use crate::provider::{Field, Provider};
 use crate::{Class, IssueError, Issued, Issuer};
 use async_trait::async_trait;
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{SubsecRound, TimeDelta};
 use key::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -123,6 +124,9 @@ fn sign(
 
 /// Renders all templates with sample values.
 fn check(account: &SignedAccount, signer: &Signer) -> Result<(), FieldError> {
+    if cfg!(feature = "fips") {
+        fips::check(&account.form()?)?;
+    }
     let sample = || RequestVariables::sample(parameters::samples(&account.parameters));
     sign(account, signer, &sample(), &mut || sample().uuid).map(drop)
 }
@@ -145,7 +149,7 @@ impl Signed {
     fn new(account: SignedAccount, text: &SecretString) -> Result<Self, Wrong> {
         let bytes = key::decoded(text, &account.key.encoding).map_err(Wrong::Key)?;
         let signer = Signer::new(&account.form()?, &bytes).map_err(Wrong::Key)?;
-        let fingerprint = Sha256::digest(bytes.as_slice()).iter().fold(String::new(), |mut text, byte| {
+        let fingerprint = digest(&SHA256, bytes.as_slice()).as_ref().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         });

@@ -3,6 +3,7 @@
 //! | Module | Content |
 //! |---|---|
 //! | [`cluster`] | connection to an API server: kubeconfig, proxies, exec plugins |
+//! | [`crypto`] | AWS-LC, and its FIPS module |
 //! | [`logs`] | log lines and their filter |
 //! | [`output`] | standard output and errors |
 //! | [`signal`] | signals that end a process |
@@ -12,6 +13,7 @@
 //! This crate contains no request to the API server and nothing about tokens.
 
 pub mod cluster;
+pub mod crypto;
 pub mod logs;
 pub mod output;
 pub mod signal;

@@ -13,9 +13,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -88,20 +90,34 @@ impl CertificateAuthority {
         Ok(reqwest::Client::builder().tls_certs_only([root]))
     }
 
+    /// Certificate and key of a server on this machine, PEM, for a program that serves TLS itself.
+    pub fn server_pem(&self) -> anyhow::Result<[String; 2]> {
+        let (certificate, key) = self.server_certificate()?;
+        Ok([certificate.pem(), key.serialize_pem()])
+    }
+
+    fn server_certificate(&self) -> anyhow::Result<(Certificate, KeyPair)> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        Ok((params.signed_by(&key, &self.issuer)?, key))
+    }
+
     /// What a server on this machine presents: a fresh key, and a certificate for localhost, 127.0.0.1 and `::1`.
     pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
+        self.server_config_with(rustls::crypto::aws_lc_rs::default_provider())
+    }
+
+    fn server_config_with(&self, provider: CryptoProvider) -> anyhow::Result<rustls::ServerConfig> {
         let (certificate, key) = if self.is_server {
             (self.issuer.der().clone(), self.issuer.key().serialize_der())
         } else {
-            let key = KeyPair::generate()?;
-            let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
-            params.distinguished_name.push(DnType::CommonName, "localhost");
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            (params.signed_by(&key, &self.issuer)?.der().clone(), key.serialize_der())
+            let (certificate, key) = self.server_certificate()?;
+            (certificate.der().clone(), key.serialize_der())
         };
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)?;
@@ -144,7 +160,18 @@ pub async fn serve(router: Router, ca: &CertificateAuthority) -> anyhow::Result<
 ///
 /// Each request carries its [`Connection`] as an extension.
 pub async fn serve_on(addr: SocketAddr, router: Router, ca: &CertificateAuthority) -> anyhow::Result<Server> {
-    let acceptor = TlsAcceptor::from(Arc::new(ca.server_config()?));
+    listen(addr, router, ca.server_config()?).await
+}
+
+/// Like [`serve`], with ChaCha20-Poly1305 as the only cipher, which is not approved by FIPS 140-3.
+pub async fn serve_chacha20(router: Router, ca: &CertificateAuthority) -> anyhow::Result<Server> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+    listen((Ipv4Addr::LOCALHOST, 0).into(), router, ca.server_config_with(provider)?).await
+}
+
+async fn listen(addr: SocketAddr, router: Router, config: rustls::ServerConfig) -> anyhow::Result<Server> {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(addr).await.with_context(|| format!("listening on {addr}"))?;
     let addr = listener.local_addr()?;
     let accepting = tokio::spawn(accept(listener, acceptor, router));

@@ -5,6 +5,7 @@
 use super::super::{Class, IssueError};
 use super::credential::AssertionSource;
 use crate::clock::{self, Timestamp};
+use ::aws_lc_rs::digest::{SHA256, digest};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +17,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ impl CertificateAssertion {
             .load_private_key(key)
             .map_err(|_| "the private key can't be read: give RSA in PKCS #8")?;
         key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).ok_or("Entra takes RSA keys only")?;
-        let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::digest(&certificate));
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate));
         let pair = CertifiedKey::new(vec![certificate], Arc::clone(&key));
         match pair.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}

@@ -1,5 +1,6 @@
 //! Keys: what a Secret holds, and the signer that an algorithm makes of it.
 
+use super::fips;
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -149,7 +150,13 @@ impl Signer {
         let (need, algorithm) = Need::of(form)?;
         let found = Found::of(key)?;
         match need {
-            Need::Shared(hash) => Ok(Self::Hmac(Box::new(hmac::Key::new(hash, &found.shared(&algorithm)?)))),
+            Need::Shared(hash) => {
+                let secret = found.shared(&algorithm)?;
+                if cfg!(feature = "fips") {
+                    fips::check_key(&secret)?;
+                }
+                Ok(Self::Hmac(Box::new(hmac::Key::new(hash, &secret))))
+            }
             Need::Digest(hash) => {
                 let text = String::from_utf8(found.shared(&algorithm)?);
                 let text =

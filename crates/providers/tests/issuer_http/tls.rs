@@ -4,7 +4,7 @@ use super::{Stand, failed};
 use axum::Router;
 use axum::routing::get;
 use std::sync::atomic::Ordering;
-use testkit::tls::{CertificateAuthority, serve, serve_on};
+use testkit::tls::{CertificateAuthority, serve, serve_chacha20, serve_on};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use videotoken_providers::Class;
@@ -84,4 +84,18 @@ async fn a_ca_that_got_another_key_under_its_name_is_told() {
         error.message.contains("new certificate in spec.caBundle") && error.message.contains("127.0.0.1"),
         "{error}"
     );
+}
+
+/// `make fips` runs this test in a FIPS build.
+#[tokio::test]
+async fn a_server_with_a_cipher_that_fips_does_not_approve_is_reached_by_other_builds_only() {
+    let stand = Stand::serving(Router::new()).await;
+    let server = serve_chacha20(Router::new().route("/", get(async || "ok")), &stand.ca).await.unwrap();
+    let answer = stand.get(&stand.options(), &server.url()).await;
+    if cfg!(feature = "fips") {
+        let error = failed(answer);
+        assert!(error.reason == "TlsFailed" && error.message.contains("none of the ciphers"), "{error}");
+    } else {
+        assert_eq!(answer.unwrap().status, 200);
+    }
 }

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use videotoken_core::plan::template::STACK;
 use videotoken_providers::clock;
+use videotoken_runtime::crypto::{self, VERSION};
 use videotoken_runtime::output::{Failure, print, report};
 
 /// Name of the program.
@@ -47,7 +48,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, about, max_term_width = 120)]
+#[command(name = NAME, version = VERSION.as_str(), about, max_term_width = 120)]
 struct Cli {
     #[command(subcommand)]
     command: Subcommands,
@@ -96,7 +97,8 @@ impl Command {
 /// message and exits.
 pub fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Err(wrong) = clock::check(std::time::SystemTime::now()) {
+    let checked = clock::check(std::time::SystemTime::now());
+    if let Err(wrong) = checked.and_then(|()| crypto::install().map_err(|wrong| wrong.to_string())) {
         report(&wrong);
         return ExitCode::FAILURE;
     }

@@ -96,7 +96,6 @@ pub(super) async fn run(options: &Options) -> ExitCode {
 
 /// Writes the trial into `shown`. Returns false if the answer contains no token.
 async fn tried(options: &Options, shown: &mut String) -> Result<bool, Ended> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let objects = objects(options)?;
     let (kind, object, provider) = provider(options, &objects)?;
     match provider.spec.account()? {

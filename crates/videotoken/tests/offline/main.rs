@@ -17,6 +17,7 @@ mod shapes;
 mod signed;
 mod stand;
 mod trial;
+mod version;
 mod watch;
 
 /// The program under test.

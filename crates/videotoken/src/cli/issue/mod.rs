@@ -133,7 +133,6 @@ pub(super) async fn run(options: &Options) -> ExitCode {
 
 async fn started(options: &Options) -> Result<(), CommandError> {
     logs::init(false).map_err(|error| CommandError::Usage(error.to_string()))?;
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (manifest, faults) = manifest(options)?;
     let mut job = IssueJob::read(options, &manifest, &faults)?;
     let source = options.credentials.manifests(&manifest.objects).map_err(CommandError::Refused)?;

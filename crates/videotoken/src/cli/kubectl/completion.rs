@@ -48,7 +48,6 @@ const MAX_NAMES: u32 = 500;
 /// word is the one to complete. Each candidate is one line, followed by cobra's directive 4: no files.
 #[tokio::main(flavor = "current_thread")]
 pub(in crate::cli) async fn complete(words: &[OsString]) -> ExitCode {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut root = Program::command();
     root.build();

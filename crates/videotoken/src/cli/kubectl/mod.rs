@@ -33,6 +33,7 @@ use session::{Cluster, Session};
 use std::io::Write as _;
 use std::process::ExitCode;
 use terminal::{TerminalStyle, When};
+use videotoken_runtime::crypto::VERSION;
 
 /// Name under which kubectl finds the plugin.
 pub const PROGRAM: &str = "kubectl-videotoken";
@@ -41,7 +42,7 @@ pub const COMPLETER: &str = "kubectl_complete-videotoken";
 
 /// The plugin as a program.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, bin_name = "kubectl videotoken", version, max_term_width = 120)]
+#[command(name = PROGRAM, bin_name = "kubectl videotoken", version = VERSION.as_str(), max_term_width = 120)]
 #[command(about = "Inspect, renew and troubleshoot the video access tokens of a cluster")]
 #[command(after_help = EXIT_CODES)]
 pub struct Program {
@@ -89,7 +90,6 @@ enum Command {
 /// Runs the command and returns the exit code.
 #[tokio::main(flavor = "current_thread")]
 pub(super) async fn run(options: &Options) -> ExitCode {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match &options.command {
         Command::Check(of) => return check::run(of),
         Command::Completion(of) => completion::run(of),
