@@ -76,7 +76,7 @@ pub(super) fn expired(stage: &Stage, report: &Report) -> Vec<Judged> {
     judged
 }
 
-/// A token that came later than promised.
+/// A renewal that came later than P17 promises.
 #[derive(Clone, Debug)]
 pub(super) struct Late {
     pub(super) secret: String,
@@ -125,9 +125,20 @@ pub(super) fn late(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<
     all
 }
 
-/// Each Secret whose token was signed anew later than promised after its key had changed, save in a namespace that was
-/// going.
-pub(super) fn outdated(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Late> {
+/// A token that another key had to replace.
+#[derive(Clone, Debug)]
+pub(super) struct Rekeyed {
+    pub(super) secret: String,
+    /// When the key had been given.
+    pub(super) given: DateTime<Utc>,
+    /// When no token of an older key was left, or the namespace or the run ended.
+    pub(super) replaced: DateTime<Utc>,
+    /// By how much that was later than promised.
+    pub(super) by: Option<TimeDelta>,
+}
+
+/// Each token whose key changed, save in a namespace that had gone.
+pub(super) fn rekeyed(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Rekeyed> {
     let (ledger, stored) = (ledger(stage), stored(report));
     let objects = stage.estate().objects.clone();
     let rekeyed = stage.chronicle.pages().rekeyed.clone();
@@ -147,8 +158,9 @@ pub(super) fn outdated(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> 
             let (went, well) = (pages.went(&object.namespace, ended), pages.well(type_, account, ended));
             drop(pages);
             let replaced = promise::replaced(&seen, generation).map_or(went, |at| at.min(went));
-            if let Some(by) = promise::outdated(given, replaced, &well, stage.queue(account)) {
-                all.push(Late { secret, due: given, by });
+            if went > given {
+                let by = promise::outdated(given, replaced, &well, stage.queue(account));
+                all.push(Rekeyed { secret, given, replaced, by });
             }
         }
     }

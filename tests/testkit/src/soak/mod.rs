@@ -170,8 +170,8 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
     let (expired, issues) = (judge::expired(stage, &seen), judge::issues(stage, &seen));
     let late = judge::late(stage, &seen, begun + length);
     let late_by = late.iter().map(|one| one.by).sum::<TimeDelta>();
-    let outdated = judge::outdated(stage, &seen, begun + length);
-    let outdated_by = outdated.iter().map(|one| one.by).sum::<TimeDelta>();
+    let rekeyed = judge::rekeyed(stage, &seen, begun + length);
+    let outdated_by = rekeyed.iter().filter_map(|one| one.by).sum::<TimeDelta>();
     let inside = |inside: bool| {
         let seconds = expired.iter().filter(|one| one.chance.is_some() == inside).map(|one| one.stretch.length());
         (seconds.sum::<TimeDelta>().as_seconds_f64() * 10.0).ceil() / 10.0
@@ -210,9 +210,11 @@ async fn conclude(options: &Options, stage: &Stage, observer: Observer, begun: D
         let by = one.by.as_seconds_f64();
         (one.due, format!("{}: due here, and renewed {by:.1} s LATER THAN P17 PROMISES", one.secret))
     }));
-    lines.extend(outdated.iter().map(|one| {
-        let by = one.by.as_seconds_f64();
-        (one.due, format!("{}: another key from here on, and signed anew {by:.1} s LATER THAN PROMISED", one.secret))
+    lines.extend(rekeyed.iter().map(|one| {
+        let after = (one.replaced - one.given).as_seconds_f64();
+        let late =
+            one.by.map(|by| format!(", {:.1} s LATER THAN P03 PROMISES", by.as_seconds_f64())).unwrap_or_default();
+        (one.given, format!("{}: another key from here on, and its tokens alone after {after:.1} s{late}", one.secret))
     }));
     let over_budget: u64 = stage.callers().map(|(_, control)| control.counters().throttled).sum();
     let mut text = report::timeline(begun, lines);
