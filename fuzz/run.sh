@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fuzzes each response parser, the JWT reader, declared requests and the Secret's templates, one after the other, SECONDS_EACH seconds each (60).
+# Fuzzes each response parser, the JWT reader, declared requests and the Secret's templates, one after the other,
+# SECONDS_EACH seconds each (60).
 # cargo-fuzz is installed once, outside the clone. It wants a nightly compiler only for sanitizers; without them
 # the stable one does, and what is sought here are panics, and templates that take
 # too much memory or time; not bad memory: the project has no unsafe code.
