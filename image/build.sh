@@ -43,7 +43,7 @@ printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+js
   "$config" "$(size "$config")" "$layer" "$(size "$layer")" "$labels" >"$work/manifest"
 manifest=$(blob "$work/manifest")
 printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"%s:%s"}}]}' \
-  "$manifest" "$(size "$manifest")" "$architecture" "$version" "$repository" "$version$fips" >"$oci/index.json"
+  "$manifest" "$(size "$manifest")" "$architecture" "$version$fips" "$repository" "$version$fips" >"$oci/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$oci/oci-layout"
 
 mkdir -p "$out"

@@ -27,7 +27,9 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), String> {
     if length >= SHORTEST_KEY {
         return Ok(());
     }
-    Err(format!("is a shared secret of {length} bytes, and this is a FIPS build, which needs {SHORTEST_KEY} or more: create a longer one"))
+    Err(format!(
+        "is a shared secret of {length} bytes, and this is a FIPS build, which needs {SHORTEST_KEY} or more: create a longer one"
+    ))
 }
 
 #[cfg(test)]
