@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
 
 /// A lasting fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,38 +43,45 @@ use Episode::{
     SlowProvider, SlowSecrets, StaleWatch, StalledLists, StatusesHang,
 };
 
-const ALL: [Episode; 18] = [
-    Down,
-    Restored,
-    LeaseHangs,
-    LeaseHangs,
-    SlowSecrets,
-    RefusedSecrets,
-    EventsHang,
-    StatusesHang,
-    StaleWatch("videoaccesstokens"),
-    StaleWatch("secrets"),
-    StaleWatch("tokenproviders"),
-    StalledLists,
-    Forbidden,
-    ClockAhead(24),
-    ClockAhead(-24),
-    ProviderFails,
-    CredentialRefused,
-    SlowProvider,
+/// Each episode, by its name.
+pub const EPISODES: [(&str, Episode); 17] = [
+    ("down", Down),
+    ("restored", Restored),
+    ("lease-hangs", LeaseHangs),
+    ("slow-secrets", SlowSecrets),
+    ("refused-secrets", RefusedSecrets),
+    ("events-hang", EventsHang),
+    ("statuses-hang", StatusesHang),
+    ("stale-tokens", StaleWatch("videoaccesstokens")),
+    ("stale-secrets", StaleWatch("secrets")),
+    ("stale-providers", StaleWatch("tokenproviders")),
+    ("stalled-lists", StalledLists),
+    ("forbidden", Forbidden),
+    ("clock-ahead", ClockAhead(24)),
+    ("clock-behind", ClockAhead(-24)),
+    ("provider-fails", ProviderFails),
+    ("credential-refused", CredentialRefused),
+    ("slow-provider", SlowProvider),
 ];
 
 impl Episode {
     /// Returns a random episode.
     pub fn any(world: &World) -> Self {
-        ALL[usize::try_from(world.below(ALL.len() as u64)).unwrap_or_default()]
+        EPISODES[usize::try_from(world.below(EPISODES.len() as u64)).unwrap_or_default()].1
+    }
+
+    /// Returns a random duration within the bounds of the episode.
+    pub fn duration(self, world: &World) -> Duration {
+        let (from, to) = self.bounds();
+        Duration::from_millis(1000 * from + world.below(1000 * (to - from)))
     }
 
     /// Returns the shortest and the longest duration, in seconds.
-    pub fn bounds(self) -> (u64, u64) {
+    fn bounds(self) -> (u64, u64) {
         match self {
             Down | Restored => (5, 60),
-            LeaseHangs => (8, 15),
+            // About the renew deadline: the Lease lapses for moments, for seconds, or not at all.
+            LeaseHangs => (8, 13),
             StaleWatch(_) => (30, 200),
             StalledLists => (5, 20),
             ClockAhead(_) => (10, 300),
@@ -93,6 +101,11 @@ impl Episode {
             ProviderFails => Some(310),
             CredentialRefused => Some(960),
         }
+    }
+
+    /// Returns true if an issued token may not be stored within moments.
+    pub fn hinders_storing(self) -> bool {
+        !matches!(self, SlowProvider | EventsHang | StatusesHang | StaleWatch(_) | ProviderFails | CredentialRefused)
     }
 
     /// Returns true if it concerns one namespace only.

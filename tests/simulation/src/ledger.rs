@@ -6,7 +6,7 @@ use crate::token_api::{Call, TokenApi};
 use crate::world::epoch;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Longest delay of a renewal that nothing excuses (P17), with two seconds for the steps of a renewal.
@@ -14,6 +14,12 @@ const LATE: TimeDelta = TimeDelta::seconds(12);
 
 /// Longest time until the status shows an edit that nothing delays.
 const UNSEEN: TimeDelta = TimeDelta::seconds(60);
+
+/// The same with faults by chance, and disturbed requests, which may take half a minute.
+const UNSEEN_WITH_FAULTS: TimeDelta = TimeDelta::seconds(180);
+
+/// Longest time from the request of a call to its answer.
+const LONGEST_CALL: TimeDelta = TimeDelta::seconds(11);
 
 /// Time that the narrow account's budget takes for all its tokens, if a fault has made them due at once: two windows.
 const NARROW_QUEUE: TimeDelta = TimeDelta::minutes(20);
@@ -28,6 +34,8 @@ pub struct Held {
     pub call: Option<Call>,
     /// UID of the object that it was written for.
     pub owner: String,
+    /// True if the garbage collector deletes it when its object is gone.
+    is_collected: bool,
     /// Time of its last write.
     pub since: DateTime<Utc>,
 }
@@ -36,6 +44,8 @@ pub struct Held {
 #[derive(Debug)]
 struct Token {
     uid: String,
+    /// Time of its creation.
+    created: DateTime<Utc>,
     /// `renewAt` of the status.
     told: Option<DateTime<Utc>>,
     /// The same, not before the time at which it was first written.
@@ -53,6 +63,8 @@ pub struct Ledger {
     secrets: BTreeMap<Key, Held>,
     tokens: BTreeMap<Key, Token>,
     deleted: BTreeMap<String, DateTime<Utc>>,
+    /// Numbers of the last calls whose token was stored.
+    kept: BTreeSet<u64>,
     /// Times in which renewals may be late.
     pub excuses: Vec<Excuse>,
     /// Times in which edits may stay unseen, although renewals are on time.
@@ -97,6 +109,12 @@ impl Ledger {
             return;
         };
         let renewed = before.as_ref().is_none_or(|before| before.call != held.call);
+        if let Some(call) = &held.call {
+            self.kept.insert(call.number);
+            if self.kept.len() > 4096 {
+                self.kept.pop_first();
+            }
+        }
         if renewed {
             self.stored += 1;
             self.close(&key, before.as_ref(), change.at);
@@ -104,7 +122,8 @@ impl Ledger {
         }
         let late = |gone: &&DateTime<Utc>| unexcused(self.excuses.iter(), &key.0, **gone, change.at) > ON_ITS_WAY;
         if before.is_none()
-            && let Some(gone) = self.deleted.get(&held.owner).filter(late).filter(|_| self.strict)
+            && !held.is_collected
+            && let Some(gone) = self.deleted.get(&held.owner).filter(late)
         {
             let after = (change.at - *gone).as_seconds_f64();
             let what = format!("P15: {}/{} created {after:.1} s after its object was deleted", key.0, key.1);
@@ -161,12 +180,15 @@ impl Ledger {
             return;
         };
         let (meta, status) = (&object.value["metadata"], &object.value["status"]);
+        // A restored etcd brings deleted objects back.
+        self.deleted.remove(&text(&meta["uid"]));
         let before = self.tokens.get(&key).filter(|before| meta["uid"] == *before.uid);
         let generation = meta["generation"].as_i64();
         let edited = match before {
             Some(before) if before.generation == generation => before.edited,
             _ => change.at,
         };
+        let created = before.map_or(change.at, |before| before.created);
         let (was_edited, was_seen) = before.map_or((change.at, true), |b| (b.edited, b.observed == b.generation));
         let secret = object.value["spec"]["secret"]["name"].as_str().map_or_else(|| key.1.clone(), str::to_owned);
         let observed = status["observedGeneration"].as_i64();
@@ -177,6 +199,7 @@ impl Ledger {
         };
         let token = Token {
             uid: text(&meta["uid"]),
+            created,
             told: status["renewAt"].as_str().and_then(time),
             renew_at,
             generation,
@@ -192,7 +215,8 @@ impl Ledger {
 
     fn unseen(&mut self, key: &Key, edited: DateTime<Utc>, now: DateTime<Utc>) {
         let excuses = self.excuses.iter().chain(&self.blind);
-        if self.strict && unexcused(excuses, &key.0, edited, now) > UNSEEN {
+        let most = if self.strict { UNSEEN } else { UNSEEN_WITH_FAULTS };
+        if unexcused(excuses, &key.0, edited, now) > most {
             let late = (now - edited).as_seconds_f64();
             self.fault(now, &format!("P14: an edit of {}/{} was not seen for {late:.0} s", key.0, key.1));
         }
@@ -207,9 +231,11 @@ impl Ledger {
         })
     }
 
-    /// Returns the creation time of a `VideoAccessToken` whose UID this is, if it exists.
-    pub fn exists(&self, namespace: &str, name: &str) -> bool {
-        self.tokens.contains_key(&(namespace.to_owned(), name.to_owned()))
+    /// Returns true if the token of this call was never stored, although its object, of this key, has existed since
+    /// before the call.
+    pub fn has_lost(&self, call: &Call, key: &Key) -> bool {
+        let token = self.tokens.get(key);
+        !self.kept.contains(&call.number) && token.is_some_and(|token| token.created + LONGEST_CALL < call.issued)
     }
 
     /// Checks at the end of the run what is still open, and that each managed Secret is the one that its object names.
@@ -241,7 +267,8 @@ fn held(object: &Arc<Object>, since: DateTime<Utc>, api: &TokenApi) -> Option<He
     let owner = object.value["metadata"]["annotations"]["videotoken.dev/owner-uid"].as_str()?.to_owned();
     let values = object.value["data"].as_object().into_iter().flat_map(serde_json::Map::values);
     let call = values.filter_map(Value::as_str).find_map(|value| api.call_of(value));
-    Some(Held { call, owner, since })
+    let is_collected = object.value["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    Some(Held { call, owner, is_collected, since })
 }
 
 fn text(value: &Value) -> String {

@@ -1,7 +1,7 @@
 //! The classic API of Video Indexer in memory, on virtual time: tokens of five minutes to an hour, and a record of all calls.
 
 use crate::episode::Episode;
-use crate::world::{Link, World, epoch};
+use crate::world::{Link, Strike, World, epoch};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -11,6 +11,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use videotoken_providers::IssueError;
 use videotoken_providers::http::Transport;
@@ -34,6 +35,8 @@ pub struct TokenApi {
     narrow: usize,
     /// What happened.
     pub calls: Mutex<Calls>,
+    /// The video of the last call, which changes when a call begins.
+    pub begun: watch::Sender<String>,
 }
 
 /// A call that issued a token.
@@ -86,21 +89,26 @@ struct Recent {
 impl TokenApi {
     /// Returns a token API without calls. A renewal may be so many seconds early.
     pub fn new(world: &Arc<World>, early: i64, tokens: u64) -> Arc<Self> {
-        Arc::new(Self { world: world.clone(), early, narrow: narrow_limit(tokens), calls: Mutex::default() })
+        let begun = watch::Sender::new(String::new());
+        Arc::new(Self { world: world.clone(), early, narrow: narrow_limit(tokens), calls: Mutex::default(), begun })
     }
 
-    fn answer(&self, by: &str, url: &reqwest::Url) -> http::Response<Vec<u8>> {
+    fn answer(&self, by: &str, url: &reqwest::Url, strike: Option<Strike>) -> http::Response<Vec<u8>> {
         let say = |code: u16| http::Response::builder().status(code).header("date", self.world.date());
         let rates = *self.world.rates.lock();
         let account = account_of(url);
         let namespace = format!("tenant-{account}");
         let mut calls = self.calls.lock();
+        if let Some(Strike::Status(code @ 500..)) = strike {
+            calls.failed += 1;
+            return say(code).body(b"struck".to_vec()).unwrap_or_default();
+        }
         if self.world.suffers(Episode::CredentialRefused, &namespace) {
             calls.failed += 1;
             let body = json!({"statusCode": 401, "message": "Access denied due to invalid subscription key."});
             return say(401).body(body.to_string().into_bytes()).unwrap_or_default();
         }
-        if self.world.chance(rates.provider_throttle) {
+        if strike == Some(Strike::Status(429)) || self.world.chance(rates.provider_throttle) {
             calls.throttled += 1;
             let body = json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 20 seconds."});
             return say(429).header("retry-after", "20").body(body.to_string().into_bytes()).unwrap_or_default();
@@ -112,6 +120,10 @@ impl TokenApi {
         let life = LIFETIMES[usize::try_from(account).unwrap_or_default() % LIFETIMES.len()];
         let now = self.world.now();
         let mut call = calls.issue(&video_of(url), by, now, (life, self.early));
+        if matches!(strike, Some(Strike::Lost | Strike::Late(_))) {
+            // The operator may have given up, and calls again.
+            *calls.caused.entry(call.video.clone()).or_default() += 1;
+        }
         call.misdated = self.world.is_misdated();
         let claims =
             json!({"exp": call.expires.timestamp(), "iat": now.timestamp(), "jti": call.number, "sub": url.path()});
@@ -137,6 +149,7 @@ impl TokenApi {
         let now = Instant::now();
         let mut calls = self.calls.lock();
         *calls.open.entry((by.to_owned(), video_of(url))).or_default() += 1;
+        self.begun.send_replace(video_of(url));
         let recent = calls.recent.entry(account.to_string()).or_default();
         recent.push_back(Recent { at: now, call: None });
         while recent.front().is_some_and(|it| now - it.at + Duration::from_secs(1) >= window) {
@@ -220,16 +233,23 @@ impl Transport for Route {
     async fn execute(&self, request: reqwest::Request) -> Result<reqwest::Response, IssueError> {
         let (api, link, url) = (self.api.clone(), self.link.clone(), request.url().clone());
         let detail = format!("{} {url}", request.method());
-        if link.is_cut() || !api.world.record(&link, "call token-api", detail.as_bytes()) {
+        if link.is_cut() {
+            return std::future::pending().await;
+        }
+        let strike = api.world.strike(&link, "call token-api", detail.as_bytes());
+        if strike == Some(Strike::CrashBefore) {
             return std::future::pending().await;
         }
         api.count(&link.name, &url);
         let server = tokio::spawn(async move {
             api.world.pause(10, 150).await;
+            if let Some(strike) = strike.filter(|strike| strike.is_of_others()) {
+                api.world.bring_on(strike, &link.name).await;
+            }
             if api.world.suffers(Episode::SlowProvider, &format!("tenant-{}", account_of(&url))) {
                 api.world.pause(8500, 9700).await;
             }
-            let answer = api.answer(&link.name, &url);
+            let answer = api.answer(&link.name, &url, strike);
             api.world.pause(10, 150).await;
             let call = (link.name.clone(), video_of(&url));
             let mut calls = api.calls.lock();
@@ -242,7 +262,13 @@ impl Transport for Route {
             drop(calls);
             (!link.is_cut()).then_some(answer)
         });
-        match server.await.ok().flatten() {
+        let answer = server.await.ok().flatten();
+        match strike {
+            Some(Strike::Late(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            Some(Strike::Lost) => std::future::pending().await,
+            _ => {}
+        }
+        match answer {
             Some(answer) => Ok(answer.into()),
             None => std::future::pending().await,
         }

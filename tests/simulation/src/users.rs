@@ -5,9 +5,12 @@ use crate::token_api::{LIMIT, NARROW, TokenApi, narrow_limit};
 use crate::world::{Strike, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 const NAMESPACES: u64 = 4;
-const TOKENS: &str = "videoaccesstokens";
+/// Plural of the objects that ask for tokens.
+pub const TOKENS: &str = "videoaccesstokens";
 const PROVIDERS: &str = "tokenproviders";
 
 /// Returns the name of a namespace.
@@ -59,8 +62,19 @@ fn create_provider(store: &mut Store, n: u64, name: &str, tokens: u64) {
     let _ = store.create(PROVIDERS, &namespace(n), provider);
 }
 
-fn key_of(n: u64) -> Key {
+/// Returns the key of the object of this number.
+pub fn key_of(n: u64) -> Key {
     (namespace(n % NAMESPACES), format!("token-{n:05}"))
+}
+
+/// Returns the key of the object that asks for this video.
+pub fn key_of_video(video: &str) -> Key {
+    key_of(number_of(video).unwrap_or_default())
+}
+
+/// Returns the number of the token that asks for this video.
+pub fn number_of(video: &str) -> Option<u64> {
+    video.strip_prefix('v')?.parse().ok()
 }
 
 fn create_token(store: &mut Store, n: u64, policy: &str) {
@@ -155,10 +169,10 @@ impl Users {
         *self.api.calls.lock().caused.entry(format!("v{n}")).or_default() += 1;
     }
 
-    /// Acts as a random user.
-    pub async fn act(&self) {
-        let (n, action) = (self.any(), self.world.below(ACTIONS.len() as u64));
-        self.tell(n, ACTIONS[usize::try_from(action).unwrap_or_default()].1).await;
+    /// Acts as a random user, on the token of this number or on a random one.
+    pub async fn act(&self, n: Option<u64>) {
+        let action = self.world.below(ACTIONS.len() as u64);
+        self.tell(n.unwrap_or_else(|| self.any()), ACTIONS[usize::try_from(action).unwrap_or_default()].1).await;
     }
 
     /// Does this to the token of this number.
@@ -174,22 +188,26 @@ impl Users {
         }
     }
 
-    /// Does what a sweep asks for to the first token.
-    pub fn strike(&self, strike: Strike) {
+    /// Does what a sweep asks for to the token of this number.
+    pub fn strike(&self, n: u64, strike: Strike) {
         match strike {
-            Strike::Recreated => self.one(0, Action::Recreate),
-            Strike::Renamed => self.one(0, Action::Rename),
-            Strike::Forced => self.one(0, Action::Force),
+            Strike::Recreated => self.one(n, Action::Recreate),
+            Strike::Renamed => self.one(n, Action::Rename),
+            Strike::Forced => self.one(n, Action::Force),
             Strike::Deleted => {
-                self.world.change(|store| drop(store.delete(TOKENS, &key_of(0), &Value::Null)));
+                self.world.change(|store| drop(store.delete(TOKENS, &key_of(n), &Value::Null)));
             }
             _ => {}
         }
     }
 
-    /// Edits a token, which issues none.
-    pub fn edit(&self) {
-        self.one(self.any(), Action::RenameKeys);
+    /// Edits random tokens four times a second, which issues none.
+    pub async fn edit(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.one(self.any(), Action::RenameKeys);
+            self.world.pause(200, 300).await;
+        }
     }
 
     fn one(&self, n: u64, action: Action) {
@@ -288,7 +306,7 @@ impl Users {
         });
         self.world.pause(500, 3000).await;
         self.world.change(|store| create_provider(store, key, provider, self.tokens));
-        self.world.pause(1, 30).await;
+        self.world.pause(1, 40).await;
         self.world.change(|store| create_credential(store, &name.0));
     }
 }

@@ -60,12 +60,21 @@ pub enum Strike {
     Renamed,
     /// A user forces a renewal.
     Forced,
-    /// The Lease can't be renewed for 12 seconds.
+    /// The Lease can't be renewed for about ten seconds, in which users edit objects.
     Lapse,
+    /// Its operator is asked to stop.
+    Stopped,
+}
+
+impl Strike {
+    /// Returns true if somebody outside of the API servers does it.
+    pub fn is_of_others(self) -> bool {
+        matches!(self, Self::Recreated | Self::Deleted | Self::Renamed | Self::Forced | Self::Lapse | Self::Stopped)
+    }
 }
 
 /// Each disturbance of a sweep, by its name.
-pub const STRIKES: [(&str, Strike); 16] = [
+pub const STRIKES: [(&str, Strike); 17] = [
     ("crash-before", Strike::CrashBefore),
     ("crash-after", Strike::CrashAfter),
     ("409", Strike::Status(409)),
@@ -82,12 +91,13 @@ pub const STRIKES: [(&str, Strike); 16] = [
     ("renamed", Strike::Renamed),
     ("forced", Strike::Forced),
     ("lapse", Strike::Lapse),
+    ("stopped", Strike::Stopped),
 ];
 
 /// Disturbance of the request of this number.
 #[derive(Clone, Copy, Debug)]
 pub struct Struck {
-    /// Number of the request, leases not counted.
+    /// Number of the request since the story began, leases not counted.
     pub at: u64,
     /// What happens.
     pub strike: Strike,
@@ -109,8 +119,8 @@ pub struct World {
     pub trace: Mutex<Trace>,
     /// Notified when a request kills its operator, or brings a user on.
     pub crashed: Notify,
-    /// What a user does because of a request.
-    pub asked: Mutex<Option<Strike>>,
+    /// What a request of this operator brings on.
+    pub asked: Mutex<Option<(Strike, String)>>,
     /// Episodes in progress.
     pub episodes: Mutex<Vec<Active>>,
     /// Number of restarts of the API server. A watch ends with a restart.
@@ -218,18 +228,7 @@ impl World {
         self.changed.send_modify(|_| ());
     }
 
-    /// Records a request. Returns false if its operator was killed before the request had an effect.
-    pub fn record(&self, link: &Link, what: &str, detail: &[u8]) -> bool {
-        let strike = self.strike(link, what, detail);
-        if strike.is_none_or(|strike| !matches!(strike, Strike::CrashBefore | Strike::CrashAfter)) {
-            return true;
-        }
-        link.cut();
-        self.crashed.notify_one();
-        strike != Some(Strike::CrashBefore)
-    }
-
-    /// Records a request, and returns what happens to it.
+    /// Records a request, and returns what happens to it. Kills its operator, if that is to happen.
     pub fn strike(&self, link: &Link, what: &str, detail: &[u8]) -> Option<Strike> {
         let milliseconds = self.start.elapsed().as_millis();
         let mut trace = self.trace.lock();
@@ -238,9 +237,26 @@ impl World {
             return None;
         }
         trace.counted += 1;
-        let struck = self.struck.filter(|struck| struck.at == trace.counted)?;
+        let struck = self.struck.filter(|struck| trace.is_told && struck.at == trace.counted)?;
         trace.struck_at = Some(format!("{what} by {}", link.name));
+        if matches!(struck.strike, Strike::CrashBefore | Strike::CrashAfter) {
+            link.cut();
+            self.crashed.notify_one();
+        }
         Some(struck.strike)
+    }
+
+    /// Counts the requests from now on.
+    pub fn begin_story(&self) {
+        let mut trace = self.trace.lock();
+        (trace.counted, trace.is_told) = (0, true);
+    }
+
+    /// Lets others do what a request of this operator brings on, and waits until the events of it have arrived.
+    pub async fn bring_on(&self, strike: Strike, operator: &str) {
+        *self.asked.lock() = Some((strike, operator.to_owned()));
+        self.crashed.notify_one();
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -295,6 +311,8 @@ pub struct Trace {
     pub total: u64,
     /// Requests that a sweep counts.
     pub counted: u64,
+    /// True after the story has begun.
+    is_told: bool,
     /// Request that was disturbed.
     pub struck_at: Option<String>,
     /// True to print each request.

@@ -28,10 +28,6 @@ pub async fn serve(world: Arc<World>, link: Arc<Link>, request: Request<Body>) -
     }
     let call = Call::read(&head, &body);
     let strike = world.strike(&link, &call.title(), &call.detail(&head, &body));
-    if matches!(strike, Some(Strike::CrashBefore | Strike::CrashAfter)) {
-        link.cut();
-        world.crashed.notify_one();
-    }
     if strike == Some(Strike::CrashBefore) {
         return std::future::pending().await;
     }
@@ -47,7 +43,7 @@ pub async fn serve(world: Arc<World>, link: Arc<Link>, request: Request<Body>) -
         if let Some(refusal) = struck_with(strike).or_else(|| call.refused(&world)).or_else(|| call.fault(&world)) {
             return Some(Ok(failure(&world, &refusal)));
         }
-        befall(&world, strike).await;
+        befall(&world, strike, &link.name).await;
         if call.admission(&world).await && waits.strong_count() == 0 {
             return None;
         }
@@ -81,16 +77,11 @@ fn struck_with(strike: Option<Strike>) -> Option<Refusal> {
     Some(Refusal(code, reason, "struck".to_owned()))
 }
 
-/// Lets a user act, or the watches end, before the request is served.
-async fn befall(world: &World, strike: Option<Strike>) {
+/// Lets others act, or the watches end, before the request is served.
+async fn befall(world: &World, strike: Option<Strike>, operator: &str) {
     match strike {
         Some(Strike::Gone) => world.change(super::store::Store::compact),
-        Some(strike @ (Strike::Recreated | Strike::Deleted | Strike::Renamed | Strike::Forced | Strike::Lapse)) => {
-            *world.asked.lock() = Some(strike);
-            world.crashed.notify_one();
-            // The event of the action arrives before the answer of the request.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        Some(strike) if strike.is_of_others() => world.bring_on(strike, operator).await,
         _ => {}
     }
 }

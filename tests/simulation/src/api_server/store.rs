@@ -3,7 +3,7 @@
 use super::patch::{applied_fields, apply, disown, merge, updated_fields, without};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
@@ -281,6 +281,22 @@ impl Store {
             self.delete(&kind, &key, &Value::Null)?;
         }
         Ok(())
+    }
+
+    /// Deletes the Secrets whose owners, objects of the kind `owner`, don't exist, as the garbage collector does.
+    pub fn collect_garbage(&mut self, owner: &str) {
+        let all = self.list(owner, None, None);
+        let uids: BTreeSet<_> = all.filter_map(|(_, object)| object.value["metadata"]["uid"].as_str()).collect();
+        let secrets = self.list("secrets", None, None).filter(|(_, secret)| {
+            let owners = secret.value["metadata"]["ownerReferences"].as_array();
+            owners.is_some_and(|owners| {
+                !owners.is_empty()
+                    && !owners.iter().any(|owner| owner["uid"].as_str().is_some_and(|uid| uids.contains(uid)))
+            })
+        });
+        for key in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let _ = self.delete("secrets", &key, &Value::Null);
+        }
     }
 
     fn owned_by(&self, uid: &Value) -> Vec<(String, Key)> {

@@ -1,5 +1,6 @@
 //! What a run is: its size, its seed, and its kinds of faults.
 
+use crate::episode::Episode;
 use crate::users::Action;
 use crate::world::{Rates, Struck};
 use std::time::Duration;
@@ -17,9 +18,11 @@ pub struct Plan {
     pub operators: u64,
     /// Kinds of faults.
     pub faults: Faults,
-    /// What a user does to the first token after two minutes.
+    /// What a user does after two minutes, to the token that the seed chooses.
     pub story: Option<Action>,
-    /// What happens at one request.
+    /// Fault that begins about the same time.
+    pub episode: Option<Episode>,
+    /// What happens at one request, also to this token.
     pub struck: Option<Struck>,
     /// Prints each request.
     pub verbose: bool,
@@ -41,6 +44,13 @@ pub struct Faults {
     pub clocks: bool,
     /// Faults that last.
     pub episodes: bool,
+}
+
+impl Plan {
+    /// Returns the number of the token of the story.
+    pub(super) fn token(&self) -> u64 {
+        self.seed.saturating_sub(1) % self.tokens.max(1)
+    }
 }
 
 impl Faults {

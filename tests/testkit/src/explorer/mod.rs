@@ -228,7 +228,8 @@ pub async fn run(options: &Options) -> Result<Report> {
             Err(error) => report.broken.push(format!("{plan}: {error:#}")),
         }
     }
-    confirm(options, &mut report).await;
+    let passes = async |plan: &Plan| play(options, plan).await.is_ok_and(|outcome| outcome.failures.is_empty());
+    confirm(options.workers, &mut report, passes).await;
     shrink(options, &mut report).await;
     let promised: HashSet<_> = candidates.into_iter().map(|(_, experience)| experience).collect();
     report.covered = (experienced.intersection(&promised).count(), promised.len());
@@ -291,12 +292,10 @@ fn write(folder: &Path, number: usize, plan: &Plan, outcome: &Outcome) -> Result
 }
 
 /// Plays each failed plan again, [`AGAIN`] times side by side, and keeps apart the plans that then pass each time.
-async fn confirm(options: &Options, report: &mut Report) {
+async fn confirm(workers: usize, report: &mut Report, passes: impl AsyncFn(&Plan) -> bool) {
     for failure in std::mem::take(&mut report.failures) {
-        let again = stream::iter(0..AGAIN).map(|_| play(options, &failure.plan));
-        let passed = again
-            .buffer_unordered(options.workers.max(1))
-            .all(async |played| played.is_ok_and(|outcome| outcome.failures.is_empty()));
+        let again = stream::iter(0..AGAIN).map(|_| passes(&failure.plan));
+        let passed = again.buffer_unordered(workers.max(1)).all(async |passed| passed);
         let kept = if passed.await { &mut report.once } else { &mut report.failures };
         kept.push(failure);
     }
@@ -329,4 +328,38 @@ async fn shrunk(options: &Options, mut failure: Failure) -> Failure {
 fn say(text: &str) {
     // nobody reads along: then nobody misses it
     let _ = writeln!(std::io::stderr(), "explore: {} {text}", Utc::now().format("%H:%M:%S"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Returns the report on a plan that failed, and how often the plan was played again. `passes` says for each of
+    /// these plays, by its number, whether it passes.
+    async fn confirmed(passes: impl Fn(usize) -> bool) -> (Report, usize) {
+        let plan = Plan { scenario: Scenario::value_variants()[0], faults: Vec::new() };
+        let failures = vec![Failure { plan, broken: vec!["P01".to_owned()] }];
+        let mut report = Report { failures, ..Report::default() };
+        let plays = Cell::new(0);
+        let play = async |_: &Plan| passes(plays.replace(plays.get() + 1));
+        confirm(4, &mut report, play).await;
+        (report, plays.get())
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_never_comes_again_is_kept_apart() {
+        let (report, plays) = confirmed(|_| true).await;
+        assert_eq!((report.failures.len(), report.once.len(), plays), (0, 1, AGAIN));
+        assert!(report.is_clean() && report.text().contains("FAILED ONCE"), "{}", report.text());
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_comes_again_once_fails_the_run() {
+        for fails in [0, AGAIN - 1] {
+            let (report, _) = confirmed(|play| play != fails).await;
+            assert_eq!((report.failures.len(), report.once.len()), (1, 0), "play {fails} fails");
+            assert!(!report.is_clean() && report.text().contains("FAILED P01"), "{}", report.text());
+        }
+    }
 }
