@@ -129,10 +129,12 @@ pub enum Action {
     RenameOften,
     /// Deletes the provider, and applies it again with its credential.
     Join,
+    /// Restarts the operators one after the other, during a call if one begins within some minutes.
+    Rollout,
 }
 
 /// Each action, by its name.
-pub const ACTIONS: [(&str, Action); 14] = [
+pub const ACTIONS: [(&str, Action); 15] = [
     ("recreate", Action::Recreate),
     ("force", Action::Force),
     ("delete-secret", Action::DeleteSecret),
@@ -147,6 +149,7 @@ pub const ACTIONS: [(&str, Action); 14] = [
     ("abandon", Action::Abandon),
     ("rename-often", Action::RenameOften),
     ("join", Action::Join),
+    ("rollout", Action::Rollout),
 ];
 
 /// The users of a run.
@@ -184,6 +187,7 @@ impl Users {
             Action::Abandon => self.abandon(n).await,
             Action::RenameOften => self.rename_often(n).await,
             Action::Join => self.join(n).await,
+            Action::Rollout => self.roll_out().await,
             action => self.one(n, action),
         }
     }
@@ -295,6 +299,13 @@ impl Users {
             self.world.change(|store| rename(store, &key));
             self.world.pause(5, 200).await;
         }
+    }
+
+    async fn roll_out(&self) {
+        let mut calls = self.api.begun.subscribe();
+        let _ = tokio::time::timeout(Duration::from_mins(4), calls.changed()).await;
+        self.world.pause(0, 1000).await;
+        self.world.bring_on(Strike::Stopped, "").await;
     }
 
     async fn join(&self, n: u64) {

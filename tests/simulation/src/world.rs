@@ -119,7 +119,7 @@ pub struct World {
     pub trace: Mutex<Trace>,
     /// Notified when a request kills its operator, or brings a user on.
     pub crashed: Notify,
-    /// What a request of this operator brings on.
+    /// What a request of this operator, or a user, brings on. All operators are meant by no name.
     pub asked: Mutex<Option<(Strike, String)>>,
     /// Episodes in progress.
     pub episodes: Mutex<Vec<Active>>,

@@ -20,9 +20,10 @@ impl Stage<'_> {
                 self.begin_episode(Episode::LeaseHangs, time);
             }
             Some((Strike::Stopped, name)) => {
-                let running = self.operators.iter().position(|it| it.as_ref().is_some_and(|it| it.name() == name));
-                if let Some(n) = running {
-                    self.stop(n).await;
+                for n in 0..self.operators.len() {
+                    if self.operators[n].as_ref().is_some_and(|it| name.is_empty() || it.name() == name) {
+                        self.stop(n).await;
+                    }
                 }
             }
             Some((strike, _)) => self.users().strike(self.plan.token(), strike),
