@@ -108,6 +108,11 @@ impl Episode {
         !matches!(self, SlowProvider | EventsHang | StatusesHang | StaleWatch(_) | ProviderFails | CredentialRefused)
     }
 
+    /// Returns true if a new leader may not see the objects that record the calls of the last one.
+    pub fn hides_calls(self) -> bool {
+        matches!(self, Down | Restored | StaleWatch(_) | StalledLists)
+    }
+
     /// Returns true if it concerns one namespace only.
     pub fn is_of_namespace(self) -> bool {
         matches!(self, SlowSecrets | RefusedSecrets | Forbidden | ProviderFails | CredentialRefused | SlowProvider)

@@ -6,8 +6,8 @@ use crate::ledger::Ledger;
 use crate::operator::Operator;
 use crate::token_api::{NARROW, TokenApi};
 use crate::users::{self, Users};
-use crate::world::{Rates, World};
-use chrono::TimeDelta;
+use crate::world::{Rates, World, epoch};
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,6 +73,8 @@ struct Stage<'a> {
     pending: Vec<(Instant, Episode, Duration)>,
     /// Ends of the episodes in progress.
     ends: Vec<(Instant, Active)>,
+    /// Time until which a new leader may not see all objects.
+    hidden_until: DateTime<Utc>,
     /// Backups of the last minutes.
     backups: VecDeque<Snapshot>,
     /// The last leader.
@@ -110,6 +112,7 @@ impl<'a> Stage<'a> {
             down: Vec::new(),
             pending: Vec::new(),
             ends: Vec::new(),
+            hidden_until: epoch(),
             backups: VecDeque::new(),
             leader: String::new(),
             before_quiet: None,
@@ -266,10 +269,9 @@ impl<'a> Stage<'a> {
     fn forget_calls(&self) {
         let (now, ledger) = (self.world.now(), self.ledger.lock());
         let mut calls = self.api.calls.lock();
-        // What its watches may not show yet isn't known either.
-        let blind =
-            ledger.blind.iter().chain(&ledger.excuses).any(|excuse| excuse.namespace.is_none() && excuse.until > now);
-        let certain = now - if blind { TimeDelta::minutes(10) } else { TimeDelta::seconds(2) };
+        // What its watches may not show yet isn't known either, and clocks that are off give a call another time.
+        let hidden = self.hidden_until > now || self.plan.faults.clocks || self.plan.faults.api;
+        let certain = now - if hidden { TimeDelta::minutes(10) } else { TimeDelta::seconds(2) };
         calls.keep_recent(|call| ledger.has(call, certain));
     }
 

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// Longest time for which a status holds calls back, after a refused credential, with a minute until it is read.
 const LONGEST_HOLD: TimeDelta = TimeDelta::seconds(1020);
 
+/// Time after an episode until a new leader has certainly seen all objects.
+const UNTIL_LISTED: TimeDelta = TimeDelta::seconds(150);
+
 impl Stage<'_> {
     /// Begins one or two random episodes. A user acts before or during half of them, because they matter for what
     /// changes meanwhile.
@@ -56,12 +59,15 @@ impl Stage<'_> {
             self.excuse(namespace, seconds + tail, episode == Episode::SlowSecrets);
         }
         self.blind(episode, seconds);
+        if episode.hides_calls() {
+            self.hidden_until = self.hidden_until.max(self.world.now() + TimeDelta::seconds(seconds) + UNTIL_LISTED);
+        }
         match episode {
             Episode::Down | Episode::Restored => self.world.restart_api(),
             Episode::StalledLists => self.world.change(crate::api_server::store::Store::compact),
             Episode::LeaseHangs if self.has_users() => {
                 let users = self.users();
-                tokio::spawn(async move { users.edit(time + Duration::from_secs(3)).await });
+                tokio::spawn(async move { users.edit(time).await });
             }
             Episode::Forbidden => {
                 self.world.restart_api();

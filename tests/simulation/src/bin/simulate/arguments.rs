@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = named(&ACTIONS, &[ALL]))]
     story: Vec<String>,
     /// Fault that begins after two minutes; repeatable
-    #[arg(long, value_parser = named(&EPISODES, &[ALL]))]
+    #[arg(long, value_parser = named(&EPISODES, &[ALL, NONE]))]
     episode: Vec<String>,
     /// Disturbs the request of this number, counted from the begin of the story
     #[arg(long, default_value_t = 0)]
@@ -61,6 +61,9 @@ pub(crate) struct Arguments {
     trace: bool,
 }
 
+/// Stands for no episode.
+const NONE: &str = "none";
+
 /// Returns a parser that takes one of these names.
 fn named<T>(all: &[(&'static str, T)], more: &[&'static str]) -> PossibleValuesParser {
     all.iter().map(|(name, _)| *name).chain(more.iter().copied()).collect::<Vec<_>>().into()
@@ -75,13 +78,18 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     ends.map(|(first, last)| first..=last).ok_or_else(|| "must be FIRST..LAST, such as 1..8".to_owned())
 }
 
-/// Returns each name, all known ones for [`ALL`], or nothing once.
+/// Returns each name, all known ones for [`ALL`], or nothing once, also for [`NONE`].
 fn each<T>(names: &[String], known: &[(&str, T)]) -> Vec<Vec<String>> {
     if names.is_empty() {
         return vec![Vec::new()];
     }
     let all = || known.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
-    names.iter().flat_map(|name| if name == ALL { all() } else { vec![vec![name.clone()]] }).collect()
+    let named = |name: &String| match name.as_str() {
+        ALL => all(),
+        NONE => vec![Vec::new()],
+        name => vec![vec![name.to_owned()]],
+    };
+    names.iter().flat_map(named).collect()
 }
 
 /// Returns the value whose turn it is.
