@@ -47,3 +47,28 @@ fn p05_a_crash_between_two_renames_leaves_no_secret_behind() {
     let story = "--seed 1 --minutes 8 --tokens 1 --operators 1 --faults none --story rename-often";
     passes(&format!("{story} --sweep --strike crash-after"));
 }
+
+/// Each call of an object that is deleted meanwhile counts.
+#[test]
+fn p06_no_churn_of_an_object_gives_calls_back() {
+    passes("--seed 2 --minutes 30 --tokens 8 --operators 2 --faults none --story churn");
+}
+
+/// A provider and its credential are created at once, and an answer is late.
+#[test]
+fn p07_a_credential_that_appears_while_it_is_read_is_used() {
+    passes("--seed 2 --minutes 8 --tokens 4 --operators 1 --faults none --story join --sweep --strike late-7s");
+}
+
+/// The calls of the token API take 9 seconds when the operators are restarted.
+#[test]
+fn p15_a_rollout_loses_no_slow_call() {
+    passes("--seed 4 --minutes 30 --tokens 8 --operators 1 --faults none --story rollout --episode slow-provider");
+}
+
+/// The watch of the objects is stale, and a write of a status fails.
+#[test]
+fn p15_no_secret_is_created_for_an_object_that_is_gone() {
+    let story = "--seed 4 --minutes 8 --tokens 4 --operators 1 --faults none --story abandon --episode stale-tokens";
+    passes(&format!("{story} --sweep --strike 503"));
+}
