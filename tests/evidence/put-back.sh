@@ -25,7 +25,7 @@ sample=${PUT_BACK_SAMPLE:-1000}
 plans() {
   case $1 in
     random) echo "--seeds 1..$runs --minutes 240 --tokens 100,24,24 --operators 1,2 --faults users,crashes,episodes" ;;
-    stories) echo "--seeds 2..4 --minutes 30 --tokens 20 --operators 1,2 --faults none --story all --episode all" ;;
+    stories) echo "--seeds 2..5 --minutes 30 --tokens 20 --operators 1,2 --faults none --story all --episode all" ;;
     sweep) echo "--seed 2 --minutes 8 --tokens 4 --operators 1 --faults none --story all --episode none --episode all --sweep --sample $sample" ;;
   esac
 }

@@ -265,14 +265,15 @@ impl<'a> Stage<'a> {
         self.forget_calls();
     }
 
-    /// Forgets the calls that no object records.
+    /// Forgets the calls of earlier leaders that no object records.
     fn forget_calls(&self) {
         let (now, ledger) = (self.world.now(), self.ledger.lock());
         let mut calls = self.api.calls.lock();
         // What its watches may not show yet isn't known either, and clocks that are off give a call another time.
         let hidden = self.hidden_until > now || self.plan.faults.clocks || self.plan.faults.api;
         let certain = now - if hidden { TimeDelta::minutes(10) } else { TimeDelta::seconds(2) };
-        calls.keep_recent(|call| ledger.has(call, certain));
+        let leader = self.operators.iter().flatten().find(|it| it.leads()).map(Operator::name);
+        calls.keep_recent(leader, |call| ledger.has(call, certain));
     }
 
     /// Excuses delays for so many seconds from now on.

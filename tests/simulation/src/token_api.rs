@@ -83,6 +83,8 @@ pub struct Calls {
 #[derive(Debug)]
 struct Recent {
     at: Instant,
+    /// Operator that called.
+    by: String,
     call: Option<Call>,
 }
 
@@ -151,7 +153,7 @@ impl TokenApi {
         *calls.open.entry((by.to_owned(), video_of(url))).or_default() += 1;
         self.begun.send_replace(video_of(url));
         let recent = calls.recent.entry(account.to_string()).or_default();
-        recent.push_back(Recent { at: now, call: None });
+        recent.push_back(Recent { at: now, by: by.to_owned(), call: None });
         while recent.front().is_some_and(|it| now - it.at + Duration::from_secs(1) >= window) {
             recent.pop_front();
         }
@@ -196,10 +198,11 @@ impl Calls {
         }
     }
 
-    /// Forgets the calls that a new leader can't know.
-    pub fn keep_recent(&mut self, recorded: impl Fn(&Call) -> bool) {
+    /// Forgets the calls that this leader can't know: those of others that no object records.
+    pub fn keep_recent(&mut self, leader: Option<&str>, recorded: impl Fn(&Call) -> bool) {
+        let is_known = |it: &Recent| it.call.as_ref().is_some_and(|call| !call.misdated && recorded(call));
         for recent in self.recent.values_mut() {
-            recent.retain(|it| it.call.as_ref().is_some_and(|call| !call.misdated && recorded(call)));
+            recent.retain(|it| leader == Some(it.by.as_str()) || is_known(it));
         }
     }
 }

@@ -72,3 +72,15 @@ fn p15_no_secret_is_created_for_an_object_that_is_gone() {
     let story = "--seed 4 --minutes 8 --tokens 4 --operators 1 --faults none --story abandon --episode stale-tokens";
     passes(&format!("{story} --sweep --strike 503"));
 }
+
+/// The Lease lapses for less than a second, in which objects are edited.
+#[test]
+fn p14_no_edit_is_lost_in_a_short_lapse_of_the_lease() {
+    passes("--seed 5 --minutes 12 --tokens 8 --operators 1 --faults none --story recreate --episode lease-hangs");
+}
+
+/// The leader is killed while the narrow account's window is full.
+#[test]
+fn p20_a_new_leader_keeps_to_a_full_window() {
+    passes("--seed 2 --minutes 30 --tokens 20 --operators 2 --faults none --story force --episode forbidden");
+}
