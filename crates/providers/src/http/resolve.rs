@@ -2,13 +2,18 @@
 //! the address of a name between check and call has no effect.
 //!
 //! A name is looked up as an absolute name. In a Pod, the search list would turn `api.videoindexer.ai` into the Service
-//! `videoindexer` in the namespace `ai`, whose owner would receive the credential. Only single labels and `….svc` names
-//! of Services use the search list.
+//! `videoindexer` in the namespace `ai`, whose owner would receive the credential. `NAME.NAMESPACE.svc` is looked up in
+//! the domain of the cluster, which the search list contains after `svc.`. Only single labels use the search list.
 
 use super::super::hosts::{HostPolicy, HostRefusal};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Time after which the name servers count as unreachable. The C library repeats a lost request after 5 seconds; the
+/// timeouts of a connection and of a call follow at 10 seconds, and their errors don't name the lookup.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// System resolver with a host policy.
 pub(super) struct Screened {
@@ -32,21 +37,31 @@ impl Resolve for Screened {
         let is_proxy = self.unscreened.contains(&name);
         let hosts = if is_proxy { HostPolicy::Any } else { self.hosts.clone() };
         Box::pin(async move {
-            let mut found = look_up(&name).await;
-            if found.is_err() && is_proxy {
-                // The operator's administrator configures the proxy, possibly with a name relative to the Pod's
-                // namespace.
-                found = as_it_may_be(&name).await;
-            }
-            let found = found.map_err(|error| ResolveFault::NotFound(name.clone(), why(&name, &error)))?;
+            let found = in_time(async {
+                match look_up(&name).await {
+                    // The operator's administrator configures the proxy, possibly with a name relative to the Pod's
+                    // namespace.
+                    Err(_) if is_proxy => as_it_may_be(&name).await,
+                    found => found,
+                }
+            });
+            let found = found.await.map_err(|error| ResolveFault::NotFound(name.clone(), why(&name, &error)))?;
             let addresses: Addrs = Box::new(screen(&hosts, &name, found)?.into_iter());
             Ok(addresses)
         })
     }
 }
 
+/// Awaits a lookup. The error of one without an answer names the name servers.
+async fn in_time<T>(lookup: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let limit = LOOKUP_TIMEOUT.as_secs();
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("no name server answers within {limit} s")));
+    tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await.unwrap_or_else(late)
+}
+
 async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
-    let Some(absolute) = absolute(name) else { return as_it_may_be(name).await };
+    let settings = tokio::fs::read_to_string(SETTINGS).await.unwrap_or_default();
+    let Some(absolute) = absolute(name, cluster_domain(&settings)) else { return as_it_may_be(name).await };
     let own = machines_own(name).await;
     if own.is_empty() { as_it_may_be(&absolute).await } else { Ok(own) }
 }
@@ -56,11 +71,32 @@ async fn as_it_may_be(name: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Returns the name with the final dot that prevents the use of a search list. `None` if the search list applies.
-fn absolute(name: &str) -> Option<String> {
-    let plain = name.strip_suffix('.').unwrap_or(name);
-    let of_cluster = !name.ends_with('.') && (!plain.contains('.') || plain.to_ascii_lowercase().ends_with(".svc"));
-    (!of_cluster).then(|| format!("{plain}."))
+/// `domain` is the domain of the cluster, in a Pod that knows it.
+fn absolute(name: &str, domain: Option<&str>) -> Option<String> {
+    if name.ends_with('.') {
+        return Some(name.to_owned());
+    }
+    if !name.contains('.') {
+        return None;
+    }
+    if name.to_ascii_lowercase().ends_with(".svc") {
+        return domain.map(|domain| format!("{name}.{domain}."));
+    }
+    Some(format!("{name}."))
 }
+
+/// Returns the domain of the cluster from the search list of a Pod, such as `cluster.local`. Kubernetes puts the domain of
+/// the Services, `svc.cluster.local`, into it.
+fn cluster_domain(settings: &str) -> Option<&str> {
+    let lists = settings.lines().filter_map(|line| line.strip_prefix("search")?.split_whitespace().into());
+    let mut domains = lists.flatten().filter_map(|domain| domain.strip_prefix("svc."));
+    // that of a namespace with the name svc comes first
+    let domain = domains.find(|domain| !domain.starts_with("svc."))?;
+    Some(domain.strip_suffix('.').unwrap_or(domain))
+}
+
+/// The settings of the resolver, with its search list.
+const SETTINGS: &str = "/etc/resolv.conf";
 
 /// Returns the addresses of the name in the hosts file. A resolver may ignore that file for absolute names.
 async fn machines_own(name: &str) -> Vec<SocketAddr> {
@@ -115,7 +151,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn p22_a_public_name_is_looked_up_as_it_stands_and_a_clusters_by_the_search_list() {
+    fn p22_a_public_name_is_looked_up_as_it_stands_and_a_services_in_the_clusters_domain() {
         for (name, asked) in [
             ("api.videoindexer.ai", Some("api.videoindexer.ai.")),
             ("API.VideoIndexer.ai.", Some("API.VideoIndexer.ai.")),
@@ -123,15 +159,41 @@ mod tests {
             ("gw.corp", Some("gw.corp.")),
             ("svc.corp", Some("svc.corp.")),
             ("arcgis.gis.svc.cluster.local", Some("arcgis.gis.svc.cluster.local.")),
-            ("arcgis.gis.svc", None),
-            ("arcgis.gis.SVC", None),
+            ("arcgis.gis.svc", Some("arcgis.gis.svc.corp.internal.")),
+            ("arcgis.gis.SVC", Some("arcgis.gis.SVC.corp.internal.")),
             ("arcgis.gis.svc.", Some("arcgis.gis.svc.")),
             ("localhost", None),
             ("localhost.", Some("localhost.")),
             ("arcgis", None),
         ] {
-            assert_eq!(absolute(name).as_deref(), asked, "{name}");
+            assert_eq!(absolute(name, Some("corp.internal")).as_deref(), asked, "{name}");
         }
+        assert_eq!(absolute("arcgis.gis.svc", None), None);
+        assert_eq!(absolute("gw.corp", None).as_deref(), Some("gw.corp."));
+    }
+
+    #[test]
+    fn the_domain_of_the_cluster_is_read_from_the_search_list_of_a_pod() {
+        let pod = "search apps.svc.cluster.local svc.cluster.local cluster.local corp.example\n\
+                   nameserver 10.96.0.10\noptions ndots:5\n";
+        for (settings, domain) in [
+            (pod, Some("cluster.local")),
+            ("nameserver 10.96.0.10\nsearch\tsvc.corp.internal. corp.internal\n", Some("corp.internal")),
+            ("search svc.svc.cluster.local svc.cluster.local cluster.local\n", Some("cluster.local")),
+            ("nameserver 192.0.2.1\nsearch corp.example\n", None),
+            ("nameserver 192.0.2.1\n", None),
+            ("", None),
+        ] {
+            assert_eq!(cluster_domain(settings), domain, "{settings}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_without_an_answer_fails_before_the_connection_times_out() {
+        let begun = tokio::time::Instant::now();
+        let error = in_time(std::future::pending::<io::Result<()>>()).await.unwrap_err();
+        assert_eq!(error.to_string(), "no name server answers within 8 s");
+        assert!(begun.elapsed() < super::super::CONNECT_TIMEOUT);
     }
 
     #[test]
