@@ -17,7 +17,11 @@ use videotoken_runtime::{logs, signal};
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     // templates are rendered on the runtime's blocking threads
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().thread_stack_size(STACK).build()?.block_on(operate(config))
+    let runtime = runtime.enable_all().thread_stack_size(STACK).build()?;
+    let ended = runtime.block_on(operate(config));
+    // a name lookup without an answer keeps its thread for half a minute
+    runtime.shutdown_background();
+    ended
 }
 
 async fn operate(config: &Config) -> Result<(), Failure> {
