@@ -66,8 +66,8 @@ pub struct Config {
     #[arg(long, env = "VTO_LEASE_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub lease_retry_period: Duration,
 
-    /// Address of /metrics, /livez and /readyz
-    #[arg(long, env = "VTO_METRICS_ADDR", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Address of /metrics, /livez and /readyz; [::] is every address of IPv4 and IPv6
+    #[arg(long, env = "VTO_METRICS_ADDR", value_name = "ADDRESS", default_value = "[::]:8080")]
     pub metrics_addr: SocketAddr,
 
     /// Export series of expiry and renewal times for each token
@@ -203,7 +203,7 @@ mod tests {
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
             [15, 10, 2, 10].map(Duration::from_secs)
         );
-        assert_eq!(config.metrics_addr.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.metrics_addr.to_string(), "[::]:8080");
         assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.otlp_endpoint, None);
         assert_eq!(config.max_in_flight.get(), 64);

@@ -16,7 +16,7 @@ use connections::{Places, placed};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -140,9 +140,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `addr`. Port 0 selects any free port.
+    /// Binds `addr`. Port 0 selects any free port. `[::]` is every address of IPv4 and IPv6.
     pub async fn bind(addr: SocketAddr) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(addr).await.map_err(|source| BindError { addr, source })?;
+        let mut bound = TcpListener::bind(addr).await;
+        if let Some(ipv4) = bound.as_ref().err().and_then(|error| without_ipv6(addr, error)) {
+            bound = TcpListener::bind(ipv4).await;
+        }
+        let listener = bound.map_err(|source| BindError { addr, source })?;
         let addr = listener.local_addr().map_err(|source| BindError { addr, source })?;
         Ok(Self { listener, addr })
     }
@@ -169,6 +173,13 @@ impl Server {
             .route("/readyz", get(readyz).with_state(health));
         connections::serve(self.listener, routes, stop, GRACE).await;
     }
+}
+
+/// Returns every address of IPv4 if `addr` is every address of both families and `error` says that the kernel has no IPv6.
+fn without_ipv6(addr: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    const EAFNOSUPPORT: i32 = 97;
+    let unsupported = addr.ip() == Ipv6Addr::UNSPECIFIED && error.raw_os_error() == Some(EAFNOSUPPORT);
+    unsupported.then(|| (Ipv4Addr::UNSPECIFIED, addr.port()).into())
 }
 
 async fn metrics(State(expositions): State<Arc<Expositions>>, headers: HeaderMap) -> Response {
@@ -225,6 +236,29 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn the_unspecified_address_is_that_of_both_families() {
+        let server = Server::bind("[::]:0".parse().unwrap()).await.unwrap();
+        let port = server.local_addr().port();
+        for address in ["127.0.0.1", "::1"] {
+            TcpStream::connect((address, port)).await.unwrap_or_else(|error| panic!("{address}: {error}"));
+        }
+    }
+
+    #[test]
+    fn without_ipv6_in_the_kernel_ipv4_is_left() {
+        let (unsupported, in_use) = (io::Error::from_raw_os_error(97), io::Error::from_raw_os_error(98));
+        for (addr, error, left) in [
+            ("[::]:8080", &unsupported, Some("0.0.0.0:8080")),
+            ("[::]:8080", &in_use, None),
+            ("[::1]:8080", &unsupported, None),
+            ("0.0.0.0:8080", &unsupported, None),
+        ] {
+            let left = left.map(|left| left.parse().unwrap());
+            assert_eq!(without_ipv6(addr.parse().unwrap(), error), left, "{addr}: {error}");
+        }
     }
 
     #[tokio::test]
