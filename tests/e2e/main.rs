@@ -3,23 +3,25 @@
 //! second. `make e2e` runs it; it needs a node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cluster;
+mod dns;
+mod families;
+mod hosts;
 mod providers;
 mod workload;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
-use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use cluster::{Cluster, archive};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::{Api, Client};
 use providers::Providers;
 use serde_json::json;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use testkit::chart::{run, tool};
 use testkit::emulator::Life;
-use testkit::node::{Node, apiserver_args};
+use testkit::node::Network;
 use testkit::publishing::{Registry, Release, archive_tool};
 use testkit::stand::process::Scratch;
-use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, yaml};
+use testkit::stand::{eventually, yaml};
 use workload::Workload;
 
 const RELEASE: &str = "video-token-operator";
@@ -33,10 +35,6 @@ fn step(begun: Instant, text: &str) {
     }
 }
 
-fn archive(variable: &str) -> PathBuf {
-    std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is unset: run make e2e")).into()
-}
-
 /// Releases the image of `make image` into the registry.
 fn release(registry: &Registry) -> Release {
     let dist = Scratch::new("vto-dist-").unwrap();
@@ -48,84 +46,18 @@ fn release(registry: &Registry) -> Release {
     registry.release(dist.path()).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// The cluster, with helm for it.
-struct Cluster {
-    plane: ControlPlane,
-    node: Node,
-    values: String,
-    chart: String,
-}
-
-impl Cluster {
-    async fn start(values: String, chart: String, registry: &str) -> Self {
-        let options = ControlPlaneOptions {
-            controllers: ["garbagecollector", "namespace", "serviceaccount"].map(str::to_owned).to_vec(),
-            install: false,
-            apiserver_args: apiserver_args(),
-            ..ControlPlaneOptions::default()
-        };
-        let plane = ControlPlane::start(options).await.unwrap();
-        let busybox = archive("BUSYBOX");
-        let node = Node::start(&plane, &[&busybox]).await.unwrap_or_else(|error| panic!("{error:#}"));
-        node.pulls_from(registry).unwrap();
-        Self { plane, node, values, chart }
-    }
-
-    fn helm(&self, command: &[&str], more: &[&str]) -> String {
-        let kubeconfig = self.plane.kubeconfig_path();
-        let mut args = command.to_vec();
-        args.extend(["--namespace", NAMESPACE, "--kubeconfig", kubeconfig.to_str().unwrap()]);
-        args.extend(more);
-        let said = run(&tool("helm").unwrap(), &args, &self.values);
-        said.unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", self.pods(), self.node.logs()))
-    }
-
-    /// `helm upgrade --install` with the values and more of them.
-    fn install(&self, more: &[&str]) {
-        let mut args = vec!["--install", "--plain-http", "--wait", "--timeout", "3m", "--values", "-"];
-        args.extend(more);
-        self.helm(&["upgrade", RELEASE, &self.chart], &args);
-    }
-
-    fn kubectl(&self, args: &[&str]) -> String {
-        let kubeconfig = self.plane.kubeconfig_path();
-        let mut all = vec!["--kubeconfig", kubeconfig.to_str().unwrap()];
-        all.extend(args);
-        run(&self.plane.binaries().join("kubectl"), &all, "").unwrap_or_else(|error| format!("{error:#}"))
-    }
-
-    fn pods(&self) -> String {
-        self.kubectl(&["get", "pods,events", "--all-namespaces", "-o", "wide"])
-    }
-
-    /// Who holds the Lease: the Pod's name, and the process's own suffix.
-    async fn leader(&self) -> (String, String) {
-        let leases: Api<Lease> = Api::namespaced(self.plane.client().unwrap(), NAMESPACE);
-        eventually(SOON, "somebody leads", async || {
-            let lease = leases.get(RELEASE).await.map_err(|error| error.to_string())?;
-            let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
-            let (pod, process) = holder.rsplit_once('_').ok_or(format!("holder {holder:?}"))?;
-            Ok::<_, String>((pod.to_owned(), process.to_owned()))
-        })
-        .await
-    }
-
-    /// Takes a Pod away as the loss of its node does: its processes end where they stand, its object goes at once.
-    async fn lose(&self, pod: &str) {
-        let pods: Api<Pod> = Api::namespaced(self.plane.client().unwrap(), NAMESPACE);
-        let status = pods.get(pod).await.unwrap().status.unwrap();
-        let container = status.container_statuses.unwrap_or_default().remove(0).container_id.unwrap();
-        self.node.kill(&container).unwrap();
-        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        pods.delete(pod, &at_once).await.unwrap();
-    }
+/// Makes the operator's namespace, which enforces `restricted`.
+async fn make_namespace(client: &Client) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE,
+        "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    yaml::apply(client, "default", &namespace.to_string()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node of its own: make e2e"]
 async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss() {
     let begun = Instant::now();
-    let providers = Providers::start().await;
+    let providers = Providers::start(Network::DualStack).await;
     let registry = Registry::start().await.unwrap();
     let release = release(&registry);
     for reference in [&release.image, &release.chart] {
@@ -134,39 +66,26 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
     }
     step(begun, &format!("released and signed: {}", release.image));
     let chart = format!("oci://{}", release.chart);
-    let cluster = Cluster::start(providers.values().to_string(), chart, &registry.host()).await;
+    let cluster = Cluster::start(Network::DualStack, &providers, chart, &[]).await;
+    cluster.node.pulls_from(&registry.host()).unwrap();
     let client = cluster.plane.client().unwrap();
-    step(begun, "a control plane and a node are there");
+    step(begun, "a control plane, a node and DNS are there");
 
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE,
-        "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    yaml::apply(&client, "default", &namespace.to_string()).await.unwrap();
+    make_namespace(&client).await;
     cluster.install(&[]);
-    let operators = ListParams::default().labels("app.kubernetes.io/name=video-token-operator");
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let digest = release.image.rsplit_once('@').unwrap().1;
-    for pod in pods.list(&operators).await.unwrap() {
+    for pod in cluster.operators().await {
         let container = pod.status.unwrap().container_statuses.unwrap().remove(0);
         assert!(container.image_id.ends_with(digest), "{} runs, not {digest}", container.image_id);
     }
     step(begun, "helm install from the registry: the operator is ready in a namespace that enforces `restricted`");
 
-    // no cluster DNS here: the test Pod finds the Service by its hosts file
-    let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
-    let metrics = services.get(&format!("{RELEASE}-metrics")).await.unwrap();
-    let address = metrics.spec.unwrap().cluster_ip.unwrap();
-    let host = format!("{RELEASE}-metrics.{NAMESPACE}.svc");
-    let aliases = [format!("hostAliases[0].ip={address}"), format!("hostAliases[0].hostnames[0]={host}")].join(",");
-    let found = ["--set", aliases.as_str()];
-    cluster.install(&found);
     let said = cluster.helm(&["test", RELEASE], &["--timeout", "2m"]);
     assert!(said.contains("Succeeded"), "{said}");
     step(begun, "helm test: succeeded");
 
     providers.set_life(Life::Seconds(60));
-    for object in providers.objects() {
-        yaml::apply(&client, providers::NAMESPACE, &object.to_string()).await.unwrap();
-    }
+    providers.apply(&client).await;
     providers.all_ready(&client).await;
     step(begun, "five providers: five tokens are ready");
 
@@ -178,7 +97,7 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
     workload.has_seen(5, SOON * 2, &cluster.node).await;
     providers.all_ready(&client).await;
     let issued = providers.issued();
-    cluster.install(&[&found[..], &["--set", "podAnnotations.upgraded=yes"]].concat());
+    cluster.install(&["--set", "podAnnotations.upgraded=yes"]);
     workload.goes_on().await;
     assert_eq!(providers.issued(), issued, "an upgrade issues nothing");
     step(begun, &format!("helm upgrade: no token issued, no call refused: {}", workload.tally()));
@@ -197,7 +116,7 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
 
     cluster.helm(&["uninstall", RELEASE], &["--wait", "--timeout", "2m"]);
     eventually(SOON, "the operator's Pods are gone", async || {
-        let left = pods.list(&operators).await.map_err(|error| error.to_string())?.items.len();
+        let left = cluster.operators().await.len();
         if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
     })
     .await;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the end-to-end test on a node of its own: in network, mount and process namespaces that end with it.
+# Runs each end-to-end test on a node of its own: in network, mount and process namespaces that end with it.
+# ONLY: a part of the name of the tests to run.
 # Needs root, and the Debian packages runc, busybox-static, nftables and iproute2: what lacks is installed by apt-get.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -26,15 +27,26 @@ trap 'rm -rf "$work"' EXIT
 tests/e2e/busybox.sh "$work/busybox.tar"
 cargo build --quiet --workspace --bin videotoken
 test=$(cargo test --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
-IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid --fork --kill-child --mount-proc sh -ec '
-  mount --make-rshared /
-  mount -t tmpfs tmpfs /run
-  ip link set lo up
-  # an address of its own: else it has that of one of its Pods, and another when that Pod goes
-  ip link add cni0 address 0a:58:0a:58:00:01 type bridge
-  ip address add 10.88.0.1/24 dev cni0
-  ip link set cni0 up
-  ip route add default via 10.88.0.1 dev cni0
-  echo 1 >/proc/sys/net/ipv4/ip_forward
-  echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
-  exec "$@"' sh "$test" --ignored --nocapture
+names=$("$test" --ignored --list | sed -n "s/\(.*${ONLY:-}.*\): test\$/\1/p")
+[ -n "$names" ] || { echo "e2e: no test is named ${ONLY:-}." >&2; exit 1; }
+for name in $names; do
+  IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid --fork --kill-child --mount-proc sh -ec '
+    mount --make-rshared /
+    mount -t tmpfs tmpfs /run
+    ip link set lo up
+    # an address of its own: else it has that of one of its Pods, and another when that Pod goes
+    ip link add cni0 address 0a:58:0a:58:00:01 type bridge
+    ip address add 10.88.0.1/24 dev cni0
+    ip address add fd00:88::1/64 dev cni0 nodad
+    ip link set cni0 up
+    ip route add default via 10.88.0.1 dev cni0
+    ip -6 route add default dev cni0
+    # where Pods find the DNS of the cluster
+    ip address add 10.88.1.10/32 dev lo
+    ip address add fd00:88:1::10/128 dev lo nodad
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+    echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+    echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables
+    exec "$@"' sh "$test" --ignored --nocapture --exact "$name"
+done

@@ -9,6 +9,7 @@ kube-proxy               kubernetes  k8s.io/kubernetes/cmd/kube-proxy           
 containerd               containerd  github.com/containerd/containerd/v2/cmd/containerd                -  90
 containerd-shim-runc-v2  containerd  github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2   -  10
 ctr                      containerd  github.com/containerd/containerd/v2/cmd/ctr                       -  10
+coredns                  coredns     video-token-operator/tests/node/coredns                           -  90
 bridge                   cni         github.com/containernetworking/plugins/plugins/main/bridge        -  10
 host-local               cni         github.com/containernetworking/plugins/plugins/ipam/host-local    -  5
 loopback                 cni         github.com/containernetworking/plugins/plugins/main/loopback      -  5

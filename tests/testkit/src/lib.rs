@@ -6,6 +6,7 @@ pub mod chart;
 pub mod collector;
 pub mod content_hash;
 pub mod dashboard;
+pub mod dns;
 pub mod emulator;
 pub mod explorer;
 pub mod hostile;

@@ -21,17 +21,75 @@ use crate::stand::wait::poll;
 /// The bridge's address: the node's own, and what Pods reach this process by. tests/e2e/run.sh gives it.
 pub const GATEWAY: &str = "10.88.0.1";
 
-/// Where Pods get their addresses from.
-const PODS: &str = "10.88.0.0/24";
+/// The same of IPv6.
+pub const GATEWAY_IPV6: &str = "fd00:88::1";
+
+/// The address families of a cluster: of its node, its Pods and its Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4 and, second, IPv6.
+    DualStack,
+    /// IPv6 alone.
+    Ipv6,
+}
+
+/// The addresses of one family.
+#[derive(Debug)]
+pub struct Family {
+    /// The node's own.
+    pub node: &'static str,
+    /// Where DNS is served. tests/e2e/run.sh gives it.
+    pub dns: &'static str,
+    pods: &'static str,
+    first_pod: &'static str,
+    services: &'static str,
+    everything: &'static str,
+}
+
+const IPV4: Family = Family {
+    node: GATEWAY,
+    dns: "10.88.1.10",
+    pods: "10.88.0.0/24",
+    first_pod: "10.88.0.10",
+    services: "10.0.0.0/24",
+    everything: "0.0.0.0/0",
+};
+
+const IPV6: Family = Family {
+    node: GATEWAY_IPV6,
+    dns: "fd00:88:1::10",
+    pods: "fd00:88::/64",
+    first_pod: "fd00:88::10",
+    services: "fd00:10::/112",
+    everything: "::/0",
+};
+
+impl Network {
+    /// Its families, the one that comes first in the cluster first.
+    pub fn families(self) -> &'static [Family] {
+        match self {
+            Self::DualStack => &[IPV4, IPV6],
+            Self::Ipv6 => &[IPV6],
+        }
+    }
+
+    fn each(self, of: impl Fn(&Family) -> &'static str) -> Vec<&'static str> {
+        self.families().iter().map(of).collect()
+    }
+}
 
 /// What busybox runs under: the sandbox of each Pod, and the workload.
 pub const BUSYBOX: &str = "localhost/busybox:1";
 
 /// What the control plane must be told so that Pods reach it.
-pub fn apiserver_args() -> Vec<String> {
-    ["--bind-address=0.0.0.0", &format!("--advertise-address={GATEWAY}"), "--endpoint-reconciler-type=lease"]
-        .map(str::to_owned)
-        .to_vec()
+pub fn apiserver_args(network: Network) -> Vec<String> {
+    let (nodes, services) = (network.each(|family| family.node), network.each(|family| family.services));
+    vec![
+        "--bind-address=::".to_owned(),
+        format!("--advertise-address={}", nodes[0]),
+        format!("--service-cluster-ip-range={}", services.join(",")),
+        "--endpoint-reconciler-type=lease".to_owned(),
+    ]
 }
 
 /// A running node, named `node`. Dropped, its programs are killed.
@@ -46,10 +104,10 @@ pub struct Node {
 
 impl Node {
     /// Starts one, and waits until it is ready. `images` are archives that it has from the first.
-    pub async fn start(plane: &ControlPlane, images: &[&Path]) -> Result<Self> {
+    pub async fn start(plane: &ControlPlane, network: Network, images: &[&Path]) -> Result<Self> {
         let binaries = tokio::task::spawn_blocking(|| built("tests/node/build.sh")).await??;
         let directory = Scratch::new("vto-node-")?;
-        write_files(plane, &binaries, &directory)?;
+        write_files(plane, network, &binaries, &directory)?;
         let config = directory.file("containerd.toml").display().to_string();
         let containerd = spawn(&binaries, "containerd", &[&format!("--config={config}")], &directory)?;
         let mut node = Self { programs: Vec::new(), containerd, binaries, directory };
@@ -86,7 +144,7 @@ impl Node {
                     format!("--root-dir={folder}/kubelet"),
                     format!("--cert-dir={folder}/kubelet-pki"),
                     "--hostname-override=node".into(),
-                    format!("--node-ip={GATEWAY}"),
+                    format!("--node-ip={}", network.each(|family| family.node).join(",")),
                 ],
             ),
         ];
@@ -131,6 +189,19 @@ impl Node {
         self.ctr(&["tasks", "kill", "--signal", "SIGKILL", "--all", id]).map(drop)
     }
 
+    /// A file in a running container, such as its /etc/resolv.conf.
+    pub fn file_in(&self, container_id: &str, path: &str) -> Result<String> {
+        let id = container_id.trim_start_matches("containerd://");
+        let tasks = self.ctr(&["tasks", "list"])?;
+        let of = |line: &str| -> Option<u32> {
+            let mut words = line.split_whitespace();
+            (words.next()? == id).then(|| words.next()?.parse().ok()).flatten()
+        };
+        let pid = tasks.lines().find_map(of).with_context(|| format!("no task {id} in\n{tasks}"))?;
+        let path = format!("/proc/{pid}/root{path}");
+        std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
+    }
+
     async fn import(&mut self, images: &[&Path]) -> Result<()> {
         let up = poll(Duration::from_secs(30), "containerd is up", async || self.ctr(&["version"]).map(drop));
         up.await.with_context(|| self.containerd.log_tail(30))?;
@@ -163,16 +234,18 @@ fn spawn(folder: &Path, name: &str, args: &[&str], directory: &Scratch) -> Resul
     Process::spawn(&folder.join(name), args, env, directory.path(), &directory.file(&format!("{name}.log")))
 }
 
-fn write_files(plane: &ControlPlane, binaries: &Path, directory: &Scratch) -> Result<()> {
+fn write_files(plane: &ControlPlane, network: Network, binaries: &Path, directory: &Scratch) -> Result<()> {
     let folder = directory.path().display().to_string();
     directory.write("ca.crt", plane.ca())?;
     std::fs::create_dir(directory.file("cni"))?;
-    let network = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [
+    let families = network.families().iter();
+    let ranges: Vec<_> = families.map(|each| json!([{"subnet": each.pods, "rangeStart": each.first_pod}])).collect();
+    let routes: Vec<_> = network.families().iter().map(|each| json!({"dst": each.everything})).collect();
+    let bridge = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [
         {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipam": {"type": "host-local",
-            "dataDir": format!("{folder}/addresses"), "ranges": [[{"subnet": PODS, "rangeStart": "10.88.0.10"}]],
-            "routes": [{"dst": "0.0.0.0/0"}]}},
+            "dataDir": format!("{folder}/addresses"), "ranges": ranges, "routes": routes}},
     ]});
-    directory.write("cni/pods.conflist", &network.to_string())?;
+    directory.write("cni/pods.conflist", &bridge.to_string())?;
     let containerd = format!(
         r#"version = 3
 root = "{folder}/containerd"
@@ -200,13 +273,14 @@ state = "{folder}/containerd-state"
         "containerRuntimeEndpoint": format!("unix://{folder}/containerd.sock"),
         "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupsPerQOS": false, "enforceNodeAllocatable": [],
         "failSwapOn": false, "makeIPTablesUtilChains": false, "localStorageCapacityIsolation": false,
-        "resolvConf": "", "podLogsDir": format!("{folder}/pod-logs"), "evictionHard": {"memory.available": "1Mi"},
+        "clusterDNS": network.each(|family| family.dns), "clusterDomain": "cluster.local", "resolvConf": "",
+        "podLogsDir": format!("{folder}/pod-logs"), "evictionHard": {"memory.available": "1Mi"},
         "volumePluginDir": format!("{folder}/plugins"), "syncFrequency": "5s",
     });
     directory.write("kubelet.json", &kubelet.to_string())?;
     let proxy = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",
-        "hostnameOverride": "node", "clusterCIDR": PODS, "conntrack": {"maxPerCore": 0},
+        "hostnameOverride": "node", "clusterCIDR": network.each(|family| family.pods).join(","), "conntrack": {"maxPerCore": 0},
         "clientConnection": {"kubeconfig": plane.kubeconfig_path()},
     });
     directory.write("kube-proxy.json", &proxy.to_string())?;

@@ -421,7 +421,7 @@ fn write_credentials(directory: &Scratch, token: &str) -> Result<String> {
     let ca_key = KeyPair::generate()?;
     let ca_pem = ca.self_signed(&ca_key)?.pem();
 
-    let names = ["127.0.0.1", "10.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
+    let names = ["127.0.0.1", "10.0.0.1", "fd00:10::1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
     let key = KeyPair::generate()?;
     let certificate = CertificateParams::new(names.to_vec())?.signed_by(&key, &Issuer::new(ca, ca_key))?;
     directory.write("apiserver.crt", &certificate.pem())?;
