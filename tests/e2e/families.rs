@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, archive};
 use crate::dns::{self, Loss};
 use crate::providers::Providers;
 use crate::workload::Workload;
-use crate::{RELEASE, make_namespace, step};
+use crate::{RELEASE, SOON, make_namespace, step};
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use std::net::IpAddr;
@@ -53,6 +53,7 @@ async fn with_both_families_every_provider_issues_and_a_loss_of_dns_is_named_and
     let begun = Instant::now();
     let (mut cluster, providers) = all_issue(Network::DualStack, begun).await;
     let workload = Workload::start(&cluster.plane.client().unwrap(), &providers).await;
+    workload.has_seen(1, SOON, &cluster.node).await;
     for (loss, said) in [(Loss::Stopped, "Temporary failure"), (Loss::Paused, "no name server answers within 8 s")] {
         let took = dns::lost_and_found(&mut cluster, &providers, &workload, loss, said).await;
         step(begun, &format!("DNS {loss:?}: renewed {took} s after it is back; {}", workload.tally()));
