@@ -242,7 +242,8 @@ mod tests {
     async fn the_unspecified_address_is_that_of_both_families() {
         let server = Server::bind("[::]:0".parse().unwrap()).await.unwrap();
         let port = server.local_addr().port();
-        for address in ["127.0.0.1", "::1"] {
+        let has_ipv6 = TcpListener::bind("[::1]:0").await.is_ok();
+        for address in ["127.0.0.1", "::1"].into_iter().take(if has_ipv6 { 2 } else { 1 }) {
             TcpStream::connect((address, port)).await.unwrap_or_else(|error| panic!("{address}: {error}"));
         }
     }
