@@ -84,12 +84,12 @@ fn each<T>(names: &[String], known: &[(&str, T)]) -> Vec<Vec<String>> {
         return vec![Vec::new()];
     }
     let all = || known.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
-    let named = |name: &String| match name.as_str() {
+    let choice = |name: &String| match name.as_str() {
         ALL => all(),
         NONE => vec![Vec::new()],
         name => vec![vec![name.to_owned()]],
     };
-    names.iter().flat_map(named).collect()
+    names.iter().flat_map(choice).collect()
 }
 
 /// Returns the value whose turn it is.

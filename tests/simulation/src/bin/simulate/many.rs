@@ -2,13 +2,14 @@
 
 use crate::arguments::Arguments;
 use simulation::world::STRIKES;
+use std::fmt::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Interval at which the progress is printed.
-const PROGRESS: Duration = Duration::from_secs(60);
+const PROGRESS: Duration = Duration::from_mins(1);
 
 /// How a run ended.
 struct Ended {
@@ -101,7 +102,7 @@ fn all(plans: &[Arguments], first: bool) -> Vec<Ended> {
 fn summarize(plans: &[Arguments], ended: &[Ended]) {
     let minutes: u64 = ended.iter().filter_map(|run| plans.get(run.number)).map(|plan| plan.minutes).sum();
     let failed = ended.iter().filter(|run| !run.passed).count();
-    let days = std::time::Duration::from_secs(60 * minutes).as_secs_f64() / 86_400.0;
+    let days = Duration::from_secs(60 * minutes).as_secs_f64() / 86_400.0;
     let cpu = cpu_of_children().map(|seconds| format!(", {seconds} s of CPU")).unwrap_or_default();
     println!("{} of {} runs, {failed} failed, {days:.1} days{cpu}", ended.len(), plans.len());
 }
@@ -122,11 +123,8 @@ fn child(plan: &Arguments) -> (bool, String) {
             if !output.status.success() && !text.contains("FAULT") {
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 let last = said.lines().last().unwrap_or_default();
-                text += &format!(
-                    "FAULT {}: {last}\nagain: make simulate ARGS='{}'\n",
-                    output.status,
-                    plan.line().join(" ")
-                );
+                let again = plan.line().join(" ");
+                let _ = writeln!(text, "FAULT {}: {last}\nagain: make simulate ARGS='{again}'", output.status);
             }
             (output.status.success(), text)
         }
