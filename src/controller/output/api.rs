@@ -419,7 +419,7 @@ mod tests {
         vec![
             ("Secret", applier.apply_secret(&key, &shape, WritePrecondition::Absent).await.map(drop)),
             ("deletion of a Secret", applier.delete_secret(&key, &secret_facts(&meta)).await),
-            ("status", applier.status(&token, &status).await.map(drop)),
+            ("status", applier.apply_status(&token, &status).await.map(drop)),
             ("merged status", applier.merge_status(&token, &status).await.map(drop)),
             ("provider status", applier.provider_status(&provider, false, &status).await.map(drop)),
             ("merged provider status", applier.merge_provider_status(&provider, false, &status).await.map(drop)),

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::DateTime;
 use serde_json::{Map, json};
+use sha2::Digest as _;
 use std::sync::LazyLock;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 
