@@ -26,7 +26,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests/e2e/busybox.sh "$work/busybox.tar"
 cargo build --quiet --workspace --bin videotoken
-test=$(cargo test --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
+test=$(cargo test --workspace --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
 names=$("$test" --ignored --list | sed -n "s/\(.*${ONLY:-}.*\): test\$/\1/p")
 [ -n "$names" ] || { echo "e2e: no test is named ${ONLY:-}." >&2; exit 1; }
 for name in $names; do

@@ -1,4 +1,4 @@
-//! The DNS of a cluster: a real CoreDNS beside a [`Node`](crate::node::Node), with the Services of the cluster and a zone
+//! The DNS of a cluster: a real `CoreDNS` beside a [`Node`](crate::node::Node), with the Services of the cluster and a zone
 //! of its own, and what it was asked.
 
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::stand::wait::poll;
 /// The zone beside that of the cluster: no other name server, and no hosts file, knows its names.
 pub const ZONE: &str = "video.example";
 
-/// One question, as CoreDNS logs it.
+/// One question, as `CoreDNS` logs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Question {
     /// Who asks.
@@ -30,7 +30,7 @@ pub struct Question {
     pub answer: String,
 }
 
-/// A CoreDNS at the addresses that the kubelet names to Pods. Dropped, it is killed.
+/// A `CoreDNS` at the addresses that the kubelet names to Pods. Dropped, it is killed.
 pub struct ClusterDns {
     program: Process,
     binary: PathBuf,

@@ -57,10 +57,10 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     let begun = cpu();
     let operator = Operator::start(&world, &api, "second", 0, &[]);
     rests(&world, &operator).await?;
-    let (filled, requests) = (cpu() - begun, world.trace.lock().counted);
+    let (filled, requests) = (cpu().saturating_sub(begun), world.trace.lock().counted);
     let begun = cpu();
     tokio::time::sleep(Duration::from_secs(arguments.seconds.into())).await;
-    let rest = cpu() - begun;
+    let rest = cpu().saturating_sub(begun);
 
     let sent = world.trace.lock().counted - requests;
     let issued = api.calls.lock().issued - calls;

@@ -295,8 +295,8 @@ fn write(folder: &Path, number: usize, plan: &Plan, outcome: &Outcome) -> Result
 async fn confirm(workers: usize, report: &mut Report, passes: impl AsyncFn(&Plan) -> bool) {
     for failure in std::mem::take(&mut report.failures) {
         let again = stream::iter(0..AGAIN).map(|_| passes(&failure.plan));
-        let passed = again.buffer_unordered(workers.max(1)).all(async |passed| passed);
-        let kept = if passed.await { &mut report.once } else { &mut report.failures };
+        let all_pass = again.buffer_unordered(workers.max(1)).all(async |passed| passed);
+        let kept = if all_pass.await { &mut report.once } else { &mut report.failures };
         kept.push(failure);
     }
 }
