@@ -148,7 +148,11 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
         assert!(said.contains(refused) && said.is_empty() == refused.is_empty(), "{name} {patch}: {said}");
     }
 
-    // and it does all that it is for
+    serves(&mut scene).await;
+}
+
+/// Asserts that an operator under the policies does all that it is for.
+async fn serves(scene: &mut Scene) {
     scene.options.args.push(rollout::FLAG.to_owned());
     let running = scene.operator().await.unwrap();
     let restarts =
@@ -160,7 +164,7 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
         object["status"]["issuances"] == 2 && object["status"]["restartedFor"] == object["status"]["issuedAt"]
     };
     let object = scene.until_that("lobby", "is renewed and its workloads restarted", done).await.unwrap();
-    let bare = rollouts_of(&scene, &scene.client).get("bare").await.unwrap();
+    let bare = rollouts_of(scene, &scene.client).get("bare").await.unwrap();
     let mark = &bare.data["spec"]["template"]["metadata"]["annotations"]["videotoken.dev/restarted-at"];
     assert!(mark.is_string(), "{} after {}", bare.data, object["status"]);
     let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
@@ -178,7 +182,7 @@ async fn p22_under_the_charts_policies_the_operators_own_token_is_worth_what_it_
     })
     .await;
     drop(running);
-    tenants(&scene).await;
+    tenants(scene).await;
 }
 
 fn rollouts_of(scene: &Scene, client: &Client) -> Api<DynamicObject> {

@@ -341,10 +341,10 @@ mod tests {
         let plan = Plan { scenario: Scenario::value_variants()[0], faults: Vec::new() };
         let failures = vec![Failure { plan, broken: vec!["P01".to_owned()] }];
         let mut report = Report { failures, ..Report::default() };
-        let plays = Cell::new(0);
-        let play = async |_: &Plan| passes(plays.replace(plays.get() + 1));
-        confirm(4, &mut report, play).await;
-        (report, plays.get())
+        let count = Cell::new(0);
+        let passes_again = async |_: &Plan| passes(count.replace(count.get() + 1));
+        confirm(4, &mut report, passes_again).await;
+        (report, count.get())
     }
 
     #[tokio::test]
