@@ -110,7 +110,7 @@ simulate: needs-rust ## the operator in virtual time, with faults by seed; ARGS=
 	@$(CARGO) build --workspace --bin simulate
 	@"$$($(target_dir))/debug/simulate" $(ARGS)
 
-at-rest: needs-rust ## CPU and memory of an operator whose tokens aren't due, in virtual time; ARGS='--tokens 1000000'
+at-rest: needs-rust ## CPU of an operator whose tokens aren't due, in virtual time; ARGS='--tokens 1000000'
 	@echo 'Building the simulation.'
 	@$(CARGO) build --release --workspace --bin at_rest
 	@"$$($(target_dir))/release/at_rest" $(ARGS)
