@@ -243,7 +243,8 @@ mod tests {
         let server = Server::bind("[::]:0".parse().unwrap()).await.unwrap();
         let port = server.local_addr().port();
         let has_ipv6 = TcpListener::bind("[::1]:0").await.is_ok();
-        for address in ["127.0.0.1", "::1"].into_iter().take(if has_ipv6 { 2 } else { 1 }) {
+        let addresses: &[&str] = if has_ipv6 { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] };
+        for &address in addresses {
             TcpStream::connect((address, port)).await.unwrap_or_else(|error| panic!("{address}: {error}"));
         }
     }
