@@ -101,6 +101,15 @@ impl Context {
         });
     }
 
+    /// Adapts to a wall clock that was set back: whatever waits for a later time is tried now. `trigger_all` reconciles
+    /// the objects.
+    pub(crate) fn clock_went_back(&self) {
+        self.objects.states.clock_went_back();
+        for key in self.stores.provider_objects.keys() {
+            self.providers.resolve_soon(&key);
+        }
+    }
+
     /// Triggers the tokens of a provider that changed.
     pub(crate) fn trigger_tokens_of(self: &Arc<Self>, provider: &ProviderKey) {
         self.trigger_in_batches(self.stores.tokens.using(provider));

@@ -204,7 +204,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             tracing::warn!(from = %last.wall, to = %now.wall, "the clock jumped: everything is decided again");
         }
         if jumped && now.wall < last.wall {
-            context.objects.states.clock_went_back();
+            context.clock_went_back();
         }
         let won = leads && (changed || !led);
         if won {

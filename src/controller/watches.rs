@@ -367,16 +367,12 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
         move |event| {
             let listed = matches!(event, Event::InitApply(_));
             match event {
-                Event::Init => {
-                    if relist.begin() {
-                        to.stores.provider_objects.relist_begins();
-                    }
-                }
+                Event::Init => to.stores.provider_objects.relist_begins(&mut relist),
                 Event::Apply(mut object) | Event::InitApply(mut object) => {
                     slim(&mut object);
                     let key = key_of(&object);
                     relist.name(&as_object(&key));
-                    if to.stores.provider_objects.put(&key, object, listed) {
+                    if to.stores.provider_objects.put(&key, object, listed.then_some(&relist)) {
                         to.providers.registry.mark_unresolved(&key);
                         to.providers.resolve_soon(&key);
                     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use testkit::emulator::Fault;
 use testkit::scene::{SOON, Scene, client_secret};
 use testkit::stand::wait::throughout;
+use testkit::stand::webhook::{Manner, Webhook};
 use testkit::stand::{Failure, Matcher, eventually};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -81,6 +82,44 @@ async fn p01_a_secret_behind_a_webhook_that_hangs_and_is_ignored_is_stored_and_r
     victim.is_renewed_in_time(1).await;
     assert!(!operator.logs().contains("a request to the API server failed"), "no write is given up");
     webhook.remove().await;
+}
+
+/// The API server passes on the code of a denial, whatever it means elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn p18_a_webhook_that_denies_by_any_code_costs_one_call_each_and_delays_no_other_namespace() {
+    const DENIED: usize = 40;
+    for (code, reason) in [(404, "SecretRefused"), (503, "SecretWriteFailed")] {
+        let mut scene = Scene::new("denies", OPERATOR).await.unwrap();
+        let victim = Victim::beside(&mut scene).await;
+        let _operator = scene.operator().await.unwrap();
+        victim.ready().await;
+        let webhook = Webhook::start(Manner::Denies(code, "no cost centre")).await.unwrap();
+        let name = format!("denies-{}", scene.namespace);
+        scene.apply(&webhook.configuration(&name, &scene.namespace, "Fail", 5)).await.unwrap();
+        eventually(SOON, "the webhook denies", async || {
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": scene.namespace,
+                "annotations": {"n": uuid::Uuid::new_v4().to_string()}}});
+            match scene.apply(&secret).await {
+                Ok(_) => Err("it doesn't yet"),
+                Err(_) => Ok(()),
+            }
+        })
+        .await;
+        for n in 0..DENIED {
+            scene.apply(&scene.token(&format!("camera-{n}"), &json!({}))).await.unwrap();
+        }
+        let said = |object: &Value| object["status"]["conditions"].to_string();
+        let told = |object: &Value| said(object).contains("no cost centre") && said(object).contains(reason);
+        scene.until_that("camera-0", reason, told).await.unwrap();
+        // More than a minute, after which a write is tried again that was refused.
+        victim.is_renewed_in_time(4).await;
+        assert!(scene.issued() <= DENIED, "{code}: {} calls", scene.issued());
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(scene.client.clone());
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        let ready = |object: &Value| object["status"]["issuances"] == 1;
+        scene.until_within(Duration::from_secs(90), "camera-0", "ready", ready).await.unwrap();
+        assert!(scene.issued() <= DENIED, "{code}: the tokens are kept until they can be stored: {}", scene.issued());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Provider objects, as their watches report them.
 
 use crate::controller::stores::provider_key::{ProviderKey, as_object};
-use crate::controller::stores::relist::WritesDuringRelist;
+use crate::controller::stores::relist::{Relist, WritesDuringRelist};
 use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -24,8 +24,8 @@ impl ProviderObjects {
     }
 
     /// Records the start of a list.
-    pub(crate) fn relist_begins(&self) {
-        self.1.lock().begin();
+    pub(crate) fn relist_begins(&self, relist: &mut Relist) {
+        self.1.lock().begin(relist);
     }
 
     /// Records the end of a list.
@@ -35,11 +35,11 @@ impl ProviderObjects {
 
     /// Stores a new version. Ignores a version older than the operator's last write, unless it comes from a list during
     /// which the operator wrote nothing. Returns true if the spec differs.
-    pub(crate) fn put(&self, key: &ProviderKey, mut object: DynamicObject, listed: bool) -> bool {
+    pub(crate) fn put(&self, key: &ProviderKey, mut object: DynamicObject, list: Option<&Relist>) -> bool {
         cut_oversized(&mut object);
         let identity = |object: &DynamicObject| (object.metadata.uid.clone(), object.metadata.generation);
         let mut all = self.0.lock();
-        let weighed = !listed || self.1.lock().has(&as_object(key));
+        let weighed = list.is_none_or(|list| self.1.lock().has(&as_object(key), list));
         match all.get(key) {
             Some(old) if weighed && version_of(&object) < version_of(old) => false,
             old => {
@@ -168,7 +168,7 @@ mod tests {
             let object = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "TokenProvider",
                 "metadata": {"name": "p", "namespace": "a"},
                 "spec": {"signed": {"jwt": {"algorithm": "HS256", "claims": {"a": claim}}}}});
-            store.put(&key, serde_json::from_value(object).unwrap(), false);
+            store.put(&key, serde_json::from_value(object).unwrap(), None);
             store.get(&key).unwrap()
         };
         let small = put(&"x".repeat(60 * 1024));

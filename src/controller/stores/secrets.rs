@@ -183,20 +183,18 @@ impl Secrets {
         let mut inner = self.0.lock();
         match event {
             Event::Init => {
-                if relist.begin() {
-                    inner.own_writes.begin();
-                }
+                inner.own_writes.begin(relist);
                 Vec::new()
             }
             Event::InitApply(secret) => {
                 relist.name(&secret.key());
-                inner.put(secret, true).into_iter().collect()
+                inner.put(secret, Some(relist)).into_iter().collect()
             }
-            Event::Apply(secret) => inner.put(secret, false).into_iter().collect(),
+            Event::Apply(secret) => inner.put(secret, None).into_iter().collect(),
             Event::Delete(secret) => inner.delete(secret).into_iter().collect(),
             Event::InitDone => {
                 let Some(listed) = relist.end() else { return Vec::new() };
-                let gone = inner.finish_relist(&listed, namespace);
+                let gone = inner.finish_relist(relist, &listed, namespace);
                 inner.own_writes.end();
                 gone
             }
@@ -221,15 +219,15 @@ impl Inner {
         Some(old)
     }
 
-    /// Stores newer facts. A listed Secret replaces the stored one, unless the operator wrote it during the list.
-    fn put(&mut self, secret: &SecretMeta, listed: bool) -> Option<(ObjectKey, Option<Uid>)> {
+    /// Stores newer facts. A Secret of a list replaces the stored one, unless the operator wrote it during the list.
+    fn put(&mut self, secret: &SecretMeta, list: Option<&Relist>) -> Option<(ObjectKey, Option<Uid>)> {
         let (key, facts) = (secret.key(), secret.facts());
         if let Some(flight) = self.flights.get_mut(&key) {
             flight.events += 1;
         }
         if let Some(old) = self.known.get(&key) {
             let same = old.uid == facts.uid && old.resource_version == facts.resource_version;
-            let weighed = !listed || self.own_writes.has(&key);
+            let weighed = list.is_none_or(|list| self.own_writes.has(&key, list));
             if same || weighed && old.resource_version >= facts.resource_version {
                 return None;
             }
@@ -254,12 +252,17 @@ impl Inner {
     }
 
     /// Removes the Secrets that a complete list doesn't contain, except those that the operator wrote during the list.
-    fn finish_relist(&mut self, listed: &HashSet<ObjectKey>, namespace: Option<&str>) -> Vec<(ObjectKey, Option<Uid>)> {
+    fn finish_relist(
+        &mut self,
+        list: &Relist,
+        listed: &HashSet<ObjectKey>,
+        namespace: Option<&str>,
+    ) -> Vec<(ObjectKey, Option<Uid>)> {
         let gone: Vec<_> = self
             .known
             .iter()
             .filter(|(key, _)| namespace.is_none_or(|namespace| *key.namespace == *namespace))
-            .filter(|(key, _)| !listed.contains(*key) && !self.own_writes.has(key))
+            .filter(|(key, _)| !listed.contains(*key) && !self.own_writes.has(key, list))
             .map(|(key, facts)| (key.clone(), facts.owner))
             .collect();
         for (key, _) in &gone {
@@ -312,6 +315,32 @@ mod tests {
         assert_eq!(known(&secrets), Some(910), "a list from after our write");
         relist(&secrets, &[], || {});
         assert_eq!(known(&secrets), None);
+    }
+
+    #[test]
+    fn p09_a_list_that_replaces_an_interrupted_one_is_newer_than_what_was_written_before_it() {
+        for (listed, expected) in [(&[][..], None), (&[meta(1, 700)], Some(700))] {
+            let (secrets, key) = (Secrets::default(), ObjectKey::new("n", "s"));
+            relist(&secrets, &[meta(1, 900)], || {});
+            let (mut first, mut other) = (Relist::default(), Relist::default());
+            secrets.apply(&mut first, None, &Event::Init);
+            secrets.begin_request(&key).found(meta(1, 905).facts());
+            // another scope's list, which is interrupted too
+            secrets.apply(&mut other, Some("m"), &Event::Init);
+            relist(&secrets, &[meta(1, 900)], || {});
+            assert_eq!(known(&secrets), Some(900), "a list from after the write");
+            secrets.begin_request(&key).found(meta(1, 906).facts());
+            secrets.apply(&mut first, None, &Event::InitApply(meta(1, 900)));
+            assert_eq!(known(&secrets), Some(906), "a list from before the write");
+            secrets.apply(&mut first, None, &Event::Init);
+            for secret in listed {
+                secrets.apply(&mut first, None, &Event::InitApply(secret.clone()));
+            }
+            secrets.apply(&mut first, None, &Event::InitDone);
+            assert_eq!(known(&secrets), expected);
+            secrets.apply(&mut other, Some("m"), &Event::InitDone);
+            assert!(secrets.0.lock().own_writes.is_empty());
+        }
     }
 
     #[test]

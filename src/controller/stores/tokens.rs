@@ -113,16 +113,12 @@ impl Tokens {
     pub(crate) fn apply(&self, relist: &mut Relist, namespace: Option<&str>, event: Event<Token>) -> Changes {
         let mut changes = Changes::default();
         match event {
-            Event::Init => {
-                if relist.begin() {
-                    self.own_writes.lock().begin();
-                }
-            }
+            Event::Init => self.own_writes.lock().begin(relist),
             Event::InitApply(token) => {
                 relist.name(&token.key);
-                self.put(token, true, &mut changes);
+                self.put(token, Some(relist), &mut changes);
             }
-            Event::Apply(token) => self.put(token, false, &mut changes),
+            Event::Apply(token) => self.put(token, None, &mut changes),
             Event::Delete(token) => self.remove(&token.key, &mut changes),
             Event::InitDone => {
                 let Some(listed) = relist.end() else { return changes };
@@ -161,18 +157,18 @@ impl Tokens {
         }
     }
 
-    /// Stores a newer version. A listed object replaces the stored one, unless the operator wrote it during the list.
-    fn put(&self, token: Token, listed: bool, changes: &mut Changes) {
+    /// Stores a newer version. An object of a list replaces the stored one, unless the operator wrote it during the list.
+    fn put(&self, token: Token, list: Option<&Relist>, changes: &mut Changes) {
         let _writing = self.writing.lock();
         let old = self.get(&token.key);
         let mut restored = false;
         if let Some(old) = &old {
-            let weighed = !listed || self.own_writes.lock().has(&token.key);
+            let weighed = list.is_none_or(|list| self.own_writes.lock().has(&token.key, list));
             let same = old.uid == token.uid && old.version == token.version;
             if same || weighed && old.version >= token.version {
                 return;
             }
-            restored = listed && (old.version > token.version || old.status.hash != token.status.hash);
+            restored = list.is_some() && (old.version > token.version || old.status.hash != token.status.hash);
             if old.uid != token.uid {
                 changes.gone.push(token.key.clone());
             } else if token.renew_requested_at.is_some() && old.renew_requested_at != token.renew_requested_at {

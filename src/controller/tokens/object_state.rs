@@ -60,12 +60,10 @@ impl ObjectStates {
         }
     }
 
-    /// Adapts to a clock that was set back: retries scheduled for later run now, and a lookup with a time in the future
-    /// is repeated.
+    /// Adapts all states to a clock that was set back.
     pub(crate) fn clock_went_back(&self) {
         self.states.lock().retain(|_, state| {
-            state.lookup = None;
-            state.write_failure = None;
+            state.clock_went_back();
             !state.is_empty()
         });
     }

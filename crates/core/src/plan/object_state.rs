@@ -172,6 +172,16 @@ impl ObjectState {
             && self.spare.is_none()
     }
 
+    /// Adapts to a clock that was set back: retries that wait for a later time run now, and a lookup with a time in the
+    /// future is repeated.
+    pub fn clock_went_back(&mut self) {
+        self.lookup = None;
+        self.write_failure = None;
+        if let Some(restarts) = &mut self.restarts {
+            restarts.next = None;
+        }
+    }
+
     /// Returns the record of other clients' changes. `observed` is the record that the decision was based on, which may
     /// come from the status.
     pub(super) fn contest(&mut self, observed: Option<&Contest>, generation: i64) -> &mut Contest {

@@ -55,9 +55,15 @@ impl ApiError {
     /// Classifies a response by its status code and its `message`. `quoted` is that message without secrets.
     ///
     /// The codes are those of the Kubernetes API conventions. The texts are those of the API server: a `Status` has no
-    /// field for a terminating namespace, a failed structured merge or an immutable Secret.
+    /// field for a terminating namespace, a failed structured merge, an immutable Secret or the denial of a webhook.
+    ///
+    /// The API server passes on the code that an admission webhook gives to a denial. Such a code says nothing about
+    /// the object or the API server: a webhook that misses an object of its own answers 404, one that is busy 503.
     pub fn of_status(code: u16, message: &str, quoted: String) -> Self {
+        let is_denial = message.starts_with("admission webhook ");
         match code {
+            408 | 429 | 500.. if is_denial => Self::Failing(format!("{code} {quoted}")),
+            _ if is_denial => Self::Refused(quoted),
             409 => Self::Conflict,
             404 => Self::Gone(quoted),
             403 if message.contains("being terminated") => Self::Gone(quoted),
@@ -212,7 +218,10 @@ mod tests {
             (503, "", "Unavailable"),
             (504, "", "Unavailable"),
         ];
-        for (code, message, class) in classes {
+        const DENIED: &str = "admission webhook \"policy.example\" denied the request: being terminated";
+        let denials = [400, 403, 404, 409, 410, 422].map(|code| (code, DENIED, "Refused"));
+        let failures = [408, 429, 500, 503, 504].map(|code| (code, DENIED, "Failing"));
+        for (code, message, class) in classes.into_iter().chain(denials).chain(failures) {
             assert_eq!(ApiError::of_status(code, message, String::new()).name(), class, "{code} {message}");
         }
     }

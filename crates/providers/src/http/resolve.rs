@@ -60,7 +60,8 @@ async fn in_time<T>(lookup: impl Future<Output = io::Result<T>>) -> io::Result<T
 }
 
 async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
-    let settings = tokio::fs::read_to_string(SETTINGS).await.unwrap_or_default();
+    let settings =
+        if is_service(name) { tokio::fs::read_to_string(SETTINGS).await.unwrap_or_default() } else { String::new() };
     let Some(absolute) = absolute(name, cluster_domain(&settings)) else { return as_it_may_be(name).await };
     let own = machines_own(name).await;
     if own.is_empty() { as_it_may_be(&absolute).await } else { Ok(own) }
@@ -79,17 +80,22 @@ fn absolute(name: &str, domain: Option<&str>) -> Option<String> {
     if !name.contains('.') {
         return None;
     }
-    if name.to_ascii_lowercase().ends_with(".svc") {
+    if is_service(name) {
         return domain.map(|domain| format!("{name}.{domain}."));
     }
     Some(format!("{name}."))
 }
 
+/// Returns true if the name is that of a Service without the domain of the cluster.
+fn is_service(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".svc")
+}
+
 /// Returns the domain of the cluster from the search list of a Pod, such as `cluster.local`. Kubernetes puts the domain of
-/// the Services, `svc.cluster.local`, into it.
+/// the Services, `svc.cluster.local`, into it. Of several lists, the C library uses the last.
 fn cluster_domain(settings: &str) -> Option<&str> {
-    let lists = settings.lines().filter_map(|line| line.strip_prefix("search")?.split_whitespace().into());
-    let mut domains = lists.flatten().filter_map(|domain| domain.strip_prefix("svc."));
+    let mut lists = settings.lines().rev().filter_map(|line| line.strip_prefix("search"));
+    let mut domains = lists.next()?.split_whitespace().filter_map(|domain| domain.strip_prefix("svc."));
     // that of a namespace with the name svc comes first
     let domain = domains.find(|domain| !domain.starts_with("svc."))?;
     Some(domain.strip_suffix('.').unwrap_or(domain))
@@ -180,6 +186,8 @@ mod tests {
             (pod, Some("cluster.local")),
             ("nameserver 10.96.0.10\nsearch\tsvc.corp.internal. corp.internal\n", Some("corp.internal")),
             ("search svc.svc.cluster.local svc.cluster.local cluster.local\n", Some("cluster.local")),
+            ("search svc.earlier.local\nsearch svc.cluster.local cluster.local\n", Some("cluster.local")),
+            ("search svc.earlier.local\nsearch corp.example\n", None),
             ("nameserver 192.0.2.1\nsearch corp.example\n", None),
             ("nameserver 192.0.2.1\n", None),
             ("", None),

@@ -22,8 +22,8 @@ pub enum Manner {
     Silent,
     /// It answers with this status and no verdict.
     Broken(u16),
-    /// It denies, with this message.
-    Denies(String),
+    /// It denies, with this code and message.
+    Denies(u16, &'static str),
 }
 
 /// A running webhook on a free loopback port. Dropped, it answers no more; its configuration is the caller's to delete.
@@ -103,10 +103,11 @@ fn answer(manner: &Manner, review: &Value) -> Response {
         Manner::Broken(code) => {
             StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
         }
-        Manner::Denies(message) => Json(json!({
+        Manner::Denies(code, message) => Json(json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
-            "response": {"uid": review["request"]["uid"], "allowed": false, "status": {"message": message}},
+            "response": {"uid": review["request"]["uid"], "allowed": false,
+                "status": {"code": code, "message": message}},
         }))
         .into_response(),
     }

@@ -28,7 +28,7 @@ const WEBHOOK_SECONDS: u8 = 8;
 
 /// A webhook of the attacker's namespace; short-lived tokens there are renewed again and again behind it.
 pub(super) async fn webhook(ground: &Ground, manner: Manner, policy: &str) -> Result<()> {
-    if !matches!(manner, Manner::Denies(_)) {
+    if !matches!(manner, Manner::Denies(..)) {
         ground.attacker.control().set_life(Life::Between(21, 36));
     }
     let webhook = Webhook::start(manner).await?;

@@ -46,7 +46,7 @@ pub(super) async fn press(attack: Attack, ground: &Ground) -> Result<()> {
     match attack {
         Attack::WebhookHangs => api::webhook(ground, Manner::Silent, "Ignore").await,
         Attack::WebhookBreaks => api::webhook(ground, Manner::Broken(500), "Fail").await,
-        Attack::WebhookDenies => api::webhook(ground, Manner::Denies("not in this namespace".to_owned()), "Fail").await,
+        Attack::WebhookDenies => api::webhook(ground, Manner::Denies(403, "not in this namespace"), "Fail").await,
         Attack::SecretsUnwritable => api::secrets_unwritable(ground).await,
         Attack::EventsHang => api::events_hang(ground).await,
         Attack::StatusesHang => api::statuses_hang(ground).await,
