@@ -9,9 +9,7 @@ use testkit::emulator::{Call, Emulator as _, Fault, Platforms, Serving, platform
 use testkit::tls::CertificateAuthority;
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::TokenRequest;
-use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
-use videotoken_providers::declared_http::Declared;
 use videotoken_providers::{Class, IssueError, Issued, Issuer};
 
 /// The emulator, and an issuer for one platform.
@@ -332,76 +330,4 @@ async fn a_login_has_an_identifier_without_the_user() {
     assert!(login.len() == 32 && !login.contains(example::USERNAME), "{login}");
     let (_, account, ..) = platforms().swap_remove(0);
     assert_eq!(Stand::start(&account, &json!({})).await.issuer.login(), None);
-}
-
-/// Returns the declared provider of a file in the gallery, with the emulator in place of its hosts.
-fn of_gallery(file: &str, emulator: &str) -> Value {
-    let path = format!("{}/../../deploy/examples/platforms/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let documents = text.split("\n---\n").map(|text| serde_yaml_ng::from_str::<Value>(text).unwrap());
-    let mut provider = documents.into_iter().find(|object| !object["spec"]["http"].is_null()).unwrap();
-    let mut account = provider["spec"]["http"].take();
-    let moved = |url: &Value| {
-        let url: url::Url = url.as_str().unwrap().parse().unwrap();
-        Value::from(format!("{emulator}{}", url.path().trim_end_matches('/')))
-    };
-    account["url"] = moved(&account["url"]);
-    if !account["auth"]["oauth2"].is_null() {
-        account["auth"]["oauth2"]["tokenUrl"] = moved(&account["auth"]["oauth2"]["tokenUrl"]);
-    }
-    account
-}
-
-#[tokio::test]
-async fn each_file_of_the_gallery_that_the_emulator_knows_issues_a_token() {
-    let keys = json!({"api-token": example::API_TOKEN, "api-key": example::API_KEY, "client-id": example::CLIENT_ID,
-        "client-secret": example::CLIENT_SECRET, "admin-secret": example::ADMIN_SECRET, "username": example::USERNAME,
-        "password": example::PASSWORD, "refresh-token": example::REFRESH_TOKEN});
-    for (file, below, parameters, values) in [
-        ("cloudflare-stream-api", "", json!({"video": example::VIDEO}), 0),
-        ("api-video", "", json!({}), 1),
-        ("brightcove", "", json!({}), 0),
-        ("kaltura", "", json!({"user": "viewer-1"}), 0),
-        ("ant-media", "", json!({"stream": "lobby"}), 0),
-        ("frigate-login", "", json!({}), 0),
-        ("eagle-eye", "/een", json!({}), 1),
-    ] {
-        let serving = Stand::start(&platforms()[0].1, &json!({})).await.serving;
-        // the emulator's paths have no name of the application
-        let account = of_gallery(file, &format!("{}{below}", serving.url())).to_string();
-        let account: Value = serde_json::from_str(&account.replace("/live\"", "\"")).unwrap();
-        let provider: ProviderSpec = serde_json::from_value(json!({"http": account})).unwrap();
-        let issuer = declared(&provider, &keys, &serving.ca_pem());
-        let spec = json!({"providerRef": {"name": "p"}, "scope": {"http": {"parameters": parameters}}});
-        let spec: VideoAccessTokenSpec = serde_json::from_value(spec).unwrap();
-        let token = issuer.issue(&spec.request(&provider).unwrap()).await;
-        let token = token.unwrap_or_else(|error| panic!("{file}: {error}"));
-        assert!(serving.control().knows(token.token.expose_secret()).is_some(), "{file}");
-        assert_eq!(token.values.len(), values, "{file}");
-        // a wrong key of each platform is the credential's fault
-        let wrong = keys.as_object().unwrap().keys().map(|key| (key.clone(), json!("a-secret-of-nobody"))).collect();
-        let error = declared(&provider, &Value::Object(wrong), &serving.ca_pem());
-        let error = error.issue(&spec.request(&provider).unwrap()).await.unwrap_err();
-        assert_eq!(error.class, Class::Credential, "{file}: {error}");
-    }
-}
-
-#[test]
-fn every_declared_file_of_the_gallery_can_be_built() {
-    let folder = format!("{}/../../deploy/examples/platforms", env!("CARGO_MANIFEST_DIR"));
-    let mut seen = 0;
-    for file in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        let objects: Vec<Value> = text.split("\n---\n").map(|text| serde_yaml_ng::from_str(text).unwrap()).collect();
-        let Some(provider) = objects.iter().find(|object| !object["spec"]["http"].is_null()) else { continue };
-        let provider: ProviderSpec = serde_json::from_value(provider["spec"].clone()).unwrap();
-        let Ok(Account::Http(account)) = provider.account() else { panic!("no declared account") };
-        let declared = Declared::new(account).unwrap_or_else(|error| panic!("{error} in {text}"));
-        let token = objects.iter().find(|object| object["kind"] == "VideoAccessToken").unwrap();
-        let token: VideoAccessTokenSpec = serde_json::from_value(token["spec"].clone()).unwrap();
-        let lines = declared.request(&token.request(&provider).unwrap(), chrono::Utc::now()).unwrap();
-        assert!(lines[0].contains(" https://"), "{lines:?}");
-        seen += 1;
-    }
-    assert!(seen >= 13, "{seen}");
 }

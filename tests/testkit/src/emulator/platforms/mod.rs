@@ -13,12 +13,19 @@
 //! | Projects | `POST /v1/projects/{project}/rooms/{room}/tokens`, bearer | keys of several accounts; ours |
 //! | Azure Communication Services | `POST /identities/{id}/:issueAccessToken`, a bearer token of Entra | times with 7 digits; whose bearer token it is, Entra's emulator knows |
 //! | Eagle Eye | `POST /een/oauth2/token`, basic, form with a refresh token that stays | the same token until it expires |
+//! | Daily | `POST /v1/meeting-tokens`, bearer, JSON | an expiry only in the JWT, and only if it is asked for |
+//! | Zoom | `POST /oauth/token`, basic, form | a rejected client is HTTP 400; several tokens are valid at once |
+//! | Milestone XProtect | `POST /API/IDP/connect/token`, form | a login that locks the user |
+//! | Nest | `POST /google/token`, form, then `POST /google/v1/enterprises/{project}/devices/{device}:executeCommand` | two requests; 5 minutes |
+//! | Verkada | `POST /token` and `GET /cameras/v1/footage/token`, `x-api-key` | throttles without a wait |
 //!
 //! Sources: the vendors' documentation, SDKs and servers, as in docs/providers/any-platform.md. Rooms and
 //! Projects are no platforms: they have the two requests and the accounts that several have. What a refusal says beyond its status and code isn't documented
 //! everywhere; the words are ours.
 
 mod answers;
+mod cameras;
+mod meetings;
 
 use super::{Call, Control, Dialect, Emulator, Grant, SigningKey, Target, Validity, locked};
 use answers::{Refusal, Reply};
@@ -27,7 +34,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
@@ -44,20 +51,32 @@ pub mod example {
     pub const VIDEO: &str = "5d5bc37ffcf54c9b82e996823bffbb81";
     /// Bearer token of Cloudflare and of Ant Media.
     pub const API_TOKEN: &str = "Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQqnFTOFYY";
-    /// API key of api.video.
+    /// API key of api.video, Daily and Verkada.
     pub const API_KEY: &str = "ntfjxa5oKNLMvM3tnRGSZmXkSwbn3k5bvsx0XqTeKqC";
-    /// Client of Brightcove, Rooms and Eagle Eye.
+    /// Client of Brightcove, Rooms, Eagle Eye, Zoom and Nest.
     pub const CLIENT_ID: &str = "8a6d3f04-02c1-4d3b-9f6e-52e7a1b0c9d8";
     /// Its secret.
     pub const CLIENT_SECRET: &str = "Yf7Kq2vXc9RmTz4LwPb8NsHd3JgUe6Aa";
     /// Admin secret of Kaltura.
     pub const ADMIN_SECRET: &str = "e1b9c7d5f3a2841679b0c8d6e4f2a013";
-    /// User of Frigate.
+    /// User of Frigate and Milestone.
     pub const USERNAME: &str = "lobby-viewer";
     /// Password of that user.
     pub const PASSWORD: &str = "correct horse battery staple";
-    /// Refresh token of Eagle Eye that stays.
+    /// Refresh token of Eagle Eye and Nest that stays.
     pub const REFRESH_TOKEN: &str = "een-refresh-4f7c1d9b2a6e8035";
+    /// Key of Verkada that may not issue tokens.
+    pub const KEY_WITHOUT_PERMISSION: &str = "vkd_api_1f6b0c29e7a84d53b1c0a9d8e7f60514";
+    /// Client of a Zoom app that is not a Server-to-Server OAuth app. It has the secret of the other one.
+    pub const OTHER_CLIENT_ID: &str = "f0c2b7de-9a51-4b1c-8a3f-0d6c5e4b3a29";
+    /// Account of Zoom.
+    pub const ZOOM_ACCOUNT: &str = "Ab1Cd2Ef3Gh4Ij5Kl6Mn7O";
+    /// Device Access project of Nest.
+    pub const NEST_PROJECT: &str = "contoso-project";
+    /// Camera of that project.
+    pub const NEST_DEVICE: &str = "AVPHwEuBfnPOnTqzVFT4IONX2Qqhu9EJ4ubO-bNnQ";
+    /// Camera of that project that is turned off.
+    pub const NEST_OFFLINE_DEVICE: &str = "AVPHwEuOffline";
 }
 
 /// The server.
@@ -66,10 +85,21 @@ pub struct Platforms {
     key: SigningKey,
     /// Token of Eagle Eye and the time of its expiry, in seconds since 1970.
     same: Mutex<Option<(String, i64)>>,
-    /// Access tokens that the token endpoint of Rooms has issued.
+    /// Access tokens that the token endpoints of Rooms and of Google have issued.
     bearers: Mutex<Vec<String>>,
     /// Projects by their keys.
     keys: Mutex<HashMap<String, String>>,
+    /// Logins of the user of Milestone that failed since the last success.
+    failed_logins: Mutex<u32>,
+}
+
+/// How a JWT states its expiry.
+#[derive(Clone, Copy)]
+enum Exp {
+    Number,
+    /// As Cloudflare does.
+    Text,
+    None,
 }
 
 impl Platforms {
@@ -81,6 +111,7 @@ impl Platforms {
             same: Mutex::default(),
             bearers: Mutex::default(),
             keys: Mutex::default(),
+            failed_logins: Mutex::default(),
         }))
     }
 
@@ -94,7 +125,7 @@ impl Platforms {
         locked(&self.keys).remove(key);
     }
 
-    /// Stops honouring the access tokens of Rooms.
+    /// Stops honouring the access tokens of Rooms and of Google.
     pub fn forget_bearers(&self) {
         locked(&self.bearers).clear();
     }
@@ -115,23 +146,48 @@ impl Platforms {
             ("POST", ["v1", "projects", project, "rooms", room, "tokens"]) => self.projects(call, project, room),
             ("POST", ["identities", user, ":issueAccessToken"]) => self.communication(call, user),
             ("POST", ["een", "oauth2", "token"]) => self.eagle_eye(call),
-            _ => Err(Refusal::new(StatusCode::NOT_FOUND, json!({"message": "no such path"}))),
+            ("POST", ["v1", "meeting-tokens"]) => self.daily(call),
+            ("POST", ["oauth", "token"]) => self.zoom(call),
+            ("POST", ["API", "IDP", "connect", "token"]) => self.milestone(call),
+            ("POST", ["google", "token"]) => self.google_oauth(call),
+            ("POST", ["google", "v1", "enterprises", project, "devices", device]) => {
+                let Some(device) = device.strip_suffix(":executeCommand") else { return Err(no_such_path()) };
+                self.nest(call, project, device)
+            }
+            ("POST", ["token"]) => self.verkada(call),
+            ("GET", ["cameras", "v1", "footage", "token"]) => self.verkada_footage(call),
+            _ => Err(no_such_path()),
         }
     }
 
-    /// Signs a JWT for what a call asks for. `exp` is a text for Cloudflare.
-    fn jwt(&self, call: &Call, grant: Grant<'_>, text: bool) -> (Option<String>, Validity) {
+    /// Issues a token. Returns it with the times that it was made for.
+    fn told(
+        &self,
+        call: &Call,
+        grant: Grant<'_>,
+        encode: impl FnOnce(Validity) -> String,
+    ) -> (Option<String>, Validity) {
         let mut told = Validity { issued_at: 0, expires_at: None };
         let (token, _) = self.control.issue(call, grant, |validity| {
             told = validity;
-            let mut claims = Map::from_iter([("jti".to_owned(), Value::from(Uuid::new_v4().to_string()))]);
-            claims.insert("sub".into(), grant.request.into());
-            if let Some(at) = validity.expires_at {
-                claims.insert("exp".into(), if text { at.to_string().into() } else { at.into() });
-            }
-            self.key.sign(&claims)
+            encode(validity)
         });
         (token, told)
+    }
+
+    /// Signs a JWT for what a call asks for.
+    fn jwt(&self, call: &Call, grant: Grant<'_>, exp: Exp) -> (Option<String>, Validity) {
+        self.told(call, grant, |validity| {
+            let mut claims = Map::from_iter([("jti".to_owned(), Value::from(Uuid::new_v4().to_string()))]);
+            claims.insert("sub".into(), grant.request.into());
+            let stated = validity.expires_at.and_then(|at| match exp {
+                Exp::Number => Some(Value::from(at)),
+                Exp::Text => Some(at.to_string().into()),
+                Exp::None => None,
+            });
+            claims.extend(stated.map(|at| ("exp".to_owned(), at)));
+            self.key.sign(&claims)
+        })
     }
 
     /// Makes an opaque token. Returns the lifetime in seconds that the answer states.
@@ -162,7 +218,7 @@ impl Platforms {
             })?,
         };
         let life = Duration::from_secs(life.unsigned_abs());
-        let (token, _) = self.jwt(call, Grant { account, request: video, life }, true);
+        let (token, _) = self.jwt(call, Grant { account, request: video, life }, Exp::Text);
         Ok(Reply::json(json!({"result": {"token": token}, "success": true, "errors": [], "messages": []})))
     }
 
@@ -228,7 +284,7 @@ impl Platforms {
             return Err(failed("Stream id does not exist"));
         }
         let life = Duration::from_secs(life.unsigned_abs());
-        let (token, validity) = self.jwt(call, Grant { account: "live", request: stream, life }, false);
+        let (token, validity) = self.jwt(call, Grant { account: "live", request: stream, life }, Exp::Number);
         let type_ = call.query("type");
         Ok(Reply::json(json!({"tokenId": token, "streamId": stream, "expireDate": validity.expires_at, "type": type_})))
     }
@@ -239,7 +295,7 @@ impl Platforms {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, json!({"message": "Login failed"})));
         }
         let grant = Grant { account: "frigate", request: "login", life: Duration::from_hours(24) };
-        let (token, _) = self.jwt(call, grant, false);
+        let (token, _) = self.jwt(call, grant, Exp::Number);
         let cookie = token.map(|token| format!("frigate_token={token}; HttpOnly; Path=/"));
         Ok(Reply { cookie, ..Reply::json(json!({})) })
     }
@@ -277,7 +333,7 @@ impl Platforms {
         let minutes = minutes.filter(|minutes| (60..=1440).contains(minutes));
         let minutes = minutes.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "ValidationError"))?;
         let grant = Grant { account: "communication", request: user, life: Duration::from_mins(minutes) };
-        let (token, validity) = self.jwt(call, grant, false);
+        let (token, validity) = self.jwt(call, grant, Exp::Number);
         Ok(Reply::json(json!({"token": token, "expiresOn": seven_digits(validity)})))
     }
 
@@ -287,7 +343,7 @@ impl Platforms {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, json!({"message": "unknown access token"})));
         }
         let grant = Grant { account: "rooms", request: room, life: Duration::from_hours(2) };
-        let (token, validity) = self.jwt(call, grant, false);
+        let (token, validity) = self.jwt(call, grant, Exp::Number);
         Ok(Reply::json(json!({"token": token, "expiresOn": seven_digits(validity)})))
     }
 
@@ -329,6 +385,10 @@ impl Emulator for Platforms {
     }
 }
 
+fn no_such_path() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, json!({"message": "no such path"}))
+}
+
 /// The expiry with seven digits and an offset, as .NET writes it.
 fn seven_digits(validity: Validity) -> Option<String> {
     let at = chrono::DateTime::from_timestamp(validity.expires_at?, 324_458_400)?;
@@ -343,8 +403,18 @@ async fn respond(State(platforms): State<Arc<Platforms>>, Extension(call): Exten
     }
 }
 
-/// Each platform has its own words; faults that a test plays have Cloudflare's form.
+/// Each platform has its own words. Faults that a test plays have the form of the platform whose path it is, if it is
+/// documented, and Cloudflare's otherwise.
 struct PlatformDialect;
+
+impl PlatformDialect {
+    /// Returns true if the platform documents no wait for calls that it throttles.
+    fn is_silent(path: &str) -> bool {
+        ["/v1/meeting-tokens", "/google/v1/", "/oauth/token", "/token", "/cameras/"]
+            .iter()
+            .any(|start| path.starts_with(start))
+    }
+}
 
 impl Dialect for PlatformDialect {
     fn target(&self, call: &Call) -> Target {
@@ -355,8 +425,26 @@ impl Dialect for PlatformDialect {
     /// No IDs are documented.
     fn stamp(&self, _call: &Call, _headers: &mut HeaderMap) {}
 
-    fn refuse(&self, _call: &Call, status: StatusCode, message: &str) -> Response {
-        let body = json!({"success": false, "errors": [{"code": 7003, "message": message}], "result": null});
-        Refusal::new(status, body).into_response()
+    fn refuse(&self, call: &Call, status: StatusCode, message: &str) -> Response {
+        let path = call.path();
+        let refusal = if path == "/v1/meeting-tokens" {
+            meetings::daily_failure(status, message)
+        } else if path.starts_with("/google/v1/") {
+            cameras::google_failure(status, message)
+        } else if path == "/token" || path.starts_with("/cameras/") {
+            cameras::verkada_failure(status, message)
+        } else {
+            let body = json!({"success": false, "errors": [{"code": 7003, "message": message}], "result": null});
+            Refusal::new(status, body)
+        };
+        refusal.into_response()
+    }
+
+    fn throttle(&self, call: &Call, wait: Option<u64>) -> Response {
+        let mut response = self.refuse(call, StatusCode::TOO_MANY_REQUESTS, "Too many requests. Try again later.");
+        if let Some(seconds) = wait.filter(|_| !Self::is_silent(call.path())) {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
