@@ -1,4 +1,4 @@
-//! Milestone XProtect, Google Nest and Verkada.
+//! Milestone, Google Nest and Verkada.
 //!
 //! Milestone: the identity provider of the management server, with the grant `password` for basic users
 //! (milestonesys/mipsdk-samples-protocol, `AlarmsRestApiPython/identity_provider.py`). Failures have the form of RFC 6749

@@ -15,7 +15,7 @@
 //! | Eagle Eye | `POST /een/oauth2/token`, basic, form with a refresh token that stays | the same token until it expires |
 //! | Daily | `POST /v1/meeting-tokens`, bearer, JSON | an expiry only in the JWT, and only if it is asked for |
 //! | Zoom | `POST /oauth/token`, basic, form | a rejected client is HTTP 400; several tokens are valid at once |
-//! | Milestone XProtect | `POST /API/IDP/connect/token`, form | a login that locks the user |
+//! | Milestone | `POST /API/IDP/connect/token`, form | a login that locks the user |
 //! | Nest | `POST /google/token`, form, then `POST /google/v1/enterprises/{project}/devices/{device}:executeCommand` | two requests; 5 minutes |
 //! | Verkada | `POST /token` and `GET /cameras/v1/footage/token`, `x-api-key` | throttles without a wait |
 //!
