@@ -9,12 +9,12 @@ PICTURE ?=
 # make isolation ARGS='--short', make model ARGS='two operators'
 ARGS ?=
 # What `make release` pushes to and signs with: a registry with a path, such as registry.example.com/video, and PEM files of
-# a code-signing certificate; PLAIN_HTTP=1 for a registry on loopback.
+# a code-signing certificate; CA_FILE=ca.crt for a registry whose CA this machine does not trust.
 REGISTRY ?=
 KEY ?=
 CERTIFICATE ?=
-PLAIN_HTTP ?=
-export REGISTRY KEY CERTIFICATE PLAIN_HTTP
+CA_FILE ?=
+export REGISTRY KEY CERTIFICATE CA_FILE
 # FIPS=1 makes the image with AWS-LC's FIPS module: docs/how-to/fips.md
 FIPS ?=
 export FIPS
@@ -152,7 +152,7 @@ release: needs-control-plane needs-rust image archive ## image, chart, archives,
 archive: needs-rust ## the command-line tool with its manual pages as a .tar.gz, and its checksum; into dist/
 	@image/tool.sh
 
-e2e: needs-control-plane needs-rust image ## installed by helm on a real node, through three renewals, an upgrade and a loss; needs root
+e2e: needs-control-plane needs-rust image ## installed by helm on a real node, through three renewals, an upgrade and a loss; needs root; FIPS=1: the image with the FIPS module
 	@tests/e2e/run.sh
 
 image-check: needs-rust ## two builds of the image in two places; the same bits? Takes as long as two release builds

@@ -5,7 +5,7 @@
 #
 #   REGISTRY          host[:port][/path]: the image becomes REGISTRY/video-token-operator, the chart REGISTRY/charts/…
 #   KEY, CERTIFICATE  PEM files: a key and its code-signing certificate, as the Notary Project requires
-#   PLAIN_HTTP        1: the registry talks http
+#   CA_FILE           the CA of the registry, PEM; default: those that this machine trusts
 #   DOWNLOADS         the URL below which dist/release will be found
 #   BUILDER_ID, INVOCATION_ID, SOURCE_DATE_EPOCH, OUT: see provenance.sh and build.sh
 set -eu
@@ -28,9 +28,13 @@ case $url in *example.com*) echo "release: Cargo.toml's repository is still the 
 downloads=${DOWNLOADS:-$url/releases/download/v$version}
 publish=$(tests/publish/build.sh)
 helm=$(tests/tools/build.sh)/helm
-export PLAIN_HTTP="${PLAIN_HTTP:-}"
-plain=
-[ "$PLAIN_HTTP" != 1 ] || plain=--plain-http
+ca=
+if [ -n "${CA_FILE:-}" ]; then
+  [ -s "$CA_FILE" ] || fail "CA_FILE=$CA_FILE: name a PEM file with the CA of the registry"
+  CA_FILE=$(realpath "$CA_FILE")
+  export CA_FILE
+  ca=yes
+fi
 
 release=$out/release
 rm -rf "$release"
@@ -45,12 +49,12 @@ for layout in "$out"/video-token-operator*.oci.tar; do
   name=$(basename "$layout" .oci.tar)
   case $name in *-fips) continue ;; esac
   case $name in *-arm64 | *-amd64) tag=$version-${name##*-} ;; *) tag=$version ;; esac
-  "$publish/oras" cp --no-tty ${plain:+--to-plain-http} --from-oci-layout "$layout:$version" "$image:$tag" >&2
-  pushed="$pushed $("$publish/oras" resolve $plain "$image:$tag")"
+  "$publish/oras" cp --no-tty ${ca:+--to-ca-file "$CA_FILE"} --from-oci-layout "$layout:$version" "$image:$tag" >&2
+  pushed="$pushed $("$publish/oras" resolve ${ca:+--ca-file "$CA_FILE"} "$image:$tag")"
 done
 # shellcheck disable=SC2086 # digests, one word each
-case $pushed in *\ *\ *) "$publish/oras" manifest index create $plain "$image:$version" $pushed >&2 ;; esac
-image_digest=$("$publish/oras" resolve $plain "$image:$version")
+case $pushed in *\ *\ *) "$publish/oras" manifest index create ${ca:+--ca-file "$CA_FILE"} "$image:$version" $pushed >&2 ;; esac
+image_digest=$("$publish/oras" resolve ${ca:+--ca-file "$CA_FILE"} "$image:$version")
 
 # The chart, which names the image and who signed.
 stage=$work/video-token-operator
@@ -71,9 +75,9 @@ cat >>"$stage/Chart.yaml" <<ANNOTATIONS
 ANNOTATIONS
 "$helm" package --destination "$release" "$stage" >&2
 package=video-token-operator-$version.tgz
-"$helm" push $plain "$release/$package" "oci://$REGISTRY/charts" >&2
+"$helm" push ${ca:+--ca-file "$CA_FILE"} "$release/$package" "oci://$REGISTRY/charts" >&2
 chart=$REGISTRY/charts/video-token-operator
-chart_digest=$("$publish/oras" resolve $plain "$chart:$version")
+chart_digest=$("$publish/oras" resolve ${ca:+--ca-file "$CA_FILE"} "$chart:$version")
 
 # What isn't pulled: archives, krew's manifest, OLM's bundle.
 cp "$out"/videotoken-"$version"-linux-*.tar.gz "$out"/videotoken-"$version"-linux-*.tar.gz.sha256 "$release"
@@ -94,7 +98,7 @@ image/provenance.sh "$@" >"$release/provenance.json"
 
 # attach FILE TYPE: prints the reference of what is attached to the image.
 attach() {
-  attached=$(cd "$release" && "$publish/oras" attach --no-tty $plain --artifact-type "$2" --format go-template='{{.digest}}' "$image@$image_digest" "$1:$2")
+  attached=$(cd "$release" && "$publish/oras" attach --no-tty ${ca:+--ca-file "$CA_FILE"} --artifact-type "$2" --format go-template='{{.digest}}' "$image@$image_digest" "$1:$2")
   printf '%s@%s\n' "$image" "$attached"
 }
 bill=$(attach video-token-operator.cdx.json application/vnd.cyclonedx+json)
@@ -105,4 +109,4 @@ provenance=$(attach provenance.json application/vnd.in-toto+json)
 echo "image:    $image:$version@$image_digest"
 echo "chart:    $chart@$chart_digest"
 echo "files:    $release"
-echo "install:  helm install video-token-operator oci://$chart@$chart_digest --namespace video-token-operator --create-namespace"
+echo "install:  helm install video-token-operator oci://$chart@$chart_digest --namespace video-token-operator --create-namespace${ca:+ --ca-file $CA_FILE}"

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use testkit::chart::{publisher, run, tool};
@@ -23,7 +24,7 @@ async fn released(scratch: &Scratch) -> (Registry, Release) {
     archive_tool(&dist).unwrap();
     // an image with the FIPS module is no part of a release
     fs::write(dist.join("video-token-operator-fips.oci.tar"), "").unwrap();
-    let registry = Registry::start().await.unwrap();
+    let registry = Registry::start(Ipv4Addr::LOCALHOST).await.unwrap();
     let release = registry.release(&dist).unwrap_or_else(|error| panic!("{error:#}"));
     (registry, release)
 }
@@ -35,11 +36,12 @@ fn oras(args: &[&str]) -> String {
 /// The chart that was pushed installs the image that was pushed, without a value.
 fn installs(release: &Release) {
     let chart = format!("oci://{}", release.chart);
-    let rendered = run(&tool("helm").unwrap(), &["template", "vto", &chart, "--plain-http"], "").unwrap();
+    let ca = release.ca.to_str().unwrap();
+    let rendered = run(&tool("helm").unwrap(), &["template", "vto", &chart, "--ca-file", ca], "").unwrap();
     let (name, digest) = release.image.split_once('@').unwrap();
     let image = format!("image: {name}:{}@{digest}", env!("CARGO_PKG_VERSION"));
     assert!(rendered.contains(&image), "{image} isn't in what {chart} renders");
-    let shown = run(&tool("helm").unwrap(), &["show", "chart", &chart, "--plain-http"], "").unwrap();
+    let shown = run(&tool("helm").unwrap(), &["show", "chart", &chart, "--ca-file", ca], "").unwrap();
     let metadata: Value = serde_yaml_ng::from_str(&shown).unwrap();
     let annotation = |name: &str| -> Value {
         serde_yaml_ng::from_str(metadata["annotations"][format!("artifacthub.io/{name}")].as_str().unwrap()).unwrap()
@@ -50,7 +52,8 @@ fn installs(release: &Release) {
 
 /// Image, chart and what is attached to the image are signed; by nobody else.
 fn signed(registry: &Registry, release: &Release, scratch: &Scratch) {
-    let listed = oras(&["discover", "--plain-http", "--format", "json", "--depth", "1", &release.image]);
+    let ca = release.ca.to_str().unwrap();
+    let listed = oras(&["discover", "--ca-file", ca, "--format", "json", "--depth", "1", &release.image]);
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let name = release.image.split_once('@').unwrap().0;
     let mut references = vec![release.image.clone(), release.chart.clone()];
@@ -72,12 +75,42 @@ fn signed(registry: &Registry, release: &Release, scratch: &Scratch) {
     let unsigned = format!("{name}:unsigned");
     let file = scratch.write("other", "another artifact").unwrap();
     let pushed = Command::new(publisher("oras").unwrap())
-        .args(["push", "--plain-http", "--format", "go-template={{.digest}}", &unsigned, "other"])
+        .args(["push", "--ca-file", ca, "--format", "go-template={{.digest}}", &unsigned, "other"])
         .current_dir(file.parent().unwrap())
         .output()
         .unwrap();
     let unsigned = format!("{name}@{}", String::from_utf8(pushed.stdout).unwrap().trim());
     assert!(release.verify(&release.certificate, &unsigned).is_err(), "{unsigned} has no signature");
+}
+
+/// Nobody reads or pushes without the registry's CA, or over http.
+fn refused(registry: &Registry, release: &Release, scratch: &Scratch) {
+    let chart = format!("oci://{}", release.chart);
+    let [helm, oras, notary] =
+        [tool("helm"), publisher("oras"), publisher("notary")].map(|program| program.unwrap().display().to_string());
+    let certificate = release.certificate.display().to_string();
+    let key = registry.key_file().display().to_string();
+    let [dist, registry, key, signer] = [
+        format!("OUT={}", scratch.file("dist").display()),
+        format!("REGISTRY={}/elsewhere", registry.host()),
+        format!("KEY={key}"),
+        format!("CERTIFICATE={certificate}"),
+    ];
+    for command in [
+        &[&*helm, "template", "vto", &chart][..],
+        &[&oras, "discover", &release.image],
+        &[&notary, "verify", &certificate, &release.image],
+        &[&notary, "verify", &certificate, &release.chart],
+        &[&dist, &registry, &key, &signer, "image/release.sh"],
+    ] {
+        let refusal = run("env".as_ref(), command, "").unwrap_err().to_string();
+        assert!(refusal.contains("certificate signed by unknown authority"), "{command:?}: {refusal}");
+    }
+    for (program, plain) in [(&helm, &["template", "vto", &chart][..]), (&oras, &["discover", &release.image])] {
+        let plain = [plain, &["--plain-http"]].concat();
+        let refusal = run(program.as_ref(), &plain, "").unwrap_err().to_string();
+        assert!(refusal.contains("400: Bad Request"), "{refusal}");
+    }
 }
 
 /// The provenance names each artifact with the digest that it has.
@@ -138,6 +171,7 @@ async fn a_release_is_pushed_signed_and_installable_by_its_digest() {
     signed(&registry, &release, &scratch);
     provenance(&release);
     krew(&release, &scratch);
+    refused(&registry, &release, &scratch); // last: a release that fails has removed the files of the one before
 }
 
 #[test]

@@ -6,13 +6,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use testkit::chart::{run, tool};
 use testkit::dns::ClusterDns;
 use testkit::node::{Network, Node, apiserver_args};
-use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually};
+use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, yaml};
 
 /// The file that this variable names.
 pub(crate) fn archive(variable: &str) -> PathBuf {
@@ -25,12 +26,13 @@ pub(crate) struct Cluster {
     pub(crate) node: Node,
     pub(crate) dns: ClusterDns,
     values: String,
-    chart: String,
+    chart: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts it; its node has these images from the first, beside busybox.
-    pub(crate) async fn start(network: Network, providers: &Providers, chart: String, images: &[&Path]) -> Self {
+    /// Starts it; its node has these images from the first, beside busybox. `chart`: the chart, and what helm needs to
+    /// read it.
+    pub(crate) async fn start(network: Network, providers: &Providers, chart: Vec<String>, images: &[&Path]) -> Self {
         let options = ControlPlaneOptions {
             controllers: ["garbagecollector", "namespace", "serviceaccount"].map(str::to_owned).to_vec(),
             install: false,
@@ -57,9 +59,29 @@ impl Cluster {
 
     /// `helm upgrade --install` with the values and more of them.
     pub(crate) fn install(&self, more: &[&str]) {
-        let mut args = vec!["--install", "--plain-http", "--wait", "--timeout", "3m", "--values", "-"];
+        let mut args = vec!["--install", "--wait", "--timeout", "3m", "--values", "-"];
+        args.extend(self.chart.iter().map(String::as_str));
         args.extend(more);
-        self.helm(&["upgrade", RELEASE, &self.chart], &args);
+        self.helm(&["upgrade", RELEASE], &args);
+    }
+
+    /// A Pod of this image must wait: the node doesn't trust the registry's certificate.
+    pub(crate) async fn refuses_to_pull(&self, image: &str) {
+        const NAME: &str = "stranger";
+        let client = self.plane.client().unwrap();
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME}, "spec": {
+            "automountServiceAccountToken": false, "containers": [{"name": NAME, "image": image}]}});
+        yaml::apply(&client, "default", &pod.to_string()).await.unwrap();
+        let pods: Api<Pod> = Api::namespaced(client, "default");
+        eventually(SOON, "the node refuses the registry's certificate", async || {
+            let status = pods.get(NAME).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let state = status.container_statuses.unwrap_or_default().into_iter().next().and_then(|each| each.state);
+            let waiting = state.and_then(|state| state.waiting).and_then(|waiting| waiting.message).unwrap_or_default();
+            if waiting.contains("certificate signed by unknown authority") { Ok(()) } else { Err(waiting) }
+        })
+        .await;
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete(NAME, &at_once).await.unwrap();
     }
 
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {

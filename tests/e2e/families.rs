@@ -12,14 +12,18 @@ use std::time::Instant;
 use testkit::node::Network;
 use testkit::stand::controlplane::repository;
 
-/// Installs the operator, and has each provider issue a token.
-async fn all_issue(network: Network, begun: Instant) -> (Cluster, Providers) {
+/// Installs the operator from the image with this suffix of its tag, and has each provider issue a token.
+pub(crate) async fn all_issue(network: Network, suffix: &str, begun: Instant) -> (Cluster, Providers) {
     let providers = Providers::start(network).await;
-    let chart = repository().join("charts/video-token-operator").display().to_string();
+    let chart = vec![repository().join("charts/video-token-operator").display().to_string()];
     let cluster = Cluster::start(network, &providers, chart, &[&archive("IMAGE")]).await;
     let client = cluster.plane.client().unwrap();
     make_namespace(&client).await;
-    cluster.install(&["--set", "image.repository=localhost/video-token-operator,statusPage.enabled=true"]);
+    let image = format!(
+        "image.repository=localhost/video-token-operator,image.tag={}{suffix}",
+        env!("CARGO_PKG_VERSION")
+    );
+    cluster.install(&["--set", &image, "--set", "statusPage.enabled=true"]);
     let services: Api<Service> = Api::namespaced(client.clone(), "default");
     let api_server = services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip.unwrap();
     let addresses = cluster.operators_addresses().await;
@@ -44,14 +48,14 @@ async fn all_issue(network: Network, begun: Instant) -> (Cluster, Providers) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node of its own: make e2e"]
 async fn with_ipv6_alone_every_provider_issues() {
-    all_issue(Network::Ipv6, Instant::now()).await;
+    all_issue(Network::Ipv6, "", Instant::now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node of its own: make e2e"]
 async fn with_both_families_every_provider_issues_and_a_loss_of_dns_is_named_and_outlived() {
     let begun = Instant::now();
-    let (mut cluster, providers) = all_issue(Network::DualStack, begun).await;
+    let (mut cluster, providers) = all_issue(Network::DualStack, "", begun).await;
     let workload = Workload::start(&cluster.plane.client().unwrap(), &providers).await;
     workload.has_seen(1, SOON, &cluster.node).await;
     for (loss, said) in [(Loss::Stopped, "Temporary failure"), (Loss::Paused, "no name server answers within 8 s")] {

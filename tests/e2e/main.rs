@@ -1,11 +1,12 @@
-//! Installed as users install it: the image of `make image` released into a real registry, the chart by its digest with
-//! helm, a real node that pulls, and a workload that mounts the Secrets and calls a provider with each token once a
+//! Installed as users install it: the image of `make image` released into a real registry over TLS, the chart by its digest
+//! with helm, a real node that pulls, and a workload that mounts the Secrets and calls a provider with each token once a
 //! second. `make e2e` runs it; it needs a node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
 mod dns;
 mod families;
+mod fips;
 mod hosts;
 mod providers;
 mod workload;
@@ -18,7 +19,7 @@ use providers::Providers;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use testkit::emulator::Life;
-use testkit::node::Network;
+use testkit::node::{GATEWAY, Network};
 use testkit::publishing::{Registry, Release, archive_tool};
 use testkit::stand::process::Scratch;
 use testkit::stand::{eventually, yaml};
@@ -58,18 +59,20 @@ async fn make_namespace(client: &Client) {
 async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss() {
     let begun = Instant::now();
     let providers = Providers::start(Network::DualStack).await;
-    let registry = Registry::start().await.unwrap();
+    let registry = Registry::start(GATEWAY.parse().unwrap()).await.unwrap();
     let release = release(&registry);
     for reference in [&release.image, &release.chart] {
         let said = release.verify(&release.certificate, reference).unwrap();
         assert!(said.contains("verified:"), "{said}");
     }
     step(begun, &format!("released and signed: {}", release.image));
-    let chart = format!("oci://{}", release.chart);
+    let chart = vec![format!("oci://{}", release.chart), format!("--ca-file={}", release.ca.display())];
     let cluster = Cluster::start(Network::DualStack, &providers, chart, &[]).await;
-    cluster.node.pulls_from(&registry.host()).unwrap();
     let client = cluster.plane.client().unwrap();
     step(begun, "a control plane, a node and DNS are there");
+    cluster.refuses_to_pull(&release.image).await;
+    cluster.node.trusts(&registry.host(), &release.ca).unwrap();
+    step(begun, "the node refuses the registry's certificate, and is given its CA");
 
     make_namespace(&client).await;
     cluster.install(&[]);

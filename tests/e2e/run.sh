@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs each end-to-end test on a node of its own: in network, mount and process namespaces that end with it.
-# ONLY: a part of the name of the tests to run.
+# ONLY: a part of the name of the tests to run. FIPS=1: the tests of the image with the FIPS module, and no others.
 # Needs root, and the Debian packages runc, busybox-static, nftables and iproute2: what lacks is installed by apt-get.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -21,13 +21,14 @@ tests/controlplane/build.sh >/dev/null
 tests/tools/build.sh >/dev/null
 tests/node/build.sh >/dev/null
 tests/publish/build.sh >/dev/null
-[ -s "${IMAGE:=dist/video-token-operator.oci.tar}" ] || { echo "e2e: no image: make image." >&2; exit 1; }
+[ -s "${IMAGE:=dist/video-token-operator${FIPS:+-fips}.oci.tar}" ] || { echo "e2e: no image: make image${FIPS:+ FIPS=1}." >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests/e2e/busybox.sh "$work/busybox.tar"
 cargo build --quiet --workspace --bin videotoken
 test=$(cargo test --workspace --test e2e --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\/e2e-[^"]*\)".*/\1/p' | tail -n 1)
-names=$("$test" --ignored --list | sed -n "s/\(.*${ONLY:-}.*\): test\$/\1/p")
+names=$("$test" --ignored --list | sed -n "s/\(.*${ONLY:-}.*\): test\$/\1/p" |
+  if [ -n "${FIPS:-}" ]; then grep '^fips::'; else grep -v '^fips::'; fi) || true
 [ -n "$names" ] || { echo "e2e: no test is named ${ONLY:-}." >&2; exit 1; }
 for name in $names; do
   IMAGE=$(realpath "$IMAGE") BUSYBOX=$work/busybox.tar unshare --net --mount --pid --fork --kill-child --mount-proc sh -ec '

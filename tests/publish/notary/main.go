@@ -5,7 +5,8 @@
 //	notary sign KEY CERTIFICATE REFERENCE…
 //	notary verify CERTIFICATE REFERENCE…
 //
-// A reference has a digest: host/repository@sha256:…. PLAIN_HTTP=1 talks http; logins are those of docker's configuration.
+// A reference has a digest: host/repository@sha256:…. CA_FILE names the CA of the registry, PEM; default: those that the
+// system trusts. Logins are those of docker's configuration.
 package main
 
 import (
@@ -13,12 +14,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -73,13 +76,34 @@ func repository(reference string) (notationregistry.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	target.PlainHTTP = os.Getenv("PLAIN_HTTP") == "1"
 	// where there is no API for referrers, an outdated list of them stays: many registries let nobody delete
 	target.SkipReferrersGC = true
+	client := &auth.Client{Cache: auth.NewCache()}
 	if logins, err := credentials.NewStoreFromDocker(credentials.StoreOptions{}); err == nil {
-		target.Client = &auth.Client{Cache: auth.NewCache(), Credential: credentials.Credential(logins)}
+		client.Credential = credentials.Credential(logins)
 	}
+	if file := os.Getenv("CA_FILE"); file != "" {
+		if client.Client, err = trusting(file); err != nil {
+			return nil, err
+		}
+	}
+	target.Client = client
 	return notationregistry.NewRepository(target), nil
+}
+
+// trusting returns a client that trusts the CAs of this file and no others.
+func trusting(file string) (*http.Client, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in PEM", file)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: transport}, nil
 }
 
 func sign(ctx context.Context, key, certificate, reference string) error {

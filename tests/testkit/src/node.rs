@@ -158,11 +158,13 @@ impl Node {
         Ok(node)
     }
 
-    /// Lets the node pull from a registry that talks http.
-    pub fn pulls_from(&self, host: &str) -> Result<()> {
-        let folder = self.directory.file("registries").join(host);
+    /// Lets the node trust a registry with this CA, as a node's administrator does.
+    pub fn trusts(&self, registry: &str, ca: &Path) -> Result<()> {
+        let folder = self.directory.file("certs.d").join(registry);
         std::fs::create_dir_all(&folder)?;
-        let hosts = format!("[host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        std::fs::copy(ca, folder.join("ca.crt")).context("the registry's CA")?;
+        let ca = folder.join("ca.crt").display().to_string();
+        let hosts = format!("server = \"https://{registry}\"\nca = \"{ca}\"\n");
         std::fs::write(folder.join("hosts.toml"), hosts).context("hosts.toml")
     }
 
@@ -200,6 +202,12 @@ impl Node {
         let pid = tasks.lines().find_map(of).with_context(|| format!("no task {id} in\n{tasks}"))?;
         let path = format!("/proc/{pid}/root{path}");
         std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
+    }
+
+    /// Runs a program in a running container and returns what it says. `container_id` is as a Pod's status has it.
+    pub fn exec(&self, container_id: &str, command: &[&str]) -> Result<String> {
+        let id = container_id.trim_start_matches("containerd://");
+        self.ctr(&[&["tasks", "exec", "--exec-id", "of-the-test", id], command].concat())
     }
 
     async fn import(&mut self, images: &[&Path]) -> Result<()> {
@@ -255,7 +263,7 @@ state = "{folder}/containerd-state"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{BUSYBOX}"
 [plugins."io.containerd.cri.v1.images".registry]
-  config_path = "{folder}/registries"
+  config_path = "{folder}/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]
   disable_apparmor = true
   restrict_oom_score_adj = true

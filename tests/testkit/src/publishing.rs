@@ -1,5 +1,6 @@
-//! A real OCI registry on loopback, and releases into it by `make release`'s own script.
+//! A real OCI registry over TLS, and releases into it by `make release`'s own script.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use crate::stand::controlplane::repository;
 use crate::stand::operator::beside;
 use crate::stand::process::{Process, Scratch, free_port};
 use crate::stand::wait::poll;
+use crate::tls::CertificateAuthority;
 
-/// distribution's registry, over http. Dropped, it is killed.
+/// distribution's registry, over TLS, with a certificate of an authority of its own. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Registry {
-    port: u16,
+    address: SocketAddr,
     directory: Scratch,
     program: Process,
 }
@@ -31,6 +33,8 @@ pub struct Release {
     pub files: PathBuf,
     /// The certificate that its signatures are verified by.
     pub certificate: PathBuf,
+    /// The certificate of the registry's authority.
+    pub ca: PathBuf,
 }
 
 impl Release {
@@ -42,7 +46,8 @@ impl Release {
     pub fn verify(&self, certificate: &Path, reference: &str) -> Result<String> {
         let notary = publisher("notary")?.display().to_string();
         let certificate = certificate.display().to_string();
-        run("env".as_ref(), &["PLAIN_HTTP=1", &notary, "verify", &certificate, reference], "")
+        let ca = format!("CA_FILE={}", self.ca.display());
+        run("env".as_ref(), &[&ca, &notary, "verify", &certificate, reference], "")
     }
 }
 
@@ -61,26 +66,35 @@ pub fn archive_tool(dist: &Path) -> Result<()> {
 }
 
 impl Registry {
-    /// Starts one on a free port.
+    /// Starts one on a free port of an address for which the authority's certificates hold.
     ///
     /// # Errors
     ///
     /// Fails if it doesn't answer within half a minute; the error has the end of its log.
-    pub async fn start() -> Result<Self> {
-        let (port, directory) = (free_port()?, Scratch::new("vto-registry-")?);
+    pub async fn start(address: Ipv4Addr) -> Result<Self> {
+        let address = SocketAddr::from((address, free_port()?));
+        let directory = Scratch::new("vto-registry-")?;
+        let authority = CertificateAuthority::generate()?;
+        let [certificate, key] = authority.server_pem()?;
+        directory.write("ca.crt", &authority.ca_pem())?;
+        let certificate = directory.write("server.crt", &certificate)?;
+        let key = directory.write("server.key", &key)?;
         let config = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:{port}', secret: none}}\n",
-            directory.file("storage").display()
+             http: {{addr: '{address}', secret: none, tls: {{certificate: {}, key: {}}}}}\n",
+            directory.file("storage").display(),
+            certificate.display(),
+            key.display()
         );
         let config = directory.write("config.yaml", &config)?;
         let program = tokio::task::spawn_blocking(|| publisher("registry")).await??;
         let args = ["serve", config.to_str().context("the configuration's path")?];
         let log = directory.file("registry.log");
         let program = Process::spawn(&program, &args, Vec::<(String, String)>::new(), directory.path(), &log)?;
-        let registry = Self { port, directory, program };
+        let registry = Self { address, directory, program };
+        let client = authority.client()?;
         let answers = poll(Duration::from_secs(30), "the registry answers", async || {
-            let response = reqwest::get(format!("http://{}/v2/", registry.host())).await?;
+            let response = client.get(format!("https://{}/v2/", registry.host())).send().await?;
             response.error_for_status().map(drop).map_err(anyhow::Error::from)
         });
         answers.await.with_context(|| registry.program.log_tail(30))?;
@@ -89,7 +103,17 @@ impl Registry {
 
     /// Host and port.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
+    }
+
+    /// The certificate of its authority, which a client must trust.
+    pub fn ca(&self) -> PathBuf {
+        self.directory.file("ca.crt")
+    }
+
+    /// The key of its release.
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.file("release.key")
     }
 
     /// Makes a key, and releases what is in this folder, as `make image` and `make archive` left it there.
@@ -98,13 +122,13 @@ impl Registry {
     ///
     /// Fails with all that the script said.
     pub fn release(&self, dist: &Path) -> Result<Release> {
-        let (key, certificate) = (self.directory.file("release.key"), self.directory.file("release.crt"));
+        let (key, certificate) = (self.key_file(), self.directory.file("release.crt"));
         self.key(&key, &certificate)?;
         let made = Command::new("image/release.sh")
             .current_dir(repository())
             .envs([("OUT", dist), ("KEY", &key), ("CERTIFICATE", &certificate)])
             .env("REGISTRY", format!("{}/video", self.host()))
-            .env("PLAIN_HTTP", "1")
+            .env("CA_FILE", self.ca())
             .output()?;
         let said = String::from_utf8_lossy(&made.stdout).into_owned();
         anyhow::ensure!(made.status.success(), "{said}{}", String::from_utf8_lossy(&made.stderr));
@@ -116,7 +140,7 @@ impl Registry {
         // the digest names it; the tag between is for people
         let (name, digest) = image.split_once('@').context("the image's digest")?;
         let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
-        Ok(Release { image: format!("{name}@{digest}"), chart, files: line("files:")?.into(), certificate })
+        Ok(Release { image: format!("{name}@{digest}"), chart, files: line("files:")?.into(), certificate, ca: self.ca() })
     }
 
     /// Makes a key and a certificate that nobody else trusts.
