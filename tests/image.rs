@@ -6,6 +6,7 @@
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use testkit::chart::run;
@@ -69,6 +70,27 @@ fn an_image_with_the_fips_module_has_an_archive_and_a_tag_of_its_own() {
     assert_eq!(tag, concat!(env!("CARGO_PKG_VERSION"), "-fips"));
     let bill = fs::read_to_string(out.join("video-token-operator-fips.cdx.json")).unwrap();
     assert!(bill.contains("\"name\":\"aws-lc-fips-sys\""));
+}
+
+#[test]
+fn without_a_rust_target_no_image_of_the_other_architecture_is_made_and_what_lacks_is_named() {
+    let scratch = Scratch::new("vto-image-").unwrap();
+    let rustc = scratch.write("rustc", "#!/bin/sh\necho /nowhere\n").unwrap();
+    fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+    let (other, target) = match std::env::consts::ARCH {
+        "aarch64" => ("amd64", "x86_64-unknown-linux-gnu"),
+        _ => ("arm64", "aarch64-unknown-linux-gnu"),
+    };
+    let path = format!("PATH={}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    let out = format!("OUT={}", scratch.file("out").display());
+    let said = run("env".as_ref(), &[&path, &out, "image/cross.sh"], "").unwrap();
+    assert!(said.starts_with(&format!("no image for {other}: install ")), "{said}");
+    assert!(said.contains(&format!("the Rust target: rustup target add {target}.")), "{said}");
+    assert!(!scratch.file("out").exists());
+    let architecture = format!("ARCHITECTURE={other}");
+    let refusal = run("env".as_ref(), &[&path, &out, &architecture, "image/build.sh"], "").unwrap_err().to_string();
+    assert!(refusal.contains(&format!("rustup target add {target}")), "{refusal}");
+    assert!(!scratch.file("out").exists());
 }
 
 #[test]

@@ -19,10 +19,8 @@ pub(crate) async fn all_issue(network: Network, suffix: &str, begun: Instant) ->
     let cluster = Cluster::start(network, &providers, chart, &[&archive("IMAGE")]).await;
     let client = cluster.plane.client().unwrap();
     make_namespace(&client).await;
-    let image = format!(
-        "image.repository=localhost/video-token-operator,image.tag={}{suffix}",
-        env!("CARGO_PKG_VERSION")
-    );
+    let image =
+        format!("image.repository=localhost/video-token-operator,image.tag={}{suffix}", env!("CARGO_PKG_VERSION"));
     cluster.install(&["--set", &image, "--set", "statusPage.enabled=true"]);
     let services: Api<Service> = Api::namespaced(client.clone(), "default");
     let api_server = services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip.unwrap();

@@ -140,7 +140,13 @@ impl Registry {
         // the digest names it; the tag between is for people
         let (name, digest) = image.split_once('@').context("the image's digest")?;
         let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
-        Ok(Release { image: format!("{name}@{digest}"), chart, files: line("files:")?.into(), certificate, ca: self.ca() })
+        Ok(Release {
+            image: format!("{name}@{digest}"),
+            chart,
+            files: line("files:")?.into(),
+            certificate,
+            ca: self.ca(),
+        })
     }
 
     /// Makes a key and a certificate that nobody else trusts.
