@@ -1,5 +1,7 @@
 //! Files that are generated and committed: `make chart` writes all of them.
 
+mod gallery;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

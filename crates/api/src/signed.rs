@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub struct SignedAccount {
     /// The key that signs.
     pub key: SigningKey,
-    /// Parameters of the templates, which each VideoAccessToken sets in its scope.
+    /// Parameters of the templates, which each VideoAccessToken sets in its scope. A template must use each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "parameters::parameters")]
     pub parameters: Parameters,
@@ -116,7 +116,8 @@ pub enum JwtAlgorithm {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// Template of the text to sign. For a plain digest (Sha1 to Sha512), the variable `key` is the key.
+    /// Template of the text to sign, with `expires_at` or `lifetime`. For a plain digest (Sha1 to Sha512), it must also
+    /// contain the variable `key`, which is the key.
     #[schemars(length(min = 1, max = LONGEST_TEXT))]
     pub text: String,
     /// HmacSha1, HmacSha256, HmacSha384, HmacSha512, Sha1, Sha256, Sha384, Sha512, RsaSha256, EcdsaSha256 (P-256, DER)
@@ -125,7 +126,7 @@ pub struct Message {
     /// Encoding of the signature: Hex, Base64, Base64Url, Base64UrlUnpadded or CloudFront.
     pub encoding: SignatureEncoding,
     /// Template of the token, with the variables `signature` and `message`, which is the signed text. A text with the
-    /// variable `key` is not available.
+    /// variable `key` is not available. The token or a further value must contain `signature`.
     #[schemars(length(min = 1, max = LONGEST_TEXT))]
     pub token: String,
     /// Templates of further values, by name. The Secret gets each under the key `values.NAME`.

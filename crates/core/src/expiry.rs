@@ -108,9 +108,11 @@ pub fn parse_expiry(value: &Value) -> Option<Timestamp> {
         Value::String(text) => {
             let text = text.trim();
             let zoned = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());
+            // ISO 8601 permits an offset without a colon
+            let basic = || DateTime::parse_from_str(text, "%FT%T%.f%z").ok().map(|at| at.to_utc());
             let zoneless = || text.parse::<NaiveDateTime>().ok().map(|at| at.and_utc());
             let number = || parse_expiry(&text.parse::<serde_json::Number>().ok()?.into());
-            zoned().or_else(zoneless).or_else(number)?
+            zoned().or_else(basic).or_else(zoneless).or_else(number)?
         }
         Value::Object(fields) => return parse_expiry(fields.get("seconds")?),
         _ => return None,
@@ -166,6 +168,8 @@ mod tests {
             (json!(" 2026-09-21T16:13:20+02:00 "), Some(SENT)),
             (json!("2026-09-21T14:13:20"), Some(SENT)),
             (json!("2026-09-21T14:13:20.5"), Some(SENT)),
+            (json!("2026-09-21T14:13:20+0000"), Some(SENT)),
+            (json!("2026-09-21T16:13:20.25+0200"), Some(SENT)),
             (json!(SENT), Some(SENT)),
             (json!(SENT * 1000 + 183), Some(SENT)),
             (json!(1_790_000_000_183.0), Some(SENT)),

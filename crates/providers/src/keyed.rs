@@ -59,6 +59,17 @@ impl<A: KeyedAccount> Provider for A {
         Ok(self.credentials().into_iter().map(|(_, reference)| reference.name.clone()).collect())
     }
 
+    async fn check_secrets(&self, references: &References<'_>) -> Result<(), Refusal> {
+        let (field, text) = self.endpoint();
+        let (_, endpoint) = url(field, text).map_err(|error| unfit(&error))?;
+        let because = public_host(&KeyedAccount::public_hosts(self), &endpoint).err();
+        let references = references.sent_to(guarded(because, || vec![endpoint]));
+        for (field, reference) in self.credentials() {
+            references.credential(&field, reference).await?;
+        }
+        Ok(())
+    }
+
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
         let (field, text) = self.endpoint();
         let (field, endpoint) = url(field, text).map_err(|error| unfit(&error))?;

@@ -31,6 +31,12 @@ pub trait Provider: Sync {
         Ok(())
     }
 
+    /// Reads the Secrets of the account, and checks that each permits its use here. Nothing is sent. A type that reads
+    /// them only together with other objects checks nothing.
+    async fn check_secrets(&self, _references: &References<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Builds the account's issuer with the credentials that `references` reads.
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal>;
 }

@@ -8,6 +8,7 @@ mod fips;
 mod jws;
 mod key;
 mod message;
+mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -40,6 +41,9 @@ use videotoken_core::plan::view::Refusal;
 
 pub use trial::content;
 
+/// Field of the key.
+const FIELD: &str = "spec.signed.key.secretRef";
+
 /// Maximum characters of a token or a further value.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
@@ -61,8 +65,11 @@ impl Provider for SignedAccount {
         check(self, &Signer::sample(&self.form()?))
     }
 
+    async fn check_secrets(&self, references: &References<'_>) -> Result<(), Refusal> {
+        references.signing_key(FIELD, &self.key.secret_ref).await.map(drop)
+    }
+
     async fn build(&self, _: &Via<'_>, _: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
-        const FIELD: &str = "spec.signed.key.secretRef";
         let reference = &self.key.secret_ref;
         let text = references.signing_key(FIELD, reference).await?;
         let issuer = Signed::new(self.clone(), &text).map_err(|wrong| match wrong {
@@ -122,13 +129,15 @@ fn sign(
     }
 }
 
-/// Renders all templates with sample values.
+/// Renders all templates with sample values, and checks what they contain.
 fn check(account: &SignedAccount, signer: &Signer) -> Result<(), FieldError> {
     if cfg!(feature = "fips") {
         fips::check(&account.form()?)?;
     }
     let sample = || RequestVariables::sample(parameters::samples(&account.parameters));
-    sign(account, signer, &sample(), &mut || sample().uuid).map(drop)
+    rules::places(account)?;
+    sign(account, signer, &sample(), &mut || sample().uuid)?;
+    rules::check(account)
 }
 
 fn uuid() -> String {

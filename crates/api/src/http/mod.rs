@@ -39,7 +39,7 @@ pub struct HttpAccount {
     pub url: String,
     /// How the calls authenticate.
     pub auth: HttpAuth,
-    /// Parameters of the templates, which each VideoAccessToken sets in its scope.
+    /// Parameters of the templates, which each VideoAccessToken sets in its scope. A template must use each.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     #[schemars(schema_with = "parameters::parameters")]
     pub parameters: Parameters,

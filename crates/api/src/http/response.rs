@@ -98,7 +98,7 @@ pub struct Expires {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = json_path)]
     pub epoch_millis: Option<String>,
-    /// JSON path of the time in RFC 3339.
+    /// JSON path of the time in RFC 3339. Without an offset, it counts as UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = json_path)]
     pub timestamp: Option<String>,
@@ -106,7 +106,7 @@ pub struct Expires {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = after)]
     pub after: Option<GoDuration>,
-    /// The lifetime that the request asks for.
+    /// The lifetime that the request asks for: a template of the request reads `lifetime` or `expires_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<AskedExpiry>,
 }

@@ -231,6 +231,8 @@ struct Rendered {
 struct Engine {
     environment: Environment<'static>,
     syntax: SyntaxConfig,
+    /// Functions that a template can call.
+    functions: Vec<&'static str>,
 }
 
 impl Engine {
@@ -246,11 +248,17 @@ impl Engine {
             environment.remove_global(function);
         }
         filters::add_to(&mut environment);
-        Self { environment, syntax }
+        Self { environment, syntax, functions: Vec::new() }
     }
 
     /// Compiles a template whose names are all among `names`. Returns the error message otherwise.
     fn compile<'a>(&'a self, source: &'a str, names: &[impl AsRef<str>]) -> Result<Template<'a, 'a>, String> {
+        let template = self.parsed(source)?;
+        unknown_name(source, &template, names).map_or(Ok(template), Err)
+    }
+
+    /// Compiles a template with any names. Returns the error message if its syntax or its grammar is wrong.
+    fn parsed<'a>(&'a self, source: &'a str) -> Result<Template<'a, 'a>, String> {
         if source.len() > LARGEST_TEMPLATE {
             return Err("is longer than 16 KiB. Shorten it.".into());
         }
@@ -258,13 +266,9 @@ impl Engine {
             return Err(message);
         }
         let tree = parse(source, "", self.syntax.clone()).map_err(|error| syntax_message(&error))?;
-        grammar::check(&tree)?;
+        grammar::check(&tree, &self.functions)?;
         drop(tree);
-        let template = self.environment.template_from_str(source).map_err(|error| syntax_message(&error))?;
-        if let Some(message) = unknown_name(source, &template, names) {
-            return Err(message);
-        }
-        Ok(template)
+        self.environment.template_from_str(source).map_err(|error| syntax_message(&error))
     }
 
     /// Returns the expression of a template that consists of nothing else.
@@ -356,6 +360,9 @@ fn unknown_name(source: &str, template: &Template<'_, '_>, names: &[impl AsRef<s
     let name = unknown.first()?;
     let word = |line: &str| line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name);
     let line = source.lines().position(word).map_or(1, |index| index + 1);
+    if grammar::is_filter(name) {
+        return Some(format!("line {line}: `{name}` is a filter: write it behind a value, as in expires_at | {name}."));
+    }
     let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
     Some(format!("line {line}: `{name}` is not known. Use one of {}.", names.join(", ")))
 }
@@ -387,10 +394,28 @@ fn message(source: &str, error: &Error) -> String {
         ErrorKind::OutOfFuel => "exceeds the work limit of a template. Shorten it",
         _ => filters::reason(error).unwrap_or("can't be evaluated"),
     };
-    match quote(source.get(range).unwrap_or_default()) {
+    let expression = source.get(range).unwrap_or_default();
+    if error.kind() == ErrorKind::InvalidOperation
+        && let (Some(time), Some(quote)) = (calculated_time(expression), quote(expression))
+    {
+        return format!("line {line}: `{quote}` can't be evaluated, as {time} is a text. Write ({time} | unix).");
+    }
+    match quote(expression) {
         Some(quote) => format!("line {line}: `{quote}` {what}."),
         None => format!("line {line}: {what}."),
     }
+}
+
+/// Returns the time with which an expression calculates as if it were a number.
+fn calculated_time(expression: &str) -> Option<&'static str> {
+    const SIGNS: [char; 5] = ['+', '-', '*', '/', '%'];
+    ["issued_at", "expires_at"].into_iter().find(|name| {
+        expression.match_indices(name).any(|(at, _)| {
+            let before = expression[..at].trim_end().ends_with(SIGNS);
+            let after = expression[at + name.len()..].trim_start();
+            after.starts_with(SIGNS) || (before && !after.starts_with('|'))
+        })
+    })
 }
 
 /// Returns the first line of the expression, shortened.

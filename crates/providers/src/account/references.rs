@@ -39,6 +39,11 @@ pub trait Source: Send + Sync {
         sent_to: &Guarded,
     ) -> Result<Arc<dyn AssertionSource>, Refusal>;
 
+    /// Returns true if the reader of a message has the Secrets anyway, so that it may list the keys of a Secret.
+    fn shows_keys(&self) -> bool {
+        false
+    }
+
     /// Returns the value that a command-line flag supplies for this key instead of the Secret or `ConfigMap`. It needs
     /// no label, because only the user of the command can set flags.
     fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
@@ -167,6 +172,13 @@ impl<'a> References<'a> {
         }
         let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
         let blanks = if is_true(names::KEEP_WHITESPACE) { Blanks::Kept } else { Blanks::Cut };
+        if bytes.is_none() && self.source.shows_keys() {
+            let namespace = self.namespace;
+            let keys: Vec<_> = secret.data.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+            let keys = if keys.is_empty() { "no keys".to_owned() } else { format!("only {}", keys.join(", ")) };
+            let message = format!("{field}: the Secret {name} in namespace {namespace} has no key {key}, but {keys}");
+            return Err(Refusal::new("CredentialsMissing", message));
+        }
         self.text(field, name, key, bytes.unwrap_or_default(), blanks)
     }
 

@@ -56,13 +56,25 @@ impl Provider for HttpAccount {
     }
 
     fn secrets(&self) -> Result<Vec<String>, FieldError> {
-        let mut all: Vec<String> = auth_refs(&self.auth()?)?.into_iter().map(|(_, reference)| reference.name).collect();
-        all.extend(self.request.secret_refs(FIELD).into_iter().map(|(_, reference)| reference.name));
-        Ok(all)
+        Ok(secret_refs(self)?.into_iter().map(|(_, reference)| reference.name).collect())
     }
 
     fn check(&self) -> Result<(), FieldError> {
         Declared::new(self).map(drop)
+    }
+
+    async fn check_secrets(&self, references: &References<'_>) -> Result<(), Refusal> {
+        let urls = self.endpoints().map_err(|error| unfit(&error))?;
+        let declaration = self.auth().map_err(|error| unfit(&error))?;
+        let in_request = self.request.secret_refs(FIELD);
+        let of_auth = auth_refs(&declaration).map_err(|error| unfit(&error))?;
+        for (refs, receivers) in [(in_request, vec![urls[0].1.clone()]), (of_auth, receivers(&declaration, &urls))] {
+            let received = references.sent_to(to(receivers));
+            for (field, reference) in refs {
+                received.credential(&field, &reference).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
@@ -104,9 +116,16 @@ pub(super) async fn issuer(
     identity.extend(parts);
     let identity = Hash::of(identity.iter().map(Vec::as_slice));
     let login = account.response.lockout.then(|| login(&endpoint, &auth, references, account));
-    let template = Template::new(endpoint, account.request.clone(), secrets, &account.parameters);
+    let template = Template::new(endpoint, account, secrets);
     let template = template.map_err(|error| unfit(&error))?;
     Ok((DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login }, identity))
+}
+
+/// Returns the references of an account to keys of Secrets, each with its field.
+pub fn secret_refs(account: &HttpAccount) -> Result<Vec<(String, SecretKeyRef)>, FieldError> {
+    let mut all = auth_refs(&account.auth()?)?;
+    all.extend(account.request.secret_refs(FIELD));
+    Ok(all)
 }
 
 /// Returns the references of the authentication, each with its field.
@@ -144,6 +163,15 @@ fn oauth_refs(oauth: &Oauth2) -> impl Iterator<Item = (&'static str, String, &Se
     set.map(|(name, member, reference)| (name, format!("{AUTH}.oauth2.{member}"), reference))
 }
 
+/// Returns the URLs that receive the secrets of the authentication. The secrets of an OAuth 2.0 client are for the token
+/// endpoint only.
+fn receivers(declaration: &Declaration<'_>, urls: &[(Field, Url)]) -> Vec<Url> {
+    match declaration {
+        Declaration::Entra(_) => urls.iter().map(|(_, url)| url.clone()).collect(),
+        _ => urls.last().map(|(_, url)| url.clone()).into_iter().collect(),
+    }
+}
+
 /// Returns the credential, and the values that identify it.
 async fn auth(
     declaration: &Declaration<'_>,
@@ -158,8 +186,7 @@ async fn auth(
         let authority = other.unwrap_or_else(|| endpoint.clone());
         return entra_auth(entra, endpoint, authority, http, via, references).await;
     }
-    // The secrets of an OAuth 2.0 client are for the token endpoint only.
-    let received = references.sent_to(to(vec![other.clone().unwrap_or_else(|| endpoint.clone())]));
+    let received = references.sent_to(to(receivers(declaration, urls)));
     let mut secrets = Vec::new();
     for (field, reference) in &wanted {
         secrets.push(received.credential(field, reference).await?);

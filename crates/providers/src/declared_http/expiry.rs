@@ -148,20 +148,27 @@ impl Form {
         }
     }
 
-    /// Returns the other unit in which the number would be a lifetime.
+    /// Returns the other unit in which the number would be a lifetime, else what a lifetime that was not asked for may
+    /// mean.
     fn hint(&self, told: &Told<'_>, answer: &Answer) -> String {
         let Self::Number(unit, path) = self else { return String::new() };
         let Some(number) = told.body.and_then(|body| number(path.of(body)?)) else { return String::new() };
-        let fits = |other: &Unit| {
-            let life =
-                other.at(number, answer.sent_at).map(|at| at - answer.sent_at).and_then(|life| life.to_std().ok());
-            *other != *unit
-                && life.is_some_and(|life| life > SHORTEST && life <= told.asked.unwrap_or(LONGEST) + ROUNDING)
+        let life = |unit: Unit| (unit.at(number, answer.sent_at)? - answer.sent_at).to_std().ok();
+        let fits = |other: Unit| {
+            // any number of some size is a short lifetime in milliseconds
+            let least = told.asked.filter(|_| other.is_relative()).map_or(SHORTEST, |asked| SHORTEST.max(asked / 10));
+            let most = told.asked.unwrap_or(LONGEST) + ROUNDING;
+            other != *unit && life(other).is_some_and(|life| life > least && life <= most)
         };
-        match Unit::ALL.iter().find(|unit| fits(unit)) {
-            Some(unit) => format!(". The number fits expires.{}", unit.name()),
-            None => String::new(),
+        if let Some(unit) = Unit::ALL.into_iter().find(|unit| fits(*unit)) {
+            return format!(". The number fits expires.{}", unit.name());
         }
+        if told.asked.is_some_and(|asked| life(*unit).is_some_and(|life| life > asked && life <= LONGEST)) {
+            return ". The API may ignore the lifetime of the request: compare the field and its unit with the API's \
+                    documentation"
+                .to_owned();
+        }
+        String::new()
     }
 }
 
@@ -177,6 +184,11 @@ impl Unit {
             Self::Epoch => "epoch",
             Self::EpochMillis => "epochMillis",
         }
+    }
+
+    /// Returns true for a lifetime, false for a time.
+    fn is_relative(self) -> bool {
+        matches!(self, Self::Seconds | Self::Milliseconds)
     }
 
     /// Returns the time that a number in this unit states. A lifetime counts from `sent_at`.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `build` | issuer of an account, with its secrets |
 //! | `request` | the call, from templates |
+//! | `rules` | what the templates of a call must contain |
 //! | `auth`, `oauth2` | credential of the calls, and access tokens that precede them |
 //! | `reader` | token and further values of an answer |
 //! | `verdict` | success and failure, and the class of a failure |
@@ -18,12 +19,14 @@ mod oauth2;
 mod path;
 mod reader;
 mod request;
+mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod trial;
 mod verdict;
 
+pub use build::secret_refs;
 pub use reader::Reader;
 pub use trial::{Declared, outline, saved_answer, send};
 

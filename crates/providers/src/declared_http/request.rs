@@ -5,6 +5,7 @@
 //! path are compared again after the render.
 
 use super::path::is_at_most;
+use super::rules;
 use crate::account::shown;
 use crate::clock::Timestamp;
 use crate::http::Call;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 use videotoken_api::http::request::secret_ref;
-use videotoken_api::http::{HttpMethod, HttpRequest};
-use videotoken_api::parameters::{self, Parameters};
+use videotoken_api::http::{HttpAccount, HttpMethod, HttpRequest};
+use videotoken_api::parameters;
 use videotoken_api::provider::SecretKeyRef;
 use videotoken_api::request::{FieldError, TokenRequest};
 use videotoken_core::plan::template::declared::{Renderer, RequestVariables};
@@ -45,16 +46,16 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Creates a template, and renders it with sample values, so that a mistake shows before the first call. The error
-    /// names the field.
+    /// Creates the template of an account, renders it with sample values and checks what it contains, so that a mistake
+    /// shows before the first call. The error names the field.
     pub(super) fn new(
         endpoint: Url,
-        request: HttpRequest,
+        account: &HttpAccount,
         secrets: Vec<(SecretKeyRef, SecretString)>,
-        declared: &Parameters,
     ) -> Result<Self, FieldError> {
-        let template = Self { endpoint, request, secrets };
-        template.call(&RequestVariables::sample(parameters::samples(declared)))?;
+        let template = Self { endpoint, request: account.request.clone(), secrets };
+        template.call(&RequestVariables::sample(parameters::samples(&account.parameters)))?;
+        rules::check(account)?;
         Ok(template)
     }
 

@@ -1,5 +1,6 @@
 //! Tables of answers, and what a declared reading makes of them.
 
+use super::Declared;
 use super::reader::Reader;
 use crate::clock::{self, Timestamp};
 use crate::http::Answer;
@@ -148,6 +149,24 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             json!({"t": "t", "e": 3_600_000}),
             Some(HOUR),
             "the token would live 1000h, and 1h were asked for. The number fits expires.milliseconds",
+        ),
+        (
+            json!({"seconds": "$.e"}),
+            json!({"t": "t", "e": 21_600}),
+            Some(HOUR / 2),
+            "the token would live 6h, and 30m were asked for. The API may ignore the lifetime of the request",
+        ),
+        (
+            json!({"epoch": "$.e"}),
+            json!({"t": "t", "e": at}),
+            Some(HOUR / 2),
+            "the token would live 1h, and 30m were asked for. The API may ignore the lifetime of the request",
+        ),
+        (
+            json!({"epochMillis": "$.e"}),
+            json!({"t": "t", "e": at - 3500}),
+            Some(HOUR),
+            "would live 0 s only. The number fits expires.epoch",
         ),
         (
             json!({"milliseconds": "$.e"}),
@@ -317,6 +336,44 @@ fn a_mistake_in_a_declaration_names_its_field() {
         let error = Reader::new(&response, "spec.http.response").unwrap_err().to_string();
         assert!(error.starts_with(expected), "{change}: {error}");
     }
+}
+
+/// Without a lifetime in the request, the expiry of `asked` would be untrue.
+#[test]
+fn a_declaration_asks_for_the_lifetime_that_it_counts_on_and_uses_its_parameters() {
+    let account = |request: Value, expires: Value, lifetime: Value| {
+        let account = json!({"url": "https://api.example.com", "auth": {"none": {}}, "parameters": {"video": {}},
+            "request": request, "response": {"token": {"json": "$.t"}, "expires": expires}, "lifetime": lifetime});
+        Declared::new(&serde_json::from_value(account).unwrap()).map(drop)
+    };
+    let asked = || json!({"asked": {}});
+    let limits = || json!({"max": "24h"});
+    for request in [
+        json!({"path": "/{{ video }}", "json": {"a": [{"ttl": "{{ lifetime }}"}]}}),
+        json!({"path": "/{{ video }}", "form": {"ttl": "{{ lifetime | minutes }}"}}),
+        json!({"path": "/{{ video }}", "text": "{% if video == 'x' %}{{ expires_at }}{% endif %}"}),
+        json!({"path": "/{{ video }}/{{ expires_at | unix }}"}),
+        json!({"path": "/{{ video }}", "query": {"until": "{{ expires_at }}"}}),
+        json!({"path": "/{{ video }}", "headers": [{"name": "X-Ttl", "value": "{{ lifetime }}"}]}),
+    ] {
+        assert_eq!(account(request.clone(), asked(), limits()), Ok(()), "{request}");
+    }
+    let without = json!({"path": "/{{ video }}", "json": {"ttl": 300}});
+    let error = account(without.clone(), asked(), limits()).unwrap_err();
+    assert_eq!(error.field, "spec.http.response.expires.asked");
+    assert!(error.message.contains("{{ lifetime }}") && error.message.contains("expires.after"), "{error}");
+    // one lifetime can be a constant, and other forms don't depend on the request
+    assert_eq!(account(without.clone(), asked(), json!({"min": "5m", "max": "300s", "default": "5m"})), Ok(()));
+    assert_eq!(account(without.clone(), json!({"after": "5m"}), limits()), Ok(()));
+    assert_eq!(account(without, json!({"seconds": "$.s"}), limits()), Ok(()));
+    for path in ["/videos/{video}", "/videos/x"] {
+        let error = account(json!({"path": path}), json!({"after": "5m"}), json!(null)).unwrap_err();
+        assert_eq!(error.field, "spec.http.parameters.video");
+        assert!(error.message.contains("write {{ video }} where its value belongs"), "{error}");
+    }
+    let error = account(json!({"path": "/{{ uuid }}/{{ video }}"}), json!({"after": "5m"}), json!(null)).unwrap_err();
+    assert_eq!(error.field, "spec.http.request.path");
+    assert!(error.message.contains("write uuid()"), "{error}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Declared {
         }
         let secrets = account.request.secret_refs(FIELD).into_iter();
         let secrets = secrets.map(|(_, reference)| (reference.clone(), SecretString::from(masked(&reference))));
-        let template = Template::new(endpoint, account.request.clone(), secrets.collect(), &account.parameters)?;
+        let template = Template::new(endpoint, account, secrets.collect())?;
         Ok(Self { reader, template, auth: auth_lines(account)? })
     }
 

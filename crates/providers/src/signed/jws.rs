@@ -1,7 +1,7 @@
 //! JSON Web Signature in compact form (RFC 7515): header, claims and signature, each in base64url.
 
 use super::key::Signer;
-use super::{Signature, key};
+use super::{Signature, key, rules};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -13,6 +13,7 @@ use videotoken_core::plan::template::declared::{Renderer, RequestVariables};
 
 const HEADER: &str = "spec.signed.jwt.header";
 const CLAIMS: &str = "spec.signed.jwt.claims";
+const VARIANTS: &str = "spec.signed.jwt.variants";
 
 /// Header and claims.
 type Parts = (Map<String, Value>, Map<String, Value>);
@@ -66,8 +67,13 @@ pub(super) fn parts(
         .collect();
     let mut claims = renderer.object(CLAIMS, &base)?;
     if let Some((name, own)) = variant {
-        claims.extend(renderer.object(&format!("spec.signed.jwt.variants.{name}"), own)?);
+        claims.extend(renderer.object(&format!("{VARIANTS}.{name}"), own)?);
     }
+    let of_variant = |claim: &str| variant.filter(|(_, own)| own.contains_key(claim));
+    rules::times(&claims, |claim| match of_variant(claim) {
+        Some((name, _)) => format!("{VARIANTS}.{name}.{claim}"),
+        None => format!("{CLAIMS}.{claim}"),
+    })?;
     claims.insert("exp".to_owned(), variables.expires_at.timestamp().into());
     Ok((header, claims))
 }

@@ -45,10 +45,21 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// Returns the bytes that a text encodes, or why it encodes none.
 pub(super) fn decoded(text: &SecretString, encoding: &KeyEncoding) -> Result<Bytes, String> {
     let text = text.expose_secret();
+    // The characters of a short PEM text can be decoded as base64 for URLs by chance.
+    if *encoding != KeyEncoding::None && is_pem(text.as_bytes()) {
+        return Err(format!("is a PEM text itself, and no {}: remove spec.signed.key.encoding", word(encoding)));
+    }
+    if *encoding != KeyEncoding::None && text.trim().starts_with(['"', '\'']) {
+        return Err("is in quotation marks: remove them".to_owned());
+    }
     let bytes = match encoding {
         KeyEncoding::None => text.as_bytes().to_vec(),
         KeyEncoding::Base64 | KeyEncoding::Base64Url => {
-            base64(text).ok_or("is no base64: correct it, or remove spec.signed.key.encoding")?
+            let bytes = base64(text).ok_or("is no base64: correct it, or remove spec.signed.key.encoding")?;
+            if base64_of_pem(&bytes) {
+                return Err("is the base64 of a base64 text: decode it once, and keep spec.signed.key.encoding".to_owned());
+            }
+            bytes
         }
         KeyEncoding::Hex => hex(text).ok_or("is no hexadecimal text: correct it, or spec.signed.key.encoding")?,
         KeyEncoding::Other(word) => return Err(format!("can't be read: the encoding {word} is not known here")),
@@ -237,10 +248,8 @@ enum Found<'a> {
 impl<'a> Found<'a> {
     fn of(key: &'a Bytes) -> Result<Self, String> {
         let bytes = key.as_slice();
-        if bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            return PrivateKeyDer::from_pem_slice(bytes).map(Self::Private).map_err(|_| {
-                "is a PEM text without a private key that can be read: write a PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY without a password".to_owned()
-            });
+        if is_pem(bytes) {
+            return PrivateKeyDer::from_pem_slice(bytes).map(Self::Private).map_err(|_| no_private_key(bytes));
         }
         let jwk = serde_json::from_slice::<Map<String, Value>>(bytes).ok().filter(|jwk| jwk.contains_key("kty"));
         Ok(jwk.map_or(Self::Raw(bytes), Self::Jwk))
@@ -256,9 +265,10 @@ impl<'a> Found<'a> {
             Self::Private(der) => format!("is {}, but", kind(der)),
             Self::Jwk(jwk) => {
                 let text = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or("none");
+                let public = if jwk["kty"] != "oct" && !jwk.contains_key("d") { ", and a public key" } else { "" };
                 match jwk.get("crv") {
-                    Some(_) => format!("is a JWK of type {} and curve {}, but", text("kty"), text("crv")),
-                    None => format!("is a JWK of type {}, but", text("kty")),
+                    Some(_) => format!("is a JWK of type {} and curve {}{public}, but", text("kty"), text("crv")),
+                    None => format!("is a JWK of type {}{public}, but", text("kty")),
                 }
             }
         }
@@ -344,9 +354,38 @@ impl<'a> Found<'a> {
     }
 }
 
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(BEGIN)
+}
+
+/// First characters of a PEM text.
+const BEGIN: &[u8] = b"-----BEGIN ";
+
 fn base64_of_pem(bytes: &[u8]) -> bool {
-    let text = std::str::from_utf8(bytes).ok().and_then(base64);
-    text.is_some_and(|bytes| bytes.trim_ascii_start().starts_with(b"-----BEGIN "))
+    std::str::from_utf8(bytes).ok().and_then(base64).is_some_and(|bytes| is_pem(&bytes))
+}
+
+/// Returns what a PEM text without a usable private key is, and what to write instead.
+fn no_private_key(pem: &[u8]) -> String {
+    let text = String::from_utf8_lossy(pem.trim_ascii_start());
+    let label = text.get(BEGIN.len()..).and_then(|rest| rest.split("-----").next()).unwrap_or_default();
+    let has_password = label == "ENCRYPTED PRIVATE KEY" || text.contains("\nProc-Type: 4,ENCRYPTED");
+    match label {
+        _ if label.ends_with("PUBLIC KEY") => "is the public key, which can't sign: write the private key",
+        _ if label.ends_with("CERTIFICATE") => {
+            "is a certificate, which contains the public key only: write the private key"
+        }
+        _ if has_password => {
+            "is a private key with a password: remove the password, such as by openssl pkey -in KEY -out PLAIN"
+        }
+        "OPENSSH PRIVATE KEY" => {
+            "is a private key in OpenSSH's own format: convert it to PEM, such as by ssh-keygen -p -m PKCS8 -f KEY"
+        }
+        _ => {
+            "is a PEM text without a private key that can be read: write a PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY"
+        }
+    }
+    .to_owned()
 }
 
 /// Object identifiers in DER: RSA, EC, Ed25519.

@@ -315,10 +315,10 @@ fn keys_as_jwk_sign_as_their_pem_does() {
     let published = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     assert_eq!(URL_SAFE_NO_PAD.encode(signed.signer.sign(text.as_bytes()).unwrap()), published);
     // SEC1 of P-256 signs a text in DER
-    let spec = "{key: {secretRef: {name: s, key: k}}, message: {text: abc, algorithm: EcdsaSha256, encoding: Base64,
+    let spec = "{key: {secretRef: {name: s, key: k}}, message: {text: 'abc{{ expires_at | unix }}', algorithm: EcdsaSha256, encoding: Base64,
         token: '{{ signature }}'}}";
     let signature = STANDARD.decode(token(spec, &keys.p256, &json!({}), "1h", 1_790_000_000)).unwrap();
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &keys.p256_public).verify(b"abc", &signature).unwrap();
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &keys.p256_public).verify(b"abc1790000000", &signature).unwrap();
 }
 
 #[test]
@@ -337,12 +337,26 @@ fn a_key_that_does_not_fit_is_refused_with_what_to_write() {
         (jwt_spec("RS256", "none"), "abababa", "is neither PEM nor a JWK, but RS256 needs an RSA private key"),
         (jwt_spec("RS256", "none"), &STANDARD.encode(&keys.rsa_pkcs1), "set spec.signed.key.encoding to base64"),
         (jwt_spec("RS256", "none"), &keys.p256, "is an EC key, but RS256 needs an RSA private key"),
-        (jwt_spec("RS256", "none"), &public, "is a PEM text without a private key"),
+        (jwt_spec("RS256", "none"), &public, "is the public key, which can't sign: write the private key"),
+        (jwt_spec("RS256", "base64"), &STANDARD.encode(&public), "is the public key"),
+        (jwt_spec("RS256", "none"), &pem("CERTIFICATE", b"abc"), "is a certificate, which contains the public key only"),
+        (jwt_spec("RS256", "none"), &pem("ENCRYPTED PRIVATE KEY", b"abc"), "is a private key with a password"),
+        (jwt_spec("RS256", "none"), &pem("OPENSSH PRIVATE KEY", b"abc"), "ssh-keygen -p -m PKCS8"),
+        (jwt_spec("RS256", "none"), &pem("DH PARAMETERS", b"abc"), "is a PEM text without a private key"),
+        (jwt_spec("ES256", "base64"), &keys.p256, "is a PEM text itself, and no base64: remove spec.signed.key.encoding"),
+        (jwt_spec("ES256", "base64url"), &keys.p256, "is a PEM text itself, and no base64url"),
+        (jwt_spec("RS256", "base64"), &keys.rsa_pkcs8, "is a PEM text itself"),
+        (
+            jwt_spec("RS256", "base64"),
+            &STANDARD.encode(STANDARD.encode(&keys.rsa_pkcs8)),
+            "is the base64 of a base64 text: decode it once",
+        ),
+        (jwt_spec("RS256", "base64"), &format!("\"{}\"", STANDARD.encode(&keys.rsa_pkcs8)), "is in quotation marks"),
         (jwt_spec("RS256", "none"), SHORT_RSA, "needs one of 2048 to 8192 bits"),
         (jwt_spec("ES256", "none"), &keys.p384, "is an EC key, but ES256 needs an EC private key of curve P-256"),
         (jwt_spec("ES384", "none"), &keys.rsa_pkcs1, "is an RSA key, but ES384"),
         (jwt_spec("EdDSA", "none"), &keys.p256, "needs an Ed25519 private key"),
-        (jwt_spec("EdDSA", "none"), r#"{"kty":"EC","crv":"P-256"}"#, "is a JWK of type EC and curve P-256, but EdDSA"),
+        (jwt_spec("EdDSA", "none"), r#"{"kty":"EC","crv":"P-256"}"#, "is a JWK of type EC and curve P-256, and a public key, but EdDSA"),
         (jwt_spec("RS256", "none"), r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, "is a JWK without one of n, e, d"),
         (jwt_spec("HS256", "hex"), "xyz", "is no hexadecimal text"),
         (jwt_spec("HS256", "base64"), "!!!!", "is no base64"),
@@ -396,6 +410,8 @@ fn a_mistake_in_a_template_shows_before_anything_is_signed() {
             "{key: {secretRef: {name: s, key: k}}, message: {text: a, algorithm: Sha256, encoding: Hex, token: a, values: {v: '{{ key }}'}}}".to_owned(),
             "spec.signed.message.values.v",
         ),
+        (jwt("{sub: '{{ uuid }}'}"), "spec.signed.jwt.claims.sub"),
+        (jwt("{sub: x}"), "spec.signed.parameters.room"),
     ] {
         let Err(Wrong::Spec(error)) = signed(&spec, "hunter2-hunter2") else { panic!("{spec}") };
         assert_eq!(error.field, field, "{error}");
@@ -426,7 +442,8 @@ fn variants_replace_claims_and_have_a_uuid_of_their_own() {
 #[test]
 fn a_token_that_cannot_be_made_is_a_fault_of_the_configuration() {
     let spec = "{key: {secretRef: {name: s, key: k}}, parameters: {id: {pattern: '[^!]*', default: YQ==}}, message: {
-        text: '{{ id | b64decode }}', algorithm: HmacSha256, encoding: Hex, token: '{{ message }}{{ id }}'}}";
+        text: '{{ id | b64decode }}{{ expires_at | unix }}', algorithm: HmacSha256, encoding: Hex,
+        token: '{{ message }}{{ signature }}'}}";
     for (id, part) in [("%", "`b64decode` is not base64"), ("ZQ", ""), ("w6Q=", "visible ASCII")] {
         let signed = signed(spec, "secret").unwrap();
         let token = json!({"providerRef": {"name": "p"}, "scope": {"signed": {"parameters": {"id": id}}}});

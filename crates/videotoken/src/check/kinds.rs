@@ -46,6 +46,12 @@ impl Kinds {
         })
     }
 
+    /// Returns the names of the kinds that have this member of this field.
+    pub(super) fn with_member(&self, field: &str, name: &str) -> Vec<&str> {
+        let has = |kind: &&Kind| !kind.schema["properties"][field]["properties"][name].is_null();
+        self.0.iter().filter(has).map(|kind| kind.name.as_str()).collect()
+    }
+
     /// Returns the names of all kinds, separated by commas.
     pub(super) fn names(&self) -> String {
         self.0.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>().join(", ")

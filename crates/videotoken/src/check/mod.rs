@@ -8,13 +8,17 @@
 //! | `rules` | the CEL rules |
 //! | `url` | the rule for URLs, for which the CEL library and the API server differ |
 //! | `operator` | what the operator rejects later, and conflicts between objects |
+//! | `secrets` | Secrets that providers refer to, if they are among the objects |
+//! | `hints` | what is allowed and probably a mistake |
 //!
 //! Pure over the objects. May not enter: files, clusters.
 
+mod hints;
 mod kinds;
 mod metadata;
 mod operator;
 mod rules;
+pub(crate) mod secrets;
 mod structure;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -23,7 +27,7 @@ mod url;
 
 pub use kinds::Kinds;
 
-use crate::manifest::{Object, Path, SourceLocation};
+use crate::manifest::{Object, Path, SourceLocation, Step};
 use serde_json::Value;
 use videotoken_api::{GROUP, VERSION};
 
@@ -34,6 +38,8 @@ pub enum RejectedBy {
     ApiServer,
     /// The operator, which reports the stored object as `Stalled`.
     Operator,
+    /// None: it is a hint.
+    Nobody,
 }
 
 /// Reason why an object would be rejected.
@@ -69,6 +75,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Findings in the order of the objects and their fields.
     pub findings: Vec<Finding>,
+    /// What is allowed and probably a mistake, in the same order.
+    pub hints: Vec<Finding>,
 }
 
 /// Finding before its location in the file is known.
@@ -110,12 +118,29 @@ pub fn check(kinds: &Kinds, objects: &[Object]) -> Report {
         let findings = violations.into_iter().map(|violation| violation.finding(number, object, RejectedBy::ApiServer));
         report.findings.extend(findings);
     }
-    for (number, violation) in operator::refusals(objects, &report.verdicts) {
-        report.findings.push(violation.finding(number, &objects[number], RejectedBy::Operator));
-        report.verdicts[number] = Verdict::Refused;
+    for (number, violation) in operator::hints(objects, &report.verdicts) {
+        report.hints.push(violation.finding(number, &objects[number], RejectedBy::Nobody));
     }
-    report.findings.sort_by(|a, b| order(a).cmp(&order(b)));
+    let refusals = operator::refusals(objects, &report.verdicts);
+    report.refuse(objects, refusals.into_iter().map(|(number, violation)| (number, RejectedBy::Operator, violation)));
     report
+}
+
+/// Adds what is wrong with the Secrets among the objects to which the providers refer. A command that takes credentials
+/// from elsewhere doesn't need them.
+pub fn check_secrets(objects: &[Object], report: &mut Report) {
+    let refusals = operator::about_secrets(objects, &report.verdicts);
+    report.refuse(objects, refusals.into_iter());
+}
+
+impl Report {
+    fn refuse(&mut self, objects: &[Object], refusals: impl Iterator<Item = (usize, RejectedBy, Violation)>) {
+        for (number, rejected_by, violation) in refusals {
+            self.findings.push(violation.finding(number, &objects[number], rejected_by));
+            self.verdicts[number] = Verdict::Refused;
+        }
+        self.findings.sort_by(|a, b| order(a).cmp(&order(b)));
+    }
 }
 
 /// Returns the sort key. Findings for the whole object come last.
@@ -139,6 +164,15 @@ fn of_no_group(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     (Verdict::Refused, vec![Violation::new(&Path::default().field("apiVersion"), message)])
 }
 
+/// Adds to an unknown member of a spec which other kinds have it.
+fn of_other_kinds(unknown: &mut Violation, kinds: &Kinds) {
+    let [Step::Field(spec), Step::Field(name)] = unknown.path.steps() else { return };
+    let others = kinds.with_member(spec, name);
+    if !others.is_empty() {
+        unknown.message = format!("{}: only a {} has it", unknown.message, others.join(" or a "));
+    }
+}
+
 /// Checks the creation of an object as the API server does.
 fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     let Some((group, version)) = object.api_version().split_once('/').filter(|(group, _)| *group == GROUP) else {
@@ -151,7 +185,9 @@ fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     };
     let mut violations = metadata::check(&object.value);
     let mut value = object.value.clone();
-    violations.append(&mut structure::prune(&mut value, &kind.schema));
+    let mut unknown = structure::prune(&mut value, &kind.schema);
+    unknown.iter_mut().for_each(|violation| of_other_kinds(violation, kinds));
+    violations.append(&mut unknown);
     structure::apply_defaults(&mut value, &kind.schema);
     // on a creation there is no status yet
     if let Some(members) = value.as_object_mut() {

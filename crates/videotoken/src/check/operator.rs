@@ -2,10 +2,12 @@
 //!
 //! The check uses only the manifests. A provider that isn't among them may exist in the cluster.
 
-use super::{Verdict, Violation};
+use super::secrets::{self, Secrets};
+use super::{RejectedBy, Verdict, Violation, hints};
 use crate::manifest::{Object, Path, Step};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use videotoken_api::names;
@@ -14,7 +16,10 @@ use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use videotoken_core::plan::desired::{Fit, resolve_spec};
 use videotoken_core::plan::secret;
-use videotoken_providers::account::{Owner, ProviderObject, encrypted_value};
+use videotoken_providers::account::{Owner, ProviderObject, References, encrypted_value};
+
+/// Namespace of objects without one.
+const NAMESPACE: &str = "default";
 
 /// Returns the objects that would be rejected, by their index.
 pub(super) fn refusals(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, Violation)> {
@@ -60,6 +65,44 @@ fn encrypted(object: &Object) -> Vec<Violation> {
     violations
 }
 
+/// Returns the hints for the providers, by the index of the object.
+pub(super) fn hints(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, Violation)> {
+    let (set, secrets) = (ManifestSet { objects, verdicts }, Secrets::of(objects, NAMESPACE));
+    let of = |(number, provider, own): (usize, ProviderObject, Option<&str>)| {
+        hints::of(&provider, own, &secrets).into_iter().map(move |hint| (number, hint)).collect::<Vec<_>>()
+    };
+    set.providers().flat_map(of).collect()
+}
+
+/// Returns what is wrong with the Secrets among the objects, by the index of the object.
+pub(super) fn about_secrets(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, RejectedBy, Violation)> {
+    let (set, given) = (ManifestSet { objects, verdicts }, Secrets::of(objects, NAMESPACE));
+    let (mut found, mut named) = (Vec::new(), Vec::new());
+    for (number, provider, own) in set.providers() {
+        let Ok(account) = provider.spec.account() else { continue };
+        let (account, home) = (videotoken_providers::provider(&account), own.unwrap_or(secrets::HOME));
+        let all = account.secrets().unwrap_or_default();
+        if !all.is_empty() && all.iter().all(|name| given.has(home, name)) {
+            let owner = if own.is_some() { Owner::Namespace } else { Owner::Cluster };
+            let references = References::new(&given, owner, home);
+            // the Secrets are in memory, so nothing is waited for
+            let refusal = account.check_secrets(&references).now_or_never().and_then(Result::err);
+            let violation = refusal.as_ref().and_then(secrets::refused);
+            found.extend(violation.map(|violation| (number, RejectedBy::Operator, violation)));
+        }
+        named.extend(all);
+    }
+    for (number, object) in objects.iter().enumerate().filter(|(_, object)| object.is("v1", "Secret")) {
+        let is_ours = !object.value["metadata"]["labels"][names::CREDENTIALS].is_null();
+        if (is_ours || named.iter().any(|name| name == object.name()))
+            && let Some((path, message)) = secrets::unreadable(object)
+        {
+            found.push((number, RejectedBy::ApiServer, Violation::new(&path, message)));
+        }
+    }
+    found
+}
+
 fn violation(error: &FieldError) -> Violation {
     Violation::new(&Path::parse(&error.field), error.message.clone())
 }
@@ -88,6 +131,15 @@ impl ManifestSet<'_> {
     fn good(&self, number: usize) -> Option<(&str, &Value)> {
         let Verdict::Good(value) = self.verdicts.get(number)? else { return None };
         Some((self.objects[number].kind(), value))
+    }
+
+    /// Returns the valid providers, each with its index, and the namespace of a TokenProvider.
+    fn providers(&self) -> impl Iterator<Item = (usize, ProviderObject, Option<&str>)> {
+        (0..self.objects.len()).filter_map(|number| {
+            let (kind, value) = self.good(number).filter(|(kind, _)| kind.ends_with("TokenProvider"))?;
+            let own = (kind == "TokenProvider").then(|| self.objects[number].namespace().unwrap_or(NAMESPACE));
+            Some((number, parsed(kind, value).ok()?, own))
+        })
     }
 
     fn token(&self, number: usize, value: &Value) -> Result<(), FieldError> {

@@ -271,3 +271,98 @@ fn an_encrypted_credential_is_found_and_other_secrets_are_not_looked_at() {
     let data = secret("videotoken.dev/credentials", &STANDARD.encode(encrypted)).replace("stringData", "data");
     assert!(found(&data)[0].starts_with("5:8 data[key]: is a value that SOPS"), "{:?}", found(&data));
 }
+
+/// A provider of type http in namespace cinema, and its Secret.
+const DECLARED: &str = "apiVersion: videotoken.dev/v1alpha1
+kind: TokenProvider
+metadata: {name: api, namespace: cinema}
+spec:
+  http:
+    url: https://api.example.com
+    auth:
+      header: {name: Authorization, prefix: \"Apisecret \", secretRef: {name: api, key: secret}}
+    request: {path: /otp}
+    response:
+      token: {json: $.otp}
+      expires: {after: 5m}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: api
+  namespace: cinema
+  labels: {videotoken.dev/credentials: \"true\"}
+  annotations: {videotoken.dev/allowed-hosts: api.example.com}
+stringData:
+  secret: a-secret
+";
+
+/// What `check` reports with the Secrets, as `line field: message`, and its hints.
+fn with_secrets(text: &str) -> (Vec<String>, Vec<String>) {
+    let manifest = read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() });
+    let mut report = check(&Kinds::default(), &manifest.objects);
+    check_secrets(&manifest.objects, &mut report);
+    let line = |finding: &Finding| format!("{} {}: {}", finding.place.line, finding.field, finding.message);
+    (report.findings.iter().map(line).collect(), report.hints.iter().map(line).collect())
+}
+
+#[test]
+fn a_secret_that_the_operator_would_not_use_is_found_where_the_provider_refers_to_it() {
+    const REF: &str = "spec.http.auth.header.secretRef";
+    for (from, to, expected) in [
+        ("", "", None),
+        ("labels: {videotoken.dev/credentials: \"true\"}", "labels: {a: b}", Some(format!("8 {REF}: the Secret api isn't labelled"))),
+        (": api.example.com}", ": example.com}", Some(format!("8 {REF}: the Secret api doesn't allow the host api.example.com"))),
+        ("  secret: a-secret", "  api-secret: a-secret", Some(format!("8 {REF}: the Secret api in namespace cinema has no key secret, but only api-secret"))),
+        ("credentials: \"true\"", "credentials: true", Some("19 metadata.labels[videotoken.dev/credentials]: must be a text: write it in quotation marks, such as \"true\"".to_owned())),
+        ("stringData:\n  secret: a-secret", "data:\n  secret: a-secret", Some("22 data[secret]: is no base64: write plain text under stringData instead of data".to_owned())),
+        // filled elsewhere
+        ("stringData:\n  secret: a-secret", "data: {}", None),
+    ] {
+        let (found, hints) = with_secrets(&DECLARED.replace(from, to));
+        assert_eq!(found.len(), usize::from(expected.is_some()), "{to}: {found:?}");
+        assert!(expected.is_none_or(|expected| found[0].starts_with(&expected)), "{to}: {found:?}");
+        assert_eq!(hints, [""; 0], "{to}");
+    }
+    let of_another = DECLARED.replace("Secret\nmetadata:\n  name: api", "Secret\nmetadata:\n  name: other");
+    assert_eq!(with_secrets(&of_another), (Vec::new(), Vec::new()));
+    // a Secret of another use is not looked at
+    let other = of_another.replace("credentials: \"true\"", "x: true").replace("videotoken.dev/x", "x");
+    assert_eq!(with_secrets(&other).0, [""; 0]);
+}
+
+#[test]
+fn a_probable_mistake_is_a_hint_and_rejects_nothing() {
+    for (from, to, expected) in [
+        ("url: https", "url: http", "6 spec.http.url: is called without TLS: write https"),
+        ("\"Apisecret \"", "Apisecret", "8 spec.http.auth.header.prefix: ends in a letter or a digit"),
+        (
+            "name: api\n  namespace: cinema",
+            "name: api\n  namespace: default",
+            "4 spec: the Secret api is in namespace default here, and a TokenProvider reads the Secrets of its own namespace, cinema",
+        ),
+    ] {
+        let (found, hints) = with_secrets(&DECLARED.replace(from, to));
+        assert_eq!(found, [""; 0], "{to}");
+        assert!(hints.len() == 1 && hints[0].starts_with(expected), "{to}: {hints:?}");
+    }
+    let (_, hints) = with_secrets(&format!(
+        "{CLUSTER}---\n{}",
+        DECLARED
+            .replace("kind: TokenProvider", "kind: ClusterTokenProvider")
+            .replace("name: api, namespace: cinema", "name: api")
+            .replace("spec:\n", "spec:\n  allowedNamespaces: {names: [cinema]}\n")
+    ));
+    assert!(
+        hints.len() == 1 && hints[0].contains("operator's namespace, video-token-operator by default"),
+        "{hints:?}"
+    );
+}
+
+#[test]
+fn a_member_of_another_kind_is_named_with_its_kind() {
+    let found = found(&format!("{PROVIDER}  allowedNamespaces: {{names: [shop]}}\n"));
+    assert_eq!(found, ["10:3 spec.allowedNamespaces: unknown field: only a ClusterTokenProvider has it"]);
+    let found = self::found(&format!("{TOKEN}  limits: {{}}\n"));
+    assert_eq!(found, ["13:3 spec.limits: unknown field: only a TokenProvider or a ClusterTokenProvider has it"]);
+}

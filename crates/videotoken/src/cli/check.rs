@@ -1,7 +1,7 @@
 //! `videotoken check -f FILE…`: reports what the API server and the operator would reject.
 
 use super::print;
-use crate::check::{Finding, Kinds, RejectedBy, Report, Verdict, check};
+use crate::check::{Finding, Kinds, RejectedBy, Report, Verdict, check, check_secrets};
 use crate::manifest::{Manifest, Object, Path, ReadError, SourceLocation, read, read_files};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -60,7 +60,8 @@ pub fn run(options: &Options) -> ExitCode {
         let message = "the manifest is encrypted with SOPS. Check the output of `sops --decrypt`.".to_owned();
         faults.push((&object.file, ReadError { place: object.place(&Path::default().field("kind")), message }));
     }
-    let report = check(&Kinds::default(), &all.objects);
+    let mut report = check(&Kinds::default(), &all.objects);
+    check_secrets(&all.objects, &mut report);
     let written = match options.output {
         Format::Text => as_text(&all.objects, &faults, &report),
         Format::Json => format!("{:#}\n", as_json(&all.objects, &faults, &report)),
@@ -75,7 +76,11 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Returns a finding as one line, in the form that editors read.
 pub(super) fn line(object: &Object, finding: &Finding) -> String {
-    let by = if finding.rejected_by == RejectedBy::Operator { " (rejected by the operator)" } else { "" };
+    let by = match finding.rejected_by {
+        RejectedBy::ApiServer => "",
+        RejectedBy::Operator => " (rejected by the operator)",
+        RejectedBy::Nobody => " (hint)",
+    };
     let field = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
     let place = finding.place;
     format!("{}:{}:{}: {field}{}{by}", object.file, place.line, place.column, finding.message)
@@ -91,7 +96,7 @@ fn as_text(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) ->
     for (file, fault) in faults {
         let _ = writeln!(text, "{}", fault_line(file, fault));
     }
-    for finding in &report.findings {
+    for finding in report.findings.iter().chain(&report.hints) {
         let _ = writeln!(text, "{}", line(&objects[finding.object], finding));
     }
     let Counts { good, refused, skipped } = Counts::of(report);
@@ -107,18 +112,24 @@ fn as_json(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) ->
     let faults = faults.iter().map(|(file, fault)| {
         json!({"file": file, "line": fault.place.line, "column": fault.place.column, "message": fault.message})
     });
-    let findings = report.findings.iter().map(|finding| {
+    let of_report = |finding: &Finding| {
         let object = &objects[finding.object];
-        let by = if finding.rejected_by == RejectedBy::Operator { "operator" } else { "apiServer" };
+        let by = match finding.rejected_by {
+            RejectedBy::ApiServer => "apiServer".into(),
+            RejectedBy::Operator => "operator".into(),
+            RejectedBy::Nobody => Value::Null,
+        };
         json!({
             "file": &*object.file, "line": finding.place.line, "column": finding.place.column, "field": finding.field,
             "message": finding.message, "refusedBy": by, "kind": object.kind(), "namespace": object.namespace(),
             "name": object.name(),
         })
-    });
+    };
+    let findings = report.findings.iter().map(of_report);
+    let hints = report.hints.iter().map(of_report);
     let counts = Counts::of(report);
     json!({
-        "findings": faults.chain(findings).collect::<Vec<_>>(),
+        "findings": faults.chain(findings).collect::<Vec<_>>(), "hints": hints.collect::<Vec<_>>(),
         "good": counts.good, "refused": counts.refused, "skipped": counts.skipped,
     })
 }

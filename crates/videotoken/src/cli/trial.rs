@@ -5,7 +5,7 @@ mod signed;
 
 use super::issue::{CredentialFlags, Manifests};
 use super::print;
-use crate::check::{Kinds, Verdict, check};
+use crate::check::{Kinds, Report, Verdict, check};
 use crate::cli::check::{fault_line, line};
 use crate::manifest::{Manifest, Object, read, read_files};
 use clap::Args;
@@ -27,6 +27,7 @@ use videotoken_providers::account::{Owner, ProviderObject, References};
 use videotoken_providers::clock;
 use videotoken_providers::declared_http::{self, Declared};
 use videotoken_providers::http::Answer;
+use videotoken_providers::provider::Provider as _;
 use videotoken_providers::{Class, IssueError, Issued};
 
 /// Provider to try.
@@ -97,9 +98,15 @@ pub(super) async fn run(options: &Options) -> ExitCode {
 /// Writes the trial into `shown`. Returns false if the answer contains no token.
 async fn tried(options: &Options, shown: &mut String) -> Result<bool, Ended> {
     let objects = objects(options)?;
-    let (kind, object, provider) = provider(options, &objects)?;
+    let report = check(&Kinds::default(), &objects);
+    let (kind, object, provider) = provider(options, &objects, &report)?;
+    token_fits(options, &objects, object, &report)?;
+    flags_are_used(options, &provider)?;
     match provider.spec.account()? {
-        Account::Http(account) => call(options, &objects, (object, &provider), account, shown).await,
+        Account::Http(account) => {
+            let hints = hints(&objects, object, &report);
+            call(options, &objects, (object, &provider), account, hints, shown).await
+        }
         Account::Signed(account) => signed::tried(options, &objects, (object, &provider), account, shown).await,
         other => {
             let (type_, name) = (other.name(), object.name());
@@ -123,14 +130,23 @@ async fn call(
     objects: &[Object],
     (object, provider): (&Object, &ProviderObject),
     account: &HttpAccount,
+    hints: Vec<String>,
     shown: &mut String,
 ) -> Result<bool, Ended> {
     let request = request(options, objects, object, provider)?;
     let declared = Declared::new(account)?;
     section(shown, "Request", declared.request(&request, clock::now().wall)?);
+    section(shown, "Hints", hints);
+    if !options.send {
+        secrets_fit(options, objects, object, account).await?;
+    }
+    let mut assumed = "";
     let answer = match &options.answer {
         Some(path) => {
             let text = std::fs::read(path).map_err(|error| Ended::Usage(format!("{}: {error}", path.display())))?;
+            if !text.starts_with(b"HTTP/") {
+                assumed = " (assumed: the file has no status line)";
+            }
             declared_http::saved_answer(&text, clock::now().wall)
         }
         None if options.send => match sent(options, objects, (object, provider), account, &request).await? {
@@ -143,7 +159,7 @@ async fn call(
         None => return Ok(true),
     };
     let media = answer.content_type.as_deref().map(|media| format!(", {media}")).unwrap_or_default();
-    let mut lines = vec![format!("HTTP {}{media}, {} bytes", answer.status, answer.body.len())];
+    let mut lines = vec![format!("HTTP {}{assumed}{media}, {} bytes", answer.status, answer.body.len())];
     lines.extend(declared_http::outline(&answer));
     section(shown, "Answer", lines);
     let mut steps = Vec::new();
@@ -154,7 +170,11 @@ async fn call(
     Ok(read.is_ok())
 }
 
+/// Appends lines under a title, if there are any.
 fn section(shown: &mut String, title: &str, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
     let gap = if shown.is_empty() { "" } else { "\n" };
     let _ = writeln!(shown, "{gap}{title}");
     for line in lines {
@@ -172,7 +192,9 @@ fn success(issued: &Issued) -> Vec<String> {
 fn failure(error: &IssueError) -> Vec<String> {
     let class = issue_failure::class_of_single_token(error, false);
     let then = match class {
-        Class::Credential => "all calls of the account stop until the credential changes, or for 15 minutes",
+        Class::Credential => {
+            "all calls of the account stop until the credential changes, and it is tried again every 15 minutes"
+        }
         Class::Denied | Class::Configuration => "the token is Stalled, and is tried again after 1 to 30 minutes",
         Class::Throttled => "all calls of the account wait",
         Class::Transient => "the call is repeated with back-off",
@@ -194,7 +216,11 @@ fn objects(options: &Options) -> Result<Vec<Object>, Ended> {
 }
 
 /// Returns the provider that `--provider` selects, or the only one, as the API server would store it.
-fn provider<'a>(options: &Options, objects: &'a [Object]) -> Result<(&'a str, &'a Object, ProviderObject), Ended> {
+fn provider<'a>(
+    options: &Options,
+    objects: &'a [Object],
+    report: &Report,
+) -> Result<(&'a str, &'a Object, ProviderObject), Ended> {
     let is_provider = |object: &&Object| object.kind().ends_with("TokenProvider");
     let chosen: Vec<_> = objects
         .iter()
@@ -210,8 +236,7 @@ fn provider<'a>(options: &Options, objects: &'a [Object]) -> Result<(&'a str, &'
         };
         return Err(Ended::Usage(message));
     };
-    let report = check(&Kinds::default(), objects);
-    let number = objects.iter().position(|other| std::ptr::eq(other, *object)).unwrap_or_default();
+    let number = number_of(objects, object);
     let found = report.findings.iter().filter(|found| found.object == number);
     let found: Vec<_> = found.map(|finding| line(object, finding)).collect();
     let (true, Verdict::Good(value)) = (found.is_empty(), &report.verdicts[number]) else {
@@ -219,6 +244,76 @@ fn provider<'a>(options: &Options, objects: &'a [Object]) -> Result<(&'a str, &'
     };
     let provider = ProviderObject::parse(owner(object), value["spec"].clone());
     Ok((object.kind(), object, provider.map_err(|refusal| Ended::Refused(refusal.message))?))
+}
+
+fn number_of(objects: &[Object], object: &Object) -> usize {
+    objects.iter().position(|other| std::ptr::eq(other, object)).unwrap_or_default()
+}
+
+/// Returns the hints for an object.
+fn hints(objects: &[Object], object: &Object, report: &Report) -> Vec<String> {
+    let number = number_of(objects, object);
+    let hints = report.hints.iter().filter(|hint| hint.object == number);
+    hints.map(|hint| format!("{}: {}", hint.field, hint.message)).collect()
+}
+
+/// Returns the VideoAccessToken of the files that names this provider.
+fn token_of<'a>(objects: &'a [Object], provider: &Object) -> Option<&'a Object> {
+    objects.iter().find(|object| {
+        object.kind() == "VideoAccessToken" && object.value["spec"]["providerRef"]["name"] == provider.name()
+    })
+}
+
+/// Checks the VideoAccessToken that the request is made of, apart from what the flags replace.
+fn token_fits(options: &Options, objects: &[Object], provider: &Object, report: &Report) -> Result<(), Ended> {
+    let Some(token) = token_of(objects, provider) else { return Ok(()) };
+    let number = number_of(objects, token);
+    let is_replaced = |field: &str| {
+        (options.lifetime.is_some() && field == "spec.lifetime")
+            || (!options.parameters.is_empty() && field.contains(".parameters"))
+    };
+    // a finding without a field says only that rules weren't evaluated because of the others
+    let found = report.findings.iter().filter(|found| found.object == number);
+    let found = found.filter(|found| !found.field.is_empty() && !is_replaced(&found.field));
+    let found: Vec<_> = found.map(|finding| line(token, finding)).collect();
+    if found.is_empty() { Ok(()) } else { Err(Ended::Refused(found.join("\n"))) }
+}
+
+/// Checks that the provider reads each key that a flag supplies.
+fn flags_are_used(options: &Options, provider: &ProviderObject) -> Result<(), Ended> {
+    let mut keys: Vec<(String, String)> = match provider.spec.account()? {
+        Account::Http(account) => {
+            let refs = declared_http::secret_refs(account)?.into_iter();
+            refs.map(|(_, reference)| (reference.name, reference.key)).collect()
+        }
+        Account::Signed(account) => vec![(account.key.secret_ref.name.clone(), account.key.secret_ref.key.clone())],
+        _ => return Ok(()),
+    };
+    keys.extend(provider.spec.ca_bundle_ref.iter().map(|reference| (reference.name.clone(), reference.key.clone())));
+    let known: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), key.as_str())).collect();
+    let Some(unused) = options.credentials.unused(&known) else { return Ok(()) };
+    let needed: Vec<_> = keys.iter().map(|(name, key)| format!("{name}/{key}")).collect();
+    let needed = if needed.is_empty() { "no key".to_owned() } else { needed.join(", ") };
+    Err(Ended::Usage(format!("{unused} is not used: the provider needs {needed}")))
+}
+
+/// Checks the Secrets that the files and flags supply, without sending anything.
+async fn secrets_fit(
+    options: &Options,
+    objects: &[Object],
+    provider: &Object,
+    account: &HttpAccount,
+) -> Result<(), Ended> {
+    let source = source(options, objects)?;
+    let references = references(options, &source, provider);
+    let is_supplied =
+        |name: &String| objects.iter().any(|object| object.is("v1", "Secret") && object.name() == name.as_str());
+    match videotoken_providers::provider(&Account::Http(account)).check_secrets(&references).await {
+        Err(refusal) if refusal.reason != "CredentialsMissing" || account.secrets()?.iter().all(is_supplied) => {
+            Err(Ended::Refused(refusal.message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the token request: of a VideoAccessToken in the files that names this provider, with the values of the flags
@@ -231,10 +326,7 @@ fn request(
 ) -> Result<TokenRequest, Ended> {
     let account = provider.spec.account()?;
     let (type_, none) = (account.name(), Parameters::default());
-    let names_it = |object: &&Object| {
-        object.kind() == "VideoAccessToken" && object.value["spec"]["providerRef"]["name"] == provider_object.name()
-    };
-    let token = objects.iter().find(names_it).map(|object| &object.value["spec"]);
+    let token = token_of(objects, provider_object).map(|object| &object.value["spec"]);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut given: BTreeMap<String, String> = if let Some(spec) = token {
         serde_json::from_value(spec["scope"][type_]["parameters"].clone()).unwrap_or_default()

@@ -4,6 +4,7 @@ use super::files::Text;
 use super::json;
 use super::path::{Path, Step};
 use super::scalar;
+use super::unquoted::{self, NO_KEY, NOT_YAML};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -151,6 +152,7 @@ pub fn read(text: &Text) -> Manifest {
             manifest.faults.push(ReadError { place, message });
         }
     }
+    manifest.faults.iter_mut().for_each(|fault| unquoted::explain(fault, &text.text));
     manifest
 }
 
@@ -322,7 +324,7 @@ impl<'a> Reader<'a> {
         match self.events.next_event() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => {
-                Err(ReadError { place: self.place(*error.marker()), message: format!("not YAML: {}", error.info()) })
+                Err(ReadError { place: self.place(*error.marker()), message: format!("{NOT_YAML}: {}", error.info()) })
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -463,7 +465,7 @@ fn key_name(key: &Value) -> Result<String, String> {
     match key {
         Value::String(name) => Ok(name.clone()),
         Value::Bool(_) | Value::Number(_) => Ok(key.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err("a key must be a string".to_owned()),
+        Value::Null | Value::Array(_) | Value::Object(_) => Err(NO_KEY.to_owned()),
     }
 }
 

@@ -91,11 +91,16 @@ fn what_is_no_object_is_a_fault_with_its_place() {
         ("a: !mine x\n", (1, 4), "has a tag that no object needs"),
         ("? [a]\n: b\n", (1, 3), "a key must be a string"),
         ("a: *b\n", (1, 4), "not YAML"),
+        ("a:\n  ttl: {{ lifetime }}\nb: 1\n", (2, 8), "Put the template in quotes: \"{{ lifetime }}\"."),
+        ("a:\n- {{ lifetime }}\n", (2, 3), "in quotes: \"{{ lifetime }}\"."),
+        ("a: {{ room }}-x\nb: 1\n", (1, 4), "in quotes: \"{{ room }}-x\"."),
+        ("a: {{ uuid() | replace(\"-\", \"\") }}\n", (1, 4), "in quotes: '{{ uuid() | replace(\"-\", \"\") }}'."),
     ] {
         let faults = manifest(text).faults;
         assert_eq!(faults.len(), 1, "{text}: {faults:?}");
         assert!(faults[0].message.contains(message), "{text}: {faults:?}");
         assert_eq!(faults[0].place.line, at.0, "{text}: {faults:?}");
+        assert!(!message.contains("{{") || faults[0].place.column == at.1, "{text}: {faults:?}");
     }
 }
 

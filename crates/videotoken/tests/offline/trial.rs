@@ -130,6 +130,107 @@ async fn a_saved_answer_is_read_step_by_step_without_its_token() {
     }
 }
 
+/// A declared provider with its token and its Secret, in one file.
+const DECLARED: &str = r#"apiVersion: videotoken.dev/v1alpha1
+kind: TokenProvider
+metadata: {name: api, namespace: cinema}
+spec:
+  http:
+    url: https://api.example.com
+    auth: {bearer: {name: api, key: secret}}
+    parameters: {video: {}}
+    request:
+      path: /{{ video }}
+      json: {ttl: "{{ lifetime }}"}
+    response:
+      token: {json: $.otp}
+      expires: {asked: {}}
+    lifetime: {max: 24h}
+---
+apiVersion: videotoken.dev/v1alpha1
+kind: VideoAccessToken
+metadata: {name: film, namespace: cinema}
+spec:
+  providerRef: {name: api}
+  scope: {http: {parameters: {video: "1234"}}}
+  lifetime: 30m
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: api
+  namespace: cinema
+  labels: {videotoken.dev/credentials: "true"}
+  annotations: {videotoken.dev/allowed-hosts: api.example.com}
+stringData: {secret: a-secret}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_beside_the_provider_is_said_before_anything_is_sent() {
+    let folder = Scratch::new("vto-try-").unwrap();
+    let (file, key) = (folder.path().join("all.yaml"), folder.path().join("key"));
+    fs::write(&key, "a-secret").unwrap();
+    let with = async |from: &str, to: &str, more: &[&str]| {
+        assert!(DECLARED.contains(from), "{from}");
+        fs::write(&file, DECLARED.replace(from, to)).unwrap();
+        let file = file.display().to_string();
+        tried(&[&["-f", &file], more].concat()).await
+    };
+    let good = with("", "", &[]).await;
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""), "{}", good.stdout);
+    assert!(!good.stdout.contains("Hints"), "{}", good.stdout);
+    let file_of = |name: &str| format!("{name}={}", key.display());
+    for (from, to, more, code, expected) in [
+        (
+            "\"1234\"",
+            "1234",
+            vec![],
+            1,
+            "all.yaml:22:38: spec.scope.http.parameters[video]: Invalid value: must be of type string",
+        ),
+        (
+            "lifetime: 30m",
+            "lifetime: 1800",
+            vec![],
+            1,
+            "all.yaml:23:13: spec.lifetime: Invalid value: must be of type string",
+        ),
+        ("scope: {http:", "scope: {signed:", vec![], 1, "all.yaml:"),
+        ("true\"", "yes\"", vec![], 1, "isn't labelled as credentials"),
+        ("credentials: \"true\"", "credentials: true", vec![], 1, "write it in quotation marks, such as \"true\""),
+        (": api.example.com}", ": example.com}", vec![], 1, "doesn't allow the host api.example.com"),
+        ("{secret: a", "{api-secret: a", vec![], 1, "has no key secret, but only api-secret"),
+        (
+            "",
+            "",
+            vec!["--secret-file".to_owned(), file_of("api/key")],
+            2,
+            "--secret-file api/key is not used: the provider needs api/secret",
+        ),
+        ("", "", vec!["--secret-file".to_owned(), file_of("other")], 2, "--secret-file other is not used"),
+        ("", "", vec!["--secret-env".to_owned(), "api/key=KEY".to_owned()], 2, "--secret-env api/key is not used"),
+        ("ttl: \"{{ lifetime }}\"", "ttl: 300", vec![], 1, "spec.http.response.expires.asked"),
+        ("ttl: \"{{ lifetime }}\"", "ttl: {{ lifetime }}", vec![], 1, "Put the template in quotes"),
+    ] {
+        let more: Vec<_> = more.iter().map(String::as_str).collect();
+        let ran = with(from, to, &more).await;
+        assert_eq!(ran.code, code, "{to} {more:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(expected), "{to} {more:?}: {}", ran.stderr);
+    }
+    // a flag replaces what the file has
+    let replaced = with("lifetime: 30m", "lifetime: 1800", &["--lifetime", "30m"]).await;
+    assert_eq!(replaced.code, 0, "{}", replaced.stderr);
+    let handed = with("true\"", "yes\"", &["--secret-file", &file_of("api/secret")]).await;
+    assert_eq!(handed.code, 0, "{}", handed.stderr);
+    let hinted = with("url: https", "url: http", &[]).await;
+    assert_eq!(hinted.code, 0, "{}", hinted.stderr);
+    assert!(hinted.stdout.contains("Hints\n  spec.http.url: is called without TLS"), "{}", hinted.stdout);
+    let answer = folder.path().join("answer");
+    fs::write(&answer, "{\"otp\": \"abc\"}").unwrap();
+    let assumed = with("", "", &["--answer", &answer.display().to_string()]).await;
+    assert!(assumed.stdout.contains("HTTP 200 (assumed: the file has no status line), 14 bytes"), "{}", assumed.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sent_request_has_the_secrets_and_shows_neither_them_nor_the_token() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

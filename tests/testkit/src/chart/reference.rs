@@ -44,6 +44,7 @@ fn fields(text: &mut String, path: &str, schema: &Value) -> Result<()> {
         writeln!(text, "| `{path}` | {}{needed} | {} |", kind(field), line(field))?;
         fields(text, &path, field)?;
         fields(text, &format!("{path}[]"), &field["items"])?;
+        fields(text, &format!("{path}.NAME"), &field["additionalProperties"])?;
     }
     Ok(())
 }

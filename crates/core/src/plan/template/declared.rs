@@ -7,6 +7,10 @@
 //!
 //! An error names the field and quotes the template. It contains no value.
 
+mod reads;
+
+pub use reads::Reads;
+
 use super::{Engine, KEEP, LARGEST_KEY, cut, quote};
 use crate::clock::Timestamp;
 use minijinja::value::ValueKind;
@@ -36,6 +40,9 @@ const TIMES: [&str; 4] = ["issued_at", "expires_at", "lifetime", UUID];
 const UUID: &str = "uuid";
 /// UUID for renders that only check templates.
 const SAMPLE_UUID: &str = "00000000-0000-4000-8000-000000000000";
+/// Time of renders that only check templates, in seconds since 1970. It has the digits of today's times, so that the
+/// size of a rendered number shows its unit.
+const SAMPLE_TIME: i64 = 1_767_225_600;
 
 /// Variables of a declared provider's templates.
 #[derive(Clone, Debug)]
@@ -55,7 +62,7 @@ pub struct RequestVariables {
 impl RequestVariables {
     /// Returns variables for a render that only checks templates.
     pub fn sample(parameters: Map<String, Value>) -> Self {
-        let issued_at = Timestamp::UNIX_EPOCH;
+        let issued_at = Timestamp::from_timestamp(SAMPLE_TIME, 0).unwrap_or_default();
         let lifetime = Duration::from_hours(1);
         Self { parameters, issued_at, expires_at: issued_at + lifetime, lifetime, uuid: SAMPLE_UUID.to_owned() }
     }
@@ -76,6 +83,7 @@ impl Renderer {
         let mut engine = Engine::new();
         let uuid = variables.uuid.clone();
         engine.environment.add_function(UUID, move || uuid.clone());
+        engine.functions.push(UUID);
         // the engine writes True and False, which no platform does
         engine.environment.set_formatter(|out, state, value| match value.kind() {
             ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" }).map_err(Into::into),
@@ -333,8 +341,30 @@ mod tests {
             (json!({"a": "{{ token }}"}), "spec.f.a", "line 1: `token` is not known"),
             (json!({"a": "{{ room | unix }}"}), "spec.f.a", "`unix` is not an RFC 3339 timestamp"),
             (json!({"a": "{{ room.x }}"}), "spec.f.a", "`room.x` is undefined"),
-            (json!({"a": "{{ room | map('x') }}"}), "spec.f.a", "`map` is an unknown filter"),
-            (json!({"a": "{{ uuid }}"}), "spec.f.a", "`uuid` is no text, number, boolean, list or map"),
+            (
+                json!({"a": "{{ room | map('x') }}"}),
+                "spec.f.a",
+                "`map` is an unknown filter. Use one of abs, b64decode",
+            ),
+            (json!({"a": "{{ expires_at | unixtime }}"}), "spec.f.a", ", unix, upper, urlencode."),
+            (json!({"a": "{{ room is odds }}"}), "spec.f.a", "`odds` is an unknown test. Use one of !=,"),
+            (json!({"a": "{{ uuid }}"}), "spec.f.a", "line 1: `uuid` is a function: write uuid()."),
+            (json!({"a": "salt-{{ uuid }}"}), "spec.f.a", "`uuid` is a function: write uuid()."),
+            (json!({"a": "{{ [uuid] }}"}), "spec.f.a", "`uuid` is a function: write uuid()."),
+            (json!({"a": "{{ uuid | replace('-', '') }}"}), "spec.f.a", "`uuid` is a function: write uuid()."),
+            (json!({"a": "{% if publish %}x{% else %}{{ uuid }}{% endif %}"}), "spec.f.a", "write uuid()."),
+            (
+                json!({"a": "{{ unix }}"}),
+                "spec.f.a",
+                "`unix` is a filter: write it behind a value, as in expires_at | unix",
+            ),
+            (json!({"a": "{{ issued_at - 10 }}"}), "spec.f.a", "as issued_at is a text. Write (issued_at | unix)."),
+            (
+                json!({"a": "x {{ 10 + expires_at }}"}),
+                "spec.f.a",
+                "as expires_at is a text. Write (expires_at | unix).",
+            ),
+            (json!({"a": "{{ room - 10 }}"}), "spec.f.a", "`room - 10` can't be evaluated."),
             (json!({"a": "{{ role"}), "spec.f.a", "syntax error"),
             (json!({"a": "{% for x in room %}{% endfor %}"}), "spec.f.a", "`{% for %}` is not available"),
             (json!({"a": "{{ role | round_up(0) }}"}), "spec.f.a", "needs a positive number"),

@@ -11,6 +11,9 @@ use minijinja::value::ValueKind;
 /// Maximum depth of operators. The engine folds constants once for each level.
 const DEEPEST: usize = 500;
 
+/// Maximum characters of an unknown name in an error.
+const LONGEST_NAME: usize = 40;
+
 /// Filters that return a text or a number for any argument.
 const TO_SCALAR: [&str; 31] = [
     "abs",
@@ -92,25 +95,26 @@ const TESTS: [&str; 36] = [
     "upper",
 ];
 
-/// Returns an error with its line if the engine must not compile and run the template.
-pub(super) fn check(tree: &Stmt<'_>) -> Result<(), String> {
-    statement(tree, 0)
+/// Returns an error with its line if the engine must not compile and run the template. `functions` are the names that
+/// a template can call: as a value, a function would render to a name of this program.
+pub(super) fn check(tree: &Stmt<'_>, functions: &[&str]) -> Result<(), String> {
+    statement(tree, 0, functions)
 }
 
-fn all(statements: &[Stmt<'_>], depth: usize) -> Result<(), String> {
-    statements.iter().try_for_each(|inner| statement(inner, depth + 1))
+fn all(statements: &[Stmt<'_>], depth: usize, functions: &[&str]) -> Result<(), String> {
+    statements.iter().try_for_each(|inner| statement(inner, depth + 1, functions))
 }
 
-fn statement(it: &Stmt<'_>, depth: usize) -> Result<(), String> {
+fn statement(it: &Stmt<'_>, depth: usize, functions: &[&str]) -> Result<(), String> {
     match it {
-        Stmt::Template(template) => all(&template.children, depth),
+        Stmt::Template(template) => all(&template.children, depth, functions),
         Stmt::EmitRaw(_) => Ok(()),
-        Stmt::EmitExpr(emit) => expression(&emit.expr, depth),
+        Stmt::EmitExpr(emit) => expression(&emit.expr, depth, functions),
         Stmt::IfCond(condition) => {
             deep(depth, condition.span().start_line)?;
-            expression(&condition.expr, depth)?;
-            all(&condition.true_body, depth)?;
-            all(&condition.false_body, depth)
+            expression(&condition.expr, depth, functions)?;
+            all(&condition.true_body, depth, functions)?;
+            all(&condition.false_body, depth, functions)
         }
         _ => Err("has a statement that is not available. Use if, elif, else, endif, raw, endraw only.".into()),
     }
@@ -123,10 +127,10 @@ fn deep(depth: usize, line: u16) -> Result<(), String> {
     Ok(())
 }
 
-fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
+fn expression(it: &Expr<'_>, depth: usize, functions: &[&str]) -> Result<(), String> {
     let line = it.span().start_line;
     deep(depth, line)?;
-    let inner = |inner: &Expr<'_>| expression(inner, depth + 1);
+    let inner = |inner: &Expr<'_>| expression(inner, depth + 1, functions);
     let maybe = |optional: &Option<Expr<'_>>| optional.as_ref().map_or(Ok(()), inner);
     let arguments = |args: &[CallArg<'_>]| {
         args.iter().try_for_each(|arg| match arg {
@@ -136,6 +140,9 @@ fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
         })
     };
     match it {
+        Expr::Var(name) if functions.contains(&name.id) => {
+            Err(format!("line {line}: `{0}` is a function: write {0}().", name.id))
+        }
         Expr::Var(_) | Expr::Const(_) => Ok(()),
         Expr::Slice(slice) => {
             inner(&slice.expr)?;
@@ -162,12 +169,13 @@ fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
         Expr::Filter(filter) => {
             maybe(&filter.expr)?;
             arguments(&filter.args)?;
-            known("filter", filter.name, line, is_filter(filter.name))
+            let filters = [TO_SCALAR.as_slice(), &AS_GIVEN, &OF_LISTS];
+            known("filter", filter.name, line, &filters)
         }
         Expr::Test(test) => {
             inner(&test.expr)?;
             arguments(&test.args)?;
-            known("test", test.name, line, TESTS.contains(&test.name))
+            known("test", test.name, line, &[&TESTS])
         }
         Expr::GetAttr(attribute) => inner(&attribute.expr),
         Expr::GetItem(item) => {
@@ -175,7 +183,9 @@ fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
             inner(&item.subscript_expr)
         }
         Expr::Call(call) => {
-            inner(&call.expr)?;
+            if !matches!(call.expr, Expr::Var(_)) {
+                inner(&call.expr)?;
+            }
             arguments(&call.args)
         }
         Expr::List(list) => list.items.iter().try_for_each(inner),
@@ -184,12 +194,21 @@ fn expression(it: &Expr<'_>, depth: usize) -> Result<(), String> {
     }
 }
 
-fn is_filter(name: &str) -> bool {
+/// Returns true if a template can use a filter of this name.
+pub(super) fn is_filter(name: &str) -> bool {
     TO_SCALAR.contains(&name) || AS_GIVEN.contains(&name) || OF_LISTS.contains(&name)
 }
 
-fn known(what: &str, name: &str, line: u16, is_known: bool) -> Result<(), String> {
-    if is_known { Ok(()) } else { Err(format!("line {line}: `{name}` is an unknown {what}.")) }
+/// Returns an error that lists the known words, if `name` is none of them.
+fn known(what: &str, name: &str, line: u16, words: &[&[&str]]) -> Result<(), String> {
+    let mut words: Vec<_> = words.iter().copied().flatten().copied().collect();
+    if words.contains(&name) {
+        return Ok(());
+    }
+    words.sort_unstable();
+    // a name may be as long as the template, and the list remains readable
+    let short: String = name.chars().take(LONGEST_NAME).collect();
+    Err(format!("line {line}: `{short}` is an unknown {what}. Use one of {}.", words.join(", ")))
 }
 
 /// Returns true if the expression is a text, a number, a boolean or none, for any variables. Each variable is a text.

@@ -54,6 +54,22 @@ impl CredentialFlags {
         Manifests::new(objects, &self.namespace, self.secret_file.clone(), self.secret_env.clone())
     }
 
+    /// Returns the first flag that supplies none of these keys, as it was written, and without its file or variable.
+    pub(in crate::cli) fn unused(&self, keys: &[(&str, &str)]) -> Option<String> {
+        let is_used = |name: &str, key: Option<&str>| {
+            keys.iter().any(|(known, wanted)| *known == name && key.is_none_or(|key| key == *wanted))
+        };
+        let shown = |flag: &str, name: &str, key: Option<&str>| match key {
+            Some(key) => format!("{flag} {name}/{key}"),
+            None => format!("{flag} {name}"),
+        };
+        let files = self.secret_file.iter().map(|file| ("--secret-file", file.name.as_str(), file.key.as_deref()));
+        let variables =
+            self.secret_env.iter().map(|from| ("--secret-env", from.name.as_str(), Some(from.key.as_str())));
+        let mut unused = files.chain(variables).filter(|(_, name, key)| !is_used(name, *key));
+        unused.next().map(|(flag, name, key)| shown(flag, name, key))
+    }
+
     /// Returns the namespace of the Secrets and `ConfigMap`s of a provider; `namespace` is that of a `TokenProvider`.
     pub(in crate::cli) fn home<'a>(&'a self, owner: Owner, namespace: &'a str) -> &'a str {
         match owner {

@@ -1,6 +1,7 @@
 //! Objects that providers refer to, from the manifests and from flags.
 
 use super::secret_flags::{FromEnvironment, FromFile};
+use crate::check::secrets;
 use crate::manifest::Object;
 use async_trait::async_trait;
 use k8s_openapi::ByteString;
@@ -43,6 +44,10 @@ impl Manifests {
         for object in objects {
             let key = ObjectKey::new(object.namespace().unwrap_or(namespace), object.name());
             if object.is("v1", "Secret") {
+                if let Some((path, message)) = secrets::unreadable(object) {
+                    let line = object.place(&path).line;
+                    return Err(format!("{}:{line}: the Secret {}: {path} {message}", object.file, object.name()));
+                }
                 all.secrets.insert(key, as_stored(typed(object)?));
             } else if object.kind() == "SealedSecret" {
                 all.sealed.insert(key);
@@ -103,6 +108,10 @@ impl Source for Manifests {
              ClusterTokenProvider, workloadIdentity without serviceAccountName, which reads AZURE_FEDERATED_TOKEN_FILE."
         );
         Err(Refusal::new("NeedsCluster", message))
+    }
+
+    fn shows_keys(&self) -> bool {
+        true
     }
 
     fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
