@@ -11,7 +11,7 @@ use videotoken_core::plan::template::declared::Reads;
 
 const MESSAGE: &str = "spec.signed.message";
 
-/// Claims of a JWT that are times in seconds since 1970 (RFC 7519 §2, NumericDate), beside `exp`.
+/// Claims of a JWT that are times in seconds since 1970 (RFC 7519 §2, `NumericDate`), beside `exp`.
 const TIMES: [&str; 2] = ["iat", "nbf"];
 
 /// Larger numbers are milliseconds since 1970: as seconds they would be after the year 5000.
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(check(cookie), Ok(()));
     }
 
-    /// RFC 7519 §2: NumericDate.
+    /// RFC 7519 §2: `NumericDate`.
     #[test]
     fn times_in_claims_are_numbers_of_seconds() {
         for (claim, expected) in [

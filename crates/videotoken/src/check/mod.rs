@@ -186,7 +186,9 @@ fn admit(kinds: &Kinds, object: &Object) -> (Verdict, Vec<Violation>) {
     let mut violations = metadata::check(&object.value);
     let mut value = object.value.clone();
     let mut unknown = structure::prune(&mut value, &kind.schema);
-    unknown.iter_mut().for_each(|violation| of_other_kinds(violation, kinds));
+    for violation in &mut unknown {
+        of_other_kinds(violation, kinds);
+    }
     violations.append(&mut unknown);
     structure::apply_defaults(&mut value, &kind.schema);
     // on a creation there is no status yet

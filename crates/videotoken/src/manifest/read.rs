@@ -152,7 +152,9 @@ pub fn read(text: &Text) -> Manifest {
             manifest.faults.push(ReadError { place, message });
         }
     }
-    manifest.faults.iter_mut().for_each(|fault| unquoted::explain(fault, &text.text));
+    for fault in &mut manifest.faults {
+        unquoted::explain(fault, &text.text);
+    }
     manifest
 }
 
