@@ -42,9 +42,9 @@ async fn what_fips_does_not_approve_is_refused_with_its_field() {
     let message = |algorithm: &str, text: &str| json!({"message": {"text": text, "algorithm": algorithm, "encoding": "Hex", "token": "{{ signature }}"}});
     let (long, short) = ("a-secret-of-this-test", "13-characters");
     for (name, key, form, refused) in [
-        ("hmac", long, message("HmacSha256", "a"), ""),
-        ("short", short, message("HmacSha256", "a"), "spec.signed.key.secretRef"),
-        ("digest", long, message("Sha256", "{{ key }}"), "spec.signed.message.algorithm"),
+        ("hmac", long, message("HmacSha256", "{{ expires_at | unix }}"), ""),
+        ("short", short, message("HmacSha256", "{{ expires_at | unix }}"), "spec.signed.key.secretRef"),
+        ("digest", long, message("Sha256", "{{ key }}{{ expires_at | unix }}"), "spec.signed.message.algorithm"),
     ] {
         for object in signer(&scene, name, key, &form) {
             scene.apply(&object).await.unwrap();

@@ -224,18 +224,20 @@ pub fn a_claim_is_what_is_declared(template: &str, a: &str) {
 
 /// A token of a signed text contains no key, and a value stays between its separators.
 pub fn a_text_is_what_is_declared(template: &str, a: &str) {
-    let fixed = json!({"message": {"text": "{{ a }}?{{ key }}&n={{ n }}", "algorithm": "Sha256", "encoding": "Hex",
-        "token": "a={{ a | urlencode }}&n={{ n }}&hash={{ signature }}"}});
+    let fixed = json!({"message": {"text": "{{ a }}?{{ key }}&n={{ n }}&e={{ expires_at | unix }}",
+        "algorithm": "Sha256", "encoding": "Hex", "token": "a={{ a | urlencode }}&n={{ n }}&hash={{ signature }}"}});
     if let Some((lines, _)) = content(fixed, a) {
-        assert_eq!(lines[1], format!("text: {a}?{SECRET}&n=7"));
+        assert!(lines[1].starts_with(&format!("text: {a}?{SECRET}&n=7&e=")), "{}", lines[1]);
         let token = lines[2].strip_prefix("token: ").expect("a token");
         let expected = pairs(&[("a", a), ("n", "7"), ("hash", "<signature>")]);
         assert_eq!(parse(token.replace('+', "%2B").as_bytes()).into_owned().collect::<Vec<_>>(), expected);
     }
 
-    for (algorithm, text) in [("Sha1", format!("{template}{{{{ key }}}}")), ("HmacSha256", template.to_owned())] {
-        let any = json!({"message": {"text": text, "algorithm": algorithm, "encoding": "Base64Url", "token": template,
-            "values": {"w": template}}});
+    let token = format!("{template}{{{{ signature }}}}");
+    let text = format!("{template}{{{{ expires_at | unix }}}}");
+    for (algorithm, text) in [("Sha1", format!("{text}{{{{ key }}}}")), ("HmacSha256", text)] {
+        let any = json!({"message": {"text": text, "algorithm": algorithm, "encoding": "Base64Url", "token": token,
+            "values": {"w": template, "u": "{{ a }} {{ n }}"}}});
         if let Some((lines, _)) = content(any, a).filter(|_| !format!("{template}{a}").contains("login")) {
             assert!(lines[2..].iter().all(|line| !line.contains("login")), "the token shows the key");
         }

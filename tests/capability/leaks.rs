@@ -300,12 +300,12 @@ async fn p11_no_signing_key_and_no_signed_token_shows() {
         ),
         (
             "digest",
-            json!({"message": {"text": "{{ room }}?{{ key }}", "algorithm": "Sha512", "encoding": "Base64",
+            json!({"message": {"text": "{{ room }}?{{ key }}{{ expires_at | unix }}", "algorithm": "Sha512", "encoding": "Base64",
             "token": "{{ odd | unix }}-{{ signature }}", "values": {"poster": "{{ signature | b64encode }}"}}}),
         ),
         (
             "hmac",
-            json!({"message": {"text": "{{ room }}", "algorithm": "HmacSha256", "encoding": "Base64Url",
+            json!({"message": {"text": "{{ room }}{{ expires_at | unix }}", "algorithm": "HmacSha256", "encoding": "Base64Url",
             "token": "{{ odd | unix }}-{{ signature }}", "values": {"poster": "{{ signature | b64encode }}"}}}),
         ),
         // a key that this form can't use

@@ -280,6 +280,7 @@ async fn a_tenant_gets_no_signature_beyond_what_the_administrator_allows() {
     account["lifetime"] = json!({"max": "1h"});
     account["key"] = json!({"secretRef": {"name": format!("{name}-key"), "key": "key"}});
     account["parameters"]["user"] = json!({"pattern": "[a-z]{1,8}", "default": "none"});
+    account["jwt"]["claims"]["user"] = "{{ user }}".into();
     let provider = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "ClusterTokenProvider",
         "metadata": {"name": name}, "spec": {"signed": account, "allowedNamespaces": {"names": [scene.namespace]},
             "allowedScopes": {"parameters": {"room": ["lobby", "hall"]}}}});

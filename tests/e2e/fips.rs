@@ -46,8 +46,8 @@ async fn with_the_fips_module_every_provider_issues_and_a_digest_is_refused() {
     yaml::apply(&client, NAMESPACE, &key.to_string()).await.unwrap();
     let tokens = providers::tokens(&client);
     for (name, algorithm, text, kind, refused) in [
-        ("hmac", "HmacSha256", "a", "Ready", ""),
-        ("digest", "Sha256", "{{ key }}", "Stalled", "spec.signed.message.algorithm"),
+        ("hmac", "HmacSha256", "{{ expires_at | unix }}", "Ready", ""),
+        ("digest", "Sha256", "{{ key }}{{ expires_at | unix }}", "Stalled", "spec.signed.message.algorithm"),
     ] {
         for object in signer(name, algorithm, text) {
             yaml::apply(&client, NAMESPACE, &object.to_string()).await.unwrap();
