@@ -107,7 +107,7 @@ pub struct Config {
     #[arg(long = "service-cidr", env = "VTO_SERVICE_CIDR", value_delimiter = ',', value_name = "CIDR")]
     pub service_cidrs: Vec<IpNet>,
 
-    /// Timeout of one call of a token API
+    /// Timeout of one call of a token API; 20s at most
     #[arg(long, env = "VTO_PROVIDER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub provider_timeout: Duration,
 
@@ -140,10 +140,21 @@ impl Config {
         ] {
             *list = list.iter().map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         }
+        if self.provider_timeout > MAX_PROVIDER_TIMEOUT {
+            return Err(format!(
+                "--provider-timeout ({:?}) must be {MAX_PROVIDER_TIMEOUT:?} at most: a longer call would be cut off when the \
+                 Pod stops, and its token lost",
+                self.provider_timeout
+            ));
+        }
         ordered("--lease-retry-period", self.lease_retry_period, "--lease-renew-deadline", self.lease_renew_deadline)?;
         ordered("--lease-renew-deadline", self.lease_renew_deadline, "--lease-duration", self.lease_duration)
     }
 }
+
+/// Longest timeout of a call whose token is stored before the process is killed. The default
+/// `terminationGracePeriodSeconds` of the chart, 30, leaves time for the last writes and the release of the Lease.
+const MAX_PROVIDER_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn ordered(short: &str, short_value: Duration, long: &str, long_value: Duration) -> Result<(), String> {
     if short_value < long_value {
@@ -253,6 +264,7 @@ mod tests {
             (&["--lease-retry-period=10s"][..], &["--lease-retry-period (10s)", "--lease-renew-deadline (10s)"][..]),
             (&["--lease-duration=10s"], &["--lease-renew-deadline (10s)", "--lease-duration (10s)"]),
             (&["--lease-duration=soon"], &["--lease-duration", "15s, 500ms or 1m30s"]),
+            (&["--provider-timeout=21s"], &["--provider-timeout (21s) must be 20s at most"]),
             (&["--metrics-addr=8080"], &["--metrics-addr"]),
             (&["--service-cidr=10.0.0.0/33"], &["--service-cidr"]),
             (&["--max-in-flight=0"], &["--max-in-flight"]),

@@ -14,6 +14,9 @@ use videotoken_providers::redact::quoted;
 /// Minimum time limit of one try, unless the lease expires earlier.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// Time limit of the release. An API server that doesn't answer must not hold up the end of the process (P15).
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A process in the election.
 #[derive(Debug)]
 pub struct Candidate {
@@ -191,7 +194,7 @@ impl Candidate {
     /// Releases the lease if this process holds it. After a failure, the standby waits for the duration of the lease.
     async fn release(mut self) {
         self.handle.mark_lost();
-        let limit = self.settings.renew_deadline / 2;
+        let limit = RELEASE_TIMEOUT.min(self.settings.renew_deadline / 2);
         let result = match timeout(limit, self.try_release()).await {
             Ok(result) => result.map_err(Failure::Api),
             Err(_) => Err(Failure::Timeout(limit)),

@@ -247,6 +247,18 @@ async fn a_stop_in_the_middle_of_a_write_still_releases() {
     assert_eq!(server.holder(), "");
 }
 
+#[tokio::test(start_paused = true)]
+async fn p15_a_release_without_an_answer_holds_up_the_end_by_two_seconds() {
+    let server = Server::default();
+    let only = Process::start(&server, "only");
+    only.leads().await;
+    only.set(Link::Deaf);
+    let begun = Instant::now();
+    only.stop().await;
+    assert!(begun.elapsed() <= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(server.holder(), "only", "the lease runs out by itself");
+}
+
 /// Simulates days with failing links and stopping processes. At no time do two processes lead, and after all links
 /// recover one process leads.
 #[tokio::test(start_paused = true)]

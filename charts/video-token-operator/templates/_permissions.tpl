@@ -70,7 +70,11 @@ whether a list becomes a Role or a part of a ClusterRole.
 {{- define "vto.rules.lease" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, create, update]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "vto.fullname" . }}]
+  verbs: [get, update]
 {{- end -}}
 
 {{/* A Role and its binding: (dict "root" $ "namespace" … "name" … "rules" …). */}}

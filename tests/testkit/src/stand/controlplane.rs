@@ -178,7 +178,8 @@ impl ControlPlane {
         Ok(Kubeconfig::new(self.api_url(), Some(self.ca()), &token))
     }
 
-    /// The login of the operator's `ServiceAccount`, with the permissions of deploy/rbac.yaml and no others.
+    /// The login of the operator's `ServiceAccount`, with the permissions of deploy/rbac.yaml, those for the tests' own
+    /// Leases, and no others.
     pub async fn operator_kubeconfig(&self) -> Result<Kubeconfig> {
         self.service_account_kubeconfig(OPERATOR, OPERATOR).await
     }
@@ -456,6 +457,7 @@ fn manifests() -> Result<Vec<PathBuf>> {
     let root = repository();
     let deploy = ["namespace.yaml", "rbac.yaml", "rollout-restart.yaml"];
     let mut found: Vec<_> = deploy.iter().map(|file| root.join("deploy").join(file)).collect();
+    found.push(root.join("tests/testkit/leases.yaml"));
     if root.join("crds").is_dir() {
         let files = std::fs::read_dir(root.join("crds"))?.collect::<Result<Vec<_>, _>>()?;
         let mut crds: Vec<_> = files.into_iter().map(|file| file.path()).collect();

@@ -28,7 +28,7 @@ pub struct OperatorOptions {
     pub cluster_resource_namespace: String,
     /// `--leader-elect`.
     pub leader_elect: bool,
-    /// `--lease-namespace`. deploy/rbac.yaml allows Leases in the operator's own namespace only.
+    /// `--lease-namespace`. Leases are allowed in the operator's own namespace only.
     pub lease_namespace: String,
     /// `--lease-name`.
     pub lease_name: String,
