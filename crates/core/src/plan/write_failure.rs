@@ -202,6 +202,7 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_class() {
+        const DENIED: &str = "admission webhook \"policy.example\" denied the request: being terminated";
         let classes = [
             (409, "", "Conflict"),
             (404, "", "Gone"),
@@ -218,7 +219,6 @@ mod tests {
             (503, "", "Unavailable"),
             (504, "", "Unavailable"),
         ];
-        const DENIED: &str = "admission webhook \"policy.example\" denied the request: being terminated";
         let denials = [400, 403, 404, 409, 410, 422].map(|code| (code, DENIED, "Refused"));
         let failures = [408, 429, 500, 503, 504].map(|code| (code, DENIED, "Failing"));
         for (code, message, class) in classes.into_iter().chain(denials).chain(failures) {

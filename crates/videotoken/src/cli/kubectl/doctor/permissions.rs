@@ -89,6 +89,8 @@ struct Right {
     group: String,
     resource: String,
     namespace: Option<String>,
+    /// Name of the only object that the permission is for.
+    name: Option<String>,
 }
 
 /// The manifests that the chart installs.
@@ -101,7 +103,9 @@ fn rights(operator: &Operator) -> Vec<Right> {
     for object in manifest.objects {
         let named = |kind: &str, name: &str| object.kind() == kind && object.name() == name;
         let of_lease = named("Role", "video-token-operator-lease");
-        if !of_lease && !named("ClusterRole", "video-token-operator") {
+        // Without an election, the chart creates no Role for the Lease.
+        let is_needed = if of_lease { operator.lease.is_some() } else { named("ClusterRole", "video-token-operator") };
+        if !is_needed {
             continue;
         }
         let rules: Vec<PolicyRule> = serde_json::from_value(object.value["rules"].clone()).unwrap_or_default();
@@ -137,6 +141,8 @@ fn of_rule(rule: &PolicyRule, operator: &Operator, of_lease: bool) -> Vec<Right>
                     group: group.clone(),
                     resource: resource.clone(),
                     namespace: namespace.clone(),
+                    // The Role names one object, the Lease.
+                    name: rule.resource_names.as_ref().and(operator.lease.clone()),
                 });
             }
         }
@@ -185,7 +191,10 @@ async fn may(session: &Session, operator: &Operator, right: &Right) -> Result<bo
             format!("system:serviceaccounts:{namespace}"),
             "system:authenticated".to_owned(),
         ]),
-        resource_attributes: Some(attributes(&right.verb, &right.group, &right.resource, right.namespace.as_deref())),
+        resource_attributes: Some(ResourceAttributes {
+            name: right.name.clone(),
+            ..attributes(&right.verb, &right.group, &right.resource, right.namespace.as_deref())
+        }),
         ..SubjectAccessReviewSpec::default()
     };
     let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
@@ -208,7 +217,7 @@ mod tests {
             cluster_providers,
             cluster_resources: "vto".into(),
             allowed: Vec::new(),
-            lease: None,
+            lease: Some("mine".into()),
         }
     }
 
@@ -220,6 +229,11 @@ mod tests {
         let all = rights(&operator(&[], true));
         assert!(has(&all, "patch", "secrets", None) && has(&all, "update", "leases", Some("vto")));
         assert!(has(&all, "patch", "clustertokenproviders/status", None) && has(&all, "list", "namespaces", None));
+        let names =
+            |verb: &str| all.iter().find(|r| r.verb == verb && r.resource == "leases").map(|r| r.name.as_deref());
+        assert_eq!((names("create"), names("update")), (Some(None), Some(Some("mine"))));
+        let alone = rights(&Operator { lease: None, ..operator(&[], true) });
+        assert!(!alone.iter().any(|right| right.resource == "leases"));
         let some = rights(&operator(&["a", "b"], false));
         assert!(has(&some, "patch", "secrets", Some("b")) && !has(&some, "patch", "secrets", None));
         assert!(!some.iter().any(|right| right.resource.starts_with("clustertokenproviders")));
