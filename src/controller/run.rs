@@ -33,8 +33,12 @@ const JUMP: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 /// Interval, in ticks, at which the status of every provider is checked.
 const PROVIDERS: u64 = 5;
 
-/// Time after the stop signal, in addition to the timeout of a call, in which calls in flight may end and be stored.
-const LAST_CALLS: Duration = Duration::from_secs(1);
+/// Shortest time after the stop signal in which calls in flight may end and be stored. A longer timeout of a call
+/// extends it.
+const LAST_CALLS: Duration = Duration::from_secs(11);
+
+/// Time after the timeout of a call in which its token is stored.
+const LAST_STORE: Duration = Duration::from_secs(1);
 
 /// Additional time to store tokens that are issued and not stored yet.
 const LAST_WRITES: Duration = Duration::from_secs(4);
@@ -127,7 +131,9 @@ pub async fn run(
     if ended && !*stop.borrow() {
         return Err(TaskEnded::of("reconciles"));
     }
-    if !ended && tokio::time::timeout(context.settings.reach.timeout + LAST_CALLS, &mut work.0).await.is_err() {
+    if !ended
+        && tokio::time::timeout(LAST_CALLS.max(context.settings.reach.timeout + LAST_STORE), &mut work.0).await.is_err()
+    {
         // Two concurrent runs of one object could overwrite each other.
         work.0.abort();
         let _ = (&mut work.0).await;
