@@ -131,9 +131,8 @@ pub async fn run(
     if ended && !*stop.borrow() {
         return Err(TaskEnded::of("reconciles"));
     }
-    if !ended
-        && tokio::time::timeout(LAST_CALLS.max(context.settings.reach.timeout + LAST_STORE), &mut work.0).await.is_err()
-    {
+    let last_calls = LAST_CALLS.max(context.settings.reach.timeout + LAST_STORE);
+    if !ended && tokio::time::timeout(last_calls, &mut work.0).await.is_err() {
         // Two concurrent runs of one object could overwrite each other.
         work.0.abort();
         let _ = (&mut work.0).await;

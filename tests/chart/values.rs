@@ -47,6 +47,14 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("providers: [{kind: Provider, name: a, spec: {}}]", "providers/0/kind"),
         ("providers: [{kind: ClusterTokenProvider, name: a, namespace: b, spec: {}}]", "providers/0"),
         // each right alone
+        (
+            "config: {providerTimeout: 20001ms}",
+            "config.providerTimeout: 20001ms is longer than a call may take. Set 20s or less",
+        ),
+        (
+            "config: {providerTimeout: 20s}\nterminationGracePeriodSeconds: 29",
+            "terminationGracePeriodSeconds: a stop may take 30 seconds with config.providerTimeout 20s",
+        ),
         ("leaderElection: {enabled: false}", "leaderElection.enabled"),
         ("leaderElection: {enabled: false}\nreplicas: 1", "updateStrategy"),
         ("trust: {configMap: a, secret: b}", "trust"),

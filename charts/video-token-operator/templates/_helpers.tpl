@@ -104,8 +104,26 @@ hostAliases:
 {{- end -}}
 {{- end -}}
 
+{{/* Seconds of a duration such as 1m30s, rounded up. */}}
+{{- define "vto.seconds" -}}
+{{- $milliseconds := 0 -}}
+{{- range regexFindAll "[0-9]+(h|ms|m|s)" . -1 -}}
+{{- $unit := get (dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1) (regexReplaceAll "[0-9]+" . "") -}}
+{{- $milliseconds = add $milliseconds (mul (regexFind "[0-9]+" . | int64) $unit) -}}
+{{- end -}}
+{{- div (add $milliseconds 999) 1000 -}}
+{{- end -}}
+
 {{/* Checks that the schema can't express. */}}
 {{- define "vto.check" -}}
+{{- $call := include "vto.seconds" .Values.config.providerTimeout | int64 -}}
+{{- if gt $call 20 -}}
+{{- fail (printf "config.providerTimeout: %s is longer than a call may take. Set 20s or less" .Values.config.providerTimeout) -}}
+{{- end -}}
+{{- $stop := add (max 10 $call) 10 -}}
+{{- if lt (int64 .Values.terminationGracePeriodSeconds) $stop -}}
+{{- fail (printf "terminationGracePeriodSeconds: a stop may take %d seconds with config.providerTimeout %s. Set it to that or more" $stop .Values.config.providerTimeout) -}}
+{{- end -}}
 {{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
 {{- fail "leaderElection.enabled: without the Lease two replicas would issue each token twice. Set replicas to 1 and updateStrategy to {type: Recreate}" -}}
 {{- end -}}

@@ -40,9 +40,9 @@ const MAX_SPAN: Duration = Duration::from_hours(366 * 24);
 /// expiry.
 const RESERVE_MIN_PERIOD: Duration = Duration::from_secs(30);
 
-/// Maximum difference of the end times of a restored call and of the same call in memory: the longest time of a call,
-/// plus one second for rounding.
-const SAME_CALL: Duration = Duration::from_secs(15);
+/// Maximum difference of the end times of a restored call and of the same call in memory: the longest time of a call
+/// (`--provider-timeout`), plus one second for rounding.
+const SAME_CALL: Duration = Duration::from_secs(21);
 
 /// Returns `at` plus `by`, limited to a year.
 pub(super) fn after(at: Instant, by: Duration) -> Instant {

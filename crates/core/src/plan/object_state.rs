@@ -230,3 +230,27 @@ impl ObjectState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::write_failure::{ApiError, write_failure};
+    use chrono::TimeDelta;
+
+    #[test]
+    fn p14_nothing_waits_for_the_time_of_a_clock_that_was_ahead() {
+        let ahead = Timestamp::UNIX_EPOCH + TimeDelta::days(1);
+        let failure = write_failure(&ApiError::Immutable, 1, None, None, ahead, Uid(7));
+        let restarts = Restarts { failures: 2, next: Some(ahead), ..Restarts::default() };
+        let mut state = ObjectState {
+            lookup: Some(SecretLookup { at: ahead, of: 1, found: LookupResult::Nothing }),
+            write_failure: Some((failure, 1)),
+            restarts: Some(Box::new(restarts)),
+            ..ObjectState::default()
+        };
+        state.clock_went_back();
+        assert!(state.lookup.is_none() && state.write_failure.is_none());
+        let restarts = state.restarts.unwrap_or_default();
+        assert_eq!((restarts.next, restarts.failures), (None, 2));
+    }
+}

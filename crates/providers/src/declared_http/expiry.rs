@@ -148,8 +148,8 @@ impl Form {
         }
     }
 
-    /// Returns the other unit in which the number would be a lifetime, else what a lifetime that was not asked for may
-    /// mean.
+    /// Returns a hint for a number that is no possible expiry: the unit in which it is one, or that the API may ignore the
+    /// requested lifetime. Empty if neither fits.
     fn hint(&self, told: &Told<'_>, answer: &Answer) -> String {
         let Self::Number(unit, path) = self else { return String::new() };
         let Some(number) = told.body.and_then(|body| number(path.of(body)?)) else { return String::new() };

@@ -38,7 +38,7 @@ pub enum RejectedBy {
     ApiServer,
     /// The operator, which reports the stored object as `Stalled`.
     Operator,
-    /// None: it is a hint.
+    /// Nobody. The finding is a hint.
     Nobody,
 }
 

@@ -45,6 +45,14 @@ pub(crate) fn unreadable(object: &Object) -> Option<(Path, String)> {
     None
 }
 
+/// Returns the Secret as the API server stores it, with `stringData` in `data`.
+pub(crate) fn as_stored(mut secret: Secret) -> Secret {
+    let plain = secret.string_data.take().unwrap_or_default();
+    let data = secret.data.get_or_insert_default();
+    data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    secret
+}
+
 /// Secrets of the objects, as the API server would store them.
 pub(super) struct Secrets(HashMap<ObjectKey, Secret>);
 
@@ -53,11 +61,8 @@ impl Secrets {
     pub(super) fn of(objects: &[Object], home: &str) -> Self {
         let secrets = objects.iter().filter(|object| object.is("v1", "Secret") && unreadable(object).is_none());
         let read = secrets.filter_map(|object| {
-            let mut secret: Secret = serde_json::from_value(object.value.clone()).ok()?;
-            let plain = secret.string_data.take().unwrap_or_default();
-            let data = secret.data.get_or_insert_default();
-            data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-            Some((ObjectKey::new(object.namespace().unwrap_or(home), object.name()), secret))
+            let secret = serde_json::from_value(object.value.clone()).ok()?;
+            Some((ObjectKey::new(object.namespace().unwrap_or(home), object.name()), as_stored(secret)))
         });
         Self(read.collect())
     }

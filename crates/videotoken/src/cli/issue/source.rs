@@ -4,7 +4,6 @@ use super::secret_flags::{FromEnvironment, FromFile};
 use crate::check::secrets;
 use crate::manifest::Object;
 use async_trait::async_trait;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
@@ -48,7 +47,7 @@ impl Manifests {
                     let line = object.place(&path).line;
                     return Err(format!("{}:{line}: the Secret {}: {path} {message}", object.file, object.name()));
                 }
-                all.secrets.insert(key, as_stored(typed(object)?));
+                all.secrets.insert(key, secrets::as_stored(typed(object)?));
             } else if object.kind() == "SealedSecret" {
                 all.sealed.insert(key);
             } else if object.is("v1", "ConfigMap") {
@@ -65,14 +64,6 @@ fn typed<T: DeserializeOwned>(object: &Object) -> Result<T, String> {
         let (line, field) = (object.start().line, error.path().to_string());
         format!("{}:{line}: the {} {} can't be read at {field}", object.file, object.kind(), object.name())
     })
-}
-
-/// Returns the Secret as the API server stores it, with `stringData` in `data`.
-fn as_stored(mut secret: Secret) -> Secret {
-    let plain = secret.string_data.take().unwrap_or_default();
-    let data = secret.data.get_or_insert_default();
-    data.extend(plain.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-    secret
 }
 
 #[async_trait]

@@ -2,8 +2,8 @@
 //!
 //! Milestone: the identity provider of the management server, with the grant `password` for basic users
 //! (milestonesys/mipsdk-samples-protocol, `AlarmsRestApiPython/identity_provider.py`). Failures have the form of RFC 6749
-//! with `error_description`. Failed logins lock the user until an administrator enables it; after how many is a setting,
-//! and how a locked user is answered isn't documented: here as a wrong password.
+//! with `error_description`. Failed logins lock the user. The vendor doesn't document after how many, and how a locked user
+//! is answered: here after five, as a wrong password, until the test unlocks the user.
 //!
 //! Nest: an access token of Google's token endpoint, then a command to the Smart Device Management API, whose failures are
 //! those of its error reference (developers.google.com/nest/device-access/reference/errors/api).
