@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it; its node has these images from the first, beside busybox. `chart`: the chart, and what helm needs to
+    /// Starts a cluster whose node has these images beside busybox. `chart` contains the chart and helm's arguments to
     /// read it.
     pub(crate) async fn start(network: Network, providers: &Providers, chart: Vec<String>, images: &[&Path]) -> Self {
         let options = ControlPlaneOptions {
@@ -65,7 +65,7 @@ impl Cluster {
         self.helm(&["upgrade", RELEASE], &args);
     }
 
-    /// A Pod of this image must wait: the node doesn't trust the registry's certificate.
+    /// Waits until a Pod of this image fails to start, because the node doesn't trust the registry's certificate.
     pub(crate) async fn refuses_to_pull(&self, image: &str) {
         const NAME: &str = "stranger";
         let client = self.plane.client().unwrap();

@@ -1,4 +1,5 @@
-//! The table of deploy/examples/platforms by what each declaration has: a stranger to it finds a start there.
+//! Tables of the files in deploy/examples/platforms by the members of each declaration, in which a reader finds the file that
+//! resembles a platform.
 
 use super::{holds_table, repository};
 use serde_json::Value;

@@ -57,7 +57,9 @@ pub(super) fn decoded(text: &SecretString, encoding: &KeyEncoding) -> Result<Byt
         KeyEncoding::Base64 | KeyEncoding::Base64Url => {
             let bytes = base64(text).ok_or("is no base64: correct it, or remove spec.signed.key.encoding")?;
             if base64_of_pem(&bytes) {
-                return Err("is the base64 of a base64 text: decode it once, and keep spec.signed.key.encoding".to_owned());
+                return Err(
+                    "is the base64 of a base64 text: decode it once, and keep spec.signed.key.encoding".to_owned()
+                );
             }
             bytes
         }

@@ -42,7 +42,9 @@ pub(super) fn places(account: &SignedAccount) -> Result<(), FieldError> {
             return wrong(&member, "`key` is known in text only: a token that contains the key reveals it.".to_owned());
         }
         if is_digest && reads.has("message") {
-            let why = format!("`message` is not available with {algorithm}: the text contains the key. Write its parts again.");
+            let why = format!(
+                "`message` is not available with {algorithm}: the text contains the key. Write its parts again."
+            );
             return wrong(&member, why);
         }
     }
@@ -152,9 +154,17 @@ mod tests {
                 "HmacSha1",
                 "{{ expires_at }}{{ key }}",
                 GOOD,
-                Some(("text", "plain digests Sha1, Sha256, Sha384 and Sha512 only: HmacSha1 signs with the key itself")),
+                Some((
+                    "text",
+                    "plain digests Sha1, Sha256, Sha384 and Sha512 only: HmacSha1 signs with the key itself",
+                )),
             ),
-            ("Sha1", "{{ expires_at }}{{ key }}", "{{ key }}", Some(("token", "a token that contains the key reveals it"))),
+            (
+                "Sha1",
+                "{{ expires_at }}{{ key }}",
+                "{{ key }}",
+                Some(("token", "a token that contains the key reveals it")),
+            ),
             ("Sha1", "{{ expires_at }}{{ key }}", "{{ message }}", Some(("token", "the text contains the key"))),
             ("HmacSha1", "{{ expires_at }}{{ signature }}", GOOD, Some(("text", "known in token and values only"))),
         ] {
@@ -184,14 +194,16 @@ mod tests {
             ("nbf: '{{ (issued_at | unix) * 1000 }}'", Some(("claims.nbf", "is a number of milliseconds"))),
             ("iat: null", Some(("claims.iat", "is no number"))),
         ] {
-            let spec = format!("{{key: {{secretRef: {{name: s, key: k}}}}, jwt: {{algorithm: HS256, claims: {{{claim}}}}}}}");
+            let spec =
+                format!("{{key: {{secretRef: {{name: s, key: k}}}}, jwt: {{algorithm: HS256, claims: {{{claim}}}}}}}");
             let error = account(&spec).check().err();
             assert_eq!(error.is_some(), expected.is_some(), "{claim}: {error:?}");
             let Some((error, (field, part))) = error.zip(expected) else { continue };
             assert_eq!(error.field, format!("spec.signed.jwt.{field}"), "{error}");
             assert!(error.message.contains(part), "{error}");
         }
-        let spec = "{key: {secretRef: {name: s, key: k}}, jwt: {algorithm: HS256, claims: {iat: 1}, variants: {v: {iat: x}}}}";
+        let spec =
+            "{key: {secretRef: {name: s, key: k}}, jwt: {algorithm: HS256, claims: {iat: 1}, variants: {v: {iat: x}}}}";
         assert_eq!(account(spec).check().err().unwrap().field, "spec.signed.jwt.variants.v.iat");
     }
 }

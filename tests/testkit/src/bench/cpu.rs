@@ -65,8 +65,8 @@ impl fmt::Display for Cost {
 }
 
 impl Cpu {
-    /// Of this process and its children, told apart by their names. The operator's program may have any other name;
-    /// other children run outside of what is measured.
+    /// Reads the CPU time of this process and of its children. A child that is neither the API server nor etcd counts as the
+    /// operator, because its program may have any name. No other child runs while the operator is measured.
     pub(super) fn now() -> Result<Self> {
         let own = std::process::id();
         let mut cpu = Self { bench: read(&format!("/proc/{own}/stat"))?.time, ..Self::default() };
