@@ -15,7 +15,7 @@ mod tests;
 mod trial;
 
 use crate::account::build::unfit;
-use crate::account::{Built, References, Via};
+use crate::account::{Built, Owner, References, Via};
 use crate::clock::{self, Timestamp};
 use crate::provider::{Field, Provider};
 use crate::{Class, IssueError, Issued, Issuer};
@@ -61,7 +61,7 @@ impl Provider for SignedAccount {
         Ok(vec![self.key.secret_ref.name.clone()])
     }
 
-    fn check(&self) -> Result<(), FieldError> {
+    fn check(&self, _owner: Owner) -> Result<(), FieldError> {
         check(self, &Signer::sample(&self.form()?))
     }
 

@@ -427,7 +427,7 @@ fn a_mistake_in_a_template_shows_before_anything_is_signed() {
     ] {
         let Err(Wrong::Spec(error)) = signed(&spec, "hunter2-hunter2") else { panic!("{spec}") };
         assert_eq!(error.field, field, "{error}");
-        let without_key = provider(&spec).signed.unwrap().check();
+        let without_key = provider(&spec).signed.unwrap().check(Owner::Cluster);
         assert_eq!(without_key, Err(error.clone()));
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
