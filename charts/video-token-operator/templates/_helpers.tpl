@@ -14,13 +14,23 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of cluster-wide objects, different for each release. */}}
+{{/*
+Name of cluster-wide objects, different for each release. The namespace alone names them if the release has the same
+name, else namespace and name joined. A joined name that is cut, or that another release may have, ends with a hash of
+both: `a-b-c` is a/b-c, a-b/c or a-b-c/a-b-c, and the ClusterRole of x/x-view is the one of `rbac.aggregate` of x/x.
+*/}}
 {{- define "vto.clusterName" -}}
 {{- $name := include "vto.fullname" . -}}
-{{- if eq $name .Release.Namespace -}}
-{{- $name -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $same := eq $name $namespace -}}
+{{- $joined := ternary $name (printf "%s-%s" $namespace $name) $same -}}
+{{- $dashes := regexFindAll "-" $joined -1 | len -}}
+{{- /* With one dash, only two names without a dash keep theirs. */ -}}
+{{- $ambiguous := or (ternary (eq $dashes 1) (gt $dashes 1) $same) (regexMatch "-(view|edit)$" $joined) -}}
+{{- if or $ambiguous (gt (len $joined) 63) -}}
+{{- printf "%s-%s" ($joined | trunc 54 | trimSuffix "-") (printf "%s/%s" $namespace $name | sha256sum | trunc 8) -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Namespace $name | trunc 63 | trimSuffix "-" -}}
+{{- $joined -}}
 {{- end -}}
 {{- end -}}
 
