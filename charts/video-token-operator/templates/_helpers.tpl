@@ -161,6 +161,71 @@ hostAliases:
 {{- end }}
 {{- end -}}
 
+{{/*
+Egress rules to the hosts of URLs: (dict "urls" … "to" …). A URL without a scheme is http, as the operator reads it.
+Without peers, an address is one, and a name stands for any destination.
+*/}}
+{{- define "vto.policyUrls" -}}
+{{- $to := .to -}}
+{{- $rules := list -}}
+{{- range compact .urls -}}
+{{- $scheme := ternary (splitList "://" . | first | lower) "http" (contains "://" .) -}}
+{{- $authority := splitList "://" . | last | regexFind "^[^/?#]*" | splitList "@" | last -}}
+{{- $port := regexFind ":[0-9]+$" $authority -}}
+{{- $host := trimSuffix $port $authority -}}
+{{- $peers := $to -}}
+{{- if and (not $to) (regexMatch "^[0-9]+([.][0-9]+){3}$" $host) -}}
+{{- $peers = list (dict "ipBlock" (dict "cidr" (printf "%s/32" $host))) -}}
+{{- else if and (not $to) (regexMatch "^\\[[0-9A-Fa-f:.]+\\]$" $host) -}}
+{{- $peers = list (dict "ipBlock" (dict "cidr" (printf "%s/128" (trimAll "[]" $host)))) -}}
+{{- end -}}
+{{- $number := $port | trimPrefix ":" | default (ternary "443" "80" (eq $scheme "https")) | int -}}
+{{- $rule := dict "ports" (list (dict "port" $number "protocol" "TCP")) -}}
+{{- if $peers -}}
+{{- $_ := set $rule "to" $peers -}}
+{{- end -}}
+{{- $rules = append $rules $rule | uniq -}}
+{{- end -}}
+{{- if $rules -}}
+{{- toYaml $rules -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values of variables in extraEnv: (dict "root" . "names" …), as a JSON list. */}}
+{{- define "vto.variables" -}}
+{{- $names := .names -}}
+{{- $values := list -}}
+{{- range .root.Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- $values = append $values (default "" .value) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $values -}}
+{{- end -}}
+
+{{/* URLs of the proxies, as a JSON list. */}}
+{{- define "vto.proxies" -}}
+{{- $names := list "HTTPS_PROXY" "https_proxy" "HTTP_PROXY" "http_proxy" "ALL_PROXY" "all_proxy" -}}
+{{- $variables := include "vto.variables" (dict "root" . "names" $names) | fromJsonArray -}}
+{{- concat (list .Values.proxy.httpsProxy .Values.proxy.httpProxy) $variables | compact | toJson -}}
+{{- end -}}
+
+{{/* URLs of the collector of traces, as a JSON list. */}}
+{{- define "vto.collectors" -}}
+{{- $names := list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" -}}
+{{- $variables := include "vto.variables" (dict "root" . "names" $names) | fromJsonArray -}}
+{{- append $variables .Values.tracing.otlpEndpoint | compact | toJson -}}
+{{- end -}}
+
+{{/* Ports of those rules, for a sentence: (dict "root" . "urls" NAME "to" …). */}}
+{{- define "vto.policyPortsOf" -}}
+{{- $ports := list -}}
+{{- range include "vto.policyUrls" (dict "urls" (include .urls .root | fromJsonArray) "to" .to) | fromYamlArray -}}
+{{- $ports = append $ports (get (first .ports) "port" | toString) | uniq -}}
+{{- end -}}
+{{- join ", " $ports -}}
+{{- end -}}
+
 {{/* Namespaces of an admission policy: those that the operator serves. */}}
 {{- define "vto.policyNamespaces" -}}
 {{- if .Values.watchNamespaces -}}
