@@ -137,7 +137,7 @@ pub(super) struct Rekeyed {
     pub(super) by: Option<TimeDelta>,
 }
 
-/// Each token whose key changed, save in a namespace that had gone.
+/// Each token whose key changed while it was stored, save in a namespace that had gone.
 pub(super) fn rekeyed(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> Vec<Rekeyed> {
     let (ledger, stored) = (ledger(stage), stored(report));
     let objects = stage.estate().objects.clone();
@@ -158,7 +158,8 @@ pub(super) fn rekeyed(stage: &Stage, report: &Report, ended: DateTime<Utc>) -> V
             let (went, well) = (pages.went(&object.namespace, ended), pages.well(type_, account, ended));
             drop(pages);
             let replaced = promise::replaced(&seen, generation).map_or(went, |at| at.min(went));
-            if went > given {
+            let was_stored = seen.first().is_some_and(|(at, _)| *at < given);
+            if was_stored && went > given {
                 let by = promise::outdated(given, replaced, &well, stage.queue(account));
                 all.push(Rekeyed { secret, given, replaced, by });
             }
