@@ -71,7 +71,7 @@ impl Context {
         // Before the lists of its namespace are complete, no object can be decided. Afterwards all are triggered.
         if self.stores.scopes.has_listed(&key.namespace) {
             if self.lease.is_leader() {
-                self.output.traces.woken(key);
+                self.output.traces.triggered(key);
             }
             self.objects.reconciles.request(key);
         }
@@ -180,7 +180,7 @@ impl Context {
     /// grant itself (P20).
     pub(crate) fn forget(&self, key: &ObjectKey) {
         self.objects.states.forget(key);
-        self.output.traces.gone(key);
+        self.output.traces.deleted(key);
         self.grants.budgets.withdraw(key);
     }
 

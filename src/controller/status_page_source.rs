@@ -5,13 +5,13 @@ use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::controller::stores::token::Token;
-use crate::status_page::{Provider, Source, Told};
+use crate::status_page::{Provider, Source, TokenEntry};
 use videotoken_api::condition::ConditionStatus;
 use videotoken_core::summary::{ConditionSummary, StatusSummary, TokenSummary};
 use videotoken_providers::clock::{self, Timestamp};
 
 impl Source for Context {
-    fn tokens(&self) -> Vec<Told> {
+    fn tokens(&self) -> Vec<TokenEntry> {
         let mut all = Vec::new();
         self.stores.tokens.each(|token| all.push(token_entry(self, token)));
         all
@@ -26,7 +26,7 @@ impl Source for Context {
     }
 }
 
-fn token_entry(context: &Context, token: &Token) -> Told {
+fn token_entry(context: &Context, token: &Token) -> TokenEntry {
     let facts = &token.status;
     let secret_key = token.secret_key();
     let secret = context.stores.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));
@@ -54,7 +54,7 @@ fn token_entry(context: &Context, token: &Token) -> Told {
         next_attempt_at: held_until(context, token).or_else(|| failure.and_then(|failure| failure.next_attempt_at)),
         created_at: token.created_at(),
     };
-    Told {
+    TokenEntry {
         row,
         message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         request_id: failure.and_then(|failure| failure.request_id.clone()),

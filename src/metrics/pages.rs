@@ -33,7 +33,7 @@ pub(super) fn bounded(client: Client) -> Client {
 #[derive(Clone)]
 struct Pages {
     client: Client,
-    limits: Arc<Limits>,
+    limits: Arc<PageLimits>,
 }
 
 impl Service<Request<Body>> for Pages {
@@ -105,9 +105,9 @@ fn with_limit(uri: &Uri, limit: u32) -> Result<Uri, http::Error> {
 
 /// Number of objects that fit into a page, by path. Contains only paths with fewer objects than requested.
 #[derive(Default)]
-struct Limits(Mutex<HashMap<String, u32>>);
+struct PageLimits(Mutex<HashMap<String, u32>>);
 
-impl Limits {
+impl PageLimits {
     fn of(&self, path: &str, asked: u32) -> u32 {
         self.0.lock().get(path).map_or(asked, |limit| asked.min(*limit))
     }

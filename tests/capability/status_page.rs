@@ -13,7 +13,7 @@ use testkit::stand::controlplane::repository;
 use testkit::stand::wait::until_past;
 use testkit::stand::{Matcher, Operator, eventually};
 use video_token_operator::http_server::{Health, Scrape, Server};
-use video_token_operator::status_page::{Page, Provider, Source, Told};
+use video_token_operator::status_page::{Page, Provider, Source, TokenEntry};
 use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock;
 
@@ -230,8 +230,8 @@ async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one(
     let standby = scene.operator().await.unwrap();
     eventually(SOON, "the token on the standby's page", async || {
         let html = get(&standby.url("/")).await.text().await.unwrap();
-        let told = html.contains(">lobby</th>") && html.contains("This process stands by");
-        if told && html.contains("% of its life is left") { Ok(()) } else { Err(html) }
+        let shows = html.contains(">lobby</th>") && html.contains("This process stands by");
+        if shows && html.contains("% of its life is left") { Ok(()) } else { Err(html) }
     })
     .await;
     let reads = || -> u64 {
@@ -247,10 +247,10 @@ async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one(
 }
 
 /// As many tokens as a large cluster has, without the cluster.
-struct Many(Vec<Told>);
+struct Many(Vec<TokenEntry>);
 
 impl Source for Many {
-    fn tokens(&self) -> Vec<Told> {
+    fn tokens(&self) -> Vec<TokenEntry> {
         self.0.clone()
     }
 
@@ -266,7 +266,7 @@ impl Source for Many {
 fn many(count: usize) -> Many {
     let now = clock::now().wall;
     let seconds = |n: usize| chrono::TimeDelta::seconds(i64::try_from(n).unwrap());
-    let told = |n: usize| Told {
+    let entry = |n: usize| TokenEntry {
         row: TokenSummary {
             namespace: format!("team-{:02}", n % 40),
             name: format!("camera-{n:05}"),
@@ -284,7 +284,7 @@ fn many(count: usize) -> Many {
         message: String::new(),
         request_id: None,
     };
-    Many((0..count).map(told).collect())
+    Many((0..count).map(entry).collect())
 }
 
 /// Prints how long it takes: a figure for people, not a limit.
