@@ -78,7 +78,8 @@ pub async fn verify(client: &Client, readyz: Option<&Url>, within: Duration) -> 
 
 async fn check(client: &Client, readyz: Option<&Url>) -> Result<(), VerifyError> {
     let group = format!("{GROUP}/{VERSION}");
-    let served = client.list_api_group_resources(&group).await.map_err(|error| VerifyError::Group(error.to_string()))?;
+    let served =
+        client.list_api_group_resources(&group).await.map_err(|error| VerifyError::Group(error.to_string()))?;
     match missing(&served) {
         absent if absent.is_empty() => {}
         absent => return Err(VerifyError::Kinds(absent.join(", "))),

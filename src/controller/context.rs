@@ -155,7 +155,7 @@ impl Context {
     /// because the watch may have no new event.
     pub(crate) fn on_secret_deleted(&self, look: SecretRequest<'_>) {
         let secret = look.key().clone();
-        look.gone();
+        look.record_absence();
         for key in self.stores.tokens.concerned(&secret, None) {
             self.trigger(&key);
         }

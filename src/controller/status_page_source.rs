@@ -37,13 +37,13 @@ fn token_entry(context: &Context, token: &Token) -> TokenEntry {
         .each_ref()
         .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: &condition.reason });
     let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
-    let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
+    let (state, reason) = StatusSummary { conditions, failed, suspended }.state();
     let is_in_crowd = reason.is_empty() && context.grants.budgets.is_queued(&token.key);
     let reason = if is_in_crowd { "WaitingForBudget" } else { reason };
     let row = TokenSummary {
         namespace: token.key.namespace.to_string(),
         name: token.key.name.to_string(),
-        reported_state: told,
+        reported_state: state,
         reason: reason.to_owned(),
         suspended,
         provider: provider.map(|provider| provider.to_string()).unwrap_or_default(),

@@ -74,7 +74,7 @@ type ByProvider = Family<ProviderLabels, Histogram, fn() -> Histogram>;
 /// Counter of seconds.
 type Time = Counter<f64, AtomicU64>;
 
-/// All metrics of the process. Cheap to clone.
+/// Metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
@@ -191,12 +191,12 @@ impl Metrics {
     /// Sets the source of the tokens for scrapes. `per_token` adds series for each token. Only the first call has an
     /// effect.
     pub fn serve_tokens(&self, source: Arc<dyn TokenSource>, per_token: bool) {
-        self.0.tokens.serve(source, per_token);
+        self.0.tokens.set_source(source, per_token);
     }
 
     /// Sets the source of the provider objects for scrapes. Only the first call has an effect.
     pub fn serve_providers(&self, source: Arc<dyn ProviderSource>) {
-        self.0.providers.serve(source);
+        self.0.providers.set_source(source);
     }
 
     /// Returns all metrics in the text format of Prometheus, version 0.0.4.

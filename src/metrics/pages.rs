@@ -51,7 +51,7 @@ impl Service<Request<Body>> for Pages {
             let Some(asked) = asked_for(&request) else { return Ok(client.send(request).await?.map(Answer::new)) };
             let (head, _) = request.into_parts();
             loop {
-                let limit = limits.of(head.uri.path(), asked);
+                let limit = limits.for_path(head.uri.path(), asked);
                 let mut request = Request::new(Body::empty());
                 *request.method_mut() = Method::GET;
                 *request.uri_mut() = with_limit(&head.uri, limit)?;
@@ -108,7 +108,7 @@ fn with_limit(uri: &Uri, limit: u32) -> Result<Uri, http::Error> {
 struct PageLimits(Mutex<HashMap<String, u32>>);
 
 impl PageLimits {
-    fn of(&self, path: &str, asked: u32) -> u32 {
+    fn for_path(&self, path: &str, asked: u32) -> u32 {
         self.0.lock().get(path).map_or(asked, |limit| asked.min(*limit))
     }
 
@@ -179,7 +179,7 @@ mod tests {
         sizes.push(2 * LARGEST_PAGE);
         sizes.extend(vec![1_000; 600]);
         let (client, limits) = api_server(sizes.clone());
-        assert_eq!(list(&client, 250).await, sizes.len(), "none is lost, none told twice");
+        assert_eq!(list(&client, 250).await, sizes.len(), "none is lost, none reported twice");
         let asked = limits.lock().clone();
         assert_eq!(asked[..2], [250, 250]);
         assert!(asked.contains(&1) && asked.last() > Some(&50), "{asked:?}");

@@ -1,7 +1,7 @@
 //! The status page as HTML. Constant text is written without changes, all other text by [`Html::text`], which escapes
 //! it.
 
-use super::view::{QueryResult, PageQuery, Provider, Snapshot, TokenEntry};
+use super::view::{PageQuery, Provider, QueryResult, Snapshot, TokenEntry};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -82,7 +82,7 @@ pub(super) fn page(snapshot: &Snapshot, result: &QueryResult<'_>) -> String {
     html.raw("<p class=\"soft\">video-token-operator ").raw(env!("CARGO_PKG_VERSION")).raw("</p>");
     html.raw("<p role=\"status\">as of the last reload</p></header>\n");
     form(&mut html, snapshot, &result.query);
-    html.raw("<main id=\"live\">\n");
+    html.raw("<main id=\"tables\">\n");
     states(&mut html, result);
     tokens(&mut html, snapshot, result);
     pages(&mut html, result);
@@ -149,13 +149,13 @@ fn class(state: Option<State>) -> &'static str {
 
 /// Appends `?` and the query, as the value of an attribute.
 fn address(html: &mut Html, query: &PageQuery) {
-    let mut query = Serializer::new(String::new());
+    let mut pairs = Serializer::new(String::new());
     let page = if query.page == "1" { "" } else { query.page.as_str() };
     let fields = [("state", &*query.state), ("namespace", &query.namespace), ("name", &query.name), ("page", page)];
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-        query.append_pair(name, value);
+        pairs.append_pair(name, value);
     }
-    html.raw("?").text(query.finish());
+    html.raw("?").text(pairs.finish());
 }
 
 fn tokens(html: &mut Html, snapshot: &Snapshot, result: &QueryResult<'_>) {
@@ -169,7 +169,7 @@ fn tokens(html: &mut Html, snapshot: &Snapshot, result: &QueryResult<'_>) {
     }
     if result.rows.is_empty() {
         html.raw("<tr><td class=\"empty\" colspan=\"8\">");
-        html.raw(if snapshot.len() == 0 { "There are no tokens." } else { "No token is as asked." }).raw("</td></tr>");
+        html.raw(if snapshot.len() == 0 { "There are no tokens." } else { "No token matches." }).raw("</td></tr>");
     }
     html.raw("</tbody></table></div>\n");
 }
@@ -178,12 +178,12 @@ fn token(html: &mut Html, entry: &TokenEntry, now: Timestamp) {
     let row = &entry.row;
     let state = row.state(now);
     html.raw("<tr><td class=\"state ").raw(class(Some(state))).raw("\">").raw(state.as_str()).raw("</td><td>");
-    html.text(&row.namespace).raw("</td><th scope=\"row\">").text(&row.name).raw("</th><td class=\"life ");
+    html.text(&row.namespace).raw("</td><th scope=\"row\">").text(&row.name).raw("</th><td class=\"lifetime ");
     html.raw(class(Some(state))).raw("\">");
     if let Some(left) = row.lifetime_left(now) {
         let percent = format!("{:.1}", left * 100.0);
         html.raw("<svg viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"").text(&percent);
-        html.raw(" % of its life is left\"><rect class=\"track\" width=\"100\" height=\"8\" rx=\"2\"/>");
+        html.raw("% of its lifetime is left\"><rect class=\"track\" width=\"100\" height=\"8\" rx=\"2\"/>");
         html.raw("<rect class=\"left\" height=\"8\" rx=\"2\" width=\"").text(&percent).raw("\"/></svg>");
     }
     for at in [row.expires_at, row.renew_at.filter(|_| !row.suspended)] {
@@ -333,12 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_its_state_its_life_and_when_it_ends() {
+    fn a_row_shows_its_state_its_lifetime_and_its_expiry() {
         let snapshot = Snapshot::new(vec![token("lobby", "screen", State::Ready, Some(1800))], Vec::new(), true, at(0));
         let html = page(&snapshot, &snapshot.answer(&PageQuery::default()));
         for part in [
             "<td class=\"state ready\">Ready</td><td>lobby</td><th scope=\"row\">screen</th>",
-            "aria-label=\"50.0 % of its life is left\"",
+            "aria-label=\"50.0% of its lifetime is left\"",
             ">in 30m</time>",
             ">in 10m</time>",
             "1–1 of 1",

@@ -63,7 +63,7 @@ impl Page {
     }
 
     /// Sets the source of the page. Only the first call has an effect.
-    pub fn serve(&self, source: Arc<dyn Source>) {
+    pub fn set_source(&self, source: Arc<dyn Source>) {
         // A second source would contain the same objects, so the first one stays.
         let _ = self.0.source.set(source);
     }

@@ -63,7 +63,7 @@ impl PageQuery {
     }
 }
 
-/// All tokens and providers at one time, the most urgent first.
+/// Tokens and providers at one time, the most urgent first.
 pub(super) struct Snapshot {
     pub(super) now: Timestamp,
     pub(super) leads: bool,
@@ -130,7 +130,13 @@ impl Snapshot {
         let from = (page - 1) * ROWS;
         let to = (from + ROWS).min(found.len());
         let query = PageQuery { page: page.to_string(), ..query.clone() };
-        QueryResult { query, rows: found[from..to].to_vec(), counts, span: (from + 1, to, found.len()), page: (page, pages) }
+        QueryResult {
+            query,
+            rows: found[from..to].to_vec(),
+            counts,
+            span: (from + 1, to, found.len()),
+            page: (page, pages),
+        }
     }
 }
 
@@ -180,7 +186,8 @@ pub(super) mod tests {
     fn the_most_urgent_come_first_and_the_rest_page_by_page() {
         let all = many();
         let first = all.answer(&PageQuery::default());
-        let names = |result: &QueryResult<'_>| result.rows.iter().map(|entry| entry.row.name.clone()).collect::<Vec<_>>();
+        let names =
+            |result: &QueryResult<'_>| result.rows.iter().map(|entry| entry.row.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&first)[..3], ["late", "broken", "token-0"]);
         assert_eq!((first.span, first.page, first.counts), ((1, 100, 252), (1, 3), [1, 1, 0, 0, 250]));
         let last = all.answer(&query("", "", "", "3"));

@@ -175,11 +175,7 @@ impl IssueTrace {
 }
 
 impl Span {
-    fn new(
-        name: &'static str,
-        (start, end): (Timestamp, Timestamp),
-        attributes: Vec<(&'static str, String)>,
-    ) -> Self {
+    fn new(name: &'static str, (start, end): (Timestamp, Timestamp), attributes: Vec<(&'static str, String)>) -> Self {
         // If the clock was set back, a span ends when it began.
         Self { name, client: false, start, end: end.max(start), attributes, error: None }
     }

@@ -4,7 +4,7 @@
 //! variables of the OpenTelemetry specification apply: headers, timeout, sampler, batches, resource. If a collector
 //! doesn't respond, only spans are lost: they wait in a bounded queue and are dropped when it is full.
 
-use super::issue_trace::{ProviderCall, SpanError, IssueTrace, Span, TraceSubject, WriteTarget};
+use super::issue_trace::{IssueTrace, ProviderCall, Span, SpanError, TraceSubject, WriteTarget};
 use async_trait::async_trait;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -97,7 +97,13 @@ impl Traces {
     }
 
     /// Records a write that began at `start` and succeeded or failed.
-    pub fn wrote(&self, key: &ObjectKey, what: WriteTarget, start: Timestamp, failure: impl FnOnce() -> Option<SpanError>) {
+    pub fn wrote(
+        &self,
+        key: &ObjectKey,
+        what: WriteTarget,
+        start: Timestamp,
+        failure: impl FnOnce() -> Option<SpanError>,
+    ) {
         self.record(key, |trace| trace.write(what, start, clock::now().wall, failure()));
     }
 

@@ -279,13 +279,13 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     if is_first && !retained {
         return true;
     }
-    match context.output.api.live(&seen.token).await {
+    match context.output.api.token_metadata(&seen.token).await {
         // Without permission to read the object, the write continues.
         Err(ApiError::Refused(_)) => true,
         // The version is compared too, because a restored etcd counts generations from the start.
-        Ok(Some(live))
-            if live.generation.unwrap_or_default() == seen.token.generation()
-                && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
+        Ok(Some(stored))
+            if stored.generation.unwrap_or_default() == seen.token.generation()
+                && resource_version(stored.resource_version.as_deref()) >= seen.token.version =>
         {
             true
         }

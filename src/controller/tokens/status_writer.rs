@@ -98,7 +98,7 @@ pub(crate) async fn write_status(
         Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
             // The watch may report the deletion later than this response.
-            if matches!(context.output.api.live(&seen.token).await, Ok(None)) {
+            if matches!(context.output.api.token_metadata(&seen.token).await, Ok(None)) {
                 context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             }
             return true;

@@ -78,7 +78,7 @@ impl TokenRecord {
     }
 }
 
-/// What is known of the token that another one replaces.
+/// Facts of the token that another one replaces.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplacedToken {
     /// Issue time of the token.

@@ -1,17 +1,17 @@
 //! Reads an answer as the spec declares: success or failure, token, expiry and further values. Pure.
 
-use super::expiry::{Form, Told};
+use super::expiry::{ExpiryContext, Form};
 use super::path::{JsonPath, json};
-use super::verdict::Verdict;
+use super::response_rules::ResponseRules;
 use crate::clock::Timestamp;
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::{IssueError, Issued};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use videotoken_api::http::{HttpResponse, Place};
+use videotoken_api::http::{HttpResponse, TokenPlace};
 use videotoken_api::request::FieldError;
 
 /// Maximum bytes of a token and of each further value.
@@ -23,7 +23,7 @@ pub struct Reader {
     token: Source,
     expires: Form,
     values: BTreeMap<String, Source>,
-    verdict: Verdict,
+    response_rules: ResponseRules,
 }
 
 /// Place of a text in an answer.
@@ -45,7 +45,7 @@ impl Reader {
             token: Source::new(&response.token, &format!("{field}.token"))?,
             expires: Form::new(&response.expires, &format!("{field}.expires"))?,
             values: values.collect::<Result<_, FieldError>>()?,
-            verdict: Verdict::new(response, field)?,
+            response_rules: ResponseRules::new(response, field)?,
         })
     }
 
@@ -57,20 +57,20 @@ impl Reader {
     /// transient, for a success that can't be read.
     pub fn read(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         asked: Option<Duration>,
         now: Timestamp,
         note: &mut dyn FnMut(String),
     ) -> Result<Issued, IssueError> {
         let body = json(&answer.body);
-        if let Some(failure) = self.verdict.failure(answer, body.as_ref(), note) {
+        if let Some(failure) = self.response_rules.failure(answer, body.as_ref(), note) {
             return Err(failure);
         }
         let token =
             self.token.text(answer, body.as_ref()).map_err(|why| answer.not_understood(&format!("token: {why}")))?;
         note(format!("token: {} characters from {}", token.len(), self.token.name()));
-        let told = Told { token: &token, body: body.as_ref(), asked, now };
-        let expires_at = self.expires.expiry(answer, &told, note)?;
+        let context = ExpiryContext { token: &token, body: body.as_ref(), asked, now };
+        let expires_at = self.expires.expiry(answer, &context, note)?;
         let mut values = BTreeMap::new();
         for (name, source) in &self.values {
             let value = source.text(answer, body.as_ref());
@@ -91,7 +91,7 @@ impl Reader {
 }
 
 impl Source {
-    fn new(place: &Place, field: &str) -> Result<Self, FieldError> {
+    fn new(place: &TokenPlace, field: &str) -> Result<Self, FieldError> {
         let sources = [
             place.json.as_ref().map(|path| JsonPath::parse(&format!("{field}.json"), path).map(Self::Json)),
             place.cookie.clone().map(|name| Ok(Self::Cookie(name))),
@@ -106,7 +106,7 @@ impl Source {
     }
 
     /// Returns the text at this place: 1 to 16,384 visible ASCII characters. The error says what is there instead.
-    fn text<'a>(&self, answer: &'a Answer, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
+    fn text<'a>(&self, answer: &'a ProviderResponse, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
         let text: Cow<'a, str> = match self {
             Self::Json(path) => match body.map(|body| path.of(body)) {
                 None => return Err("the body is no JSON of at most 32 levels".to_owned()),

@@ -3,7 +3,7 @@
 use super::Declared;
 use super::reader::Reader;
 use crate::clock::{self, Timestamp};
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::redact::Redactor;
 use crate::{Class, IssueError, Issued};
 use base64::Engine as _;
@@ -27,14 +27,14 @@ fn reader(response: Value) -> Reader {
     Reader::new(&response, "spec.http.response").unwrap()
 }
 
-fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
+fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> ProviderResponse {
     let headers =
         headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
     let headers: HeaderMap = headers.collect();
-    Answer::new(status, &headers, body.to_vec(), now(), now(), Redactor::default())
+    ProviderResponse::new(status, &headers, body.to_vec(), now(), now(), Redactor::default())
 }
 
-fn read(reader: &Reader, answer: &Answer, asked: Option<u64>) -> Result<Issued, IssueError> {
+fn read(reader: &Reader, answer: &ProviderResponse, asked: Option<u64>) -> Result<Issued, IssueError> {
     reader.read(answer, asked.map(Duration::from_secs), now() + TimeDelta::seconds(1), &mut |_| {})
 }
 
@@ -90,7 +90,12 @@ fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
 }
 
 /// Returns the lifetime in seconds, or the reason and the message of the failure.
-fn life(expires: &Value, body: &Value, headers: &[(&'static str, &str)], asked: Option<u64>) -> Result<i64, String> {
+fn lifetime(
+    expires: &Value,
+    body: &Value,
+    headers: &[(&'static str, &str)],
+    asked: Option<u64>,
+) -> Result<i64, String> {
     let reader = reader(json!({"token": {"json": "$.t"}, "expires": expires}));
     let issued = read(&reader, &answer(200, headers, body.to_string().as_bytes()), asked);
     issued.map(|issued| (issued.expires_at - now()).num_seconds()).map_err(|error| error.to_string())
@@ -114,9 +119,9 @@ fn p19_an_expiry_is_read_in_the_declared_form() {
         // a token is not used beyond its own expiry
         (json!({"seconds": "$.e"}), json!({"t": jwt(&json!({"exp": at - 3000})), "e": 3600}), 600),
     ] {
-        assert_eq!(life(&expires, &body, &[], None), Ok(expected), "{expires} {body}");
+        assert_eq!(lifetime(&expires, &body, &[], None), Ok(expected), "{expires} {body}");
     }
-    assert_eq!(life(&json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
+    assert_eq!(lifetime(&json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn p19_a_time_is_by_the_providers_clock_and_a_lifetime_by_none() {
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at}))})),
         (json!({"after": "1h"}), json!({"t": "t"})),
     ] {
-        assert_eq!(life(&expires, &body, &ahead, None), Ok(3600), "{expires}");
+        assert_eq!(lifetime(&expires, &body, &ahead, None), Ok(3600), "{expires}");
     }
 }
 
@@ -142,44 +147,44 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 43_200_000}),
             None,
-            "expires.seconds at $.e: the token would live longer than 366 days. The number fits expires.milliseconds",
+            "expires.seconds at $.e: the lifetime of the token would be longer than 366 days. The number fits expires.milliseconds",
         ),
         (
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 3_600_000}),
             Some(HOUR),
-            "the token would live 1000h, and 1h were asked for. The number fits expires.milliseconds",
+            "the lifetime of the token would be 1000h, and the request asked for 1h. The number fits expires.milliseconds",
         ),
         (
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 21_600}),
             Some(HOUR / 2),
-            "the token would live 6h, and 30m were asked for. The API may ignore the lifetime of the request",
+            "the lifetime of the token would be 6h, and the request asked for 30m. The API may ignore the lifetime of the request",
         ),
         (
             json!({"epoch": "$.e"}),
             json!({"t": "t", "e": at}),
             Some(HOUR / 2),
-            "the token would live 1h, and 30m were asked for. The API may ignore the lifetime of the request",
+            "the lifetime of the token would be 1h, and the request asked for 30m. The API may ignore the lifetime of the request",
         ),
         (
             json!({"epochMillis": "$.e"}),
             json!({"t": "t", "e": at - 3500}),
             Some(HOUR),
-            "would live 0 s only. The number fits expires.epoch",
+            "would be only 0 s. The number fits expires.epoch",
         ),
         (
             json!({"milliseconds": "$.e"}),
             json!({"t": "t", "e": 3600}),
             None,
-            "would live 3 s only. The number fits expires.seconds",
+            "would be only 3 s. The number fits expires.seconds",
         ),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": at}), None, "366 days. The number fits expires.epoch"),
         (
             json!({"epoch": "$.e"}),
             json!({"t": "t", "e": 3600}),
             None,
-            "would live 0 s only. The number fits expires.seconds",
+            "would be only 0 s. The number fits expires.seconds",
         ),
         (
             json!({"epoch": "$.e"}),
@@ -191,7 +196,7 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             json!({"epochMillis": "$.e"}),
             json!({"t": "t", "e": at}),
             None,
-            "would live 0 s only. The number fits expires.epoch",
+            "would be only 0 s. The number fits expires.epoch",
         ),
         (
             json!({"timestamp": "$.e"}),
@@ -208,14 +213,14 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         ),
         (json!({"seconds": "$.e"}), json!({"t": "t"}), None, "expires.seconds: nothing at $.e"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "longer than 366 days"),
-        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would live 10 s only"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would be only 10 s"),
         (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT with exp"),
     ] {
-        let error = life(&expires, &body, &[], asked).unwrap_err();
+        let error = lifetime(&expires, &body, &[], asked).unwrap_err();
         assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
     }
     let error =
-        life(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
+        lifetime(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
     assert!(error.starts_with("ExpiredToken: "), "{error}");
 }
 
@@ -224,8 +229,8 @@ fn p19_no_token_lives_longer_than_was_asked_for_and_a_minute() {
     for (stated, expected) in
         [(3600, Some(3600)), (3000, Some(3000)), (3660, Some(3660)), (3900, Some(3660)), (3961, None)]
     {
-        let life = life(&json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
-        assert_eq!(life, expected, "{stated}");
+        let lifetime = lifetime(&json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
+        assert_eq!(lifetime, expected, "{stated}");
     }
 }
 
@@ -264,7 +269,8 @@ fn a_failure_has_the_declared_class_whatever_its_status() {
         let text = body.to_string();
         let found = read(&reader, &answer(status, &wait, text.as_bytes()), None).err();
         assert_eq!(found.as_ref().map(|e| (e.class, e.reason.as_ref())), expected, "{status} {body}: {found:?}");
-        let waits = |error: &IssueError| error.reason == "BadAnswer" || error.retry_after == Some(Duration::from_secs(17));
+        let waits =
+            |error: &IssueError| error.reason == "BadAnswer" || error.retry_after == Some(Duration::from_secs(17));
         assert!(found.as_ref().is_none_or(waits), "{status} {body}");
         let unstated = read(&reader, &answer(status, &[], text.as_bytes()), None).err();
         let cooldown = (expected.is_some_and(|(class, _)| class == Throttled)).then_some(Duration::from_secs(5));
@@ -425,13 +431,13 @@ proptest! {
         }));
         let headers: HeaderMap = HeaderValue::from_str(&header).ok().into_iter()
             .map(|value| (HeaderName::from_static("x-wait"), value)).collect();
-        let answer = Answer::new(status, &headers, body, now(), now(), Redactor::default());
+        let answer = ProviderResponse::new(status, &headers, body, now(), now(), Redactor::default());
         match read(&reader, &answer, asked) {
             Ok(issued) => {
                 prop_assert!((200..300).contains(&status));
-                let life = issued.expires_at - now();
-                prop_assert!(life > TimeDelta::seconds(10) && life <= TimeDelta::days(366));
-                prop_assert!(asked.is_none_or(|asked| life.to_std().unwrap() <= Duration::from_secs(asked + 60)));
+                let lifetime = issued.expires_at - now();
+                prop_assert!(lifetime > TimeDelta::seconds(10) && lifetime <= TimeDelta::days(366));
+                prop_assert!(asked.is_none_or(|asked| lifetime.to_std().unwrap() <= Duration::from_secs(asked + 60)));
             }
             Err(error) => {
                 prop_assert!(!error.reason.is_empty() && error.message.len() < 500, "{}", error);

@@ -4,10 +4,10 @@ use super::build::{AUTH, RESPONSE, issuer};
 use super::path::json;
 use super::reader::Reader;
 use super::request::{FIELD, Template, asked, variables};
-use crate::account::{Reach, References, Via};
 use crate::clock::{self, Timestamp};
-use crate::http::{Answer, Call, HttpPool};
+use crate::http::{Call, HttpPool, ProviderResponse};
 use crate::provider::Provider;
+use crate::provider_setup::{HttpContext, OutboundPolicy, References};
 use crate::{IssueError, Issued};
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
@@ -60,7 +60,7 @@ impl Declared {
     /// Reads an answer as the operator would. `note` gets each step, without a secret.
     pub fn read(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         request: &TokenRequest,
         now: Timestamp,
         note: &mut dyn FnMut(String),
@@ -75,14 +75,14 @@ impl Declared {
 /// # Errors
 /// The first error is a provider object that can't be used; the second is a failure without an answer.
 pub async fn send(
-    reach: &Reach,
+    reach: &OutboundPolicy,
     spec: &ProviderSpec,
     account: &HttpAccount,
     references: &References<'_>,
     request: &TokenRequest,
-) -> Result<Result<Answer, IssueError>, Refusal> {
+) -> Result<Result<ProviderResponse, IssueError>, Refusal> {
     let pool = HttpPool::default();
-    let via = Via::new(reach, &pool, references.owner());
+    let via = HttpContext::new(reach, &pool, references.owner());
     let (issuer, _) = issuer(account, &via, spec, references).await?;
     let sent = async {
         let token = issuer.auth.token().await?;
@@ -92,9 +92,16 @@ pub async fn send(
 }
 
 /// Parses a saved answer: what `curl -i` prints, or a body alone, which counts as HTTP 200.
-pub fn saved_answer(text: &[u8], now: Timestamp) -> Answer {
+pub fn saved_answer(text: &[u8], now: Timestamp) -> ProviderResponse {
     if !text.starts_with(b"HTTP/") {
-        return Answer::new(200, &HeaderMap::new(), text.to_vec(), now, now, crate::redact::Redactor::default());
+        return ProviderResponse::new(
+            200,
+            &HeaderMap::new(),
+            text.to_vec(),
+            now,
+            now,
+            crate::redact::Redactor::default(),
+        );
     }
     let blanks: [&[u8]; 2] = [b"\r\n\r\n", b"\n\n"];
     let end = blanks.into_iter().filter_map(|blank| {
@@ -111,11 +118,11 @@ pub fn saved_answer(text: &[u8], now: Timestamp) -> Answer {
         }
     }
     let body = text[body..].to_vec();
-    Answer::new(status, &headers, body, now, now, crate::redact::Redactor::default())
+    ProviderResponse::new(status, &headers, body, now, now, crate::redact::Redactor::default())
 }
 
 /// Returns the values of an answer with their JSON paths, one a line. Texts that may be secret are shown by their length.
-pub fn outline(answer: &Answer) -> Vec<String> {
+pub fn outline(answer: &ProviderResponse) -> Vec<String> {
     let mut lines = Vec::new();
     match json(&answer.body) {
         Some(body) => walk("$", &body, answer, &mut lines),
@@ -130,7 +137,7 @@ pub fn outline(answer: &Answer) -> Vec<String> {
     lines
 }
 
-fn walk(path: &str, value: &Value, answer: &Answer, lines: &mut Vec<String>) {
+fn walk(path: &str, value: &Value, answer: &ProviderResponse, lines: &mut Vec<String>) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, member) in members {
@@ -144,7 +151,8 @@ fn walk(path: &str, value: &Value, answer: &Answer, lines: &mut Vec<String>) {
         }
         Value::String(text) => {
             let is_shown = is_harmless(text) && answer.quote(text) == *text;
-            let said = if is_shown { format!("\"{text}\"") } else { format!("text of {} characters", text.chars().count()) };
+            let said =
+                if is_shown { format!("\"{text}\"") } else { format!("text of {} characters", text.chars().count()) };
             lines.push(format!("{path}: {said}"));
         }
         other => lines.push(format!("{path}: {other}")),
@@ -199,7 +207,11 @@ fn auth_lines(account: &HttpAccount) -> Result<Vec<String>, FieldError> {
             vec![format!("{}: {prefix}{}", header.name.to_ascii_lowercase(), masked(&header.secret_ref))]
         }
         Auth::Oauth2(oauth) => {
-            let mut first = format!("authorization: Bearer <access token of {}, grant_type={}", oauth.token_url, oauth.grant.as_str());
+            let mut first = format!(
+                "authorization: Bearer <access token of {}, grant_type={}",
+                oauth.token_url,
+                oauth.grant.as_str()
+            );
             if !oauth.scopes.is_empty() {
                 let _ = write!(first, ", scope={}", oauth.scopes.join(" "));
             }
@@ -225,8 +237,14 @@ mod tests {
     #[test]
     fn a_saved_answer_is_read_with_its_head_or_without() {
         let now = clock::now().wall;
-        let whole = saved_answer(b"HTTP/2 403 \r\nContent-Type: application/json\r\nset-cookie: T=abc; Path=/\r\n\r\n{\"a\": 1}\n", now);
-        assert_eq!((whole.status, whole.cookie("T"), whole.body.as_slice()), (403, Some("abc"), b"{\"a\": 1}\n".as_slice()));
+        let whole = saved_answer(
+            b"HTTP/2 403 \r\nContent-Type: application/json\r\nset-cookie: T=abc; Path=/\r\n\r\n{\"a\": 1}\n",
+            now,
+        );
+        assert_eq!(
+            (whole.status, whole.cookie("T"), whole.body.as_slice()),
+            (403, Some("abc"), b"{\"a\": 1}\n".as_slice())
+        );
         let unix = saved_answer(b"HTTP/1.1 200 OK\nX-A: b\n\nbody", now);
         assert_eq!((unix.status, unix.header("x-a"), unix.body.as_slice()), (200, Some("b"), b"body".as_slice()));
         let bare = saved_answer(b"{\"token\": \"x\"}", now);

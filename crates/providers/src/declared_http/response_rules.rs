@@ -1,7 +1,7 @@
-//! Whether an answer is a success, and the class of a failure.
+//! Decides whether a response is a success, and the class of a failure.
 
 use super::path::JsonPath;
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::{Class, IssueError};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -19,7 +19,7 @@ const LARGEST_REGEX: usize = 256 * 1024;
 
 /// The rules of a response about successes and failures.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct ResponseRules {
     success: Option<Condition>,
     failures: Vec<Rule>,
     retry_after: Option<String>,
@@ -50,7 +50,7 @@ enum Test {
     Matches(Regex),
 }
 
-impl Verdict {
+impl ResponseRules {
     /// Reads the rules. The error names the invalid field below `field`.
     pub(super) fn new(response: &HttpResponse, field: &str) -> Result<Self, FieldError> {
         let success = response.success.as_ref().map(|success| {
@@ -79,7 +79,7 @@ impl Verdict {
     /// Returns the failure that an answer describes, or `None` for a success. `note` gets the rule that decided.
     pub(super) fn failure(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         body: Option<&Value>,
         note: &mut dyn FnMut(String),
     ) -> Option<IssueError> {
@@ -112,7 +112,7 @@ impl Verdict {
     }
 
     /// Returns the failure with the wait that the answer states under the declared name, or else the cooldown.
-    fn waiting(&self, answer: &Answer, error: IssueError) -> IssueError {
+    fn waiting(&self, answer: &ProviderResponse, error: IssueError) -> IssueError {
         let stated = self.retry_after.as_deref().and_then(|header| answer.wait_in(header)).or(error.retry_after);
         let cooldown = self.cooldown.filter(|_| error.class == Class::Throttled);
         IssueError { retry_after: stated.or(cooldown), ..error }
@@ -186,7 +186,7 @@ impl Condition {
     }
 
     /// Returns the value that the condition looks at, quoted.
-    fn found(&self, answer: &Answer, body: Option<&Value>) -> Option<String> {
+    fn found(&self, answer: &ProviderResponse, body: Option<&Value>) -> Option<String> {
         let found = text(body.and_then(|body| self.path.of(body))?)?;
         Some(format!("{} is {}", self.path.as_str(), answer.quote(found.as_bytes())))
     }
@@ -194,7 +194,7 @@ impl Condition {
 
 /// Returns the failure of this class for an answer. `said` is the value that decided, quoted, for an answer whose error
 /// has an unknown format.
-fn of_class(answer: &Answer, class: Class, said: Option<String>) -> IssueError {
+fn of_class(answer: &ProviderResponse, class: Class, said: Option<String>) -> IssueError {
     let error = answer.refusal();
     let reason = match class {
         Class::Credential => "Unauthorized",
