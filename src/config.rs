@@ -36,6 +36,12 @@ pub struct Config {
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub cluster_providers: bool,
 
+    /// Write the status of ClusterTokenProviders. With false, the operator writes only login attempts that may lock a
+    /// user, and after a restart it doesn't know what a token API asked for
+    #[arg(long, env = "VTO_CLUSTER_PROVIDER_STATUS", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub cluster_provider_status: bool,
+
     /// Namespace of the Secrets and ConfigMaps that ClusterTokenProviders name
     #[arg(long, env = "VTO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NAMESPACE", default_value_t = own_namespace())]
     pub cluster_resource_namespace: String,
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(config.lease_namespace, "video-token-operator");
         assert_eq!(config.lease_name, "video-token-operator");
         assert!(config.leader_elect && config.token_metrics && !config.allow_insecure_endpoints);
-        assert!(config.cluster_providers && !config.status_page);
+        assert!(config.cluster_providers && config.cluster_provider_status && !config.status_page);
         assert_eq!(
             [config.lease_duration, config.lease_renew_deadline, config.lease_retry_period, config.provider_timeout],
             [15, 10, 2, 10].map(Duration::from_secs)

@@ -49,6 +49,7 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
     Ok(controller::Settings {
         watch_namespaces: config.watch_namespaces.clone(),
         cluster_providers: config.cluster_providers,
+        cluster_provider_status: config.cluster_provider_status,
         cluster_resource_namespace: config.cluster_resource_namespace.clone(),
         reach: OutboundPolicy {
             network: Arc::new(network),

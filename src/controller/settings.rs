@@ -24,6 +24,8 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// True if `ClusterTokenProvider`s are served.
     pub cluster_providers: bool,
+    /// True if their status is written, in addition to the login attempts.
+    pub cluster_provider_status: bool,
     /// Namespace in which the references of a `ClusterTokenProvider` resolve.
     pub cluster_resource_namespace: String,
     /// Endpoints that providers may connect to, and the network rules.

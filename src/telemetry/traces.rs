@@ -192,7 +192,7 @@ struct Collector {
 
 impl Collector {
     fn new() -> Result<Self, TracesError> {
-        // The administrator who starts the operator configures the collector: any host is permitted, and HTTP without
+        // The administrator of the operator configures the collector: any host is permitted, and HTTP without
         // TLS inside the cluster.
         let options = HttpOptions { timeout: TIMEOUT, allow_insecure: true, ..HttpOptions::default() };
         let http = Http::new(&options).map_err(|error| TracesError(error.to_string()))?;

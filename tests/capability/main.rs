@@ -29,6 +29,7 @@ mod repair;
 mod restart;
 mod rollout_restart;
 mod shaping;
+mod shared_providers;
 mod signed;
 mod status_page;
 mod stop;

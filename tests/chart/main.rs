@@ -6,6 +6,7 @@ mod credentials;
 mod gitops;
 mod kept_equal;
 mod monitoring;
+mod network;
 mod openshift;
 mod permissions;
 mod publishing;

@@ -1,7 +1,7 @@
 //! Each case of the chart's `ci/`, rendered and held against the schemas of every supported Kubernetes.
 
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use testkit::chart::{cases, folder, run, schemas, template, template_alone, tool};
 use testkit::stand::process::Scratch;
@@ -81,16 +81,61 @@ fn the_schemas_are_strict_about_what_they_check() {
     }
 }
 
+/// The cluster-scoped objects of a release with this full name, by kind and name.
+fn cluster_wide(namespace: &str, fullname: &str) -> BTreeSet<String> {
+    let values =
+        format!("crds: {{install: false}}\nfullnameOverride: '{fullname}'\nadmissionPolicies: {{enabled: true}}\n");
+    let objects = yaml::parse(&template("vto", namespace, &values, &[]).unwrap()).unwrap();
+    let wide = objects.into_iter().filter(|object| object.metadata.namespace.is_none());
+    wide.map(|object| format!("{} {}", object.types.unwrap().kind, object.metadata.name.unwrap())).collect()
+}
+
 #[test]
 fn two_releases_share_no_name_that_the_cluster_has_once() {
-    let names = |release: &str, namespace: &str| -> BTreeSet<String> {
-        let rendered = template(release, namespace, "crds: {install: false}\n", &[]).unwrap();
-        let objects = yaml::parse(&rendered).unwrap();
-        let wide = objects.into_iter().filter(|object| object.metadata.namespace.is_none());
-        wide.map(|object| format!("{} {}", object.types.unwrap().kind, object.metadata.name.unwrap())).collect()
-    };
-    let (one, other) = (names("vto", "a"), names("vto", "b"));
-    assert!(!one.is_empty() && one.is_disjoint(&other), "{one:?} {other:?}");
+    let long = "n".repeat(40);
+    let (cut, other) = (format!("{}a", "r".repeat(40)), format!("{}b", "r".repeat(40)));
+    let releases = [
+        ("a", "video-token-operator"),
+        ("b", "video-token-operator"),
+        // one joined name
+        ("a", "b-c"),
+        ("a-b", "c"),
+        ("a-b-c", "a-b-c"),
+        ("x", "y"),
+        ("x-y", "x-y"),
+        // a suffix of the chart in the name
+        ("x", "x"),
+        ("x", "view"),
+        ("video-token-operator", "video-token-operator"),
+        ("video-token-operator-view", "video-token-operator-view"),
+        // cut
+        (&long, &cut),
+        (&long, &other),
+    ];
+    let mut owners = BTreeMap::new();
+    for release in releases {
+        let names = cluster_wide(release.0, release.1);
+        assert!(names.len() > 6, "{release:?}: {names:?}");
+        for name in names {
+            let bare = name.rsplit(' ').next().unwrap();
+            assert!(bare.len() <= 63 + "-credentials".len() && !bare.contains("--"), "{release:?}: {bare}");
+            let owner = owners.insert(name.clone(), release);
+            assert_eq!(owner, None, "{name} is also of {release:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_no_other_release_can_have_has_no_hash() {
+    for (namespace, fullname, name) in [
+        ("video-token-operator", "video-token-operator", "video-token-operator"),
+        ("video", "video", "video"),
+        ("video", "tokens", "video-tokens"),
+        ("video", "vto-video-token-operator", "video-vto-video-token-operator-e44f7948"),
+    ] {
+        let names = cluster_wide(namespace, fullname);
+        assert!(names.contains(&format!("ClusterRole {name}")), "{namespace}/{fullname}: {names:?}");
+    }
 }
 
 #[test]

@@ -14,13 +14,23 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of cluster-wide objects, different for each release. */}}
+{{/*
+Name of cluster-wide objects, different for each release. The namespace alone names them if the release has the same
+name, else namespace and name joined. A joined name that is cut, or that another release may have, ends with a hash of
+both: `a-b-c` is a/b-c, a-b/c or a-b-c/a-b-c, and the ClusterRole of x/x-view is the one of `rbac.aggregate` of x/x.
+*/}}
 {{- define "vto.clusterName" -}}
 {{- $name := include "vto.fullname" . -}}
-{{- if eq $name .Release.Namespace -}}
-{{- $name -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $same := eq $name $namespace -}}
+{{- $joined := ternary $name (printf "%s-%s" $namespace $name) $same -}}
+{{- $dashes := regexFindAll "-" $joined -1 | len -}}
+{{- /* With one dash, only two names without a dash keep theirs. */ -}}
+{{- $ambiguous := or (ternary (eq $dashes 1) (gt $dashes 1) $same) (regexMatch "-(view|edit)$" $joined) -}}
+{{- if or $ambiguous (gt (len $joined) 63) -}}
+{{- printf "%s-%s" ($joined | trunc 54 | trimSuffix "-") (printf "%s/%s" $namespace $name | sha256sum | trunc 8) -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Namespace $name | trunc 63 | trimSuffix "-" -}}
+{{- $joined -}}
 {{- end -}}
 {{- end -}}
 
@@ -149,6 +159,71 @@ hostAliases:
   protocol: {{ $protocol }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/*
+Egress rules to the hosts of URLs: (dict "urls" … "to" …). A URL without a scheme is http, as the operator reads it.
+Without peers, an address is one, and a name stands for any destination.
+*/}}
+{{- define "vto.policyUrls" -}}
+{{- $to := .to -}}
+{{- $rules := list -}}
+{{- range compact .urls -}}
+{{- $scheme := ternary (splitList "://" . | first | lower) "http" (contains "://" .) -}}
+{{- $authority := splitList "://" . | last | regexFind "^[^/?#]*" | splitList "@" | last -}}
+{{- $port := regexFind ":[0-9]+$" $authority -}}
+{{- $host := trimSuffix $port $authority -}}
+{{- $peers := $to -}}
+{{- if and (not $to) (regexMatch "^[0-9]+([.][0-9]+){3}$" $host) -}}
+{{- $peers = list (dict "ipBlock" (dict "cidr" (printf "%s/32" $host))) -}}
+{{- else if and (not $to) (regexMatch "^\\[[0-9A-Fa-f:.]+\\]$" $host) -}}
+{{- $peers = list (dict "ipBlock" (dict "cidr" (printf "%s/128" (trimAll "[]" $host)))) -}}
+{{- end -}}
+{{- $number := $port | trimPrefix ":" | default (ternary "443" "80" (eq $scheme "https")) | int -}}
+{{- $rule := dict "ports" (list (dict "port" $number "protocol" "TCP")) -}}
+{{- if $peers -}}
+{{- $_ := set $rule "to" $peers -}}
+{{- end -}}
+{{- $rules = append $rules $rule | uniq -}}
+{{- end -}}
+{{- if $rules -}}
+{{- toYaml $rules -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values of variables in extraEnv: (dict "root" . "names" …), as a JSON list. */}}
+{{- define "vto.variables" -}}
+{{- $names := .names -}}
+{{- $values := list -}}
+{{- range .root.Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- $values = append $values (default "" .value) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $values -}}
+{{- end -}}
+
+{{/* URLs of the proxies, as a JSON list. */}}
+{{- define "vto.proxies" -}}
+{{- $names := list "HTTPS_PROXY" "https_proxy" "HTTP_PROXY" "http_proxy" "ALL_PROXY" "all_proxy" -}}
+{{- $variables := include "vto.variables" (dict "root" . "names" $names) | fromJsonArray -}}
+{{- concat (list .Values.proxy.httpsProxy .Values.proxy.httpProxy) $variables | compact | toJson -}}
+{{- end -}}
+
+{{/* URLs of the collector of traces, as a JSON list. */}}
+{{- define "vto.collectors" -}}
+{{- $names := list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" -}}
+{{- $variables := include "vto.variables" (dict "root" . "names" $names) | fromJsonArray -}}
+{{- append $variables .Values.tracing.otlpEndpoint | compact | toJson -}}
+{{- end -}}
+
+{{/* Ports of those rules, for a sentence: (dict "root" . "urls" NAME "to" …). */}}
+{{- define "vto.policyPortsOf" -}}
+{{- $ports := list -}}
+{{- range include "vto.policyUrls" (dict "urls" (include .urls .root | fromJsonArray) "to" .to) | fromYamlArray -}}
+{{- $ports = append $ports (get (first .ports) "port" | toString) | uniq -}}
+{{- end -}}
+{{- join ", " $ports -}}
 {{- end -}}
 
 {{/* Namespaces of an admission policy: those that the operator serves. */}}

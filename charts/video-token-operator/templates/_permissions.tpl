@@ -50,7 +50,7 @@ whether a list becomes a Role or a part of a ClusterRole.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
-# login attempts that may lock a user are written before they are made, also with watchNamespaces
+# also with watchNamespaces; login attempts that may lock a user are written before they are made
 - apiGroups: [videotoken.dev]
   resources: [clustertokenproviders/status]
   verbs: [patch]

@@ -1,7 +1,7 @@
 //! Interface that every provider type implements. Its results are values, so a type declared in YAML can implement it
 //! too.
 
-use crate::provider_setup::{BuiltIssuer, HttpContext, References};
+use crate::provider_setup::{BuiltIssuer, HttpContext, Owner, References};
 use async_trait::async_trait;
 use std::borrow::Cow;
 use url::Url;
@@ -26,8 +26,8 @@ pub trait Provider: Sync {
     /// Returns the names of the Secrets that contain the account's credentials.
     fn secrets(&self) -> Result<Vec<String>, FieldError>;
 
-    /// Checks what the spec declares, beyond what the schema can check.
-    fn check(&self) -> Result<(), FieldError> {
+    /// Checks what the spec of a provider of this owner declares, beyond what the schema can check.
+    fn check(&self, _owner: Owner) -> Result<(), FieldError> {
         Ok(())
     }
 

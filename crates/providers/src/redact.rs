@@ -54,6 +54,12 @@ impl Redactor {
         Self::new(secrets.into_iter().flat_map(|secret| spelling::all(&secret)).collect())
     }
 
+    /// Returns a redactor that knows further secrets.
+    #[must_use]
+    pub fn and(&self, secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self::new(self.secrets.iter().cloned().chain(secrets).collect())
+    }
+
     /// Quotes `said`, which may be any bytes, as UTF-8 text of at most [`MAX_QUOTE`] bytes.
     pub fn quote(&self, said: impl AsRef<[u8]>) -> String {
         self.quote_within(MAX_QUOTE, said)

@@ -17,7 +17,7 @@ mod trial;
 use crate::clock::{self, Timestamp};
 use crate::provider::{Field, Provider};
 use crate::provider_setup::build::unfit;
-use crate::provider_setup::{BuiltIssuer, HttpContext, References};
+use crate::provider_setup::{BuiltIssuer, HttpContext, Owner, References};
 use crate::{Class, IssueError, Issued, Issuer};
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -61,7 +61,7 @@ impl Provider for SignedAccount {
         Ok(vec![self.key.secret_ref.name.clone()])
     }
 
-    fn check(&self) -> Result<(), FieldError> {
+    fn check(&self, _owner: Owner) -> Result<(), FieldError> {
         check(self, &Signer::sample(&self.form()?))
     }
 

@@ -4,6 +4,7 @@ use crate::controller::stores::provider_key::ProviderKey;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use videotoken_api::provider_status::ProviderStatus;
 use videotoken_core::plan::provider_status::{LAST_RETRY, retry_after};
 use videotoken_providers::clock::Timestamp;
 
@@ -16,6 +17,9 @@ struct OfOne {
     /// Hash of the last written status, so that two operators with different facts don't keep overwriting each other's
     /// status.
     hash: Option<u64>,
+    /// This operator's part of the last status that it merged with those of other operators, and the start of the
+    /// leadership in which it did.
+    part: Option<(Timestamp, Box<ProviderStatus>)>,
     /// Consecutive failed writes.
     failures: u32,
     /// Earliest time of the next write.
@@ -41,6 +45,18 @@ impl LastWritten {
     /// Returns true if the last written status has this hash.
     pub(crate) fn is_same(&self, key: &ProviderKey, hash: u64) -> bool {
         self.0.lock().get(key).is_some_and(|one| one.hash == Some(hash))
+    }
+
+    /// Returns this operator's part of the last merged status, if it was merged since this start of its leadership.
+    pub(crate) fn part(&self, key: &ProviderKey, leads_since: Timestamp) -> Option<ProviderStatus> {
+        let all = self.0.lock();
+        let (since, part) = all.get(key)?.part.as_ref()?;
+        (*since == leads_since).then(|| (**part).clone())
+    }
+
+    /// Records this operator's part of a merged status.
+    pub(crate) fn merged(&self, key: &ProviderKey, leads_since: Timestamp, part: ProviderStatus) {
+        self.change(key, |one| (one.part, one.failures, one.next) = (Some((leads_since, Box::new(part))), 0, None));
     }
 
     /// Records a written status.

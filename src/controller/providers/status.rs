@@ -12,14 +12,14 @@ use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::token_api;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
+use videotoken_core::plan::shared_status;
 use videotoken_core::plan::write_failure::ApiError;
-use videotoken_providers::clock::{self};
+use videotoken_providers::clock::{self, Timestamp};
 
 /// Writes the status of one provider object if it differs from the last one.
 pub(crate) async fn write(context: &Context, key: &ProviderKey) {
-    // An operator with `--watch-namespaces` leaves the status of cluster providers to the operator of all namespaces.
-    let others = key.is_cluster() && !context.settings.watch_namespaces.is_empty();
-    if others || !context.lease.is_leader() {
+    let is_off = key.is_cluster() && !context.settings.cluster_provider_status;
+    if is_off || !context.lease.is_leader() {
         return;
     }
     let now = clock::now().wall;
@@ -32,23 +32,65 @@ pub(crate) async fn write(context: &Context, key: &ProviderKey) {
     else {
         return;
     };
-    let before = parse_status(&object);
-    let status = compose(facts(context.known(), &context.output.metrics, key, &resolved, &object), &before, now);
+    let facts = facts(context.known(), &context.output.metrics, key, &resolved, &object);
+    let stored = parse_status(&object);
+    // With `--watch-namespaces`, there may be an operator for the other namespaces.
+    if key.is_cluster() && !context.settings.watch_namespaces.is_empty() {
+        return write_part(context, key, &object, facts, &stored, now).await;
+    }
+    let status = compose(facts, &stored, now);
     let hash = Hash::of([serde_json::to_vec(&status).unwrap_or_default().as_slice()]).short();
     let same = context.providers.last_written.is_same(key, hash);
-    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..before }) {
+    if same || status == (ProviderStatus { login_attempts: Vec::new(), ..stored }) {
         return;
     }
-    match context.output.api.provider_status(&object, key.is_cluster(), &status).await {
+    if send(context, key, &object, &status).await {
+        context.providers.last_written.wrote(key, hash);
+    }
+}
+
+/// Merges this operator's part into the status of a `ClusterTokenProvider`, while any of its own `VideoAccessTokens`
+/// names the provider.
+async fn write_part(
+    context: &Context,
+    key: &ProviderKey,
+    object: &DynamicObject,
+    facts: ProviderFacts<'_>,
+    stored: &ProviderStatus,
+    now: Timestamp,
+) {
+    // A former leader's part is another operator's.
+    let Some(leads_since) = context.grants.budgets.open_since() else { return };
+    let before = context.providers.last_written.part(key, leads_since);
+    if before.is_none() && context.stores.tokens.users(key) == 0 {
+        return;
+    }
+    let part = compose(facts, before.as_ref().unwrap_or(stored), now);
+    // with the times as they are stored
+    let part = serde_json::to_value(&part).and_then(serde_json::from_value).unwrap_or(part);
+    let merged = shared_status::merge(&part, before.as_ref(), stored, now);
+    let is_settled = match &merged {
+        Some(status) => send(context, key, object, status).await,
+        None => true,
+    };
+    if is_settled {
+        context.providers.last_written.merged(key, leads_since, part);
+    }
+}
+
+/// Writes a status. Returns true if it is stored.
+async fn send(context: &Context, key: &ProviderKey, object: &DynamicObject, status: &ProviderStatus) -> bool {
+    match context.output.api.provider_status(object, key.is_cluster(), status).await {
         Ok(version) => {
-            context.providers.last_written.wrote(key, hash);
-            let members = serde_json::to_value(&status).unwrap_or_default();
-            context.stores.provider_objects.apply_own_status_write(key, &object, &members, &version);
+            let members = serde_json::to_value(status).unwrap_or_default();
+            context.stores.provider_objects.apply_own_status_write(key, object, &members, &version);
+            true
         }
-        Err(ApiError::NotLeading) => {}
+        Err(ApiError::NotLeading) => false,
         Err(error) => {
             tracing::debug!(provider = %key, %error, "the provider's status isn't written");
             context.providers.last_written.failed(key, clock::now().wall);
+            false
         }
     }
 }

@@ -120,6 +120,7 @@ fn settings(route: Route, served: &[String]) -> controller::Settings {
     controller::Settings {
         watch_namespaces: served.to_vec(),
         cluster_providers: true,
+        cluster_provider_status: true,
         cluster_resource_namespace: NAMESPACE.to_owned(),
         reach: OutboundPolicy {
             network: Arc::new(NetworkGuard::default()),

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::request::header_name;
+use super::request::auth_header_name;
 
 /// How the calls authenticate: exactly one member.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct BasicAuth {
 #[serde(rename_all = "camelCase")]
 pub struct HeaderAuth {
     /// Name of the header. Authorization and Cookie are allowed here.
-    #[schemars(transform = header_name)]
+    #[schemars(transform = auth_header_name)]
     pub name: String,
     /// Text before the secret, such as `Token `. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

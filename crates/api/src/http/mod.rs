@@ -122,6 +122,12 @@ impl HttpAccount {
             return Err(FieldError::new(format!("{ACCOUNT}.{member}"), NO_TEMPLATE));
         }
         self.request.check(&format!("{ACCOUNT}.request"))?;
+        if let Auth::Header(HeaderAuth { name, .. }) = self.auth()?
+            && let Some(n) = self.request.headers.iter().position(|header| header.name.eq_ignore_ascii_case(name))
+        {
+            let message = "is the header of auth.header: remove one";
+            return Err(FieldError::new(format!("{ACCOUNT}.request.headers[{n}].name"), message));
+        }
         if self.response.expires.asked.is_some() && self.lifetime.is_none() {
             let message = "must be set: response.expires.asked needs what can be asked for";
             return Err(FieldError::new(format!("{ACCOUNT}.lifetime"), message));

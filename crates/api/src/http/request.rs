@@ -30,13 +30,22 @@ pub struct HttpRequest {
         "self.startsWith('/') && !self.matches('[?#[:cntrl:]]')",
         "must begin with a slash, without a query: write the fields of a query into query"
     ))]
+    #[schemars(transform = cel(
+        "!self.startsWith('//') && !self.matches('(^|/)[.][.]?(/|$)')",
+        "leads to another URL than url: remove the segments `.` and `..` and the second slash"
+    ))]
     pub path: String,
     /// The fields of the query.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "fields")]
     pub query: BTreeMap<String, String>,
-    /// Headers. Authorization, Cookie and those of the connection are not allowed: use auth.
+    /// Headers. Authorization, Cookie and those of the connection are not allowed: use auth. Content-Type replaces that of
+    /// the body, which is application/json, application/x-www-form-urlencoded or text/plain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = cel(
+        "self.all(a, self.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
+        "two headers have the same name, in which case does not count: remove one"
+    ))]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<HttpHeader>,
     /// The body as a JSON object. A member `{secretRef: {name: …, key: …}}` is replaced by the value of a Secret.
@@ -89,9 +98,15 @@ impl HttpRequest {
             if header.value.is_some() == header.secret_ref.is_some() {
                 return wrong(&format!(".headers[{n}]"), "set exactly one of value and secretRef");
             }
+            if self.headers[..n].iter().any(|earlier| earlier.name.eq_ignore_ascii_case(&header.name)) {
+                return wrong(&format!(".headers[{n}].name"), "is the name of an earlier header: remove one");
+            }
         }
         for (member, body) in [("json", &self.json), ("form", &self.form)] {
             let Some(body) = body else { continue };
+            if secret_ref(&Value::Object(body.clone())).is_some() {
+                return wrong(&format!(".{member}"), "is a reference as a whole: write it as the value of a member");
+            }
             if body.len() > MOST_MEMBERS {
                 return wrong(&format!(".{member}"), "has more than 64 members: remove some");
             }
@@ -259,6 +274,20 @@ pub struct HttpHeader {
     pub secret_ref: Option<SecretKeyRef>,
 }
 
+/// Headers that `auth.header` may contain and `request.headers` may not.
+const OF_AUTH: [&str; 2] = ["authorization", "cookie"];
+
+/// Schema transform of a field: the name of a header with the credential.
+pub(super) fn auth_header_name(schema: &mut Schema) {
+    header_name(schema);
+    let forbidden: Vec<_> = FORBIDDEN.iter().filter(|name| !OF_AUTH.contains(name)).collect();
+    cel(
+        format!("!(self.lowerAscii() in {forbidden:?}) && !self.lowerAscii().startsWith('proxy-')"),
+        "is not allowed: it belongs to the connection",
+    )
+    .transform(schema);
+}
+
 /// Headers that a declared request must not contain. Those that begin with `proxy-` are not allowed either.
 const FORBIDDEN: &[&str] = &[
     "host",
@@ -283,7 +312,7 @@ pub fn is_allowed_header(name: &str) -> bool {
 
 /// Returns true if `auth.header` may name this header. Only headers of the connection are not allowed there.
 pub fn is_allowed_auth_header(name: &str) -> bool {
-    is_allowed_header(name) || ["authorization", "cookie"].iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
+    is_allowed_header(name) || OF_AUTH.iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
 }
 
 fn is_header_name(name: &str) -> bool {

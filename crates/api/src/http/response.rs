@@ -3,7 +3,7 @@
 use crate::cel::{cel, union};
 use crate::duration::{GoDuration, is_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -119,14 +119,14 @@ pub struct JwtExpiry {}
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedExpiry {}
 
-/// A condition that a successful answer meets: exactly one of equals and matches.
+/// A condition that a successful answer meets. Without equals and matches, the value must exist and not be null.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success {
     /// JSON path of the value to look at.
     #[schemars(transform = json_path)]
     pub json: String,
     /// The value: a text, a number or a boolean.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schemars(schema_with = "scalar")]
     pub equals: Option<Value>,
     /// A regular expression for the whole value.
@@ -142,8 +142,12 @@ pub struct Success {
     "set status, or json with equals or matches"
 ))]
 pub struct Failure {
-    /// The statuses. Default: any.
+    /// The statuses, without 3xx: a redirect is always refused. Default: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = cel(
+        "!self.exists(status, status >= 300 && status < 400)",
+        "a redirect is always refused and has no class of its own: remove 3xx"
+    ))]
     #[schemars(length(max = 16), inner(range(min = 200, max = 599)), extend("x-kubernetes-list-type" = "set"))]
     pub status: Vec<i32>,
     /// JSON path of the value to look at.
@@ -151,7 +155,7 @@ pub struct Failure {
     #[schemars(transform = json_path)]
     pub json: Option<String>,
     /// The value: a text, a number or a boolean.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schemars(schema_with = "scalar")]
     pub equals: Option<Value>,
     /// A regular expression for the whole value.
@@ -199,11 +203,16 @@ fn cooldown(schema: &mut Schema) {
 fn json_path(schema: &mut Schema) {
     schema.insert("maxLength".into(), 512.into());
     cel(
-        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|\\[[0-9]{1,6}\\]|\\[\'[^\'\\\\]*\'\\]|\\["[^"\\\\]*"\\])*$')"#,
+        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|\\[-?[0-9]{1,6}\\]|\\[\'[^\'\\\\]*\'\\]|\\["[^"\\\\]*"\\])*$')"#,
         "must be a JSON path of names and indexes such as $.result.token, $.items[0].token or $['access-token']: no \
          filters, wildcards, slices and descendants",
     )
     .transform(schema);
+}
+
+/// Reads a null as a value, so that it is refused and not taken for an absent member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Returns the schema of a value of any type. The operator admits texts, numbers and booleans.

@@ -20,6 +20,7 @@ pub mod provider_status;
 pub mod renewal;
 pub mod restart;
 pub mod secret;
+pub mod shared_status;
 pub mod status;
 pub mod template;
 pub mod transitions;

@@ -16,7 +16,7 @@ use videotoken_api::wire_time;
 pub const MAX_CLOCK_SKEW: i64 = 300;
 
 /// Age of `lastIssuedAt` after which it is written again.
-const LAST_ISSUED_INTERVAL: TimeDelta = TimeDelta::minutes(10);
+pub(super) const LAST_ISSUED_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// Minimum length of a throttle that is reported and restored after a restart.
 const MIN_REPORTED_THROTTLE: Duration = Duration::from_secs(30);

@@ -59,7 +59,8 @@ impl Provider for HttpAccount {
         Ok(secret_refs(self)?.into_iter().map(|(_, reference)| reference.name).collect())
     }
 
-    fn check(&self) -> Result<(), FieldError> {
+    fn check(&self, owner: Owner) -> Result<(), FieldError> {
+        sends_credential(self, owner)?;
         Declared::new(self).map(drop)
     }
 
@@ -105,11 +106,7 @@ pub(super) async fn issuer(
     let endpoint = urls[0].1.clone();
     let declaration = account.auth().map_err(|error| unfit(&error))?;
     let refs = account.request.secret_refs(FIELD);
-    if via.owner == Owner::Namespace && matches!(declaration, Declaration::None) && refs.is_empty() {
-        let message = "a TokenProvider sends a credential: choose another way to authenticate, name a secretRef in \
-                       the request, or ask the operator's admin for a ClusterTokenProvider";
-        return Err(unfit(&FieldError::new(format!("{AUTH}.none"), message)));
-    }
+    sends_credential(account, via.owner).map_err(|error| unfit(&error))?;
     let received = references.for_hosts(to(vec![endpoint.clone()]));
     let mut secrets = Vec::new();
     for (field, reference) in refs {
@@ -124,6 +121,17 @@ pub(super) async fn issuer(
     let template = Template::new(endpoint, account, secrets);
     let template = template.map_err(|error| unfit(&error))?;
     Ok((DeclaredHttp { template, auth, reader, http, skew: ClockSkew::default(), login }, identity))
+}
+
+/// Refuses a namespaced provider without a credential, which could call services that trust the operator's address.
+fn sends_credential(account: &HttpAccount, owner: Owner) -> Result<(), FieldError> {
+    let sends = !matches!(account.auth()?, Declaration::None) || !account.request.secret_refs(FIELD).is_empty();
+    if sends || owner == Owner::Cluster {
+        return Ok(());
+    }
+    let message = "a TokenProvider sends a credential: choose another way to authenticate, name a secretRef in the \
+                   request, or ask the operator's admin for a ClusterTokenProvider";
+    Err(FieldError::new(format!("{AUTH}.none"), message))
 }
 
 /// Returns the references of an account to keys of Secrets, each with its field.

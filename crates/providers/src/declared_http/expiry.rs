@@ -18,6 +18,9 @@ use videotoken_api::request::FieldError;
 /// Longest lifetime that an answer may state.
 pub(super) const LONGEST: Duration = Duration::from_hours(366 * 24);
 
+/// Longest lifetime that a step of the reading names.
+const FARTHEST: Duration = Duration::from_hours(1000 * 366 * 24);
+
 /// Shorter lifetimes are a mistake: a number in another unit, or a token that is dead before it is stored.
 const SHORTEST: Duration = Duration::from_secs(10);
 
@@ -104,9 +107,7 @@ impl Form {
             Self::After(lifetime) => add_lifetime(answer.sent_at, *lifetime),
             Self::Asked => add_lifetime(answer.sent_at, context.asked.unwrap_or_default()),
             Self::Jwt => {
-                let exp = jwt::exp(context.token).ok_or_else(|| {
-                    bad(answer, "expires.jwt is declared, but the token is not a JWT with exp: declare another form")
-                })?;
+                let exp = jwt::exp(context.token).ok_or_else(|| bad(answer, &no_exp(context.token)))?;
                 by_provider(answer, context, exp)?
             }
             Self::Timestamp(path) => by_provider(answer, context, timestamp(answer, context, path)?)?,
@@ -119,7 +120,12 @@ impl Form {
         };
         let expires_at = own.map_or(expires_at, |own| own.min(expires_at));
         let lifetime = (expires_at - answer.sent_at).to_std().unwrap_or_default();
-        note(format!("expires in {} ({}), by {}", GoDuration::from(lifetime), stamp(expires_at), self.name()));
+        // A number may state a time that no calendar has.
+        note(if lifetime > FARTHEST {
+            format!("expires in more than 1000 years, by {}", self.name())
+        } else {
+            format!("expires in {} ({}), by {}", GoDuration::from(lifetime), stamp(expires_at), self.name())
+        });
         if lifetime > LONGEST {
             return Err(bad(
                 answer,
@@ -241,6 +247,11 @@ impl Unit {
             let hint = if timestamp.is_some() { ". The text fits expires.timestamp" } else { "" };
             bad(answer, &format!("expires.{}: {what} at {}{hint}", self.name(), path.as_str()))
         })?;
+        if number < 0.0 {
+            let what = "a negative number, by which APIs mean that the token has expired or never does. For the latter, \
+                        declare expires.after";
+            return Err(bad(answer, &format!("expires.{}: at {} is {what}", self.name(), path.as_str())));
+        }
         let at = self.time(number, answer.sent_at).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC);
         match self {
             Self::Seconds | Self::Milliseconds => Ok(at),
@@ -258,8 +269,8 @@ fn timestamp(answer: &ProviderResponse, context: &ExpiryContext<'_>, path: &Json
     text.and_then(|text| parse_expiry(&text.into())).ok_or_else(|| {
         let what = match found {
             None => "nothing",
-            Some(Value::Number(_)) => "a number, which fits expires.epoch or expires.epochMillis,",
-            Some(_) => "no time in RFC 3339",
+            Some(value) if number(value).is_some() => "a number, which fits expires.epoch or expires.epochMillis,",
+            Some(_) => "no time in RFC 3339, such as 2026-11-22T13:00:00Z,",
         };
         bad(answer, &format!("expires.timestamp: {what} at {}", path.as_str()))
     })
@@ -283,6 +294,20 @@ fn by_provider(
         (expires_at, false) => Ok(expires_at),
         // It is later than the longest lifetime.
         (_, true) => Ok(DateTime::<chrono::Utc>::MAX_UTC),
+    }
+}
+
+/// Returns what is wrong with the expiry of a token that should be a JWT. The claim is not secret.
+fn no_exp(token: &str) -> String {
+    match jwt::claims(token) {
+        None => "expires.jwt is declared, but the token is not a JWT: declare another form".to_owned(),
+        Some((_, claims)) => match claims.get("exp") {
+            None | Some(Value::Null) => {
+                "expires.jwt is declared, but the JWT has no exp: declare another form".to_owned()
+            }
+            Some(Value::Number(exp)) => format!("expires.jwt: exp is {exp}, and must be seconds since 1970"),
+            Some(_) => "expires.jwt: exp is no number, and must be seconds since 1970".to_owned(),
+        },
     }
 }
 

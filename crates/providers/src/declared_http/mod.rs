@@ -28,7 +28,7 @@ mod trial;
 
 pub use build::secret_refs;
 pub use reader::Reader;
-pub use trial::{Declared, outline, saved_answer, send};
+pub use trial::{Declared, saved_answer, send};
 
 use crate::bearer::BearerToken;
 use crate::clock::{self, Timestamp};

@@ -63,6 +63,9 @@ impl Reader {
         note: &mut dyn FnMut(String),
     ) -> Result<Issued, IssueError> {
         let body = json(&answer.body);
+        // A failure may be read from an answer that brings a token.
+        let hidden = self.secrets(answer, body.as_ref());
+        let answer = &answer.hiding(hidden);
         if let Some(failure) = self.response_rules.failure(answer, body.as_ref(), note) {
             return Err(failure);
         }
@@ -88,6 +91,24 @@ impl Reader {
             values,
         })
     }
+
+    /// Returns the token and the values that an answer contains, without those that can't be read.
+    pub(super) fn secrets(&self, answer: &ProviderResponse, body: Option<&Value>) -> Vec<SecretString> {
+        if !answer.is_success() {
+            return Vec::new();
+        }
+        let sources = std::iter::once(&self.token).chain(self.values.values());
+        sources.filter_map(|source| Some(source.text(answer, body).ok()?.as_ref().into())).collect()
+    }
+
+    /// Returns true if the token or a value is at this place of a body.
+    pub(super) fn is_secret(&self, place: &Value, body: &Value) -> bool {
+        let mut sources = std::iter::once(&self.token).chain(self.values.values());
+        sources.any(|source| match source {
+            Source::Json(path) => path.of(body).is_some_and(|found| std::ptr::eq(found, place)),
+            Source::Cookie(_) | Source::Header(_) | Source::Text => false,
+        })
+    }
 }
 
 impl Source {
@@ -109,16 +130,33 @@ impl Source {
     fn text<'a>(&self, answer: &'a ProviderResponse, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
         let text: Cow<'a, str> = match self {
             Self::Json(path) => match body.map(|body| path.of(body)) {
-                None => return Err("the body is no JSON of at most 32 levels".to_owned()),
+                None => return Err(not_json(answer).to_owned()),
                 Some(None) => return Err(format!("nothing at {}", path.as_str())),
                 Some(Some(Value::String(text))) => text.trim().into(),
-                Some(Some(Value::Number(number))) => number.to_string().into(),
+                Some(Some(Value::Number(number))) if number.is_i64() || number.is_u64() => number.to_string().into(),
+                Some(Some(Value::Number(_))) => {
+                    return Err(format!(
+                        "a number at {} that has more digits than can be kept: a text is needed",
+                        path.as_str()
+                    ));
+                }
                 Some(Some(_)) => return Err(format!("no text at {}", path.as_str())),
             },
             Self::Cookie(name) => answer.cookie(name).ok_or_else(|| format!("no cookie {name}"))?.into(),
             Self::Header(name) => answer.header(name).ok_or_else(|| format!("no header {name}"))?.into(),
             Self::Text => {
-                std::str::from_utf8(&answer.body).map_err(|_| "the body is no text".to_owned())?.trim().into()
+                if answer.page().is_some() {
+                    return Err("the body is a page".to_owned());
+                }
+                match body {
+                    Some(Value::Object(_) | Value::Array(_)) => {
+                        return Err("the body is JSON, not the token alone: declare token.json".to_owned());
+                    }
+                    Some(Value::String(_)) => {
+                        return Err("the body is a JSON text in quotation marks: declare token.json: $".to_owned());
+                    }
+                    _ => std::str::from_utf8(&answer.body).map_err(|_| not_json(answer).to_owned())?.trim().into(),
+                }
             }
         };
         let place = self.name();
@@ -140,5 +178,20 @@ impl Source {
             Self::Header(name) => format!("the header {name}"),
             Self::Text => "the body".to_owned(),
         }
+    }
+}
+
+/// Returns why a body isn't JSON.
+fn not_json(answer: &ProviderResponse) -> &'static str {
+    if answer.body.is_empty() {
+        "no JSON"
+    } else if answer.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        "the body is compressed, although the request does not permit it"
+    } else if std::str::from_utf8(&answer.body).is_err() {
+        "the body is not UTF-8"
+    } else if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_ok() {
+        "the body has more than 32 levels"
+    } else {
+        "the body is no JSON"
     }
 }

@@ -84,6 +84,10 @@ impl Template {
         for source in segments_of(&self.request.path) {
             let segment = renderer.text(&field, source)?.expose_secret().to_owned();
             let is_rendered = source != segment;
+            if literal(source).contains('%') {
+                let message = "contains a percent sign: write the path decoded, since the operator encodes it";
+                return Err(FieldError::new(field, message));
+            }
             if is_rendered && (segment.is_empty() || segment.contains('/')) {
                 let message = format!("`{source}` must fill one segment: it may not be empty and may not have a slash");
                 return Err(FieldError::new(field, message));
@@ -232,16 +236,37 @@ fn method(method: &HttpMethod) -> Result<Method, FieldError> {
     }
 }
 
+/// Opening and closing marks of a template's tags.
+const TAGS: [(&str, &str); 3] = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
+
+/// Returns the end of the tag at the start of a text, if there is one.
+fn tag(text: &str) -> Option<usize> {
+    let (_, close) = TAGS.into_iter().find(|(open, _)| text.starts_with(open))?;
+    Some(text.find(close).map_or(text.len(), |end| end + close.len()))
+}
+
+/// Returns a template without its tags.
+fn literal(source: &str) -> String {
+    let (mut text, mut rest) = (String::new(), source);
+    while let Some(next) = rest.find('{') {
+        let (before, after) = rest.split_at(next);
+        text.push_str(before);
+        rest = match tag(after) {
+            Some(end) => &after[end..],
+            None => &after[1..],
+        };
+    }
+    text + rest
+}
+
 /// Splits a path at the slashes that are not part of a template's tag.
 fn segments_of(path: &str) -> Vec<&str> {
     let mut segments = Vec::new();
     let (mut start, mut at) = (0, 0);
     let rest = path.strip_prefix('/').unwrap_or(path);
     while let Some(next) = rest[at..].find(['/', '{']).map(|offset| at + offset) {
-        if let Some(end) = ["{{", "{%", "{#"].iter().zip(["}}", "%}", "#}"]).find_map(|(open, close)| {
-            rest[next..].starts_with(open).then(|| rest[next..].find(close).map_or(rest.len(), |end| next + end + 2))
-        }) {
-            at = end;
+        if let Some(end) = tag(&rest[next..]) {
+            at = next + end;
             continue;
         }
         if rest[next..].starts_with('/') {

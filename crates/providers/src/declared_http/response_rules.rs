@@ -86,7 +86,8 @@ impl ResponseRules {
         let rule = self.failures.iter().enumerate().find(|(_, rule)| rule.holds(answer.status, body));
         if let Some((n, rule)) = rule {
             note(format!("failures[{n}] matches: {}", class_name(rule.class)));
-            let said = rule.condition.as_ref().and_then(|condition| condition.found(answer, body));
+            let found = rule.condition.as_ref().and_then(|condition| condition.found(answer, body));
+            let said = found.map(|found| format!("failures[{n}]: {found}"));
             return Some(self.waiting(answer, of_class(answer, rule.class, said)));
         }
         if !self.failures.is_empty() {
@@ -107,8 +108,9 @@ impl ResponseRules {
             note(format!("success: nothing at {}, so the answer is not understood", condition.path.as_str()));
             return Some(answer.not_understood(&format!("success: nothing at {}", condition.path.as_str())));
         };
-        note(format!("success does not hold, {found}: {}", class_name(Class::Transient)));
-        Some(self.waiting(answer, of_class(answer, Class::Transient, Some(found))))
+        let said = format!("success: {found}, and must {}", condition.expected());
+        note(format!("{said}: {}", class_name(Class::Transient)));
+        Some(self.waiting(answer, of_class(answer, Class::Transient, Some(said))))
     }
 
     /// Returns the failure with the wait that the answer states under the declared name, or else the cooldown.
@@ -122,8 +124,12 @@ impl ResponseRules {
 impl Rule {
     fn new(failure: &Failure, field: &str) -> Result<Self, FieldError> {
         let status = failure.status.iter().map(|status| {
-            let wrong = || FieldError::new(format!("{field}.status"), "a status is 200 to 599");
-            u16::try_from(*status).ok().filter(|status| (200..600).contains(status)).ok_or_else(wrong)
+            let wrong = |message: &str| Err(FieldError::new(format!("{field}.status"), message));
+            match u16::try_from(*status) {
+                Ok(300..400) => wrong("a redirect is always refused and has no class of its own: remove 3xx"),
+                Ok(status @ 200..600) => Ok(status),
+                _ => wrong("a status is 200 to 299 or 400 to 599"),
+            }
         });
         let condition = match &failure.json {
             Some(path) => Some(Condition::new(path, failure.equals.as_ref(), failure.matches.as_deref(), field)?),
@@ -167,7 +173,9 @@ impl Condition {
         let test = match (equals, matches) {
             (Some(_), Some(_)) => return Err(FieldError::new(field, "set equals or matches, not both")),
             (Some(Value::Array(_) | Value::Object(_) | Value::Null), None) => {
-                return Err(FieldError::new(format!("{field}.equals"), "must be a text, a number or a boolean"));
+                let message = "must be a text, a number or a boolean. A failure with json alone matches if the value \
+                               exists and is not null";
+                return Err(FieldError::new(format!("{field}.equals"), message));
             }
             (Some(value), None) => Test::Equals(value.clone()),
             (None, Some(pattern)) => Test::Matches(anchored(&format!("{field}.matches"), pattern)?),
@@ -185,17 +193,36 @@ impl Condition {
         }
     }
 
-    /// Returns the value that the condition looks at, quoted.
+    /// Returns the value that the condition looks at, quoted, unless it is null. A text is in quotation marks.
     fn found(&self, answer: &ProviderResponse, body: Option<&Value>) -> Option<String> {
-        let found = text(body.and_then(|body| self.path.of(body))?)?;
-        Some(format!("{} is {}", self.path.as_str(), answer.quote(found.as_bytes())))
+        let value = body.and_then(|body| self.path.of(body))?;
+        let quoted = match value {
+            Value::Null => return None,
+            Value::Object(_) => "an object".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::String(text) => format!("\"{}\"", answer.quote(text)),
+            Value::Bool(_) | Value::Number(_) => answer.quote(value.to_string()),
+        };
+        Some(format!("{} is {quoted}", self.path.as_str()))
+    }
+
+    /// Returns what the value must be, after `must`.
+    fn expected(&self) -> String {
+        match &self.test {
+            Test::Exists => "not be null".to_owned(),
+            Test::Equals(expected) => format!("be {expected}"),
+            Test::Matches(pattern) => {
+                let whole = pattern.as_str();
+                let declared = whole.strip_prefix(START).and_then(|rest| rest.strip_suffix(END)).unwrap_or(whole);
+                format!("match {declared}")
+            }
+        }
     }
 }
 
-/// Returns the failure of this class for an answer. `said` is the value that decided, quoted, for an answer whose error
-/// has an unknown format.
+/// Returns the failure of this class for an answer. `said` is what decided, quoted. An unknown format of an error is not
+/// quoted from a success, which may contain a token.
 fn of_class(answer: &ProviderResponse, class: Class, said: Option<String>) -> IssueError {
-    let error = answer.refusal();
     let reason = match class {
         Class::Credential => "Unauthorized",
         Class::Denied => "Forbidden",
@@ -204,12 +231,23 @@ fn of_class(answer: &ProviderResponse, class: Class, said: Option<String>) -> Is
         Class::Transient => "ServerError",
     };
     let plain = format!("HTTP {}", answer.status);
+    if answer.is_success() {
+        let parts = [Some(plain), said, answer.error()];
+        return answer.failure(class, reason, parts.into_iter().flatten().collect::<Vec<_>>().join(": "));
+    }
+    let message = answer.refusal().message;
     let message = match said {
-        Some(said) if error.message == plain => format!("{plain}: {said}"),
-        _ => error.message,
+        Some(said) if message == plain => format!("{plain}: {said}"),
+        _ => message,
     };
     answer.failure(class, reason, message)
 }
+
+/// Text that [`anchored`] writes before a pattern.
+const START: &str = "^(?:";
+
+/// Text that [`anchored`] writes after a pattern.
+const END: &str = ")$";
 
 /// Compiles the pattern for a whole value.
 pub(super) fn anchored(field: &str, pattern: &str) -> Result<Regex, FieldError> {
@@ -219,7 +257,7 @@ pub(super) fn anchored(field: &str, pattern: &str) -> Result<Regex, FieldError> 
     }
     // Without this check, `a)|(b` would escape from the group.
     let compiled = |text: &str| RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
-    compiled(pattern).and_then(|_| compiled(&format!("^(?:{pattern})$"))).map_err(|error| match error {
+    compiled(pattern).and_then(|_| compiled(&format!("{START}{pattern}{END}"))).map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => wrong("is too large when compiled: use smaller repetitions"),
         _ => wrong("is not a regular expression of RE2's syntax, without look-around and backreferences"),
     })

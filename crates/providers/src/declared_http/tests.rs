@@ -4,6 +4,7 @@ use super::Declared;
 use super::reader::Reader;
 use crate::clock::{self, Timestamp};
 use crate::http::ProviderResponse;
+use crate::provider_setup::Owner;
 use crate::redact::Redactor;
 use crate::{Class, IssueError, Issued};
 use base64::Engine as _;
@@ -12,9 +13,11 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use videotoken_api::http::HttpResponse;
+use videotoken_api::provider::ProviderSpec;
+use videotoken_api::request::TokenRequest;
 
 const HOUR: u64 = 3600;
 
@@ -68,7 +71,8 @@ fn a_token_is_read_from_each_place() {
 #[test]
 fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
     let long = format!(r#"{{"t": "{}"}}"#, "x".repeat(16_385));
-    let cases: [(&[u8], &str); 9] = [
+    let deep = "[".repeat(33) + &"]".repeat(33);
+    let cases: [(&[u8], &str); 12] = [
         (b"{}", "token: nothing at $.t"),
         (br#"{"t": null}"#, "token: no text at $.t"),
         (br#"{"t": {"x": 1}}"#, "token: no text at $.t"),
@@ -76,8 +80,14 @@ fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
         (br#"{"t": "two words"}"#, "token: blanks or characters beyond ASCII at $.t"),
         (br#"{"t": "t\u00f6ken"}"#, "token: blanks or characters beyond ASCII at $.t"),
         (long.as_bytes(), "token: more than 16,384 characters at $.t"),
-        (b"not json", "token: the body is no JSON of at most 32 levels"),
-        (b"", "token: the body is no JSON of at most 32 levels: the body is empty"),
+        (
+            br#"{"t": 12345678901234567890123}"#,
+            "token: a number at $.t that has more digits than can be kept: a text is needed",
+        ),
+        (b"not json", "token: the body is no JSON"),
+        (b"{\"t\": \"\xfc\"}", "token: the body is not UTF-8"),
+        (deep.as_bytes(), "token: the body has more than 32 levels"),
+        (b"", "token: no JSON: the body is empty"),
     ];
     let reader = reader(json!({"token": {"json": "$.t"}, "expires": {"after": "1h"}}));
     for (body, expected) in cases {
@@ -204,7 +214,18 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             None,
             "a number, which fits expires.epoch or expires.epochMillis, at $.e",
         ),
-        (json!({"timestamp": "$.e"}), json!({"t": "t", "e": "soon"}), None, "no time in RFC 3339 at $.e"),
+        (
+            json!({"timestamp": "$.e"}),
+            json!({"t": "t", "e": at.to_string()}),
+            None,
+            "a number, which fits expires.epoch or expires.epochMillis, at $.e",
+        ),
+        (
+            json!({"timestamp": "$.e"}),
+            json!({"t": "t", "e": "Sun, 22 Nov 2026 13:00:00 GMT"}),
+            None,
+            "no time in RFC 3339, such as 2026-11-22T13:00:00Z, at $.e",
+        ),
         (
             json!({"epoch": "$.e"}),
             json!({"t": "t", "e": "2026-11-22T13:00:00Z"}),
@@ -212,9 +233,18 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             "not a number at $.e. The text fits expires.timestamp",
         ),
         (json!({"seconds": "$.e"}), json!({"t": "t"}), None, "expires.seconds: nothing at $.e"),
-        (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "longer than 366 days"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "at $.e is a negative number"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 1e30}), None, "longer than 366 days"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would be only 10 s"),
-        (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT with exp"),
+        (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT:"),
+        (json!({"jwt": {}}), json!({"t": jwt(&json!({"sub": "x"}))}), None, "the JWT has no exp"),
+        (
+            json!({"jwt": {}}),
+            json!({"t": jwt(&json!({"exp": at * 1000}))}),
+            None,
+            "exp is 1795352400000, and must be seconds since 1970",
+        ),
+        (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": "2026-11-22"}))}), None, "exp is no number"),
     ] {
         let error = lifetime(&expires, &body, &[], asked).unwrap_err();
         assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
@@ -278,6 +308,61 @@ fn a_failure_has_the_declared_class_whatever_its_status() {
     }
 }
 
+/// An answer with a token may be a failure by its declaration, and a token may look like words or numbers.
+#[test]
+fn p11_a_failure_does_not_quote_the_token_of_its_answer() {
+    const TOKEN: &str = "correcthorse-battery";
+    let failures = json!([{"json": "$.limited", "equals": true, "class": "Throttled"},
+        {"json": "$.state", "matches": "[a-z-]+", "class": "Denied"}]);
+    for (token, success, body, expected) in [
+        ("$.t", "$.ok", json!({"t": TOKEN, "ok": "true"}), "HTTP 200: success: $.ok is \"true\", and must be true"),
+        ("$.t", "$.t", json!({"t": TOKEN}), "HTTP 200: success: $.t is \"[redacted]\", and must be true"),
+        (
+            "$.t",
+            "$.ok",
+            json!({"t": TOKEN, "limited": true, "message": format!("see {TOKEN}")}),
+            "HTTP 200: failures[0]: $.limited is true: see [redacted]",
+        ),
+        ("$.t", "$.ok", json!({"t": TOKEN, "state": TOKEN}), "HTTP 200: failures[1]: $.state is \"[redacted]\""),
+        ("$.message", "$.message", json!({"message": TOKEN}), "HTTP 200: success: $.message is \"[redacted]\""),
+        (
+            "$.t",
+            "$.none",
+            json!({"t": 4711, "error": "4711 is yours"}),
+            "HTTP 200: success: nothing at $.none, but an error: [redacted] is yours",
+        ),
+    ] {
+        let reader = reader(json!({"token": {"json": token}, "expires": {"after": "1h"},
+            "success": {"json": success, "equals": true}, "failures": failures}));
+        let error = read(&reader, &answer(200, &[], body.to_string().as_bytes()), None).unwrap_err();
+        assert!(error.message.starts_with(expected) && !error.message.contains(TOKEN), "{body}: {}", error.message);
+    }
+    // an answer without a declared response_rules, whose body has an unknown format
+    let reader = reader(json!({"token": {"text": {}}, "expires": {"after": "1h"}, "success": {"json": "$.ok"}}));
+    let error = read(&reader, &answer(200, &[], TOKEN.as_bytes()), None).unwrap_err();
+    assert_eq!(error.message, "HTTP 200: success: nothing at $.ok");
+}
+
+#[test]
+fn a_body_that_is_more_than_the_token_is_no_token() {
+    let reader = reader(json!({"token": {"text": {}}, "expires": {"after": "1h"}}));
+    let html = [("content-type", "text/html")];
+    for (headers, body, expected) in [
+        (
+            &[][..],
+            r#"{"error":"bad"}"#,
+            "token: the body is JSON, not the token alone: declare token.json, but an error: bad",
+        ),
+        (&[], r#"["abc"]"#, "token: the body is JSON, not the token alone: declare token.json"),
+        (&[], r#""abc""#, "token: the body is a JSON text in quotation marks: declare token.json: $"),
+        (&html, "<html><title>Login</title></html>", "a page in HTML, \"Login\", and no token"),
+    ] {
+        let error = read(&reader, &answer(200, headers, body.as_bytes()), None).unwrap_err();
+        assert!(error.message.starts_with(&format!("HTTP 200: {expected}")), "{body}: {}", error.message);
+    }
+    assert_eq!(read(&reader, &answer(200, &[], b"4711"), None).unwrap().token.expose_secret(), "4711");
+}
+
 #[test]
 fn the_steps_of_a_reading_are_told_without_a_secret() {
     let reader = reader(json!({
@@ -313,6 +398,14 @@ fn a_mistake_in_a_declaration_names_its_field() {
         (json!({"values": {"x": {"json": "x"}}}), "spec.http.response.values.x.json: is not a JSON path"),
         (json!({"success": {"json": "$.ok", "equals": []}}), "spec.http.response.success.equals: must be a text"),
         (
+            json!({"success": {"json": "$.error", "equals": null}}),
+            "spec.http.response.success.equals: must be a text, a number or a boolean. A failure with json alone",
+        ),
+        (
+            json!({"failures": [{"status": [302], "class": "Denied"}]}),
+            "spec.http.response.failures[0].status: a redirect is always refused",
+        ),
+        (
             json!({"success": {"json": "$.ok", "equals": 1, "matches": "1"}}),
             "spec.http.response.success: set equals or",
         ),
@@ -341,6 +434,65 @@ fn a_mistake_in_a_declaration_names_its_field() {
         let response: HttpResponse = serde_json::from_value(response).unwrap();
         let error = Reader::new(&response, "spec.http.response").unwrap_err().to_string();
         assert!(error.starts_with(expected), "{change}: {error}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_request_names_its_field() {
+    let reference = json!({"secretRef": {"name": "s", "key": "k"}});
+    for (request, expected) in [
+        (json!({"path": "/a%20b"}), "spec.http.request.path: contains a percent sign: write the path decoded"),
+        (json!({"path": "/%2e%2e/{{ lifetime }}"}), "spec.http.request.path: contains a percent sign"),
+        (json!({"path": "/a/../b"}), "spec.http.request.path: a segment may not be"),
+        (json!({"path": "/x", "json": reference}), "spec.http.request.json: is a reference as a whole"),
+        (json!({"path": "/x", "form": reference}), "spec.http.request.form: is a reference as a whole"),
+        (
+            json!({"path": "/x", "headers": [{"name": "X-A", "value": "a"}, {"name": "x-a", "value": "b"}]}),
+            "spec.http.request.headers[1].name: is the name of an earlier header",
+        ),
+        (
+            json!({"path": "/x", "headers": [{"name": "x-API-key", "value": "a"}]}),
+            "spec.http.request.headers[0].name: is the header of auth.header",
+        ),
+    ] {
+        let account = json!({"url": "https://api.example.com", "request": request,
+            "auth": {"header": {"name": "X-Api-Key", "secretRef": {"name": "s", "key": "k"}}},
+            "response": {"token": {"json": "$.t"}, "expires": {"after": "1h"}}});
+        let spec: ProviderSpec = serde_json::from_value(json!({"http": account})).unwrap();
+        let account = spec.account().unwrap();
+        let checked = account.identity().and_then(|_| crate::provider(&account).check(Owner::Cluster));
+        let error = checked.unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{request}: {error}");
+    }
+}
+
+#[test]
+fn a_declared_content_type_replaces_that_of_the_body() {
+    for (body, declared, expected) in [
+        (json!({"json": {"a": 1}}), json!([]), "content-type: application/json"),
+        (
+            json!({"json": {"a": 1}}),
+            json!(["Content-Type", "application/vnd.api+json"]),
+            "content-type: application/vnd.api+json",
+        ),
+        (json!({"text": "<a/>"}), json!(["content-type", "application/xml"]), "content-type: application/xml"),
+    ] {
+        let headers = declared.as_array().unwrap().chunks(2).map(|pair| json!({"name": pair[0], "value": pair[1]}));
+        let mut request = json!({"path": "/x{% if '%' == '' %}{% endif %}", "headers": headers.collect::<Vec<_>>()});
+        request.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        let account = json!({"url": "https://api.example.com", "auth": {"none": {}}, "request": request,
+            "response": {"token": {"json": "$.t"}, "expires": {"after": "1h"}}});
+        let declared = Declared::new(&serde_json::from_value(account).unwrap()).unwrap();
+        let request = TokenRequest {
+            account: String::new(),
+            operation: "token".into(),
+            fields: Map::new(),
+            promised_lifetime: Duration::from_secs(HOUR),
+            ends_at: None,
+        };
+        let lines = declared.request(&request, now()).unwrap();
+        let types: Vec<_> = lines.iter().filter(|line| line.starts_with("content-type")).collect();
+        assert_eq!(types, [expected]);
     }
 }
 

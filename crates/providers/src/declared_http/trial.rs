@@ -5,10 +5,10 @@ use super::path::json;
 use super::reader::Reader;
 use super::request::{FIELD, Template, asked, variables};
 use crate::clock::{self, Timestamp};
-use crate::http::{Call, HttpPool, ProviderResponse};
+use crate::http::{Call, HttpPool, MAX_BODY, ProviderResponse};
 use crate::provider::Provider;
 use crate::provider_setup::{HttpContext, OutboundPolicy, References};
-use crate::{IssueError, Issued};
+use crate::{Class, IssueError, Issued};
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -57,6 +57,11 @@ impl Declared {
         Ok(lines)
     }
 
+    /// Returns the values of an answer, as [`Reader::outline`] does.
+    pub fn outline(&self, answer: &ProviderResponse) -> Vec<String> {
+        self.reader.outline(answer)
+    }
+
     /// Reads an answer as the operator would. `note` gets each step, without a secret.
     pub fn read(
         &self,
@@ -91,18 +96,26 @@ pub async fn send(
     Ok(sent.await)
 }
 
-/// Parses a saved answer: what `curl -i` prints, or a body alone, which counts as HTTP 200.
-pub fn saved_answer(text: &[u8], now: Timestamp) -> ProviderResponse {
-    if !text.starts_with(b"HTTP/") {
-        return ProviderResponse::new(
-            200,
-            &HeaderMap::new(),
-            text.to_vec(),
-            now,
-            now,
-            crate::redact::Redactor::default(),
-        );
+/// Parses a saved answer: what `curl -i` prints, or a body alone, which counts as HTTP 200. Of several heads, the last
+/// counts: those before it are of a proxy or informational.
+///
+/// # Errors
+/// `Redirected` and `BodyTooLarge`, as for an answer from the network.
+pub fn saved_answer(text: &[u8], now: Timestamp) -> Result<ProviderResponse, IssueError> {
+    let (mut status, mut headers, mut body) = (200, HeaderMap::new(), text);
+    while body.starts_with(b"HTTP/") {
+        (status, headers, body) = head(body);
     }
+    if body.len() > MAX_BODY {
+        let message = format!("the answer is longer than {} KiB", MAX_BODY / 1024);
+        return Err(IssueError::new(Class::Transient, "BodyTooLarge", message));
+    }
+    let answer = ProviderResponse::new(status, &headers, body.to_vec(), now, now, crate::redact::Redactor::default());
+    answer.reject_redirect()
+}
+
+/// Splits a saved answer into the status and the headers of its head, and the rest.
+fn head(text: &[u8]) -> (u16, HeaderMap, &[u8]) {
     let blanks: [&[u8]; 2] = [b"\r\n\r\n", b"\n\n"];
     let end = blanks.into_iter().filter_map(|blank| {
         text.windows(blank.len()).position(|window| window == blank).map(|at| (at, at + blank.len()))
@@ -117,45 +130,62 @@ pub fn saved_answer(text: &[u8], now: Timestamp) -> ProviderResponse {
             headers.append(name, value);
         }
     }
-    let body = text[body..].to_vec();
-    ProviderResponse::new(status, &headers, body, now, now, crate::redact::Redactor::default())
+    (status, headers, &text[body..])
 }
 
-/// Returns the values of an answer with their JSON paths, one a line. Texts that may be secret are shown by their length.
-pub fn outline(answer: &ProviderResponse) -> Vec<String> {
-    let mut lines = Vec::new();
-    match json(&answer.body) {
-        Some(body) => walk("$", &body, answer, &mut lines),
-        None if answer.body.is_empty() => lines.push("the body is empty".to_owned()),
-        None => lines.push(format!("the body is no JSON: {} bytes", answer.body.len())),
+impl Reader {
+    /// Returns the values of an answer with their JSON paths, one a line. The token, the values and texts that may be
+    /// secret are shown by their length.
+    pub fn outline(&self, answer: &ProviderResponse) -> Vec<String> {
+        let body = json(&answer.body);
+        let hidden = answer.hiding(self.secrets(answer, body.as_ref()));
+        let mut lines = Vec::new();
+        match &body {
+            Some(body) => Outline { reader: self, answer: &hidden, body }.walk("$", body, &mut lines),
+            None if answer.body.is_empty() => lines.push("the body is empty".to_owned()),
+            None => lines.push(format!("the body is no JSON: {} bytes", answer.body.len())),
+        }
+        if lines.len() > MOST_LINES {
+            let more = lines.len() - MOST_LINES;
+            lines.truncate(MOST_LINES);
+            lines.push(format!("and {more} more values"));
+        }
+        lines
     }
-    if lines.len() > MOST_LINES {
-        let more = lines.len() - MOST_LINES;
-        lines.truncate(MOST_LINES);
-        lines.push(format!("and {more} more values"));
-    }
-    lines
 }
 
-fn walk(path: &str, value: &Value, answer: &ProviderResponse, lines: &mut Vec<String>) {
-    match value {
-        Value::Object(members) if !members.is_empty() => {
-            for (name, member) in members {
-                walk(&format!("{path}{}", step(name)), member, answer, lines);
+/// The values of one answer.
+struct Outline<'a> {
+    reader: &'a Reader,
+    answer: &'a ProviderResponse,
+    body: &'a Value,
+}
+
+impl Outline<'_> {
+    /// Appends a line for each scalar of a value.
+    fn walk(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
+        match value {
+            Value::Object(members) if !members.is_empty() => {
+                for (name, member) in members {
+                    self.walk(&format!("{path}{}", step(name)), member, lines);
+                }
             }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for (n, item) in items.iter().enumerate() {
-                walk(&format!("{path}[{n}]"), item, answer, lines);
+            Value::Array(items) if !items.is_empty() => {
+                for (n, item) in items.iter().enumerate() {
+                    self.walk(&format!("{path}[{n}]"), item, lines);
+                }
             }
+            Value::String(text) if !self.reader.is_secret(value, self.body) && self.is_shown(text) => {
+                lines.push(format!("{path}: \"{text}\""));
+            }
+            Value::String(text) => lines.push(format!("{path}: text of {} characters", text.chars().count())),
+            Value::Number(_) if self.reader.is_secret(value, self.body) => lines.push(format!("{path}: number")),
+            other => lines.push(format!("{path}: {other}")),
         }
-        Value::String(text) => {
-            let is_shown = is_harmless(text) && answer.quote(text) == *text;
-            let said =
-                if is_shown { format!("\"{text}\"") } else { format!("text of {} characters", text.chars().count()) };
-            lines.push(format!("{path}: {said}"));
-        }
-        other => lines.push(format!("{path}: {other}")),
+    }
+
+    fn is_shown(&self, text: &str) -> bool {
+        is_harmless(text) && self.answer.quote(text) == text
     }
 }
 
@@ -173,7 +203,11 @@ fn step(name: &str) -> String {
     let mut rest = name.chars();
     let is_plain = rest.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && rest.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_plain { format!(".{name}") } else { format!("['{name}']") }
+    match name {
+        _ if is_plain => format!(".{name}"),
+        _ if name.contains('\'') => format!("[\"{name}\"]"),
+        _ => format!("['{name}']"),
+    }
 }
 
 fn masked(reference: &SecretKeyRef) -> String {
@@ -233,38 +267,61 @@ fn auth_lines(account: &HttpAccount) -> Result<Vec<String>, FieldError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_saved_answer_is_read_with_its_head_or_without() {
         let now = clock::now().wall;
-        let whole = saved_answer(
-            b"HTTP/2 403 \r\nContent-Type: application/json\r\nset-cookie: T=abc; Path=/\r\n\r\n{\"a\": 1}\n",
-            now,
-        );
+        let saved_answer = |text: &[u8]| saved_answer(text, now);
+        let whole = b"HTTP/2 403 \r\nContent-Type: application/json\r\nset-cookie: T=abc; Path=/\r\n\r\n{\"a\": 1}\n";
+        let whole = saved_answer(whole).unwrap();
         assert_eq!(
             (whole.status, whole.cookie("T"), whole.body.as_slice()),
             (403, Some("abc"), b"{\"a\": 1}\n".as_slice())
         );
-        let unix = saved_answer(b"HTTP/1.1 200 OK\nX-A: b\n\nbody", now);
+        let unix = saved_answer(b"HTTP/1.1 200 OK\nX-A: b\n\nbody").unwrap();
         assert_eq!((unix.status, unix.header("x-a"), unix.body.as_slice()), (200, Some("b"), b"body".as_slice()));
-        let bare = saved_answer(b"{\"token\": \"x\"}", now);
+        let bare = saved_answer(b"{\"token\": \"x\"}").unwrap();
         assert_eq!((bare.status, bare.body.len()), (200, 14));
-        assert_eq!(saved_answer(b"HTTP/1.1", now).status, 0);
+        assert_eq!(saved_answer(b"HTTP/1.1").unwrap().status, 0);
+        let proxied = b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 No\r\nX-A: b\r\n\r\n{}";
+        let proxied = saved_answer(proxied).unwrap();
+        assert_eq!(
+            (proxied.status, proxied.header("x-a"), proxied.body.as_slice()),
+            (401, Some("b"), b"{}".as_slice())
+        );
+        let long = [b"HTTP/1.1 200 OK\n\n".as_slice(), &[b' '; MAX_BODY + 1]].concat();
+        for (text, reason) in
+            [(b"HTTP/1.1 302 Found\nlocation: /login\n\n".as_slice(), "Redirected"), (&long, "BodyTooLarge")]
+        {
+            assert_eq!(saved_answer(text).unwrap_err().reason, reason);
+        }
     }
 
     #[test]
     fn p11_an_outline_shows_paths_and_no_secret() {
-        let body = r#"{"ok": true, "result": {"access-token": "3f0c8a4e9b1d4f6a3f0c8a4e9b1d4f6a", "n": [3600, "Bearer"]}, "it": {}}"#;
-        let answer = saved_answer(body.as_bytes(), clock::now().wall);
+        let outline = |token: &str, body: &str| {
+            let response =
+                json!({"token": {"json": token}, "expires": {"after": "1h"}, "values": {"pin": {"json": "$.pin"}}});
+            let reader = Reader::new(&serde_json::from_value(response).unwrap(), RESPONSE).unwrap();
+            reader.outline(&saved_answer(body.as_bytes(), clock::now().wall).unwrap())
+        };
+        let body = r#"{"ok": true, "result": {"access-token": "3f0c8a4e9b1d4f6a3f0c8a4e9b1d4f6a", "n": [3600, "Bearer"]}, "it's": {}}"#;
         assert_eq!(
-            outline(&answer),
+            outline("$.none", body),
             [
-                "$.it: {}",
+                "$[\"it's\"]: {}",
                 "$.ok: true",
                 "$.result['access-token']: text of 32 characters",
                 "$.result.n[0]: 3600",
                 "$.result.n[1]: \"Bearer\"",
             ]
+        );
+        // a token and a value of any form, also where another member repeats it
+        let body = r#"{"again": "correcthorse", "n": 4711, "pin": 4711, "t": "correcthorse"}"#;
+        assert_eq!(
+            outline("$.t", body),
+            ["$.again: text of 12 characters", "$.n: 4711", "$.pin: number", "$.t: text of 12 characters"]
         );
     }
 }

@@ -90,11 +90,11 @@ impl Call {
         self.body(body.into_bytes(), "application/x-www-form-urlencoded")
     }
 
-    /// Sets `body` as the request body, unchanged.
+    /// Sets `body` as the request body, unchanged. A `Content-Type` that the call has already stays.
     #[must_use]
     pub fn body(mut self, body: Vec<u8>, content_type: &'static str) -> Self {
         self.body = body;
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         self
     }
 

@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use reqwest::header::{
     AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
+use secrecy::SecretString;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 const MAX_ID: usize = 128;
 
 /// Response of a token API. Its `Debug` output contains no body.
+#[derive(Clone)]
 pub struct ProviderResponse {
     /// HTTP status.
     pub status: u16,
@@ -112,10 +114,12 @@ impl ProviderResponse {
     }
 
     /// Returns the value of a cookie that the response sets, without its attributes (RFC 6265 §5.2). Of several cookies
-    /// with this name, the last one that has a value counts.
+    /// with this name, the last one that has a value counts. A cookie that has expired deletes an earlier one, and is no
+    /// value.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self.headers.get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
-        let pairs = pairs.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
+        let cookies = self.headers.get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+        let cookies = cookies.filter(|cookie| !is_deletion(cookie, self.date.unwrap_or(self.arrived_at)));
+        let pairs = cookies.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
         let values = pairs.filter(|(given, _)| given.trim() == name).map(|(_, value)| value.trim());
         let mut values = values.map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
         values.rfind(|value| !value.is_empty())
@@ -124,6 +128,12 @@ impl ProviderResponse {
     /// Returns the wait that a header with the format of Retry-After states, at most [`MAX_RETRY_AFTER`].
     pub fn wait_in(&self, header: &str) -> Option<Duration> {
         wait(self.header(header)?, self.date.unwrap_or(self.arrived_at))
+    }
+
+    /// Returns the response with further secrets that its quotations don't contain: those that it brings itself.
+    #[must_use]
+    pub fn hiding(&self, secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self { redactor: self.redactor.and(secrets), ..self.clone() }
     }
 
     /// Quotes text of the response, without the secrets of the call and without text that looks like a secret.
@@ -145,6 +155,12 @@ impl ProviderResponse {
     /// Returns the error in the body, quoted, as `code: message`. Reads the error formats of all providers.
     pub fn said(&self) -> String {
         self.quote(error_body::read(&self.body, self.content_type.as_deref()))
+    }
+
+    /// Returns the error that the JSON body of a success names, quoted. Nothing else of a success is quoted: it may be a
+    /// token.
+    pub fn error(&self) -> Option<String> {
+        error_body::error(&self.body).map(|error| self.quote(error))
     }
 
     /// Returns a quoted description of a page in the body: `a page in HTML, "Sign in", from vi.example`. `None` if the
@@ -171,11 +187,11 @@ impl ProviderResponse {
     /// Returns the transient failure `BadAnswer` for a success whose body can't be understood. The message describes a
     /// page and quotes an error.
     pub fn not_understood(&self, what: &str) -> IssueError {
-        let message = match (self.page(), error_body::error(&self.body)) {
+        let message = match (self.page(), self.error()) {
             (Some(page), _) => format!(
                 "{page}, and no token: look at the URL, and for a login page, a captive portal or a proxy before it"
             ),
-            (None, Some(error)) => format!("{what}, but an error: {}", self.quote(error)),
+            (None, Some(error)) => format!("{what}, but an error: {error}"),
             (None, None) if self.body.is_empty() => format!("{what}: the body is empty"),
             (None, None) => what.to_owned(),
         };
@@ -192,7 +208,7 @@ impl ProviderResponse {
     }
 
     /// Rejects a redirect. Token APIs don't redirect, and the credential is for one host only.
-    pub(super) fn reject_redirect(self) -> Result<Self, IssueError> {
+    pub(crate) fn reject_redirect(self) -> Result<Self, IssueError> {
         if !(300..400).contains(&self.status) {
             return Ok(self);
         }
@@ -271,10 +287,42 @@ fn http_date(text: &str) -> Option<Timestamp> {
     today.or_else(|| old().map(|date| date.and_utc()))
 }
 
-/// Parses Retry-After as seconds (fractions are rounded up) or as a date. A date is relative to `now`, the provider's
-/// clock if the response states it.
+/// Returns true for a cookie whose `Max-Age` or, without it, `Expires` deletes it (RFC 6265 §5.3).
+fn is_deletion(cookie: &str, now: Timestamp) -> bool {
+    let attributes = cookie.split(';').skip(1).filter_map(|attribute| attribute.split_once('='));
+    let attribute = |wanted: &str| {
+        let named = attributes.clone().filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+        named.map(|(_, value)| value.trim()).last()
+    };
+    match attribute("Max-Age").and_then(|seconds| seconds.parse::<i64>().ok()) {
+        Some(seconds) => seconds <= 0,
+        None => attribute("Expires").and_then(cookie_date).is_some_and(|expires| expires <= now),
+    }
+}
+
+/// Parses the date of a cookie, which may have dashes between day, month and year.
+fn cookie_date(text: &str) -> Option<Timestamp> {
+    let dashed = || NaiveDateTime::parse_from_str(text, "%a, %d-%b-%Y %H:%M:%S GMT").ok();
+    http_date(text).or_else(|| dashed().map(|date| date.and_utc()))
+}
+
+/// Least number that is a time in seconds since 1970, of 2001, and no wait: some APIs state the time of a reset.
+const LEAST_EPOCH: f64 = 1e9;
+
+/// Least number that is a time in milliseconds since 1970.
+const LEAST_EPOCH_MILLIS: f64 = 1e12;
+
+/// Parses Retry-After as seconds (fractions are rounded up), as a date, or as a time since 1970. Times are relative to
+/// `now`, the provider's clock if the response states it.
 fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let until = |millis: f64| {
+        #[allow(clippy::cast_possible_truncation)] // a cast of a float saturates
+        let at = DateTime::from_timestamp_millis(millis as i64);
+        at.map_or(MAX_RETRY_AFTER, |at| (at - now).to_std().unwrap_or_default())
+    };
     let wait = match text.parse::<f64>() {
+        Ok(millis) if millis >= LEAST_EPOCH_MILLIS => until(millis),
+        Ok(seconds) if seconds >= LEAST_EPOCH => until(seconds * 1000.0),
         Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(MAX_RETRY_AFTER),
         Ok(_) => return None,
         Err(_) => (http_date(text)? - now).to_std().unwrap_or_default(),
@@ -345,6 +393,11 @@ mod tests {
         assert_eq!(seconds("nan"), None);
         assert_eq!(seconds("soon"), None);
         assert_eq!(seconds("99999999999999999999"), Some(3600));
+        // the time of a reset, in seconds and in milliseconds since 1970
+        assert_eq!(seconds("1795348817"), Some(17));
+        assert_eq!(seconds("1795348817000"), Some(17));
+        assert_eq!(seconds("1795348000"), Some(0));
+        assert_eq!(seconds("1795448817"), Some(3600));
         assert_eq!(seconds("Sun, 22 Nov 2026 12:00:30 GMT"), Some(30));
         assert_eq!(seconds("Sun, 22 Nov 2026 11:00:00 GMT"), Some(0));
         assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600));
@@ -354,9 +407,16 @@ mod tests {
     fn a_cookie_is_read_without_its_attributes() {
         let now = http_date(NOW).unwrap();
         let mut headers = HeaderMap::new();
-        for cookie in
-            ["other=1; Path=/", "token=; Max-Age=0", "token=one", "token=\"two==\"; HttpOnly; Secure", "token="]
-        {
+        for cookie in [
+            "other=1; Path=/",
+            "token=; Max-Age=0",
+            "token=one",
+            "token=\"two==\"; HttpOnly; Secure; Max-Age=60; Expires=Thu, 01-Jan-1970 00:00:00 GMT",
+            "token=",
+            "token=deleted; max-age=0",
+            "token=gone; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/",
+            "token=gone; expires=Sun, 22-Nov-2026 11:59:59 GMT",
+        ] {
             headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
         }
         let answer = ProviderResponse::new(200, &headers, Vec::new(), now, now, Redactor::default());

@@ -383,6 +383,12 @@ fn no_private_key(pem: &[u8]) -> String {
         "OPENSSH PRIVATE KEY" => {
             "is a private key in OpenSSH's own format: convert it to PEM, such as by ssh-keygen -p -m PKCS8 -f KEY"
         }
+        _ if label.ends_with("PRIVATE KEY") && (text.contains("\\n") || !text.trim().contains('\n')) => {
+            "is a private key without its line breaks: write each line of the PEM file on a line of its own, without \\n"
+        }
+        _ if label.ends_with("PRIVATE KEY") && text.lines().any(|line| line.starts_with([' ', '\t'])) => {
+            "is a private key whose lines begin with spaces: remove the spaces"
+        }
         _ => {
             "is a PEM text without a private key that can be read: write a PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY"
         }

@@ -121,6 +121,7 @@ pub(super) fn times(claims: &Map<String, Value>, field: impl Fn(&str) -> String)
 mod tests {
     use super::*;
     use crate::provider::Provider as _;
+    use crate::provider_setup::Owner;
     use serde_json::json;
 
     fn account(spec: &str) -> SignedAccount {
@@ -136,7 +137,7 @@ mod tests {
                 "message": {"algorithm": algorithm, "encoding": "Hex", "text": format!("{{{{ stream }}}}{text}"),
                     "token": token, "values": {"v": "{{ expires_at }}"}}})
         };
-        let check = |account: Value| serde_json::from_value::<SignedAccount>(account).unwrap().check();
+        let check = |account: Value| serde_json::from_value::<SignedAccount>(account).unwrap().check(Owner::Cluster);
         for (algorithm, text, token, expected) in [
             ("Sha1", "{{ expires_at | unix }}{{ key }}", GOOD, None),
             ("HmacSha1", "{{ expires_at | unix }}", GOOD, None),
@@ -196,7 +197,7 @@ mod tests {
         ] {
             let spec =
                 format!("{{key: {{secretRef: {{name: s, key: k}}}}, jwt: {{algorithm: HS256, claims: {{{claim}}}}}}}");
-            let error = account(&spec).check().err();
+            let error = account(&spec).check(Owner::Cluster).err();
             assert_eq!(error.is_some(), expected.is_some(), "{claim}: {error:?}");
             let Some((error, (field, part))) = error.zip(expected) else { continue };
             assert_eq!(error.field, format!("spec.signed.jwt.{field}"), "{error}");
@@ -204,6 +205,6 @@ mod tests {
         }
         let spec =
             "{key: {secretRef: {name: s, key: k}}, jwt: {algorithm: HS256, claims: {iat: 1}, variants: {v: {iat: x}}}}";
-        assert_eq!(account(spec).check().err().unwrap().field, "spec.signed.jwt.variants.v.iat");
+        assert_eq!(account(spec).check(Owner::Cluster).err().unwrap().field, "spec.signed.jwt.variants.v.iat");
     }
 }

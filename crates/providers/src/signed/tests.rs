@@ -348,6 +348,17 @@ fn a_key_that_does_not_fit_is_refused_with_what_to_write() {
         (jwt_spec("RS256", "none"), &pem("OPENSSH PRIVATE KEY", b"abc"), "ssh-keygen -p -m PKCS8"),
         (jwt_spec("RS256", "none"), &pem("DH PARAMETERS", b"abc"), "is a PEM text without a private key"),
         (
+            jwt_spec("RS256", "none"),
+            &keys.rsa_pkcs8.trim().replace('\n', "\\n"),
+            "is a private key without its line breaks",
+        ),
+        (
+            jwt_spec("RS256", "none"),
+            &keys.rsa_pkcs8.trim().replace('\n', " "),
+            "is a private key without its line breaks",
+        ),
+        (jwt_spec("RS256", "none"), &keys.rsa_pkcs8.trim().replace('\n', "\n  "), "is a private key whose lines begin"),
+        (
             jwt_spec("ES256", "base64"),
             &keys.p256,
             "is a PEM text itself, and no base64: remove spec.signed.key.encoding",
@@ -427,7 +438,7 @@ fn a_mistake_in_a_template_shows_before_anything_is_signed() {
     ] {
         let Err(Wrong::Spec(error)) = signed(&spec, "hunter2-hunter2") else { panic!("{spec}") };
         assert_eq!(error.field, field, "{error}");
-        let without_key = provider(&spec).signed.unwrap().check();
+        let without_key = provider(&spec).signed.unwrap().check(Owner::Cluster);
         assert_eq!(without_key, Err(error.clone()));
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

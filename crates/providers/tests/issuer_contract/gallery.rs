@@ -378,7 +378,7 @@ fn answers_of_azure_communication_services_are_read_as_they_are_documented() {
     let (declared, request) = built("azure-communication-services");
     let read = |status: &str, body: &Value| {
         let text = format!("HTTP/1.1 {status}\ncontent-type: application/json\n\n{body}");
-        declared.read(&saved_answer(text.as_bytes(), now), &request, now, &mut |_| {})
+        declared.read(&saved_answer(text.as_bytes(), now)?, &request, now, &mut |_| {})
     };
     // seven digits and an offset
     let ahead = (now + Duration::from_hours(8)).format("%Y-%m-%dT%H:%M:%S.3244584+00:00").to_string();

@@ -107,10 +107,14 @@ fn violation(error: &FieldError) -> Violation {
     Violation::new(&Path::parse(&error.field), error.message.clone())
 }
 
+fn owner(kind: &str) -> Owner {
+    if kind == "TokenProvider" { Owner::Namespace } else { Owner::Cluster }
+}
+
 /// Returns the typed spec of an object that matches its schema.
 fn parsed(kind: &str, value: &Value) -> Result<ProviderObject, FieldError> {
-    let owner = if kind == "TokenProvider" { Owner::Namespace } else { Owner::Cluster };
-    ProviderObject::parse(owner, value["spec"].clone()).map_err(|refusal| FieldError::new("spec", refusal.message))
+    ProviderObject::parse(owner(kind), value["spec"].clone())
+        .map_err(|refusal| FieldError::new("spec", refusal.message))
 }
 
 fn provider(kind: &str, value: &Value) -> Result<(), FieldError> {
@@ -118,7 +122,7 @@ fn provider(kind: &str, value: &Value) -> Result<(), FieldError> {
     object.spec.account_limits()?;
     let account = object.spec.account()?;
     account.identity()?;
-    videotoken_providers::provider(&account).check()
+    videotoken_providers::provider(&account).check(owner(kind))
 }
 
 struct ManifestSet<'a> {

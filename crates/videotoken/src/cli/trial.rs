@@ -149,18 +149,19 @@ async fn call(
             }
             declared_http::saved_answer(&text, clock::now().wall)
         }
-        None if options.send => match sent(options, objects, (object, provider), account, &request).await? {
-            Ok(answer) => answer,
-            Err(error) => {
-                section(shown, "Result", failure(&error));
-                return Ok(false);
-            }
-        },
+        None if options.send => sent(options, objects, (object, provider), account, &request).await?,
         None => return Ok(true),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            section(shown, "Result", failure(&error));
+            return Ok(false);
+        }
     };
     let media = answer.content_type.as_deref().map(|media| format!(", {media}")).unwrap_or_default();
     let mut lines = vec![format!("HTTP {}{assumed}{media}, {} bytes", answer.status, answer.body.len())];
-    lines.extend(declared_http::outline(&answer));
+    lines.extend(declared.outline(&answer));
     section(shown, "Answer", lines);
     let mut steps = Vec::new();
     let read = declared.read(&answer, &request, clock::now().wall, &mut |step| steps.push(step));
@@ -199,8 +200,10 @@ fn failure(error: &IssueError) -> Vec<String> {
         Class::Throttled => "all calls of the account wait",
         Class::Transient => "the call is repeated with back-off",
     };
-    let wait =
-        error.retry_after.map(|wait| format!(", for {} s as the answer says", wait.as_secs())).unwrap_or_default();
+    let wait = error
+        .retry_after
+        .map(|wait| format!(", for {} s by the answer or cooldown", wait.as_secs()))
+        .unwrap_or_default();
     vec![error.to_string(), format!("class {}: {then}{wait}", class_name(class))]
 }
 

@@ -79,6 +79,15 @@ impl Stage<'_> {
         }
     }
 
+    /// Lets the holds of single namespaces that were in effect within `past` begin again.
+    fn hold_again(&self, past: TimeDelta) {
+        let (now, mut ledger) = (self.world.now(), self.ledger.lock());
+        let from = now - past;
+        let held = ledger.excuses.iter().filter(|excuse| excuse.until > from && excuse.namespace.is_some()).cloned();
+        let held: Vec<_> = held.map(|excuse| Excuse { from, until: now + LONGEST_HOLD, ..excuse }).collect();
+        ledger.excuses.extend(held);
+    }
+
     /// Excuses edits that stay unseen.
     fn blind(&self, episode: Episode, seconds: i64) {
         let tail = match episode {
@@ -117,22 +126,23 @@ impl Stage<'_> {
                 if let Some(backup) = self.backups.pop_front() {
                     self.backups.clear();
                     // What was renewed since the backup is due again.
-                    let (until, mut ledger) = (self.world.now(), self.ledger.lock());
-                    let from = until - TimeDelta::minutes(15);
                     // The restored statuses hold calls back as long as they did before.
-                    let held = ledger.excuses.iter().filter(|excuse| excuse.until > from).cloned();
-                    let held: Vec<_> =
-                        held.map(|excuse| Excuse { from, until: until + LONGEST_HOLD, ..excuse }).collect();
-                    ledger.excuses.extend(held.into_iter().filter(|excuse| excuse.namespace.is_some()));
-                    ledger.excuses.push(Excuse { from, until, namespace: None, only_late: false });
-                    drop(ledger);
+                    self.hold_again(TimeDelta::minutes(15));
+                    let until = self.world.now();
+                    let from = until - TimeDelta::minutes(15);
+                    self.ledger.lock().excuses.push(Excuse { from, until, namespace: None, only_late: false });
                     self.world.change(|store| store.restore(&backup));
                     self.api.calls.lock().allow(|_| true);
                     self.leader_changes();
                 }
                 self.world.restart_api();
             }
-            Episode::ClockAhead(_) => self.set_clocks(0),
+            Episode::ClockAhead(_) => {
+                self.set_clocks(0);
+                // A leader whose clock was wrong stored the end of a hold by it. The next leader holds calls back for the
+                // longest time, because that end is impossible.
+                self.hold_again(TimeDelta::minutes(5));
+            }
             Episode::StaleWatch(_) => self.world.wake_watches(),
             _ => {}
         }
