@@ -1,4 +1,4 @@
-//! Flags and environment, checked once: what the operator was told about the cluster and its own process.
+//! Flags and environment, checked once: the settings of the process and of the cluster.
 //!
 //! Each flag has an environment variable of the same name, with `VTO_` before it: `--lease-name` is `VTO_LEASE_NAME`.
 
@@ -11,19 +11,19 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 use videotoken_api::duration::flag as duration;
 
-/// Where the operator lives when nothing says otherwise, and the name of its Lease.
+/// Default namespace of the operator, and the name of its Lease.
 pub(crate) const NAME: &str = "video-token-operator";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// A JSON object for each line.
     Json,
     /// For people.
     Text,
 }
 
-/// All that can be set from outside.
+/// Settings of the process.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // flags: each is set by itself
 pub struct Config {
@@ -134,9 +134,11 @@ pub struct Config {
 
 impl Config {
     /// Drops the empty entries that an empty list leaves, and checks what spans several flags.
-    pub(crate) fn settle(&mut self) -> Result<(), String> {
+    pub(crate) fn complete(&mut self) -> Result<(), String> {
         if let Some(url) = self.otlp_endpoint.as_ref().filter(|url| !matches!(url.scheme(), "http" | "https")) {
-            return Err(format!("--otlp-endpoint ({url}): write it like http://HOST:PORT; it speaks http/protobuf"));
+            return Err(format!(
+                "--otlp-endpoint ({url}): write it like http://HOST:PORT; the protocol is http/protobuf"
+            ));
         }
         for list in [
             &mut self.watch_namespaces,
@@ -169,7 +171,8 @@ fn ordered(short: &str, short_value: Duration, long: &str, long_value: Duration)
     Err(format!("{short} ({short_value:?}) must be shorter than {long} ({long_value:?})"))
 }
 
-/// Who this process is in the Lease: its Pod's name, or its host's, and a suffix that no restart repeats.
+/// Returns the identity of this process in the Lease: the name of its Pod or host, and a suffix that no restart
+/// repeats.
 pub fn identity() -> String {
     let process = ["POD_NAME", "HOSTNAME"].into_iter().find_map(environment).unwrap_or_else(|| NAME.to_owned());
     let suffix = uuid::Uuid::new_v4().simple().to_string();
@@ -200,7 +203,7 @@ mod tests {
     fn parse(args: &[&str]) -> Result<Config, String> {
         let all = std::iter::once("video-token-operator").chain(args.iter().copied());
         let mut config = Flags::try_parse_from(all).map_err(|error| error.to_string())?.config;
-        config.settle().map(|()| config)
+        config.complete().map(|()| config)
     }
 
     fn config(args: &[&str]) -> Config {

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use connections::{Places, placed};
+use connections::{ResponsePermits, with_permit};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -68,7 +68,7 @@ struct Expositions {
 }
 
 impl Expositions {
-    async fn of(self: &Arc<Self>, exposition: Exposition) -> Option<Bytes> {
+    async fn text(self: &Arc<Self>, exposition: Exposition) -> Option<Bytes> {
         let kind = usize::from(exposition == Exposition::Classic);
         // The lock is held while the text is written, so that a concurrent scrape gets the same text.
         let mut fresh = self.fresh.lock().await;
@@ -168,7 +168,7 @@ impl Server {
         let expositions = Arc::new(Expositions { scrape, fresh: tokio::sync::Mutex::default() });
         let routes = more
             .route("/metrics", get(metrics).with_state(expositions))
-            .layer(from_fn_with_state(Places::default(), placed))
+            .layer(from_fn_with_state(ResponsePermits::default(), with_permit))
             .route("/livez", get(livez).with_state(Arc::clone(&health)))
             .route("/readyz", get(readyz).with_state(health));
         connections::serve(self.listener, routes, stop, GRACE).await;
@@ -184,7 +184,7 @@ fn without_ipv6(addr: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
 
 async fn metrics(State(expositions): State<Arc<Expositions>>, headers: HeaderMap) -> Response {
     let exposition = Exposition::asked_by(&headers);
-    match expositions.of(exposition).await {
+    match expositions.text(exposition).await {
         Some(text) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -225,7 +225,7 @@ mod tests {
         (addr, stop, tokio::spawn(run))
     }
 
-    async fn ask(addr: SocketAddr, path: &str) -> String {
+    async fn get(addr: SocketAddr, path: &str) -> String {
         ask_with(addr, path, "").await
     }
 
@@ -268,15 +268,15 @@ mod tests {
         let health = Health::new(&["tokens", "secrets"]);
         let (addr, stop, run) = server(&health).await;
 
-        let answer = ask(addr, "/readyz").await;
+        let answer = get(addr, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not ready: secrets, tokens"), "{answer}");
         health.set_ready("tokens", true);
-        assert!(ask(addr, "/readyz").await.ends_with("not ready: secrets"));
+        assert!(get(addr, "/readyz").await.ends_with("not ready: secrets"));
         health.set_ready("secrets", true);
-        let answer = ask(addr, "/readyz").await;
+        let answer = get(addr, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\nok"), "{answer}");
 
-        assert!(ask(addr, "/livez").await.ends_with("\r\nok"));
+        assert!(get(addr, "/livez").await.ends_with("\r\nok"));
         let prometheus = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2\r\n";
         for (header, type_, body) in [
             (prometheus, "application/openmetrics-text; version=1.0.0", "OpenMetrics"),
@@ -287,7 +287,7 @@ mod tests {
             assert!(answer.contains(&format!("content-type: {type_}")), "{header}: {answer}");
             assert!(answer.ends_with(&format!("\r\n{body}\n")), "{header}: {answer}");
         }
-        assert!(ask(addr, "/").await.starts_with("HTTP/1.1 404"));
+        assert!(get(addr, "/").await.starts_with("HTTP/1.1 404"));
 
         stop.send(()).unwrap();
         run.await.unwrap();
@@ -299,7 +299,7 @@ mod tests {
         let (addr, stop, run) = server(&Health::new(&[])).await;
         let mut slow = TcpStream::connect(addr).await.unwrap();
         slow.write_all(b"GET /metrics HTT").await.unwrap();
-        assert!(ask(addr, "/livez").await.ends_with("ok"));
+        assert!(get(addr, "/livez").await.ends_with("ok"));
         stop.send(()).unwrap();
         tokio::time::timeout(GRACE * 3, run).await.expect("stopped").unwrap();
     }
@@ -316,9 +316,9 @@ mod tests {
         let mut silent = Vec::new();
         for _ in 0..MOST_CONNECTIONS * 2 {
             silent.push(TcpStream::connect(addr).await.unwrap());
-            assert!(silent.len() % 32 != 0 || ask(addr, "/livez").await.ends_with("ok"));
+            assert!(silent.len() % 32 != 0 || get(addr, "/livez").await.ends_with("ok"));
         }
-        assert!(ask(addr, "/metrics").await.ends_with("Classic\n"));
+        assert!(get(addr, "/metrics").await.ends_with("Classic\n"));
         assert!(!is_open(&mut silent[0]).await, "the eldest is gone");
         assert!(is_open(silent.last_mut().unwrap()).await, "the youngest isn't yet");
     }
@@ -337,8 +337,8 @@ mod tests {
             deaf.push(stream);
         }
         // A probe needs no permit for a large response.
-        assert!(ask(addr, "/livez").await.ends_with("ok"));
-        let whole = tokio::time::timeout(LIVENESS_TIMEOUT, ask(addr, "/metrics")).await.expect("an answer");
+        assert!(get(addr, "/livez").await.ends_with("ok"));
+        let whole = tokio::time::timeout(LIVENESS_TIMEOUT, get(addr, "/metrics")).await.expect("an answer");
         assert!(whole.starts_with("HTTP/1.1 200") && whole.len() > 32 * 1024 * 1024, "{} bytes", whole.len());
     }
 
@@ -348,10 +348,10 @@ mod tests {
         let counted = written.clone();
         let scrape: Scrape = Arc::new(move |_| counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string());
         let expositions = Arc::new(Expositions { scrape, fresh: tokio::sync::Mutex::default() });
-        let all = futures::future::join_all((0..50).map(|_| expositions.of(Exposition::Classic))).await;
+        let all = futures::future::join_all((0..50).map(|_| expositions.text(Exposition::Classic))).await;
         assert!(all.iter().all(|text| text.as_deref() == Some(b"0")));
         assert_eq!(written.load(std::sync::atomic::Ordering::Relaxed), 1);
-        assert_eq!(expositions.of(Exposition::OpenMetrics).await.as_deref(), Some(b"1".as_slice()));
+        assert_eq!(expositions.text(Exposition::OpenMetrics).await.as_deref(), Some(b"1".as_slice()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use crate::{controller, lease};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
-use videotoken_providers::account::Reach;
 use videotoken_providers::hosts::{HostPattern, NetworkGuard};
+use videotoken_providers::provider_setup::OutboundPolicy;
 
 /// Returns the settings of the lease of this process.
 pub fn lease(config: &Config, identity: String) -> lease::Settings {
@@ -51,7 +51,7 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
         cluster_providers: config.cluster_providers,
         cluster_provider_status: config.cluster_provider_status,
         cluster_resource_namespace: config.cluster_resource_namespace.clone(),
-        reach: Reach {
+        reach: OutboundPolicy {
             network: Arc::new(network),
             allow_insecure: config.allow_insecure_endpoints,
             timeout: config.provider_timeout,
@@ -70,9 +70,9 @@ pub fn controller(config: &Config, api_server: &http::Uri) -> Result<controller:
 pub async fn guard(settings: &mut controller::Settings, client: &kube::Client) {
     const MOMENT: Duration = Duration::from_secs(2);
     let Ok(Ok(versions)) = tokio::time::timeout(MOMENT, client.list_core_api_versions()).await else { return };
-    let told = versions.server_address_by_client_cidrs;
-    let told = told.iter().filter_map(|address| address_of(&address.server_address));
-    Arc::make_mut(&mut settings.reach.network).api_server.extend(told);
+    let reported = versions.server_address_by_client_cidrs;
+    let addresses = reported.iter().filter_map(|address| address_of(&address.server_address));
+    Arc::make_mut(&mut settings.reach.network).api_server.extend(addresses);
 }
 
 /// Parses the address in `address` or `address:port`.

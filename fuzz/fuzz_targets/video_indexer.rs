@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
         account: "account".to_owned(),
         operation: "generateAccessToken".into(),
         fields: serde_json::Map::new(),
-        promised_life: Duration::from_hours(1),
+        promised_lifetime: Duration::from_hours(1),
         ends_at: None,
     };
     let (answer, now) = (fuzz::answer(data), clock::now().wall);

@@ -10,7 +10,7 @@ use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::TokenRequest;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_providers::clock::{self, Timestamp};
-use videotoken_providers::http::Answer;
+use videotoken_providers::http::ProviderResponse;
 use videotoken_providers::keyed::{Exchange, KeyedAccount};
 use videotoken_providers::redact::Redactor;
 use videotoken_providers::{IssueError, Issued};
@@ -25,7 +25,7 @@ const HEADERS: [&str; 6] =
 /// The answer that is written in `data`: a status, a line for each header, and the body after an empty line.
 ///
 /// The status is the first two bytes; most are made into one that providers use, so that the body matters.
-pub fn answer(data: &[u8]) -> Answer {
+pub fn answer(data: &[u8]) -> ProviderResponse {
     const USUAL: [u16; 10] = [200, 200, 200, 200, 400, 401, 403, 404, 429, 500];
     let (first, rest) = data.split_at(data.len().min(2));
     let number = first.iter().fold(0u16, |sum, byte| (sum << 8) | u16::from(*byte));
@@ -40,7 +40,7 @@ pub fn answer(data: &[u8]) -> Answer {
         body = &body[end + 1..];
     }
     let now = clock::now().wall;
-    Answer::new(status, &headers, body.to_vec(), now, now, Redactor::new(vec![SECRET.into()]))
+    ProviderResponse::new(status, &headers, body.to_vec(), now, now, Redactor::new(vec![SECRET.into()]))
 }
 
 /// A token that can be stored, or an error that shows no secret and can be told.

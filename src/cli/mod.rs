@@ -1,6 +1,6 @@
 //! The operator's subcommands, read from the command line and carried out.
 //!
-//! | File | What lives there |
+//! | File | Content |
 //! |---|---|
 //! | `operate` | the operator itself: wiring from flags to rooms |
 //! | `verify` | whether an installed operator is well, asked from outside |
@@ -20,7 +20,7 @@ use videotoken_providers::clock;
 use videotoken_runtime::crypto::{self, VERSION};
 use videotoken_runtime::output::{print, report};
 
-/// What the process is asked to do.
+/// Task of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the operator.
@@ -64,7 +64,7 @@ impl Command {
             Some(Subcommands::Run(config)) => config,
             None => Box::new(cli.config),
         };
-        config.settle().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
+        config.complete().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
         Ok(Self::Run(config))
     }
 }

@@ -1,6 +1,6 @@
-//! `video-token-operator verify`: is an installed operator well? Asked from outside, by `helm test` from a Pod.
+//! `video-token-operator verify` checks an installed operator from outside. `helm test` runs it in a Pod.
 //!
-//! It needs no permission: what an API server serves is told to everybody who is logged in.
+//! The check needs no permission: an API server lists its kinds for each authenticated client.
 
 use clap::Args;
 use kube::Client;
@@ -14,7 +14,7 @@ use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
 use videotoken_runtime::logs;
 use videotoken_runtime::output::{Failure, print};
 
-/// Where to look for an installed operator.
+/// Options of the check.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The operator's /readyz; none: only the API server is asked
@@ -26,7 +26,7 @@ pub struct Options {
     pub within: Duration,
 }
 
-/// Looks, and says that all is well; an error says what isn't.
+/// Runs the check and prints its success. The error describes the failed check.
 #[tokio::main]
 pub(super) async fn run(options: &Options) -> Result<(), Failure> {
     logs::init(false)?;
@@ -35,38 +35,38 @@ pub(super) async fn run(options: &Options) -> Result<(), Failure> {
     print("the API server serves the kinds, and the operator is ready\n")
 }
 
-/// Between two looks.
+/// Time between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What isn't well.
+/// Failed check.
 #[derive(Debug, thiserror::Error)]
-pub enum Unwell {
-    /// The API server can't be asked, or doesn't know the group.
+pub enum VerifyError {
+    /// The API server doesn't respond, or doesn't serve the group.
     #[error(
         "the API server doesn't serve {GROUP}/{VERSION}: {0}; install the CRDs: crds.install=true, or kubectl apply -f crds/"
     )]
     Group(String),
-    /// Some of what the operator needs isn't served.
+    /// The API server doesn't serve some of the kinds.
     #[error("the API server doesn't serve {0} of {GROUP}/{VERSION}: bring the CRDs up to date")]
     Kinds(String),
-    /// The operator doesn't say that it is ready.
+    /// The operator doesn't report that it is ready.
     #[error("{url}: {said}")]
     NotReady {
-        /// Who was asked.
+        /// URL of the request.
         url: Url,
-        /// What came back.
+        /// Response, or the error of the request.
         said: String,
     },
 }
 
-/// Looks until all is well, `within` at most; then tells what isn't.
-pub async fn verify(client: &Client, readyz: Option<&Url>, within: Duration) -> Result<(), Unwell> {
+/// Repeats the check until it succeeds, for at most `within`. Then returns the last failure.
+pub async fn verify(client: &Client, readyz: Option<&Url>, within: Duration) -> Result<(), VerifyError> {
     let end = Instant::now() + within;
-    let mut last = Unwell::Group(format!("no answer within {} s", within.as_secs()));
+    let mut last = VerifyError::Group(format!("no answer within {} s", within.as_secs()));
     loop {
-        match timeout_at(end, look(client, readyz)).await {
+        match timeout_at(end, check(client, readyz)).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(unwell)) => last = unwell,
+            Ok(Err(error)) => last = error,
             Err(_) => return Err(last),
         }
         if Instant::now() + PAUSE >= end {
@@ -76,19 +76,20 @@ pub async fn verify(client: &Client, readyz: Option<&Url>, within: Duration) -> 
     }
 }
 
-async fn look(client: &Client, readyz: Option<&Url>) -> Result<(), Unwell> {
+async fn check(client: &Client, readyz: Option<&Url>) -> Result<(), VerifyError> {
     let group = format!("{GROUP}/{VERSION}");
-    let served = client.list_api_group_resources(&group).await.map_err(|error| Unwell::Group(error.to_string()))?;
+    let served =
+        client.list_api_group_resources(&group).await.map_err(|error| VerifyError::Group(error.to_string()))?;
     match missing(&served) {
         absent if absent.is_empty() => {}
-        absent => return Err(Unwell::Kinds(absent.join(", "))),
+        absent => return Err(VerifyError::Kinds(absent.join(", "))),
     }
     let Some(url) = readyz else { return Ok(()) };
-    ask(url).await.map_err(|said| Unwell::NotReady { url: url.clone(), said })
+    get(url).await.map_err(|said| VerifyError::NotReady { url: url.clone(), said })
 }
 
-/// Never through a proxy: the operator is in the same cluster.
-async fn ask(url: &Url) -> Result<(), String> {
+/// Requests `url` without a proxy, because the operator is in the same cluster.
+async fn get(url: &Url) -> Result<(), String> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
     let answer = client.map_err(|error| error.to_string())?.get(url.clone()).send().await;
     let answer =

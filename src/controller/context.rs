@@ -71,7 +71,7 @@ impl Context {
         // Before the lists of its namespace are complete, no object can be decided. Afterwards all are triggered.
         if self.stores.scopes.has_listed(&key.namespace) {
             if self.lease.is_leader() {
-                self.output.traces.woken(key);
+                self.output.traces.triggered(key);
             }
             self.objects.reconciles.request(key);
         }
@@ -155,7 +155,7 @@ impl Context {
     /// because the watch may have no new event.
     pub(crate) fn on_secret_deleted(&self, look: SecretRequest<'_>) {
         let secret = look.key().clone();
-        look.gone();
+        look.record_absence();
         for key in self.stores.tokens.concerned(&secret, None) {
             self.trigger(&key);
         }
@@ -180,7 +180,7 @@ impl Context {
     /// grant itself (P20).
     pub(crate) fn forget(&self, key: &ObjectKey) {
         self.objects.states.forget(key);
-        self.output.traces.gone(key);
+        self.output.traces.deleted(key);
         self.grants.budgets.withdraw(key);
     }
 

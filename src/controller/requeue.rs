@@ -68,7 +68,7 @@ impl<K: Ord + Clone> RequeueSchedule<K> {
 mod tests {
     use super::*;
 
-    fn at(s: i64) -> Timestamp {
+    fn time(s: i64) -> Timestamp {
         Timestamp::from_timestamp(s, 0).unwrap()
     }
 
@@ -76,12 +76,12 @@ mod tests {
     fn p14_what_is_due_comes_once_whatever_the_clock_does() {
         let table = RequeueSchedule::default();
         for (name, due) in [("a", 10), ("b", 20), ("a", 30), ("a", 10)] {
-            table.set(&name, at(due));
+            table.set(&name, time(due));
         }
-        assert_eq!(table.due(at(9)), [""; 0]);
-        assert_eq!(table.due(at(10)), ["a"]);
-        assert_eq!(table.due(at(5)), [""; 0]);
-        assert_eq!(table.due(at(1000)), ["b"]);
+        assert_eq!(table.due(time(9)), [""; 0]);
+        assert_eq!(table.due(time(10)), ["a"]);
+        assert_eq!(table.due(time(5)), [""; 0]);
+        assert_eq!(table.due(time(1000)), ["b"]);
         assert_eq!(table.len(), 0);
     }
 
@@ -89,12 +89,12 @@ mod tests {
     fn p18_entries_do_not_pile_up() {
         let table = RequeueSchedule::default();
         for second in (0..100_000).rev() {
-            table.set(&"a", at(second));
+            table.set(&"a", time(second));
         }
         assert_eq!(table.len(), 1);
-        assert_eq!(table.due(at(0)), ["a"], "the earliest counts");
-        table.set(&"a", at(5));
+        assert_eq!(table.due(time(0)), ["a"], "the earliest counts");
+        table.set(&"a", time(5));
         table.clear(&"a");
-        assert_eq!(table.due(at(9)), [""; 0]);
+        assert_eq!(table.due(time(9)), [""; 0]);
     }
 }

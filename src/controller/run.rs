@@ -87,7 +87,7 @@ pub async fn run(
     metrics.serve_tokens(scraped.clone(), context.settings.token_metrics);
     metrics.serve_providers(scraped);
     if let Some(page) = page {
-        page.serve(context.clone());
+        page.set_source(context.clone());
     }
     let tasks = &context.tasks;
     tasks.lasting("resolves", resolve::resolve_all(context.clone(), to_resolve));

@@ -6,7 +6,7 @@ use crate::status_page::Page;
 use crate::telemetry::traces::Traces;
 use chrono::TimeDelta;
 use std::time::Duration;
-use videotoken_providers::account::Reach;
+use videotoken_providers::provider_setup::OutboundPolicy;
 
 /// Time for which the lease must still be valid when a call of a token API begins.
 pub const MIN_LEASE_TIME: Duration = Duration::from_secs(2);
@@ -24,12 +24,12 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// True if `ClusterTokenProvider`s are served.
     pub cluster_providers: bool,
-    /// True if their status is written, beside the login attempts.
+    /// True if their status is written, in addition to the login attempts.
     pub cluster_provider_status: bool,
     /// Namespace in which the references of a `ClusterTokenProvider` resolve.
     pub cluster_resource_namespace: String,
     /// Endpoints that providers may connect to, and the network rules.
-    pub reach: Reach,
+    pub reach: OutboundPolicy,
     /// Maximum number of tokens in flight.
     pub max_in_flight: usize,
     /// True if each token has its own series of metrics.

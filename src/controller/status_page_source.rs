@@ -5,13 +5,13 @@ use crate::controller::providers::registry::Resolved;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::controller::stores::token::Token;
-use crate::status_page::{Provider, Source, Told};
+use crate::status_page::{Provider, Source, TokenEntry};
 use videotoken_api::condition::ConditionStatus;
 use videotoken_core::summary::{ConditionSummary, StatusSummary, TokenSummary};
 use videotoken_providers::clock::{self, Timestamp};
 
 impl Source for Context {
-    fn tokens(&self) -> Vec<Told> {
+    fn tokens(&self) -> Vec<TokenEntry> {
         let mut all = Vec::new();
         self.stores.tokens.each(|token| all.push(token_entry(self, token)));
         all
@@ -26,7 +26,7 @@ impl Source for Context {
     }
 }
 
-fn token_entry(context: &Context, token: &Token) -> Told {
+fn token_entry(context: &Context, token: &Token) -> TokenEntry {
     let facts = &token.status;
     let secret_key = token.secret_key();
     let secret = context.stores.secrets.get(&secret_key).filter(|secret| secret.owner == Some(token.uid));
@@ -37,13 +37,13 @@ fn token_entry(context: &Context, token: &Token) -> Told {
         .each_ref()
         .map(|condition| ConditionSummary { holds: condition.status == Some(true), reason: &condition.reason });
     let failed = (facts.failed_attempts > 0).then(|| failure.map_or("", |failure| &failure.reason));
-    let (told, reason) = StatusSummary { conditions, failed, suspended }.state();
+    let (state, reason) = StatusSummary { conditions, failed, suspended }.state();
     let is_in_crowd = reason.is_empty() && context.grants.budgets.is_queued(&token.key);
     let reason = if is_in_crowd { "WaitingForBudget" } else { reason };
     let row = TokenSummary {
         namespace: token.key.namespace.to_string(),
         name: token.key.name.to_string(),
-        reported_state: told,
+        reported_state: state,
         reason: reason.to_owned(),
         suspended,
         provider: provider.map(|provider| provider.to_string()).unwrap_or_default(),
@@ -54,7 +54,7 @@ fn token_entry(context: &Context, token: &Token) -> Told {
         next_attempt_at: held_until(context, token).or_else(|| failure.and_then(|failure| failure.next_attempt_at)),
         created_at: token.created_at(),
     };
-    Told {
+    TokenEntry {
         row,
         message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
         request_id: failure.and_then(|failure| failure.request_id.clone()),

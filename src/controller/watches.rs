@@ -249,7 +249,7 @@ fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, re
                 tracing::debug!(kind, namespace, error = said, "objects still can't be listed or watched");
             }
         }
-        _ => tracing::warn!(kind, namespace, error = said, "a watch broke and is taken up again"),
+        _ => tracing::warn!(kind, namespace, error = said, "a watch broke and is resumed"),
     }
 }
 

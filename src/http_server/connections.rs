@@ -120,7 +120,7 @@ struct Asker {
 
 /// Permits for large responses.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Inner>);
+pub(super) struct ResponsePermits(Arc<Inner>);
 
 struct Inner {
     free: Arc<Semaphore>,
@@ -128,20 +128,20 @@ struct Inner {
     taken: Mutex<BTreeMap<u64, Asker>>,
 }
 
-impl Default for Places {
+impl Default for ResponsePermits {
     fn default() -> Self {
         Self(Arc::new(Inner { free: Arc::new(Semaphore::new(MOST_ANSWERS)), taken: Mutex::default() }))
     }
 }
 
 /// Permit for a large response. It is returned when it is dropped, after the last byte of the response.
-struct Place {
+struct ResponsePermit {
     inner: Arc<Inner>,
     number: u64,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Place {
+impl Drop for ResponsePermit {
     fn drop(&mut self) {
         self.inner.lock().remove(&self.number);
     }
@@ -153,7 +153,7 @@ impl Inner {
     }
 
     /// Waits for a permit. If none is free after [`PATIENCE`], closes the oldest response.
-    async fn take(self: Arc<Self>, asker: Asker) -> Option<Place> {
+    async fn acquire(self: Arc<Self>, asker: Asker) -> Option<ResponsePermit> {
         // Repeats as often as other clients may be waiting.
         for _ in 0..=MOST_ANSWERS {
             let Ok(permit) = tokio::time::timeout(PATIENCE, self.free.clone().acquire_owned()).await else {
@@ -165,7 +165,7 @@ impl Inner {
             };
             let number = asker.number;
             self.lock().insert(number, asker);
-            return Some(Place { inner: self.clone(), number, _permit: permit.ok()? });
+            return Some(ResponsePermit { inner: self.clone(), number, _permit: permit.ok()? });
         }
         None
     }
@@ -173,28 +173,30 @@ impl Inner {
 
 /// A large response keeps its permit until its last byte is sent: the connection owns the bytes, and the bytes own the
 /// permit.
-struct Placed {
+struct PermittedBytes {
     bytes: Bytes,
-    _place: Place,
+    _permit: ResponsePermit,
 }
 
-impl AsRef<[u8]> for Placed {
+impl AsRef<[u8]> for PermittedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 /// Middleware for routes with large responses.
-pub(super) async fn placed(State(places): State<Places>, request: Request, next: Next) -> Response {
+pub(super) async fn with_permit(State(permits): State<ResponsePermits>, request: Request, next: Next) -> Response {
     let Some(asker) = request.extensions().get::<Asker>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let Some(place) = places.0.take(asker).await else {
+    let Some(permit) = permits.0.acquire(asker).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many ask at once: ask again").into_response();
     };
     let (head, body) = next.run(request).await.into_parts();
     match axum::body::to_bytes(body, usize::MAX).await {
-        Ok(bytes) => Response::from_parts(head, Body::from(Bytes::from_owner(Placed { bytes, _place: place }))),
+        Ok(bytes) => {
+            Response::from_parts(head, Body::from(Bytes::from_owner(PermittedBytes { bytes, _permit: permit })))
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -192,7 +192,7 @@ async fn a_holder_that_is_cut_off_has_stopped_before_another_starts() {
         );
         assert!(!first.handle.is_leader() && !second.handle.is_leader(), "{link:?}");
         if link == Link::Deaf {
-            continue; // its writes still arrive: it keeps the others out, until somebody restarts it
+            continue; // its writes still arrive: it keeps the others out, until it is restarted
         }
         second.leads().await;
         first.set(Link::Up);
@@ -277,7 +277,7 @@ async fn p10_no_two_lead_at_any_moment() {
                 led += u32::from(leaders == 1);
             }
         }
-        assert!(led > 10_000, "somebody leads most of the time: {led}");
+        assert!(led > 10_000, "one of them leads most of the time: {led}");
         for process in &processes {
             process.set(Link::Up);
         }

@@ -7,7 +7,7 @@
 //! successful PUT was sent. The deadline is shorter than the duration, so that a leader that is cut off from the API
 //! server has stopped before another starts. See [`step`](videotoken_core::lease::step) for the decision and [`Candidate`] for the loop.
 //!
-//! A user who deletes the Lease frees it for every process at once, and its leader sees that at its next renewal.
+//! A client that deletes the Lease frees it for every process at once, and its leader sees that at its next renewal.
 //!
 //! The API is polled, not watched: the operator's Role has get, create and update on Leases, no more. A standby reads
 //! four times in a retry period.
@@ -173,7 +173,7 @@ mod tests {
         handle.mark_lost();
         assert!(changes.has_changed().is_ok_and(|changed| changed) && !*changes.borrow_and_update());
         handle.mark_lost();
-        assert!(changes.has_changed().is_ok_and(|changed| !changed), "lost once, told once");
+        assert!(changes.has_changed().is_ok_and(|changed| !changed), "lost once, reported once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The Kubernetes client and the layer that counts its requests.
 
 use super::silence::EndSilence;
-use super::{API_SERVER, Metrics, OfRequest, pages};
+use super::{API_SERVER, Metrics, RequestLabels, pages};
 use axum::body::Bytes;
 use chrono::DateTime;
 use futures::future::BoxFuture;
@@ -103,7 +103,7 @@ where
         Box::pin(async move {
             let answer = answer.await;
             let code_class = answer.as_ref().map_or("none", |answer| class_of(answer.status().as_u16()));
-            metrics.requested(&OfRequest { verb, resource, code_class });
+            metrics.requested(&RequestLabels { verb, resource, code_class });
             if let Some(skew) = answer.as_ref().ok().and_then(|answer| skew(answer.headers())) {
                 metrics.set_clock_skew(API_SERVER, skew);
             }

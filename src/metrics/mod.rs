@@ -8,19 +8,18 @@
 //! that don't request `OpenMetrics`.
 
 mod classic;
-mod first;
 mod kubernetes;
 mod pages;
 mod providers;
 mod silence;
 mod tokens;
+mod zero_first;
 
 pub use kubernetes::{CountRequests, Counted, client, count_requests, layered};
 pub use providers::{ProviderGauge, ProviderSource};
 pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};
 
-use first::FromZero;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,6 +33,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use videotoken_core::issue::Class;
 use videotoken_providers::clock;
+use zero_first::ZeroFirstCounter;
 
 /// Histogram bounds in seconds for one call of a token API. The default timeout is 10 s (`--provider-timeout`).
 const ISSUE_BOUNDS: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0];
@@ -46,53 +46,53 @@ const WAIT_BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900
 pub const API_SERVER: &str = "apiserver";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfProvider {
+struct ProviderLabels {
     provider_type: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfFailure {
+struct FailureLabels {
     provider_type: &'static str,
     class: &'static str,
     reason: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRequest {
+struct RequestLabels {
     verb: &'static str,
     resource: &'static str,
     code_class: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSource {
+struct SourceLabels {
     source: &'static str,
 }
 
-type ByProvider = Family<OfProvider, Histogram, fn() -> Histogram>;
+type ByProvider = Family<ProviderLabels, Histogram, fn() -> Histogram>;
 
 /// Counter of seconds.
 type Time = Counter<f64, AtomicU64>;
 
-/// All metrics of the process. Cheap to clone.
+/// Metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    issuances: Family<OfProvider, Counter>,
-    issue_failures: FromZero<OfFailure>,
+    issuances: Family<ProviderLabels, Counter>,
+    issue_failures: ZeroFirstCounter<FailureLabels>,
     issue_duration: ByProvider,
     budget_wait: Histogram,
-    throttled: Family<OfProvider, Time>,
+    throttled: Family<ProviderLabels, Time>,
     expired: Time,
-    requests: Family<OfRequest, Counter>,
+    requests: Family<RequestLabels, Counter>,
     queued: Gauge,
     in_flight: Gauge,
     leader: Gauge,
     unlisted: Gauge,
-    clock_skew: Family<OfSource, Gauge>,
+    clock_skew: Family<SourceLabels, Gauge>,
     tokens: tokens::Tokens,
     providers: providers::Providers,
 }
@@ -109,7 +109,7 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             issuances: Family::default(),
-            issue_failures: FromZero::default(),
+            issue_failures: ZeroFirstCounter::default(),
             issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
             budget_wait: Histogram::new(WAIT_BOUNDS),
             throttled: Family::default(),
@@ -130,15 +130,15 @@ impl Metrics {
     /// Records that a call for a token of `provider_type` succeeded after `took`. A call that returned the token in use
     /// is no issuance.
     pub fn issued(&self, provider_type: &'static str, took: Duration, is_new: bool) {
-        let labels = OfProvider { provider_type };
+        let labels = ProviderLabels { provider_type };
         self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.issuances.get_or_create(&labels).inc_by(u64::from(is_new));
     }
 
     /// Records that a call for a token of `provider_type` failed after `took`.
     pub fn issue_failed(&self, provider_type: &'static str, class: Class, reason: Cow<'static, str>, took: Duration) {
-        self.0.issue_duration.get_or_create(&OfProvider { provider_type }).observe(took.as_secs_f64());
-        self.0.issue_failures.inc(&OfFailure { provider_type, class: name(class), reason });
+        self.0.issue_duration.get_or_create(&ProviderLabels { provider_type }).observe(took.as_secs_f64());
+        self.0.issue_failures.inc(&FailureLabels { provider_type, class: name(class), reason });
     }
 
     /// Records that a call was granted after `waited` in the queue of its budget.
@@ -148,7 +148,7 @@ impl Metrics {
 
     /// Adds the time for which an account of `provider_type` was throttled.
     pub fn throttled(&self, provider_type: &'static str, time: Duration) {
-        self.0.throttled.get_or_create(&OfProvider { provider_type }).inc_by(time.as_secs_f64());
+        self.0.throttled.get_or_create(&ProviderLabels { provider_type }).inc_by(time.as_secs_f64());
     }
 
     /// Adds the time for which Secrets contained expired tokens, as the sum over all Secrets.
@@ -180,23 +180,23 @@ impl Metrics {
     /// Sets how many seconds the clock of `source` is ahead of the local clock. `source` is [`API_SERVER`] or a
     /// provider type.
     pub fn set_clock_skew(&self, source: &'static str, seconds: i64) {
-        self.0.clock_skew.get_or_create(&OfSource { source }).set(seconds);
+        self.0.clock_skew.get_or_create(&SourceLabels { source }).set(seconds);
     }
 
     /// Returns how many seconds the clock of `source` was ahead of the local clock at the last measurement.
     pub fn clock_skew(&self, source: &'static str) -> Option<i64> {
-        self.0.clock_skew.get(&OfSource { source }).map(|gauge| gauge.get())
+        self.0.clock_skew.get(&SourceLabels { source }).map(|gauge| gauge.get())
     }
 
     /// Sets the source of the tokens for scrapes. `per_token` adds series for each token. Only the first call has an
     /// effect.
     pub fn serve_tokens(&self, source: Arc<dyn TokenSource>, per_token: bool) {
-        self.0.tokens.serve(source, per_token);
+        self.0.tokens.set_source(source, per_token);
     }
 
     /// Sets the source of the provider objects for scrapes. Only the first call has an effect.
     pub fn serve_providers(&self, source: Arc<dyn ProviderSource>) {
-        self.0.providers.serve(source);
+        self.0.providers.set_source(source);
     }
 
     /// Returns all metrics in the text format of Prometheus, version 0.0.4.
@@ -207,14 +207,14 @@ impl Metrics {
     /// Returns all metrics as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        self.0.issue_failures.told(|| {
+        self.0.issue_failures.around_scrape(|| {
             // Writing to a String never fails.
             let _ = text::encode(&mut text, &self.0.registry);
         });
         text
     }
 
-    fn requested(&self, labels: &OfRequest) {
+    fn requested(&self, labels: &RequestLabels) {
         self.0.requests.get_or_create(labels).inc();
     }
 }
@@ -279,7 +279,7 @@ mod tests {
         metrics.set_leader(true);
         metrics.set_unlisted(1);
         metrics.set_clock_skew("blendVision", -301);
-        metrics.requested(&OfRequest { verb: "get", resource: "secrets", code_class: "4xx" });
+        metrics.requested(&RequestLabels { verb: "get", resource: "secrets", code_class: "4xx" });
 
         let first = metrics.encode();
         let failures = r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"}"#;

@@ -33,7 +33,7 @@ pub(super) fn bounded(client: Client) -> Client {
 #[derive(Clone)]
 struct Pages {
     client: Client,
-    limits: Arc<Limits>,
+    limits: Arc<PageLimits>,
 }
 
 impl Service<Request<Body>> for Pages {
@@ -51,7 +51,7 @@ impl Service<Request<Body>> for Pages {
             let Some(asked) = asked_for(&request) else { return Ok(client.send(request).await?.map(Answer::new)) };
             let (head, _) = request.into_parts();
             loop {
-                let limit = limits.of(head.uri.path(), asked);
+                let limit = limits.for_path(head.uri.path(), asked);
                 let mut request = Request::new(Body::empty());
                 *request.method_mut() = Method::GET;
                 *request.uri_mut() = with_limit(&head.uri, limit)?;
@@ -105,10 +105,10 @@ fn with_limit(uri: &Uri, limit: u32) -> Result<Uri, http::Error> {
 
 /// Number of objects that fit into a page, by path. Contains only paths with fewer objects than requested.
 #[derive(Default)]
-struct Limits(Mutex<HashMap<String, u32>>);
+struct PageLimits(Mutex<HashMap<String, u32>>);
 
-impl Limits {
-    fn of(&self, path: &str, asked: u32) -> u32 {
+impl PageLimits {
+    fn for_path(&self, path: &str, asked: u32) -> u32 {
         self.0.lock().get(path).map_or(asked, |limit| asked.min(*limit))
     }
 
@@ -179,7 +179,7 @@ mod tests {
         sizes.push(2 * LARGEST_PAGE);
         sizes.extend(vec![1_000; 600]);
         let (client, limits) = api_server(sizes.clone());
-        assert_eq!(list(&client, 250).await, sizes.len(), "none is lost, none told twice");
+        assert_eq!(list(&client, 250).await, sizes.len(), "none is lost, none reported twice");
         let asked = limits.lock().clone();
         assert_eq!(asked[..2], [250, 250]);
         assert!(asked.contains(&1) && asked.last() > Some(&50), "{asked:?}");

@@ -36,7 +36,7 @@ pub trait ProviderSource: Send + Sync {
 pub(super) struct Providers(Arc<OnceLock<Arc<dyn ProviderSource>>>);
 
 impl Providers {
-    pub(super) fn serve(&self, source: Arc<dyn ProviderSource>) {
+    pub(super) fn set_source(&self, source: Arc<dyn ProviderSource>) {
         // A second source would contain the same objects, so the first one stays.
         let _ = self.0.set(source);
     }

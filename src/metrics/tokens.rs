@@ -42,7 +42,7 @@ fn state(token: TokenGauge, now: i64) -> usize {
 pub(super) struct Tokens(Arc<OnceLock<(Arc<dyn TokenSource>, bool)>>);
 
 impl Tokens {
-    pub(super) fn serve(&self, source: Arc<dyn TokenSource>, per_token: bool) {
+    pub(super) fn set_source(&self, source: Arc<dyn TokenSource>, per_token: bool) {
         // A second source would contain the same tokens, so the first one stays.
         let _ = self.0.set((source, per_token));
     }
@@ -62,7 +62,7 @@ impl Collector for Tokens {
             series(&mut encoder, name, help, Some(&Unit::Seconds), source.as_ref(), |token| token.expires_at)?;
             let (name, help) = ("token_renew_timestamp", "When the token's renewal is due.");
             series(&mut encoder, name, help, Some(&Unit::Seconds), source.as_ref(), |token| token.renew_at)?;
-            let (name, help) = ("token_ready", "Whether the Secret holds a live token.");
+            let (name, help) = ("token_ready", "1 if the Secret contains a valid token, else 0.");
             series(&mut encoder, name, help, None, source.as_ref(), |token| Some(token.ready.into()))?;
         }
         counts(&mut encoder, source.as_ref())

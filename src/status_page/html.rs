@@ -1,7 +1,7 @@
 //! The status page as HTML. Constant text is written without changes, all other text by [`Html::text`], which escapes
 //! it.
 
-use super::view::{Answer, Asked, Provider, Snapshot, Told};
+use super::view::{PageQuery, Provider, QueryResult, Snapshot, TokenEntry};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -65,10 +65,10 @@ impl Html {
 }
 
 /// Returns the whole page.
-pub(super) fn page(snapshot: &Snapshot, answer: &Answer<'_>) -> String {
+pub(super) fn page(snapshot: &Snapshot, result: &QueryResult<'_>) -> String {
     let mut html = Html(String::with_capacity(96 * 1024));
     html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>");
-    let expired = answer.counts[0];
+    let expired = result.counts[0];
     if expired > 0 {
         html.count(expired).raw(" expired · ");
     }
@@ -81,11 +81,11 @@ pub(super) fn page(snapshot: &Snapshot, answer: &Answer<'_>) -> String {
     html.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n<header><h1>Video access tokens</h1>");
     html.raw("<p class=\"soft\">video-token-operator ").raw(env!("CARGO_PKG_VERSION")).raw("</p>");
     html.raw("<p role=\"status\">as of the last reload</p></header>\n");
-    form(&mut html, snapshot, &answer.asked);
-    html.raw("<main id=\"live\">\n");
-    states(&mut html, answer);
-    tokens(&mut html, snapshot, answer);
-    pages(&mut html, answer);
+    form(&mut html, snapshot, &result.query);
+    html.raw("<main id=\"tables\">\n");
+    states(&mut html, result);
+    tokens(&mut html, snapshot, result);
+    pages(&mut html, result);
     providers(&mut html, snapshot);
     html.raw("<footer>");
     html.raw(if snapshot.leads { "This process leads" } else { "This process stands by; another leads" });
@@ -97,17 +97,17 @@ pub(super) fn page(snapshot: &Snapshot, answer: &Answer<'_>) -> String {
 }
 
 /// Appends the form that filters the rows. A script submits it during typing; without scripts, the button submits it.
-fn form(html: &mut Html, snapshot: &Snapshot, asked: &Asked) {
-    html.raw("<form method=\"get\"><input type=\"hidden\" name=\"state\" value=\"").text(&asked.state);
+fn form(html: &mut Html, snapshot: &Snapshot, query: &PageQuery) {
+    html.raw("<form method=\"get\"><input type=\"hidden\" name=\"state\" value=\"").text(&query.state);
     html.raw("\"><label>Name <input type=\"search\" name=\"name\" maxlength=\"253\" autocomplete=\"off\" value=\"");
-    html.text(&asked.name)
+    html.text(&query.name)
         .raw("\"></label><label>Namespace <select name=\"namespace\"><option value=\"\">all</option>");
     let known = snapshot.namespaces.keys().map(String::as_str);
-    let unknown = Some(asked.namespace.as_str()).filter(|name| !name.is_empty());
+    let unknown = Some(query.namespace.as_str()).filter(|name| !name.is_empty());
     let unknown = unknown.filter(|name| !snapshot.namespaces.contains_key(*name));
     for namespace in known.chain(unknown) {
         html.raw("<option");
-        if namespace == asked.namespace {
+        if namespace == query.namespace {
             html.raw(" selected");
         }
         html.raw(">").text(namespace).raw("</option>");
@@ -116,16 +116,16 @@ fn form(html: &mut Html, snapshot: &Snapshot, asked: &Asked) {
 }
 
 /// Appends the number of tokens in each state. Each number links to its rows.
-fn states(html: &mut Html, answer: &Answer<'_>) {
+fn states(html: &mut Html, result: &QueryResult<'_>) {
     html.raw("<nav aria-label=\"States\"><ul class=\"states\">");
-    let all = answer.counts.iter().sum();
-    let chosen = answer.asked.state();
-    let states = State::ALL.into_iter().zip(answer.counts);
+    let all = result.counts.iter().sum();
+    let chosen = result.query.state();
+    let states = State::ALL.into_iter().zip(result.counts);
     for (state, count) in [(None, all)].into_iter().chain(states.map(|(state, count)| (Some(state), count))) {
         let word = state.map_or("All", State::as_str);
         html.raw("<li><a id=\"state-").text(word).raw("\" href=\"");
         let wanted = state.map(State::as_str).unwrap_or_default().to_owned();
-        address(html, &Asked { state: wanted, page: String::new(), ..answer.asked.clone() });
+        address(html, &PageQuery { state: wanted, page: String::new(), ..result.query.clone() });
         html.raw("\"");
         if state == chosen {
             html.raw(" aria-current=\"true\"");
@@ -148,42 +148,42 @@ fn class(state: Option<State>) -> &'static str {
 }
 
 /// Appends `?` and the query, as the value of an attribute.
-fn address(html: &mut Html, asked: &Asked) {
-    let mut query = Serializer::new(String::new());
-    let page = if asked.page == "1" { "" } else { asked.page.as_str() };
-    let fields = [("state", &*asked.state), ("namespace", &asked.namespace), ("name", &asked.name), ("page", page)];
+fn address(html: &mut Html, query: &PageQuery) {
+    let mut pairs = Serializer::new(String::new());
+    let page = if query.page == "1" { "" } else { query.page.as_str() };
+    let fields = [("state", &*query.state), ("namespace", &query.namespace), ("name", &query.name), ("page", page)];
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-        query.append_pair(name, value);
+        pairs.append_pair(name, value);
     }
-    html.raw("?").text(query.finish());
+    html.raw("?").text(pairs.finish());
 }
 
-fn tokens(html: &mut Html, snapshot: &Snapshot, answer: &Answer<'_>) {
+fn tokens(html: &mut Html, snapshot: &Snapshot, result: &QueryResult<'_>) {
     html.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Tokens\"><table id=\"tokens\"><caption>");
     html.raw("Video access tokens, the most urgent first</caption><thead><tr><th scope=\"col\">State</th>");
     html.raw("<th scope=\"col\">Namespace</th><th scope=\"col\">Name</th><th scope=\"col\">Life left</th>");
     html.raw("<th scope=\"col\">Expires</th><th scope=\"col\">Renewal</th><th scope=\"col\">Provider</th>");
     html.raw("<th scope=\"col\">Why</th></tr></thead><tbody>\n");
-    for told in &answer.rows {
-        token(html, told, snapshot.now);
+    for entry in &result.rows {
+        token(html, entry, snapshot.now);
     }
-    if answer.rows.is_empty() {
+    if result.rows.is_empty() {
         html.raw("<tr><td class=\"empty\" colspan=\"8\">");
-        html.raw(if snapshot.len() == 0 { "There are no tokens." } else { "No token is as asked." }).raw("</td></tr>");
+        html.raw(if snapshot.len() == 0 { "There are no tokens." } else { "No token matches." }).raw("</td></tr>");
     }
     html.raw("</tbody></table></div>\n");
 }
 
-fn token(html: &mut Html, told: &Told, now: Timestamp) {
-    let row = &told.row;
+fn token(html: &mut Html, entry: &TokenEntry, now: Timestamp) {
+    let row = &entry.row;
     let state = row.state(now);
     html.raw("<tr><td class=\"state ").raw(class(Some(state))).raw("\">").raw(state.as_str()).raw("</td><td>");
-    html.text(&row.namespace).raw("</td><th scope=\"row\">").text(&row.name).raw("</th><td class=\"life ");
+    html.text(&row.namespace).raw("</td><th scope=\"row\">").text(&row.name).raw("</th><td class=\"lifetime ");
     html.raw(class(Some(state))).raw("\">");
     if let Some(left) = row.lifetime_left(now) {
         let percent = format!("{:.1}", left * 100.0);
         html.raw("<svg viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"").text(&percent);
-        html.raw(" % of its life is left\"><rect class=\"track\" width=\"100\" height=\"8\" rx=\"2\"/>");
+        html.raw("% of its lifetime is left\"><rect class=\"track\" width=\"100\" height=\"8\" rx=\"2\"/>");
         html.raw("<rect class=\"left\" height=\"8\" rx=\"2\" width=\"").text(&percent).raw("\"/></svg>");
     }
     for at in [row.expires_at, row.renew_at.filter(|_| !row.suspended)] {
@@ -193,9 +193,9 @@ fn token(html: &mut Html, told: &Told, now: Timestamp) {
         }
     }
     html.raw("</td><td>").text(&row.provider).raw("</td><td class=\"why\">").text(&row.reason);
-    if !told.message.is_empty() {
-        html.raw("<bdi class=\"soft\" title=\"").text(&told.message).raw("\">").text(&told.message);
-        if let Some(id) = &told.request_id {
+    if !entry.message.is_empty() {
+        html.raw("<bdi class=\"soft\" title=\"").text(&entry.message).raw("\">").text(&entry.message);
+        if let Some(id) = &entry.request_id {
             html.raw(" (request ").text(id).raw(")");
         }
         html.raw("</bdi>");
@@ -208,13 +208,13 @@ fn token(html: &mut Html, told: &Told, now: Timestamp) {
     html.raw("</td></tr>\n");
 }
 
-fn time(html: &mut Html, at: Timestamp, told: &str) {
+fn time(html: &mut Html, at: Timestamp, shown: &str) {
     let exact = wire_time::text(at);
-    html.raw("<time datetime=\"").text(&exact).raw("\" title=\"").text(&exact).raw("\">").text(told).raw("</time>");
+    html.raw("<time datetime=\"").text(&exact).raw("\" title=\"").text(&exact).raw("\">").text(shown).raw("</time>");
 }
 
-fn pages(html: &mut Html, answer: &Answer<'_>) {
-    let ((from, to, all), (page, pages)) = (answer.span, answer.page);
+fn pages(html: &mut Html, result: &QueryResult<'_>) {
+    let ((from, to, all), (page, pages)) = (result.span, result.page);
     if all == 0 {
         return;
     }
@@ -225,7 +225,7 @@ fn pages(html: &mut Html, answer: &Answer<'_>) {
     for (id, word, to, there) in steps.into_iter().chain(more) {
         if there {
             html.raw("<a id=\"page-").raw(id).raw("\" href=\"");
-            address(html, &Asked { page: to.to_string(), ..answer.asked.clone() });
+            address(html, &PageQuery { page: to.to_string(), ..result.query.clone() });
             html.raw("\">").raw(word).raw("</a>");
         }
     }
@@ -277,12 +277,12 @@ mod tests {
     const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\u{202e}\0";
 
     fn hostile() -> Snapshot {
-        let mut told = token(HOSTILE, HOSTILE, State::Failing, Some(60));
-        told.message = HOSTILE.to_owned();
-        told.request_id = Some(HOSTILE.to_owned());
-        told.row.reason = HOSTILE.to_owned();
-        told.row.provider = HOSTILE.to_owned();
-        told.row.next_attempt_at = Some(at(10));
+        let mut entry = token(HOSTILE, HOSTILE, State::Failing, Some(60));
+        entry.message = HOSTILE.to_owned();
+        entry.request_id = Some(HOSTILE.to_owned());
+        entry.row.reason = HOSTILE.to_owned();
+        entry.row.provider = HOSTILE.to_owned();
+        entry.row.next_attempt_at = Some(at(10));
         let provider = Provider {
             ready: false,
             kind: "TokenProvider",
@@ -294,20 +294,20 @@ mod tests {
             reason: HOSTILE.to_owned(),
             message: HOSTILE.to_owned(),
         };
-        Snapshot::new(vec![told], vec![provider], false, at(0))
+        Snapshot::new(vec![entry], vec![provider], false, at(0))
     }
 
     #[test]
     fn no_text_of_anybody_becomes_markup() {
         let snapshot = hostile();
-        let asked = Asked {
+        let query = PageQuery {
             state: HOSTILE.to_owned(),
             namespace: HOSTILE.to_owned(),
             name: String::new(),
             page: HOSTILE.to_owned(),
         };
-        for asked in [Asked::default(), asked.clone(), Asked { name: HOSTILE.to_owned(), ..asked }] {
-            let html = page(&snapshot, &snapshot.answer(&asked));
+        for query in [PageQuery::default(), query.clone(), PageQuery { name: HOSTILE.to_owned(), ..query }] {
+            let html = page(&snapshot, &snapshot.answer(&query));
             assert_eq!(html.matches("<script").count(), 1, "only the page's own");
             assert_eq!(html.matches("</script").count(), 1);
             assert_eq!(html.matches("<img").count(), 0);
@@ -325,7 +325,7 @@ mod tests {
             assert!(!policy.contains(never), "{policy}");
         }
         let snapshot = hostile();
-        let html = page(&snapshot, &snapshot.answer(&Asked::default()));
+        let html = page(&snapshot, &snapshot.answer(&PageQuery::default()));
         // The policy blocks inline code, so the page must not contain any.
         for inline in [" style=\"", " onclick", " onload", "javascript:"] {
             assert!(!html.contains(inline), "{inline}");
@@ -333,12 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_its_state_its_life_and_when_it_ends() {
+    fn a_row_shows_its_state_its_lifetime_and_its_expiry() {
         let snapshot = Snapshot::new(vec![token("lobby", "screen", State::Ready, Some(1800))], Vec::new(), true, at(0));
-        let html = page(&snapshot, &snapshot.answer(&Asked::default()));
+        let html = page(&snapshot, &snapshot.answer(&PageQuery::default()));
         for part in [
             "<td class=\"state ready\">Ready</td><td>lobby</td><th scope=\"row\">screen</th>",
-            "aria-label=\"50.0 % of its life is left\"",
+            "aria-label=\"50.0% of its lifetime is left\"",
             ">in 30m</time>",
             ">in 10m</time>",
             "1–1 of 1",

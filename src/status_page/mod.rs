@@ -9,13 +9,13 @@
 //! | `page.css`, `page.js` | the style, and the script that updates the table; the page is complete without it |
 //!
 //! The page reads the same memory as the reconciles: it sends no request to the API server, and works on a standby too.
-//! It must not contain tokens or data of Secrets. Its content is defined by [`Told`] and [`Provider`].
+//! It must not contain tokens or data of Secrets. Its content is defined by [`TokenEntry`] and [`Provider`].
 
 mod host;
 mod html;
 mod view;
 
-pub use view::{Asked, Provider, Told};
+pub use view::{PageQuery, Provider, TokenEntry};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -31,7 +31,7 @@ use view::Snapshot;
 /// Source of all tokens and providers.
 pub trait Source: Send + Sync {
     /// Returns each token once, in any order. Called from a thread that may block.
-    fn tokens(&self) -> Vec<Told>;
+    fn tokens(&self) -> Vec<TokenEntry>;
 
     /// Returns each provider object once, in any order.
     fn providers(&self) -> Vec<Provider>;
@@ -63,7 +63,7 @@ impl Page {
     }
 
     /// Sets the source of the page. Only the first call has an effect.
-    pub fn serve(&self, source: Arc<dyn Source>) {
+    pub fn set_source(&self, source: Arc<dyn Source>) {
         // A second source would contain the same objects, so the first one stays.
         let _ = self.0.source.set(source);
     }
@@ -89,7 +89,7 @@ impl Page {
         (fresh, true)
     }
 
-    async fn let_go(self) {
+    async fn expire_snapshot(self) {
         tokio::time::sleep(FRESH).await;
         *self.0.gathered.lock() = None;
     }
@@ -97,10 +97,10 @@ impl Page {
 
 async fn show(
     State((page, policy)): State<(Page, HeaderValue)>,
-    Query(asked): Query<Asked>,
-    asking: HeaderMap,
+    Query(query): Query<PageQuery>,
+    request: HeaderMap,
 ) -> Response {
-    let host = asking.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.get(header::HOST).and_then(|host| host.to_str().ok());
     if !host::admits(host, &page.0.hosts) {
         // Without the name, because its text is untrusted.
         let refusal = "This page isn't served under this name. Ask for it by an address, by localhost or by the \
@@ -114,12 +114,12 @@ async fn show(
     // Ten thousand rows take milliseconds, which is too long for a thread that serves other connections.
     let written = tokio::task::spawn_blocking(move || {
         let (snapshot, fresh) = gathering.gather(&*source);
-        (html::page(&snapshot, &snapshot.answer(&asked)), fresh)
+        (html::page(&snapshot, &snapshot.answer(&query)), fresh)
     });
     match written.await {
         Ok((text, fresh)) => {
             if fresh {
-                tokio::spawn(page.let_go());
+                tokio::spawn(page.expire_snapshot());
             }
             (headers, text).into_response()
         }

@@ -3,7 +3,7 @@
 // where it is written, on the server; here none is made.
 (() => {
   const EVERY = 2000, LONGEST = 30000;
-  const live = document.getElementById("live");
+  const shown = document.getElementById("tables");
   const form = document.querySelector("form");
   const link = document.querySelector("[role=status]");
   let timer = 0, typing = 0, under_way = null, wait = EVERY;
@@ -15,19 +15,19 @@
 
   const put = (text) => {
     const page = new DOMParser().parseFromString(text, "text/html");
-    const fresh = page.getElementById("live");
+    const fresh = page.getElementById(shown.id);
     if (!fresh) throw new Error("another page answers");
-    const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
-    const scrolled = live.querySelector(".wide")?.scrollLeft ?? 0;
-    live.replaceChildren(...fresh.childNodes);
-    if (live.querySelector(".wide")) live.querySelector(".wide").scrollLeft = scrolled;
+    const focused = shown.contains(document.activeElement) ? document.activeElement.id : "";
+    const scrolled = shown.querySelector(".wide")?.scrollLeft ?? 0;
+    shown.replaceChildren(...fresh.childNodes);
+    if (shown.querySelector(".wide")) shown.querySelector(".wide").scrollLeft = scrolled;
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     document.title = page.title;
   };
 
   const reading = () => {
     const marked = getSelection();
-    return marked && !marked.isCollapsed && live.contains(marked.anchorNode);
+    return marked && !marked.isCollapsed && shown.contains(marked.anchorNode);
   };
 
   const refresh = async (asked) => {
@@ -77,7 +77,7 @@
     event.preventDefault();
     go(filled(), true);
   });
-  live.addEventListener("click", (event) => {
+  shown.addEventListener("click", (event) => {
     const to = event.target.closest("a[href^='?']");
     if (!to || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
     event.preventDefault();

@@ -10,7 +10,7 @@ const ROWS: usize = 100;
 
 /// One token, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct TokenEntry {
     /// Row of `kubectl videotoken status`.
     pub row: TokenSummary,
     /// Error of the last attempt, without secrets; empty if the attempt succeeded.
@@ -45,7 +45,7 @@ pub struct Provider {
 /// Query of the page's URL. Unknown parameters are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Asked {
+pub struct PageQuery {
     /// Selects the tokens in this state.
     pub state: String,
     /// Selects the tokens in this namespace.
@@ -56,29 +56,29 @@ pub struct Asked {
     pub page: String,
 }
 
-impl Asked {
+impl PageQuery {
     /// Returns the selected state, or `None` if the text is not a state.
     pub(super) fn state(&self) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(&self.state))
     }
 }
 
-/// All tokens and providers at one time, the most urgent first.
+/// Tokens and providers at one time, the most urgent first.
 pub(super) struct Snapshot {
     pub(super) now: Timestamp,
     pub(super) leads: bool,
     pub(super) providers: Vec<Provider>,
-    tokens: Vec<Told>,
+    tokens: Vec<TokenEntry>,
     /// Number of tokens in each namespace.
     pub(super) namespaces: BTreeMap<String, usize>,
 }
 
 /// Response to one query.
-pub(super) struct Answer<'a> {
+pub(super) struct QueryResult<'a> {
     /// The query, with the page number corrected.
-    pub(super) asked: Asked,
+    pub(super) query: PageQuery,
     /// Rows of the page.
-    pub(super) rows: Vec<&'a Told>,
+    pub(super) rows: Vec<&'a TokenEntry>,
     /// Number of tokens in each state, among those that match the other parameters of the query.
     pub(super) counts: [usize; State::ALL.len()],
     /// First and last row, from 1, and the total number of rows.
@@ -89,7 +89,7 @@ pub(super) struct Answer<'a> {
 
 impl Snapshot {
     /// Creates a snapshot and sorts its content.
-    pub(super) fn new(mut tokens: Vec<Told>, mut providers: Vec<Provider>, leads: bool, now: Timestamp) -> Self {
+    pub(super) fn new(mut tokens: Vec<TokenEntry>, mut providers: Vec<Provider>, leads: bool, now: Timestamp) -> Self {
         tokens.sort_by(|a, b| a.row.by_urgency(&b.row, now));
         providers.sort();
         let mut namespaces = BTreeMap::new();
@@ -109,14 +109,14 @@ impl Snapshot {
     }
 
     /// Returns the rows that match the query.
-    pub(super) fn answer(&self, asked: &Asked) -> Answer<'_> {
-        let fits = |token: &&Told| {
-            (asked.namespace.is_empty() || token.row.namespace == asked.namespace)
-                && (asked.name.is_empty() || token.row.name.contains(&asked.name))
+    pub(super) fn answer(&self, query: &PageQuery) -> QueryResult<'_> {
+        let fits = |token: &&TokenEntry| {
+            (query.namespace.is_empty() || token.row.namespace == query.namespace)
+                && (query.name.is_empty() || token.row.name.contains(&query.name))
         };
         let mut counts = [0; State::ALL.len()];
-        let mut found: Vec<&Told> = Vec::new();
-        let wanted = asked.state();
+        let mut found: Vec<&TokenEntry> = Vec::new();
+        let wanted = query.state();
         for token in self.tokens.iter().filter(fits) {
             let state = token.row.state(self.now);
             let place = State::ALL.iter().position(|known| *known == state).unwrap_or_default();
@@ -126,11 +126,17 @@ impl Snapshot {
             }
         }
         let pages = found.len().div_ceil(ROWS).max(1);
-        let page = asked.page.parse().unwrap_or(1).clamp(1, pages);
+        let page = query.page.parse().unwrap_or(1).clamp(1, pages);
         let from = (page - 1) * ROWS;
         let to = (from + ROWS).min(found.len());
-        let asked = Asked { page: page.to_string(), ..asked.clone() };
-        Answer { asked, rows: found[from..to].to_vec(), counts, span: (from + 1, to, found.len()), page: (page, pages) }
+        let query = PageQuery { page: page.to_string(), ..query.clone() };
+        QueryResult {
+            query,
+            rows: found[from..to].to_vec(),
+            counts,
+            span: (from + 1, to, found.len()),
+            page: (page, pages),
+        }
     }
 }
 
@@ -142,11 +148,11 @@ pub(super) mod tests {
         Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap_or_default()
     }
 
-    pub(crate) fn token(namespace: &str, name: &str, told: State, expires: Option<i64>) -> Told {
+    pub(crate) fn token(namespace: &str, name: &str, state: State, expires: Option<i64>) -> TokenEntry {
         let row = TokenSummary {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            reported_state: told,
+            reported_state: state,
             reason: "TokenIssued".to_owned(),
             suspended: false,
             provider: "TokenProvider/indexer".to_owned(),
@@ -157,7 +163,7 @@ pub(super) mod tests {
             next_attempt_at: None,
             created_at: Some(at(-10_000)),
         };
-        Told { row, message: String::new(), request_id: None }
+        TokenEntry { row, message: String::new(), request_id: None }
     }
 
     fn many() -> Snapshot {
@@ -171,19 +177,20 @@ pub(super) mod tests {
         Snapshot::new(tokens, Vec::new(), true, at(0))
     }
 
-    fn asked(state: &str, namespace: &str, name: &str, page: &str) -> Asked {
+    fn query(state: &str, namespace: &str, name: &str, page: &str) -> PageQuery {
         let [state, namespace, name, page] = [state, namespace, name, page].map(str::to_owned);
-        Asked { state, namespace, name, page }
+        PageQuery { state, namespace, name, page }
     }
 
     #[test]
     fn the_most_urgent_come_first_and_the_rest_page_by_page() {
         let all = many();
-        let first = all.answer(&Asked::default());
-        let names = |answer: &Answer<'_>| answer.rows.iter().map(|told| told.row.name.clone()).collect::<Vec<_>>();
+        let first = all.answer(&PageQuery::default());
+        let names =
+            |result: &QueryResult<'_>| result.rows.iter().map(|entry| entry.row.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&first)[..3], ["late", "broken", "token-0"]);
         assert_eq!((first.span, first.page, first.counts), ((1, 100, 252), (1, 3), [1, 1, 0, 0, 250]));
-        let last = all.answer(&asked("", "", "", "3"));
+        let last = all.answer(&query("", "", "", "3"));
         assert_eq!((last.span, last.rows.len()), ((201, 252, 252), 52));
         assert_eq!(names(&last).last().map(String::as_str), Some("token-249"));
         assert_eq!(all.namespaces.values().copied().collect::<Vec<_>>(), [126, 126]);
@@ -193,19 +200,19 @@ pub(super) mod tests {
     fn what_is_asked_for_narrows_the_rows_and_a_wrong_word_narrows_nothing() {
         let all = many();
         for (query, count, page) in [
-            (asked("expired", "", "", ""), 1, 1),
-            (asked("Stalled", "a", "", ""), 0, 1),
-            (asked("", "b", "", "2"), 126, 2),
-            (asked("", "", "token-24", ""), 11, 1),
-            (asked("<b>", "", "", "-1"), 252, 1),
-            (asked("", "", "", "99999999999999999999"), 252, 1),
-            (asked("", "", "", "77"), 252, 3),
-            (asked("", "no such", "", ""), 0, 1),
+            (query("expired", "", "", ""), 1, 1),
+            (query("Stalled", "a", "", ""), 0, 1),
+            (query("", "b", "", "2"), 126, 2),
+            (query("", "", "token-24", ""), 11, 1),
+            (query("<b>", "", "", "-1"), 252, 1),
+            (query("", "", "", "99999999999999999999"), 252, 1),
+            (query("", "", "", "77"), 252, 3),
+            (query("", "no such", "", ""), 0, 1),
         ] {
-            let answer = all.answer(&query);
-            assert_eq!((answer.span.2, answer.page.0), (count, page), "{query:?}");
+            let result = all.answer(&query);
+            assert_eq!((result.span.2, result.page.0), (count, page), "{query:?}");
         }
         // The counts are the numbers of rows that a click on each state would show.
-        assert_eq!(all.answer(&asked("expired", "a", "", "")).counts, [1, 0, 0, 0, 125]);
+        assert_eq!(all.answer(&query("expired", "a", "", "")).counts, [1, 0, 0, 0, 125]);
     }
 }

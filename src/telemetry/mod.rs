@@ -1,4 +1,4 @@
-//! Traces: [`traces`] exports them, and [`journey`] defines their content.
+//! Traces: [`traces`] exports them, and [`issue_trace`] defines their content.
 
-pub mod journey;
+pub mod issue_trace;
 pub mod traces;

@@ -1,10 +1,10 @@
 //! Optional traces over OTLP: one for each attempt to issue a token.
 //!
-//! Exports only the content of [`journey`](super::journey), never log lines or spans of other crates. The `OTEL_…`
+//! Exports only the content of [`issue_trace`](super::issue_trace), never log lines or spans of other crates. The `OTEL_…`
 //! variables of the OpenTelemetry specification apply: headers, timeout, sampler, batches, resource. If a collector
 //! doesn't respond, only spans are lost: they wait in a bounded queue and are dropped when it is full.
 
-use super::journey::{Call, Fault, Journey, Span, Subject, Written};
+use super::issue_trace::{IssueTrace, ProviderCall, Span, SpanError, TraceSubject, WriteTarget};
 use async_trait::async_trait;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -48,7 +48,7 @@ pub struct Traces(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    under_way: Mutex<HashMap<ObjectKey, Journey>>,
+    open_traces: Mutex<HashMap<ObjectKey, IssueTrace>>,
     provider: SdkTracerProvider,
     tracer: SdkTracer,
 }
@@ -70,51 +70,57 @@ impl Traces {
         let exporter = exporter.build().map_err(|error| TracesError(error.to_string()))?;
         let provider = SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
         let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
-        Ok(Self(Some(Arc::new(Inner { under_way: Mutex::default(), provider, tracer }))))
+        Ok(Self(Some(Arc::new(Inner { open_traces: Mutex::default(), provider, tracer }))))
     }
 
     /// Records the trigger of a reconcile.
-    pub fn woken(&self, key: &ObjectKey) {
-        let Some(mut all) = self.under_way() else { return };
-        all.entry(key.clone()).or_insert_with(|| Journey::new(clock::now().wall));
+    pub fn triggered(&self, key: &ObjectKey) {
+        let Some(mut all) = self.open_traces() else { return };
+        all.entry(key.clone()).or_insert_with(|| IssueTrace::new(clock::now().wall));
     }
 
     /// Records that the call entered the queue. `due` is the time at which the renewal was due.
-    pub fn asked(&self, key: &ObjectKey, subject: impl FnOnce() -> Subject, due: Option<Timestamp>) {
-        let Some(mut all) = self.under_way() else { return };
+    pub fn enqueued(&self, key: &ObjectKey, subject: impl FnOnce() -> TraceSubject, due: Option<Timestamp>) {
+        let Some(mut all) = self.open_traces() else { return };
         let now = clock::now().wall;
-        all.entry(key.clone()).or_insert_with(|| Journey::new(now)).ask(subject(), due, now);
+        all.entry(key.clone()).or_insert_with(|| IssueTrace::new(now)).enqueue(subject(), due, now);
     }
 
     /// Records the grant.
     pub fn granted(&self, key: &ObjectKey) {
-        self.note(key, |journey| journey.grant(clock::now().wall));
+        self.record(key, |trace| trace.grant(clock::now().wall));
     }
 
     /// Records the call of the token API.
-    pub fn called(&self, key: &ObjectKey, call: impl FnOnce() -> Call) {
-        self.note(key, |journey| journey.call(call()));
+    pub fn called(&self, key: &ObjectKey, call: impl FnOnce() -> ProviderCall) {
+        self.record(key, |trace| trace.call(call()));
     }
 
-    /// Records a write that began at `begun` and succeeded or failed.
-    pub fn wrote(&self, key: &ObjectKey, what: Written, begun: Timestamp, failure: impl FnOnce() -> Option<Fault>) {
-        self.note(key, |journey| journey.write(what, begun, clock::now().wall, failure()));
+    /// Records a write that began at `start` and succeeded or failed.
+    pub fn wrote(
+        &self,
+        key: &ObjectKey,
+        what: WriteTarget,
+        start: Timestamp,
+        failure: impl FnOnce() -> Option<SpanError>,
+    ) {
+        self.record(key, |trace| trace.write(what, start, clock::now().wall, failure()));
     }
 
     /// Records that the status is up to date, and exports the trace unless the attempt continues. `waits` means that a
     /// call is queued, `holds` that a token is not stored yet.
     pub fn settled(&self, key: &ObjectKey, waits: bool, holds: bool) {
-        let Some(mut all) = self.under_way() else { return };
-        let goes_on = all.get(key).is_none_or(|journey| if journey.is_called() { holds } else { waits });
+        let Some(mut all) = self.open_traces() else { return };
+        let goes_on = all.get(key).is_none_or(|trace| if trace.is_called() { holds } else { waits });
         let done = if goes_on { None } else { all.remove(key) };
         drop(all);
-        if let (Some(journey), Some(inner)) = (done, &self.0) {
-            inner.export(&journey.spans(clock::now().wall));
+        if let (Some(trace), Some(inner)) = (done, &self.0) {
+            inner.export(&trace.spans(clock::now().wall));
         }
     }
 
     /// Exports the attempt of a deleted object.
-    pub fn gone(&self, key: &ObjectKey) {
+    pub fn deleted(&self, key: &ObjectKey) {
         self.settled(key, false, false);
     }
 
@@ -126,15 +132,15 @@ impl Traces {
         let _ = tokio::time::timeout(LAST_SPANS, stop).await;
     }
 
-    fn note(&self, key: &ObjectKey, note: impl FnOnce(&mut Journey)) {
-        let Some(mut all) = self.under_way() else { return };
-        if let Some(journey) = all.get_mut(key) {
-            note(journey);
+    fn record(&self, key: &ObjectKey, record: impl FnOnce(&mut IssueTrace)) {
+        let Some(mut all) = self.open_traces() else { return };
+        if let Some(trace) = all.get_mut(key) {
+            record(trace);
         }
     }
 
-    fn under_way(&self) -> Option<MutexGuard<'_, HashMap<ObjectKey, Journey>>> {
-        self.0.as_ref().map(|inner| inner.under_way.lock())
+    fn open_traces(&self) -> Option<MutexGuard<'_, HashMap<ObjectKey, IssueTrace>>> {
+        self.0.as_ref().map(|inner| inner.open_traces.lock())
     }
 }
 
@@ -145,21 +151,21 @@ impl Inner {
         // A context of the caller is not part of this trace.
         let context = Context::new().with_span(self.begin(root, &Context::new()));
         for child in children {
-            self.begin(child, &context).end_with_timestamp(child.ended.into());
+            self.begin(child, &context).end_with_timestamp(child.end.into());
         }
-        context.span().end_with_timestamp(root.ended.into());
+        context.span().end_with_timestamp(root.end.into());
     }
 
     fn begin(&self, span: &Span, parent: &Context) -> opentelemetry_sdk::trace::Span {
         let attributes = span.attributes.iter().map(|(name, value)| KeyValue::new(*name, value.clone()));
         let builder = self.tracer.span_builder(span.name).with_attributes(attributes.collect::<Vec<_>>());
-        let builder = builder.with_start_time(SystemTime::from(span.begun));
+        let builder = builder.with_start_time(SystemTime::from(span.start));
         let builder = builder.with_kind(if span.client { SpanKind::Client } else { SpanKind::Internal });
-        let mut begun = builder.start_with_context(&self.tracer, parent);
+        let mut started = builder.start_with_context(&self.tracer, parent);
         if let Some(message) = &span.error {
-            begun.set_status(Status::error(message.clone()));
+            started.set_status(Status::error(message.clone()));
         }
-        begun
+        started
     }
 }
 
@@ -181,21 +187,21 @@ struct Collector {
     http: Http,
     runtime: Handle,
     /// True after a rejected batch until one succeeds, so that the failure is logged once.
-    away: AtomicBool,
+    unreachable: AtomicBool,
 }
 
 impl Collector {
     fn new() -> Result<Self, TracesError> {
-        // The administrator who starts the operator configures the collector: any host is permitted, and HTTP without
+        // The administrator of the operator configures the collector: any host is permitted, and HTTP without
         // TLS inside the cluster.
         let options = HttpOptions { timeout: TIMEOUT, allow_insecure: true, ..HttpOptions::default() };
         let http = Http::new(&options).map_err(|error| TracesError(error.to_string()))?;
         let runtime = Handle::try_current().map_err(|error| TracesError(error.to_string()))?;
-        Ok(Self { http, runtime, away: AtomicBool::new(false) })
+        Ok(Self { http, runtime, unreachable: AtomicBool::new(false) })
     }
 
-    fn note(&self, problem: Option<&str>) {
-        match (problem, self.away.swap(problem.is_some(), Ordering::Relaxed)) {
+    fn log_change(&self, problem: Option<&str>) {
+        match (problem, self.unreachable.swap(problem.is_some(), Ordering::Relaxed)) {
             (Some(problem), false) => {
                 tracing::warn!(problem, "the collector takes no traces: they are dropped until it does");
             }
@@ -234,7 +240,7 @@ impl HttpClient for Collector {
             Ok(answer) => Some(answer.refusal().message),
             Err(error) => Some(error.message.clone()),
         };
-        self.note(problem.as_deref());
+        self.log_change(problem.as_deref());
         let answer = answer?;
         Ok(Response::builder().status(answer.status).body(answer.body.into())?)
     }

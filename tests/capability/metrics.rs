@@ -268,7 +268,8 @@ async fn expiry(scene: &Scene, operator: &Operator) {
 fn check_documentation(scrape: &str) {
     let row = |(name, Family { kind, help, labels }): (String, Family)| {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
-        format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
+        format!("| `{name}` | {kind} | {labels} | {help} |")
     };
     let expected: Vec<_> = families(scrape).into_iter().map(row).collect();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");

@@ -13,7 +13,7 @@ use testkit::stand::controlplane::repository;
 use testkit::stand::wait::until_past;
 use testkit::stand::{Matcher, Operator, eventually};
 use video_token_operator::http_server::{Health, Scrape, Server};
-use video_token_operator::status_page::{Page, Provider, Source, Told};
+use video_token_operator::status_page::{Page, Provider, Source, TokenEntry};
 use videotoken_core::summary::{State, TokenSummary};
 use videotoken_providers::clock;
 
@@ -95,7 +95,7 @@ async fn the_page_shows_the_tokens_of_an_operator_keeps_up_with_them_and_runs_no
     let shown = names(&tab).await;
     assert_eq!(shown[..2], ["archive-export", "loading-dock"], "what needs a hand comes first: {shown:?}");
     assert_eq!(shown[2], "garage-gate", "then what fails: {shown:?}");
-    let text = tab.evaluate("document.getElementById('live').innerText").await.unwrap();
+    let text = tab.evaluate("document.getElementById('tables').innerText").await.unwrap();
     let text = text.as_str().unwrap();
     for word in ["Forbidden", "CredentialsMissing", "Suspended", "TokenProvider/indexer", "This process leads"] {
         assert!(text.contains(word), "{word} is not in {text}");
@@ -117,9 +117,9 @@ async fn hostile(scene: &Scene, tab: &Tab<'_>) {
     control.play_once(refused("Hostile", HOSTILE));
     scene.apply(&scene.token("hostile", &json!({}))).await.unwrap();
     scene.until("hostile", "Stalled", "True", "Forbidden").await.unwrap();
-    let said = "document.getElementById('live').innerText.includes('<img src=x onerror=')";
+    let said = "document.getElementById('tables').innerText.includes('<img src=x onerror=')";
     tab.until("what the provider said", said).await.unwrap();
-    let parts = "document.querySelectorAll('img, #live script, iframe').length";
+    let parts = "document.querySelectorAll('img, #tables script, iframe').length";
     assert_eq!(tab.evaluate(parts).await.unwrap(), 0);
     scene.delete_token("hostile").await.unwrap();
 }
@@ -164,7 +164,7 @@ async fn narrows(tab: &Tab<'_>, operator: &Operator) {
         .finish();
     tab.go(&operator.url(&format!("/?{query}"))).await.unwrap();
     let none = "document.querySelector('.empty').textContent";
-    assert_eq!(tab.evaluate(none).await.unwrap(), "No token is as asked.");
+    assert_eq!(tab.evaluate(none).await.unwrap(), "No token matches.");
     assert_eq!(tab.evaluate("document.querySelector('input[name=name]').value").await.unwrap(), HOSTILE);
     assert_eq!(tab.evaluate("window.taken ?? null").await.unwrap(), Value::Null);
 }
@@ -230,8 +230,8 @@ async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one(
     let standby = scene.operator().await.unwrap();
     eventually(SOON, "the token on the standby's page", async || {
         let html = get(&standby.url("/")).await.text().await.unwrap();
-        let told = html.contains(">lobby</th>") && html.contains("This process stands by");
-        if told && html.contains("% of its life is left") { Ok(()) } else { Err(html) }
+        let shows = html.contains(">lobby</th>") && html.contains("This process stands by");
+        if shows && html.contains("% of its lifetime is left") { Ok(()) } else { Err(html) }
     })
     .await;
     let reads = || -> u64 {
@@ -247,10 +247,10 @@ async fn there_is_no_page_unless_it_is_asked_for_and_a_standby_has_the_same_one(
 }
 
 /// As many tokens as a large cluster has, without the cluster.
-struct Many(Vec<Told>);
+struct Many(Vec<TokenEntry>);
 
 impl Source for Many {
-    fn tokens(&self) -> Vec<Told> {
+    fn tokens(&self) -> Vec<TokenEntry> {
         self.0.clone()
     }
 
@@ -266,7 +266,7 @@ impl Source for Many {
 fn many(count: usize) -> Many {
     let now = clock::now().wall;
     let seconds = |n: usize| chrono::TimeDelta::seconds(i64::try_from(n).unwrap());
-    let told = |n: usize| Told {
+    let entry = |n: usize| TokenEntry {
         row: TokenSummary {
             namespace: format!("team-{:02}", n % 40),
             name: format!("camera-{n:05}"),
@@ -284,7 +284,7 @@ fn many(count: usize) -> Many {
         message: String::new(),
         request_id: None,
     };
-    Many((0..count).map(told).collect())
+    Many((0..count).map(entry).collect())
 }
 
 /// Prints how long it takes: a figure for people, not a limit.
@@ -295,7 +295,7 @@ async fn ten_thousand_tokens_stay_usable() {
     let address = server.local_addr();
     let scrape: Scrape = Arc::new(|_| String::new());
     let page = Page::default();
-    page.serve(Arc::new(many(10_000)));
+    page.set_source(Arc::new(many(10_000)));
     let serving = tokio::spawn(server.run(Health::new(&[]), scrape, page.routes(), std::future::pending()));
     let browser = Browser::start().await.unwrap();
 

@@ -9,6 +9,7 @@ mod pages;
 mod parameters;
 mod promises;
 mod templates;
+mod words;
 
 use pages::{blocks, pages, repository, title};
 use std::fs;

@@ -149,7 +149,7 @@ fn unwatched(design: &str, files: &BTreeMap<String, String>) -> Vec<String> {
     let mut rows = BTreeSet::new();
     for row in table.iter().skip(2).take_while(|line| line.starts_with('|')).map(|line| cells(line)) {
         let promise = row[0].clone();
-        let watched: Vec<_> = head.iter().zip(&row).skip(1).filter(|(_, cell)| !cell.is_empty()).collect();
+        let watched: Vec<_> = head.iter().zip(&row).skip(1).filter(|(_, cell)| *cell != "-").collect();
         if watched.len() < 2 {
             findings.push(format!("{promise} rests on one kind alone"));
         }
@@ -201,9 +201,9 @@ fn evidence_that_is_missing_or_alone_is_found() {
     ]);
     for (row, expected) in [
         (format!("| {first} | `it_holds` | `KEPT` | {first} |"), None),
-        (format!("| {first} | `it_holds` | | |"), Some(format!("{first} rests on one kind alone"))),
-        (format!("| {first} | `it_falls` | `KEPT` | |"), Some(format!("{first}: Unit has no `it_falls`"))),
-        (format!("| {first} | `it_holds` | | {second} |"), Some(format!("{first}: Simulation has no {second}"))),
+        (format!("| {first} | `it_holds` | - | - |"), Some(format!("{first} rests on one kind alone"))),
+        (format!("| {first} | `it_falls` | `KEPT` | - |"), Some(format!("{first}: Unit has no `it_falls`"))),
+        (format!("| {first} | `it_holds` | - | {second} |"), Some(format!("{first}: Simulation has no {second}"))),
         (String::new(), Some(format!("{first} is in no row"))),
     ] {
         assert_eq!(unwatched(&design(&row), &files), Vec::from_iter(expected), "{row}");

@@ -5,7 +5,7 @@
 use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
@@ -97,7 +97,7 @@ pub struct ArcgisVideoServerAllowed {
 const ALL: &[&str] = &["referer", "ip", "requestIp"];
 
 /// The lifetime is in minutes: 60 by default, at most 525600 according to the reference.
-const LIFE: Life = Life::Asked {
+const LIFETIME: LifetimeRule = LifetimeRule::Asked {
     least: Duration::from_mins(1),
     most: Some(Duration::from_hours(525_600 / 60)),
     default: Duration::from_hours(1),
@@ -139,7 +139,7 @@ impl TokenApi for ArcgisVideoServerAccount {
         Ok(format!("arcgisVideoServer/{site}"))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         site(self.root()).unwrap_or_default()
     }
 
@@ -152,7 +152,7 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
     type Scope = ArcgisVideoServerScope;
 
     fn rules() -> Vec<Cel> {
-        LIFE.rules("has(self.scope.arcgisVideoServer)")
+        LIFETIME.rules("has(self.scope.arcgisVideoServer)")
     }
 
     /// Builds the form fields, except username, password and `f`. A lifetime is rounded up to whole minutes.
@@ -163,7 +163,7 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
         let (_, client, bound_to) = scope.binding()?;
-        let minutes = LIFE.choose(lifetime)?.as_secs().div_ceil(60);
+        let minutes = LIFETIME.choose(lifetime)?.as_secs().div_ceil(60);
         let mut fields: Map<String, Value> =
             Map::from_iter([("client".into(), client.into()), ("expiration".into(), minutes.into())]);
         if let Some(bound_to) = bound_to {
@@ -174,7 +174,7 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
             account,
             operation: "generateToken".into(),
             fields,
-            promised_life: Duration::from_secs(minutes * 60),
+            promised_lifetime: Duration::from_secs(minutes * 60),
             ends_at: None,
         })
     }

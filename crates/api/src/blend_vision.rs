@@ -5,7 +5,7 @@
 use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{End, FieldError, TokenRequest};
@@ -153,19 +153,20 @@ const READ_ONLY: &[&str] = &["resource", "playback"];
 
 /// The reference states no bounds. A token requested without a lifetime never expires, so the operator requests 1 hour
 /// by default.
-const ASKED: Life = Life::Asked {
+const ASKED: LifetimeRule = LifetimeRule::Asked {
     least: Duration::from_secs(1),
     most: None,
     default: Duration::from_hours(1),
     issuer: Cow::Borrowed("BlendVision"),
 };
 
-const ENDLESS: Life = Life::Endless {
-    because: Cow::Borrowed("a token that never expires has no lifetime: remove lifetime or neverExpires"),
+const ENDLESS: LifetimeRule = LifetimeRule::Endless {
+    rejection_message: Cow::Borrowed("a token that never expires has no lifetime: remove lifetime or neverExpires"),
 };
 
-const UNTIL: Life =
-    Life::Endless { because: Cow::Borrowed("expiredAt says when the access ends: remove lifetime or expiredAt") };
+const UNTIL: LifetimeRule = LifetimeRule::Endless {
+    rejection_message: Cow::Borrowed("expiredAt says when the access ends: remove lifetime or expiredAt"),
+};
 
 const SCOPE: &str = "spec.scope.blendVision";
 
@@ -174,9 +175,9 @@ struct Kind {
     member: &'static str,
     /// Path below `/bv/cms/v1/`.
     operation: &'static str,
-    /// All wire fields except `expires_in` and `expired_at`.
+    /// Wire fields except `expires_in` and `expired_at`.
     fields: Map<String, Value>,
-    life: Life,
+    rule: LifetimeRule,
     never_expires: bool,
     expired_at: Option<String>,
 }
@@ -186,21 +187,21 @@ impl Kind {
         let optional = [("customer_id", &token.customer_id), ("customer_name", &token.customer_name)];
         let mut fields = resource(&token.resource_id, &token.resource_type);
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))));
-        let life = match (token.never_expires, &token.expired_at) {
+        let rule = match (token.never_expires, &token.expired_at) {
             (true, _) => ENDLESS,
             (false, Some(_)) => UNTIL,
             (false, None) => ASKED,
         };
         let (never_expires, expired_at) = (token.never_expires, token.expired_at.clone());
-        Self { member, operation, fields, life, never_expires, expired_at }
+        Self { member, operation, fields, rule, never_expires, expired_at }
     }
 
     fn of_playback(token: &PlaybackToken) -> Self {
         let mut fields = resource(&token.resource_id, &token.resource_type);
         fields.insert("customer_id".into(), token.customer_id.as_str().into());
-        let life = if token.expired_at.is_some() { UNTIL } else { ASKED };
+        let rule = if token.expired_at.is_some() { UNTIL } else { ASKED };
         let (never_expires, expired_at) = (false, token.expired_at.clone());
-        Self { member: "playback", operation: "tokens", fields, life, never_expires, expired_at }
+        Self { member: "playback", operation: "tokens", fields, rule, never_expires, expired_at }
     }
 }
 
@@ -234,7 +235,7 @@ impl TokenApi for BlendVisionAccount {
         Ok(format!("blendVision/{}", self.organization))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         self.organization.clone()
     }
 }
@@ -269,10 +270,10 @@ impl TypedTokenApi for BlendVisionAccount {
         scope: &BlendVisionScope,
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
-        let Kind { member, operation, mut fields, life, never_expires, expired_at } = scope.kind()?;
-        let promised_life = life.choose(lifetime)?;
-        if matches!(life, Life::Asked { .. }) {
-            fields.insert("expires_in".into(), format!("{}s", promised_life.as_secs()).into());
+        let Kind { member, operation, mut fields, rule, never_expires, expired_at } = scope.kind()?;
+        let promised_lifetime = rule.choose(lifetime)?;
+        if matches!(rule, LifetimeRule::Asked { .. }) {
+            fields.insert("expires_in".into(), format!("{}s", promised_lifetime.as_secs()).into());
         }
         let mut ends_at = None;
         if let Some(text) = expired_at {
@@ -288,7 +289,7 @@ impl TypedTokenApi for BlendVisionAccount {
             fields.insert("expired_at".into(), wire_time::text(at).into());
             ends_at = Some(End { field: field.into(), at });
         }
-        Ok(TokenRequest { account, operation: operation.into(), fields, promised_life, ends_at })
+        Ok(TokenRequest { account, operation: operation.into(), fields, promised_lifetime, ends_at })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &BlendVisionScope) -> Result<(), FieldError> {

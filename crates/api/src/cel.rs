@@ -102,7 +102,7 @@ pub(super) fn one_of_or_matching(schema: &mut Schema, pattern: &str, form: &str)
     cel(rule, format!("must be one of {}, or {form}", known.join(", "))).transform(schema);
 }
 
-/// Returns the words of the schema of an enum.
+/// Returns the values in the schema of an enum.
 fn words(schema: &Schema) -> Vec<String> {
     fn collect(node: &Value, words: &mut Vec<String>) {
         match node {

@@ -5,7 +5,7 @@
 use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
@@ -108,16 +108,16 @@ const LIMITED: &[&str] = &["limitedAccess"];
 
 /// The reference states a default of 3600 s and a maximum of 86400 s, and no minimum. Some services reject lifetimes
 /// under 60 s; their responses say so.
-const ASKED: Life = Life::Asked {
+const ASKED: LifetimeRule = LifetimeRule::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(24)),
     default: Duration::from_hours(1),
     issuer: Cow::Borrowed("Cognitive Services"),
 };
 
-const FIXED: Life = Life::Fixed {
-    life: Duration::from_mins(10),
-    because: Cow::Borrowed("Cognitive Services always issues a service token for 10m: remove lifetime"),
+const FIXED: LifetimeRule = LifetimeRule::Fixed {
+    lifetime: Duration::from_mins(10),
+    rejection_message: Cow::Borrowed("Cognitive Services always issues a service token for 10m: remove lifetime"),
 };
 
 const SCOPE: &str = "spec.scope.cognitiveServices";
@@ -135,7 +135,8 @@ impl CognitiveServicesScope {
 }
 
 impl TokenApi for CognitiveServicesAccount {
-    /// No limits are documented for the token API. The free tier of the services allows 20 calls per minute.
+    /// Returns the default limits. The token API has no documented ones; the free tier of the services allows 20 calls
+    /// per minute.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(5, 20, 2)
     }
@@ -148,7 +149,7 @@ impl TokenApi for CognitiveServicesAccount {
         Ok(format!("cognitiveServices/{site}"))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         site(self.root()).unwrap_or_default()
     }
 }
@@ -172,17 +173,17 @@ impl TypedTokenApi for CognitiveServicesAccount {
     ) -> Result<TokenRequest, FieldError> {
         match scope.kind()? {
             Kind::Service => {
-                let promised_life = FIXED.choose(lifetime)?;
+                let promised_lifetime = FIXED.choose(lifetime)?;
                 Ok(TokenRequest {
                     account,
                     operation: "issueToken".into(),
                     fields: Map::new(),
-                    promised_life,
+                    promised_lifetime,
                     ends_at: None,
                 })
             }
             Kind::LimitedAccess(access) => {
-                let promised_life = ASKED.choose(lifetime)?;
+                let promised_lifetime = ASKED.choose(lifetime)?;
                 let flags: BTreeSet<&str> = access.feature_flags.iter().map(String::as_str).collect();
                 if flags.is_empty() {
                     let field = format!("{SCOPE}.limitedAccess.featureFlags");
@@ -206,13 +207,13 @@ impl TypedTokenApi for CognitiveServicesAccount {
                 let fields = Map::from_iter([
                     (target.to_owned(), access.target_azure_resource_id.as_str().into()),
                     ("featureFlags".into(), flags),
-                    ("expiredTime".into(), promised_life.as_secs().into()),
+                    ("expiredTime".into(), promised_lifetime.as_secs().into()),
                 ]);
                 Ok(TokenRequest {
                     account,
                     operation: "issueLimitedAccessToken".into(),
                     fields,
-                    promised_life,
+                    promised_lifetime,
                     ends_at: None,
                 })
             }

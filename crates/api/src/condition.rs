@@ -4,7 +4,7 @@ use super::wire_time;
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One condition of a status. Decoding accepts missing members.
+/// A condition of a status. Decoding accepts missing members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
@@ -32,7 +32,7 @@ pub enum ConditionStatus {
     True,
     /// The condition is false.
     False,
-    /// The status is unknown, or a word that this version doesn't know.
+    /// The status is unknown, or a value that this version doesn't know.
     #[default]
     #[serde(other)]
     Unknown,

@@ -18,7 +18,7 @@ pub mod condition;
 pub mod crds;
 pub mod duration;
 pub mod key;
-mod life;
+mod lifetime;
 pub mod limits;
 pub mod parameters;
 pub mod provider;

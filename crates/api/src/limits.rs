@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// `spec.limits` on the wire. Absent members have the default of the provider type.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct LimitsSpec {
     /// Numbers of calls per period. All windows apply at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
-    pub windows: Vec<Window>,
+    pub windows: Vec<WindowSpec>,
     /// Maximum number of calls in flight at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
@@ -22,7 +22,7 @@ pub struct Limits {
 
 /// A number of calls in a period.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct WindowSpec {
     /// Number of calls.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: i32,
@@ -41,7 +41,7 @@ fn period(schema: &mut schemars::Schema) {
     cel(rule, "must be 1s to 24h").transform(schema);
 }
 
-/// [`Limits`], parsed and complete.
+/// [`LimitsSpec`], parsed and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountLimits {
     /// Windows, which all apply at once.
@@ -67,7 +67,7 @@ impl AccountLimits {
     }
 
     /// Returns these limits with the members of `limits` in place of the defaults.
-    pub(super) fn overridden(self, limits: &Limits) -> Result<Self, FieldError> {
+    pub(super) fn overridden(self, limits: &LimitsSpec) -> Result<Self, FieldError> {
         let windows: Vec<_> =
             limits.windows.iter().enumerate().map(|(n, window)| window.parse(n)).collect::<Result<_, _>>()?;
         let concurrency = match limits.concurrency {
@@ -81,7 +81,7 @@ impl AccountLimits {
     }
 }
 
-impl Window {
+impl WindowSpec {
     fn parse(&self, n: usize) -> Result<RequestWindow, FieldError> {
         let refused = |member, message| FieldError::new(format!("spec.limits.windows[{n}].{member}"), message);
         Ok(RequestWindow {

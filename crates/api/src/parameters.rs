@@ -6,7 +6,7 @@
 use super::allowed::AllowedScopes;
 use super::cel::{cel, cel_saying};
 use super::duration::{GoDuration, is_duration};
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::request::FieldError;
 use super::schema::strings;
 use regex::{Regex, RegexBuilder};
@@ -190,10 +190,10 @@ fn lifetimes(schema: &mut Schema) {
 
 impl DeclaredLifetime {
     /// Returns the supported lifetimes. `field` is the path of this struct, for errors.
-    pub(super) fn life(&self, field: &str) -> Result<Life, FieldError> {
+    pub(super) fn rule(&self, field: &str) -> Result<LifetimeRule, FieldError> {
         let read = |member: &str, text: Option<&GoDuration>| match text.map(|text| (text, text.parse())) {
             None => Ok(None),
-            Some((_, Some(life))) if (SHORTEST..=LONGEST).contains(&life) => Ok(Some(life)),
+            Some((_, Some(lifetime))) if (SHORTEST..=LONGEST).contains(&lifetime) => Ok(Some(lifetime)),
             Some(_) => Err(FieldError::new(format!("{field}.{member}"), BOUNDS)),
         };
         let (min, max) = (read("min", self.min.as_ref())?, read("max", self.max.as_ref())?);
@@ -204,7 +204,7 @@ impl DeclaredLifetime {
         if least > usual || usual > most {
             return Err(FieldError::new(field, ORDER));
         }
-        Ok(Life::Asked { least, most: Some(most), default: usual, issuer: Cow::Borrowed("the provider") })
+        Ok(LifetimeRule::Asked { least, most: Some(most), default: usual, issuer: Cow::Borrowed("the provider") })
     }
 }
 

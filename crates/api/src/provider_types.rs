@@ -27,7 +27,7 @@ macro_rules! provider_types {
             )+
             /// Limits of the calls for all tokens of this account. Default: the known limits of the provider type.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub limits: Option<limits::Limits>,
+            pub limits: Option<limits::LimitsSpec>,
             /// PEM certificates to trust for this provider, in addition to the system's.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(length(max = provider::LARGEST_CA_BUNDLE))]

@@ -30,7 +30,7 @@ impl std::fmt::Display for FieldError {
     }
 }
 
-/// One token request: everything that makes one token differ from another, and nothing else.
+/// Token request: everything that makes one token differ from another, and nothing else.
 ///
 /// Excludes host, credentials, CA, limits and API version, so that an upgrade or a rotated credential causes no new
 /// request.
@@ -43,7 +43,7 @@ pub struct TokenRequest {
     /// Wire fields, in canonical (sorted) order.
     pub fields: Map<String, Value>,
     /// Lifetime that the operation promises for this request, used if the response states none.
-    pub promised_life: Duration,
+    pub promised_lifetime: Duration,
     /// Fixed end that the spec requests. No token is requested after this time.
     pub ends_at: Option<End>,
 }

@@ -1,10 +1,10 @@
 //! Names, types and metadata of Secrets that are reserved: for Kubernetes, for this operator, or for another controller
 //! that trusts such Secrets.
 //!
-//! Users who can create a VideoAccessToken can write a Secret through it, even without permission to write Secrets. The
-//! operator therefore rejects everything that others trust, unless the administrator of a ClusterTokenProvider allows
-//! it. The rules of the CRD check part of this. [`check`] checks all of it, also for objects that an older CRD
-//! accepted.
+//! A user with permission to create a VideoAccessToken can write a Secret through it, even without permission to write
+//! Secrets. The operator therefore rejects everything that others trust, unless the administrator of a
+//! ClusterTokenProvider allows it. The rules of the CRD check part of this. [`check`] checks all of it, also for objects
+//! that an older CRD accepted.
 
 use super::allowed::AllowedSecrets;
 use super::request::FieldError;

@@ -94,7 +94,7 @@ pub struct Jwt {
 /// Algorithms of a JWT (RFC 7518 and RFC 8037).
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
-#[allow(missing_docs)] // the words of the RFCs
+#[allow(missing_docs)] // names of the RFCs
 pub enum JwtAlgorithm {
     #[default]
     HS256,
@@ -138,7 +138,7 @@ pub struct Message {
 /// Algorithms of a signed text.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(transform = super::cel::known)]
-#[allow(missing_docs)] // the words say it
+#[allow(missing_docs)] // the names explain themselves
 pub enum MessageAlgorithm {
     HmacSha1,
     #[default]
@@ -318,7 +318,7 @@ impl SignedAccount {
     fn check(&self) -> Result<(), FieldError> {
         let refused = |member: &str, message: &str| Err(FieldError::new(format!("{ACCOUNT}.{member}"), message));
         parameters::check(&format!("{ACCOUNT}.parameters"), &self.parameters)?;
-        self.lifetime.clone().unwrap_or_default().life(&format!("{ACCOUNT}.lifetime"))?;
+        self.lifetime.clone().unwrap_or_default().rule(&format!("{ACCOUNT}.lifetime"))?;
         if let KeyEncoding::Other(_) = self.key.encoding {
             return refused("key.encoding", "must be none, base64, base64url or hex");
         }
@@ -400,7 +400,7 @@ impl Agora {
 }
 
 impl TokenApi for SignedAccount {
-    /// Nothing is called, so nothing is limited.
+    /// Returns no limits, because the type makes no calls.
     fn limits(&self) -> AccountLimits {
         AccountLimits { windows: Vec::new(), concurrency: u32::MAX }
     }
@@ -414,7 +414,7 @@ impl TokenApi for SignedAccount {
         self.check().map(|()| "signed".to_owned())
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         let word = |value: Result<Value, serde_json::Error>| {
             value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
         };
@@ -474,9 +474,9 @@ impl TypedTokenApi for SignedAccount {
     ) -> Result<TokenRequest, FieldError> {
         let parameters = parameters::fill(&self.parameters, SCOPE, &scope.parameters)?;
         let declared = self.lifetime.clone().unwrap_or_default();
-        let life =
-            declared.life(&format!("{ACCOUNT}.lifetime")).map_err(|error| super::token_api::blame_provider(&error))?;
-        let promised_life = life.choose(lifetime)?;
+        let rule =
+            declared.rule(&format!("{ACCOUNT}.lifetime")).map_err(|error| super::token_api::blame_provider(&error))?;
+        let promised_lifetime = rule.choose(lifetime)?;
         let (operation, form) = match self.form()? {
             Form::Jwt(jwt) => ("jwt", serde_json::to_value(jwt)),
             Form::Message(message) => ("message", serde_json::to_value(message)),
@@ -485,9 +485,9 @@ impl TypedTokenApi for SignedAccount {
         let fields = Map::from_iter([
             (operation.to_owned(), form.unwrap_or_default()),
             ("parameters".to_owned(), parameters.into()),
-            ("lifetime".to_owned(), promised_life.as_secs().into()),
+            ("lifetime".to_owned(), promised_lifetime.as_secs().into()),
         ]);
-        Ok(TokenRequest { account, operation: operation.into(), fields, promised_life, ends_at: None })
+        Ok(TokenRequest { account, operation: operation.into(), fields, promised_lifetime, ends_at: None })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &DeclaredScope) -> Result<(), FieldError> {

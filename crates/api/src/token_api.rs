@@ -20,7 +20,7 @@ pub(super) trait TokenApi {
     fn identity(&self) -> Result<String, FieldError>;
 
     /// Returns the account in short form, for people.
-    fn shown(&self) -> String;
+    fn display_name(&self) -> String;
 
     /// If each token is a login and failed logins lock the user, returns a clause that says so. Only one call is then
     /// in flight.
@@ -81,8 +81,8 @@ impl Account<'_> {
     }
 
     /// Returns the account in short form, for people.
-    pub fn shown(&self) -> String {
-        self.api().shown()
+    pub fn display_name(&self) -> String {
+        self.api().display_name()
     }
 
     /// If each token is a login and failed logins lock the user, returns a clause that says so.

@@ -6,7 +6,7 @@ use super::allowed::{AllowedScopes, among};
 use super::azure::{AzureAuth, AzureEndpoints, Cloud, CloudEndpoints};
 use super::cel::{Cel, cel, cel_saying, open};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, is_segment, segment};
@@ -146,7 +146,7 @@ pub enum MediaScope {
 }
 
 impl Permission {
-    /// Returns the word on the wire.
+    /// Returns the value on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::RestrictedViewer => "RestrictedViewer",
@@ -158,7 +158,7 @@ impl Permission {
 }
 
 impl MediaScope {
-    /// Returns the word on the wire.
+    /// Returns the value on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Account => "Account",
@@ -176,16 +176,16 @@ impl fmt::Display for MediaScope {
 }
 
 /// Lifetimes with mediaScope Video and an extension. The reference states a maximum of 43200 s and a default of 3600 s.
-const ASKED: Life = Life::Asked {
+const ASKED: LifetimeRule = LifetimeRule::Asked {
     least: Duration::from_secs(1),
     most: Some(Duration::from_hours(12)),
     default: Duration::from_hours(1),
     issuer: Cow::Borrowed("Video Indexer"),
 };
 
-const FIXED: Life = Life::Fixed {
-    life: Duration::from_hours(1),
-    because: Cow::Borrowed(
+const FIXED: LifetimeRule = LifetimeRule::Fixed {
+    lifetime: Duration::from_hours(1),
+    rejection_message: Cow::Borrowed(
         "Video Indexer honours a lifetime only with mediaScope Video and an extensionId; \
               any other token lives 1h: remove lifetime",
     ),
@@ -232,7 +232,7 @@ impl VideoIndexerScope {
     }
 
     /// Returns the JSON body of the request.
-    fn body(&self, life: Duration) -> Map<String, Value> {
+    fn body(&self, lifetime: Duration) -> Map<String, Value> {
         let mut body = Map::new();
         if self.permission != Permission::RestrictedViewer {
             body.insert("permissionType".into(), self.permission.as_str().into());
@@ -245,7 +245,7 @@ impl VideoIndexerScope {
             }
         }
         if self.takes_lifetime() {
-            body.insert("tokenLifetimeInSeconds".into(), life.as_secs().into());
+            body.insert("tokenLifetimeInSeconds".into(), lifetime.as_secs().into());
         }
         body
     }
@@ -295,7 +295,7 @@ impl TokenApi for VideoIndexerAccount {
         Ok(format!("videoIndexer/{}", id.to_lowercase()))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         self.account_name.clone()
     }
 }
@@ -321,12 +321,12 @@ impl TypedTokenApi for VideoIndexerAccount {
             let message = "the USGovernment cloud has no extension operations: remove extensionId";
             return Err(FieldError::new("spec.scope.videoIndexer.extensionId", message));
         }
-        let promised_life = if scope.takes_lifetime() { ASKED } else { FIXED }.choose(lifetime)?;
+        let promised_lifetime = if scope.takes_lifetime() { ASKED } else { FIXED }.choose(lifetime)?;
         Ok(TokenRequest {
             account,
             operation: scope.operation().into(),
-            fields: scope.body(promised_life),
-            promised_life,
+            fields: scope.body(promised_lifetime),
+            promised_lifetime,
             ends_at: None,
         })
     }

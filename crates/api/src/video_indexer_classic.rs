@@ -5,7 +5,7 @@
 use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, open, union};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::provider::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
@@ -128,7 +128,7 @@ pub enum AccountPermission {
 }
 
 impl AccountPermission {
-    /// Returns the word on the wire.
+    /// Returns the value on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Reader => "Reader",
@@ -152,9 +152,9 @@ pub struct VideoIndexerClassicAllowed {
 /// Default of `kinds`: all but the user's token, which gives access to every account of that user.
 const OF_ACCOUNT: &[&str] = &["account", "accountWithPermission", "project", "video"];
 
-const LIFE: Life = Life::Fixed {
-    life: Duration::from_hours(1),
-    because: Cow::Borrowed("Video Indexer's classic API always issues for 1h: remove lifetime"),
+const LIFETIME: LifetimeRule = LifetimeRule::Fixed {
+    lifetime: Duration::from_hours(1),
+    rejection_message: Cow::Borrowed("Video Indexer's classic API always issues for 1h: remove lifetime"),
 };
 
 const SCOPE: &str = "spec.scope.videoIndexerClassic";
@@ -221,7 +221,7 @@ impl TokenApi for VideoIndexerClassicAccount {
         Ok(format!("videoIndexerClassic/{}", id.to_lowercase()))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         self.account_id.clone()
     }
 }
@@ -230,7 +230,7 @@ impl TypedTokenApi for VideoIndexerClassicAccount {
     type Scope = VideoIndexerClassicScope;
 
     fn rules() -> Vec<Cel> {
-        LIFE.rules("has(self.scope.videoIndexerClassic)")
+        LIFETIME.rules("has(self.scope.videoIndexerClassic)")
     }
 
     fn request(
@@ -244,7 +244,7 @@ impl TypedTokenApi for VideoIndexerClassicAccount {
             account,
             operation: operation.into(),
             fields,
-            promised_life: LIFE.choose(lifetime)?,
+            promised_lifetime: LIFETIME.choose(lifetime)?,
             ends_at: None,
         })
     }

@@ -122,7 +122,7 @@ mod tests {
         let free_at = |seconds| Action::Wait(since + Duration::from_secs(seconds));
         for (holder, seconds, now, expected, why) in [
             (Some("me"), Some(15), after(0), Action::Renew, "ours"),
-            (Some("me"), Some(15), after(60_000), Action::Renew, "ours, though it ran out: nobody has taken it"),
+            (Some("me"), Some(15), after(60_000), Action::Renew, "its own, expired and not taken by another process"),
             (Some("other"), Some(15), after(0), free_at(15), "just seen"),
             (Some("other"), Some(15), after(14_999), free_at(15), "silent for almost its duration"),
             (Some("other"), Some(15), after(15_000), Action::Acquire, "silent for its duration"),

@@ -3,7 +3,7 @@
 //!
 //! Source: API Management's policies `rate-limit` (429) and `quota` (403), and the texts of Azure's services in them.
 
-use super::http::{Answer, MAX_RETRY_AFTER};
+use super::http::{MAX_RETRY_AFTER, ProviderResponse};
 use super::{Class, IssueError, Issued, jwt, keyed};
 use crate::clock::Timestamp;
 use reqwest::header::HeaderName;
@@ -16,12 +16,12 @@ pub const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subsc
 
 /// Returns the token that is the whole body of a success. Only a JWT is accepted, as a JSON string or as bare text,
 /// because the end of other bare text is unknown.
-pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+pub fn issued(answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
     let token = whole(answer).ok_or_else(|| answer.not_understood("no token in it"))?;
     keyed::issued(answer, &token, None, request, now)
 }
 
-fn whole(answer: &Answer) -> Option<String> {
+fn whole(answer: &ProviderResponse) -> Option<String> {
     let text = std::str::from_utf8(&answer.body).ok()?.trim();
     let token = match serde_json::from_str(text) {
         Ok(Value::String(token)) => token,
@@ -32,7 +32,7 @@ fn whole(answer: &Answer) -> Option<String> {
 
 /// Returns the failure for an error response. A used-up quota returns 403, but counts as throttled because only time
 /// helps. Without Retry-After, the wait comes from the message.
-pub fn refusal(answer: &Answer) -> IssueError {
+pub fn refusal(answer: &ProviderResponse) -> IssueError {
     let mut error = answer.refusal();
     let sentence = sentence(&answer.body);
     if answer.status == 403 && sentence.contains("out of call volume quota") {
@@ -56,8 +56,8 @@ fn sentence(body: &[u8]) -> String {
 /// replenished in 22.14:18:12.`
 fn wait(sentence: &str) -> Option<Duration> {
     const LEADS: [&str; 3] = ["try again in ", "retry after ", "replenished in "];
-    let (_, told) = LEADS.iter().find_map(|lead| sentence.split_once(lead))?;
-    let mut words = told.split_whitespace().map(|word| word.trim_end_matches(['.', ',']));
+    let (_, rest) = LEADS.iter().find_map(|lead| sentence.split_once(lead))?;
+    let mut words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',']));
     let number = words.next()?;
     if number.contains(':') {
         return span(number);
@@ -96,10 +96,10 @@ mod tests {
     use secrecy::ExposeSecret;
     use serde_json::{Map, json};
 
-    fn answer(status: u16, media_type: &'static str, body: &str) -> Answer {
+    fn answer(status: u16, media_type: &'static str, body: &str) -> ProviderResponse {
         let now = clock::now().wall;
         let headers = HeaderMap::from_iter([(reqwest::header::CONTENT_TYPE, HeaderValue::from_static(media_type))]);
-        Answer::new(status, &headers, body.as_bytes().to_vec(), now, now, Redactor::default())
+        ProviderResponse::new(status, &headers, body.as_bytes().to_vec(), now, now, Redactor::default())
     }
 
     fn read(media_type: &'static str, body: &str) -> Result<Issued, IssueError> {
@@ -107,7 +107,7 @@ mod tests {
             account: "a".to_owned(),
             operation: "issueToken".into(),
             fields: Map::new(),
-            promised_life: Duration::from_mins(10),
+            promised_lifetime: Duration::from_mins(10),
             ends_at: None,
         };
         issued(&answer(200, media_type, body), &request, clock::now().wall)
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_from_words() {
-        let told = [
+        let messages = [
             ("Rate limit is exceeded. Try again in 26 seconds.", Some(26)),
             ("Rate limit is exceeded. Try again in 1 second.", Some(1)),
             ("... of your current F0 pricing tier. Please retry after 8 seconds. To increase", Some(8)),
@@ -183,7 +183,7 @@ mod tests {
             ("Rate limit is exceeded. Try again later.", None),
             ("Try again in ", None),
         ];
-        for (message, seconds) in told {
+        for (message, seconds) in messages {
             for body in [json!({"error": {"code": "429", "message": message}}), json!({"Message": message})] {
                 let error = refusal(&answer(429, "application/json", &body.to_string()));
                 assert_eq!((error.class, &*error.reason), (Class::Throttled, "Throttled"));

@@ -11,7 +11,7 @@ mod tests;
 
 use super::expiry::parse_expiry;
 use super::hosts::canonical_host;
-use super::http::{Answer, Call};
+use super::http::{Call, ProviderResponse};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::provider::{Credential, Field};
 use super::{Class, Excess, IssueError, Issued};
@@ -72,7 +72,12 @@ impl KeyedAccount for ArcgisVideoServerAccount {
 
 impl ArcgisVideoServer {
     /// Adds a warning to a token with the rights of the primary site administrator, or rejects it.
-    fn bounded(&self, answer: &Answer, issued: Issued, site_administrator: bool) -> Result<Issued, IssueError> {
+    fn bounded(
+        &self,
+        answer: &ProviderResponse,
+        issued: Issued,
+        site_administrator: bool,
+    ) -> Result<Issued, IssueError> {
         if !site_administrator {
             return Ok(issued);
         }
@@ -171,7 +176,7 @@ impl Exchange for ArcgisVideoServer {
         })
     }
 
-    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+    fn read(&self, answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
         let body = serde_json::from_slice::<Value>(&answer.body).ok();
         let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
         if let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) {
@@ -198,7 +203,7 @@ impl Exchange for ArcgisVideoServer {
 impl ArcgisVideoServer {
     /// Returns the failure for a web server that requires its own login. No form reached ArcGIS, so no login took
     /// place.
-    fn behind_windows_login(&self, answer: &Answer) -> IssueError {
+    fn behind_windows_login(&self, answer: &ProviderResponse) -> IssueError {
         let host = self.url.host_str().unwrap_or_default();
         let message = format!(
             "HTTP 401: the web server at {host} asks for Windows authentication (Negotiate or NTLM), before the form reaches \
@@ -214,7 +219,7 @@ impl ArcgisVideoServer {
 pub(super) const SITE_ADMINISTRATOR: Excess = Excess {
     reason: Cow::Borrowed("SiteAdministrator"),
     message: Cow::Borrowed(
-        "the server logged the user in as the primary site administrator (loginAsPSA): whoever holds the token may administer \
+        "the server logged the user in as the primary site administrator (loginAsPSA): a client with the token may administer \
      the site; use a user with fewer rights, or set spec.arcgisVideoServer.refuseSiteAdministrator of the provider",
     ),
 };

@@ -20,9 +20,9 @@ use std::borrow::Cow;
 use url::Url;
 use videotoken_api::request::FieldError;
 
-/// Settings of an [`AzureAuth`] in addition to its credential.
+/// Settings of an [`EntraTokenSource`] in addition to its credential.
 #[derive(Clone, Debug)]
-pub struct AzureAuthOptions {
+pub struct EntraTokenOptions {
     /// Entra's host, such as `https://login.microsoftonline.com`. Its path is ignored.
     pub authority: Url,
     /// Scope of the token, such as `https://management.azure.com/.default`.
@@ -37,15 +37,15 @@ pub struct AzureAuthOptions {
 }
 
 /// Tokens of one identity for one scope.
-pub struct AzureAuth {
+pub struct EntraTokenSource {
     entra: Entra,
     credential_expires_at: Option<Timestamp>,
     cache: BearerCache,
 }
 
-impl AzureAuth {
+impl EntraTokenSource {
     /// Creates the token source of `credential`. The error names the invalid field.
-    pub fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
+    pub fn new(credential: AzureCredential, options: EntraTokenOptions) -> Result<Self, FieldError> {
         let deadline = options.http.timeout() / 2;
         let credential_expires_at = credential.expires_at();
         let host = match credential {
@@ -91,8 +91,8 @@ impl AzureAuth {
     }
 }
 
-impl std::fmt::Debug for AzureAuth {
+impl std::fmt::Debug for EntraTokenSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AzureAuth").field("entra", &self.entra).finish_non_exhaustive()
+        f.debug_struct("EntraTokenSource").field("entra", &self.entra).finish_non_exhaustive()
     }
 }

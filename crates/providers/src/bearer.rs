@@ -47,7 +47,7 @@ struct Held {
     fetched: Instant,
     /// Expiry by both clocks: the wall clock may jump, and the monotonic clock stops while a machine sleeps.
     expires: (Timestamp, Instant),
-    life: Duration,
+    lifetime: Duration,
     /// `true` after the API accepted the token.
     proven: bool,
 }
@@ -114,7 +114,7 @@ impl BearerCache {
             let message = format!("{}: no answer from {} within {}", self.issuer, self.host, length(self.deadline));
             Err(IssueError::new(Class::Transient, "Timeout", message))
         });
-        self.state().settle(fetched, self.issuer, clock::now())
+        self.state().record_result(fetched, self.issuer, clock::now())
     }
 
     /// Records that the API accepted `token`. If the API rejects it later, the token is invalid and not the credential.
@@ -147,7 +147,7 @@ impl State {
     fn next(&mut self, now: Now) -> Next {
         self.held = self.held.take().filter(|held| held.left(now) > USABLE);
         let stale = match &self.held {
-            Some(held) if held.left(now) > RENEW_BEFORE.min(held.life / 2) => {
+            Some(held) if held.left(now) > RENEW_BEFORE.min(held.lifetime / 2) => {
                 return Next::Settled(Ok(held.token.clone()));
             }
             held => held.as_ref().map(|held| held.token.clone()),
@@ -159,7 +159,7 @@ impl State {
     }
 
     /// Records the result of a fetch. After a failure, the old token is returned while it is usable.
-    fn settle(
+    fn record_result(
         &mut self,
         fetched: Result<(SecretString, Timestamp), IssueError>,
         issuer: &str,
@@ -167,11 +167,11 @@ impl State {
     ) -> Result<BearerToken, IssueError> {
         let error = match fetched {
             Ok((token, expires_at)) => {
-                let life = (expires_at - now.wall).to_std().unwrap_or_default();
+                let lifetime = (expires_at - now.wall).to_std().unwrap_or_default();
                 self.generation += 1;
                 let token = BearerToken { token, generation: self.generation };
-                let expires = (expires_at, now.mono + life);
-                self.held = Some(Held { token: token.clone(), fetched: now.mono, expires, life, proven: false });
+                let expires = (expires_at, now.mono + lifetime);
+                self.held = Some(Held { token: token.clone(), fetched: now.mono, expires, lifetime, proven: false });
                 (self.failure, self.failures) = (None, 0);
                 return Ok(token);
             }
@@ -225,8 +225,8 @@ fn backoff(error: &IssueError, failures: u32, served: bool) -> Duration {
 mod tests {
     use super::*;
 
-    fn fetched(life: i64, now: Now) -> (SecretString, Timestamp) {
-        ("entra-token".into(), now.wall + TimeDelta::seconds(life))
+    fn fetched(lifetime: i64, now: Now) -> (SecretString, Timestamp) {
+        ("entra-token".into(), now.wall + TimeDelta::seconds(lifetime))
     }
 
     fn failed(class: Class, retry_after: Option<u64>) -> IssueError {
@@ -252,26 +252,26 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_at_300_s_or_half_its_life() {
-        for (life, renewed_at) in [(3600, 3300), (600, 300), (400, 200), (100, 50), (40, 10)] {
+        for (lifetime, renewed_at) in [(3600, 3300), (600, 300), (400, 200), (100, 50), (40, 10)] {
             let (mut state, now) = (State::default(), clock::now());
-            state.settle(Ok(fetched(life, now)), "Entra", now).unwrap();
-            assert_eq!(step(&mut state, after(now, renewed_at - 1)), 'T', "{life}");
-            let due = if life == 40 { 'F' } else { 'S' };
-            assert_eq!(step(&mut state, after(now, renewed_at)), due, "{life}");
+            state.record_result(Ok(fetched(lifetime, now)), "Entra", now).unwrap();
+            assert_eq!(step(&mut state, after(now, renewed_at - 1)), 'T', "{lifetime}");
+            let due = if lifetime == 40 { 'F' } else { 'S' };
+            assert_eq!(step(&mut state, after(now, renewed_at)), due, "{lifetime}");
         }
     }
 
     #[test]
     fn the_old_token_is_served_while_it_has_30_s() {
         let (mut state, now) = (State::default(), clock::now());
-        state.settle(Ok(fetched(3600, now)), "Entra", now).unwrap();
+        state.record_result(Ok(fetched(3600, now)), "Entra", now).unwrap();
         let due = after(now, 3400);
-        assert!(state.settle(Err(failed(Class::Transient, None)), "Entra", due).is_ok());
+        assert!(state.record_result(Err(failed(Class::Transient, None)), "Entra", due).is_ok());
         assert_eq!(step(&mut state, due), 'T');
         assert_eq!(step(&mut state, after(due, 1)), 'S');
         assert_eq!(step(&mut state, after(now, 3569)), 'S');
         assert_eq!(step(&mut state, after(now, 3570)), 'F');
-        assert!(state.settle(Err(failed(Class::Transient, None)), "Entra", after(now, 3570)).is_err());
+        assert!(state.record_result(Err(failed(Class::Transient, None)), "Entra", after(now, 3570)).is_err());
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         ];
         for (class, retry_after, failures, wait) in cases {
             let (mut state, now) = (State { failures, ..State::default() }, clock::now());
-            state.settle(Err(failed(class, retry_after)), "Entra", now).unwrap_err();
+            state.record_result(Err(failed(class, retry_after)), "Entra", now).unwrap_err();
             assert_eq!(step(&mut state, after(now, wait - 1)), 'E', "{class:?} {retry_after:?}");
             assert_eq!(step(&mut state, after(now, wait)), 'F', "{class:?} {retry_after:?}");
         }
@@ -298,10 +298,10 @@ mod tests {
     #[test]
     fn a_refusal_that_nobody_learns_of_backs_off() {
         let (mut state, now) = (State { failures: 6, ..State::default() }, clock::now());
-        state.settle(Ok(fetched(3600, now)), "Entra", now).unwrap();
+        state.record_result(Ok(fetched(3600, now)), "Entra", now).unwrap();
         let mut at = after(now, 3300);
         for wait in [1, 2, 4, 8] {
-            assert!(state.settle(Err(failed(Class::Credential, None)), "Entra", at).is_ok());
+            assert!(state.record_result(Err(failed(Class::Credential, None)), "Entra", at).is_ok());
             assert_eq!((step(&mut state, at), step(&mut state, after(at, wait))), ('T', 'S'), "{wait}");
             at = after(at, wait);
         }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn a_repeated_failure_asks_for_the_rest_of_the_wait() {
         let (mut state, now) = (State::default(), clock::now());
-        state.settle(Err(failed(Class::Throttled, Some(20))), "Entra", now).unwrap_err();
+        state.record_result(Err(failed(Class::Throttled, Some(20))), "Entra", now).unwrap_err();
         let Next::Settled(Err(error)) = state.next(after(now, 5)) else { panic!("a fetch") };
         assert_eq!(error.retry_after, Some(Duration::from_secs(15)));
     }
@@ -318,10 +318,10 @@ mod tests {
     #[test]
     fn p14_a_jump_of_either_clock_ends_a_token() {
         let (mut state, now) = (State::default(), clock::now());
-        state.settle(Ok(fetched(3600, now)), "Entra", now).unwrap();
+        state.record_result(Ok(fetched(3600, now)), "Entra", now).unwrap();
         let slept = Now { wall: now.wall + TimeDelta::hours(2), mono: now.mono };
         assert_eq!(step(&mut state, slept), 'F');
-        state.settle(Ok(fetched(3600, now)), "Entra", now).unwrap();
+        state.record_result(Ok(fetched(3600, now)), "Entra", now).unwrap();
         let set_back = Now { wall: now.wall - TimeDelta::hours(2), mono: now.mono + Duration::from_secs(3590) };
         assert_eq!(step(&mut state, set_back), 'F');
     }

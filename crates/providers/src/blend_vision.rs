@@ -5,7 +5,7 @@
 //! gRPC-gateway, `{code, message, details}`, with gRPC's codes.
 
 use super::expiry::parse_expiry;
-use super::http::{Answer, Call, class_of};
+use super::http::{Call, ProviderResponse, class_of};
 use super::keyed::{Exchange, KeyedAccount, below, issued};
 use super::provider::{Credential, Field, hosts};
 use super::{Class, IssueError, Issued, jwt};
@@ -54,7 +54,7 @@ impl BlendVision {
         Self { endpoint, organization, api_token, api_token_expires_at }
     }
 
-    fn refusal(&self, answer: &Answer, body: Option<&Value>, now: Timestamp) -> IssueError {
+    fn refusal(&self, answer: &ProviderResponse, body: Option<&Value>, now: Timestamp) -> IssueError {
         let code = body.and_then(|body| body.get("code")?.as_i64()).and_then(class_of_code);
         let error = match code {
             Some((class, reason)) if is_vague(answer.status) => {
@@ -81,7 +81,7 @@ impl Exchange for BlendVision {
         Ok(call.json(&request.fields))
     }
 
-    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+    fn read(&self, answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
         let body = serde_json::from_slice::<Value>(&answer.body).ok();
         let token = body.as_ref().and_then(|body| body.get("token")?.as_str()).filter(|token| !token.is_empty());
         let (true, Some(body), Some(token)) = (answer.is_success(), &body, token) else {
@@ -89,8 +89,8 @@ impl Exchange for BlendVision {
         };
         // A token with a fixed expiry is valid until then.
         let until = request.ends_at.as_ref().map(|end| (end.at - answer.sent_at).to_std().unwrap_or_default());
-        let promised_life = until.unwrap_or(request.promised_life);
-        let request = &TokenRequest { promised_life, ..request.clone() };
+        let promised_lifetime = until.unwrap_or(request.promised_lifetime);
+        let request = &TokenRequest { promised_lifetime, ..request.clone() };
         let issued = issued(
             answer,
             token,
@@ -157,14 +157,14 @@ mod tests {
             account: "blendVision/org-1".to_owned(),
             operation: "resources/tokens".into(),
             fields: fields.as_object().cloned().unwrap(),
-            promised_life: if expires_in.is_some() { Duration::from_hours(1) } else { ENDLESS },
+            promised_lifetime: if expires_in.is_some() { Duration::from_hours(1) } else { ENDLESS },
             ends_at: None,
         }
     }
 
-    fn answer(status: u16, body: &[u8]) -> Answer {
+    fn answer(status: u16, body: &[u8]) -> ProviderResponse {
         let now = clock::now().wall;
-        Answer::new(status, &HeaderMap::new(), body.to_vec(), now, now, Redactor::default())
+        ProviderResponse::new(status, &HeaderMap::new(), body.to_vec(), now, now, Redactor::default())
     }
 
     fn read(status: u16, body: &str, asked: Option<&str>) -> Result<Issued, IssueError> {
@@ -215,7 +215,7 @@ mod tests {
         let max = json!({"token": OPAQUE, "expired_at": "9999-12-31T23:59:59Z"}).to_string();
         let issued = read(200, &max, None).unwrap();
         assert!(!issued.expiry_assumed);
-        assert_eq!((issued.expires_at - issued.issued_at).num_days(), 36_500, "what the documentation tells");
+        assert_eq!((issued.expires_at - issued.issued_at).num_days(), 36_500, "as the documentation states");
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
                 Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?))
             });
             let now = clock::now().wall;
-            let answer = Answer::new(status, &headers.collect(), body, now, now, Redactor::default());
+            let answer = ProviderResponse::new(status, &headers.collect(), body, now, now, Redactor::default());
             match organization("opaque").read(&answer, &request((!endless).then_some("3600s")), now) {
                 Ok(issued) => prop_assert!(issued.expires_at > now && answer.is_success()),
                 Err(error) => prop_assert!(error.message.len() < 400, "{error}"),

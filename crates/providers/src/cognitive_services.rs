@@ -4,7 +4,7 @@
 //! Source: Token API v1.0, and Microsoft's guide "Use limited access tokens for Face". A success contains only the JWT.
 
 use super::api_management::{self, SUBSCRIPTION_KEY};
-use super::http::{Answer, Call};
+use super::http::{Call, ProviderResponse};
 use super::keyed::{Exchange, KeyedAccount, below};
 use super::provider::{Credential, Field, hosts};
 use super::{IssueError, Issued};
@@ -23,7 +23,7 @@ pub struct CognitiveServices {
 
 impl KeyedAccount for CognitiveServicesAccount {
     /// Returns the regional endpoints and the endpoints of resources in the public cloud, the Government's cloud and
-    /// China's cloud. Azure terminates the TLS connection and reads the key, whoever owns the resource.
+    /// China's cloud. Azure terminates the TLS connection and reads the key, for every owner of a resource.
     fn public_hosts(&self) -> Vec<Cow<'static, str>> {
         hosts(&[
             "api.cognitive.microsoft.com",
@@ -64,7 +64,7 @@ impl Exchange for CognitiveServices {
         Ok(if body.is_empty() { call } else { call.json(&body) })
     }
 
-    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+    fn read(&self, answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
         if answer.is_success() {
             return api_management::issued(answer, request, now);
         }
@@ -111,12 +111,12 @@ mod tests {
 
     fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Issued, IssueError> {
         let now = clock::now().wall;
-        let answer = Answer::new(status, headers, body.to_vec(), now, now, Redactor::default());
+        let answer = ProviderResponse::new(status, headers, body.to_vec(), now, now, Redactor::default());
         let request = TokenRequest {
             account: "cognitiveServices/westus.api.cognitive.microsoft.com".to_owned(),
             operation: "issueToken".into(),
             fields: Map::new(),
-            promised_life: Duration::from_mins(10),
+            promised_lifetime: Duration::from_mins(10),
             ends_at: None,
         };
         let endpoint = "https://westus.api.cognitive.microsoft.com".parse().unwrap();

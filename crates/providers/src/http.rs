@@ -4,18 +4,18 @@
 //! most [`MAX_BODY`] of a response, checks [`super::hosts`] before it connects, and assigns a failure class to every
 //! error. The issuer interprets the response.
 
-mod answer;
 mod call;
+mod error_body;
 mod fault;
 mod proxy;
 mod resolve;
-mod said;
+mod response;
 mod transport;
 
-pub use answer::{Answer, ClockSkew, MAX_RETRY_AFTER, class_of};
 pub use call::Call;
 pub use fault::length;
 pub use proxy::{Proxies, environment_fault};
+pub use response::{ClockSkew, MAX_RETRY_AFTER, ProviderResponse, class_of};
 pub use transport::Transport;
 
 use super::hosts::{HostPolicy, HostRefusal, Route};
@@ -122,11 +122,11 @@ impl Recent {
 impl Http {
     /// Creates a client that shares nothing with other clients. The error names the invalid field.
     pub fn new(options: &HttpOptions) -> Result<Self, FieldError> {
-        Self::of(&Arc::new(options.clone()), options, Arc::default(), None)
+        Self::create(&Arc::new(options.clone()), options, Arc::default(), None)
     }
 
     /// Creates a client. `shared` contains the common settings, `own` the settings of this client.
-    fn of(
+    fn create(
         shared: &Arc<HttpOptions>,
         own: &HttpOptions,
         recent: Arc<Recent>,
@@ -163,7 +163,7 @@ impl Http {
     /// `HostNotAllowed` and `InsecureEndpoint` (configuration) before anything is sent. All other errors are transient:
     /// `Timeout`, `DnsFailed`, `ConnectFailed`, `TlsFailed`, `Redirected`, `BodyTooLarge` and `BadAnswer` (a successful
     /// response that ends early). [`IssueError::unsent`] shows whether the request was sent.
-    pub async fn send(&self, call: Call) -> Result<Answer, IssueError> {
+    pub async fn send(&self, call: Call) -> Result<ProviderResponse, IssueError> {
         self.permit(&call.url).map_err(IssueError::unsent)?;
         let url = call.url.clone();
         let origin = Origin {
@@ -186,7 +186,7 @@ impl Http {
                 let unsent = error.is_connect();
                 let refused = fault::is_refused_tunnel(&error);
                 let why = if refused { self.shared.proxies.refusal(&url).await } else { None };
-                return Err(IssueError { unsent, ..fault::of(&error, &origin, &redactor, why) });
+                return Err(IssueError { unsent, ..fault::classify(&error, &origin, &redactor, why) });
             }
         };
         let head = Head { headers: response.headers().clone(), sent_at, arrived_at: clock::now().wall };
@@ -213,7 +213,7 @@ impl Http {
             millis = (clock::now().wall - sent_at).num_milliseconds(),
             "token API answered"
         );
-        answer.unless_redirected()
+        answer.reject_redirect()
     }
 
     fn permit(&self, url: &Url) -> Result<(), IssueError> {
@@ -267,7 +267,7 @@ impl HttpPool {
         if let Some(shared) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(Http::new_of(shared, options));
         }
-        let http = Http::of(&key, options, self.recent.clone(), self.transport.clone())?;
+        let http = Http::create(&key, options, self.recent.clone(), self.transport.clone())?;
         open.insert(key, Arc::downgrade(&http.shared));
         Ok(http)
     }
@@ -377,7 +377,7 @@ async fn read(
     head: &Head,
     origin: &Origin,
     redactor: Redactor,
-) -> Result<Answer, IssueError> {
+) -> Result<ProviderResponse, IssueError> {
     let status = response.status();
     let mut body = Vec::new();
     let fault = loop {
@@ -389,11 +389,11 @@ async fn read(
                 break Some(IssueError::new(Class::Transient, "BodyTooLarge", message));
             }
             Ok(None) => break None,
-            Err(error) => break Some(fault::of(&error, origin, &redactor, None)),
+            Err(error) => break Some(fault::classify(&error, origin, &redactor, None)),
         }
     };
-    let answer = Answer::new(status.as_u16(), &head.headers, body, head.sent_at, head.arrived_at, redactor);
-    let answer = answer.of(&origin.host);
+    let answer = ProviderResponse::new(status.as_u16(), &head.headers, body, head.sent_at, head.arrived_at, redactor);
+    let answer = answer.from_host(&origin.host);
     match fault {
         Some(fault) if status.is_success() => Err(answer.with_ids(fault)),
         _ => Ok(answer),
@@ -436,7 +436,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&one.shared, &own.shared));
         drop((one, other));
         pool.http(&patient).unwrap();
-        assert_eq!(pool.open.lock().len(), 2, "what nobody holds is forgotten");
+        assert_eq!(pool.open.lock().len(), 2, "an unused client is forgotten");
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! response. Sending, timing, the provider's clock and transport failures are common to all APIs.
 
 use super::expiry::ResponseTimes;
-use super::http::{Answer, Call, ClockSkew, Http};
+use super::http::{Call, ClockSkew, Http, ProviderResponse};
 use super::provider::{Credential, Field, Provider, url};
 use super::{IssueError, Issued, Issuer, jwt};
-use crate::account::build::{OWN_CA, guarded, has_own_ca, public_host, unfit};
-use crate::account::{Built, References, Via, shown};
 use crate::clock::{self, Timestamp};
+use crate::provider_setup::build::{OWN_CA, guarded, has_own_ca, public_host, unfit};
+use crate::provider_setup::{BuiltIssuer, HttpContext, References, shown};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
@@ -40,7 +40,7 @@ pub trait KeyedAccount: Sync {
     /// Creates the issuer, which sends its calls through `http`.
     fn issuer(&self, endpoint: Url, secrets: Vec<SecretString>, http: Http) -> Result<Arc<dyn Issuer>, FieldError> {
         let exchange = self.exchange(endpoint, secrets)?;
-        Ok(Arc::new(Keyed { exchange, http, skew: ClockSkew::default() }))
+        Ok(Arc::new(KeyIssuer { exchange, http, skew: ClockSkew::default() }))
     }
 }
 
@@ -63,14 +63,19 @@ impl<A: KeyedAccount> Provider for A {
         let (field, text) = self.endpoint();
         let (_, endpoint) = url(field, text).map_err(|error| unfit(&error))?;
         let because = public_host(&KeyedAccount::public_hosts(self), &endpoint).err();
-        let references = references.sent_to(guarded(because, || vec![endpoint]));
+        let references = references.for_hosts(guarded(because, || vec![endpoint]));
         for (field, reference) in self.credentials() {
             references.credential(&field, reference).await?;
         }
         Ok(())
     }
 
-    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+    async fn build(
+        &self,
+        via: &HttpContext<'_>,
+        spec: &ProviderSpec,
+        references: &References<'_>,
+    ) -> Result<BuiltIssuer, Refusal> {
         let (field, text) = self.endpoint();
         let (field, endpoint) = url(field, text).map_err(|error| unfit(&error))?;
         let public = KeyedAccount::public_hosts(self);
@@ -81,14 +86,14 @@ impl<A: KeyedAccount> Provider for A {
             Err(because) => Some(because),
             Ok(()) => has_own_ca(via.owner, spec).then_some(OWN_CA),
         };
-        let references = references.sent_to(guarded(because, || vec![endpoint.clone()]));
+        let references = references.for_hosts(guarded(because, || vec![endpoint.clone()]));
         let mut secrets = Vec::new();
         for (field, reference) in self.credentials() {
             secrets.push(references.credential(&field, reference).await?);
         }
         let identity = Hash::of(secrets.iter().map(|secret| secret.expose_secret().as_bytes()));
         let issuer = self.issuer(endpoint, secrets, http).map_err(|error| unfit(&error))?;
-        Ok(Built { issuer, identity, host })
+        Ok(BuiltIssuer { issuer, identity, host })
     }
 }
 
@@ -98,7 +103,7 @@ pub trait Exchange: Send + Sync {
     fn call(&self, request: &TokenRequest) -> Result<Call, IssueError>;
 
     /// Returns the token in a response, or the failure that the response describes.
-    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError>;
+    fn read(&self, answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError>;
 
     /// See [`Issuer::credential_expires_at`].
     fn credential_expires_at(&self) -> Option<Timestamp> {
@@ -112,14 +117,14 @@ pub trait Exchange: Send + Sync {
 }
 
 /// Issuer for the API of `exchange`.
-struct Keyed {
+struct KeyIssuer {
     exchange: Box<dyn Exchange>,
     http: Http,
     skew: ClockSkew,
 }
 
 #[async_trait]
-impl Issuer for Keyed {
+impl Issuer for KeyIssuer {
     async fn issue(&self, request: &TokenRequest) -> Result<Issued, IssueError> {
         let answer = self.http.send(self.exchange.call(request)?).await?;
         self.skew.record(&answer);
@@ -142,7 +147,7 @@ impl Issuer for Keyed {
 /// Creates an issuance from the token in a response. `said` is the expiry that the response states. If the token has an
 /// `exp` too, the earlier of both applies.
 pub fn issued(
-    answer: &Answer,
+    answer: &ProviderResponse,
     token: &str,
     said: Option<Timestamp>,
     request: &TokenRequest,
@@ -152,15 +157,16 @@ pub fn issued(
     if !is_token(token) {
         return Err(answer.not_understood("no token in it"));
     }
-    let told = ResponseTimes {
+    let times = ResponseTimes {
         ends: [jwt::exp(token), said].into_iter().flatten().min(),
         issued: jwt::iat(token),
         date: answer.date,
         sent_at: answer.sent_at,
         arrived_at: now,
     };
-    let (expires_at, expiry_assumed) =
-        told.expiry(request.promised_life).map_err(|error| answer.failure(error.class, error.reason, error.message))?;
+    let (expires_at, expiry_assumed) = times
+        .expiry(request.promised_lifetime)
+        .map_err(|error| answer.failure(error.class, error.reason, error.message))?;
     Ok(Issued {
         token: token.into(),
         values: BTreeMap::new(),
@@ -172,7 +178,7 @@ pub fn issued(
     })
 }
 
-/// Minimum length of a token. Shorter text is a word such as `OK`.
+/// Minimum length of a token. Shorter text is a reply such as `OK`.
 const SHORTEST: usize = 16;
 
 /// Minimum length of a token without digits. Shorter text may be a phrase such as `ServiceUnavailable`. Of random texts

@@ -4,7 +4,6 @@
 //! Not allowed here: a Kubernetes client. Objects from the API server (an assertion of a `ServiceAccount`, a Secret)
 //! come through a trait object.
 
-pub mod account;
 pub mod api_management;
 pub mod azure_auth;
 mod bearer;
@@ -13,6 +12,7 @@ pub mod hosts;
 pub mod http;
 pub mod keyed;
 pub mod provider;
+pub mod provider_setup;
 pub mod redact;
 
 pub use videotoken_core::issue::{Class, Excess, Heals, IssueError, Issued};

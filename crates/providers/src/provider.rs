@@ -1,7 +1,7 @@
 //! Interface that every provider type implements. Its results are values, so a type declared in YAML can implement it
 //! too.
 
-use crate::account::{Built, Owner, References, Via};
+use crate::provider_setup::{BuiltIssuer, HttpContext, Owner, References};
 use async_trait::async_trait;
 use std::borrow::Cow;
 use url::Url;
@@ -38,7 +38,12 @@ pub trait Provider: Sync {
     }
 
     /// Builds the account's issuer with the credentials that `references` reads.
-    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal>;
+    async fn build(
+        &self,
+        via: &HttpContext<'_>,
+        spec: &ProviderSpec,
+        references: &References<'_>,
+    ) -> Result<BuiltIssuer, Refusal>;
 }
 
 /// Parses the URL in a field.

@@ -14,10 +14,10 @@ mod rules;
 mod tests;
 mod trial;
 
-use crate::account::build::unfit;
-use crate::account::{Built, Owner, References, Via};
 use crate::clock::{self, Timestamp};
 use crate::provider::{Field, Provider};
+use crate::provider_setup::build::unfit;
+use crate::provider_setup::{BuiltIssuer, HttpContext, Owner, References};
 use crate::{Class, IssueError, Issued, Issuer};
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -69,7 +69,12 @@ impl Provider for SignedAccount {
         references.signing_key(FIELD, &self.key.secret_ref).await.map(drop)
     }
 
-    async fn build(&self, _: &Via<'_>, _: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+    async fn build(
+        &self,
+        _: &HttpContext<'_>,
+        _: &ProviderSpec,
+        references: &References<'_>,
+    ) -> Result<BuiltIssuer, Refusal> {
         let reference = &self.key.secret_ref;
         let text = references.signing_key(FIELD, reference).await?;
         let issuer = Signed::new(self.clone(), &text).map_err(|wrong| match wrong {
@@ -82,7 +87,7 @@ impl Provider for SignedAccount {
             }
         })?;
         let identity = Hash::of([text.expose_secret().as_bytes()]);
-        Ok(Built { issuer: Arc::new(issuer), identity, host: String::new() })
+        Ok(BuiltIssuer { issuer: Arc::new(issuer), identity, host: String::new() })
     }
 }
 
@@ -147,7 +152,7 @@ fn uuid() -> String {
 /// Returns the variables of a request. The times are whole seconds.
 fn variables(request: &TokenRequest, now: Timestamp) -> RequestVariables {
     let issued_at = now.trunc_subsecs(0);
-    let lifetime = request.promised_life;
+    let lifetime = request.promised_lifetime;
     let expires_at = issued_at + TimeDelta::from_std(lifetime).unwrap_or_else(|_| TimeDelta::hours(1));
     let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     RequestVariables { parameters, issued_at, expires_at, lifetime, uuid: uuid() }

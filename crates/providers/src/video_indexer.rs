@@ -7,8 +7,8 @@
 
 mod provider;
 
-use super::azure_auth::{AzureAuth, EntraToken};
-use super::http::{Answer, Call, ClockSkew, Http, length};
+use super::azure_auth::{EntraToken, EntraTokenSource};
+use super::http::{Call, ClockSkew, Http, ProviderResponse, length};
 use super::{Class, IssueError, Issued, Issuer, keyed};
 use crate::clock::{self, Timestamp};
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ const PROVIDER: &str = "Microsoft.VideoIndexer";
 
 /// Resource names of a Video Indexer account, in the case of the spec. Only the identity of a request is in lower case.
 #[derive(Clone, Debug)]
-pub struct VideoIndexerAccount {
+pub struct VideoIndexerResource {
     /// URL of Azure Resource Manager.
     pub resource_manager: Url,
     /// API version, such as `2025-04-01`.
@@ -38,7 +38,7 @@ pub struct VideoIndexerAccount {
     pub account_name: String,
 }
 
-impl VideoIndexerAccount {
+impl VideoIndexerResource {
     /// Returns the scope of the Entra token.
     pub fn entra_scope(&self) -> String {
         format!("{}/.default", self.resource_manager.as_str().trim_end_matches('/'))
@@ -90,8 +90,8 @@ impl VideoIndexerAccount {
 
 /// Issuer for one Video Indexer account.
 pub struct VideoIndexer {
-    account: VideoIndexerAccount,
-    auth: Arc<AzureAuth>,
+    account: VideoIndexerResource,
+    auth: Arc<EntraTokenSource>,
     http: Http,
     skew: ClockSkew,
 }
@@ -110,7 +110,7 @@ impl VideoIndexer {
 
     /// Creates the issuer for an account and the identity of `auth`. The timeout of `http` limits an issuance,
     /// including the fetch of its Entra token.
-    pub fn new(account: VideoIndexerAccount, auth: Arc<AzureAuth>, http: Http) -> Result<Self, FieldError> {
+    pub fn new(account: VideoIndexerResource, auth: Arc<EntraTokenSource>, http: Http) -> Result<Self, FieldError> {
         account.check()?;
         Ok(Self { account, auth, http, skew: ClockSkew::default() })
     }
@@ -123,7 +123,7 @@ impl VideoIndexer {
             .await
             .map_err(|_| late(format!("no Entra token from {} within {}", self.auth.host(), length(limit))))??;
         let took = begun.elapsed();
-        tokio::time::timeout_at(end, self.ask(request, entra)).await.unwrap_or_else(|_| {
+        tokio::time::timeout_at(end, self.request_token(request, entra)).await.unwrap_or_else(|_| {
             let host = self.account.resource_manager.authority();
             let entras = format!("{} of them for the Entra token from {}", length(whole(took)), self.auth.host());
             let entras = if took < Duration::from_secs(1) { String::new() } else { format!(", {entras}") };
@@ -131,7 +131,7 @@ impl VideoIndexer {
         })
     }
 
-    async fn ask(&self, request: &TokenRequest, entra: EntraToken) -> Result<Issued, IssueError> {
+    async fn request_token(&self, request: &TokenRequest, entra: EntraToken) -> Result<Issued, IssueError> {
         let url = self
             .account
             .url(&request.operation)
@@ -147,7 +147,7 @@ impl VideoIndexer {
     }
 
     /// Returns the failure for an error response, and reports to `auth` whether the API accepted the Entra token.
-    fn refusal(&self, answer: &Answer, request: &TokenRequest, entra: &EntraToken) -> IssueError {
+    fn refusal(&self, answer: &ProviderResponse, request: &TokenRequest, entra: &EntraToken) -> IssueError {
         match answer.status {
             401 if self.auth.refused(entra) => {
                 let message = format!("HTTP 401: {}; the next try has a fresh Entra token", answer.said());
@@ -202,7 +202,7 @@ fn lacks_role(body: &[u8]) -> bool {
 ///
 /// # Errors
 /// `BadAnswer` and `ExpiredToken`, both transient.
-pub fn issued(answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+pub fn issued(answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
     let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
         return Err(answer.not_understood("no JSON"));
     };
@@ -241,8 +241,8 @@ mod tests {
     use serde_json::Map;
     use videotoken_api::azure::Cloud;
 
-    fn account() -> VideoIndexerAccount {
-        VideoIndexerAccount {
+    fn account() -> VideoIndexerResource {
+        VideoIndexerResource {
             resource_manager: "https://management.azure.com".parse().unwrap(),
             api_version: "2025-04-01".to_owned(),
             subscription_id: "24237b72-8546-4da5-b204-8c3cb76dd930".to_owned(),
@@ -256,16 +256,16 @@ mod tests {
             account: "contoso-vi".to_owned(),
             operation: "generateAccessToken".into(),
             fields: Map::new(),
-            promised_life: Duration::from_hours(1),
+            promised_lifetime: Duration::from_hours(1),
             ends_at: None,
         }
     }
 
-    fn answer(body: &[u8]) -> Answer {
+    fn answer(body: &[u8]) -> ProviderResponse {
         let now = clock::now().wall;
         let headers =
             HeaderMap::from_iter([(HeaderName::from_static("x-ms-request-id"), HeaderValue::from_static("id-1"))]);
-        Answer::new(200, &headers, body.to_vec(), now, now, Redactor::default())
+        ProviderResponse::new(200, &headers, body.to_vec(), now, now, Redactor::default())
     }
 
     fn jwt(exp: i64) -> String {
@@ -282,7 +282,7 @@ mod tests {
              ?api-version=2025-04-01"
         );
         assert_eq!(account().entra_scope(), "https://management.azure.com/.default");
-        let below = VideoIndexerAccount { resource_manager: "https://arm.local/base/".parse().unwrap(), ..account() };
+        let below = VideoIndexerResource { resource_manager: "https://arm.local/base/".parse().unwrap(), ..account() };
         assert!(below.url("x").unwrap().as_str().starts_with("https://arm.local/base/subscriptions/"));
         assert_eq!(below.entra_scope(), "https://arm.local/base/.default");
     }
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_name_that_leaves_the_path_is_refused() {
         for name in ["", ".", ".."] {
-            let error = VideoIndexerAccount { resource_group: name.to_owned(), ..account() }.check().unwrap_err();
+            let error = VideoIndexerResource { resource_group: name.to_owned(), ..account() }.check().unwrap_err();
             assert_eq!(error.field, "spec.videoIndexer.resourceGroup");
         }
     }
@@ -381,7 +381,7 @@ mod tests {
             ],
         ) {
             let now = clock::now().wall;
-            let answer = Answer::new(status, &HeaderMap::new(), body, now, now, Redactor::default());
+            let answer = ProviderResponse::new(status, &HeaderMap::new(), body, now, now, Redactor::default());
             match issued(&answer, &request(), now) {
                 Ok(issued) => prop_assert!(issued.expires_at > now),
                 Err(error) => prop_assert!(error.message.len() < 400),

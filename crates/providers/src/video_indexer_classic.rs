@@ -5,7 +5,7 @@
 //! JSON string or as bare text. Its lifetime is 1 hour.
 
 use super::api_management::{self, SUBSCRIPTION_KEY};
-use super::http::{Answer, Call};
+use super::http::{Call, ProviderResponse};
 use super::keyed::{Exchange, KeyedAccount, below};
 use super::provider::{Credential, Field, hosts};
 use super::{Class, IssueError, Issued};
@@ -80,7 +80,7 @@ impl Exchange for VideoIndexerClassic {
         Ok(call.client_request_id(CLIENT_REQUEST_ID))
     }
 
-    fn read(&self, answer: &Answer, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
+    fn read(&self, answer: &ProviderResponse, request: &TokenRequest, now: Timestamp) -> Result<Issued, IssueError> {
         if answer.is_success() {
             return api_management::issued(answer, request, now);
         }
@@ -186,7 +186,7 @@ mod tests {
 
     fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Issued, IssueError> {
         let now = clock::now().wall;
-        let answer = Answer::new(status, headers, body.to_vec(), now, now, Redactor::default());
+        let answer = ProviderResponse::new(status, headers, body.to_vec(), now, now, Redactor::default());
         classic().read(&answer, &request(&json!({"account": {}})).unwrap(), now)
     }
 

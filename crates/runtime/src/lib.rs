@@ -1,4 +1,4 @@
-//! What both programs need from the machine and the cluster.
+//! Access of both programs to the machine and the cluster.
 //!
 //! | Module | Content |
 //! |---|---|

@@ -115,7 +115,7 @@ mod tests {
     }
 
     impl Lines {
-        fn of(json: bool, filter: &str, log: impl FnOnce()) -> String {
+        fn capture(json: bool, filter: &str, log: impl FnOnce()) -> String {
             let lines = Self::default();
             let writer = lines.clone();
             let subscriber = subscriber(json, filter, move || writer.clone()).unwrap();
@@ -142,7 +142,7 @@ mod tests {
             ["trace", "h2=trace,hyper=trace,rustls=trace,reqwest=trace,tower=trace,kube_client=trace,azure_core=trace"]
         {
             for json in [false, true] {
-                let lines = Lines::of(json, filter, || {
+                let lines = Lines::capture(json, filter, || {
                     at_every_level!("h2", "h2::codec", "hyper", "hyper::proto", "hyper_util", "hyper_rustls");
                     at_every_level!("rustls", "reqwest", "tower", "tower_http::trace", "kube_client::client");
                     at_every_level!("kube_client::client::builder", "azure_core", "kube_runtime::watcher");
@@ -165,7 +165,7 @@ mod tests {
             ("warn", false, false),
             ("off,videotoken_runtime=debug", true, true),
         ] {
-            let lines = Lines::of(true, filter, || {
+            let lines = Lines::capture(true, filter, || {
                 tracing::debug!("a DEBUG line");
                 tracing::info!("an INFO line");
             });
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn json_lines_are_objects_with_the_fields_at_the_top() {
-        let line = Lines::of(true, "", || {
+        let line = Lines::capture(true, "", || {
             let _span = tracing::info_span!("reconcile", object = "a/b").entered();
             tracing::info!(expires = "soon", "issued");
         });
@@ -210,7 +210,7 @@ mod tests {
         let token = String::from("eyJhbGciOi");
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panics));
-        let lines = Lines::of(true, "", || {
+        let lines = Lines::capture(true, "", || {
             let _ = std::panic::catch_unwind(|| panic!("no such state"));
             let _ = std::panic::catch_unwind(|| panic!("refused {token}"));
             let _ = std::panic::catch_unwind(|| token.parse::<Token>().unwrap());

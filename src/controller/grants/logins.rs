@@ -85,7 +85,7 @@ fn has_worked(known: Known<'_>, login: &str, account: &ReadyProvider) -> bool {
     }
     let Some(object) = known.stores.provider_objects.get(&account.provider_key) else { return false };
     let status = parse_status(&object);
-    let accepted = |told: &CredentialsStatus| told.accepted && told.version == account.credentials.to_string();
+    let accepted = |status: &CredentialsStatus| status.accepted && status.version == account.credentials.to_string();
     status.proven_login.as_deref() == Some(login) || status.credentials.as_ref().is_some_and(accepted)
 }
 

@@ -2,7 +2,7 @@
 //! objects, their Secrets and their statuses record.
 //!
 //! Each object records the issuance of the token in its Secret, of the token in its old Secret, of the token in its
-//! status, and its last failed attempt. A Secret that no object names counts for no account. Otherwise users who can
+//! status, and its last failed attempt. A Secret that no object names counts for no account. Otherwise users that can
 //! write Secrets could use up the windows of others.
 
 use crate::controller::context::Known;

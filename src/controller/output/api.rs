@@ -1,4 +1,4 @@
-//! All writes to Kubernetes, by server-side apply with one field manager.
+//! Writes to Kubernetes, by server-side apply with one field manager.
 
 use crate::controller::stores::meta::WireMeta;
 use crate::controller::stores::provider_key::provider_resource;
@@ -207,7 +207,7 @@ impl Applier {
     }
 
     /// Returns the current metadata of the object, or `None` if it is deleted or being deleted. Sends one GET.
-    pub(crate) async fn live(&self, seen: &Token) -> Result<Option<ObjectMeta>, ApiError> {
+    pub(crate) async fn token_metadata(&self, seen: &Token) -> Result<Option<ObjectMeta>, ApiError> {
         let api: Api<VideoAccessToken> = Api::namespaced(self.client.clone(), &seen.key.namespace);
         let found = read(async { api.get_metadata_opt(&seen.key.name).await }).await?;
         let is_same = |found: &ObjectMeta| found.uid.as_deref() == Some(seen.uid_text());

@@ -74,7 +74,7 @@ impl Slots {
 
     /// Returns how many more requests the total limit permits now.
     pub(crate) fn room(&self) -> usize {
-        self.most.saturating_sub(self.state.lock().live(Instant::now()))
+        self.most.saturating_sub(self.state.lock().held(Instant::now()))
     }
 
     /// Returns the number of taken slots, including those of requests that hang.
@@ -94,8 +94,8 @@ impl Slots {
     }
 
     fn hand_out(&self, state: &mut State, now: Instant) {
-        let mut live = if state.waiting.is_empty() { return } else { state.live(now) };
-        while live < self.most {
+        let mut held = if state.waiting.is_empty() { return } else { state.held(now) };
+        while held < self.most {
             let Some(namespace) = self.next(state, now) else { return };
             let Some(queue) = state.waiting.get_mut(&namespace) else { return };
             let waiting = queue.pop_front();
@@ -109,7 +109,7 @@ impl Slots {
                 // The waiting task has ended.
                 state.taken.remove(&number);
             } else {
-                live += 1;
+                held += 1;
             }
         }
     }
@@ -136,7 +136,7 @@ impl State {
         self.next
     }
 
-    fn live(&self, now: Instant) -> usize {
+    fn held(&self, now: Instant) -> usize {
         // Numbers increase with time, so the newest requests are at the end.
         self.taken.values().rev().take_while(|(_, since)| now.duration_since(*since) < SLOW).count()
     }

@@ -11,12 +11,12 @@ use kube::api::PostParams;
 use secrecy::SecretString;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
-use videotoken_providers::account::{Guarded, not_allowed};
 use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::provider_setup::{Guarded, not_allowed};
 use videotoken_providers::{Class, IssueError};
 
 /// Lifetime of an assertion in seconds, the minimum that the API server issues.
-const LIFE: i64 = 600;
+const LIFETIME: i64 = 600;
 
 /// Assertions of one `ServiceAccount`.
 pub(crate) struct ServiceAccountAssertion {
@@ -80,7 +80,7 @@ impl AssertionSource for ServiceAccountAssertion {
         self.permit().await?;
         let spec = TokenRequestSpec {
             audiences: vec![self.audience.clone()],
-            expiration_seconds: Some(LIFE),
+            expiration_seconds: Some(LIFETIME),
             bound_object_ref: None,
         };
         let request = TokenRequest { spec, ..TokenRequest::default() };

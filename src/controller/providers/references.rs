@@ -9,11 +9,11 @@ use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_core::plan::view::Refusal;
 use videotoken_core::plan::write_failure::ApiError;
-use videotoken_providers::account::{Guarded, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::provider_setup::{Guarded, ReferenceSource, Unreadable};
 
 #[async_trait]
-impl Source for Applier {
+impl ReferenceSource for Applier {
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         self.credential(key).await.map_err(|error| unreadable(&error))
     }

@@ -16,8 +16,8 @@ use videotoken_core::plan::facts::Uid;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::view::Refusal;
 use videotoken_providers::Issuer;
-use videotoken_providers::account::Admission;
 use videotoken_providers::clock::Timestamp;
+use videotoken_providers::provider_setup::AllowedUse;
 
 /// A provider object that is resolved and ready to issue.
 pub(crate) struct ReadyProvider {
@@ -32,7 +32,7 @@ pub(crate) struct ReadyProvider {
     /// Issuer of its tokens.
     pub(crate) issuer: Arc<dyn Issuer>,
     /// Namespaces and scopes that the provider allows; `None` for a TokenProvider.
-    pub(crate) admission: Option<Admission>,
+    pub(crate) admission: Option<AllowedUse>,
     /// Hash of spec, credential and CA. After a change, recorded failures no longer count.
     pub(crate) version: u64,
     /// Hash of the account and its credential, based on the versions of the objects that contain the credential.
@@ -110,7 +110,7 @@ pub(crate) enum Lookup {
     Found(Arc<ReadyProvider>),
 }
 
-/// All provider objects, with indexes of their credentials and budgets.
+/// Provider objects, with indexes of their credentials and budgets.
 pub(crate) struct ProviderRegistry {
     registry: Mutex<Registry>,
     serves_cluster: bool,
@@ -194,7 +194,7 @@ impl Registry {
 
 /// A read of a provider's references in progress. Until its result is registered, the registry can't find the provider
 /// of a credential that changes.
-#[must_use = "a credential that changed during the read has to be asked for"]
+#[must_use = "a credential that changed during the read requires another read"]
 pub(crate) struct Reading<'a> {
     accounts: &'a ProviderRegistry,
     number: u64,
@@ -340,15 +340,14 @@ fn not_served(key: &ProviderKey) -> Refusal {
 }
 
 fn missing(key: &ProviderKey) -> Refusal {
-    let way_out = match &key.namespace {
+    let state = match &key.namespace {
         Some(namespace) => format!(
-            "there is none of that name in namespace {namespace}: create it, or set kind: ClusterTokenProvider if the \
-             cluster's is meant"
+            "does not exist in namespace {namespace}. Create it, or set kind: ClusterTokenProvider to use a \
+             cluster-scoped provider."
         ),
-        None => "there is none of that name: create it, or set kind: TokenProvider if one of this namespace is meant"
-            .to_owned(),
+        None => "does not exist. Create it, or set kind: TokenProvider to use one of this namespace.".to_owned(),
     };
-    Refusal::new("ProviderNotFound", format!("spec.providerRef: {key}: {way_out}"))
+    Refusal::new("ProviderNotFound", format!("spec.providerRef: {key} {state}"))
 }
 
 #[cfg(test)]
@@ -373,7 +372,7 @@ mod tests {
         };
         accounts.mark_unresolved(&key);
         let reading = accounts.reading();
-        assert!(event(Event::Apply(secret(5))).is_empty(), "nobody is known to refer to it");
+        assert!(event(Event::Apply(secret(5))).is_empty(), "no provider is known to refer to it");
         accounts.resolve(&key, refers("s", 0));
         assert!(reading.is_outdated(&key));
         drop(reading);

@@ -20,8 +20,8 @@ use videotoken_core::budget::{AccountKey, Limits, Window};
 use videotoken_core::issue::IssueError;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::view::Refusal;
-use videotoken_providers::account::{self, Built, ProviderObject, References};
 use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::provider_setup::{self, BuiltIssuer, ProviderObject, References};
 
 /// Interval of reads of objects that no watch covers (CA bundles).
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
@@ -72,7 +72,7 @@ pub(crate) async fn report_all(context: Arc<Context>, mut asked: mpsc::Unbounded
 
 /// Marks a provider object as unusable for a while, because resolving it panicked. Other objects stay usable.
 fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
-    let message = "the operator failed over this object: its log says where; it tries again in a minute";
+    let message = "The operator failed on this object. See its log. It retries after 1 minute.";
     tracing::error!(provider = %key, "resolving the provider panicked");
     context.providers.requeue.set(key, clock::now().wall + PANIC_RETRY_DELAY);
     let state = Err(Refusal::new("InternalError", message));
@@ -232,14 +232,15 @@ async fn account(
         let ProviderObject { spec, admission } = ProviderObject::parse(key.owner(), spec)?;
         spec.account_limits().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
         let type_name = spec.account().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?.name();
-        let built = account::issuer(&context.settings.reach, &context.providers.http, &spec, &references).await?;
+        let built =
+            provider_setup::issuer(&context.settings.reach, &context.providers.http, &spec, &references).await?;
         // The HTTP client contains the CA bundle.
         let spec = ProviderSpec { ca_bundle: None, ..spec };
         Ok((spec, admission, type_name, built))
     }
     .await;
     let refers = references.seen();
-    let state = result.map(|(spec, admission, type_name, Built { issuer, identity, host })| {
+    let state = result.map(|(spec, admission, type_name, BuiltIssuer { issuer, identity, host })| {
         let json = object.data.get("spec").map(ToString::to_string).unwrap_or_default();
         let read = refers.values().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let account = object.data.pointer(&format!("/spec/{type_name}")).map(ToString::to_string).unwrap_or_default();

@@ -147,7 +147,7 @@ fn account_facts(known: Known<'_>, metrics: &Metrics, account: &ReadyProvider) -
     };
     AccountFacts {
         version: account.credentials.to_string(),
-        display_name: account.spec.account().ok().map(|account| account.shown()),
+        display_name: account.spec.account().ok().map(|account| account.display_name()),
         budget: known.grants.budgets.state(&account.key, clock::now()),
         said,
         last_issued_at,

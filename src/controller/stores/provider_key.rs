@@ -5,7 +5,7 @@ use std::fmt;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::video_access_token::{ProviderKind, ProviderRef};
 use videotoken_api::{GROUP, VERSION};
-use videotoken_providers::account::Owner;
+use videotoken_providers::provider_setup::Owner;
 
 /// Key of a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

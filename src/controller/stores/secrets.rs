@@ -85,7 +85,7 @@ struct Flight {
 /// One request about a Secret, begun before it is sent. Its result is newer than all facts known before, and is
 /// compared by version with the events of the watch since then.
 #[derive(Debug)]
-#[must_use = "the result of the request has to be applied"]
+#[must_use = "apply the result of the request"]
 pub(crate) struct SecretRequest<'a> {
     secrets: &'a Secrets,
     key: ObjectKey,
@@ -114,7 +114,7 @@ impl SecretRequest<'_> {
     }
 
     /// Records that the Secret doesn't exist, according to the API server.
-    pub(crate) fn gone(self) {
+    pub(crate) fn record_absence(self) {
         let mut inner = self.secrets.0.lock();
         let (touched, _) = self.events_since(&inner);
         // Events of the watch since the start of the request may be newer than the response.
@@ -372,7 +372,7 @@ mod tests {
         event(Event::Apply(secret("a", 2, 4)));
         assert_eq!((of(1), of(2)), (vec!["b".to_owned()], vec!["a".to_owned()]), "taken over");
         event(Event::Delete(secret("b", 1, 5)));
-        secrets.begin_request(&ObjectKey::new("n", "a")).gone();
+        secrets.begin_request(&ObjectKey::new("n", "a")).record_absence();
         assert_eq!((of(1), of(2)), (vec![], vec![]));
     }
 
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(known(&secrets), None, "created by us and deleted");
         let look = secrets.begin_request(&key);
         event(Event::Apply(meta(3, 11)));
-        look.gone();
+        look.record_absence();
         assert_eq!(known(&secrets), Some(11), "created after the answer");
         let look = secrets.begin_request(&key);
         event(Event::Delete(meta(2, 10)));
@@ -405,7 +405,7 @@ mod tests {
         event(Event::Apply(meta(3, 11)));
         event(Event::Delete(meta(2, 10)));
         assert_eq!(known(&secrets), Some(12), "echoes");
-        secrets.begin_request(&key).gone();
+        secrets.begin_request(&key).record_absence();
         assert_eq!(known(&secrets), None);
         assert!(secrets.0.lock().flights.is_empty());
     }

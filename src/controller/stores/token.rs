@@ -196,9 +196,9 @@ impl Token {
 /// Size limit that a spec exceeds. The rules of the CRD reject such a spec, but an older CRD may have accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Oversized {
-    /// All templates together.
+    /// Sum over the templates.
     Templates,
-    /// All annotations together.
+    /// Sum over the annotations.
     Annotations,
     /// The whole spec.
     Spec,

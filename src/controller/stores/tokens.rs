@@ -79,7 +79,7 @@ impl Tokens {
         if self.earliest_expiry.load(Ordering::Acquire) > to.timestamp() {
             return 0.0;
         }
-        // Objects that are stored meanwhile lower it again.
+        // Objects that are stored during the loop lower it again.
         self.earliest_expiry.store(i64::MAX, Ordering::Release);
         let (mut sum, mut earliest) = (TimeDelta::zero(), i64::MAX);
         self.each(|token| {

@@ -70,7 +70,7 @@ mod tests {
         }
         assert_eq!(kept(&mut weights, &namespaces[5]), 0, "five namespaces have it all");
         assert!((0..10_000).all(|_| weights.replace(&namespaces[6], 0, LIGHT)), "ordinary specs are always kept");
-        assert!(weights.replace(&namespaces[0], LARGE, LARGE), "an edit keeps its room");
+        assert!(weights.replace(&namespaces[0], LARGE, LARGE), "an edit keeps its share");
         weights.remove(&namespaces[0], LARGE);
         assert!(weights.replace(&namespaces[7], 0, LARGE), "what goes leaves room");
         assert!(!weights.replace(&namespaces[8], 0, LARGE));

@@ -69,7 +69,7 @@ pub(crate) async fn call_token_api(context: &Context, seen: &ObservedToken, deci
         let Before { unplanned_calls, generation, .. } = seen.observation.before;
         context.objects.states.note_call((key, uid), kind, generation, unplanned_calls, begun.wall);
     }
-    let mut call = Call { context, begun: call, ended: false };
+    let mut call = CallGuard { context, begun: call, ended: false };
     fail_point::reach("call", key);
     let limit = context.settings.reach.timeout;
     let result = tokio::time::timeout(limit + GRACE, account.issuer.issue(request))
@@ -114,20 +114,20 @@ pub(crate) async fn call_token_api(context: &Context, seen: &ObservedToken, deci
 }
 
 /// A call in progress. If its reconcile panics, it ends as failed.
-struct Call<'a> {
+struct CallGuard<'a> {
     context: &'a Context,
     begun: budget::StartedCall,
     ended: bool,
 }
 
-impl Call<'_> {
+impl CallGuard<'_> {
     fn end(&mut self, outcome: budget::CallOutcome, now: clock::Now) {
         self.ended = true;
         self.context.grants.budgets.end(&self.begun, outcome, now);
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.end(budget::CallOutcome::Failed, clock::now());
@@ -173,7 +173,7 @@ fn record_of(seen: &ObservedToken, request: &TokenRequest, issued: Issued) -> To
 fn record_issue_failure(
     context: &Context,
     seen: &ObservedToken,
-    mut call: Call<'_>,
+    mut call: CallGuard<'_>,
     error: &IssueError,
     now: clock::Now,
     took: Duration,

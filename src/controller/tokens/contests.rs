@@ -20,7 +20,7 @@ pub(crate) fn record_secret(
     states.change(&seen.token.key, |state| state.record_secret(seen.basis().0, look.key(), found.as_ref(), now));
     match found {
         Some(facts) if facts.labelled => look.found(facts),
-        _ => look.gone(),
+        _ => look.record_absence(),
     }
 }
 

@@ -22,11 +22,10 @@ use videotoken_core::plan::view::{AccountBlock, DataView, DecisionInput, Desired
 use videotoken_providers::clock::Now;
 
 /// Text for an object whose namespace has used up its share.
-const NO_SHARE: &str = "its namespace has used up its share of one of the windows of spec.limits by calls that no schedule \
-    asked for (lost tokens, edits, renewals on demand): served when a part of the share comes back, or when the token is \
-    about to expire";
+const NO_SHARE: &str = "The namespace has used its share of a window of spec.limits with unscheduled calls (lost tokens, \
+    edits, requested renewals). The operator makes the call when the share allows it, or shortly before the token expires.";
 
-/// One object with everything that it refers to, at one time.
+/// An object with everything that it refers to, at one time.
 pub(crate) struct ObservedToken {
     /// The object.
     pub(crate) token: Arc<Token>,
@@ -45,7 +44,7 @@ pub(crate) struct ObservedToken {
     pub(crate) desired: Option<Result<DesiredToken, Refusal>>,
     /// The Secret that the spec names.
     pub(crate) secret_key: ObjectKey,
-    /// What memory knows of the object and its Secrets.
+    /// In-memory state of the object and its Secrets.
     pub(crate) observation: Observation,
     /// The token request and the desired token, from the specs of object and provider. Admission and claims of the
     /// Secret are not applied yet: see `desired`.

@@ -200,7 +200,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
             }
             let ask = GrantRequest { key: key.clone(), expires_at, urgent_at, unplanned };
             let due = decision.renewal.filter(|_| decision.cause == Some(IssueCause::Due)).map(|renewal| renewal.due);
-            context.output.traces.asked(key, || trace_source::subject(seen, decision), due);
+            context.output.traces.enqueued(key, || trace_source::subject(seen, decision), due);
             context.grants.budgets.enqueue(&account.key, ask, clock::now());
         }
         TokenStep::Issue => call_token_api(context, seen, decision).await,

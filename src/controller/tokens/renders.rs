@@ -336,7 +336,7 @@ mod tests {
             let field = renders.verdict(render, &spec).unwrap().verdict.err().map(|error| error.field);
             assert_eq!(field.as_deref(), expected);
         }
-        assert!(renders.verdict(hash(0), &SecretSpec::default()).is_some(), "nothing is to be rendered");
+        assert!(renders.verdict(hash(0), &SecretSpec::default()).is_some(), "there is nothing to render");
     }
 
     #[tokio::test]

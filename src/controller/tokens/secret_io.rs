@@ -4,7 +4,7 @@ use crate::controller::context::Context;
 use crate::controller::tokens::contests;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
-use crate::telemetry::journey::Written;
+use crate::telemetry::issue_trace::WriteTarget;
 use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::secret::DeletionPolicy;
@@ -214,7 +214,7 @@ async fn write(
     if matches!(written, Err(ApiError::NotLeading)) {
         return false;
     }
-    context.output.traces.wrote(key, Written::Secret, begun, || written.as_ref().err().map(trace_source::fault));
+    context.output.traces.wrote(key, WriteTarget::Secret, begun, || written.as_ref().err().map(trace_source::fault));
     let at = clock::now().wall;
     context.objects.states.change(key, |state| {
         state.record_write(seen.basis(), written.as_ref().err(), cause, at);
@@ -279,13 +279,13 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
     if is_first && !retained {
         return true;
     }
-    match context.output.api.live(&seen.token).await {
+    match context.output.api.token_metadata(&seen.token).await {
         // Without permission to read the object, the write continues.
         Err(ApiError::Refused(_)) => true,
         // The version is compared too, because a restored etcd counts generations from the start.
-        Ok(Some(live))
-            if live.generation.unwrap_or_default() == seen.token.generation()
-                && resource_version(live.resource_version.as_deref()) >= seen.token.version =>
+        Ok(Some(stored))
+            if stored.generation.unwrap_or_default() == seen.token.generation()
+                && resource_version(stored.resource_version.as_deref()) >= seen.token.version =>
         {
             true
         }

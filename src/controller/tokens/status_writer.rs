@@ -4,7 +4,7 @@ use crate::controller::context::Context;
 use crate::controller::settings::DECIDE_WITHIN;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
-use crate::telemetry::journey::Written;
+use crate::telemetry::issue_trace::WriteTarget;
 use chrono::TimeDelta;
 use videotoken_api::video_access_token::VideoAccessTokenStatus;
 use videotoken_core::issue::Class;
@@ -85,7 +85,7 @@ pub(crate) async fn write_status(
         context.requeue_after(key, TimeDelta::seconds(1));
         return false;
     }
-    context.output.traces.wrote(key, Written::Status, begun, || written.as_ref().err().map(trace_source::fault));
+    context.output.traces.wrote(key, WriteTarget::Status, begun, || written.as_ref().err().map(trace_source::fault));
     match written {
         Ok(version) => {
             context.grants.api_server_reached(&key.namespace);
@@ -98,7 +98,7 @@ pub(crate) async fn write_status(
         Err(ApiError::Conflict) => requeue_status(context, seen),
         Err(ApiError::Gone(_)) => {
             // The watch may report the deletion later than this response.
-            if matches!(context.output.api.live(&seen.token).await, Ok(None)) {
+            if matches!(context.output.api.token_metadata(&seen.token).await, Ok(None)) {
                 context.apply_changes(&context.stores.tokens.remove_deleted(&seen.token));
             }
             return true;

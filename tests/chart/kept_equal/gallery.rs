@@ -48,11 +48,17 @@ fn body(http: &Value) -> String {
     body.map_or_else(|| "none".to_owned(), code)
 }
 
-/// Other members of an answer than the token and its expiry.
-fn beside(http: &Value) -> String {
+/// Text of a cell with these members.
+fn cell(members: impl Iterator<Item = String>) -> String {
+    let text = members.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// Members of an answer other than the token and its expiry.
+fn further(http: &Value) -> String {
     let usual = ["token", "expires"];
     let rest = members(&http["response"]).into_iter().filter(|name| !usual.contains(name)).map(code);
-    rest.collect::<Vec<_>>().join(", ")
+    cell(rest)
 }
 
 #[test]
@@ -65,8 +71,8 @@ fn each_platform_is_in_the_table_with_its_traits() {
         let link = format!("[{name}](../../deploy/examples/platforms/{name})");
         if let (http, true) = (&spec["http"], spec["http"].is_object()) {
             let [token, expires] = ["token", "expires"].map(|place| code(members(&http["response"][place])[0]));
-            let row = [link, auth(http), body(http), token, expires, beside(http)];
-            writeln!(calls, "| {} |", row.join(" | ").replace("|  |", "| |")).unwrap();
+            let row = [link, auth(http), body(http), token, expires, further(http)];
+            writeln!(calls, "| {} |", row.join(" | ")).unwrap();
             continue;
         }
         let signed = &spec["signed"];
@@ -75,7 +81,7 @@ fn each_platform_is_in_the_table_with_its_traits() {
         let usual = ["algorithm", "claims", "encoding", "text", "token", "appId"];
         let more = members(&signed[form]).into_iter().filter(|name| !usual.contains(name)).map(code);
         let key = signed["key"]["encoding"].as_str().map_or_else(|| "as it is".to_owned(), code);
-        let row = [link, code(form), algorithm, key, more.collect::<Vec<_>>().join(", ")];
+        let row = [link, code(form), algorithm, key, cell(more)];
         writeln!(signs, "| {} |", row.join(" | ")).unwrap();
     }
     holds_table("docs/providers/any-platform.md", "gallery-http", &calls);

@@ -16,9 +16,9 @@ use video_token_operator::http_server::Health;
 use video_token_operator::lease::{self, LeaseHandle};
 use video_token_operator::metrics::{self, Metrics};
 use video_token_operator::telemetry::traces::Traces;
-use videotoken_providers::account::Reach;
 use videotoken_providers::clock::Scope;
 use videotoken_providers::hosts::NetworkGuard;
+use videotoken_providers::provider_setup::OutboundPolicy;
 
 /// Namespace of the operators and their Lease.
 pub const NAMESPACE: &str = "operator";
@@ -122,7 +122,7 @@ fn settings(route: Route, served: &[String]) -> controller::Settings {
         cluster_providers: true,
         cluster_provider_status: true,
         cluster_resource_namespace: NAMESPACE.to_owned(),
-        reach: Reach {
+        reach: OutboundPolicy {
             network: Arc::new(NetworkGuard::default()),
             allow_insecure: false,
             timeout: Duration::from_secs(10),

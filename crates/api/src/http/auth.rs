@@ -91,7 +91,7 @@ pub struct Oauth2 {
     pub token_url: String,
     /// The grant: `client_credentials`, `refresh_token` or `password`. A refresh token that the endpoint replaces at each use
     /// is not supported.
-    pub grant: Grant,
+    pub grant: GrantType,
     /// The ID of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id_ref: Option<SecretKeyRef>,
@@ -137,7 +137,7 @@ fn parameters(_: &mut SchemaGenerator) -> Schema {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[schemars(transform = crate::cel::known)]
-pub enum Grant {
+pub enum GrantType {
     /// RFC 6749 §4.4.
     #[default]
     ClientCredentials,
@@ -150,7 +150,7 @@ pub enum Grant {
     Other(String),
 }
 
-impl Grant {
+impl GrantType {
     /// Returns the value of `grant_type`.
     pub fn as_str(&self) -> &str {
         match self {

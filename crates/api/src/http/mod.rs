@@ -7,14 +7,14 @@ pub mod auth;
 pub mod request;
 pub mod response;
 
-pub use auth::{BasicAuth, EntraAuth, Grant, HeaderAuth, HttpAuth, Oauth2, SendClient};
+pub use auth::{BasicAuth, EntraAuth, GrantType, HeaderAuth, HttpAuth, Oauth2, SendClient};
 pub use request::{HttpHeader, HttpMethod, HttpRequest};
-pub use response::{Expires, Failure, FailureClass, HttpResponse, Place, Success};
+pub use response::{Expires, Failure, FailureClass, HttpResponse, Success, TokenPlace};
 
 use super::allowed::AllowedScopes;
 use super::cel::{Cel, cel};
 use super::duration::GoDuration;
-use super::life::Life;
+use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::parameters::{self, DeclaredLifetime, DeclaredScope, Parameters};
 use super::request::{FieldError, TokenRequest};
@@ -99,20 +99,20 @@ impl HttpAccount {
     }
 
     /// Returns the lifetimes that a VideoAccessToken may request.
-    fn life(&self) -> Result<Life, FieldError> {
+    fn lifetime_rule(&self) -> Result<LifetimeRule, FieldError> {
         match (&self.lifetime, &self.response.expires.after) {
-            (Some(lifetime), _) => lifetime.life(&format!("{ACCOUNT}.lifetime")),
+            (Some(lifetime), _) => lifetime.rule(&format!("{ACCOUNT}.lifetime")),
             (None, after) => {
-                let life = after.as_ref().and_then(GoDuration::parse).unwrap_or(LONGEST);
-                let because = "the provider declares no lifetime, since its API takes none: remove lifetime";
-                Ok(Life::Fixed { life, because: because.into() })
+                let lifetime = after.as_ref().and_then(GoDuration::parse).unwrap_or(LONGEST);
+                let message = "the provider declares no lifetime, since its API takes none: remove lifetime";
+                Ok(LifetimeRule::Fixed { lifetime, rejection_message: message.into() })
             }
         }
     }
 
     fn check(&self) -> Result<(), FieldError> {
         parameters::check(&format!("{ACCOUNT}.parameters"), &self.parameters)?;
-        self.life()?;
+        self.lifetime_rule()?;
         let token_url = match self.auth()? {
             Auth::Oauth2(oauth2) => Some(("auth.oauth2.tokenUrl", &oauth2.token_url)),
             _ => None,
@@ -147,7 +147,7 @@ impl HttpAccount {
 }
 
 impl TokenApi for HttpAccount {
-    /// Nothing is known of the API. The defaults are those of a careful client.
+    /// Returns the limits of a careful client, because the API is unknown.
     fn limits(&self) -> AccountLimits {
         AccountLimits::new(2, 60, if self.response.lockout { 1 } else { 2 })
     }
@@ -160,7 +160,7 @@ impl TokenApi for HttpAccount {
         Ok(format!("http/{site}"))
     }
 
-    fn shown(&self) -> String {
+    fn display_name(&self) -> String {
         site(&self.url).unwrap_or_default()
     }
 
@@ -198,7 +198,7 @@ impl TypedTokenApi for HttpAccount {
         lifetime: Option<&GoDuration>,
     ) -> Result<TokenRequest, FieldError> {
         let parameters = parameters::fill(&self.parameters, SCOPE, &scope.parameters)?;
-        let promised_life = self.life().map_err(|error| blame_provider(&error))?.choose(lifetime)?;
+        let promised_lifetime = self.lifetime_rule().map_err(|error| blame_provider(&error))?.choose(lifetime)?;
         let HttpResponse { token, expires, values, .. } = &self.response;
         let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
         let mut request = json(serde_json::to_value(&self.request));
@@ -213,9 +213,9 @@ impl TypedTokenApi for HttpAccount {
             fields.insert("values".to_owned(), json(serde_json::to_value(values)));
         }
         if self.lifetime.is_some() {
-            fields.insert("lifetime".to_owned(), promised_life.as_secs().into());
+            fields.insert("lifetime".to_owned(), promised_lifetime.as_secs().into());
         }
-        Ok(TokenRequest { account, operation: "token".into(), fields, promised_life, ends_at: None })
+        Ok(TokenRequest { account, operation: "token".into(), fields, promised_lifetime, ends_at: None })
     }
 
     fn admits(allowed: &AllowedScopes, scope: &DeclaredScope) -> Result<(), FieldError> {

@@ -113,11 +113,15 @@ impl HttpRequest {
             if serde_json::to_vec(body).map_or(usize::MAX, |text| text.len()) > LARGEST {
                 return wrong(&format!(".{member}"), "is longer than 16 KiB: shorten it");
             }
-            body.iter().try_for_each(|(name, value)| member_check(&format!("{field}.{member}.{name}"), value, DEEPEST - 1))?;
+            body.iter()
+                .try_for_each(|(name, value)| member_check(&format!("{field}.{member}.{name}"), value, DEEPEST - 1))?;
         }
         for (name, value) in self.form.iter().flatten() {
             if (value.is_object() && secret_ref(value).is_none()) || value.is_array() || value.is_null() {
-                return wrong(&format!(".form.{name}"), "must be a text, a number, a boolean, or {secretRef: {name, key}}");
+                return wrong(
+                    &format!(".form.{name}"),
+                    "must be a text, a number, a boolean, or {secretRef: {name, key}}",
+                );
             }
         }
         Ok(())
@@ -125,9 +129,10 @@ impl HttpRequest {
 
     /// Returns the references to Secrets in headers and body, each with its field below `field`.
     pub fn secret_refs(&self, field: &str) -> Vec<(String, SecretKeyRef)> {
-        let headers = self.headers.iter().enumerate().filter_map(|(n, header)| {
-            Some((format!("{field}.headers[{n}].secretRef"), header.secret_ref.clone()?))
-        });
+        let headers =
+            self.headers.iter().enumerate().filter_map(|(n, header)| {
+                Some((format!("{field}.headers[{n}].secretRef"), header.secret_ref.clone()?))
+            });
         let mut found: Vec<_> = headers.collect();
         for (member, body) in [("json", &self.json), ("form", &self.form)] {
             for (name, value) in body.iter().flatten() {
@@ -171,7 +176,7 @@ fn member_check(field: &str, value: &Value, levels: usize) -> Result<(), FieldEr
             Some(reference) if is_object_name(&reference.name) => Ok(()),
             _ => Err(FieldError::new(
                 format!("{field}.{SECRET_REF}"),
-                "must be {name: …, key: …} of a Secret, without other members beside secretRef",
+                "must be {name: …, key: …} of a Secret, without members other than secretRef",
             )),
         },
         Value::Object(_) | Value::Array(_) if levels == 0 => {
@@ -180,10 +185,9 @@ fn member_check(field: &str, value: &Value, levels: usize) -> Result<(), FieldEr
         Value::Object(members) => {
             members.iter().try_for_each(|(name, member)| member_check(&format!("{field}.{name}"), member, levels - 1))
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(n, item)| member_check(&format!("{field}[{n}]"), item, levels - 1)),
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(n, item)| member_check(&format!("{field}[{n}]"), item, levels - 1))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }

@@ -14,13 +14,13 @@ use super::request::header_name;
 #[serde(rename_all = "camelCase")]
 pub struct HttpResponse {
     /// Where the token is.
-    pub token: Place,
+    pub token: TokenPlace,
     /// When the token expires.
     pub expires: Expires,
     /// Further values to store. A template of the Secret uses them as `values.NAME`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "values")]
-    pub values: BTreeMap<String, Place>,
+    pub values: BTreeMap<String, TokenPlace>,
     /// Condition that an answer with a status of 2xx must meet. Default: the status decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<Success>,
@@ -29,7 +29,7 @@ pub struct HttpResponse {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub failures: Vec<Failure>,
-    /// Header that contains the seconds or the time to wait, beside Retry-After.
+    /// Header that contains the seconds or the time to wait, in addition to Retry-After.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = header_name)]
     pub retry_after: Option<String>,
@@ -51,7 +51,7 @@ pub struct HttpResponse {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = union)]
-pub struct Place {
+pub struct TokenPlace {
     /// A JSON path (RFC 9535) of names and indexes, such as $.result.token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = json_path)]
@@ -221,7 +221,7 @@ fn scalar(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn values(generator: &mut SchemaGenerator) -> Schema {
-    let place = generator.subschema_for::<Place>();
+    let place = generator.subschema_for::<TokenPlace>();
     let mut schema = json_schema!({"type": "object", "maxProperties": MOST_VALUES, "additionalProperties": place});
     crate::parameters::value_names(&mut schema);
     schema

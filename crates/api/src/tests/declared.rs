@@ -110,11 +110,11 @@ fn a_lifetime_is_within_what_the_provider_declares() {
         ("lifetime: {max: 30s}", None, Ok(30)),
         ("lifetime: {max: 30s}", Some("10s"), Err("the provider issues for 30s to 30s")),
     ] {
-        let life = request(&signed(declared), "{}", asked).map(|request| request.promised_life);
+        let lifetime = request(&signed(declared), "{}", asked).map(|request| request.promised_lifetime);
         match expected {
-            Ok(seconds) => assert_eq!(life, Ok(Duration::from_secs(seconds)), "{declared} {asked:?}"),
+            Ok(seconds) => assert_eq!(lifetime, Ok(Duration::from_secs(seconds)), "{declared} {asked:?}"),
             Err(part) => {
-                let error = life.unwrap_err();
+                let error = lifetime.unwrap_err();
                 assert_eq!((error.field.as_str(), error.message.as_str()), ("spec.lifetime", part), "{declared}");
             }
         }

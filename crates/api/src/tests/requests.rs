@@ -21,12 +21,12 @@ fn request(scope: &str, rest: &str) -> Result<TokenRequest, FieldError> {
 type Asked<'a> = (&'a str, &'a str, &'a str, Value, u64);
 
 fn all_ask(account: &str, cases: &[Asked<'_>]) {
-    for (scope, rest, operation, fields, life) in cases {
+    for (scope, rest, operation, fields, lifetime) in cases {
         let request = request(scope, rest).unwrap_or_else(|error| panic!("{error} for {scope} {rest}"));
         assert_eq!(request.account, account);
         assert_eq!(request.operation, *operation, "{scope}");
         assert_eq!(Value::Object(request.fields), *fields, "{scope} {rest}");
-        assert_eq!(request.promised_life, Duration::from_secs(*life), "{scope} {rest}");
+        assert_eq!(request.promised_lifetime, Duration::from_secs(*lifetime), "{scope} {rest}");
     }
 }
 
@@ -165,7 +165,8 @@ fn blend_vision_has_three_operations_and_asks_for_an_hour() {
 #[test]
 fn cognitive_services_has_two_operations() {
     let limited = "cognitiveServices: {limitedAccess: {targetAzureResourceId: /r, featureFlags: [b, a, b]}}";
-    let fields = |life: u64| json!({"targetAzureResourceId": "/r", "featureFlags": ["a", "b"], "expiredTime": life});
+    let fields =
+        |lifetime: u64| json!({"targetAzureResourceId": "/r", "featureFlags": ["a", "b"], "expiredTime": lifetime});
     all_ask(
         "cognitiveServices/virginia.api.cognitive.microsoft.us",
         &[

@@ -36,7 +36,7 @@ const MAX_RESTORED_THROTTLE: Duration = Duration::from_hours(1);
 
 /// An open call: granted and not ended.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
+pub(super) struct OpenCall {
     key: ObjectKey,
     /// Time of the grant, or of the start of the call.
     since: Instant,
@@ -90,7 +90,7 @@ pub(super) struct AccountBudget {
     history: CallHistory,
     shares: Shares,
     /// Open calls by number, in the order of their grants.
-    calls: BTreeMap<u64, Call>,
+    calls: BTreeMap<u64, OpenCall>,
     /// The same, by the time since when they are open.
     by_age: BTreeSet<(Instant, u64)>,
     last_call: u64,
@@ -214,24 +214,24 @@ impl AccountBudget {
     }
 
     /// Starts the call of a grant. The call counts from now on, also if its VideoAccessToken is deleted.
-    pub(super) fn begin(&mut self, number: u64, now: Instant) -> Option<Call> {
+    pub(super) fn begin(&mut self, number: u64, now: Instant) -> Option<OpenCall> {
         let call = self.close(number)?;
-        Some(self.open(number, Call { started: true, since: now, ..call }))
+        Some(self.open(number, OpenCall { started: true, since: now, ..call }))
     }
 
-    fn open(&mut self, number: u64, call: Call) -> Call {
+    fn open(&mut self, number: u64, call: OpenCall) -> OpenCall {
         self.by_age.insert((call.since, number));
         self.calls.insert(number, call.clone());
         call
     }
 
-    fn close(&mut self, number: u64) -> Option<Call> {
+    fn close(&mut self, number: u64) -> Option<OpenCall> {
         let call = self.calls.remove(&number)?;
         self.by_age.remove(&(call.since, number));
         Some(call)
     }
 
-    fn record(&mut self, call: &Call, round: u32, now: Instant) {
+    fn record(&mut self, call: &OpenCall, round: u32, now: Instant) {
         let history_window = self.history_window();
         self.history.record(now, round, history_window);
         if call.unplanned {
@@ -314,7 +314,8 @@ impl AccountBudget {
         let (key, entry) = popped?;
         self.last_call += 1;
         let credential = self.credential.generation;
-        let call = Call { key: key.clone(), since: now.mono, started: false, unplanned: entry.unplanned, credential };
+        let call =
+            OpenCall { key: key.clone(), since: now.mono, started: false, unplanned: entry.unplanned, credential };
         self.open(self.last_call, call);
         Some((key, entry, self.last_call))
     }
@@ -330,7 +331,7 @@ impl AccountBudget {
     }
 
     /// Ends a call. A call that was ended at its deadline has been counted; its result is used nevertheless.
-    pub(super) fn end(&mut self, number: u64, call: &Call, outcome: CallOutcome, round: u32, now: Now) {
+    pub(super) fn end(&mut self, number: u64, call: &OpenCall, outcome: CallOutcome, round: u32, now: Now) {
         if self.close(number).is_some() {
             self.record(call, round, now.mono);
         }
@@ -379,7 +380,7 @@ impl AccountBudget {
         self.shared_rate.record_throttle(&throttled, now.mono);
     }
 
-    fn reject_identity(&mut self, heals: bool, call: &Call, now: Now) {
+    fn reject_identity(&mut self, heals: bool, call: &OpenCall, now: Now) {
         let credential = &mut self.credential;
         credential.accepted = false;
         // concurrent calls are rejected together and count once

@@ -29,11 +29,11 @@ pub(super) struct Position {
 /// namespace joins the next round, so that new namespaces can't delay others forever.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
-    /// All entries: namespace, position, name.
+    /// Entries: namespace, position, name.
     entries: BTreeMap<(Arc<str>, Position), Arc<str>>,
     /// Round of each waiting namespace, and its first position.
     heads: BTreeMap<Arc<str>, (u64, Position)>,
-    /// The same in the order of service.
+    /// Entries in the order of service.
     order: BTreeMap<(u64, Position), Arc<str>>,
     /// Current round.
     round: u64,

@@ -66,7 +66,7 @@ pub use state::{AccountState, CallOutcome, CredentialBlock};
 pub use window::{Limits, Window};
 
 use crate::clock::{Now, Timestamp};
-use account::{AccountBudget, Call};
+use account::{AccountBudget, OpenCall};
 use queue::Entry;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,7 @@ pub struct Grant {
 pub struct StartedCall {
     account: AccountKey,
     number: u64,
-    call: Call,
+    call: OpenCall,
 }
 
 #[derive(Debug)]

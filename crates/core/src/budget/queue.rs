@@ -12,7 +12,7 @@ use videotoken_api::key::ObjectKey;
 /// Number of urgent grants in a row while normal requests wait. The next grant is for a normal request.
 const MAX_CONSECUTIVE_URGENT: u32 = 9;
 
-/// One waiting request.
+/// A waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) expires_at: Option<Timestamp>,

@@ -45,7 +45,7 @@ const MIN_REQUESTS: u32 = 10;
 const BURST: f64 = 1.0 / 12.0;
 /// Time constant of the average rate.
 const AVERAGE: Duration = Duration::from_mins(10);
-/// Minimum and maximum wait after a throttle, beside Retry-After.
+/// Minimum and maximum wait after a throttle, in addition to Retry-After.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_mins(5);
 /// Time in which throttles count for [`SharedRate::is_crowded`].
@@ -166,7 +166,7 @@ impl SharedRate {
     pub(super) fn record_throttle(&mut self, facts: &Throttled<'_>, now: Instant) {
         let Some(window) = paced_window(facts.limits) else { return };
         let is_first = self.throttled.within(now, CROWD_WINDOW) == 0;
-        self.throttled.record(now, 0, keep(window).max(CROWD_WINDOW));
+        self.throttled.record(now, 0, memory(window).max(CROWD_WINDOW));
         let used = facts.history.within(now, window.period) + facts.open;
         let known = self.reduction(facts.limits, now);
         let is_old = facts.call <= known.map_or(self.first_throttle, |known| known.last_call);
@@ -180,7 +180,7 @@ impl SharedRate {
         let allowed =
             known.map_or(ceiling(window), |known| self.curve(&known, window).pace(known.age(now), facts.urgent));
         let in_window = self.accepted(facts.history, window.period, now);
-        let average = self.accepted(facts.history, keep(window), now);
+        let average = self.accepted(facts.history, memory(window), now);
         let in_use = match known {
             // nothing was accepted, so the throttle says nothing about a rate
             Some(known) if in_window <= 0.0 => known.knee,
@@ -353,7 +353,7 @@ fn floor(window: &Window) -> f64 {
 }
 
 /// Returns how long calls count in the rate in use.
-fn keep(window: &Window) -> Duration {
+fn memory(window: &Window) -> Duration {
     window.period.max(AVERAGE)
 }
 

@@ -28,7 +28,7 @@ pub enum CallOutcome {
     CredentialUnverified,
     /// A result that contains no information about the account.
     Failed,
-    /// No call was made: the grant is returned unused.
+    /// The grant is returned unused, because the call was not made.
     NotCalled,
 }
 
@@ -39,7 +39,7 @@ pub enum CredentialBlock {
     Rejected,
     /// The identity was rejected; a retry can be requested.
     IdentityRefused,
-    /// All safe logins are used up: failed logins lock the user.
+    /// The safe logins are used up: failed logins lock the user.
     LoginsUsedUp,
 }
 

@@ -25,9 +25,9 @@ pub struct Window {
 /// Time at which a call is possible. The order allows `max` of several conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Availability {
-    /// At once.
+    /// The call may be made at once.
     Now,
-    /// At this time.
+    /// The call may be made at this time.
     At(Instant),
     /// Only after an event: a request, the end of a call, new limits.
     Event,
@@ -95,7 +95,7 @@ pub(super) struct CallHistory {
     ended: VecDeque<Ended>,
 }
 
-/// One ended call.
+/// An ended call.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     at: Instant,

@@ -110,10 +110,7 @@ fn jitter(wait: TimeDelta, attempts: u32, uid: u128) -> TimeDelta {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
+    use crate::testing::at;
 
     #[test]
     fn p07_each_class_waits_as_promised() {

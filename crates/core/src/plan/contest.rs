@@ -240,7 +240,7 @@ pub struct Difference {
 /// Stored value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// No value.
+    /// The value is absent.
     Nothing,
     /// A text that may be shown.
     Text(String),

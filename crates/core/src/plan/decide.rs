@@ -19,7 +19,7 @@ use issuance::next_issuance_step;
 use maintenance::{attempt, inspect, next_maintenance_step};
 use secret_check::{SecretCheck, own_secret};
 
-/// One step of a reconcile.
+/// A step of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenStep {
     /// Wait until `requeue_at` or the next event.

@@ -56,7 +56,7 @@ pub fn resolve_spec(
     }
     let ends_previous = provider.account().is_ok_and(|account| account.invalidates_previous());
     if ends_previous && spec.secret.keys.previous_token.is_some() {
-        let message = "the provider ends the previous token when it issues the next one: remove previousToken";
+        let message = "The token API invalidates the previous token at each issuance. Remove previousToken.";
         return Err(FieldError::new("spec.secret.keys.previousToken", message));
     }
     let renew_before = match spec.renew_before()? {
@@ -69,7 +69,7 @@ pub fn resolve_spec(
         renew_before,
         suspend: spec.suspend,
         ends_at: request.ends_at.clone(),
-        max_lifetime: TimeDelta::from_std(request.promised_life).unwrap_or(TimeDelta::MAX / 4)
+        max_lifetime: TimeDelta::from_std(request.promised_lifetime).unwrap_or(TimeDelta::MAX / 4)
             + unplanned::MAX_CLOCK_ERROR,
     };
     Ok((request, desired))
@@ -113,8 +113,8 @@ mod tests {
     fn a_token_that_came_back_is_renewed_at_its_end() {
         let desired = resolved(false, &json!({"renewBefore": "20m"})).unwrap();
         let issued: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-        let life = (issued, issued + TimeDelta::hours(1));
-        assert!(desired.renewal(life, false, Uid(7)).due < life.1 - TimeDelta::minutes(19));
-        assert_eq!(desired.renewal(life, true, Uid(7)).due, life.1);
+        let validity = (issued, issued + TimeDelta::hours(1));
+        assert!(desired.renewal(validity, false, Uid(7)).due < validity.1 - TimeDelta::minutes(19));
+        assert_eq!(desired.renewal(validity, true, Uid(7)).due, validity.1);
     }
 }

@@ -75,7 +75,7 @@ pub fn is_recorded<W>(attempts: &[Attempt<W>], works: bool) -> bool {
 pub enum Permit {
     /// The login may be made after it is recorded with this time.
     Record(Timestamp),
-    /// All safe logins are used up: the next one may be made at this time.
+    /// The safe logins are used up: the next one may be made at this time.
     UsedUp(Timestamp),
 }
 
@@ -149,11 +149,8 @@ fn is_allowed<W: PartialEq>(attempts: &[Attempt<W>], who: &W, history: Credentia
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use proptest::prelude::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     #[test]
     fn p07_three_logins_may_be_made_in_a_quarter_of_an_hour() {

@@ -15,7 +15,7 @@ use videotoken_api::key::ObjectKey;
 const LOOKUP_TTL: TimeDelta = TimeDelta::minutes(3);
 
 /// Time for which a lookup counts that found no Secret, so that a token that waits for its budget costs one lookup
-/// (P04). If a Secret of that name appears meanwhile, the write that would create one is refused (P09).
+/// (P04). If a Secret of that name appears in this time, the write that would create one is refused (P09).
 const ABSENCE_TTL: TimeDelta = TimeDelta::hours(1);
 
 /// A VideoAccessToken, as far as decisions depend on it.
@@ -37,7 +37,7 @@ pub struct ObjectFacts<'a> {
     pub secret_key: &'a ObjectKey,
 }
 
-/// What memory knows of an object and its Secrets at one time.
+/// In-memory state of an object and its Secrets at one time.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// In-memory state of the object.
@@ -261,7 +261,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     /// The explorer found a second rename while the first is being stored, the model a status that names neither Secret,
-    /// and the simulation a crash between two renames: each left a Secret with a live token behind.
+    /// and the simulation a crash between two renames: each left a Secret with a valid token behind.
     #[test]
     fn p05_each_secret_of_an_earlier_name_is_found_until_it_is_deleted() {
         let names = ["old", "between", "new", "other"].map(|name| ObjectKey::new("n", name));

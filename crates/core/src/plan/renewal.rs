@@ -53,12 +53,9 @@ fn scale(margin_ms: i64, uid: u128) -> i64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use proptest::prelude::*;
     use std::time::Duration;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     #[test]
     fn p02_due_at_two_thirds_of_the_real_life_less_at_most_a_tenth_of_the_margin() {

@@ -28,7 +28,7 @@ pub struct TokenRestartState {
 /// Restart of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// No restart: its Pods started with the current tokens.
+    /// The Pods started with the current tokens and need no restart.
     None,
     /// A restart at this time; until then, other tokens of the workload may be renewed.
     At(Timestamp),
@@ -80,11 +80,8 @@ fn restart_stamp(tokens: &[TokenRestartState]) -> String {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use proptest::prelude::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     /// A token by its issue, the one before the last restart (0: none), and its margin.
     fn token(uid: u128, issued_at: i64, before: i64, margin: i64) -> TokenRestartState {

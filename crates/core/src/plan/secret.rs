@@ -78,7 +78,7 @@ impl TokenRecord {
     }
 }
 
-/// What is known of the token that another one replaces.
+/// Facts of the token that another one replaces.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplacedToken {
     /// Issue time of the token.
@@ -488,8 +488,8 @@ fn record(secret: &Secret, facts: &SecretFacts, target: SecretTarget<'_>) -> Opt
 /// local clock may be later than `exp` by this time (P19).
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
-/// Returns true if the expiry is plausible. Anyone who can write Secrets can create one with valid annotations, so the
-/// expiry must not exceed the `exp` of the token, if it has one.
+/// Returns true if the expiry is plausible. Any client with write access can create a Secret with valid annotations, so
+/// the expiry must not exceed the `exp` of the token, if it has one.
 fn is_believed(token: &SecretString, expires_at: Timestamp) -> bool {
     jwt::exp(token.expose_secret()).is_none_or(|own| expires_at <= own + CLOCKS_DIFFER)
 }

@@ -95,7 +95,7 @@ fn last_issued_at(own: &ProviderStatus, stored: &ProviderStatus, now: Timestamp)
     stored.filter(|stored| last.is_none_or(|last| last - *stored < LAST_ISSUED_INTERVAL)).or(last)
 }
 
-/// What other operators reported: the values of the stored status that this operator didn't report last.
+/// Reports of other operators: the values of the stored status that this operator didn't report last.
 struct Theirs<'a> {
     own_before: Option<&'a ProviderStatus>,
     stored: &'a ProviderStatus,

@@ -102,15 +102,11 @@ pub fn transitions(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::plan::facts::Seconds;
     use crate::plan::status::status_facts;
+    use crate::testing::at;
     use videotoken_api::condition::Condition;
     use videotoken_api::video_access_token::LastFailure;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     /// A status of these conditions, as type and reason; "!" before the reason of one that doesn't hold.
     fn status(conditions: &[(&str, &str)], failed_attempts: i64) -> VideoAccessTokenStatus {

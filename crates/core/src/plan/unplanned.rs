@@ -161,12 +161,9 @@ impl UnplannedCalls {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use Unplanned::{Demand, Edit, Loss};
     use proptest::prelude::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     /// The calls that an object makes that wants one of this kind each second.
     fn greedy(kind: Unplanned, seconds: i64, generation: impl Fn(i64) -> i64) -> Vec<i64> {

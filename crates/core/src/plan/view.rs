@@ -134,13 +134,13 @@ pub struct UnsavedTokenView<'a> {
 /// State of the VideoAccessToken in the queue of its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueState {
-    /// Not in the queue.
+    /// The request is not in the queue.
     None,
     /// Waiting.
     Waiting(Wait),
     /// Granted: it may call now.
     Granted,
-    /// In the queue of an account that it no longer uses.
+    /// The request is in the queue of an account that the object no longer uses.
     OtherAccount,
 }
 

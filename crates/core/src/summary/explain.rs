@@ -37,7 +37,7 @@ pub fn explain(row: &TokenSummary, status: &VideoAccessTokenStatus, generation: 
         );
         let next = match row.next_attempt_at {
             Some(at) => format!("The operator issues it before {}, if the rate stays as it is.", wire_time::text(at)),
-            None => "The operator issues it when its turn comes.".to_owned(),
+            None => "The operator issues it when the budget of the account allows the call.".to_owned(),
         };
         return Explanation { why, next, hint: reasons::find(&row.reason) };
     }
@@ -105,11 +105,8 @@ fn next(row: &TokenSummary, state: State, problem: Option<&Condition>, now: Time
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use serde_json::{Value, json};
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     fn condition_of(type_: &str, holds: bool, reason: &str, message: &str) -> Value {
         let status = if holds { "True" } else { "False" };
@@ -158,7 +155,7 @@ mod tests {
     fn what_is_well_says_when_it_is_renewed() {
         let none = json!({});
         let good = "The token in the Secret is valid for another 50m.";
-        let live = lifetime(vec![ready()], &none);
+        let valid = lifetime(vec![ready()], &none);
         let newer = lifetime(vec![ready()], &json!({"observedGeneration": 2}));
         let renewed = "The operator renews the token in 30m (2026-09-21T14:53:20Z). The token in the Secret is valid for another 50m.";
         let cases = vec![
@@ -171,16 +168,16 @@ mod tests {
                 "The operator issues the first token.",
             ),
             ("new for long", false, none, 600, "kubectl videotoken doctor", "the first token"),
-            ("live", false, live.clone(), 600, "contains a valid token", renewed),
+            ("valid", false, valid.clone(), 600, "contains a valid token", renewed),
             (
                 "late",
                 false,
-                live.clone(),
+                valid.clone(),
                 3000,
                 "contains a valid token",
                 "The renewal was due 10m ago. The operator might not be running.",
             ),
-            ("suspended", true, live.clone(), 600, "contains a valid token", good),
+            ("suspended", true, valid.clone(), 600, "contains a valid token", good),
             (
                 "a newer spec",
                 false,
@@ -192,7 +189,7 @@ mod tests {
             (
                 "expired, not reported",
                 false,
-                live,
+                valid,
                 3660,
                 "expired 1m ago. The operator might not be running.",
                 "The operator retries",

@@ -8,7 +8,7 @@
 //! | `waits` | the next attempt of a blocked account |
 //! | `text` | times for people: `3h12m`, `5m ago` |
 //!
-//! All functions are pure over `now`. Not allowed here: IO, clocks, terminals, HTML.
+//! The functions are pure over `now`. Not allowed here: IO, clocks, terminals, HTML.
 
 pub mod explain;
 pub mod reasons;

@@ -383,7 +383,7 @@ mod tests {
         // types and actions of events
         "Issue", "Normal", "Refuse", "Renew", "Repair", "Restart", "Warning",
         // names in logs, traces and `Debug`
-        "Answer", "Apply", "Assertion", "AzureAuth", "CaUsedAsEndEntity", "Call", "Due", "Entra", "Failing", "First", "OAuth",
+        "Apply", "Assertion", "CaUsedAsEndEntity", "Call", "Due", "Entra", "EntraTokenSource", "ProviderResponse", "Failing", "First", "OAuth",
         "Forced", "Gone", "Http", "Immutable", "Lost", "Misshapen", "NotLeading", "Redactor", "Refused", "RequestChanged",
         "Unanswered", "Unavailable", "Unfit", "Wire",
         // values of other systems that the operator compares

@@ -23,7 +23,7 @@ pub enum State {
 }
 
 impl State {
-    /// All states, the most urgent first.
+    /// States, the most urgent first.
     pub const ALL: [Self; 5] = [Self::Expired, Self::Stalled, Self::Failing, Self::Pending, Self::Ready];
 
     /// Returns the state from the conditions Ready and Stalled and from the failures. It does not depend on the time.
@@ -226,12 +226,9 @@ impl From<&VideoAccessToken> for TokenSummary {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     fn token(suspend: bool, status: &Value) -> TokenSummary {
         let object = json!({"apiVersion": "videotoken.dev/v1alpha1", "kind": "VideoAccessToken",
@@ -288,8 +285,8 @@ mod tests {
                 State::Pending,
                 "WaitingForBudget",
             ),
-            ("live", false, lifetime(0, 100, vec![ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
-            ("live, suspended", true, lifetime(0, 100, vec![ready.clone()], &nothing), 50, State::Ready, "Suspended"),
+            ("valid", false, lifetime(0, 100, vec![ready.clone(), fine], &nothing), 50, State::Ready, "TokenIssued"),
+            ("valid, suspended", true, lifetime(0, 100, vec![ready.clone()], &nothing), 50, State::Ready, "Suspended"),
             (
                 "expired while suspended",
                 true,

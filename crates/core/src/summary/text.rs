@@ -37,11 +37,8 @@ pub fn relative_time(at: Timestamp, now: Timestamp) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use proptest::prelude::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     #[test]
     fn a_span_is_told_in_its_two_largest_units() {

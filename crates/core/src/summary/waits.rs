@@ -93,12 +93,9 @@ fn attempts(status: &ProviderStatus) -> impl Iterator<Item = (Timestamp, &str)> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing::at;
     use serde_json::{Value, json};
     use videotoken_api::video_access_token::VideoAccessTokenStatus;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
 
     fn reported_state(reason: &str, provider: &str, providers: &[(&str, &str, Value)]) -> Option<i64> {
         let status = json!({"provider": provider, "conditions": [

@@ -1,6 +1,6 @@
 //! Errors that the server returns, and their classes.
 
-use super::super::http::{Answer, class_of};
+use super::super::http::{ProviderResponse, class_of};
 use super::super::{Class, IssueError};
 use super::{WAY_OUT, with};
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(super) struct Complaint {
     code: Option<i64>,
     /// `messageCode`, the gateway's own code, such as `GWM_0003`.
     message_code: Option<String>,
-    /// Text in lower case with one space before, between and after the words. ` word` matches the start of a word.
+    /// Text in lower case with one space before, between and after words. ` word` matches the start of one.
     words: String,
 }
 
@@ -41,7 +41,7 @@ impl Complaint {
         Some(Self { code, message_code, words: format!(" {} ", words.join(" ")) })
     }
 
-    /// Returns true if the text contains a word that starts with one of `beginnings`.
+    /// Returns true if one of `beginnings` is at the start of a part of the text.
     fn says(&self, beginnings: &[&str]) -> bool {
         beginnings.iter().any(|beginning| self.words.contains(&format!(" {beginning}")))
     }
@@ -98,7 +98,7 @@ impl Complaint {
         }
     }
 
-    pub(super) fn failure(&self, answer: &Answer) -> IssueError {
+    pub(super) fn failure(&self, answer: &ProviderResponse) -> IssueError {
         let (class, reason) = self.class(answer.status);
         let error = answer.failure(class, reason, format!("HTTP {}: {}", answer.status, answer.said()));
         match reason {

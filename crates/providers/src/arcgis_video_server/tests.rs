@@ -19,7 +19,7 @@ fn request(fields: &Value) -> TokenRequest {
         account: "arcgisVideoServer/video.example:21443/arcgis/admin".to_owned(),
         operation: "generateToken".into(),
         fields: fields.as_object().cloned().unwrap_or_default(),
-        promised_life: Duration::from_hours(1),
+        promised_lifetime: Duration::from_hours(1),
         ends_at: None,
     }
 }
@@ -28,9 +28,9 @@ fn referer() -> TokenRequest {
     request(&json!({"client": "referer", "expiration": 60, "referer": "https://login.contoso.example/password"}))
 }
 
-fn answer(status: u16, body: &[u8]) -> Answer {
+fn answer(status: u16, body: &[u8]) -> ProviderResponse {
     let now = clock::now().wall;
-    Answer::new(status, &HeaderMap::new(), body.to_vec(), now, now, Redactor::default())
+    ProviderResponse::new(status, &HeaderMap::new(), body.to_vec(), now, now, Redactor::default())
 }
 
 fn read(status: u16, body: &str) -> Result<Issued, IssueError> {
@@ -103,22 +103,22 @@ fn p07_a_form_names_one_user() {
 #[test]
 fn the_expiry_is_read_in_every_spelling() {
     let second = clock::now().wall.timestamp() + 600;
-    let life = |expires: String| {
+    let lifetime = |expires: String| {
         let issued =
             read(200, &format!(r#"{{"token":"t0ken-0123456789","loginAsPSA":"true","expires":{expires}}}"#)).unwrap();
         (!issued.expiry_assumed).then(|| issued.expires_at.timestamp())
     };
-    assert_eq!(life(format!("{second}183")), Some(second));
-    assert_eq!(life(format!("\"{second}183\"")), Some(second));
+    assert_eq!(lifetime(format!("{second}183")), Some(second));
+    assert_eq!(lifetime(format!("\"{second}183\"")), Some(second));
     for seconds in [second.to_string(), format!("{second}.0"), format!("{second}183.0")] {
-        assert_eq!(life(seconds.clone()), Some(second), "{seconds}");
+        assert_eq!(lifetime(seconds.clone()), Some(second), "{seconds}");
     }
     // Microseconds, and the maximum time of .NET: longer than requested.
     for later in [format!("{second}183000"), "253402300799999".to_owned(), "8640000000000000".to_owned()] {
-        assert_eq!(life(later.clone()), None, "{later}");
+        assert_eq!(lifetime(later.clone()), None, "{later}");
     }
     for unreadable in ["null", "true", "\"tomorrow\"", "0", "-1", "1e300", "\"\"", "9223372036854775807"] {
-        assert_eq!(life(unreadable.to_owned()), None, "{unreadable}");
+        assert_eq!(lifetime(unreadable.to_owned()), None, "{unreadable}");
     }
     let assumed = read(200, r#"{"token":"t0ken-0123456789"}"#).unwrap();
     assert_eq!((assumed.expires_at - assumed.issued_at).num_seconds(), 3600);
@@ -130,19 +130,19 @@ fn the_expiry_is_read_in_every_spelling() {
 
 #[test]
 fn a_token_of_the_sites_administrator_is_warned_of_or_refused() {
-    let with = |refuse_site_administrator: bool, told: &str| {
+    let with = |refuse_site_administrator: bool, flag: &str| {
         let server = ArcgisVideoServer { refuse_site_administrator, ..server(&[]) };
-        let body = format!(r#"{{"token":"t0ken-of-sixteen-bytes","loginAsPSA":{told}}}"#);
+        let body = format!(r#"{{"token":"t0ken-of-sixteen-bytes","loginAsPSA":{flag}}}"#);
         server.read(&answer(200, body.as_bytes()), &referer(), clock::now().wall)
     };
-    for told in ["true", r#""true""#, r#"" True ""#] {
-        assert_eq!(with(false, told).unwrap().excess, Some(SITE_ADMINISTRATOR), "{told}");
-        let refused = with(true, told).unwrap_err();
-        assert_eq!((refused.class, &*refused.reason), (Class::Denied, "SiteAdministrator"), "{told}");
+    for flag in ["true", r#""true""#, r#"" True ""#] {
+        assert_eq!(with(false, flag).unwrap().excess, Some(SITE_ADMINISTRATOR), "{flag}");
+        let refused = with(true, flag).unwrap_err();
+        assert_eq!((refused.class, &*refused.reason), (Class::Denied, "SiteAdministrator"), "{flag}");
         assert!(!refused.message.contains("t0ken"), "{refused}");
     }
-    for told in ["false", r#""false""#, "null", "0", "{}"] {
-        assert_eq!(with(true, told).unwrap().excess, None, "{told}");
+    for flag in ["false", r#""false""#, "null", "0", "{}"] {
+        assert_eq!(with(true, flag).unwrap().excess, None, "{flag}");
     }
 }
 
@@ -246,7 +246,7 @@ fn p07_windows_authentication_before_the_server_is_named_and_is_no_login() {
     let asked = |schemes: &[&'static str], status: u16, body: &str| {
         let headers = schemes.iter().map(|scheme| (WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
         let now = clock::now().wall;
-        let answer = Answer::new(status, &headers.collect(), body.into(), now, now, Redactor::default());
+        let answer = ProviderResponse::new(status, &headers.collect(), body.into(), now, now, Redactor::default());
         server(&[]).read(&answer, &referer(), now).unwrap_err()
     };
     for schemes in
@@ -302,7 +302,7 @@ proptest! {
             Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?))
         });
         let now = clock::now().wall;
-        let answer = Answer::new(status, &headers.collect(), body, now, now, Redactor::default());
+        let answer = ProviderResponse::new(status, &headers.collect(), body, now, now, Redactor::default());
         let request = request(&json!({"client": "referer", "referer": bound_to}));
         match server(&[]).read(&answer, &request, now) {
             Ok(issued) => prop_assert!(issued.expires_at > now && answer.is_success()),

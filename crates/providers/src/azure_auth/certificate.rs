@@ -21,7 +21,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Lifetime of an assertion in seconds.
-const LIFE: i64 = 300;
+const LIFETIME: i64 = 300;
 
 /// Certificate of an application, and its key.
 pub(super) struct CertificateAssertion {
@@ -62,7 +62,7 @@ impl CertificateAssertion {
             "jti": Uuid::new_v4().to_string(),
             "nbf": now,
             "iat": now,
-            "exp": now + LIFE,
+            "exp": now + LIFETIME,
         });
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let payload = format!("{}.{}", part(header), part(claims));

@@ -3,7 +3,7 @@
 
 use super::super::http::{Http, HttpOptions, Proxies};
 use super::super::{Class, IssueError};
-use super::AzureAuthOptions;
+use super::EntraTokenOptions;
 use super::certificate::{self, CertificateAssertion};
 use super::transport::{self, Caller, EntraTransport};
 use crate::clock::Timestamp;
@@ -172,7 +172,7 @@ enum Proof {
 
 impl Entra {
     /// Creates the client, and checks everything that needs no call.
-    pub(super) fn new(credential: AzureCredential, options: AzureAuthOptions) -> Result<Self, FieldError> {
+    pub(super) fn new(credential: AzureCredential, options: EntraTokenOptions) -> Result<Self, FieldError> {
         let path = format!("{}.auth.{}", options.field, credential.field());
         if options.authority.scheme() != "https" || options.authority.host().is_none() {
             return Err(FieldError::new(
@@ -286,7 +286,7 @@ fn token_url(authority: &url::Url, tenant_id: &str) -> Option<String> {
 }
 
 /// Returns options for `azure_core` without its retries and with the operator's HTTP client.
-fn client_options(credential: &AzureCredential, options: &AzureAuthOptions) -> Result<ClientOptions, FieldError> {
+fn client_options(credential: &AzureCredential, options: &EntraTokenOptions) -> Result<ClientOptions, FieldError> {
     let is_machine = matches!(credential, AzureCredential::ManagedIdentity { .. });
     let (http, caller) = match (&options.metadata_endpoint, is_machine) {
         (_, false) => (options.http.clone(), Caller::Entra),

@@ -16,7 +16,7 @@ pub(super) struct Refusal {
     pub(super) number: i64,
     /// Message with the meaning and the fix. `{provider}` stands for the path of the account in the provider's spec.
     says: &'static str,
-    /// Whether and when the error disappears without a change.
+    /// How the error disappears without a change, if it does.
     pub(super) heals: Heals,
     /// `true` for errors about the assertion, whose claims are added to the message.
     pub(super) of_assertion: bool,
@@ -48,7 +48,8 @@ const fn assertion(number: i64, heals: Heals, says: &'static str) -> Refusal {
 }
 
 /// Returns the claims of an assertion that Entra compares with a federated credential: issuer, subject and audience.
-/// None of them is secret. `None` if the application itself is the issuer, or if the assertion is unreadable.
+/// The claims are not secret. Returns `None` if the application itself is the issuer, or if the assertion is
+/// unreadable.
 pub(super) fn presented(assertion: &str, client_id: &str) -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?.trim_end_matches('=')).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
@@ -69,11 +70,11 @@ fn shown(claim: &str) -> String {
 }
 
 /// Returns the meaning of a number, or `None` if it is unknown.
-pub(super) fn of(number: i64) -> Option<&'static Refusal> {
+pub(super) fn find(number: i64) -> Option<&'static Refusal> {
     ALL.iter().find(|refusal| refusal.number == number)
 }
 
-/// All known numbers, grouped by topic.
+/// Known numbers, grouped by topic.
 pub(super) const ALL: &[Refusal] = &[
     // Tenant and cloud.
     stays(90_002, "there is no such tenant in this cloud: check tenantId, and {provider}.cloud"),
@@ -166,13 +167,13 @@ pub(super) const ALL: &[Refusal] = &[
     assertion(
         700_024,
         Heals::Soon,
-        "the assertion isn't valid now: compare the clock of whoever signed it (the API server's machine, or for a \
+        "the assertion isn't valid now: compare the clock of the signer (the API server's machine, or for a \
          certificate the operator's) with the true time",
     ),
     assertion(
         500_133,
         Heals::Soon,
-        "the assertion isn't valid now: compare the clock of whoever signed it with the true time",
+        "the assertion isn't valid now: compare the clock of the signer with the true time",
     ),
     assertion(50_027, Heals::No, "the assertion is no valid token: check what the projected token's file holds"),
     // Federated credential.
@@ -192,7 +193,7 @@ pub(super) const ALL: &[Refusal] = &[
         700_211,
         Heals::Soon,
         "no federated credential of the application has this issuer: it must be the cluster's, letter by letter (`kubectl \
-         get --raw /.well-known/openid-configuration` tells it)",
+         get --raw /.well-known/openid-configuration` shows it)",
     ),
     assertion(
         700_212,
@@ -228,12 +229,12 @@ pub(super) const ALL: &[Refusal] = &[
         "the tenant doesn't know the resource: check {provider}.cloud and endpoints.resourceManager, and tenantId",
     ),
     stays(500_014, "the resource is disabled in the tenant: its admin, or its subscription, must enable it"),
-    stays(65_001, "nobody has consented to the application: let an admin of the tenant grant it consent"),
-    stays(90_094, "an admin must consent to the application: let one of the tenant grant it consent"),
+    stays(65_001, "no administrator consented to the application: let one of the tenant grant it consent"),
+    stays(90_094, "an administrator must consent to the application: let one of the tenant grant it consent"),
     stays(
         53_003,
         "a Conditional Access policy blocks it: let an admin exclude the application, or its addresses, from the policy \
-         (Sign-in logs, Service principal sign-ins, tell which)",
+         (Sign-in logs, Service principal sign-ins, show which)",
     ),
     stays(
         900_144,

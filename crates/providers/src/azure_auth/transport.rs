@@ -2,7 +2,7 @@
 //! `azure_identity` 1.0: it rebuilds a successful response, and turns every other response into an [`IssueError`]. The
 //! library neither retries nor quotes that error, and [`classed`] extracts it again.
 
-use super::super::http::{Answer, Call, Http};
+use super::super::http::{Call, Http, ProviderResponse};
 use super::super::{Class, Heals, IssueError};
 use super::refusal;
 use crate::clock::{self, Timestamp};
@@ -20,7 +20,7 @@ use std::error::Error as StdError;
 use url::{Url, form_urlencoded};
 
 /// Longest accepted lifetime in seconds. Entra's longest lifetime is 24 hours.
-const LONGEST_LIFE: i64 = 86_400;
+const LONGEST_LIFETIME: i64 = 86_400;
 
 /// Link-local address of the instance metadata service.
 const METADATA_HOST: &str = "169.254.169.254";
@@ -67,13 +67,13 @@ pub(super) struct EntraTransport {
 impl HttpClient for EntraTransport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         // The library never retries `Other`.
-        let granted = self.ask(request).await.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+        let granted = self.exchange(request).await.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
         Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), granted.to_string()))
     }
 }
 
 impl EntraTransport {
-    async fn ask(&self, request: &Request) -> Result<Value, IssueError> {
+    async fn exchange(&self, request: &Request) -> Result<Value, IssueError> {
         let named = |error: IssueError| {
             let message = format!("{}: {}", self.caller.name(), error.message);
             IssueError { message, ..error }
@@ -140,7 +140,7 @@ struct Granted {
 }
 
 /// Returns a rebuilt response with only the fields and types that the library can parse.
-fn granted(answer: &Answer, now: Timestamp) -> Result<Value, IssueError> {
+fn granted(answer: &ProviderResponse, now: Timestamp) -> Result<Value, IssueError> {
     let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body) else {
         return Err(answer.not_understood("no token response"));
     };
@@ -149,15 +149,15 @@ fn granted(answer: &Answer, now: Timestamp) -> Result<Value, IssueError> {
     }
     let now = now.timestamp();
     let until = || Some(integer(granted.expires_on.as_ref())?.saturating_sub(now));
-    let life = match integer(granted.expires_in.as_ref()).or_else(until) {
-        Some(life) if life > 0 => life.min(LONGEST_LIFE),
-        _ => return Err(answer.not_understood("a token without a usable life")),
+    let lifetime = match integer(granted.expires_in.as_ref()).or_else(until) {
+        Some(lifetime) if lifetime > 0 => lifetime.min(LONGEST_LIFETIME),
+        _ => return Err(answer.not_understood("a token without a usable lifetime")),
     };
     Ok(json!({
         "token_type": "Bearer",
         "access_token": granted.access_token.trim(),
-        "expires_in": life,
-        "expires_on": (now + life).to_string(),
+        "expires_in": lifetime,
+        "expires_on": (now + lifetime).to_string(),
         "resource": "",
     }))
 }
@@ -206,9 +206,14 @@ fn presented(request: &Request) -> Option<String> {
 
 /// Returns the failure for an error response. The message contains only safe parts: the numbers, their meanings, and
 /// the claims of a federated credential.
-fn refused(answer: &Answer, caller: &Caller, field: &str, presented: impl FnOnce() -> Option<String>) -> IssueError {
+fn refused(
+    answer: &ProviderResponse,
+    caller: &Caller,
+    field: &str,
+    presented: impl FnOnce() -> Option<String>,
+) -> IssueError {
     let Refused { error, codes, is_oauth } = Refused::read(&answer.body);
-    let known = codes.iter().find_map(|code| refusal::of(*code));
+    let known = codes.iter().find_map(|code| refusal::find(*code));
     let codes = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");
     let said = match (error, codes.is_empty()) {
         (Some(error), true) => error.to_owned(),
@@ -269,9 +274,9 @@ mod tests {
     use proptest::prelude::*;
     use reqwest::header::HeaderMap;
 
-    fn answer(status: u16, body: &str) -> Answer {
+    fn answer(status: u16, body: &str) -> ProviderResponse {
         let now = clock::now().wall;
-        Answer::new(status, &HeaderMap::new(), body.as_bytes().to_vec(), now, now, Redactor::default())
+        ProviderResponse::new(status, &HeaderMap::new(), body.as_bytes().to_vec(), now, now, Redactor::default())
     }
 
     #[test]
@@ -295,9 +300,9 @@ mod tests {
             (String::new(), None),
             ("<html>".to_owned(), None),
         ];
-        for (body, life) in cases {
+        for (body, lifetime) in cases {
             let granted = granted(&answer(200, &body), now);
-            assert_eq!(granted.ok().and_then(|g| g["expires_in"].as_i64()), life, "{body}");
+            assert_eq!(granted.ok().and_then(|g| g["expires_in"].as_i64()), lifetime, "{body}");
         }
     }
 
@@ -352,7 +357,7 @@ mod tests {
             let error = refused(&answer(status, body), &Caller::Entra, "spec.videoIndexer", || None);
             let known = [7_000_215, 53_003].into_iter().find(|number| message.contains(&format!("AADSTS{number}")));
             let says = known
-                .and_then(refusal::of)
+                .and_then(refusal::find)
                 .map(|known| format!(": {}", known.says("spec.videoIndexer")))
                 .unwrap_or_default();
             assert_eq!((error.class, error.message), (class, format!("{message}{says}")), "{status} {body}");
@@ -402,14 +407,14 @@ mod tests {
             status in 100u16..600,
             body in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300).prop_map(|b| String::from_utf8_lossy(&b).into_owned()),
-                (any::<i64>(), "\\PC{0,20}").prop_map(|(life, token)| {
-                    json!({"token_type": "Bearer", "access_token": token, "expires_in": life}).to_string()
+                (any::<i64>(), "\\PC{0,20}").prop_map(|(lifetime, token)| {
+                    json!({"token_type": "Bearer", "access_token": token, "expires_in": lifetime}).to_string()
                 }),
             ],
         ) {
             let answer = answer(status, &body);
             if let Ok(granted) = granted(&answer, clock::now().wall) {
-                prop_assert!((1..=LONGEST_LIFE).contains(&granted["expires_in"].as_i64().unwrap()));
+                prop_assert!((1..=LONGEST_LIFETIME).contains(&granted["expires_in"].as_i64().unwrap()));
             }
             refused(&answer, &Caller::Entra, "spec.videoIndexer", || None);
         }

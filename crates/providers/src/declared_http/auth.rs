@@ -1,7 +1,7 @@
 //! The credential of the calls of a declared API.
 
 use super::oauth2::Oauth2Client;
-use crate::azure_auth::AzureAuth;
+use crate::azure_auth::EntraTokenSource;
 use crate::bearer::BearerToken;
 use crate::clock::Timestamp;
 use crate::http::Call;
@@ -16,7 +16,7 @@ pub(super) enum Auth {
     Basic { username: SecretString, password: SecretString },
     Header { name: HeaderName, prefix: String, secret: SecretString },
     Oauth2(Oauth2Client),
-    Entra(AzureAuth),
+    Entra(EntraTokenSource),
 }
 
 impl Auth {

@@ -4,18 +4,18 @@
 //! A declared API has no public hosts. A namespaced provider calls only hosts that `--allowed-endpoint` names, since
 //! its owner reads the whole answer; and each credential names the host that receives it.
 
+use super::DeclaredHttp;
 use super::auth::Auth;
 use super::oauth2::{Oauth2Client, TokenCall};
 use super::reader::Reader;
 use super::request::{FIELD, Template};
 use super::trial::Declared;
-use super::DeclaredHttp;
-use crate::account::build::unfit;
-use crate::account::{Built, Guarded, Owner, References, Via, azure_credential, tenant};
-use crate::azure_auth::{AzureAuth, AzureAuthOptions};
+use crate::azure_auth::{EntraTokenOptions, EntraTokenSource};
 use crate::hosts::canonical_host;
 use crate::http::{ClockSkew, Http};
 use crate::provider::{Field, Provider, url};
+use crate::provider_setup::build::unfit;
+use crate::provider_setup::{BuiltIssuer, Guarded, HttpContext, Owner, References, azure_credential, tenant};
 use async_trait::async_trait;
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
@@ -70,7 +70,7 @@ impl Provider for HttpAccount {
         let in_request = self.request.secret_refs(FIELD);
         let of_auth = auth_refs(&declaration).map_err(|error| unfit(&error))?;
         for (refs, receivers) in [(in_request, vec![urls[0].1.clone()]), (of_auth, receivers(&declaration, &urls))] {
-            let received = references.sent_to(to(receivers));
+            let received = references.for_hosts(to(receivers));
             for (field, reference) in refs {
                 received.credential(&field, &reference).await?;
             }
@@ -78,17 +78,22 @@ impl Provider for HttpAccount {
         Ok(())
     }
 
-    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+    async fn build(
+        &self,
+        via: &HttpContext<'_>,
+        spec: &ProviderSpec,
+        references: &References<'_>,
+    ) -> Result<BuiltIssuer, Refusal> {
         let (issuer, identity) = issuer(self, via, spec, references).await?;
         let host = issuer.template.host();
-        Ok(Built { issuer: Arc::new(issuer), identity, host })
+        Ok(BuiltIssuer { issuer: Arc::new(issuer), identity, host })
     }
 }
 
 /// Reads the secrets, and builds the issuer and the hash of its credential.
 pub(super) async fn issuer(
     account: &HttpAccount,
-    via: &Via<'_>,
+    via: &HttpContext<'_>,
     spec: &ProviderSpec,
     references: &References<'_>,
 ) -> Result<(DeclaredHttp, Hash), Refusal> {
@@ -102,7 +107,7 @@ pub(super) async fn issuer(
     let declaration = account.auth().map_err(|error| unfit(&error))?;
     let refs = account.request.secret_refs(FIELD);
     sends_credential(account, via.owner).map_err(|error| unfit(&error))?;
-    let received = references.sent_to(to(vec![endpoint.clone()]));
+    let received = references.for_hosts(to(vec![endpoint.clone()]));
     let mut secrets = Vec::new();
     for (field, reference) in refs {
         let secret = received.credential(&field, &reference).await?;
@@ -145,11 +150,16 @@ fn auth_refs(declaration: &Declaration<'_>) -> Result<Vec<(String, SecretKeyRef)
             (format!("{AUTH}.basic.passwordRef"), basic.password_ref.clone()),
         ],
         Declaration::Header(header) => vec![(format!("{AUTH}.header.secretRef"), header.secret_ref.clone())],
-        Declaration::Oauth2(oauth) => oauth_refs(oauth).map(|(_, field, reference)| (field, reference.clone())).collect(),
+        Declaration::Oauth2(oauth) => {
+            oauth_refs(oauth).map(|(_, field, reference)| (field, reference.clone())).collect()
+        }
         Declaration::Entra(entra) => match entra.auth.of_cluster(&format!("{AUTH}.entra"))? {
-            AzureWay::ClientSecret(app) => vec![(format!("{AUTH}.entra.clientSecret.secretRef"), app.secret_ref.clone())],
+            AzureWay::ClientSecret(app) => {
+                vec![(format!("{AUTH}.entra.clientSecret.secretRef"), app.secret_ref.clone())]
+            }
             AzureWay::ClientCertificate(app) => {
-                let reference = SecretKeyRef { name: app.secret_ref.name.clone(), key: app.secret_ref.certificate_key.clone() };
+                let reference =
+                    SecretKeyRef { name: app.secret_ref.name.clone(), key: app.secret_ref.certificate_key.clone() };
                 vec![(format!("{AUTH}.entra.clientCertificate.secretRef"), reference)]
             }
             AzureWay::WorkloadIdentity(_) | AzureWay::ManagedIdentity(_) => Vec::new(),
@@ -185,16 +195,17 @@ async fn auth(
     declaration: &Declaration<'_>,
     urls: &[(Field, Url)],
     http: Http,
-    via: &Via<'_>,
+    via: &HttpContext<'_>,
     references: &References<'_>,
 ) -> Result<(Auth, Vec<Vec<u8>>), Refusal> {
     let endpoint = &urls[0].1;
-    let (wanted, other) = (auth_refs(declaration).map_err(|error| unfit(&error))?, urls.get(1).map(|(_, url)| url.clone()));
+    let (wanted, other) =
+        (auth_refs(declaration).map_err(|error| unfit(&error))?, urls.get(1).map(|(_, url)| url.clone()));
     if let Declaration::Entra(entra) = declaration {
         let authority = other.unwrap_or_else(|| endpoint.clone());
         return entra_auth(entra, endpoint, authority, http, via, references).await;
     }
-    let received = references.sent_to(to(receivers(declaration, urls)));
+    let received = references.for_hosts(to(receivers(declaration, urls)));
     let mut secrets = Vec::new();
     for (field, reference) in &wanted {
         secrets.push(received.credential(field, reference).await?);
@@ -255,23 +266,23 @@ async fn entra_auth(
     endpoint: &Url,
     authority: Url,
     http: Http,
-    via: &Via<'_>,
+    via: &HttpContext<'_>,
     references: &References<'_>,
 ) -> Result<(Auth, Vec<Vec<u8>>), Refusal> {
     let field = format!("{AUTH}.entra");
     let mut asked = authority.clone();
     // The path of the authority is ignored. The path of the tenant replaces it.
     asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(&entra.auth, &field).unwrap_or_default()));
-    let received = references.sent_to(to(vec![endpoint.clone(), asked]));
+    let received = references.for_hosts(to(vec![endpoint.clone(), asked]));
     let (credential, identity) = azure_credential(&entra.auth, &field, &received, entra.assertion_audience()).await?;
-    let options = AzureAuthOptions {
+    let options = EntraTokenOptions {
         authority,
         scope: entra.scope.clone(),
         http,
         field: field.into(),
         metadata_endpoint: via.reach.metadata_endpoint.clone(),
     };
-    let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
+    let auth = EntraTokenSource::new(credential, options).map_err(|error| unfit(&error))?;
     Ok((Auth::Entra(auth), vec![identity.to_string().into_bytes()]))
 }
 

@@ -6,7 +6,7 @@
 use super::path::JsonPath;
 use crate::clock::Timestamp;
 use crate::expiry::{ResponseTimes, add_lifetime, parse_expiry};
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::{Class, IssueError, jwt};
 use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
@@ -51,8 +51,8 @@ pub(super) enum Unit {
     EpochMillis,
 }
 
-/// What is known of a token beside its answer.
-pub(super) struct Told<'a> {
+/// Facts for the expiry of a token, in addition to its response.
+pub(super) struct ExpiryContext<'a> {
     pub(super) token: &'a str,
     pub(super) body: Option<&'a Value>,
     /// Lifetime that the request asked for, if the API takes one.
@@ -74,8 +74,12 @@ impl Form {
             expires.epoch_millis.as_ref().map(|text| number(Unit::EpochMillis, text)),
             expires.timestamp.as_ref().map(|text| Ok(Self::Timestamp(path("timestamp", text)?))),
             expires.after.as_ref().map(|text| {
-                let wrong = || FieldError::new(format!("{field}.after"), "must be more than 10s and at most 8784h (366 days)");
-                text.parse().filter(|life| *life > SHORTEST && *life <= LONGEST).map(Self::After).ok_or_else(wrong)
+                let wrong =
+                    || FieldError::new(format!("{field}.after"), "must be more than 10s and at most 8784h (366 days)");
+                text.parse()
+                    .filter(|lifetime| *lifetime > SHORTEST && *lifetime <= LONGEST)
+                    .map(Self::After)
+                    .ok_or_else(wrong)
             }),
             expires.asked.map(|_| Ok(Self::Asked)),
         ];
@@ -95,50 +99,62 @@ impl Form {
     /// `BadAnswer` and `ExpiredToken`, both transient.
     pub(super) fn expiry(
         &self,
-        answer: &Answer,
-        told: &Told<'_>,
+        answer: &ProviderResponse,
+        context: &ExpiryContext<'_>,
         note: &mut dyn FnMut(String),
     ) -> Result<Timestamp, IssueError> {
         let expires_at = match self {
-            Self::After(life) => add_lifetime(answer.sent_at, *life),
-            Self::Asked => add_lifetime(answer.sent_at, told.asked.unwrap_or_default()),
+            Self::After(lifetime) => add_lifetime(answer.sent_at, *lifetime),
+            Self::Asked => add_lifetime(answer.sent_at, context.asked.unwrap_or_default()),
             Self::Jwt => {
-                let exp = jwt::exp(told.token).ok_or_else(|| bad(answer, &no_exp(told.token)))?;
-                by_provider(answer, told, exp)?
+                let exp = jwt::exp(context.token).ok_or_else(|| bad(answer, &no_exp(context.token)))?;
+                by_provider(answer, context, exp)?
             }
-            Self::Timestamp(path) => by_provider(answer, told, timestamp(answer, told, path)?)?,
-            Self::Number(unit, path) => unit.expiry(answer, told, path)?,
+            Self::Timestamp(path) => by_provider(answer, context, timestamp(answer, context, path)?)?,
+            Self::Number(unit, path) => unit.expiry(answer, context, path)?,
         };
         // A token that states its own expiry is not used beyond it.
         let own = match self {
             Self::Jwt => None,
-            _ => jwt::exp(told.token).and_then(|exp| by_provider(answer, told, exp).ok()),
+            _ => jwt::exp(context.token).and_then(|exp| by_provider(answer, context, exp).ok()),
         };
         let expires_at = own.map_or(expires_at, |own| own.min(expires_at));
-        let life = (expires_at - answer.sent_at).to_std().unwrap_or_default();
+        let lifetime = (expires_at - answer.sent_at).to_std().unwrap_or_default();
         // A number may state a time that no calendar has.
-        note(if life > FARTHEST {
+        note(if lifetime > FARTHEST {
             format!("expires in more than 1000 years, by {}", self.name())
         } else {
-            format!("expires in {} ({}), by {}", GoDuration::from(life), stamp(expires_at), self.name())
+            format!("expires in {} ({}), by {}", GoDuration::from(lifetime), stamp(expires_at), self.name())
         });
-        if life > LONGEST {
+        if lifetime > LONGEST {
             return Err(bad(
                 answer,
-                &format!("{}: the token would live longer than 366 days{}", self.name(), self.hint(told, answer)),
+                &format!(
+                    "{}: the lifetime of the token would be longer than 366 days{}",
+                    self.name(),
+                    self.hint(context, answer)
+                ),
             ));
         }
-        if life <= SHORTEST {
+        if lifetime <= SHORTEST {
             return Err(bad(
                 answer,
-                &format!("{}: the token would live {} s only{}", self.name(), life.as_secs(), self.hint(told, answer)),
+                &format!(
+                    "{}: the lifetime of the token would be only {} s{}",
+                    self.name(),
+                    lifetime.as_secs(),
+                    self.hint(context, answer)
+                ),
             ));
         }
-        let Some(asked) = told.asked else { return Ok(expires_at) };
-        if life > asked + ROUNDING.max(asked / 10) {
-            let (life, asked) = (GoDuration::from(life), GoDuration::from(asked));
-            let message = format!("{}: the token would live {life}, and {asked} were asked for", self.name());
-            return Err(bad(answer, &(message + &self.hint(told, answer))));
+        let Some(asked) = context.asked else { return Ok(expires_at) };
+        if lifetime > asked + ROUNDING.max(asked / 10) {
+            let (lifetime, asked) = (GoDuration::from(lifetime), GoDuration::from(asked));
+            let message = format!(
+                "{}: the lifetime of the token would be {lifetime}, and the request asked for {asked}",
+                self.name()
+            );
+            return Err(bad(answer, &(message + &self.hint(context, answer))));
         }
         Ok(expires_at.min(add_lifetime(answer.sent_at, asked + ROUNDING)))
     }
@@ -156,20 +172,24 @@ impl Form {
 
     /// Returns a hint for a number that is no possible expiry: the unit in which it is one, or that the API may ignore the
     /// requested lifetime. Empty if neither fits.
-    fn hint(&self, told: &Told<'_>, answer: &Answer) -> String {
+    fn hint(&self, context: &ExpiryContext<'_>, answer: &ProviderResponse) -> String {
         let Self::Number(unit, path) = self else { return String::new() };
-        let Some(number) = told.body.and_then(|body| number(path.of(body)?)) else { return String::new() };
-        let life = |unit: Unit| (unit.at(number, answer.sent_at)? - answer.sent_at).to_std().ok();
+        let Some(number) = context.body.and_then(|body| number(path.of(body)?)) else { return String::new() };
+        let lifetime = |unit: Unit| (unit.time(number, answer.sent_at)? - answer.sent_at).to_std().ok();
         let fits = |other: Unit| {
             // any number of some size is a short lifetime in milliseconds
-            let least = told.asked.filter(|_| other.is_relative()).map_or(SHORTEST, |asked| SHORTEST.max(asked / 10));
-            let most = told.asked.unwrap_or(LONGEST) + ROUNDING;
-            other != *unit && life(other).is_some_and(|life| life > least && life <= most)
+            let least =
+                context.asked.filter(|_| other.is_relative()).map_or(SHORTEST, |asked| SHORTEST.max(asked / 10));
+            let most = context.asked.unwrap_or(LONGEST) + ROUNDING;
+            other != *unit && lifetime(other).is_some_and(|lifetime| lifetime > least && lifetime <= most)
         };
         if let Some(unit) = Unit::ALL.into_iter().find(|unit| fits(*unit)) {
             return format!(". The number fits expires.{}", unit.name());
         }
-        if told.asked.is_some_and(|asked| life(*unit).is_some_and(|life| life > asked && life <= LONGEST)) {
+        if context
+            .asked
+            .is_some_and(|asked| lifetime(*unit).is_some_and(|lifetime| lifetime > asked && lifetime <= LONGEST))
+        {
             return ". The API may ignore the lifetime of the request: compare the field and its unit with the API's \
                     documentation"
                 .to_owned();
@@ -179,7 +199,7 @@ impl Form {
 }
 
 impl Unit {
-    /// All units. The most probable one for a number comes first.
+    /// Units of numbers. The most probable one for a number comes first.
     const ALL: [Self; 4] = [Self::Epoch, Self::EpochMillis, Self::Seconds, Self::Milliseconds];
 
     /// Returns the unit as the spec writes it.
@@ -198,7 +218,7 @@ impl Unit {
     }
 
     /// Returns the time that a number in this unit states. A lifetime counts from `sent_at`.
-    fn at(self, number: f64, sent_at: Timestamp) -> Option<Timestamp> {
+    fn time(self, number: f64, sent_at: Timestamp) -> Option<Timestamp> {
         let millis = match self {
             Self::Seconds | Self::Epoch => number * 1000.0,
             Self::Milliseconds | Self::EpochMillis => number,
@@ -214,8 +234,13 @@ impl Unit {
         }
     }
 
-    fn expiry(self, answer: &Answer, told: &Told<'_>, path: &JsonPath) -> Result<Timestamp, IssueError> {
-        let found = told.body.and_then(|body| path.of(body));
+    fn expiry(
+        self,
+        answer: &ProviderResponse,
+        context: &ExpiryContext<'_>,
+        path: &JsonPath,
+    ) -> Result<Timestamp, IssueError> {
+        let found = context.body.and_then(|body| path.of(body));
         let number = found.and_then(number).ok_or_else(|| {
             let what = if found.is_some() { "not a number" } else { "nothing" };
             let timestamp = found.and_then(Value::as_str).filter(|text| DateTime::parse_from_rfc3339(text).is_ok());
@@ -227,19 +252,19 @@ impl Unit {
                         declare expires.after";
             return Err(bad(answer, &format!("expires.{}: at {} is {what}", self.name(), path.as_str())));
         }
-        let at = self.at(number, answer.sent_at).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC);
+        let at = self.time(number, answer.sent_at).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC);
         match self {
             Self::Seconds | Self::Milliseconds => Ok(at),
             // A lifetime, read as a time, is in 1970.
             Self::Epoch | Self::EpochMillis if at < answer.sent_at - TimeDelta::days(366) => Ok(answer.sent_at),
-            Self::Epoch | Self::EpochMillis => by_provider(answer, told, at),
+            Self::Epoch | Self::EpochMillis => by_provider(answer, context, at),
         }
     }
 }
 
 /// Returns the time at the path.
-fn timestamp(answer: &Answer, told: &Told<'_>, path: &JsonPath) -> Result<Timestamp, IssueError> {
-    let found = told.body.and_then(|body| path.of(body));
+fn timestamp(answer: &ProviderResponse, context: &ExpiryContext<'_>, path: &JsonPath) -> Result<Timestamp, IssueError> {
+    let found = context.body.and_then(|body| path.of(body));
     let text = found.and_then(Value::as_str).filter(|text| text.trim().parse::<f64>().is_err());
     text.and_then(|text| parse_expiry(&text.into())).ok_or_else(|| {
         let what = match found {
@@ -252,13 +277,17 @@ fn timestamp(answer: &Answer, told: &Told<'_>, path: &JsonPath) -> Result<Timest
 }
 
 /// Returns a time of the provider by the local clock (P19).
-fn by_provider(answer: &Answer, told: &Told<'_>, ends: Timestamp) -> Result<Timestamp, IssueError> {
+fn by_provider(
+    answer: &ProviderResponse,
+    context: &ExpiryContext<'_>,
+    ends: Timestamp,
+) -> Result<Timestamp, IssueError> {
     let times = ResponseTimes {
         ends: Some(ends),
-        issued: jwt::iat(told.token),
+        issued: jwt::iat(context.token),
         date: answer.date,
         sent_at: answer.sent_at,
-        arrived_at: told.now,
+        arrived_at: context.now,
     };
     let expiry = times.expiry(LONGEST).map_err(|error| answer.failure(error.class, error.reason, error.message))?;
     match expiry {
@@ -282,7 +311,7 @@ fn no_exp(token: &str) -> String {
     }
 }
 
-fn bad(answer: &Answer, what: &str) -> IssueError {
+fn bad(answer: &ProviderResponse, what: &str) -> IssueError {
     answer.failure(Class::Transient, "BadAnswer", format!("HTTP {}: {what}", answer.status))
 }
 

@@ -7,7 +7,7 @@
 //! | `rules` | what the templates of a call must contain |
 //! | `auth`, `oauth2` | credential of the calls, and access tokens that precede them |
 //! | `reader` | token and further values of an answer |
-//! | `verdict` | success and failure, and the class of a failure |
+//! | `response_rules` | success and failure, and the class of a failure |
 //! | `expiry` | expiry in the declared form |
 //! | `path` | JSON paths that lead to one value |
 //! | `trial` | the declaration without its secrets, for checks and trials |
@@ -19,12 +19,12 @@ mod oauth2;
 mod path;
 mod reader;
 mod request;
+mod response_rules;
 mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod trial;
-mod verdict;
 
 pub use build::secret_refs;
 pub use reader::Reader;
@@ -32,7 +32,7 @@ pub use trial::{Declared, saved_answer, send};
 
 use crate::bearer::BearerToken;
 use crate::clock::{self, Timestamp};
-use crate::http::{Answer, Call, ClockSkew, Http, length};
+use crate::http::{Call, ClockSkew, Http, ProviderResponse, length};
 use crate::{Class, IssueError, Issued, Issuer};
 use async_trait::async_trait;
 use auth::Auth;
@@ -58,7 +58,12 @@ impl DeclaredHttp {
     }
 
     /// Returns what the answer says, and reports to the issuer of the access token whether the API accepted it.
-    fn read(&self, answer: &Answer, request: &TokenRequest, token: Option<&BearerToken>) -> Result<Issued, IssueError> {
+    fn read(
+        &self,
+        answer: &ProviderResponse,
+        request: &TokenRequest,
+        token: Option<&BearerToken>,
+    ) -> Result<Issued, IssueError> {
         let read = self.reader.read(answer, asked(request), clock::now().wall, &mut |_| {});
         match &read {
             Err(error) if error.class == Class::Credential && self.auth.refused(token) => {
@@ -112,7 +117,7 @@ impl Issuer for DeclaredHttp {
 }
 
 impl DeclaredHttp {
-    async fn send(&self, call: Call) -> Result<Answer, IssueError> {
+    async fn send(&self, call: Call) -> Result<ProviderResponse, IssueError> {
         let answer = self.http.send(call).await?;
         self.skew.record(&answer);
         Ok(answer)

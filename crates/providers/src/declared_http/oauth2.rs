@@ -1,12 +1,12 @@
 //! Access tokens of an OAuth 2.0 token endpoint (RFC 6749), which a declared API asks for first.
 //!
 //! Each issuer keeps its own token, so two providers never share one by mistake: the token endpoint, the client, the
-//! parameters and the credentials are those of the issuer, which is built anew when one of them changes.
+//! parameters and the credentials are those of the issuer, which is built again when one of them changes.
 
 use crate::bearer::{BearerCache, BearerToken};
 use crate::clock::{self, Timestamp};
 use crate::expiry::add_lifetime;
-use crate::http::{Answer, Call, Http};
+use crate::http::{Call, Http, ProviderResponse};
 use crate::{Class, IssueError, jwt};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -94,7 +94,7 @@ fn of_oauth(error: IssueError) -> IssueError {
 
 /// Returns the access token and its expiry (RFC 6749 §5.1), or the failure that the answer describes (§5.2). Some
 /// servers state `expires_in` as a text, or `expires_on` in seconds since 1970 instead.
-pub(super) fn read(answer: &Answer) -> Result<(SecretString, Timestamp), IssueError> {
+pub(super) fn read(answer: &ProviderResponse) -> Result<(SecretString, Timestamp), IssueError> {
     let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let member = |name: &str| body.as_ref().and_then(|body| body.get(name));
     if !answer.is_success() {
@@ -130,7 +130,7 @@ pub(super) fn read(answer: &Answer) -> Result<(SecretString, Timestamp), IssueEr
     let skew = answer.clock_skew.unwrap_or_default();
     let local = |at: Timestamp| at.checked_sub_signed(chrono::TimeDelta::try_seconds(skew)?);
     let expires_at = relative
-        .map(|life| add_lifetime(answer.sent_at, life))
+        .map(|lifetime| add_lifetime(answer.sent_at, lifetime))
         .or_else(|| absolute.or_else(|| jwt::exp(token)).and_then(local))
         .unwrap_or_else(|| add_lifetime(answer.sent_at, UNSTATED));
     if expires_at <= clock::now().wall {

@@ -1,17 +1,17 @@
 //! Reads an answer as the spec declares: success or failure, token, expiry and further values. Pure.
 
-use super::expiry::{Form, Told};
+use super::expiry::{ExpiryContext, Form};
 use super::path::{JsonPath, json};
-use super::verdict::Verdict;
+use super::response_rules::ResponseRules;
 use crate::clock::Timestamp;
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::{IssueError, Issued};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use videotoken_api::http::{HttpResponse, Place};
+use videotoken_api::http::{HttpResponse, TokenPlace};
 use videotoken_api::request::FieldError;
 
 /// Maximum bytes of a token and of each further value.
@@ -23,7 +23,7 @@ pub struct Reader {
     token: Source,
     expires: Form,
     values: BTreeMap<String, Source>,
-    verdict: Verdict,
+    response_rules: ResponseRules,
 }
 
 /// Place of a text in an answer.
@@ -45,7 +45,7 @@ impl Reader {
             token: Source::new(&response.token, &format!("{field}.token"))?,
             expires: Form::new(&response.expires, &format!("{field}.expires"))?,
             values: values.collect::<Result<_, FieldError>>()?,
-            verdict: Verdict::new(response, field)?,
+            response_rules: ResponseRules::new(response, field)?,
         })
     }
 
@@ -57,7 +57,7 @@ impl Reader {
     /// transient, for a success that can't be read.
     pub fn read(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         asked: Option<Duration>,
         now: Timestamp,
         note: &mut dyn FnMut(String),
@@ -66,14 +66,14 @@ impl Reader {
         // A failure may be read from an answer that brings a token.
         let hidden = self.secrets(answer, body.as_ref());
         let answer = &answer.hiding(hidden);
-        if let Some(failure) = self.verdict.failure(answer, body.as_ref(), note) {
+        if let Some(failure) = self.response_rules.failure(answer, body.as_ref(), note) {
             return Err(failure);
         }
         let token =
             self.token.text(answer, body.as_ref()).map_err(|why| answer.not_understood(&format!("token: {why}")))?;
         note(format!("token: {} characters from {}", token.len(), self.token.name()));
-        let told = Told { token: &token, body: body.as_ref(), asked, now };
-        let expires_at = self.expires.expiry(answer, &told, note)?;
+        let context = ExpiryContext { token: &token, body: body.as_ref(), asked, now };
+        let expires_at = self.expires.expiry(answer, &context, note)?;
         let mut values = BTreeMap::new();
         for (name, source) in &self.values {
             let value = source.text(answer, body.as_ref());
@@ -93,7 +93,7 @@ impl Reader {
     }
 
     /// Returns the token and the values that an answer contains, without those that can't be read.
-    pub(super) fn secrets(&self, answer: &Answer, body: Option<&Value>) -> Vec<SecretString> {
+    pub(super) fn secrets(&self, answer: &ProviderResponse, body: Option<&Value>) -> Vec<SecretString> {
         if !answer.is_success() {
             return Vec::new();
         }
@@ -112,7 +112,7 @@ impl Reader {
 }
 
 impl Source {
-    fn new(place: &Place, field: &str) -> Result<Self, FieldError> {
+    fn new(place: &TokenPlace, field: &str) -> Result<Self, FieldError> {
         let sources = [
             place.json.as_ref().map(|path| JsonPath::parse(&format!("{field}.json"), path).map(Self::Json)),
             place.cookie.clone().map(|name| Ok(Self::Cookie(name))),
@@ -127,7 +127,7 @@ impl Source {
     }
 
     /// Returns the text at this place: 1 to 16,384 visible ASCII characters. The error says what is there instead.
-    fn text<'a>(&self, answer: &'a Answer, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
+    fn text<'a>(&self, answer: &'a ProviderResponse, body: Option<&'a Value>) -> Result<Cow<'a, str>, String> {
         let text: Cow<'a, str> = match self {
             Self::Json(path) => match body.map(|body| path.of(body)) {
                 None => return Err(not_json(answer).to_owned()),
@@ -135,7 +135,10 @@ impl Source {
                 Some(Some(Value::String(text))) => text.trim().into(),
                 Some(Some(Value::Number(number))) if number.is_i64() || number.is_u64() => number.to_string().into(),
                 Some(Some(Value::Number(_))) => {
-                    return Err(format!("a number at {} that has more digits than can be kept: a text is needed", path.as_str()));
+                    return Err(format!(
+                        "a number at {} that has more digits than can be kept: a text is needed",
+                        path.as_str()
+                    ));
                 }
                 Some(Some(_)) => return Err(format!("no text at {}", path.as_str())),
             },
@@ -179,7 +182,7 @@ impl Source {
 }
 
 /// Returns why a body isn't JSON.
-fn not_json(answer: &Answer) -> &'static str {
+fn not_json(answer: &ProviderResponse) -> &'static str {
     if answer.body.is_empty() {
         "no JSON"
     } else if answer.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {

@@ -6,9 +6,9 @@
 
 use super::path::is_at_most;
 use super::rules;
-use crate::account::shown;
 use crate::clock::Timestamp;
 use crate::http::Call;
+use crate::provider_setup::shown;
 use crate::{Class, IssueError};
 use chrono::TimeDelta;
 use reqwest::Method;
@@ -94,7 +94,10 @@ impl Template {
             }
             // URL parsers skip tabs and line ends, so a `..` with a tab would lead to another path.
             if segment == "." || segment == ".." || segment.contains(|c: char| c.is_ascii_control()) {
-                return Err(FieldError::new(field, "a segment may not be `.` or `..`, and may not have control characters"));
+                return Err(FieldError::new(
+                    field,
+                    "a segment may not be `.` or `..`, and may not have control characters",
+                ));
             }
             segments.push(segment);
         }
@@ -147,7 +150,11 @@ impl Template {
             }
             self.insert_secrets(&field, &mut body)?;
             let text = serde_json::to_vec(&body).unwrap_or_default();
-            return if text.len() > LARGEST_BODY { Err(too_large(field)) } else { Ok(call.body(text, "application/json")) };
+            return if text.len() > LARGEST_BODY {
+                Err(too_large(field))
+            } else {
+                Ok(call.body(text, "application/json"))
+            };
         }
         if let Some(form) = &self.request.form {
             let field = format!("{FIELD}.form");
@@ -183,9 +190,9 @@ impl Template {
             return Ok(());
         }
         match value {
-            Value::Object(members) => {
-                members.iter_mut().try_for_each(|(name, member)| self.insert_secrets(&format!("{field}.{name}"), member))
-            }
+            Value::Object(members) => members
+                .iter_mut()
+                .try_for_each(|(name, member)| self.insert_secrets(&format!("{field}.{name}"), member)),
             Value::Array(items) => items.iter_mut().try_for_each(|item| self.insert_secrets(field, item)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
         }
@@ -199,14 +206,14 @@ impl Template {
 /// Returns the variables of a request at this time.
 pub(super) fn variables(request: &TokenRequest, now: Timestamp) -> RequestVariables {
     let parameters = request.fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
-    let lifetime = request.promised_life;
+    let lifetime = request.promised_lifetime;
     let expires_at = now + TimeDelta::from_std(lifetime).unwrap_or_else(|_| TimeDelta::days(366));
     RequestVariables { parameters, issued_at: now, expires_at, lifetime, uuid: Uuid::new_v4().to_string() }
 }
 
 /// Returns the lifetime that a request asks for, if the API takes one.
 pub(super) fn asked(request: &TokenRequest) -> Option<Duration> {
-    request.fields.contains_key("lifetime").then_some(request.promised_life)
+    request.fields.contains_key("lifetime").then_some(request.promised_lifetime)
 }
 
 /// Returns the failure of a request that can't be built.

@@ -1,4 +1,4 @@
-//! What the templates of a declared call must contain.
+//! Checks of the templates of a declared call: their required content.
 
 use super::build::RESPONSE;
 use super::request::FIELD;
@@ -24,7 +24,7 @@ pub(super) fn check(account: &HttpAccount) -> Result<(), FieldError> {
 
 /// Returns true if only one lifetime can be asked for, so that the request may state it as a constant.
 fn has_one_lifetime(account: &HttpAccount) -> bool {
-    let ends = account.lifetime.as_ref().and_then(|life| life.min.as_ref().zip(life.max.as_ref()));
+    let ends = account.lifetime.as_ref().and_then(|lifetime| lifetime.min.as_ref().zip(lifetime.max.as_ref()));
     ends.is_some_and(|(min, max)| min.parse() == max.parse())
 }
 

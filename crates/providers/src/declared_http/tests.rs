@@ -2,9 +2,9 @@
 
 use super::Declared;
 use super::reader::Reader;
-use crate::account::Owner;
 use crate::clock::{self, Timestamp};
-use crate::http::Answer;
+use crate::http::ProviderResponse;
+use crate::provider_setup::Owner;
 use crate::redact::Redactor;
 use crate::{Class, IssueError, Issued};
 use base64::Engine as _;
@@ -30,14 +30,14 @@ fn reader(response: Value) -> Reader {
     Reader::new(&response, "spec.http.response").unwrap()
 }
 
-fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
+fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> ProviderResponse {
     let headers =
         headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
     let headers: HeaderMap = headers.collect();
-    Answer::new(status, &headers, body.to_vec(), now(), now(), Redactor::default())
+    ProviderResponse::new(status, &headers, body.to_vec(), now(), now(), Redactor::default())
 }
 
-fn read(reader: &Reader, answer: &Answer, asked: Option<u64>) -> Result<Issued, IssueError> {
+fn read(reader: &Reader, answer: &ProviderResponse, asked: Option<u64>) -> Result<Issued, IssueError> {
     reader.read(answer, asked.map(Duration::from_secs), now() + TimeDelta::seconds(1), &mut |_| {})
 }
 
@@ -80,7 +80,10 @@ fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
         (br#"{"t": "two words"}"#, "token: blanks or characters beyond ASCII at $.t"),
         (br#"{"t": "t\u00f6ken"}"#, "token: blanks or characters beyond ASCII at $.t"),
         (long.as_bytes(), "token: more than 16,384 characters at $.t"),
-        (br#"{"t": 12345678901234567890123}"#, "token: a number at $.t that has more digits than can be kept: a text is needed"),
+        (
+            br#"{"t": 12345678901234567890123}"#,
+            "token: a number at $.t that has more digits than can be kept: a text is needed",
+        ),
         (b"not json", "token: the body is no JSON"),
         (b"{\"t\": \"\xfc\"}", "token: the body is not UTF-8"),
         (deep.as_bytes(), "token: the body has more than 32 levels"),
@@ -97,7 +100,12 @@ fn what_is_no_token_is_a_bad_answer_that_says_what_is_there() {
 }
 
 /// Returns the lifetime in seconds, or the reason and the message of the failure.
-fn life(expires: &Value, body: &Value, headers: &[(&'static str, &str)], asked: Option<u64>) -> Result<i64, String> {
+fn lifetime(
+    expires: &Value,
+    body: &Value,
+    headers: &[(&'static str, &str)],
+    asked: Option<u64>,
+) -> Result<i64, String> {
     let reader = reader(json!({"token": {"json": "$.t"}, "expires": expires}));
     let issued = read(&reader, &answer(200, headers, body.to_string().as_bytes()), asked);
     issued.map(|issued| (issued.expires_at - now()).num_seconds()).map_err(|error| error.to_string())
@@ -121,9 +129,9 @@ fn p19_an_expiry_is_read_in_the_declared_form() {
         // a token is not used beyond its own expiry
         (json!({"seconds": "$.e"}), json!({"t": jwt(&json!({"exp": at - 3000})), "e": 3600}), 600),
     ] {
-        assert_eq!(life(&expires, &body, &[], None), Ok(expected), "{expires} {body}");
+        assert_eq!(lifetime(&expires, &body, &[], None), Ok(expected), "{expires} {body}");
     }
-    assert_eq!(life(&json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
+    assert_eq!(lifetime(&json!({"asked": {}}), &json!({"t": "t"}), &[], Some(HOUR)), Ok(3600));
 }
 
 #[test]
@@ -137,7 +145,7 @@ fn p19_a_time_is_by_the_providers_clock_and_a_lifetime_by_none() {
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": at}))})),
         (json!({"after": "1h"}), json!({"t": "t"})),
     ] {
-        assert_eq!(life(&expires, &body, &ahead, None), Ok(3600), "{expires}");
+        assert_eq!(lifetime(&expires, &body, &ahead, None), Ok(3600), "{expires}");
     }
 }
 
@@ -149,44 +157,44 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 43_200_000}),
             None,
-            "expires.seconds at $.e: the token would live longer than 366 days. The number fits expires.milliseconds",
+            "expires.seconds at $.e: the lifetime of the token would be longer than 366 days. The number fits expires.milliseconds",
         ),
         (
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 3_600_000}),
             Some(HOUR),
-            "the token would live 1000h, and 1h were asked for. The number fits expires.milliseconds",
+            "the lifetime of the token would be 1000h, and the request asked for 1h. The number fits expires.milliseconds",
         ),
         (
             json!({"seconds": "$.e"}),
             json!({"t": "t", "e": 21_600}),
             Some(HOUR / 2),
-            "the token would live 6h, and 30m were asked for. The API may ignore the lifetime of the request",
+            "the lifetime of the token would be 6h, and the request asked for 30m. The API may ignore the lifetime of the request",
         ),
         (
             json!({"epoch": "$.e"}),
             json!({"t": "t", "e": at}),
             Some(HOUR / 2),
-            "the token would live 1h, and 30m were asked for. The API may ignore the lifetime of the request",
+            "the lifetime of the token would be 1h, and the request asked for 30m. The API may ignore the lifetime of the request",
         ),
         (
             json!({"epochMillis": "$.e"}),
             json!({"t": "t", "e": at - 3500}),
             Some(HOUR),
-            "would live 0 s only. The number fits expires.epoch",
+            "would be only 0 s. The number fits expires.epoch",
         ),
         (
             json!({"milliseconds": "$.e"}),
             json!({"t": "t", "e": 3600}),
             None,
-            "would live 3 s only. The number fits expires.seconds",
+            "would be only 3 s. The number fits expires.seconds",
         ),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": at}), None, "366 days. The number fits expires.epoch"),
         (
             json!({"epoch": "$.e"}),
             json!({"t": "t", "e": 3600}),
             None,
-            "would live 0 s only. The number fits expires.seconds",
+            "would be only 0 s. The number fits expires.seconds",
         ),
         (
             json!({"epoch": "$.e"}),
@@ -198,7 +206,7 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
             json!({"epochMillis": "$.e"}),
             json!({"t": "t", "e": at}),
             None,
-            "would live 0 s only. The number fits expires.epoch",
+            "would be only 0 s. The number fits expires.epoch",
         ),
         (
             json!({"timestamp": "$.e"}),
@@ -227,7 +235,7 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         (json!({"seconds": "$.e"}), json!({"t": "t"}), None, "expires.seconds: nothing at $.e"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "at $.e is a negative number"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": 1e30}), None, "longer than 366 days"),
-        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would live 10 s only"),
+        (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would be only 10 s"),
         (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT:"),
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"sub": "x"}))}), None, "the JWT has no exp"),
         (
@@ -238,11 +246,11 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         ),
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"exp": "2026-11-22"}))}), None, "exp is no number"),
     ] {
-        let error = life(&expires, &body, &[], asked).unwrap_err();
+        let error = lifetime(&expires, &body, &[], asked).unwrap_err();
         assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
     }
     let error =
-        life(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
+        lifetime(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
     assert!(error.starts_with("ExpiredToken: "), "{error}");
 }
 
@@ -251,8 +259,8 @@ fn p19_no_token_lives_longer_than_was_asked_for_and_a_minute() {
     for (stated, expected) in
         [(3600, Some(3600)), (3000, Some(3000)), (3660, Some(3660)), (3900, Some(3660)), (3961, None)]
     {
-        let life = life(&json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
-        assert_eq!(life, expected, "{stated}");
+        let lifetime = lifetime(&json!({"seconds": "$.e"}), &json!({"t": "t", "e": stated}), &[], Some(HOUR)).ok();
+        assert_eq!(lifetime, expected, "{stated}");
     }
 }
 
@@ -291,7 +299,8 @@ fn a_failure_has_the_declared_class_whatever_its_status() {
         let text = body.to_string();
         let found = read(&reader, &answer(status, &wait, text.as_bytes()), None).err();
         assert_eq!(found.as_ref().map(|e| (e.class, e.reason.as_ref())), expected, "{status} {body}: {found:?}");
-        let waits = |error: &IssueError| error.reason == "BadAnswer" || error.retry_after == Some(Duration::from_secs(17));
+        let waits =
+            |error: &IssueError| error.reason == "BadAnswer" || error.retry_after == Some(Duration::from_secs(17));
         assert!(found.as_ref().is_none_or(waits), "{status} {body}");
         let unstated = read(&reader, &answer(status, &[], text.as_bytes()), None).err();
         let cooldown = (expected.is_some_and(|(class, _)| class == Throttled)).then_some(Duration::from_secs(5));
@@ -316,14 +325,19 @@ fn p11_a_failure_does_not_quote_the_token_of_its_answer() {
         ),
         ("$.t", "$.ok", json!({"t": TOKEN, "state": TOKEN}), "HTTP 200: failures[1]: $.state is \"[redacted]\""),
         ("$.message", "$.message", json!({"message": TOKEN}), "HTTP 200: success: $.message is \"[redacted]\""),
-        ("$.t", "$.none", json!({"t": 4711, "error": "4711 is yours"}), "HTTP 200: success: nothing at $.none, but an error: [redacted] is yours"),
+        (
+            "$.t",
+            "$.none",
+            json!({"t": 4711, "error": "4711 is yours"}),
+            "HTTP 200: success: nothing at $.none, but an error: [redacted] is yours",
+        ),
     ] {
         let reader = reader(json!({"token": {"json": token}, "expires": {"after": "1h"},
             "success": {"json": success, "equals": true}, "failures": failures}));
         let error = read(&reader, &answer(200, &[], body.to_string().as_bytes()), None).unwrap_err();
         assert!(error.message.starts_with(expected) && !error.message.contains(TOKEN), "{body}: {}", error.message);
     }
-    // an answer without a declared verdict, whose body has an unknown format
+    // an answer without a declared response_rules, whose body has an unknown format
     let reader = reader(json!({"token": {"text": {}}, "expires": {"after": "1h"}, "success": {"json": "$.ok"}}));
     let error = read(&reader, &answer(200, &[], TOKEN.as_bytes()), None).unwrap_err();
     assert_eq!(error.message, "HTTP 200: success: nothing at $.ok");
@@ -334,7 +348,11 @@ fn a_body_that_is_more_than_the_token_is_no_token() {
     let reader = reader(json!({"token": {"text": {}}, "expires": {"after": "1h"}}));
     let html = [("content-type", "text/html")];
     for (headers, body, expected) in [
-        (&[][..], r#"{"error":"bad"}"#, "token: the body is JSON, not the token alone: declare token.json, but an error: bad"),
+        (
+            &[][..],
+            r#"{"error":"bad"}"#,
+            "token: the body is JSON, not the token alone: declare token.json, but an error: bad",
+        ),
         (&[], r#"["abc"]"#, "token: the body is JSON, not the token alone: declare token.json"),
         (&[], r#""abc""#, "token: the body is a JSON text in quotation marks: declare token.json: $"),
         (&html, "<html><title>Login</title></html>", "a page in HTML, \"Login\", and no token"),
@@ -452,7 +470,11 @@ fn a_mistake_in_a_request_names_its_field() {
 fn a_declared_content_type_replaces_that_of_the_body() {
     for (body, declared, expected) in [
         (json!({"json": {"a": 1}}), json!([]), "content-type: application/json"),
-        (json!({"json": {"a": 1}}), json!(["Content-Type", "application/vnd.api+json"]), "content-type: application/vnd.api+json"),
+        (
+            json!({"json": {"a": 1}}),
+            json!(["Content-Type", "application/vnd.api+json"]),
+            "content-type: application/vnd.api+json",
+        ),
         (json!({"text": "<a/>"}), json!(["content-type", "application/xml"]), "content-type: application/xml"),
     ] {
         let headers = declared.as_array().unwrap().chunks(2).map(|pair| json!({"name": pair[0], "value": pair[1]}));
@@ -465,7 +487,7 @@ fn a_declared_content_type_replaces_that_of_the_body() {
             account: String::new(),
             operation: "token".into(),
             fields: Map::new(),
-            promised_life: Duration::from_secs(HOUR),
+            promised_lifetime: Duration::from_secs(HOUR),
             ends_at: None,
         };
         let lines = declared.request(&request, now()).unwrap();
@@ -561,13 +583,13 @@ proptest! {
         }));
         let headers: HeaderMap = HeaderValue::from_str(&header).ok().into_iter()
             .map(|value| (HeaderName::from_static("x-wait"), value)).collect();
-        let answer = Answer::new(status, &headers, body, now(), now(), Redactor::default());
+        let answer = ProviderResponse::new(status, &headers, body, now(), now(), Redactor::default());
         match read(&reader, &answer, asked) {
             Ok(issued) => {
                 prop_assert!((200..300).contains(&status));
-                let life = issued.expires_at - now();
-                prop_assert!(life > TimeDelta::seconds(10) && life <= TimeDelta::days(366));
-                prop_assert!(asked.is_none_or(|asked| life.to_std().unwrap() <= Duration::from_secs(asked + 60)));
+                let lifetime = issued.expires_at - now();
+                prop_assert!(lifetime > TimeDelta::seconds(10) && lifetime <= TimeDelta::days(366));
+                prop_assert!(asked.is_none_or(|asked| lifetime.to_std().unwrap() <= Duration::from_secs(asked + 60)));
             }
             Err(error) => {
                 prop_assert!(!error.reason.is_empty() && error.message.len() < 500, "{}", error);

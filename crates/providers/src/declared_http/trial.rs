@@ -4,10 +4,10 @@ use super::build::{AUTH, RESPONSE, issuer};
 use super::path::json;
 use super::reader::Reader;
 use super::request::{FIELD, Template, asked, variables};
-use crate::account::{Reach, References, Via};
 use crate::clock::{self, Timestamp};
-use crate::http::{Answer, Call, HttpPool, MAX_BODY};
+use crate::http::{Call, HttpPool, MAX_BODY, ProviderResponse};
 use crate::provider::Provider;
+use crate::provider_setup::{HttpContext, OutboundPolicy, References};
 use crate::{Class, IssueError, Issued};
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
@@ -58,14 +58,14 @@ impl Declared {
     }
 
     /// Returns the values of an answer, as [`Reader::outline`] does.
-    pub fn outline(&self, answer: &Answer) -> Vec<String> {
+    pub fn outline(&self, answer: &ProviderResponse) -> Vec<String> {
         self.reader.outline(answer)
     }
 
     /// Reads an answer as the operator would. `note` gets each step, without a secret.
     pub fn read(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         request: &TokenRequest,
         now: Timestamp,
         note: &mut dyn FnMut(String),
@@ -80,14 +80,14 @@ impl Declared {
 /// # Errors
 /// The first error is a provider object that can't be used; the second is a failure without an answer.
 pub async fn send(
-    reach: &Reach,
+    reach: &OutboundPolicy,
     spec: &ProviderSpec,
     account: &HttpAccount,
     references: &References<'_>,
     request: &TokenRequest,
-) -> Result<Result<Answer, IssueError>, Refusal> {
+) -> Result<Result<ProviderResponse, IssueError>, Refusal> {
     let pool = HttpPool::default();
-    let via = Via::new(reach, &pool, references.owner());
+    let via = HttpContext::new(reach, &pool, references.owner());
     let (issuer, _) = issuer(account, &via, spec, references).await?;
     let sent = async {
         let token = issuer.auth.token().await?;
@@ -101,7 +101,7 @@ pub async fn send(
 ///
 /// # Errors
 /// `Redirected` and `BodyTooLarge`, as for an answer from the network.
-pub fn saved_answer(text: &[u8], now: Timestamp) -> Result<Answer, IssueError> {
+pub fn saved_answer(text: &[u8], now: Timestamp) -> Result<ProviderResponse, IssueError> {
     let (mut status, mut headers, mut body) = (200, HeaderMap::new(), text);
     while body.starts_with(b"HTTP/") {
         (status, headers, body) = head(body);
@@ -110,8 +110,8 @@ pub fn saved_answer(text: &[u8], now: Timestamp) -> Result<Answer, IssueError> {
         let message = format!("the answer is longer than {} KiB", MAX_BODY / 1024);
         return Err(IssueError::new(Class::Transient, "BodyTooLarge", message));
     }
-    let answer = Answer::new(status, &headers, body.to_vec(), now, now, crate::redact::Redactor::default());
-    answer.unless_redirected()
+    let answer = ProviderResponse::new(status, &headers, body.to_vec(), now, now, crate::redact::Redactor::default());
+    answer.reject_redirect()
 }
 
 /// Splits a saved answer into the status and the headers of its head, and the rest.
@@ -136,7 +136,7 @@ fn head(text: &[u8]) -> (u16, HeaderMap, &[u8]) {
 impl Reader {
     /// Returns the values of an answer with their JSON paths, one a line. The token, the values and texts that may be
     /// secret are shown by their length.
-    pub fn outline(&self, answer: &Answer) -> Vec<String> {
+    pub fn outline(&self, answer: &ProviderResponse) -> Vec<String> {
         let body = json(&answer.body);
         let hidden = answer.hiding(self.secrets(answer, body.as_ref()));
         let mut lines = Vec::new();
@@ -157,7 +157,7 @@ impl Reader {
 /// The values of one answer.
 struct Outline<'a> {
     reader: &'a Reader,
-    answer: &'a Answer,
+    answer: &'a ProviderResponse,
     body: &'a Value,
 }
 
@@ -241,7 +241,11 @@ fn auth_lines(account: &HttpAccount) -> Result<Vec<String>, FieldError> {
             vec![format!("{}: {prefix}{}", header.name.to_ascii_lowercase(), masked(&header.secret_ref))]
         }
         Auth::Oauth2(oauth) => {
-            let mut first = format!("authorization: Bearer <access token of {}, grant_type={}", oauth.token_url, oauth.grant.as_str());
+            let mut first = format!(
+                "authorization: Bearer <access token of {}, grant_type={}",
+                oauth.token_url,
+                oauth.grant.as_str()
+            );
             if !oauth.scopes.is_empty() {
                 let _ = write!(first, ", scope={}", oauth.scopes.join(" "));
             }
@@ -271,7 +275,10 @@ mod tests {
         let saved_answer = |text: &[u8]| saved_answer(text, now);
         let whole = b"HTTP/2 403 \r\nContent-Type: application/json\r\nset-cookie: T=abc; Path=/\r\n\r\n{\"a\": 1}\n";
         let whole = saved_answer(whole).unwrap();
-        assert_eq!((whole.status, whole.cookie("T"), whole.body.as_slice()), (403, Some("abc"), b"{\"a\": 1}\n".as_slice()));
+        assert_eq!(
+            (whole.status, whole.cookie("T"), whole.body.as_slice()),
+            (403, Some("abc"), b"{\"a\": 1}\n".as_slice())
+        );
         let unix = saved_answer(b"HTTP/1.1 200 OK\nX-A: b\n\nbody").unwrap();
         assert_eq!((unix.status, unix.header("x-a"), unix.body.as_slice()), (200, Some("b"), b"body".as_slice()));
         let bare = saved_answer(b"{\"token\": \"x\"}").unwrap();
@@ -279,9 +286,14 @@ mod tests {
         assert_eq!(saved_answer(b"HTTP/1.1").unwrap().status, 0);
         let proxied = b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 No\r\nX-A: b\r\n\r\n{}";
         let proxied = saved_answer(proxied).unwrap();
-        assert_eq!((proxied.status, proxied.header("x-a"), proxied.body.as_slice()), (401, Some("b"), b"{}".as_slice()));
+        assert_eq!(
+            (proxied.status, proxied.header("x-a"), proxied.body.as_slice()),
+            (401, Some("b"), b"{}".as_slice())
+        );
         let long = [b"HTTP/1.1 200 OK\n\n".as_slice(), &[b' '; MAX_BODY + 1]].concat();
-        for (text, reason) in [(b"HTTP/1.1 302 Found\nlocation: /login\n\n".as_slice(), "Redirected"), (&long, "BodyTooLarge")] {
+        for (text, reason) in
+            [(b"HTTP/1.1 302 Found\nlocation: /login\n\n".as_slice(), "Redirected"), (&long, "BodyTooLarge")]
+        {
             assert_eq!(saved_answer(text).unwrap_err().reason, reason);
         }
     }
@@ -289,7 +301,8 @@ mod tests {
     #[test]
     fn p11_an_outline_shows_paths_and_no_secret() {
         let outline = |token: &str, body: &str| {
-            let response = json!({"token": {"json": token}, "expires": {"after": "1h"}, "values": {"pin": {"json": "$.pin"}}});
+            let response =
+                json!({"token": {"json": token}, "expires": {"after": "1h"}, "values": {"pin": {"json": "$.pin"}}});
             let reader = Reader::new(&serde_json::from_value(response).unwrap(), RESPONSE).unwrap();
             reader.outline(&saved_answer(body.as_bytes(), clock::now().wall).unwrap())
         };

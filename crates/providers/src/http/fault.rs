@@ -11,7 +11,12 @@ use std::time::Duration;
 
 /// Returns the class and reason of a call that failed without a response. `refusal` is the reason why a proxy opened no
 /// tunnel, if known.
-pub(super) fn of(error: &reqwest::Error, origin: &Origin, redactor: &Redactor, refusal: Option<String>) -> IssueError {
+pub(super) fn classify(
+    error: &reqwest::Error,
+    origin: &Origin,
+    redactor: &Redactor,
+    refusal: Option<String>,
+) -> IssueError {
     let Origin { host, proxy, limit, ca_source } = origin;
     let via = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let transient = |reason, message: String| IssueError::new(Class::Transient, reason, message);

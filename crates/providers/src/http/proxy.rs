@@ -85,7 +85,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(3);
 impl ProxyRules {
     /// Returns `host:port` of the proxy for calls of `url`.
     pub(super) fn through(&self, url: &Url) -> Option<String> {
-        let intercept = self.of(url.as_str())?;
+        let intercept = self.for_url(url.as_str())?;
         // Remove the user and password, if the client kept them.
         let authority = intercept.uri().authority()?.as_str();
         Some(authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase())
@@ -95,8 +95,8 @@ impl ProxyRules {
     /// this sends a second CONNECT. `None` if the proxy can't be called in plain text or doesn't reject the second
     /// request.
     pub(super) async fn refusal(&self, url: &Url) -> Option<String> {
-        let intercept = self.of(url.as_str()).filter(|intercept| intercept.uri().scheme_str() == Some("http"))?;
-        let asked = tokio::time::timeout(ASKED_AGAIN, ask(&intercept, url)).await.ok()??;
+        let intercept = self.for_url(url.as_str()).filter(|intercept| intercept.uri().scheme_str() == Some("http"))?;
+        let asked = tokio::time::timeout(ASKED_AGAIN, probe(&intercept, url)).await.ok()??;
         let status = StatusCode::from_u16(asked).ok().filter(|status| !status.is_success())?;
         let name = status.canonical_reason().map(|name| format!(" ({name})")).unwrap_or_default();
         let to = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
@@ -126,16 +126,16 @@ impl ProxyRules {
     }
 
     fn proxy_of(&self, url: &str) -> Option<String> {
-        Some(self.of(url)?.uri().host()?.to_ascii_lowercase())
+        Some(self.for_url(url)?.uri().host()?.to_ascii_lowercase())
     }
 
-    fn of(&self, url: &str) -> Option<Intercept> {
+    fn for_url(&self, url: &str) -> Option<Intercept> {
         self.0.intercept(&url.parse().ok()?)
     }
 }
 
 /// Sends a CONNECT and returns the status of the proxy's response.
-async fn ask(proxy: &Intercept, url: &Url) -> Option<u16> {
+async fn probe(proxy: &Intercept, url: &Url) -> Option<u16> {
     let host = proxy.uri().host()?.trim_start_matches('[').trim_end_matches(']');
     let mut stream = TcpStream::connect((host, proxy.uri().port_u16().unwrap_or(80))).await.ok()?;
     let to = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);

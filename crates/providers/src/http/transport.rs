@@ -1,4 +1,4 @@
-//! What carries a request to its host: the network, or a simulation in the same process.
+//! Transport of a request to its host: the network, or a simulation in the same process.
 
 use crate::{Class, IssueError};
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! Measures both goals of redaction (P11): text that an administrator needs remains, and secrets are removed.
 //!
 //! Rates for random text by length: of 20 characters about 5% remain, of 24 characters 1% to 2%, of 32 characters 0.2%,
-//! and of 44 or more characters none in 10,000. Of the words, names and paths in this repository's documentation, fewer
+//! and of 44 or more characters none in 10,000. Of words, names and paths in this repository's documentation, fewer
 //! than 0.2% are treated as a secret.
 
 use super::{REDACTED, Redactor};
@@ -176,7 +176,7 @@ const OPAQUE: &[&str] = &[
     "DJUcnLguVFKmVCFnWGubG1MZg7fWAnxacMjKDhVZMGI=",
 ];
 
-/// Checks the words, names and paths of the documentation, the CRDs and the examples.
+/// Checks words, names and paths of the documentation, the CRDs and the examples.
 #[test]
 fn p11_names_of_the_documentation_are_shown_at_this_rate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -28,7 +28,7 @@ const FOR_CHANCE: i32 = 180;
 /// Weight of a pair that is common in words: 28% of the pairs in random text, 88% in words.
 const FOR_WORDS: i32 = -115;
 
-/// Common successors of each letter. They cover 93% of the pairs in the words of this repository, its documentation and
+/// Common successors of each letter. They cover 93% of the pairs in this repository, its documentation and
 /// the providers' references.
 const FOLLOWERS: [&[u8]; 26] = [
     b"bcdgiklmnprstuvy",     // a

@@ -1,4 +1,5 @@
-//! What a FIPS build refuses to sign with: algorithms and keys that FIPS 140-3 doesn't approve for authentication.
+//! Restrictions of a FIPS build: it refuses to sign with algorithms and keys that FIPS 140-3 doesn't approve for
+//! authentication.
 
 use videotoken_api::request::FieldError;
 use videotoken_api::signed::Form;

@@ -83,7 +83,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// Returns the word of an enum in the API.
+/// Returns the value of an enum in the API.
 pub(super) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
@@ -100,7 +100,7 @@ enum Need {
 }
 
 impl Need {
-    fn of(form: &Form<'_>) -> Result<(Self, String), String> {
+    fn parse(form: &Form<'_>) -> Result<(Self, String), String> {
         let (need, word) = match form {
             Form::Jwt(jwt) => (Self::of_jwt(&jwt.algorithm), word(&jwt.algorithm)),
             Form::Message(message) => (Self::of_message(&message.algorithm), word(&message.algorithm)),
@@ -160,8 +160,8 @@ pub(super) enum Signer {
 impl Signer {
     /// Makes the signer that the form of a token needs of a key. The error completes a sentence about the key.
     pub(super) fn new(form: &Form<'_>, key: &Bytes) -> Result<Self, String> {
-        let (need, algorithm) = Need::of(form)?;
-        let found = Found::of(key)?;
+        let (need, algorithm) = Need::parse(form)?;
+        let found = Found::parse(key)?;
         match need {
             Need::Shared(hash) => {
                 let secret = found.shared(&algorithm)?;
@@ -240,7 +240,7 @@ pub(super) fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
-/// What the bytes of a key are.
+/// Kind of the bytes of a key.
 enum Found<'a> {
     Raw(&'a [u8]),
     Private(PrivateKeyDer<'static>),
@@ -248,7 +248,7 @@ enum Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn of(key: &'a Bytes) -> Result<Self, String> {
+    fn parse(key: &'a Bytes) -> Result<Self, String> {
         let bytes = key.as_slice();
         if is_pem(bytes) {
             return PrivateKeyDer::from_pem_slice(bytes).map(Self::Private).map_err(|_| no_private_key(bytes));

@@ -1,4 +1,4 @@
-//! What the templates of a signed token must contain, and which names they can't read.
+//! Checks of the templates of a signed token: the required content, and the names that they can't read.
 //!
 //! A token without its signature, with a digest without the key, or with a text that states no expiry renders without an
 //! error. Anybody could make such a token, or it would be valid for longer than the operator says.
@@ -11,7 +11,7 @@ use videotoken_core::plan::template::declared::Reads;
 
 const MESSAGE: &str = "spec.signed.message";
 
-/// Claims of a JWT that are times in seconds since 1970 (RFC 7519 §2, `NumericDate`), beside `exp`.
+/// Claims of a JWT that are times in seconds since 1970 (RFC 7519 §2, `NumericDate`), in addition to `exp`.
 const TIMES: [&str; 2] = ["iat", "nbf"];
 
 /// Larger numbers are milliseconds since 1970: as seconds they would be after the year 5000.
@@ -22,7 +22,7 @@ pub(super) fn places(account: &SignedAccount) -> Result<(), FieldError> {
     let Form::Message(message) = account.form()? else { return Ok(()) };
     let wrong = |member: &str, why: String| Err(FieldError::new(format!("{MESSAGE}.{member}"), why));
     let (is_digest, algorithm) = (message.algorithm.is_digest(), key::word(&message.algorithm));
-    let text = Reads::of(&message.text);
+    let text = Reads::parse(&message.text);
     if text.has("key") && !is_digest {
         return wrong(
             "text",
@@ -37,7 +37,7 @@ pub(super) fn places(account: &SignedAccount) -> Result<(), FieldError> {
     }
     let values = message.values.iter().map(|(name, source)| (format!("values.{name}"), source));
     for (member, source) in [("token".to_owned(), &message.token)].into_iter().chain(values) {
-        let reads = Reads::of(source);
+        let reads = Reads::parse(source);
         if reads.has("key") {
             return wrong(&member, "`key` is known in text only: a token that contains the key reveals it.".to_owned());
         }
@@ -75,12 +75,12 @@ pub(super) fn check(account: &SignedAccount) -> Result<(), FieldError> {
 /// Checks that a token can't be made without the key, and ends when the operator says.
 fn contains(message: &Message) -> Result<(), FieldError> {
     let wrong = |member: &str, why: String| Err(FieldError::new(format!("{MESSAGE}.{member}"), why));
-    let (text, algorithm) = (Reads::of(&message.text), key::word(&message.algorithm));
+    let (text, algorithm) = (Reads::parse(&message.text), key::word(&message.algorithm));
     if message.algorithm.is_digest() && !text.has("key") {
         return wrong(
             "text",
             format!(
-                "lacks the key: {algorithm} is a plain digest, so anybody could make this token. Write {{{{ key }}}} where \
+                "lacks the key: {algorithm} is a plain digest, so anyone could make this token. Write {{{{ key }}}} where \
                  the platform has it, or choose HmacSha1, HmacSha256, HmacSha384 or HmacSha512."
             ),
         );
@@ -91,7 +91,7 @@ fn contains(message: &Message) -> Result<(), FieldError> {
         return wrong("text", why.to_owned());
     }
     let mut parts = std::iter::once(&message.token).chain(message.values.values());
-    if !parts.any(|source| Reads::of(source).has("signature")) {
+    if !parts.any(|source| Reads::parse(source).has("signature")) {
         return wrong("token", "lacks the signature, so the platform can't check it: write {{ signature }}".to_owned());
     }
     Ok(())
@@ -120,15 +120,15 @@ pub(super) fn times(claims: &Map<String, Value>, field: impl Fn(&str) -> String)
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::account::Owner;
     use crate::provider::Provider as _;
+    use crate::provider_setup::Owner;
     use serde_json::json;
 
     fn account(spec: &str) -> SignedAccount {
         serde_yaml_ng::from_str(spec).unwrap()
     }
 
-    /// Without the key or the signature anybody could make the token, and without an expiry it would never end.
+    /// Without the key or the signature anyone could make the token, and without an expiry it would never end.
     #[test]
     fn a_text_without_its_key_its_signature_or_its_expiry_is_refused() {
         const GOOD: &str = "{{ signature }}";

@@ -31,8 +31,8 @@ fn issued(spec: &str, key: &str, parameters: &Value, lifetime: &str, expires: i6
         json!({"providerRef": {"name": "p"}, "scope": {"signed": {"parameters": parameters}}, "lifetime": lifetime});
     let token: VideoAccessTokenSpec = serde_json::from_value(token).unwrap();
     let request = token.request(&provider(spec)).unwrap();
-    let life = TimeDelta::from_std(request.promised_life).unwrap();
-    signed.issue_at(DateTime::from_timestamp(expires, 0).unwrap() - life, &request).unwrap()
+    let lifetime = TimeDelta::from_std(request.promised_lifetime).unwrap();
+    signed.issue_at(DateTime::from_timestamp(expires, 0).unwrap() - lifetime, &request).unwrap()
 }
 
 fn token(spec: &str, key: &str, parameters: &Value, lifetime: &str, expires: i64) -> String {

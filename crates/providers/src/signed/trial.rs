@@ -1,4 +1,4 @@
-//! What a declaration signs, without its key: for trials of a new provider.
+//! Text that a declaration signs, without its key: for trials of a new provider.
 
 use super::{agora, check, jws, key, message, variables};
 use crate::clock::Timestamp;

@@ -1,10 +1,10 @@
 //! Builds the issuer for a Video Indexer account in a provider's spec.
 
-use super::{VideoIndexer, VideoIndexerAccount as Settings};
-use crate::account::build::{OWN_CA, guarded, has_own_ca, unfit};
-use crate::account::{Built, Owner, References, Via, azure_credential, shown, tenant};
-use crate::azure_auth::{AzureAuth, AzureAuthOptions};
+use super::{VideoIndexer, VideoIndexerResource};
+use crate::azure_auth::{EntraTokenOptions, EntraTokenSource};
 use crate::provider::{Field, Provider, hosts, url};
+use crate::provider_setup::build::{OWN_CA, guarded, has_own_ca, unfit};
+use crate::provider_setup::{BuiltIssuer, HttpContext, Owner, References, azure_credential, shown, tenant};
 use async_trait::async_trait;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -46,7 +46,12 @@ impl Provider for VideoIndexerAccount {
         })
     }
 
-    async fn build(&self, via: &Via<'_>, spec: &ProviderSpec, references: &References<'_>) -> Result<Built, Refusal> {
+    async fn build(
+        &self,
+        via: &HttpContext<'_>,
+        spec: &ProviderSpec,
+        references: &References<'_>,
+    ) -> Result<BuiltIssuer, Refusal> {
         let auth_field = format!("{FIELD}.auth");
         let endpoints = self.cloud_endpoints().map_err(|error| unfit(&error))?;
         let urls = urls(&endpoints).map_err(|error| unfit(&error))?;
@@ -61,7 +66,7 @@ impl Provider for VideoIndexerAccount {
             Some(cloud) if via.owner == Owner::Namespace && *cloud != Cloud::Public => Some(OTHER_CLOUD),
             _ => None,
         };
-        let references = references.sent_to(guarded(because, || {
+        let references = references.for_hosts(guarded(because, || {
             // The path of the authority is ignored. The path of the tenant replaces it.
             let mut asked = authority.clone();
             asked.set_path(&format!("/{}/oauth2/v2.0/token", tenant(&self.auth, &auth_field).unwrap_or_default()));
@@ -69,23 +74,23 @@ impl Provider for VideoIndexerAccount {
         }));
         let (credential, identity) =
             azure_credential(&self.auth, &auth_field, &references, endpoints.assertion_audience).await?;
-        let settings = Settings {
+        let settings = VideoIndexerResource {
             api_version: endpoints.api_version,
             subscription_id: self.subscription_id.clone(),
             resource_group: self.resource_group.clone(),
             account_name: self.account_name.clone(),
             resource_manager,
         };
-        let options = AzureAuthOptions {
+        let options = EntraTokenOptions {
             authority,
             scope: settings.entra_scope(),
             http: http.clone(),
             metadata_endpoint: via.reach.metadata_endpoint.clone(),
             field: FIELD.into(),
         };
-        let auth = AzureAuth::new(credential, options).map_err(|error| unfit(&error))?;
+        let auth = EntraTokenSource::new(credential, options).map_err(|error| unfit(&error))?;
         let host = shown(&settings.resource_manager);
         let issuer = VideoIndexer::new(settings, Arc::new(auth), http).map_err(|error| unfit(&error))?;
-        Ok(Built { issuer: Arc::new(issuer), identity, host })
+        Ok(BuiltIssuer { issuer: Arc::new(issuer), identity, host })
     }
 }

@@ -90,7 +90,7 @@ async fn the_library_takes_a_200_without_a_usable_token_for_a_success() {
 async fn a_long_life_panics_in_the_library() {
     let body = format!(r#"{{"token_type":"Bearer","access_token":"t","expires_in":{}}}"#, i64::MAX);
     let ended = tokio::spawn(async move { granted(&body).await.map(|_| ()) }).await;
-    assert!(ended.is_err_and(|error| error.is_panic()), "LONGEST_LIFE isn't needed for the library");
+    assert!(ended.is_err_and(|error| error.is_panic()), "LONGEST_LIFETIME isn't needed for the library");
 }
 
 #[tokio::test]

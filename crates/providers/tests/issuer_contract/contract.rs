@@ -84,7 +84,7 @@ async fn each_token_costs_one_call_and_is_as_the_provider_issued_it() {
             assert_eq!(shown, None, "{url}: a credential in a URL would be logged");
             let truth = control.knows(issued.token.expose_secret()).expect("the token as it was issued");
             assert_eq!((issued.expires_at, issued.expiry_assumed), (truth.expires_at, false), "{scope}");
-            let promised = TimeDelta::from_std(tested.request(scope, "").promised_life).unwrap();
+            let promised = TimeDelta::from_std(tested.request(scope, "").promised_lifetime).unwrap();
             // a time that a template renders has whole seconds
             let asked = (truth.expires_at - truth.issued_at - promised).abs();
             assert!(asked <= TimeDelta::seconds(1), "{scope}: {asked}");
@@ -155,7 +155,7 @@ async fn p13_an_expiry_comes_from_the_answer_and_else_from_the_promised_life() {
     // A declared API states where the expiry is: an answer without it is a bad answer.
     let known = rows().await.into_iter().filter(|row| !row.scope.starts_with("\"http\""));
     for Row { tested, scope, .. } in &known.collect::<Vec<_>>() {
-        let promised = TimeDelta::from_std(tested.request(scope, "").promised_life).unwrap();
+        let promised = TimeDelta::from_std(tested.request(scope, "").promised_lifetime).unwrap();
         for fault in [Fault::NoExpiry, Fault::TellsExpiry(253_402_300_799)] {
             tested.control.play_once(fault.clone());
             let issued = tested.issue(scope, "").await.unwrap();

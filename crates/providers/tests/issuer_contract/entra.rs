@@ -10,11 +10,11 @@ use std::time::Duration;
 use testkit::emulator::{Azure, AzureOptions, Fault, HoldPoint, example};
 use testkit::tls::{CertificateAuthority, serve};
 use videotoken_providers::Class;
-use videotoken_providers::azure_auth::{AzureAuth, AzureAuthOptions, EntraToken};
+use videotoken_providers::azure_auth::{EntraToken, EntraTokenOptions, EntraTokenSource};
 
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-async fn azure() -> (Azure, Arc<AzureAuth>) {
+async fn azure() -> (Azure, Arc<EntraTokenSource>) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let azure = Azure::start().await.unwrap();
     let auth = Arc::new(auth(&azure, secret(example::CLIENT_SECRET), TIMEOUT));
@@ -151,7 +151,7 @@ async fn p11_an_authority_that_echoes_the_secret_into_an_id_is_not_quoted() {
     };
     let authority = serve(Router::new().fallback(echo), &ca).await.unwrap();
     let azure = Azure::start_with(AzureOptions { ca: Some(ca), ..AzureOptions::default() }).await.unwrap();
-    let options = AzureAuthOptions {
+    let options = EntraTokenOptions {
         field: "spec.videoIndexer".into(),
         authority: authority.url().parse().unwrap(),
         scope: "https://management.azure.com/.default".to_owned(),
@@ -159,7 +159,7 @@ async fn p11_an_authority_that_echoes_the_secret_into_an_id_is_not_quoted() {
         metadata_endpoint: None,
     };
     // As plain as an id, and short enough not to look like a key.
-    let auth = AzureAuth::new(secret("a-plain-password"), options).unwrap();
+    let auth = EntraTokenSource::new(secret("a-plain-password"), options).unwrap();
     let error = auth.token().await.map(|_| ()).unwrap_err();
     assert_eq!((error.class, &*error.reason), (Class::Transient, "BadAnswer"));
     assert_eq!(error.request_id, None);

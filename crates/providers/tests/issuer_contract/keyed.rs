@@ -18,10 +18,12 @@ use videotoken_api::request::TokenRequest;
 use videotoken_api::token_api::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_core::plan::view;
-use videotoken_providers::account::{self, Guarded, Owner, Reach, References, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
 use videotoken_providers::http::{Http, HttpOptions, HttpPool, Proxies};
 use videotoken_providers::keyed::KeyedAccount;
+use videotoken_providers::provider_setup::{
+    self, Guarded, OutboundPolicy, Owner, ReferenceSource, References, Unreadable,
+};
 use videotoken_providers::{Class, IssueError, Issued, Issuer};
 
 /// An account as users write it, the issuer that the operator builds from it, and the control of its emulator.
@@ -153,7 +155,7 @@ fn keyed(provider: &ProviderSpec) -> &dyn KeyedAccount {
 
 /// Returns the issuer of a declared account, built as the operator builds it. `keys` are what its Secret contains.
 pub(crate) fn declared(provider: &ProviderSpec, keys: &Value, ca_pem: &str) -> Arc<dyn Issuer> {
-    let reach = Reach {
+    let reach = OutboundPolicy {
         network: Arc::default(),
         allow_insecure: false,
         timeout: Duration::from_secs(10),
@@ -164,7 +166,7 @@ pub(crate) fn declared(provider: &ProviderSpec, keys: &Value, ca_pem: &str) -> A
     let keys = Handed(keys.clone());
     let references = References::new(&keys, Owner::Cluster, "credentials");
     let pool = HttpPool::default();
-    let built = futures::executor::block_on(account::issuer(&reach, &pool, &spec, &references));
+    let built = futures::executor::block_on(provider_setup::issuer(&reach, &pool, &spec, &references));
     built.unwrap_or_else(|refusal| panic!("{refusal:?}")).issuer
 }
 
@@ -172,7 +174,7 @@ pub(crate) fn declared(provider: &ProviderSpec, keys: &Value, ca_pem: &str) -> A
 struct Handed(Value);
 
 #[async_trait]
-impl Source for Handed {
+impl ReferenceSource for Handed {
     async fn secret(&self, _: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         Ok(None)
     }
@@ -189,7 +191,7 @@ impl Source for Handed {
         Err(view::Refusal::new("InvalidSpec", "there are no ServiceAccounts here"))
     }
 
-    fn handed(&self, _: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+    fn override_value(&self, _: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         Ok(self.0[key].as_str().map(|value| SecretSlice::from(value.as_bytes().to_vec())))
     }
 }

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use testkit::emulator::{Azure, Call, Control, OPERATIONS, example};
 use videotoken_api::request::TokenRequest;
-use videotoken_providers::azure_auth::{AzureAuth, AzureAuthOptions, AzureCredential};
+use videotoken_providers::azure_auth::{AzureCredential, EntraTokenOptions, EntraTokenSource};
 use videotoken_providers::http::{Http, HttpOptions, Proxies};
-use videotoken_providers::video_indexer::{VideoIndexer, VideoIndexerAccount};
+use videotoken_providers::video_indexer::{VideoIndexer, VideoIndexerResource};
 use videotoken_providers::{IssueError, Issued, Issuer};
 
 /// One account of a fresh Azure, and an issuer for it.
@@ -91,15 +91,15 @@ fn http(azure: &Azure, timeout: Duration) -> Http {
     Http::new(&options).unwrap()
 }
 
-fn auth(azure: &Azure, credential: AzureCredential, timeout: Duration) -> AzureAuth {
-    let options = AzureAuthOptions {
+fn auth(azure: &Azure, credential: AzureCredential, timeout: Duration) -> EntraTokenSource {
+    let options = EntraTokenOptions {
         field: "spec.videoIndexer".into(),
         authority: azure.authority_url().parse().unwrap(),
         scope: account(azure).entra_scope(),
         http: http(azure, timeout),
         metadata_endpoint: Some(azure.authority_url().parse().unwrap()),
     };
-    AzureAuth::new(credential, options).unwrap()
+    EntraTokenSource::new(credential, options).unwrap()
 }
 
 fn issuer(azure: &Azure, credential: AzureCredential, timeout: Duration) -> VideoIndexer {
@@ -107,8 +107,8 @@ fn issuer(azure: &Azure, credential: AzureCredential, timeout: Duration) -> Vide
     VideoIndexer::new(account(azure), auth, http(azure, timeout)).unwrap()
 }
 
-fn account(azure: &Azure) -> VideoIndexerAccount {
-    VideoIndexerAccount {
+fn account(azure: &Azure) -> VideoIndexerResource {
+    VideoIndexerResource {
         resource_manager: azure.resource_manager_url().parse().unwrap(),
         api_version: "2025-04-01".to_owned(),
         subscription_id: example::SUBSCRIPTION_ID.to_owned(),
@@ -123,7 +123,7 @@ fn request(operation: &'static str, fields: Value, life: Duration) -> TokenReque
         account: example::account_id().to_lowercase(),
         operation: operation.into(),
         fields,
-        promised_life: life,
+        promised_lifetime: life,
         ends_at: None,
     }
 }

@@ -19,7 +19,7 @@ use testkit::stand::eventually;
 use testkit::tls::{CertificateAuthority, Server, serve};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use videotoken_providers::http::{Answer, Call, Http, HttpOptions, MAX_BODY, Proxies};
+use videotoken_providers::http::{Call, Http, HttpOptions, MAX_BODY, ProviderResponse, Proxies};
 use videotoken_providers::{Class, IssueError};
 
 /// Longer than any of these calls may take.
@@ -55,17 +55,17 @@ impl Stand {
         }
     }
 
-    async fn get(&self, options: &HttpOptions, url: &str) -> Result<Answer, IssueError> {
+    async fn get(&self, options: &HttpOptions, url: &str) -> Result<ProviderResponse, IssueError> {
         Http::new(options).unwrap().send(Call::get(url.parse().unwrap())).await
     }
 
     /// GETs a path with a good client.
-    async fn path(&self, path: &str) -> Result<Answer, IssueError> {
+    async fn path(&self, path: &str) -> Result<ProviderResponse, IssueError> {
         self.get(&self.options(), &format!("{}{path}", self.server.url())).await
     }
 }
 
-fn failed(outcome: Result<Answer, IssueError>) -> IssueError {
+fn failed(outcome: Result<ProviderResponse, IssueError>) -> IssueError {
     outcome.map(|answer| answer.status).unwrap_err()
 }
 

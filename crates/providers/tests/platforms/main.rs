@@ -24,9 +24,11 @@ use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_core::plan::desired::{Fit, resolve_spec};
 use videotoken_core::plan::view::Refusal;
 use videotoken_providers::Issued;
-use videotoken_providers::account::{self, Guarded, Owner, Reach, References, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
 use videotoken_providers::http::HttpPool;
+use videotoken_providers::provider_setup::{
+    self, Guarded, OutboundPolicy, Owner, ReferenceSource, References, Unreadable,
+};
 
 /// A file of the gallery.
 struct Platform {
@@ -68,7 +70,7 @@ fn platforms() -> Vec<Platform> {
 struct Secrets(Secret);
 
 #[async_trait]
-impl Source for Secrets {
+impl ReferenceSource for Secrets {
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         Ok(Some(self.0.clone()).filter(|secret| secret.metadata.name.as_deref() == Some(&key.name)))
     }
@@ -86,8 +88,8 @@ impl Source for Secrets {
     }
 }
 
-fn reach() -> Reach {
-    Reach {
+fn reach() -> OutboundPolicy {
+    OutboundPolicy {
         network: Arc::default(),
         allow_insecure: false,
         timeout: Duration::from_secs(10),
@@ -104,7 +106,7 @@ impl Platform {
         secret.data = Some(texts.into_keys().map(|name| (name, k8s_openapi::ByteString(key.into()))).collect());
         let source = Secrets(secret);
         let references = References::new(&source, Owner::Namespace, "video");
-        let built = account::issuer(&reach(), &HttpPool::default(), &self.provider, &references).await;
+        let built = provider_setup::issuer(&reach(), &HttpPool::default(), &self.provider, &references).await;
         let issuer = built.unwrap_or_else(|refusal| panic!("{}: {}", self.name, refusal.message)).issuer;
         let fit = Fit::check(&self.token.secret);
         let (request, _) = resolve_spec(&self.token, &self.provider, fit, issuer.key_fingerprint().as_deref())

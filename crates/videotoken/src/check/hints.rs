@@ -1,14 +1,14 @@
-//! What is allowed and probably a mistake. A hint rejects nothing.
+//! Hints: findings that are allowed and probably a mistake. A hint rejects nothing.
 
 use super::Violation;
 use super::secrets::{HOME, Secrets};
 use crate::manifest::Path;
 use videotoken_api::http::Auth;
 use videotoken_api::token_api::Account;
-use videotoken_providers::account::ProviderObject;
+use videotoken_providers::provider_setup::ProviderObject;
 
 /// Returns the hints for a provider of a namespace, or of the cluster.
-pub(super) fn of(provider: &ProviderObject, namespace: Option<&str>, secrets: &Secrets) -> Vec<Violation> {
+pub(super) fn find(provider: &ProviderObject, namespace: Option<&str>, secrets: &Secrets) -> Vec<Violation> {
     let Ok(account) = provider.spec.account() else { return Vec::new() };
     let mut hints = Vec::new();
     let declared = videotoken_providers::provider(&account);

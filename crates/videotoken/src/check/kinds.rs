@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::rc::Rc;
 use videotoken_api::crds;
 
-/// All kinds with their compiled rules.
+/// Kinds with their compiled rules.
 pub struct Kinds(pub(super) Vec<Kind>);
 
-/// One kind.
+/// A kind with its compiled rules.
 pub struct Kind {
     pub(super) name: String,
     pub(super) schema: Value,

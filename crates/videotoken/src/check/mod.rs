@@ -75,7 +75,7 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Findings in the order of the objects and their fields.
     pub findings: Vec<Finding>,
-    /// What is allowed and probably a mistake, in the same order.
+    /// Findings that are allowed and probably a mistake, in the same order.
     pub hints: Vec<Finding>,
 }
 

@@ -1,4 +1,4 @@
-//! What the API server would store and the operator would reject, by the code of the operator.
+//! Objects that the API server would store and the operator would reject, by the code of the operator.
 //!
 //! The check uses only the manifests. A provider that isn't among them may exist in the cluster.
 
@@ -16,7 +16,7 @@ use videotoken_api::reserved;
 use videotoken_api::video_access_token::{ProviderKind, VideoAccessTokenSpec};
 use videotoken_core::plan::desired::{Fit, resolve_spec};
 use videotoken_core::plan::secret;
-use videotoken_providers::account::{Owner, ProviderObject, References, encrypted_value};
+use videotoken_providers::provider_setup::{Owner, ProviderObject, References, encrypted_value};
 
 /// Namespace of objects without one.
 const NAMESPACE: &str = "default";
@@ -67,16 +67,16 @@ fn encrypted(object: &Object) -> Vec<Violation> {
 
 /// Returns the hints for the providers, by the index of the object.
 pub(super) fn hints(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, Violation)> {
-    let (set, secrets) = (ManifestSet { objects, verdicts }, Secrets::of(objects, NAMESPACE));
+    let (set, secrets) = (ManifestSet { objects, verdicts }, Secrets::from_objects(objects, NAMESPACE));
     let of = |(number, provider, own): (usize, ProviderObject, Option<&str>)| {
-        hints::of(&provider, own, &secrets).into_iter().map(move |hint| (number, hint)).collect::<Vec<_>>()
+        hints::find(&provider, own, &secrets).into_iter().map(move |hint| (number, hint)).collect::<Vec<_>>()
     };
     set.providers().flat_map(of).collect()
 }
 
 /// Returns what is wrong with the Secrets among the objects, by the index of the object.
 pub(super) fn about_secrets(objects: &[Object], verdicts: &[Verdict]) -> Vec<(usize, RejectedBy, Violation)> {
-    let (set, given) = (ManifestSet { objects, verdicts }, Secrets::of(objects, NAMESPACE));
+    let (set, given) = (ManifestSet { objects, verdicts }, Secrets::from_objects(objects, NAMESPACE));
     let (mut found, mut named) = (Vec::new(), Vec::new());
     for (number, provider, own) in set.providers() {
         let Ok(account) = provider.spec.account() else { continue };

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names::OPERATOR;
 use videotoken_core::plan::view::Refusal;
-use videotoken_providers::account::{Guarded, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::provider_setup::{Guarded, ReferenceSource, Unreadable};
 
 /// Returns the member of a Secret that can't be read, and what to write there. The message has no value.
 pub(crate) fn unreadable(object: &Object) -> Option<(Path, String)> {
@@ -58,7 +58,7 @@ pub(super) struct Secrets(HashMap<ObjectKey, Secret>);
 
 impl Secrets {
     /// Reads the Secrets of the objects. Those that can't be read are absent.
-    pub(super) fn of(objects: &[Object], home: &str) -> Self {
+    pub(super) fn from_objects(objects: &[Object], home: &str) -> Self {
         let secrets = objects.iter().filter(|object| object.is("v1", "Secret") && unreadable(object).is_none());
         let read = secrets.filter_map(|object| {
             let secret = serde_json::from_value(object.value.clone()).ok()?;
@@ -81,7 +81,7 @@ impl Secrets {
     }
 }
 
-/// Namespace of the Secrets of a `ClusterTokenProvider`, unless the operator is told otherwise.
+/// Namespace of the Secrets of a `ClusterTokenProvider`, unless a flag of the operator sets another one.
 pub(super) const HOME: &str = OPERATOR;
 
 /// Returns the violation that a refusal describes, if it is about a Secret and not about what a placeholder holds.
@@ -96,7 +96,7 @@ pub(super) fn refused(refusal: &Refusal) -> Option<Violation> {
 }
 
 #[async_trait]
-impl Source for Secrets {
+impl ReferenceSource for Secrets {
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         Ok(self.0.get(key).cloned())
     }

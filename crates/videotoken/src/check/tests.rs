@@ -297,7 +297,7 @@ stringData:
   secret: a-secret
 ";
 
-/// What `check` reports with the Secrets, as `line field: message`, and its hints.
+/// Returns the report of `check` with the Secrets, as `line field: message`, and its hints.
 fn with_secrets(text: &str) -> (Vec<String>, Vec<String>) {
     let manifest = read(&Text { name: "file.yaml".to_owned(), text: text.to_owned() });
     let mut report = check(&Kinds::default(), &manifest.objects);

@@ -99,7 +99,7 @@ fn as_text(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) ->
     for finding in report.findings.iter().chain(&report.hints) {
         let _ = writeln!(text, "{}", line(&objects[finding.object], finding));
     }
-    let Counts { good, refused, skipped } = Counts::of(report);
+    let Counts { good, refused, skipped } = Counts::from_report(report);
     let findings = match faults.len() + report.findings.len() {
         1 => "1 finding".to_owned(),
         many => format!("{many} findings"),
@@ -127,7 +127,7 @@ fn as_json(objects: &[Object], faults: &[(&str, ReadError)], report: &Report) ->
     };
     let findings = report.findings.iter().map(of_report);
     let hints = report.hints.iter().map(of_report);
-    let counts = Counts::of(report);
+    let counts = Counts::from_report(report);
     json!({
         "findings": faults.chain(findings).collect::<Vec<_>>(), "hints": hints.collect::<Vec<_>>(),
         "good": counts.good, "refused": counts.refused, "skipped": counts.skipped,
@@ -143,7 +143,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(report: &Report) -> Self {
+    fn from_report(report: &Report) -> Self {
         let mut counts = Self::default();
         for verdict in &report.verdicts {
             match verdict {

@@ -23,11 +23,11 @@ use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_api::wire_time;
 use videotoken_core::plan::issue_failure;
 use videotoken_core::plan::status::class_name;
-use videotoken_providers::account::{Owner, ProviderObject, References};
 use videotoken_providers::clock;
 use videotoken_providers::declared_http::{self, Declared};
-use videotoken_providers::http::Answer;
+use videotoken_providers::http::ProviderResponse;
 use videotoken_providers::provider::Provider as _;
+use videotoken_providers::provider_setup::{Owner, ProviderObject, References};
 use videotoken_providers::{Class, IssueError, Issued};
 
 /// Provider to try.
@@ -356,7 +356,7 @@ async fn sent(
     (object, provider): (&Object, &ProviderObject),
     account: &HttpAccount,
     request: &TokenRequest,
-) -> Result<Result<Answer, IssueError>, Ended> {
+) -> Result<Result<ProviderResponse, IssueError>, Ended> {
     let source = source(options, objects)?;
     let references = references(options, &source, object);
     let answer = declared_http::send(&options.credentials.reach(), &provider.spec, account, &references, request).await;

@@ -137,7 +137,7 @@ pub fn read(text: &Text) -> Manifest {
                 let same_places = json::without_halves(&text.text[range]);
                 let mut reader = Reader::new(&same_places, origin);
                 match reader.document() {
-                    Ok(Some(node)) => manifest.take(&file, Node { value, places: node.places }),
+                    Ok(Some(node)) => manifest.add(&file, Node { value, places: node.places }),
                     Ok(None) => {}
                     Err(fault) => manifest.faults.push(fault),
                 }
@@ -250,7 +250,7 @@ impl Manifest {
         loop {
             match reader.document() {
                 Ok(Some(Node { value: Value::Null, .. })) => {}
-                Ok(Some(node)) => self.take(file, node),
+                Ok(Some(node)) => self.add(file, node),
                 Ok(None) => break,
                 Err(fault) => {
                     reader.faults.push(fault);
@@ -261,7 +261,7 @@ impl Manifest {
         self.faults.append(&mut reader.faults);
     }
 
-    fn take(&mut self, file: &Arc<str>, node: Node) {
+    fn add(&mut self, file: &Arc<str>, node: Node) {
         let Node { mut value, mut places } = node;
         if !value.is_object() {
             let message = "not an object: apiVersion, kind and metadata are missing".to_owned();
@@ -273,7 +273,7 @@ impl Manifest {
             Some(Value::Array(items)) if is_list => {
                 let below = places.names.remove("items").unwrap_or_default().items;
                 for (value, places) in items.into_iter().zip(below) {
-                    self.take(file, Node { value, places });
+                    self.add(file, Node { value, places });
                 }
             }
             items => {

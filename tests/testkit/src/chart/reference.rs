@@ -27,7 +27,7 @@ pub fn markdown() -> Result<String> {
             line(schema),
             word(&crd["spec"]["scope"])
         )?;
-        text.push_str("| Field | Type | What it is |\n|---|---|---|\n");
+        text.push_str("| Field | Type | Description |\n|---|---|---|\n");
         for part in ["spec", "status"] {
             let inner = schema["properties"].get(part).context("a CRD without spec or status")?;
             fields(&mut text, part, inner)?;
@@ -41,7 +41,7 @@ fn fields(text: &mut String, path: &str, schema: &Value) -> Result<()> {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         let needed = if required.contains(&name.as_str()) { ", required" } else { "" };
-        writeln!(text, "| `{path}` | {}{needed} | {} |", kind(field), line(field))?;
+        writeln!(text, "| `{path}` | {}{needed} | {} |", kind(field), cell(field))?;
         fields(text, &path, field)?;
         fields(text, &format!("{path}[]"), &field["items"])?;
         fields(text, &format!("{path}.NAME"), &field["additionalProperties"])?;
@@ -67,6 +67,12 @@ fn kind(field: &Value) -> String {
         text = format!("{text}, default `{default}`");
     }
     text
+}
+
+/// A description in a cell of a table.
+fn cell(schema: &Value) -> String {
+    let text = line(schema);
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 /// A description on one line, fit for a table.

@@ -426,10 +426,10 @@ fn p04_a_queue_tells_when_its_last_request_is_served() {
     assert_eq!(state(&world).queue_drains_in, secs(300), "at the rate of the limits");
     let start = world.at;
     world.run_until(start + secs(120), |_| issued_in(Duration::ZERO));
-    let (left, told) = (state(&world).waiting, state(&world).queue_drains_in);
+    let (left, reported) = (state(&world).waiting, state(&world).queue_drains_in);
     assert!((1..240).contains(&left), "{left}");
     let expected = u64::try_from(left).unwrap();
-    assert!(told >= secs(expected) && told <= secs(expected + 10), "{left} wait, {told:?}");
+    assert!(reported >= secs(expected) && reported <= secs(expected + 10), "{left} wait, {reported:?}");
     world.budgets.throttle(&account("a"), secs(100), world.now());
-    assert!(state(&world).queue_drains_in >= told + secs(90), "a throttle delays all");
+    assert!(state(&world).queue_drains_in >= reported + secs(90), "a throttle delays all");
 }

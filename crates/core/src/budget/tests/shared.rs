@@ -24,7 +24,7 @@ fn used(calls: u32) -> World {
     world
 }
 
-fn ask(world: &mut World, count: u32) {
+fn enqueue(world: &mut World, count: u32) {
     (0..count).for_each(|number| world.ask_first(&format!("ns{}/o{number}", number % 3)));
 }
 
@@ -49,7 +49,7 @@ fn shared_use(world: &World) -> Option<SharedUse> {
 
 /// Returns the calls that the account makes in each of the next minutes, with a queue that never ends.
 fn calls_in_minutes(world: &mut World, minutes: u64) -> Vec<usize> {
-    ask(world, 120 * u32::try_from(minutes).unwrap());
+    enqueue(world, 120 * u32::try_from(minutes).unwrap());
     let start = world.at;
     world.grants.clear();
     world.run_until(start + secs(60 * minutes), |_| issued_in(millis(50)));
@@ -83,7 +83,7 @@ fn p06_a_throttle_is_by_others_only_if_the_sustained_window_is_not_spent() {
 fn p06_one_throttle_in_an_hour_costs_the_time_that_it_asks_for() {
     let mut world = World::accepted(&limits(&MINUTE, 10));
     for _ in 0..2 {
-        ask(&mut world, 2);
+        enqueue(&mut world, 2);
         let granted = world.budgets.grant(world.now(), 2);
         for grant in &granted {
             let outcome = CallOutcome::Throttled { retry_after: Some(secs(3)) };

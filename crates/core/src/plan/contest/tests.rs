@@ -1,8 +1,5 @@
 use super::*;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
+use crate::testing::at;
 
 fn fought(repairs: &[i64]) -> Contest {
     let mut contest = Contest::new(1);

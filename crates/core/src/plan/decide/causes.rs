@@ -39,7 +39,7 @@ pub struct Facts<'a> {
 /// Returns true if its cause applies and none before it in [`CAUSES`] does.
 pub type Check = fn(&Facts<'_>) -> bool;
 
-/// All causes in the order of their checks.
+/// Causes in the order of their checks.
 pub const CAUSES: [(IssueCause, Check); 5] = [
     (IssueCause::First, is_first),
     (IssueCause::Lost, is_lost),

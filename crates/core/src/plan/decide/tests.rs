@@ -12,17 +12,14 @@ use crate::plan::hash::Hash;
 use crate::plan::secret::NotWritable;
 use crate::plan::unplanned::UnplannedCalls;
 use crate::plan::view::{AccountBlock, Before, DesiredToken, UnsavedTokenView, Wait, WriteFailure};
+use crate::testing::at;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use videotoken_api::request::End;
 use videotoken_api::video_access_token::RenewBefore;
 
 const UID: Uid = Uid(7);
-const LIFE: i64 = 3600;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
+const LIFETIME: i64 = 3600;
 
 fn hash(text: &str) -> Hash {
     Hash::of([text.as_bytes()])
@@ -34,7 +31,7 @@ fn desired() -> DesiredToken {
         render: hash("render"),
         renew_before: RenewBefore::Default,
         suspend: false,
-        max_lifetime: TimeDelta::seconds(LIFE),
+        max_lifetime: TimeDelta::seconds(LIFETIME),
         ends_at: None,
     }
 }
@@ -47,7 +44,7 @@ fn secret() -> SecretFacts {
         resource_version: 10,
         owner: Some(UID),
         issued_at: Seconds::from(at(0)),
-        expires_at: Seconds::from(at(LIFE)),
+        expires_at: Seconds::from(at(LIFETIME)),
         request: Some(hash("request")),
         render: Some(hash("render")),
         content: Some(hash("content")),
@@ -144,7 +141,7 @@ impl Case {
                 request,
                 renew_request: None,
                 issued_at: at(issued),
-                expires_at: at(issued + LIFE),
+                expires_at: at(issued + LIFETIME),
                 returned_again: false,
             }),
             failure: self.failure.as_ref(),
@@ -392,7 +389,7 @@ fn p15_an_object_that_lingers_writes_nothing_and_drops_what_it_holds() {
     ] {
         assert_eq!(kind(&case.decide().step), act, "{what}");
     }
-    assert_eq!(deleting().decide().requeue_at, Some(at(LIFE)), "its status stays true");
+    assert_eq!(deleting().decide().requeue_at, Some(at(LIFETIME)), "its status stays true");
 }
 
 #[test]
@@ -442,21 +439,24 @@ fn what_has_a_fixed_end_is_not_renewed_before_it_and_not_asked_for_after() {
         Case { desired: Some(Ok(desired)), ..case }.decide()
     };
     // a token that is valid until the end is the last
-    let block = until(LIFE, Case { now: LIFE - 1, ..Case::default() });
-    assert_eq!((block.step, block.cause, block.requeue_at), (TokenStep::Wait, None, Some(at(LIFE))));
+    let block = until(LIFETIME, Case { now: LIFETIME - 1, ..Case::default() });
+    assert_eq!((block.step, block.cause, block.requeue_at), (TokenStep::Wait, None, Some(at(LIFETIME))));
     // one that ends sooner is renewed as any other
-    let due = until(10 * LIFE, Case { now: LIFE - 1, ..Case::default() });
+    let due = until(10 * LIFETIME, Case { now: LIFETIME - 1, ..Case::default() });
     assert_eq!(due.cause, Some(IssueCause::Due));
     // the end has passed: with a token, without one, and with one that was lost
     for case in [Case::default(), absent(), Case { data: DataView::Lost, ..Case::default() }] {
-        let ended = until(LIFE, Case { now: LIFE, ..case });
+        let ended = until(LIFETIME, Case { now: LIFETIME, ..case });
         assert_eq!((ended.step, ended.cause, ended.requeue_at), (TokenStep::Wait, None, None));
         let refusal = ended.refusal.unwrap();
         assert_eq!(refusal.reason, ENDED);
         assert!(refusal.message.starts_with("spec.scope.x.expiredAt: has passed"), "{}", refusal.message);
     }
     // an issued token is dropped at the end, with its grant
-    assert_eq!(until(LIFE, Case { now: LIFE, queue: QueueState::Granted, ..absent() }).step, TokenStep::Withdraw);
+    assert_eq!(
+        until(LIFETIME, Case { now: LIFETIME, queue: QueueState::Granted, ..absent() }).step,
+        TokenStep::Withdraw
+    );
 }
 
 #[test]

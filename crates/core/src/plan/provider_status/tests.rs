@@ -1,10 +1,7 @@
-//! What is reported, written and restored.
+//! Tests of the status of a provider: reported, written and restored facts.
 
 use super::*;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
+use crate::testing::at;
 
 #[allow(clippy::unnecessary_wraps)] // as the fields have them
 fn seconds(seconds: u64) -> Option<Duration> {

@@ -1,13 +1,10 @@
 use super::*;
 use crate::plan::facts::secret_facts;
 use crate::plan::view::DataView;
+use crate::testing::at;
 use k8s_openapi::ByteString;
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
 
 fn record() -> TokenRecord {
     TokenRecord {

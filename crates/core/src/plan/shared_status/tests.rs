@@ -3,11 +3,8 @@
 use super::super::provider_status::{AccountFacts, ProviderFacts, compose};
 use super::*;
 use crate::budget::{AccountState, CredentialBlock, SharedUse};
+use crate::testing::at;
 use std::time::Duration;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
 
 #[allow(clippy::unnecessary_wraps)] // as the fields have them
 fn seconds(seconds: u64) -> Option<Duration> {
@@ -143,7 +140,7 @@ fn p07_a_throttle_of_one_stays_until_it_ends_whatever_the_other_reports() {
     two.report(&mut stored, at(20));
     assert_eq!(stored.throttled_until, Some(at(310)));
     assert!(stored.credentials.as_ref().unwrap().accepted);
-    // the first one is gone: nobody takes it back before its time
+    // The first operator is gone: its report stays until it expires.
     two.report(&mut stored, at(305));
     assert_eq!(stored.throttled_until, Some(at(310)));
     two.report(&mut stored, at(400));
@@ -215,8 +212,8 @@ fn a_warning_of_one_holds_until_it_takes_it_back() {
     one.report(&mut stored, at(10));
     two.account.last_issued_at = Some(at(20));
     two.report(&mut stored, at(20));
-    let told = condition(&stored, "Oversubscribed").unwrap();
-    assert!(holds(told) && told.last_transition_time == at(10), "{told:?}");
+    let reported = condition(&stored, "Oversubscribed").unwrap();
+    assert!(holds(reported) && reported.last_transition_time == at(10), "{reported:?}");
     two.account.budget.oversubscribed = true;
     two.report(&mut stored, at(30));
     one.account.budget.oversubscribed = false;

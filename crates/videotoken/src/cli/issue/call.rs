@@ -6,9 +6,9 @@ use chrono::TimeDelta;
 use videotoken_core::plan::issue_failure;
 use videotoken_core::plan::login::{self, Attempt, Permit};
 use videotoken_core::plan::view::Refusal;
-use videotoken_providers::account::{self, Built, Reach, References};
 use videotoken_providers::clock::{self, Timestamp};
 use videotoken_providers::http::HttpPool;
+use videotoken_providers::provider_setup::{self, BuiltIssuer, OutboundPolicy, References};
 use videotoken_providers::{Class, GRACE, IssueError, Issued};
 
 /// Why there is no token.
@@ -28,13 +28,13 @@ const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 pub(super) async fn key_fingerprint(
     job: &IssueJob,
     source: &Manifests,
-    reach: &Reach,
+    reach: &OutboundPolicy,
 ) -> Result<Option<String>, Refusal> {
     if !job.provider.spec.account().is_ok_and(|account| account.is_local()) {
         return Ok(None);
     }
     let references = References::new(source, job.owner, &job.home);
-    let built = account::issuer(reach, &HttpPool::default(), &job.provider.spec, &references).await?;
+    let built = provider_setup::issuer(reach, &HttpPool::default(), &job.provider.spec, &references).await?;
     Ok(built.issuer.key_fingerprint())
 }
 
@@ -42,9 +42,9 @@ pub(super) async fn key_fingerprint(
 pub(super) struct Caller<'a> {
     job: &'a IssueJob,
     source: &'a Manifests,
-    reach: Reach,
+    reach: OutboundPolicy,
     pool: HttpPool,
-    built: Option<Built>,
+    built: Option<BuiltIssuer>,
     /// The credential has issued a token and wasn't rejected since.
     works: bool,
     /// The credential has issued a token.
@@ -54,7 +54,7 @@ pub(super) struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    pub(super) fn new(job: &'a IssueJob, source: &'a Manifests, reach: Reach) -> Self {
+    pub(super) fn new(job: &'a IssueJob, source: &'a Manifests, reach: OutboundPolicy) -> Self {
         let pool = HttpPool::default();
         Self { job, source, reach, pool, built: None, works: false, has_worked: false, logins: Vec::new() }
     }
@@ -62,7 +62,7 @@ impl<'a> Caller<'a> {
     /// Reads the credentials. Returns true if they have changed.
     pub(super) async fn read_credentials(&mut self) -> Result<bool, Refusal> {
         let references = References::new(self.source, self.job.owner, &self.job.home);
-        let built = account::issuer(&self.reach, &self.pool, &self.job.provider.spec, &references).await?;
+        let built = provider_setup::issuer(&self.reach, &self.pool, &self.job.provider.spec, &references).await?;
         let changed = self.built.as_ref().is_none_or(|known| known.identity != built.identity);
         if changed {
             // an issuer with the same credentials keeps its Entra token

@@ -25,8 +25,8 @@ use videotoken_core::plan::view::{
     Before, DataView, DecisionInput, DesiredToken, QueueState, SecretView, UnsavedTokenView, Wait, WriteFailure,
 };
 use videotoken_providers::Issued;
-use videotoken_providers::account::{Admission, Owner, ProviderObject};
 use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::provider_setup::{AllowedUse, Owner, ProviderObject};
 
 /// The token to issue.
 pub(super) struct IssueJob {
@@ -292,7 +292,7 @@ fn provider(
 
 /// Checks that the administrator of the provider allows this namespace and scope.
 fn admit(
-    admission: &Admission,
+    admission: &AllowedUse,
     token: &ObjectKey,
     spec: &VideoAccessTokenSpec,
     options: &Options,

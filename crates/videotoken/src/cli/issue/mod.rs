@@ -38,8 +38,8 @@ use store::Store;
 use videotoken_api::wire_time;
 use videotoken_core::plan::secret::{DesiredSecret, TokenRecord, WritePrecondition, build_secret};
 use videotoken_providers::IssueError;
-use videotoken_providers::account::Reach;
 use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::provider_setup::OutboundPolicy;
 use videotoken_runtime::{logs, yaml};
 
 /// Token to issue, its credentials and its destination.
@@ -172,8 +172,8 @@ fn manifest(options: &Options) -> Result<(Manifest, Vec<String>), CommandError> 
     Ok((all, faults))
 }
 
-fn reach(options: &Options) -> Reach {
-    Reach {
+fn reach(options: &Options) -> OutboundPolicy {
+    OutboundPolicy {
         allow_insecure: options.allow_insecure_endpoints,
         metadata_endpoint: options.metadata_endpoint.clone(),
         ..options.credentials.reach()
@@ -217,7 +217,7 @@ async fn once(
         let decision = job.decide(&state, clock::now().wall);
         (state.stored, decision.cause.is_none() && decision.refusal.is_none())
     };
-    // a user who may only read the files needs no lock
+    // A user with read access only needs no lock.
     let (mut stored, mut is_kept) = read();
     let mut exclusive = None;
     if !is_kept {

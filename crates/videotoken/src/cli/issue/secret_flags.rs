@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use videotoken_api::duration::flag as duration;
 use videotoken_api::names::OPERATOR;
-use videotoken_providers::account::{Owner, Reach, Unreadable};
 use videotoken_providers::hosts::{HostPattern, NetworkGuard};
+use videotoken_providers::provider_setup::{OutboundPolicy, Owner, Unreadable};
 
 /// Largest credential in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
@@ -79,8 +79,8 @@ impl CredentialFlags {
     }
 
     /// Returns the reach of calls over TLS.
-    pub(in crate::cli) fn reach(&self) -> Reach {
-        Reach {
+    pub(in crate::cli) fn reach(&self) -> OutboundPolicy {
+        OutboundPolicy {
             network: Arc::new(NetworkGuard { allowed: self.allowed_endpoints.clone(), ..NetworkGuard::default() }),
             allow_insecure: false,
             timeout: self.provider_timeout,

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use videotoken_api::key::ObjectKey;
 use videotoken_core::plan::view::Refusal;
-use videotoken_providers::account::{Guarded, Source, Unreadable};
 use videotoken_providers::azure_auth::AssertionSource;
+use videotoken_providers::provider_setup::{Guarded, ReferenceSource, Unreadable};
 
 /// Secrets and `ConfigMap`s of the manifests.
 pub(in crate::cli) struct Manifests {
@@ -67,7 +67,7 @@ fn typed<T: DeserializeOwned>(object: &Object) -> Result<T, String> {
 }
 
 #[async_trait]
-impl Source for Manifests {
+impl ReferenceSource for Manifests {
     /// A `SealedSecret` can't be read.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable> {
         let Some(secret) = self.secrets.get(key) else {
@@ -105,7 +105,7 @@ impl Source for Manifests {
         true
     }
 
-    fn handed(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+    fn override_value(&self, object: &ObjectKey, key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         let files = self.from_files.iter().filter_map(|file| file.read(&object.name, key));
         let variables = self.from_variables.iter().filter_map(|variable| variable.read(&object.name, key));
         variables.chain(files).next().transpose()

@@ -44,7 +44,7 @@ const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of completed names.
 const MAX_NAMES: u32 = 500;
 
-/// Prints completions for kubectl, which runs `kubectl_complete-videotoken` with the words after the plugin's name. The last
+/// Prints completions for kubectl, which runs `kubectl_complete-videotoken` with all words after the plugin's name. The last
 /// word is the one to complete. Each candidate is one line, followed by cobra's directive 4: no files.
 #[tokio::main(flavor = "current_thread")]
 pub(in crate::cli) async fn complete(words: &[OsString]) -> ExitCode {
@@ -126,7 +126,7 @@ struct ClusterFlags {
     cluster: Cluster,
 }
 
-/// Returns the flags of [`ClusterFlags`] among the words.
+/// Returns the flags of [`ClusterFlags`] among `words`.
 fn cluster_flags(words: &[String]) -> Option<Cluster> {
     const FLAGS: [&str; 4] = ["-n", "--namespace", "--context", "--kubeconfig"];
     let mut flags = vec![PROGRAM.to_owned()];

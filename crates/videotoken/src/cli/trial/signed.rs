@@ -3,9 +3,9 @@
 use super::{Ended, Options, references, request, section, source, success};
 use crate::manifest::Object;
 use videotoken_api::signed::SignedAccount;
-use videotoken_providers::account::{self, ProviderObject};
 use videotoken_providers::clock;
 use videotoken_providers::http::HttpPool;
+use videotoken_providers::provider_setup::{self, ProviderObject};
 use videotoken_providers::signed;
 
 /// Tries a provider that signs. Without its key, only the content is shown.
@@ -28,7 +28,9 @@ pub(super) async fn tried(
     let source = source(options, objects)?;
     let references = references(options, &source, object);
     let built =
-        match account::issuer(&options.credentials.reach(), &HttpPool::default(), &provider.spec, &references).await {
+        match provider_setup::issuer(&options.credentials.reach(), &HttpPool::default(), &provider.spec, &references)
+            .await
+        {
             Ok(built) => built,
             Err(refusal) if refusal.reason == "CredentialsMissing" && !has_secret(objects, account) => {
                 section(shown, "Result", vec![not_signed(account)]);

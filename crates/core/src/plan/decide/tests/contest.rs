@@ -124,7 +124,7 @@ fn p18_a_repair_in_a_fight_waits_and_nothing_else_does() {
             Case { contest: overridden(Some(NotWritable::Immutable)), now: 2400, ..Case::default() },
             "wait",
             immutable,
-            Some(LIFE),
+            Some(LIFETIME),
         ),
         (
             "the former goes also while a label is fought over",

@@ -58,7 +58,7 @@ fn p01_a_waiting_object_is_looked_at_again_before_its_token_expires() {
         Case { desired: Some(Err(Refusal::new("No", "no"))), ..Case::default() },
     ] {
         let decision = case.decide();
-        assert!(decision.requeue_at.is_some_and(|requeue_at| requeue_at <= at(LIFE)), "{decision:?}");
+        assert!(decision.requeue_at.is_some_and(|requeue_at| requeue_at <= at(LIFETIME)), "{decision:?}");
     }
 }
 
@@ -69,16 +69,16 @@ fn p04_only_in_a_small_queue_does_each_object_report_its_wait() {
     let cases = [
         ("a short wait", 90, false, None, None),
         ("a long wait", 0, false, None, Some("WaitingForBudget")),
-        ("a long wait in a crowd", 0, true, None, None),
+        ("a long wait in a long queue", 0, true, None, None),
         ("a throttle", 90, false, block("Throttled"), Some("Throttled")),
-        ("a throttle in a crowd", 90, true, block("Throttled"), None),
+        ("a throttle in a long queue", 90, true, block("Throttled"), None),
         ("a rejected credential", 90, true, block("CredentialRejected"), Some("CredentialRejected")),
     ];
-    for (what, since, in_crowd, block, told) in cases {
+    for (what, since, in_crowd, block, expected) in cases {
         let queue = QueueState::Waiting(Wait { since: at(since), in_crowd });
         let decision = Case { queue, block, ..absent() }.decide();
         let reported = decision.delay.as_ref().filter(|_| !decision.is_on_its_way());
-        assert_eq!(reported.map(|delay| &*delay.reason), told, "{what}");
+        assert_eq!(reported.map(|delay| &*delay.reason), expected, "{what}");
         assert_eq!(decision.requeue_at, (what == "a short wait").then(|| at(120)), "{what}");
     }
 }

@@ -10,7 +10,7 @@ fn unplanned_calls(kind: Unplanned, calls: u32) -> Before {
 
 /// Status for a token that was issued at 0 and is renewed at 2350.
 fn issued_at_0() -> StatusFacts {
-    StatusFacts { expires_at: at(LIFE).into(), renew_at: at(2350).into(), ..StatusFacts::default() }
+    StatusFacts { expires_at: at(LIFETIME).into(), renew_at: at(2350).into(), ..StatusFacts::default() }
 }
 
 /// Changes that another client or a person makes to cause a call.
@@ -61,7 +61,7 @@ fn p18_p20_what_no_schedule_asks_for_is_served_at_once_the_first_times() {
     for case in [Case { renew: later, ..Case::default() }, Case { desired: changed, ..Case::default() }] {
         let due = Case { now: 2500, before: unplanned_calls(Unplanned::Demand, 40), ..case }.decide();
         let TokenStep::Enqueue { urgent_at, unplanned, .. } = due.step else { panic!("{due:?}") };
-        assert!(!unplanned && urgent_at.is_some_and(|urgent| urgent < at(LIFE)));
+        assert!(!unplanned && urgent_at.is_some_and(|urgent| urgent < at(LIFETIME)));
     }
 }
 

@@ -24,7 +24,7 @@ impl Default for Reads {
 
 impl Reads {
     /// Returns the names that one template reads.
-    pub fn of(source: &str) -> Self {
+    pub fn parse(source: &str) -> Self {
         let mut reads = Self::default();
         reads.text(source);
         reads
@@ -93,15 +93,15 @@ mod tests {
         ] {
             assert_eq!(reads.has(name), expected, "{name}");
         }
-        assert!(!Reads::of("{{ broken").has("broken"));
+        assert!(!Reads::parse("{{ broken").has("broken"));
     }
 
     #[test]
     fn a_parameter_that_no_template_reads_is_named() {
         let parameters = Parameters::from_iter([("video".to_owned(), <_>::default())]);
-        assert_eq!(Reads::of("/videos/{{ video }}/otp").all_of("spec.f", &parameters), Ok(()));
+        assert_eq!(Reads::parse("/videos/{{ video }}/otp").all_of("spec.f", &parameters), Ok(()));
         for source in ["/videos/{video}/otp", "${video}", "video", "{{ other }}"] {
-            let error = Reads::of(source).all_of("spec.f", &parameters).err();
+            let error = Reads::parse(source).all_of("spec.f", &parameters).err();
             let message =
                 "is declared, and no template uses it: write {{ video }} where its value belongs, or remove it";
             assert_eq!(error, Some(FieldError::new("spec.f.video", message)), "{source}");

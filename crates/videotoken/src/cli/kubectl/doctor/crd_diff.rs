@@ -46,7 +46,7 @@ fn compare(there: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns a path without the words that all paths contain.
+/// Returns a path without parts that all paths contain.
 fn join(path: &str, name: &str) -> String {
     match name {
         "properties" | "openAPIV3Schema" => path.to_owned(),

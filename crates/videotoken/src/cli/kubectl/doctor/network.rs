@@ -1,13 +1,13 @@
 //! Checks that this machine can connect to the token APIs, with the client of the operator. No secret is sent.
 //!
-//! The host of a TokenProvider is called only if it is a public host of its type or an allowed one. Otherwise a user who can
+//! The host of a TokenProvider is called only if it is a public host of its type or an allowed one. Otherwise a user that can
 //! create TokenProviders could make this machine call any host.
 
 use super::super::error::CliError;
 use super::super::session::Session;
 use super::operator::Operator;
 use super::providers::Provider;
-use super::report::{Finding, Report, Verdict};
+use super::report::{CheckResult, Finding, Report};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -104,19 +104,23 @@ async fn call(url: &Url, options: &HttpOptions, shown: &str) -> Finding {
         Ok(answer) if answer.clock_skew.is_some_and(|skew| skew.abs() > WARNING_SKEW) => {
             let minutes = answer.clock_skew.unwrap_or_default() / 60;
             let found = format!("{host} responds to this machine, but the clocks differ by {minutes} minutes");
-            finding(Verdict::Warning, found, Some("compare both clocks with NTP".to_owned()))
+            finding(CheckResult::Warning, found, Some("compare both clocks with NTP".to_owned()))
         }
         Ok(_) | Err(("Redirected" | "BodyTooLarge" | "BadAnswer", _)) => {
-            finding(Verdict::Ok, format!("{host} responds to this machine over TLS in {took} ms"), None)
+            finding(CheckResult::Ok, format!("{host} responds to this machine over TLS in {took} ms"), None)
         }
         Err(("HostNotAllowed", why)) => {
             let found = format!("{host} of {shown} is not checked from this machine: {why}");
-            finding(Verdict::Warning, found, Some("if the operator allows the host, set --allowed-endpoint".to_owned()))
+            finding(
+                CheckResult::Warning,
+                found,
+                Some("if the operator allows the host, set --allowed-endpoint".to_owned()),
+            )
         }
         Err((_, why)) => {
             let found = format!("{host} of {shown} can't be reached from this machine: {why}");
             let action = "the operator may still reach it: see its logs and the conditions of the provider";
-            finding(Verdict::Warning, found, Some(action.to_owned()))
+            finding(CheckResult::Warning, found, Some(action.to_owned()))
         }
     }
 }

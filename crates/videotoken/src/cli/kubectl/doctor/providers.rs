@@ -15,8 +15,8 @@ use videotoken_api::provider_status::ProviderStatus;
 use videotoken_api::{GROUP, VERSION, names, wire_time};
 use videotoken_core::summary::reasons;
 use videotoken_core::summary::text::relative_time;
-use videotoken_providers::account::destinations::{Destinations, destinations};
 use videotoken_providers::clock::{self, Timestamp};
+use videotoken_providers::provider_setup::destinations::{Destinations, destinations};
 
 const AREA: &str = "Providers";
 const CREDENTIALS: &str = "Credentials";

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(super) enum CheckResult {
     /// The check succeeded.
     Ok,
     /// The check needs attention, or could not be made.
@@ -25,7 +25,7 @@ pub(super) struct Finding {
     /// Area, such as `API server` or `CRDs`.
     pub(super) area: &'static str,
     /// Result.
-    pub(super) verdict: Verdict,
+    pub(super) verdict: CheckResult,
     /// Description of the result.
     pub(super) found: String,
     /// Action to take.
@@ -33,7 +33,7 @@ pub(super) struct Finding {
     pub(super) action: Option<String>,
 }
 
-/// All findings.
+/// Report of the findings.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -50,7 +50,7 @@ impl Report {
 
     /// Adds a successful check.
     pub(super) fn ok(&mut self, area: &'static str, found: impl Into<String>) -> Result<(), CliError> {
-        self.add(Finding { area, verdict: Verdict::Ok, found: found.into(), action: None })
+        self.add(Finding { area, verdict: CheckResult::Ok, found: found.into(), action: None })
     }
 
     /// Adds a warning with an action.
@@ -60,7 +60,7 @@ impl Report {
         found: impl Into<String>,
         action: impl Into<String>,
     ) -> Result<(), CliError> {
-        self.add(Finding { area, verdict: Verdict::Warning, found: found.into(), action: Some(action.into()) })
+        self.add(Finding { area, verdict: CheckResult::Warning, found: found.into(), action: Some(action.into()) })
     }
 
     /// Adds a failure with an action.
@@ -70,7 +70,7 @@ impl Report {
         found: impl Into<String>,
         action: impl Into<String>,
     ) -> Result<(), CliError> {
-        self.add(Finding { area, verdict: Verdict::Failed, found: found.into(), action: Some(action.into()) })
+        self.add(Finding { area, verdict: CheckResult::Failed, found: found.into(), action: Some(action.into()) })
     }
 
     /// Adds a finding.
@@ -82,19 +82,19 @@ impl Report {
         Ok(())
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
+    fn count(&self, verdict: CheckResult) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
     /// Returns true if no check failed.
     pub(super) fn is_well(&self) -> bool {
-        self.count(Verdict::Failed) == 0
+        self.count(CheckResult::Failed) == 0
     }
 
     /// Prints the summary.
     pub(super) fn summary(&self) -> Result<(), CliError> {
         let [ok, warnings, failed] =
-            [Verdict::Ok, Verdict::Warning, Verdict::Failed].map(|verdict| self.count(verdict));
+            [CheckResult::Ok, CheckResult::Warning, CheckResult::Failed].map(|verdict| self.count(verdict));
         show(&format!("\n{ok} ok, {warnings} warnings, {failed} failed\n"))
     }
 }
@@ -106,9 +106,9 @@ const FOUND: usize = 23;
 
 fn lines(finding: &Finding, style: TerminalStyle) -> String {
     let (word, tone) = match finding.verdict {
-        Verdict::Ok => ("ok", Tone::Good),
-        Verdict::Warning => ("warning", Tone::Warn),
-        Verdict::Failed => ("failed", Tone::Bad),
+        CheckResult::Ok => ("ok", Tone::Good),
+        CheckResult::Warning => ("warning", Tone::Warn),
+        CheckResult::Failed => ("failed", Tone::Bad),
     };
     let columns = style.width().map_or(usize::MAX, |columns| columns.saturating_sub(FOUND));
     let action = finding.action.as_deref().filter(|text| !text.is_empty()).map(|text| format!("-> {text}"));

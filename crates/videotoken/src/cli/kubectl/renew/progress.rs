@@ -92,7 +92,7 @@ mod tests {
         .unwrap()
     }
 
-    fn at(minute: u32) -> String {
+    fn time_at(minute: u32) -> String {
         format!("2026-01-02T03:{minute:02}:00Z")
     }
 
@@ -102,15 +102,15 @@ mod tests {
 
     fn status(issued: u32, conditions: &[Value], failed: Option<(&str, u32)>) -> Value {
         let failure = failed.map(|(reason, minute)| {
-            json!({"reason": reason, "time": at(minute), "requestId": "r-1",
-            "nextAttemptAt": at(minute + 1)})
+            json!({"reason": reason, "time": time_at(minute), "requestId": "r-1",
+            "nextAttemptAt": time_at(minute + 1)})
         });
-        json!({"issuedAt": at(issued), "expiresAt": at(issued + 30), "conditions": conditions, "lastFailure": failure})
+        json!({"issuedAt": time_at(issued), "expiresAt": time_at(issued + 30), "conditions": conditions, "lastFailure": failure})
     }
 
     #[test]
     fn only_news_counts() {
-        let expires = |minute| wire_time::parse(&at(minute)).unwrap();
+        let expires = |minute| wire_time::parse(&time_at(minute)).unwrap();
         let failed = "Timeout: so (request ID r-1); the next attempt is at 2026-01-02T03:08:00Z";
         let refused = "Forbidden: so (request ID r-1); the next attempt is at 2026-01-02T03:08:00Z";
         let quiet = status(1, &[], None);

@@ -3,10 +3,10 @@
 //! | File | Content |
 //! |---|---|
 //! | `view` | the table |
-//! | `live` | `--watch` |
+//! | `watch` | `--watch` |
 
-mod live;
 mod view;
+mod watch;
 
 use super::error::CliError;
 use super::output::{Script, print_stderr, show};
@@ -25,7 +25,7 @@ pub(super) struct Options {
     #[arg(value_name = "NAME", value_parser = object_name)]
     names: Vec<String>,
 
-    /// Continue and show changes: on a terminal as a live table, else as one line for each change
+    /// Continue and show changes: on a terminal as a table that is updated, else as one line for each change
     #[arg(short, long)]
     watch: bool,
 
@@ -70,7 +70,7 @@ pub(super) async fn run(session: &Session, options: &Options, style: &TerminalSt
     }
     let view = View::new(session.namespace.is_none(), options.output == Format::Wide, *style);
     if options.watch {
-        return live::run(session, options, view).await;
+        return watch::run(session, options, view).await;
     }
     let mut rows = read(session, options).await?;
     let now = clock::now().wall;

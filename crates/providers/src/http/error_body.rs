@@ -95,14 +95,14 @@ fn collect(value: &Value, depth: usize, found: &mut Vec<String>) {
         return;
     }
     match value {
-        Value::String(text) => keep(text.clone(), found),
+        Value::String(text) => add_line(text.clone(), found),
         Value::Array(values) => values.iter().for_each(|value| collect(value, depth, found)),
         Value::Object(fields) => {
             if let Some(line) = line(fields) {
-                keep(line, found);
+                add_line(line, found);
             }
             if let Some(detail) = fields.get(DETAIL).and_then(Value::as_str) {
-                keep(detail.to_owned(), found);
+                add_line(detail.to_owned(), found);
             }
             errors(fields.get("errors"), depth, found);
             for name in NESTED {
@@ -122,7 +122,7 @@ fn errors(errors: Option<&Value>, depth: usize, found: &mut Vec<String>) {
             for (field, wrong) in fields {
                 let mut said = Vec::new();
                 collect(wrong, depth - 1, &mut said);
-                keep(format!("{field}: {}", said.join(", ")), found);
+                add_line(format!("{field}: {}", said.join(", ")), found);
             }
         }
         Some(errors) => collect(errors, depth - 1, found),
@@ -131,7 +131,7 @@ fn errors(errors: Option<&Value>, depth: usize, found: &mut Vec<String>) {
 }
 
 /// Adds a line, unless it is empty or repeated. ARM repeats an error in its nested errors.
-fn keep(line: String, found: &mut Vec<String>) {
+fn add_line(line: String, found: &mut Vec<String>) {
     if !line.trim().is_empty() && !found.contains(&line) {
         found.push(line);
     }
@@ -199,8 +199,8 @@ mod tests {
                 "3: m; f: d",
             ),
             (
-                r#"{"code":9,"message":"m","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_QUOTA","domain":"one.example"},{"@type":"x","violations":[{"type":"LIVE","subject":"live/7","description":"not started"}]}]}"#,
-                "9: m; TOKEN_QUOTA; not started (subject live/7)",
+                r#"{"code":9,"message":"m","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"TOKEN_QUOTA","domain":"one.example"},{"@type":"x","violations":[{"type":"LIVE","subject":"stream/7","description":"not started"}]}]}"#,
+                "9: m; TOKEN_QUOTA; not started (subject stream/7)",
             ),
             (
                 r#"{"error":{"code":"RequestDisallowedByPolicy","target":"vi","message":"m","additionalInfo":[{"type":"PolicyViolation","info":{"policyDefinitionDisplayName":"No tokens","policyAssignmentName":"pa1"}}]}}"#,

@@ -53,10 +53,10 @@ pub(super) fn text(bytes: &[u8], blanks: Blanks) -> Result<Option<SecretString>,
         return Err(PKCS12);
     }
     if !text.contains("-----BEGIN") && text.chars().any(|c| c.is_control() && c != '\t' && c != '\0') {
-        return Err("holds a line end or another control character inside: write it anew, on one line");
+        return Err("contains a line end or another control character. Write it again on one line");
     }
     if text.contains('\0') {
-        return Err("holds a NUL byte, which is no text: write it anew");
+        return Err("contains a NUL byte, which is not text. Write it again");
     }
     Ok((!text.trim().is_empty()).then(|| text.into()))
 }

@@ -1,7 +1,7 @@
-//! Whether an answer is a success, and the class of a failure.
+//! Decides whether a response is a success, and the class of a failure.
 
 use super::path::JsonPath;
-use crate::http::Answer;
+use crate::http::ProviderResponse;
 use crate::{Class, IssueError};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -19,7 +19,7 @@ const LARGEST_REGEX: usize = 256 * 1024;
 
 /// The rules of a response about successes and failures.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct ResponseRules {
     success: Option<Condition>,
     failures: Vec<Rule>,
     retry_after: Option<String>,
@@ -50,7 +50,7 @@ enum Test {
     Matches(Regex),
 }
 
-impl Verdict {
+impl ResponseRules {
     /// Reads the rules. The error names the invalid field below `field`.
     pub(super) fn new(response: &HttpResponse, field: &str) -> Result<Self, FieldError> {
         let success = response.success.as_ref().map(|success| {
@@ -79,7 +79,7 @@ impl Verdict {
     /// Returns the failure that an answer describes, or `None` for a success. `note` gets the rule that decided.
     pub(super) fn failure(
         &self,
-        answer: &Answer,
+        answer: &ProviderResponse,
         body: Option<&Value>,
         note: &mut dyn FnMut(String),
     ) -> Option<IssueError> {
@@ -114,7 +114,7 @@ impl Verdict {
     }
 
     /// Returns the failure with the wait that the answer states under the declared name, or else the cooldown.
-    fn waiting(&self, answer: &Answer, error: IssueError) -> IssueError {
+    fn waiting(&self, answer: &ProviderResponse, error: IssueError) -> IssueError {
         let stated = self.retry_after.as_deref().and_then(|header| answer.wait_in(header)).or(error.retry_after);
         let cooldown = self.cooldown.filter(|_| error.class == Class::Throttled);
         IssueError { retry_after: stated.or(cooldown), ..error }
@@ -194,7 +194,7 @@ impl Condition {
     }
 
     /// Returns the value that the condition looks at, quoted, unless it is null. A text is in quotation marks.
-    fn found(&self, answer: &Answer, body: Option<&Value>) -> Option<String> {
+    fn found(&self, answer: &ProviderResponse, body: Option<&Value>) -> Option<String> {
         let value = body.and_then(|body| self.path.of(body))?;
         let quoted = match value {
             Value::Null => return None,
@@ -222,7 +222,7 @@ impl Condition {
 
 /// Returns the failure of this class for an answer. `said` is what decided, quoted. An unknown format of an error is not
 /// quoted from a success, which may contain a token.
-fn of_class(answer: &Answer, class: Class, said: Option<String>) -> IssueError {
+fn of_class(answer: &ProviderResponse, class: Class, said: Option<String>) -> IssueError {
     let reason = match class {
         Class::Credential => "Unauthorized",
         Class::Denied => "Forbidden",
@@ -243,10 +243,10 @@ fn of_class(answer: &Answer, class: Class, said: Option<String>) -> IssueError {
     answer.failure(class, reason, message)
 }
 
-/// What [`anchored`] writes before a pattern.
+/// Text that [`anchored`] writes before a pattern.
 const START: &str = "^(?:";
 
-/// What [`anchored`] writes after a pattern.
+/// Text that [`anchored`] writes after a pattern.
 const END: &str = ")$";
 
 /// Compiles the pattern for a whole value.

@@ -18,7 +18,7 @@ use videotoken_core::plan::view::Refusal;
 
 /// Limits of a process for the calls of its issuers.
 #[derive(Clone, Debug)]
-pub struct Reach {
+pub struct OutboundPolicy {
     /// Network rules for namespaced providers.
     pub network: Arc<NetworkGuard>,
     /// Permits plain HTTP.
@@ -32,7 +32,7 @@ pub struct Reach {
 }
 
 /// Issuer and the values that identify its budget.
-pub struct Built {
+pub struct BuiltIssuer {
     /// Issuer of the tokens.
     pub issuer: Arc<dyn Issuer>,
     /// Hash of the credential. A provider without the credential can't use the budget.
@@ -43,27 +43,27 @@ pub struct Built {
 
 /// Builds the issuer of one provider object, and reads its references. Its connections come from `pool`.
 pub async fn issuer(
-    reach: &Reach,
+    reach: &OutboundPolicy,
     pool: &HttpPool,
     spec: &ProviderSpec,
     references: &References<'_>,
-) -> Result<Built, Refusal> {
-    let via = Via::new(reach, pool, references.owner());
+) -> Result<BuiltIssuer, Refusal> {
+    let via = HttpContext::new(reach, pool, references.owner());
     let account = spec.account().map_err(|error| unfit(&error))?;
     account.identity().map_err(|error| unfit(&error))?;
     provider(&account).build(&via, spec, references).await
 }
 
 /// Client settings for the calls of an issuer.
-pub struct Via<'a> {
-    pub(crate) reach: &'a Reach,
+pub struct HttpContext<'a> {
+    pub(crate) reach: &'a OutboundPolicy,
     pool: &'a HttpPool,
     pub(crate) owner: Owner,
 }
 
-impl<'a> Via<'a> {
+impl<'a> HttpContext<'a> {
     /// Creates the settings of one provider object.
-    pub(crate) fn new(reach: &'a Reach, pool: &'a HttpPool, owner: Owner) -> Self {
+    pub(crate) fn new(reach: &'a OutboundPolicy, pool: &'a HttpPool, owner: Owner) -> Self {
         Self { reach, pool, owner }
     }
 

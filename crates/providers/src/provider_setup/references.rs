@@ -20,7 +20,7 @@ use videotoken_core::plan::view::Refusal;
 
 /// Source of the objects that a spec refers to.
 #[async_trait]
-pub trait Source: Send + Sync {
+pub trait ReferenceSource: Send + Sync {
     /// Returns a whole Secret, or `None` if it doesn't exist.
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, Unreadable>;
 
@@ -46,7 +46,7 @@ pub trait Source: Send + Sync {
 
     /// Returns the value that a command-line flag supplies for this key instead of the Secret or `ConfigMap`. It needs
     /// no label, because only the user of the command can set flags.
-    fn handed(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
+    fn override_value(&self, _object: &ObjectKey, _key: &str) -> Result<Option<SecretSlice<u8>>, Unreadable> {
         Ok(None)
     }
 }
@@ -59,15 +59,15 @@ pub struct Unreadable(pub String);
 /// Use of a credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// It is sent to the destinations of the references.
+    /// Sent to the destinations of the references.
     Sent,
-    /// It signs tokens here.
+    /// Signs tokens in this process.
     Signs,
 }
 
 /// Reads the references of one provider object, and records the objects that it reads.
 pub struct References<'a> {
-    source: &'a dyn Source,
+    source: &'a dyn ReferenceSource,
     owner: Owner,
     namespace: &'a str,
     /// Destinations that a credential must permit.
@@ -77,7 +77,7 @@ pub struct References<'a> {
 
 impl<'a> References<'a> {
     /// Creates references, which resolve in `namespace` only.
-    pub fn new(source: &'a dyn Source, owner: Owner, namespace: &'a str) -> Self {
+    pub fn new(source: &'a dyn ReferenceSource, owner: Owner, namespace: &'a str) -> Self {
         Self { source, owner, namespace, sent_to: Guarded::PUBLIC, seen: Arc::default() }
     }
 
@@ -92,7 +92,7 @@ impl<'a> References<'a> {
     }
 
     /// Returns the source of assertions of this `ServiceAccount` for this audience. In a namespace, the
-    /// `ServiceAccount` must permit the destinations of its assertions, as a credential must: a user who can write a
+    /// `ServiceAccount` must permit the destinations of its assertions, as a credential must: a user that can write a
     /// provider isn't necessarily the owner of the `ServiceAccount`.
     pub async fn assertions(
         &self,
@@ -121,7 +121,7 @@ impl<'a> References<'a> {
 
     /// Returns references for credentials that are sent to these URLs, which are not public URLs of the provider.
     #[must_use]
-    pub fn sent_to(&self, sent_to: Guarded) -> Self {
+    pub fn for_hosts(&self, sent_to: Guarded) -> Self {
         Self { source: self.source, owner: self.owner, namespace: self.namespace, sent_to, seen: self.seen.clone() }
     }
 
@@ -145,18 +145,18 @@ impl<'a> References<'a> {
         self.read(field, name, key, Use::Sent).await
     }
 
-    /// Returns the key that signs. In a namespace, the Secret must say that its keys may sign: a user who can write a
+    /// Returns the key that signs. In a namespace, the Secret must say that its keys may sign: a user that can write a
     /// provider, but can't read the Secret, could otherwise sign with any credential of the namespace.
     pub async fn signing_key(&self, field: &str, reference: &SecretKeyRef) -> Result<SecretString, Refusal> {
         self.read(field, &reference.name, &reference.key, Use::Signs).await
     }
 
     async fn read(&self, field: &str, name: &str, key: &str, used: Use) -> Result<SecretString, Refusal> {
-        if let Some(handed) = self.handed(field, name, key)? {
-            return self.text(field, name, key, handed.expose_secret(), Blanks::Cut);
+        if let Some(value) = self.override_value(field, name, key)? {
+            return self.text(field, name, key, value.expose_secret(), Blanks::Cut);
         }
         let secret = self.secret(field, name).await?;
-        self.meant_for_us(field, name, &secret)?;
+        self.check_credential_labels(field, name, &secret)?;
         let is_true = |annotation: &str| {
             let annotations = secret.metadata.annotations.as_ref();
             annotations.and_then(|all| all.get(annotation)).is_some_and(|value| value == "true")
@@ -198,9 +198,9 @@ impl<'a> References<'a> {
         text.ok_or_else(missing)
     }
 
-    fn handed(&self, field: &str, name: &str, key: &str) -> Result<Option<SecretSlice<u8>>, Refusal> {
-        let handed = self.source.handed(&ObjectKey::new(self.namespace, name), key);
-        handed.map_err(|error| unreadable(field, &error))
+    fn override_value(&self, field: &str, name: &str, key: &str) -> Result<Option<SecretSlice<u8>>, Refusal> {
+        let value = self.source.override_value(&ObjectKey::new(self.namespace, name), key);
+        value.map_err(|error| unreadable(field, &error))
     }
 
     async fn secret(&self, field: &str, name: &str) -> Result<Secret, Refusal> {
@@ -216,7 +216,7 @@ impl<'a> References<'a> {
         })
     }
 
-    fn meant_for_us(&self, field: &str, name: &str, secret: &Secret) -> Result<(), Refusal> {
+    fn check_credential_labels(&self, field: &str, name: &str, secret: &Secret) -> Result<(), Refusal> {
         let namespace = self.namespace;
         if !is_labelled(secret) {
             return Err(Refusal::new(
@@ -251,8 +251,8 @@ impl<'a> References<'a> {
             return bundle.map(|pem| short_enough("spec.caBundle", pem, LARGEST_CA_BUNDLE)).transpose();
         };
         let (name, key) = (&reference.name, &reference.key);
-        if let Some(handed) = self.handed(FIELD, name, key)? {
-            let text = std::str::from_utf8(handed.expose_secret()).map_err(|_| {
+        if let Some(value) = self.override_value(FIELD, name, key)? {
+            let text = std::str::from_utf8(value.expose_secret()).map_err(|_| {
                 Refusal::new("CaBundleMissing", format!("{FIELD}: what is handed over for {name} isn't PEM in UTF-8"))
             })?;
             return short_enough(FIELD, without_mark(text), LARGEST_CA_OBJECT).map(Some);

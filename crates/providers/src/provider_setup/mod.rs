@@ -12,8 +12,8 @@
 //! | `build` | parts that the issuers of all types share |
 //! | `destinations` | destinations of an issuer, for checks from outside |
 //!
-//! References of a spec are read through [`Source`]: from the API server by the operator, from files by a command
-//! without a cluster. Not allowed here: a Kubernetes client, files, calls of a provider.
+//! References of a spec are read through [`ReferenceSource`]: from the API server by the operator, from files by a
+//! command without a cluster. Not allowed here: a Kubernetes client, files, calls of a provider.
 
 mod allowed_hosts;
 mod azure;
@@ -26,7 +26,7 @@ mod text;
 
 pub use allowed_hosts::{Guarded, Missing, shown};
 pub use azure::{azure_credential, tenant};
-pub use build::{Built, Reach, Via, issuer};
+pub use build::{BuiltIssuer, HttpContext, OutboundPolicy, issuer};
 pub use encrypted::encrypted_value;
-pub use references::{References, Source, Unreadable, not_allowed};
-pub use spec::{Admission, Owner, ProviderObject};
+pub use references::{ReferenceSource, References, Unreadable, not_allowed};
+pub use spec::{AllowedUse, Owner, ProviderObject};

@@ -12,22 +12,22 @@ use std::hash::Hash;
 
 /// Counters by their labels.
 #[derive(Debug)]
-pub(super) struct FromZero<L> {
+pub(super) struct ZeroFirstCounter<L> {
     family: Family<L, Counter>,
     /// Counts of the series that no scrape has reported yet.
-    untold: Mutex<HashMap<L, u64>>,
+    unscraped: Mutex<HashMap<L, u64>>,
 }
 
-impl<L> Default for FromZero<L>
+impl<L> Default for ZeroFirstCounter<L>
 where
     L: Clone + Hash + Eq,
 {
     fn default() -> Self {
-        Self { family: Family::default(), untold: Mutex::default() }
+        Self { family: Family::default(), unscraped: Mutex::default() }
     }
 }
 
-impl<L> FromZero<L>
+impl<L> ZeroFirstCounter<L>
 where
     L: Clone + Debug + Hash + Eq + EncodeLabelSet,
 {
@@ -38,31 +38,31 @@ where
 
     /// Increments the counter of `labels`.
     pub(super) fn inc(&self, labels: &L) {
-        let mut untold = self.untold();
-        if let Some(count) = untold.get_mut(labels) {
+        let mut unscraped = self.unscraped();
+        if let Some(count) = unscraped.get_mut(labels) {
             *count += 1;
         } else if self.family.get(labels).is_some() {
             self.family.get_or_create(labels).inc();
         } else {
             drop(self.family.get_or_create(labels));
-            untold.insert(labels.clone(), 1);
+            unscraped.insert(labels.clone(), 1);
         }
     }
 
     /// Runs `scrape`, then adds the pending counts of the series that this scrape reported as 0.
-    pub(super) fn told(&self, scrape: impl FnOnce()) {
-        let about: Vec<L> = self.untold().keys().cloned().collect();
+    pub(super) fn around_scrape(&self, scrape: impl FnOnce()) {
+        let about: Vec<L> = self.unscraped().keys().cloned().collect();
         scrape();
-        let mut untold = self.untold();
+        let mut unscraped = self.unscraped();
         for labels in about {
-            if let Some(count) = untold.remove(&labels) {
+            if let Some(count) = unscraped.remove(&labels) {
                 self.family.get_or_create(&labels).inc_by(count);
             }
         }
     }
 
-    fn untold(&self) -> MutexGuard<'_, HashMap<L, u64>> {
-        self.untold.lock()
+    fn unscraped(&self) -> MutexGuard<'_, HashMap<L, u64>> {
+        self.unscraped.lock()
     }
 }
 
@@ -73,12 +73,12 @@ mod tests {
     #[test]
     fn the_first_scrape_tells_zero_and_the_next_all_that_has_happened() {
         type Labels = [(&'static str, &'static str); 1];
-        let counters: FromZero<Labels> = FromZero::default();
+        let counters: ZeroFirstCounter<Labels> = ZeroFirstCounter::default();
         let value = |labels: &Labels| counters.family.get(labels).map(|counter| counter.get());
         let (a, b) = ([("reason", "a")], [("reason", "b")]);
         counters.inc(&a);
         counters.inc(&a);
-        counters.told(|| {
+        counters.around_scrape(|| {
             assert_eq!((value(&a), value(&b)), (Some(0), None));
             // An increment during the scrape: series b waits for the next scrape.
             counters.inc(&b);
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!((value(&a), value(&b)), (Some(3), Some(0)));
         counters.inc(&a);
         assert_eq!(value(&a), Some(4));
-        counters.told(|| assert_eq!(value(&b), Some(0)));
+        counters.around_scrape(|| assert_eq!(value(&b), Some(0)));
         assert_eq!(value(&b), Some(1));
     }
 }

@@ -14,11 +14,11 @@ use videotoken_providers::clock::Timestamp;
 const STEPS: usize = 24;
 
 /// If a reconcile was triggered within this time after the renewal was due, the trace begins when it was due.
-const PUNCTUAL: TimeDelta = TimeDelta::seconds(5);
+const DUE_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// The VideoAccessToken of an attempt, and the cause of the issuance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub struct TraceSubject {
     /// Namespace of the VideoAccessToken.
     pub namespace: String,
     /// Name of the VideoAccessToken.
@@ -33,22 +33,22 @@ pub struct Subject {
 
 /// Result of one call of the token API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct ProviderCall {
     /// Provider type.
     pub provider_type: &'static str,
     /// Time at which the call began.
-    pub begun: Timestamp,
+    pub start: Timestamp,
     /// Time at which the response was read.
-    pub ended: Timestamp,
+    pub end: Timestamp,
     /// Request ID of the token API.
     pub request_id: Option<String>,
     /// Failure of the call, if any.
-    pub failure: Option<Fault>,
+    pub failure: Option<SpanError>,
 }
 
 /// A failure, as a status reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SpanError {
     /// Failure class; `None` for a write.
     pub class: Option<Class>,
     /// Reason in one CamelCase word.
@@ -59,7 +59,7 @@ pub struct Fault {
 
 /// A write to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteTarget {
     /// Write of the Secret.
     Secret,
     /// Write of the status of the VideoAccessToken.
@@ -74,9 +74,9 @@ pub struct Span {
     /// True if the span is a request to another process.
     pub client: bool,
     /// Start time.
-    pub begun: Timestamp,
+    pub start: Timestamp,
     /// End time.
-    pub ended: Timestamp,
+    pub end: Timestamp,
     /// Attributes of the span.
     pub attributes: Vec<(&'static str, String)>,
     /// Error message, if the operation failed.
@@ -85,27 +85,27 @@ pub struct Span {
 
 /// An attempt in progress.
 #[derive(Clone, Debug)]
-pub struct Journey {
-    woken: Timestamp,
-    asked: Option<(Timestamp, Subject)>,
+pub struct IssueTrace {
+    triggered: Timestamp,
+    enqueued: Option<(Timestamp, TraceSubject)>,
     granted: Option<Timestamp>,
-    call: Option<Call>,
-    writes: Vec<(Written, Timestamp, Timestamp, Option<Fault>)>,
+    call: Option<ProviderCall>,
+    writes: Vec<(WriteTarget, Timestamp, Timestamp, Option<SpanError>)>,
 }
 
-impl Journey {
-    /// Starts an attempt for a reconcile that was triggered at `woken`.
-    pub fn new(woken: Timestamp) -> Self {
-        Self { woken, asked: None, granted: None, call: None, writes: Vec::new() }
+impl IssueTrace {
+    /// Starts an attempt for a reconcile that was triggered at `triggered`.
+    pub fn new(triggered: Timestamp) -> Self {
+        Self { triggered, enqueued: None, granted: None, call: None, writes: Vec::new() }
     }
 
     /// Records that the call entered the queue. `due` is the time at which the renewal was due.
-    pub fn ask(&mut self, subject: Subject, due: Option<Timestamp>, now: Timestamp) {
-        if let Some(due) = due.filter(|due| *due < self.woken && self.woken - due < PUNCTUAL) {
-            self.woken = due;
+    pub fn enqueue(&mut self, subject: TraceSubject, due: Option<Timestamp>, now: Timestamp) {
+        if let Some(due) = due.filter(|due| *due < self.triggered && self.triggered - due < DUE_TOLERANCE) {
+            self.triggered = due;
         }
-        if self.asked.is_none() {
-            self.asked = Some((now, subject));
+        if self.enqueued.is_none() {
+            self.enqueued = Some((now, subject));
         }
     }
 
@@ -115,14 +115,14 @@ impl Journey {
     }
 
     /// Records the call of the token API.
-    pub fn call(&mut self, call: Call) {
+    pub fn call(&mut self, call: ProviderCall) {
         self.call = Some(call);
     }
 
     /// Records a write that succeeded or failed.
-    pub fn write(&mut self, what: Written, begun: Timestamp, ended: Timestamp, failure: Option<Fault>) {
+    pub fn write(&mut self, what: WriteTarget, start: Timestamp, end: Timestamp, failure: Option<SpanError>) {
         if self.writes.len() < STEPS {
-            self.writes.push((what, begun, ended, failure));
+            self.writes.push((what, start, end, failure));
         }
     }
 
@@ -133,27 +133,27 @@ impl Journey {
 
     /// Returns the spans of the trace. The first is the root, and all others are its children. Returns none if no call
     /// was made.
-    pub fn spans(&self, ended: Timestamp) -> Vec<Span> {
-        let (Some(call), Some((asked, subject))) = (&self.call, &self.asked) else { return Vec::new() };
-        let mut spans = vec![self.root(call, subject, ended)];
-        spans.push(Span::new("reconcile", (self.woken, *asked), Vec::new()));
-        spans.push(Span::new("budget wait", (*asked, self.granted.unwrap_or(call.begun)), Vec::new()));
+    pub fn spans(&self, end: Timestamp) -> Vec<Span> {
+        let (Some(call), Some((enqueued, subject))) = (&self.call, &self.enqueued) else { return Vec::new() };
+        let mut spans = vec![self.root(call, subject, end)];
+        spans.push(Span::new("reconcile", (self.triggered, *enqueued), Vec::new()));
+        spans.push(Span::new("budget wait", (*enqueued, self.granted.unwrap_or(call.start)), Vec::new()));
         let mut attributes = vec![("videotoken.provider.type", call.provider_type.to_owned())];
         attributes.extend(call.request_id.clone().map(|id| ("videotoken.request.id", id)));
-        let called = Span::new("provider call", (call.begun, call.ended), attributes);
-        spans.push(called.asking().failed(call.failure.as_ref()));
-        for (what, begun, ended, failure) in &self.writes {
+        let called = Span::new("provider call", (call.start, call.end), attributes);
+        spans.push(called.as_client().failed(call.failure.as_ref()));
+        for (what, start, end, failure) in &self.writes {
             let name = match what {
-                Written::Secret => "Secret write",
-                Written::Status => "status write",
+                WriteTarget::Secret => "Secret write",
+                WriteTarget::Status => "status write",
             };
-            spans.push(Span::new(name, (*begun, *ended), Vec::new()).asking().failed(failure.as_ref()));
+            spans.push(Span::new(name, (*start, *end), Vec::new()).as_client().failed(failure.as_ref()));
         }
         spans
     }
 
-    fn root(&self, call: &Call, subject: &Subject, ended: Timestamp) -> Span {
-        let stored = self.writes.iter().any(|(what, _, _, failure)| *what == Written::Secret && failure.is_none());
+    fn root(&self, call: &ProviderCall, subject: &TraceSubject, end: Timestamp) -> Span {
+        let stored = self.writes.iter().any(|(what, _, _, failure)| *what == WriteTarget::Secret && failure.is_none());
         let outcome = match (&call.failure, stored) {
             (Some(_), _) => "failed",
             (None, true) => "stored",
@@ -170,25 +170,21 @@ impl Journey {
             ("videotoken.outcome", outcome.to_owned()),
         ];
         attributes.extend(call.request_id.clone().map(|id| ("videotoken.request.id", id)));
-        Span::new("issue token", (self.woken, ended), attributes).failed(call.failure.as_ref())
+        Span::new("issue token", (self.triggered, end), attributes).failed(call.failure.as_ref())
     }
 }
 
 impl Span {
-    fn new(
-        name: &'static str,
-        (begun, ended): (Timestamp, Timestamp),
-        attributes: Vec<(&'static str, String)>,
-    ) -> Self {
+    fn new(name: &'static str, (start, end): (Timestamp, Timestamp), attributes: Vec<(&'static str, String)>) -> Self {
         // If the clock was set back, a span ends when it began.
-        Self { name, client: false, begun, ended: ended.max(begun), attributes, error: None }
+        Self { name, client: false, start, end: end.max(start), attributes, error: None }
     }
 
-    fn asking(self) -> Self {
+    fn as_client(self) -> Self {
         Self { client: true, ..self }
     }
 
-    fn failed(mut self, fault: Option<&Fault>) -> Self {
+    fn failed(mut self, fault: Option<&SpanError>) -> Self {
         if let Some(fault) = fault {
             self.attributes.push(("error.type", fault.reason.to_string()));
             self.attributes.extend(fault.class.map(|class| ("videotoken.failure.class", class_name(class).to_owned())));
@@ -207,8 +203,8 @@ mod tests {
         Timestamp::from_timestamp_millis(1_790_000_000_000 + millis).unwrap()
     }
 
-    fn subject() -> Subject {
-        Subject {
+    fn subject() -> TraceSubject {
+        TraceSubject {
             namespace: "lobby".into(),
             name: "screen".into(),
             uid: "u-1".into(),
@@ -217,11 +213,11 @@ mod tests {
         }
     }
 
-    fn call(failure: Option<Fault>) -> Call {
-        Call {
+    fn call(failure: Option<SpanError>) -> ProviderCall {
+        ProviderCall {
             provider_type: "videoIndexer",
-            begun: at(700),
-            ended: at(900),
+            start: at(700),
+            end: at(900),
             request_id: Some("r-1".to_owned()),
             failure,
         }
@@ -233,18 +229,18 @@ mod tests {
 
     #[test]
     fn an_issuance_is_one_root_and_a_child_for_each_stretch_of_its_time() {
-        let mut journey = Journey::new(at(400));
-        journey.ask(subject(), Some(at(0)), at(450));
-        journey.grant(at(690));
-        journey.call(call(None));
-        let conflict = Fault { class: None, reason: "Conflict".into(), message: "it changed".into() };
-        journey.write(Written::Secret, at(910), at(920), Some(conflict));
-        journey.write(Written::Secret, at(930), at(940), None);
-        journey.write(Written::Status, at(945), at(960), None);
-        let spans = journey.spans(at(961));
-        let told: Vec<_> = spans.iter().map(|span| (span.name, span.begun, span.ended, span.error.is_some())).collect();
+        let mut trace = IssueTrace::new(at(400));
+        trace.enqueue(subject(), Some(at(0)), at(450));
+        trace.grant(at(690));
+        trace.call(call(None));
+        let conflict = SpanError { class: None, reason: "Conflict".into(), message: "it changed".into() };
+        trace.write(WriteTarget::Secret, at(910), at(920), Some(conflict));
+        trace.write(WriteTarget::Secret, at(930), at(940), None);
+        trace.write(WriteTarget::Status, at(945), at(960), None);
+        let spans = trace.spans(at(961));
+        let found: Vec<_> = spans.iter().map(|span| (span.name, span.start, span.end, span.error.is_some())).collect();
         assert_eq!(
-            told,
+            found,
             [
                 // The root span begins when the renewal was due, not when the operator noticed.
                 ("issue token", at(0), at(961), false),
@@ -270,11 +266,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_by_the_call_and_by_the_root() {
-        let mut journey = Journey::new(at(0));
-        journey.ask(subject(), None, at(1));
-        let fault = Fault { class: Some(Class::Denied), reason: "Forbidden".into(), message: "no role".into() };
-        journey.call(call(Some(fault)));
-        let spans = journey.spans(at(1000));
+        let mut trace = IssueTrace::new(at(0));
+        trace.enqueue(subject(), None, at(1));
+        let fault = SpanError { class: Some(Class::Denied), reason: "Forbidden".into(), message: "no role".into() };
+        trace.call(call(Some(fault)));
+        let spans = trace.spans(at(1000));
         for span in [&spans[0], &spans[3]] {
             assert_eq!(span.error.as_deref(), Some("no role"));
             assert_eq!(attribute(span, "error.type"), Some("Forbidden"));
@@ -285,21 +281,21 @@ mod tests {
 
     #[test]
     fn without_a_call_there_is_no_trace_and_a_long_overdue_renewal_begins_when_it_was_woken() {
-        let mut journey = Journey::new(at(60_000));
-        journey.ask(subject(), Some(at(0)), at(60_001));
-        assert_eq!(journey.spans(at(60_002)), []);
-        journey.call(call(None));
-        assert_eq!(journey.spans(at(61_000))[0].begun, at(60_000));
+        let mut trace = IssueTrace::new(at(60_000));
+        trace.enqueue(subject(), Some(at(0)), at(60_001));
+        assert_eq!(trace.spans(at(60_002)), []);
+        trace.call(call(None));
+        assert_eq!(trace.spans(at(61_000))[0].start, at(60_000));
     }
 
     #[test]
     fn writes_that_fail_for_hours_take_no_more_room() {
-        let mut journey = Journey::new(at(0));
-        journey.ask(subject(), None, at(1));
-        journey.call(call(None));
+        let mut trace = IssueTrace::new(at(0));
+        trace.enqueue(subject(), None, at(1));
+        trace.call(call(None));
         for _ in 0..1000 {
-            journey.write(Written::Secret, at(910), at(920), None);
+            trace.write(WriteTarget::Secret, at(910), at(920), None);
         }
-        assert_eq!(journey.spans(at(1000)).len(), 4 + STEPS);
+        assert_eq!(trace.spans(at(1000)).len(), 4 + STEPS);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::super::redact::Redactor;
 use super::super::{Class, IssueError};
-use super::said;
+use super::error_body;
 use crate::clock::Timestamp;
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use reqwest::header::{
@@ -22,10 +22,10 @@ const MAX_ID: usize = 128;
 
 /// Response of a token API. Its `Debug` output contains no body.
 #[derive(Clone)]
-pub struct Answer {
+pub struct ProviderResponse {
     /// HTTP status.
     pub status: u16,
-    /// Body, at most [`super::MAX_BODY`] bytes. It may contain a token: quote it with [`Answer::quote`] only.
+    /// Body, at most [`super::MAX_BODY`] bytes. It may contain a token: quote it with [`ProviderResponse::quote`] only.
     pub body: Vec<u8>,
     /// Content type in lower case, without parameters.
     pub content_type: Option<String>,
@@ -57,7 +57,7 @@ pub struct Answer {
 /// Byte order mark that .NET writes before JSON and that JSON parsers reject. RFC 8259 §8.1 permits ignoring it.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-impl Answer {
+impl ProviderResponse {
     /// Creates a response from its parts, without I/O, so that tests can parse any bytes. Removes a byte order mark
     /// from the start of the body.
     pub fn new(
@@ -79,9 +79,9 @@ impl Answer {
                 .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()),
             request_id: id("x-ms-request-id").or_else(|| id("apim-request-id")),
             correlation_id: id("x-ms-correlation-request-id"),
-            retry_after: text(RETRY_AFTER.as_str())
-                .and_then(|value| wait(value, date.unwrap_or(arrived_at)))
-                .or_else(|| (status >= 400).then(|| said::retry_delay(&body))?.map(|wait| wait.min(MAX_RETRY_AFTER))),
+            retry_after: text(RETRY_AFTER.as_str()).and_then(|value| wait(value, date.unwrap_or(arrived_at))).or_else(
+                || (status >= 400).then(|| error_body::retry_delay(&body))?.map(|wait| wait.min(MAX_RETRY_AFTER)),
+            ),
             date,
             clock_skew: date.map(|date| (date - arrived_at).num_seconds()),
             host: String::new(),
@@ -99,7 +99,7 @@ impl Answer {
     }
 
     /// Returns the response with `host` as its sender.
-    pub(super) fn of(self, host: &str) -> Self {
+    pub(super) fn from_host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
@@ -154,19 +154,19 @@ impl Answer {
 
     /// Returns the error in the body, quoted, as `code: message`. Reads the error formats of all providers.
     pub fn said(&self) -> String {
-        self.quote(said::read(&self.body, self.content_type.as_deref()))
+        self.quote(error_body::read(&self.body, self.content_type.as_deref()))
     }
 
     /// Returns the error that the JSON body of a success names, quoted. Nothing else of a success is quoted: it may be a
     /// token.
     pub fn error(&self) -> Option<String> {
-        said::error(&self.body).map(|error| self.quote(error))
+        error_body::error(&self.body).map(|error| self.quote(error))
     }
 
     /// Returns a quoted description of a page in the body: `a page in HTML, "Sign in", from vi.example`. `None` if the
     /// body is not a page.
     pub fn page(&self) -> Option<String> {
-        let page = self.quote(said::page(&self.body, self.content_type.as_deref())?);
+        let page = self.quote(error_body::page(&self.body, self.content_type.as_deref())?);
         let comma = if page.ends_with('"') { "," } else { "" };
         Some(if self.host.is_empty() { page } else { format!("{page}{comma} from {}", self.host) })
     }
@@ -208,7 +208,7 @@ impl Answer {
     }
 
     /// Rejects a redirect. Token APIs don't redirect, and the credential is for one host only.
-    pub(crate) fn unless_redirected(self) -> Result<Self, IssueError> {
+    pub(crate) fn reject_redirect(self) -> Result<Self, IssueError> {
         if !(300..400).contains(&self.status) {
             return Ok(self);
         }
@@ -220,9 +220,9 @@ impl Answer {
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for ProviderResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("ProviderResponse")
             .field("status", &self.status)
             .field("bytes", &self.body.len())
             .field("request_id", &self.request_id)
@@ -254,7 +254,7 @@ impl ClockSkew {
     const UNKNOWN: i64 = i64::MIN;
 
     /// Records the clock skew of `answer`, if it has a date.
-    pub fn record(&self, answer: &Answer) {
+    pub fn record(&self, answer: &ProviderResponse) {
         if let Some(seconds) = answer.clock_skew {
             self.0.store(seconds, Ordering::Relaxed);
         }
@@ -345,18 +345,18 @@ mod tests {
 
     const NOW: &str = "Sun, 22 Nov 2026 12:00:00 GMT";
 
-    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Answer {
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> ProviderResponse {
         saying(status, headers, "")
     }
 
-    fn saying(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+    fn saying(status: u16, headers: &[(&'static str, &str)], body: &str) -> ProviderResponse {
         let now = http_date(NOW).unwrap();
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect();
         let redactor = Redactor::new(vec!["secret-subscription-key".into()]);
-        Answer::new(status, &headers, body.as_bytes().to_vec(), now, now, redactor)
+        ProviderResponse::new(status, &headers, body.as_bytes().to_vec(), now, now, redactor)
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
         ] {
             headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
         }
-        let answer = Answer::new(200, &headers, Vec::new(), now, now, Redactor::default());
+        let answer = ProviderResponse::new(200, &headers, Vec::new(), now, now, Redactor::default());
         assert_eq!(answer.cookie("token"), Some("two=="));
         assert_eq!((answer.cookie("other"), answer.cookie("Token"), answer.cookie("Path")), (Some("1"), None, None));
     }
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_page_is_called_one_with_its_title_and_host_and_an_error_in_a_success_is_quoted() {
-        let of = |status: u16, body: &str| saying(status, &[], body).of("vi.example:8443");
+        let of = |status: u16, body: &str| saying(status, &[], body).from_host("vi.example:8443");
         let portal = "\u{feff}<!DOCTYPE html><html><head><TITLE lang=en> Sign\n in </TITLE>";
         for (body, message) in [
             (
@@ -524,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_redirect_is_an_error_that_names_only_the_host() {
-        let error = answer(302, &[("location", "https://login.example/?code=secret")]).unless_redirected().unwrap_err();
+        let error = answer(302, &[("location", "https://login.example/?code=secret")]).reject_redirect().unwrap_err();
         assert_eq!(error.reason, "Redirected");
         assert_eq!(
             error.message,
@@ -545,9 +545,9 @@ mod tests {
                 .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?)))
                 .collect();
             let now = http_date(NOW).unwrap();
-            let answer = Answer::new(status, &headers, Vec::new(), now, now, Redactor::default());
+            let answer = ProviderResponse::new(status, &headers, Vec::new(), now, now, Redactor::default());
             prop_assert!(answer.retry_after.is_none_or(|wait| wait <= MAX_RETRY_AFTER));
-            drop(answer.unless_redirected());
+            drop(answer.reject_redirect());
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct ProviderObject {
     /// Account.
     pub spec: ProviderSpec,
     /// Namespaces, scopes and Secrets that the provider permits. `None` for a namespaced provider.
-    pub admission: Option<Admission>,
+    pub admission: Option<AllowedUse>,
 }
 
 impl ProviderObject {
@@ -38,7 +38,7 @@ impl ProviderObject {
         }
         let spec: ClusterTokenProviderSpec = serde_path_to_error::deserialize(spec).map_err(|error| refused(&error))?;
         spec.check().map_err(|error| Refusal::new("InvalidSpec", error.to_string()))?;
-        let admission = Admission {
+        let admission = AllowedUse {
             namespaces: spec.allowed_namespaces,
             scopes: spec.allowed_scopes.unwrap_or_default(),
             secrets: spec.allowed_secrets.unwrap_or_default(),
@@ -49,7 +49,7 @@ impl ProviderObject {
 
 /// Namespaces, scopes and Secrets that a `ClusterTokenProvider` permits.
 #[derive(Clone, Debug, Default)]
-pub struct Admission {
+pub struct AllowedUse {
     /// Namespaces whose VideoAccessTokens may use the provider.
     pub namespaces: AllowedNamespaces,
     /// Scopes that the VideoAccessTokens may have.
@@ -58,7 +58,7 @@ pub struct Admission {
     pub secrets: AllowedSecrets,
 }
 
-impl Admission {
+impl AllowedUse {
     /// Checks whether a VideoAccessToken of `namespace` may use the provider for its scope. `admitted` is true if the
     /// namespace is one of [`Self::namespaces`]. The error names the field of the VideoAccessToken.
     pub fn admits(&self, namespace: &str, admitted: bool, spec: &VideoAccessTokenSpec) -> Result<(), FieldError> {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 /// Lifetimes that one operation supports.
 #[derive(Clone, Debug)]
-pub(super) enum Life {
+pub(super) enum LifetimeRule {
     /// A fixed lifetime. `spec.lifetime` is rejected.
     Fixed {
         /// Lifetime of each token.
-        life: Duration,
+        lifetime: Duration,
         /// Message for a spec with `lifetime`.
-        because: Cow<'static, str>,
+        rejection_message: Cow<'static, str>,
     },
     /// The lifetime that the request states.
     Asked {
@@ -30,18 +30,20 @@ pub(super) enum Life {
     /// Tokens without expiry. `spec.lifetime` is rejected.
     Endless {
         /// Message for a spec with `lifetime`.
-        because: Cow<'static, str>,
+        rejection_message: Cow<'static, str>,
     },
 }
 
-impl Life {
+impl LifetimeRule {
     /// Returns the lifetime to request and to expect.
     pub(super) fn choose(&self, lifetime: Option<&GoDuration>) -> Result<Duration, FieldError> {
         let refused = |message: &str| Err(FieldError::new("spec.lifetime", message));
         match (self, lifetime) {
-            (Self::Fixed { life, .. }, None) => Ok(*life),
+            (Self::Fixed { lifetime, .. }, None) => Ok(*lifetime),
             (Self::Endless { .. }, None) => Ok(ENDLESS),
-            (Self::Fixed { because, .. } | Self::Endless { because }, Some(_)) => refused(because),
+            (Self::Fixed { rejection_message, .. } | Self::Endless { rejection_message }, Some(_)) => {
+                refused(rejection_message)
+            }
             (Self::Asked { default, .. }, None) => Ok(*default),
             (Self::Asked { least, most, .. }, Some(text)) => match text.parse() {
                 Some(asked) if asked >= *least && most.is_none_or(|most| asked <= most) => Ok(asked),
@@ -54,10 +56,10 @@ impl Life {
     /// Returns the rules of the spec of a VideoAccessToken that apply if the CEL expression `when` is true.
     pub(super) fn rules(&self, when: &str) -> Vec<Cel> {
         match self {
-            Self::Fixed { life, because } => {
-                vec![no_lifetime(when, because), renew_within(when, *life, "such a token always lives")]
+            Self::Fixed { lifetime, rejection_message } => {
+                vec![no_lifetime(when, rejection_message), renew_within(when, *lifetime, "such a token always lives")]
             }
-            Self::Endless { because } => vec![no_lifetime(when, because)],
+            Self::Endless { rejection_message } => vec![no_lifetime(when, rejection_message)],
             Self::Asked { least, most, default, .. } => {
                 let lifetime = "duration(self.lifetime)";
                 let above = most.map(|most| format!(" && {lifetime} <= {}", literal(most))).unwrap_or_default();
@@ -80,20 +82,22 @@ impl Life {
                 format!("{issuer} issues for {} to {}", GoDuration::from(*least), GoDuration::from(*most))
             }
             Self::Asked { least, issuer, .. } => format!("{issuer} issues for {} at least", GoDuration::from(*least)),
-            Self::Fixed { because, .. } | Self::Endless { because } => because.to_string(),
+            Self::Fixed { rejection_message, .. } | Self::Endless { rejection_message } => {
+                rejection_message.to_string()
+            }
         }
     }
 }
 
-fn no_lifetime(when: &str, because: &str) -> Cel {
-    cel(format!("!has(self.lifetime) || !({when})"), because).at(".lifetime").forbidden()
+fn no_lifetime(when: &str, message: &str) -> Cel {
+    cel(format!("!has(self.lifetime) || !({when})"), message).at(".lifetime").forbidden()
 }
 
-fn renew_within(when: &str, life: Duration, because: &str) -> Cel {
+fn renew_within(when: &str, lifetime: Duration, start: &str) -> Cel {
     let rule = format!(
         "!has(self.renewBefore) || !{} || !({when}) || duration(self.renewBefore) < {}",
         is_duration("self.renewBefore"),
-        literal(life)
+        literal(lifetime)
     );
-    cel(rule, format!("{because} {}: renewBefore must be shorter", GoDuration::from(life))).at(".renewBefore")
+    cel(rule, format!("{start} {}: renewBefore must be shorter", GoDuration::from(lifetime))).at(".renewBefore")
 }
