@@ -8,7 +8,6 @@ enum Event {
     GrantRequest { object: u8, expires_in: Option<u16>, urgent_in: Option<u16> },
     Withdraw { object: u8 },
     Jump { by: i32 },
-    ChangeCredential,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -18,7 +17,6 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(object, expires_in, urgent_in)| Event::GrantRequest { object, expires_in, urgent_in }),
         3 => (0..40_u8).prop_map(|object| Event::Withdraw { object }),
         1 => (-100_000..100_000_i32).prop_map(|by| Event::Jump { by }),
-        1 => Just(Event::ChangeCredential),
     ]
 }
 
@@ -63,7 +61,6 @@ fn happen(world: &mut World, event: &Event) {
         }
         Event::Withdraw { object: number } => world.budgets.withdraw(&key(&object(*number))),
         Event::Jump { by } => world.jumped += TimeDelta::seconds((*by).into()),
-        Event::ChangeCredential => world.budgets.credential_changed(&account("a")),
     }
 }
 
