@@ -26,7 +26,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// them, by exiting.
 fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let checked = clock::check(std::time::SystemTime::now());
+    let checked = clock::check();
     if let Err(wrong) = checked.and_then(|()| crypto::install().map_err(|wrong| wrong.to_string())) {
         report(&wrong);
         return ExitCode::FAILURE;
