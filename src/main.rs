@@ -9,7 +9,6 @@ use video_token_operator::http_server::{Health, Server};
 use video_token_operator::status_page::Page;
 use video_token_operator::telemetry::traces::Traces;
 use video_token_operator::{controller, crds, lease, metrics, wiring};
-use videotoken_core::plan::template::STACK;
 use videotoken_providers::clock;
 use videotoken_providers::http::environment_fault;
 use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
 fn run(config: &Config) -> Result<(), Failure> {
     // templates are rendered on the runtime's blocking threads
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().thread_stack_size(STACK).build()?;
+    let runtime = runtime.enable_all().thread_stack_size(controller::STACK).build()?;
     let ended = runtime.block_on(operate(config));
     // a name lookup without an answer keeps its thread for half a minute
     runtime.shutdown_background();
