@@ -79,7 +79,20 @@ struct Room {
 
 const CONTROLLER: Room = Room { folder: "src/controller", path: &["crate", "controller"], roots: &[] };
 /// The table of provider types in the root declares the unions over all types, so the root imports every file.
+/// [`UNIONS`] has the files that import the unions.
 const API: Room = Room { folder: "crates/api/src", path: &["crate"], roots: &["lib.rs", "provider_types.rs"] };
+
+/// What files of the API import from the root. A type decides by all of `allowedScopes`, a union over all types, so
+/// these imports close a cycle. No other file may add to it.
+const UNIONS: [(&str, &[&str]); 4] = [
+    ("allowed.rs", &["AllowedScopes"]),
+    ("provider.rs", &["ProviderSpec"]),
+    ("scope.rs", &["Scope"]),
+    ("token_api.rs", &["Account", "AllowedScopes", "NAMES", "local_types", "lockouts", "type_rules"]),
+];
+
+/// Constants and types of the root that no type is part of.
+const CONSTANTS: [&str; 4] = ["GROUP", "Timestamp", "VERSION", "names"];
 
 /// The files that this text imports, where it is the text of `file`. Its tests may import what they like.
 fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
@@ -109,6 +122,19 @@ fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTr
         file_of(&[base, rest].concat(), all)
     };
     declared.into_iter().chain(inline).filter_map(to_file).filter(|to| to != file).collect()
+}
+
+/// The items of the root that this text imports, where it is the text of `file` in the API.
+fn from_root(file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_at_the_top = file.parent() == Some(Path::new(""));
+    let of_root = |path: String| {
+        let (base, item) = path.split_once("::")?;
+        let item = item.split("::").next()?;
+        let is_of_root = base == "crate" || (base == "super" && is_at_the_top);
+        (is_of_root && !CONSTANTS.contains(&item) && file_of(&[item], all).is_none()).then(|| item.to_owned())
+    };
+    uses(code).into_iter().filter_map(of_root).collect()
 }
 
 /// A file that can be reached from itself, with the way.
@@ -157,6 +183,18 @@ fn no_two_files_of_the_api_import_each_other() {
     let added = imports(&API, Path::new("token_api.rs"), "use crate::blend_vision::BlendVisionScope;", &all);
     crossed.get_mut(Path::new("token_api.rs")).unwrap().extend(added);
     assert!(cycle(&crossed).is_some());
+}
+
+#[test]
+fn only_four_files_import_the_unions_over_all_types() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(API.folder);
+    let all: BTreeSet<_> = graph(&API).into_keys().collect();
+    let read = |file: &PathBuf| from_root(file, &fs::read_to_string(root.join(file)).unwrap(), &all);
+    let found: BTreeMap<_, _> = all.iter().map(|file| (file.clone(), read(file))).filter(|(_, items)| !items.is_empty()).collect();
+    let expected = |(file, items): (&str, &[&str])| (file.into(), items.iter().map(ToString::to_string).collect());
+    assert_eq!(found, BTreeMap::from_iter(UNIONS.map(expected)));
+    let crossed = from_root(Path::new("limits.rs"), "use super::{cel::cel, Account, names};", &all);
+    assert_eq!(crossed, BTreeSet::from(["Account".to_owned()]));
 }
 
 #[test]
