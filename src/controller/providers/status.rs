@@ -3,6 +3,7 @@
 
 use crate::controller::context::{Context, Known};
 use crate::controller::grants::logins;
+use crate::controller::providers::Providers;
 use crate::controller::providers::registry::{ReadyProvider, Resolved, Said};
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
@@ -126,8 +127,8 @@ fn users(known: Known<'_>, key: &ProviderKey) -> Option<i64> {
 }
 
 /// Queues the status of every provider object.
-pub(crate) fn report_all(context: &Context) {
-    for (key, _) in context.providers.registry.all() {
-        context.providers.report_soon(&key);
+pub(crate) fn report_all(providers: &Providers) {
+    for (key, _) in providers.registry.all() {
+        providers.report_soon(&key);
     }
 }
