@@ -8,7 +8,7 @@ use video_token_operator::config::{Config, LogFormat, identity};
 use video_token_operator::http_server::{Health, Server};
 use video_token_operator::status_page::Page;
 use video_token_operator::telemetry::traces::Traces;
-use video_token_operator::{controller, crds, lease, metrics, wiring};
+use video_token_operator::{controller, crds, kube_client, lease, metrics, wiring};
 use videotoken_providers::clock;
 use videotoken_providers::http::environment_fault;
 use videotoken_runtime::cluster::{Cluster, ClusterSelection, LOG_IN_WITHIN};
@@ -64,7 +64,7 @@ async fn operate(config: &Config) -> Result<(), Failure> {
     let metrics = metrics::Metrics::new();
     let kubernetes = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?;
     let mut settings = wiring::controller(config, &kubernetes.config.cluster_url)?;
-    let client = metrics::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
+    let client = kube_client::client(kubernetes, &metrics::count_requests(metrics.clone()))?;
     let health = Health::new(&["caches"]);
     let (stopping, stop) = watch::channel(false);
     let server = Server::bind(config.metrics_addr).await?;

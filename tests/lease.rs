@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use video_token_operator::lease::{LeaseHandle, Settings, candidate};
-use video_token_operator::metrics::{Metrics, client, count_requests};
+use video_token_operator::kube_client::client;
+use video_token_operator::metrics::{Metrics, count_requests};
 
 /// What requests and scheduling may add to a bound, on a machine that does other things too.
 const SLACK: Duration = Duration::from_secs(1);

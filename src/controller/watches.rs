@@ -8,7 +8,8 @@ use crate::controller::stores::relist::Relist;
 use crate::controller::stores::scopes::{Scope, Scopes, Watched};
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::stores::token::ListedToken;
-use crate::metrics::{Metrics, SILENCE};
+use crate::kube_client::SILENCE;
+use crate::metrics::Metrics;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DynamicObject, PartialObjectMeta};
@@ -30,7 +31,7 @@ use videotoken_providers::redact::quoted;
 const WATCH_SECONDS: u32 = 240;
 
 /// Objects in one page of a list. A page that is too large in bytes is requested again with fewer objects
-/// ([`crate::metrics::client`]).
+/// ([`crate::kube_client::client`]).
 const PAGE: u32 = 250;
 
 /// Delay before the first retry of a failed watch. Each further delay is twice as long.

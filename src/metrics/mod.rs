@@ -4,20 +4,17 @@
 //! Label sets are fixed: the values of labels come from the source text, never from an object or a response. Exceptions
 //! are the series per token (`tokens`), which can be disabled, and per provider object (`providers`). They are read
 //! from their owner at each scrape, so that they use no memory. `kubernetes` counts every request of the Kubernetes
-//! client; `pages` limits the memory of a page of a list; `classic` is the older text format of Prometheus, for clients
-//! that don't request `OpenMetrics`.
+//! client; `classic` is the older text format of Prometheus, for clients that don't request `OpenMetrics`.
 
 mod classic;
 mod first;
 mod kubernetes;
-mod pages;
 mod providers;
-mod silence;
 mod tokens;
 
-pub use kubernetes::{CountRequests, Counted, client, count_requests, layered};
+pub use kubernetes::{CountRequests, Counted, count_requests};
+pub(crate) use kubernetes::kind;
 pub use providers::{ProviderGauge, ProviderSource};
-pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};
 
 use first::FromZero;

@@ -100,13 +100,17 @@ pub(crate) const ROWS: &[Row] = &[
         ("HTTP to token APIs", &[Sources(&["src/controller"], &["reqwest", "http::Call", "std::net", "std::fs"])]),
         ("import cycles between files", &[Cycles("src/controller")]),
     ]),
+    ("`src/kube_client`", &[
+        ("a decision", &[Sources(&["src/kube_client"], &["videotoken_core", "crate::controller", "crate::lease"])]),
+        ("a token or the data of a Secret", &[Sources(&["src/kube_client"], &["secrecy", "SecretString", "k8s_openapi"])]),
+    ]),
     ("`src/lease`, `src/metrics`, `src/telemetry`", &[
         ("each other", &[
             Sources(&["src/lease"], &["crate::metrics", "crate::telemetry"]),
             Sources(&["src/metrics"], &["crate::lease", "crate::telemetry"]),
             Sources(&["src/telemetry"], &["crate::lease", "crate::metrics"]),
         ]),
-        ("the controller", &[Sources(BESIDE, &["crate::controller", "crate::http_server", "crate::status_page"])]),
+        ("the controller", &[Sources(BESIDE, &["crate::controller", "crate::http_server", "crate::kube_client", "crate::status_page"])]),
     ]),
     ("`src/http_server`, `src/status_page`", &[
         ("a token or the data of a Secret", &[Sources(PAGES, &["secrecy", "SecretString", "k8s_openapi", "kube::"])]),
