@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use videotoken_core::issue::Class;
+use videotoken_core::plan::decide::IssueCause;
 use videotoken_providers::clock;
 
 /// Histogram bounds in seconds for one call of a token API. The default timeout is 10 s (`--provider-timeout`).
@@ -62,6 +63,12 @@ struct OfRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCause {
+    provider_type: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSource {
     source: &'static str,
 }
@@ -79,6 +86,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     issuances: Family<OfProvider, Counter>,
+    issuances_by_cause: FromZero<OfCause>,
     issue_failures: FromZero<OfFailure>,
     issue_duration: ByProvider,
     budget_wait: Histogram,
@@ -106,6 +114,7 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             issuances: Family::default(),
+            issuances_by_cause: FromZero::default(),
             issue_failures: FromZero::default(),
             issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
             budget_wait: Histogram::new(WAIT_BOUNDS),
@@ -126,10 +135,13 @@ impl Metrics {
 
     /// Records that a call for a token of `provider_type` succeeded after `took`. A call that returned the token in use
     /// is no issuance.
-    pub fn issued(&self, provider_type: &'static str, took: Duration, is_new: bool) {
+    pub fn issued(&self, provider_type: &'static str, cause: Option<IssueCause>, took: Duration, is_new: bool) {
         let labels = OfProvider { provider_type };
         self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.issuances.get_or_create(&labels).inc_by(u64::from(is_new));
+        if let Some(cause) = cause.filter(|_| is_new) {
+            self.0.issuances_by_cause.inc(&OfCause { provider_type, cause: cause.name() });
+        }
     }
 
     /// Records that a call for a token of `provider_type` failed after `took`.
@@ -205,8 +217,10 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         self.0.issue_failures.told(|| {
-            // Writing to a String never fails.
-            let _ = text::encode(&mut text, &self.0.registry);
+            self.0.issuances_by_cause.told(|| {
+                // Writing to a String never fails.
+                let _ = text::encode(&mut text, &self.0.registry);
+            });
         });
         text
     }
@@ -225,6 +239,7 @@ impl Inner {
         let ours = self.registry.sub_registry_with_prefix("videotoken");
         ours.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("issuances", "Tokens issued", self.issuances.clone());
+        ours.register("issuances_by_cause", "Tokens issued, by cause", self.issuances_by_cause.family());
         ours.register("issue_failures", "Calls for a token that failed", self.issue_failures.family());
         let help = "How long calls for a token took";
         ours.register_with_unit("issue_duration", help, Unit::Seconds, self.issue_duration.clone());
@@ -265,8 +280,8 @@ mod tests {
     #[test]
     fn what_happened_is_in_the_scrape_by_its_documented_name() {
         let metrics = Metrics::new();
-        metrics.issued("videoIndexer", Duration::from_millis(300), true);
-        metrics.issued("videoIndexer", Duration::from_secs(2), false);
+        metrics.issued("videoIndexer", Some(IssueCause::Due), Duration::from_millis(300), true);
+        metrics.issued("videoIndexer", Some(IssueCause::Forced), Duration::from_secs(2), false);
         metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled".into(), Duration::from_secs(40));
         metrics.budget_granted(Duration::from_secs(4));
         metrics.throttled("blendVision", Duration::from_millis(1500));
@@ -284,6 +299,7 @@ mod tests {
         let scrape = metrics.encode();
         for line in [
             r#"videotoken_issuances_total{provider_type="videoIndexer"} 1"#,
+            r#"videotoken_issuances_by_cause_total{provider_type="videoIndexer",cause="Due"} 1"#,
             r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"} 1"#,
             r#"videotoken_issue_duration_seconds_bucket{le="0.5",provider_type="videoIndexer"} 1"#,
             r#"videotoken_issue_duration_seconds_count{provider_type="videoIndexer"} 2"#,

@@ -89,7 +89,7 @@ pub(crate) async fn call_token_api(context: &Context, seen: &ObservedToken, deci
             let request_id = issued.request_id.clone();
             let unsaved = UnsavedToken { notes, record: record_of(seen, request, issued) };
             let (expires_at, is_new) = (unsaved.record.expires_at, !unsaved.record.returned_again);
-            context.output.metrics.issued(account.type_name, took, is_new);
+            context.output.metrics.issued(account.type_name, decision.cause, took, is_new);
             let outcome = if is_new { "issued" } else { "the provider returned the same token again" };
             tracing::info!(%key, provider = seen.provider, %expires_at, request_id, "{outcome}");
             context.objects.states.change_of(key, uid, |state| state.record_issued(unsaved));
