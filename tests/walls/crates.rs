@@ -41,13 +41,16 @@ fn no_crate_depends_on_what_its_wall_keeps_out() {
     }
 }
 
+/// Crates that nothing in the workspace uses any more.
+const GONE: [&str; 1] = ["nu-ansi-term"];
+
 /// A name that is in no tree would forbid nothing.
 #[test]
 fn each_name_is_that_of_a_crate_in_use() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
     for (package, forbidden) in walls() {
         for name in [package].iter().chain(&forbidden) {
-            assert!(lock.contains(&format!("name = \"{name}\"\n")), "{name}");
+            assert!(lock.contains(&format!("name = \"{name}\"\n")) != GONE.contains(name), "{name}");
         }
     }
 }

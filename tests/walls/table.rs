@@ -94,7 +94,7 @@ pub(crate) const ROWS: &[Row] = &[
         ("the tool", &[Crates("video-token-operator", &["videotoken", "clap_complete", "clap_mangen"])]),
         ("CEL", &[Crates("video-token-operator", &["kube-cel"])]),
         ("YAML with positions", &[Crates("video-token-operator", &["saphyr-parser"])]),
-        ("code for terminals", &[Crates("video-token-operator", &["terminal_size"])]),
+        ("code for terminals", &[Crates("video-token-operator", &["anstream", "nu-ansi-term", "terminal_size"])]),
     ]),
     ("`src/controller`", &[
         ("HTTP to token APIs", &[Sources(&["src/controller"], &["reqwest", "http::Call", "std::net", "std::fs"])]),
