@@ -20,3 +20,5 @@ pub mod jwt;
 pub mod lease;
 pub mod plan;
 pub mod summary;
+#[cfg(test)]
+mod tests;
