@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use video_token_operator::lease::{LeaseHandle, Settings, candidate};
 use video_token_operator::kube_client::client;
+use video_token_operator::lease::{LeaseHandle, Settings, candidate};
 use video_token_operator::metrics::{Metrics, count_requests};
 
 /// What requests and scheduling may add to a bound, on a machine that does other things too.
@@ -158,7 +158,7 @@ async fn p15_a_clean_stop_hands_over_before_the_lease_has_run_out() {
 }
 
 #[tokio::test]
-async fn a_crash_hands_over_within_the_duration_and_a_retry_period() {
+async fn a_crash_hands_over_and_not_before_the_lease_has_run_out() {
     let (_, login, lease) = stand().await;
     let first = Process::start(&login, &lease, "first", SHORT);
     first.leads().await;

@@ -18,7 +18,8 @@ impl Source for Context {
     }
 
     fn providers(&self) -> Vec<Provider> {
-        self.providers.registry.all().into_iter().map(|(key, resolved)| provider(self.known(), key, &resolved)).collect()
+        let all = self.providers.registry.all().into_iter();
+        all.map(|(key, resolved)| provider(self.known(), key, &resolved)).collect()
     }
 
     fn leads(&self) -> bool {

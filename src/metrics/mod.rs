@@ -12,8 +12,8 @@ mod kubernetes;
 mod providers;
 mod tokens;
 
-pub use kubernetes::{CountRequests, Counted, count_requests};
 pub(crate) use kubernetes::kind;
+pub use kubernetes::{CountRequests, Counted, count_requests};
 pub use providers::{ProviderGauge, ProviderSource};
 pub use tokens::{TokenGauge, TokenSource};
 

@@ -131,7 +131,7 @@ async fn p03_another_key_signs_anew_at_once_and_nothing_else_does() {
     operator.terminate().await.unwrap();
     let _operator = scene.operator().await.unwrap();
     scene.ready(&token(&scene, "probe", "signer", &json!({}))).await.unwrap();
-    testkit::stand::throughout(Duration::from_secs(3), "nothing else signs anew", async || {
+    testkit::stand::wait::throughout(Duration::from_secs(3), "nothing else signs anew", async || {
         let object = scene.until_that("lobby", "there", |_| true).await.map_err(|error| error.to_string())?;
         let is_kept = scene.held("lobby").await.is_ok_and(|token| token == second);
         match (object["status"]["issuances"].as_u64(), scene.secret_writes("lobby"), is_kept) {

@@ -150,7 +150,7 @@ fn each_parameter_of_the_references_has_a_row_and_each_row_a_field() {
 fn each_type_has_a_row_on_the_page_of_providers() {
     let page = fs::read_to_string(repository().join("docs/providers/README.md")).unwrap();
     let rows: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| [`")?.split('`').next()).collect();
-    assert_eq!(rows, BTreeSet::from_iter(NAMES.iter().copied()));
+    assert_eq!(rows, NAMES.iter().copied().collect());
 }
 
 #[test]

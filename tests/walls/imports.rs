@@ -190,7 +190,8 @@ fn only_four_files_import_the_unions_over_all_types() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(API.folder);
     let all: BTreeSet<_> = graph(&API).into_keys().collect();
     let read = |file: &PathBuf| from_root(file, &fs::read_to_string(root.join(file)).unwrap(), &all);
-    let found: BTreeMap<_, _> = all.iter().map(|file| (file.clone(), read(file))).filter(|(_, items)| !items.is_empty()).collect();
+    let found: BTreeMap<_, _> =
+        all.iter().map(|file| (file.clone(), read(file))).filter(|(_, items)| !items.is_empty()).collect();
     let expected = |(file, items): (&str, &[&str])| (file.into(), items.iter().map(ToString::to_string).collect());
     assert_eq!(found, BTreeMap::from_iter(UNIONS.map(expected)));
     let crossed = from_root(Path::new("limits.rs"), "use super::{cel::cel, Account, names};", &all);

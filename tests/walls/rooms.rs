@@ -81,7 +81,9 @@ fn found(files: &BTreeMap<PathBuf, String>, check: &Check) -> Vec<String> {
 #[test]
 fn no_room_contains_what_its_wall_keeps_out() {
     for (row, clauses) in ROWS {
-        for (clause, check) in clauses.iter().flat_map(|(clause, checks)| checks.iter().map(move |check| (clause, check))) {
+        for (clause, check) in
+            clauses.iter().flat_map(|(clause, checks)| checks.iter().map(move |check| (clause, check)))
+        {
             let (mut files, crossing) = match check {
                 Check::Sources(paths, forbidden) => (sources_of(paths), forbidden.to_vec()),
                 Check::Only(path, begin, _) => (sources_of(&[path]), vec![*begin]),

@@ -174,7 +174,8 @@ fn clauses(cell: &str) -> Vec<String> {
 
 #[test]
 fn each_clause_of_the_table_is_held_and_no_other() {
-    let held: Vec<_> = ROWS.iter().map(|(row, clauses)| (*row, clauses.iter().map(|(clause, _)| *clause).collect())).collect();
+    let held: Vec<_> =
+        ROWS.iter().map(|(row, clauses)| (*row, clauses.iter().map(|(clause, _)| *clause).collect())).collect();
     let named = of_contributing();
     let named: Vec<(&str, Vec<&str>)> = named
         .iter()

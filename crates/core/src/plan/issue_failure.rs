@@ -31,9 +31,7 @@ pub struct RefusedAccount {
 /// no other VideoAccessToken can show whether the credential works. Otherwise it is a failure of the VideoAccessToken.
 pub fn classify(error: &IssueError, account: RefusedAccount) -> (Class, CallOutcome) {
     match error.class {
-        Class::Credential
-            if error.identity_refused || account.logs_in || !account.has_peer || account.is_suspected =>
-        {
+        Class::Credential if error.identity_refused || account.logs_in || !account.has_peer || account.is_suspected => {
             let outcome = if account.is_retried_on_demand {
                 CallOutcome::IdentityRefused { heals: error.heals.holds(account.has_worked) }
             } else {
