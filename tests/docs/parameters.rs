@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use videotoken_api::crds;
-use videotoken_api::token_api::NAMES;
+use videotoken_api::provider_types::NAMES;
 
 /// Names in the references: parameters of path, query, header and body, and properties of responses.
 const REFERENCES: [(&str, &[&str]); 5] = [

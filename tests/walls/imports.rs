@@ -73,26 +73,10 @@ fn file_of(segments: &[&str], all: &BTreeSet<PathBuf>) -> Option<PathBuf> {
 struct Room {
     folder: &'static str,
     path: &'static [&'static str],
-    /// Files that join the others: they declare what is everybody's.
-    roots: &'static [&'static str],
 }
 
-const CONTROLLER: Room = Room { folder: "src/controller", path: &["crate", "controller"], roots: &[] };
-/// The table of provider types in the root declares the unions over all types, so the root imports every file.
-/// [`UNIONS`] has the files that import the unions.
-const API: Room = Room { folder: "crates/api/src", path: &["crate"], roots: &["lib.rs", "provider_types.rs"] };
-
-/// What files of the API import from the root. A type decides by all of `allowedScopes`, a union over all types, so
-/// these imports close a cycle. No other file may add to it.
-const UNIONS: [(&str, &[&str]); 4] = [
-    ("allowed.rs", &["AllowedScopes"]),
-    ("provider.rs", &["ProviderSpec"]),
-    ("scope.rs", &["Scope"]),
-    ("token_api.rs", &["Account", "AllowedScopes", "NAMES", "local_types", "lockouts", "type_rules"]),
-];
-
-/// Constants and types of the root that no type is part of.
-const CONSTANTS: [&str; 4] = ["GROUP", "Timestamp", "VERSION", "names"];
+const CONTROLLER: Room = Room { folder: "src/controller", path: &["crate", "controller"] };
+const API: Room = Room { folder: "crates/api/src", path: &["crate"] };
 
 /// The files that this text imports, where it is the text of `file`. Its tests may import what they like.
 fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
@@ -101,7 +85,7 @@ fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTr
     let declared = uses(&lines.join("\n"));
     let code = lines.join(" ");
     let folder: Vec<_> = file.parent().into_iter().flat_map(Path::iter).map(|part| part.to_str().unwrap()).collect();
-    let is_folder = file.ends_with("mod.rs");
+    let is_folder = file.ends_with("mod.rs") || file == Path::new("lib.rs");
     // a path in the code is an import, too
     let prefix = format!("{}::", room.path.join("::"));
     let inline = code.split(prefix.as_str()).skip(1).map(|rest| {
@@ -119,22 +103,11 @@ fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTr
             rest if is_folder => (&folder, rest),
             _ => return None,
         };
-        file_of(&[base, rest].concat(), all)
+        // what no file is named for is an item of the root
+        let fallback = Some(PathBuf::from("lib.rs")).filter(|file| base.is_empty() && all.contains(file));
+        file_of(&[base, rest].concat(), all).or(fallback)
     };
     declared.into_iter().chain(inline).filter_map(to_file).filter(|to| to != file).collect()
-}
-
-/// The items of the root that this text imports, where it is the text of `file` in the API.
-fn from_root(file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let is_at_the_top = file.parent() == Some(Path::new(""));
-    let of_root = |path: String| {
-        let (base, item) = path.split_once("::")?;
-        let item = item.split("::").next()?;
-        let is_of_root = base == "crate" || (base == "super" && is_at_the_top);
-        (is_of_root && !CONSTANTS.contains(&item) && file_of(&[item], all).is_none()).then(|| item.to_owned())
-    };
-    uses(code).into_iter().filter_map(of_root).collect()
 }
 
 /// A file that can be reached from itself, with the way.
@@ -160,7 +133,7 @@ fn graph(of: &Room) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(of.folder);
     let mut all = BTreeSet::new();
     files(&root, Path::new(""), &mut all);
-    all.retain(|file| !file.starts_with("tests") && !of.roots.iter().any(|root| file == Path::new(root)));
+    all.retain(|file| !file.starts_with("tests"));
     let entry = |file: &PathBuf| (file.clone(), imports(of, file, &fs::read_to_string(root.join(file)).unwrap(), &all));
     all.iter().map(entry).collect()
 }
@@ -177,25 +150,14 @@ fn each_room_of_the_table_is_searched() {
 fn no_two_files_of_the_api_import_each_other() {
     let graph = graph(&API);
     assert_eq!(cycle(&graph), None);
-    assert!(graph[Path::new("blend_vision.rs")].contains(Path::new("token_api.rs")));
+    let to = |from: &str, to: &str| graph[Path::new(from)].contains(Path::new(to));
+    assert!(to("blend_vision.rs", "token_api.rs") && to("provider_types.rs", "blend_vision.rs"));
+    assert!(to("provider.rs", "provider_types.rs") && to("condition.rs", "lib.rs"));
     let mut crossed = graph.clone();
     let all: BTreeSet<_> = graph.keys().cloned().collect();
     let added = imports(&API, Path::new("token_api.rs"), "use crate::blend_vision::BlendVisionScope;", &all);
     crossed.get_mut(Path::new("token_api.rs")).unwrap().extend(added);
     assert!(cycle(&crossed).is_some());
-}
-
-#[test]
-fn only_four_files_import_the_unions_over_all_types() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(API.folder);
-    let all: BTreeSet<_> = graph(&API).into_keys().collect();
-    let read = |file: &PathBuf| from_root(file, &fs::read_to_string(root.join(file)).unwrap(), &all);
-    let found: BTreeMap<_, _> =
-        all.iter().map(|file| (file.clone(), read(file))).filter(|(_, items)| !items.is_empty()).collect();
-    let expected = |(file, items): (&str, &[&str])| (file.into(), items.iter().map(ToString::to_string).collect());
-    assert_eq!(found, BTreeMap::from_iter(UNIONS.map(expected)));
-    let crossed = from_root(Path::new("limits.rs"), "use super::{cel::cel, Account, names};", &all);
-    assert_eq!(crossed, BTreeSet::from(["Account".to_owned()]));
 }
 
 #[test]

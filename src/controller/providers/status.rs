@@ -10,7 +10,7 @@ use crate::controller::stores::provider_objects::parse_status;
 use crate::metrics::{API_SERVER, Metrics};
 use kube::core::DynamicObject;
 use videotoken_api::provider_status::ProviderStatus;
-use videotoken_api::token_api;
+use videotoken_api::provider_types;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
 use videotoken_core::plan::write_failure::ApiError;
@@ -93,7 +93,7 @@ fn facts<'a>(
     let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
     ProviderFacts {
         generation: object.metadata.generation,
-        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
+        type_: provider_types::NAMES.iter().copied().find(has).map(str::to_owned),
         tokens: users(known, key),
         account: resolved.state.as_ref().map(|account| account_facts(known, metrics, account)),
     }
