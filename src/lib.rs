@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`controller`] | watches, the reconcile, and the requests to the API server |
 //! | [`wiring`] | from flags to the settings of each module |
+//! | [`kube_client`] | the client of the API server |
 //! | [`lease`] | leader election |
 //! | [`http_server`], [`status_page`] | probes, `/metrics` and the status page |
 //! | [`metrics`], [`telemetry`] | metrics and traces |
@@ -16,6 +17,7 @@ pub mod config;
 pub mod controller;
 pub mod crds;
 pub mod http_server;
+pub mod kube_client;
 pub mod lease;
 pub mod metrics;
 pub mod status_page;

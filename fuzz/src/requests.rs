@@ -9,7 +9,7 @@ use url::Url;
 use url::form_urlencoded::parse;
 use videotoken_api::provider::ProviderSpec;
 use videotoken_api::request::{FieldError, TokenRequest};
-use videotoken_api::token_api::Account;
+use videotoken_api::provider_types::Account;
 use videotoken_api::video_access_token::VideoAccessTokenSpec;
 use videotoken_core::plan::template::declared::Reads;
 use videotoken_providers::clock::{self, Timestamp};

@@ -1,24 +1,14 @@
-//! The operator's subcommands, read from the command line and carried out.
-//!
-//! | File | Content |
-//! |---|---|
-//! | `operate` | the operator itself: wiring from flags to rooms |
-//! | `verify` | whether an installed operator is well, asked from outside |
+//! The operator's subcommands, read from the command line. `src/main.rs` carries them out; `verify` has a file here.
 
 #![allow(clippy::doc_markdown)] // the arguments' docs are what --help prints: no backticks
 
-mod operate;
 pub mod verify;
 
 use crate::config::{Config, NAME};
-use crate::crds;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
-use std::process::ExitCode;
-use videotoken_providers::clock;
-use videotoken_runtime::crypto::{self, VERSION};
-use videotoken_runtime::output::{print, report};
+use videotoken_runtime::crypto::VERSION;
 
 /// Task of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,29 +57,6 @@ impl Command {
         config.complete().map_err(|message| Cli::command().error(ErrorKind::ValueValidation, message))?;
         Ok(Self::Run(config))
     }
-}
-
-/// Does what the process's own arguments and environment ask for; answers `--help`, and explains what is wrong with
-/// them, by exiting.
-pub fn main() -> ExitCode {
-    let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let checked = clock::check(std::time::SystemTime::now());
-    if let Err(wrong) = checked.and_then(|()| crypto::install().map_err(|wrong| wrong.to_string())) {
-        report(&wrong);
-        return ExitCode::FAILURE;
-    }
-    let result = match command {
-        Command::Crds => print(&crds::yaml()),
-        Command::Verify(options) => verify::run(&options),
-        Command::Run(config) => operate::run(&config),
-    };
-    result.map_or_else(
-        |error| {
-            report(&error.to_string());
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
 }
 
 #[cfg(test)]

@@ -27,8 +27,11 @@ pub struct Options {
 }
 
 /// Runs the check and prints its success. The error describes the failed check.
-#[tokio::main]
-pub(super) async fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &Options) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run_now(options))
+}
+
+async fn run_now(options: &Options) -> Result<(), Failure> {
     logs::init(false)?;
     let client = Cluster::open(&ClusterSelection::default(), LOG_IN_WITHIN).await?.client()?;
     verify(&client, options.readyz.as_ref(), options.within).await?;

@@ -1,5 +1,5 @@
-//! The state and the effects of the controller, by concern. A function takes the concerns that it uses, or the whole
-//! [`Context`] if it sends requests.
+//! The state and the effects of the controller, by concern. A function takes the concern that it uses, [`Known`] if it
+//! uses several in memory, or the whole [`Context`] if it sends requests or triggers objects.
 
 use super::grants::Grants;
 use super::output::Output;
@@ -57,6 +57,35 @@ pub(crate) struct Known<'a> {
     pub(crate) grants: &'a Grants,
     /// State of each `VideoAccessToken` that is not in the stores.
     pub(crate) objects: &'a Objects,
+}
+
+impl Known<'_> {
+    /// Returns the account of the object, if its provider is resolved.
+    pub(crate) fn account_of(self, key: &ObjectKey) -> Option<Arc<ReadyProvider>> {
+        self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
+    }
+
+    /// Returns true if another object with a valid token uses this budget, so that its next renewal shows whether the
+    /// credential works. A suspended object doesn't count.
+    pub(crate) fn has_peer(self, account: &AccountKey, key: &ObjectKey) -> bool {
+        let sharing = self.providers.registry.providers_of_account(account);
+        let mut others = sharing
+            .iter()
+            .flat_map(|account| self.stores.tokens.using(&account.provider_key))
+            .filter(|other| other != key);
+        others.any(|other| {
+            let Some(token) = self.stores.tokens.get(&other) else { return false };
+            let [ready, ..] = &token.status.conditions;
+            ready.status == Some(true) && !token.deleting() && !token.provider_and_suspension().1
+        })
+    }
+
+    /// Reconciles the object after this delay. Does nothing on a standby.
+    pub(crate) fn requeue_after(self, key: &ObjectKey, after: TimeDelta) {
+        if self.lease.is_leader() {
+            self.objects.requeue.set(key, clock::now().wall + after);
+        }
+    }
 }
 
 impl Context {
@@ -122,33 +151,13 @@ impl Context {
             self.forget(key);
         }
         for key in &changes.demanded {
-            if let Some(account) = self.account_of(key) {
+            if let Some(account) = self.known().account_of(key) {
                 self.grants.budgets.try_again(&account.key, clock::now());
             }
         }
         for key in &changes.trigger {
             self.trigger(key);
         }
-    }
-
-    /// Returns the account of the object, if its provider is resolved.
-    pub(crate) fn account_of(&self, key: &ObjectKey) -> Option<Arc<ReadyProvider>> {
-        self.providers.registry.get(&self.stores.tokens.get(key)?.provider()?)?.state.ok()
-    }
-
-    /// Returns true if another object with a valid token uses this budget, so that its next renewal shows whether the
-    /// credential works. A suspended object doesn't count.
-    pub(crate) fn has_peer(&self, account: &AccountKey, key: &ObjectKey) -> bool {
-        let sharing = self.providers.registry.providers_of_account(account);
-        let mut others = sharing
-            .iter()
-            .flat_map(|account| self.stores.tokens.using(&account.provider_key))
-            .filter(|other| other != key);
-        others.any(|other| {
-            let Some(token) = self.stores.tokens.get(&other) else { return false };
-            let [ready, ..] = &token.status.conditions;
-            ready.status == Some(true) && !token.deleting() && !token.provider_and_suspension().1
-        })
     }
 
     /// Removes a Secret that the API server reports as deleted, and triggers the objects that wait for its name,
@@ -161,11 +170,9 @@ impl Context {
         }
     }
 
-    /// Reconciles the object after this delay. Does nothing on a standby.
+    /// See [`Known::requeue_after`].
     pub(crate) fn requeue_after(&self, key: &ObjectKey, after: TimeDelta) {
-        if self.lease.is_leader() {
-            self.objects.requeue.set(key, clock::now().wall + after);
-        }
+        self.known().requeue_after(key, after);
     }
 
     /// Takes a slot for the granted object, and triggers its reconcile, which makes the call.

@@ -36,4 +36,5 @@ mod workloads;
 pub use run::run;
 pub use settings::{MIN_LEASE_TIME, Observers, Settings};
 pub use tasks::TaskEnded;
+pub use videotoken_core::plan::template::STACK;
 pub use workloads::kinds::{RestartKind, RestartKinds};

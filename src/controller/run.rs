@@ -1,6 +1,6 @@
 //! Starts the controller, and stops it without losing an issued token.
 
-use super::context::Context;
+use super::context::{Context, Known};
 use super::grants::{Grants, recall};
 use super::keyed_work::KeyedWork;
 use super::metrics_source::ScrapedContext;
@@ -20,6 +20,7 @@ use super::watches;
 use super::workloads::in_progress::RestartsInProgress;
 use crate::http_server::Health;
 use crate::lease::LeaseHandle;
+use crate::metrics::Metrics;
 use kube::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,7 +222,7 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
         if jumped || won {
             context.trigger_all();
         }
-        measure(&context, leads, if jumped { now } else { last }, now);
+        measure(context.known(), &context.output.metrics, leads, if jumped { now } else { last }, now);
         (last, led) = (now, leads);
         context.output.tick();
         context.providers.resolves.tick();
@@ -236,23 +237,23 @@ async fn tick(context: Arc<Context>, health: Arc<Health>, mut led: bool, mut lea
             context.trigger(&key);
         }
         if ticks.is_multiple_of(PROVIDERS) {
-            status::report_all(&context);
+            status::report_all(&context.providers);
         }
     }
 }
 
 /// Updates the gauges, and adds the times since `last` to the counters.
-fn measure(context: &Context, leads: bool, last: Now, now: Now) {
-    context.output.metrics.set_leader(leads);
-    context.output.metrics.set_queued(context.grants.budgets.depth());
-    context.output.metrics.set_in_flight(context.grants.in_flight.taken());
-    for (account, time) in context.grants.budgets.take_throttled(now) {
-        if let Some(provider_type) = context.providers.registry.type_of(&account) {
-            context.output.metrics.throttled(provider_type, time);
+fn measure(known: Known<'_>, metrics: &Metrics, leads: bool, last: Now, now: Now) {
+    metrics.set_leader(leads);
+    metrics.set_queued(known.grants.budgets.depth());
+    metrics.set_in_flight(known.grants.in_flight.taken());
+    for (account, time) in known.grants.budgets.take_throttled(now) {
+        if let Some(provider_type) = known.providers.registry.type_of(&account) {
+            metrics.throttled(provider_type, time);
         }
     }
     if leads {
-        context.output.metrics.expired(context.stores.tokens.expired_between(last.wall, now.wall));
+        metrics.expired(known.stores.tokens.expired_between(last.wall, now.wall));
     }
 }
 

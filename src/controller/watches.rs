@@ -1,14 +1,15 @@
 //! Watches: each feeds a store in place and triggers the objects that its events concern.
 
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::grants::recall;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_key::{as_object, provider_resource};
 use crate::controller::stores::relist::Relist;
-use crate::controller::stores::scopes::{Scope, Watched};
+use crate::controller::stores::scopes::{Scope, Scopes, Watched};
 use crate::controller::stores::secrets::SecretMeta;
 use crate::controller::stores::token::ListedToken;
-use crate::metrics::SILENCE;
+use crate::kube_client::SILENCE;
+use crate::metrics::Metrics;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DynamicObject, PartialObjectMeta};
@@ -30,7 +31,7 @@ use videotoken_providers::redact::quoted;
 const WATCH_SECONDS: u32 = 240;
 
 /// Objects in one page of a list. A page that is too large in bytes is requested again with fewer objects
-/// ([`crate::metrics::client`]).
+/// ([`crate::kube_client::client`]).
 const PAGE: u32 = 250;
 
 /// Delay before the first retry of a failed watch. Each further delay is twice as long.
@@ -128,7 +129,7 @@ async fn follow<K, S>(
                 }
                 Err(error) => {
                     let relists = back_off.begins_with_list(&error, Instant::now());
-                    report_fault(&context, &watched, &error, relists);
+                    report_fault(&context.stores.scopes, &context.output.metrics, &watched, &error, relists);
                     let wait = back_off.wait(forbidden(&error), Instant::now());
                     back_off.pass(wait, context.stores.scopes.healed()).await;
                     if relists {
@@ -231,13 +232,13 @@ fn place((scope, _): &Watched) -> &str {
     }
 }
 
-fn report_fault(context: &Context, watched: &Watched, error: &watcher::Error, relists: bool) {
+fn report_fault(scopes: &Scopes, metrics: &Metrics, watched: &Watched, error: &watcher::Error, relists: bool) {
     let (kind, namespace) = (watched.1, place(watched));
     let said = quoted(error);
     match error {
         watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) if relists => {
-            let news = context.stores.scopes.failed(watched, &said);
-            context.output.metrics.set_unlisted(context.stores.scopes.failing());
+            let news = scopes.failed(watched, &said);
+            metrics.set_unlisted(scopes.failing());
             if news {
                 tracing::warn!(
                     kind,
@@ -377,7 +378,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                         to.providers.resolve_soon(&key);
                     }
                 }
-                Event::Delete(object) => on_deleted(&to, &key_of(&object)),
+                Event::Delete(object) => on_deleted(to.known(), &key_of(&object)),
                 Event::InitDone => {
                     let Some(listed) = relist.end() else { return };
                     let mine = |key: &ProviderKey| match &key.namespace {
@@ -386,7 +387,7 @@ fn providers(client: &Client, context: &Arc<Context>, scope: Option<String>, kin
                     };
                     for key in to.stores.provider_objects.keys() {
                         if mine(&key) && !listed.contains(&as_object(&key)) {
-                            on_deleted(&to, &key);
+                            on_deleted(to.known(), &key);
                         }
                     }
                     to.stores.provider_objects.relist_ends();
@@ -409,9 +410,9 @@ fn slim(object: &mut DynamicObject) {
     }
 }
 
-fn on_deleted(context: &Context, key: &ProviderKey) {
-    if context.stores.provider_objects.remove(key) {
-        context.providers.resolve_soon(key);
+fn on_deleted(known: Known<'_>, key: &ProviderKey) {
+    if known.stores.provider_objects.remove(key) {
+        known.providers.resolve_soon(key);
     }
 }
 

@@ -4,20 +4,17 @@
 //! Label sets are fixed: the values of labels come from the source text, never from an object or a response. Exceptions
 //! are the series per token (`tokens`), which can be disabled, and per provider object (`providers`). They are read
 //! from their owner at each scrape, so that they use no memory. `kubernetes` counts every request of the Kubernetes
-//! client; `pages` limits the memory of a page of a list; `classic` is the older text format of Prometheus, for clients
-//! that don't request `OpenMetrics`.
+//! client; `classic` is the older text format of Prometheus, for clients that don't request `OpenMetrics`.
 
 mod classic;
 mod kubernetes;
-mod pages;
 mod providers;
-mod silence;
 mod tokens;
 mod zero_first;
 
-pub use kubernetes::{CountRequests, Counted, client, count_requests, layered};
+pub(crate) use kubernetes::kind;
+pub use kubernetes::{CountRequests, Counted, count_requests};
 pub use providers::{ProviderGauge, ProviderSource};
-pub use silence::SILENCE;
 pub use tokens::{TokenGauge, TokenSource};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -32,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use videotoken_core::issue::Class;
+use videotoken_core::plan::decide::IssueCause;
 use videotoken_providers::clock;
 use zero_first::ZeroFirstCounter;
 
@@ -65,6 +63,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    provider_type: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabels {
     source: &'static str,
 }
@@ -82,6 +86,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     issuances: Family<ProviderLabels, Counter>,
+    issuances_by_cause: ZeroFirstCounter<CauseLabels>,
     issue_failures: ZeroFirstCounter<FailureLabels>,
     issue_duration: ByProvider,
     budget_wait: Histogram,
@@ -109,6 +114,7 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             issuances: Family::default(),
+            issuances_by_cause: ZeroFirstCounter::default(),
             issue_failures: ZeroFirstCounter::default(),
             issue_duration: Family::new_with_constructor(|| Histogram::new(ISSUE_BOUNDS)),
             budget_wait: Histogram::new(WAIT_BOUNDS),
@@ -129,10 +135,13 @@ impl Metrics {
 
     /// Records that a call for a token of `provider_type` succeeded after `took`. A call that returned the token in use
     /// is no issuance.
-    pub fn issued(&self, provider_type: &'static str, took: Duration, is_new: bool) {
+    pub fn issued(&self, provider_type: &'static str, cause: Option<IssueCause>, took: Duration, is_new: bool) {
         let labels = ProviderLabels { provider_type };
         self.0.issue_duration.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.issuances.get_or_create(&labels).inc_by(u64::from(is_new));
+        if let Some(cause) = cause.filter(|_| is_new) {
+            self.0.issuances_by_cause.inc(&CauseLabels { provider_type, cause: cause.name() });
+        }
     }
 
     /// Records that a call for a token of `provider_type` failed after `took`.
@@ -208,8 +217,10 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         self.0.issue_failures.around_scrape(|| {
-            // Writing to a String never fails.
-            let _ = text::encode(&mut text, &self.0.registry);
+            self.0.issuances_by_cause.around_scrape(|| {
+                // Writing to a String never fails.
+                let _ = text::encode(&mut text, &self.0.registry);
+            });
         });
         text
     }
@@ -228,6 +239,7 @@ impl Inner {
         let ours = self.registry.sub_registry_with_prefix("videotoken");
         ours.register("build", "What runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("issuances", "Tokens issued", self.issuances.clone());
+        ours.register("issuances_by_cause", "Tokens issued, by cause", self.issuances_by_cause.family());
         ours.register("issue_failures", "Calls for a token that failed", self.issue_failures.family());
         let help = "How long calls for a token took";
         ours.register_with_unit("issue_duration", help, Unit::Seconds, self.issue_duration.clone());
@@ -268,8 +280,8 @@ mod tests {
     #[test]
     fn what_happened_is_in_the_scrape_by_its_documented_name() {
         let metrics = Metrics::new();
-        metrics.issued("videoIndexer", Duration::from_millis(300), true);
-        metrics.issued("videoIndexer", Duration::from_secs(2), false);
+        metrics.issued("videoIndexer", Some(IssueCause::Due), Duration::from_millis(300), true);
+        metrics.issued("videoIndexer", Some(IssueCause::Forced), Duration::from_secs(2), false);
         metrics.issue_failed("arcgisVideoServer", Class::Throttled, "Throttled".into(), Duration::from_secs(40));
         metrics.budget_granted(Duration::from_secs(4));
         metrics.throttled("blendVision", Duration::from_millis(1500));
@@ -287,6 +299,7 @@ mod tests {
         let scrape = metrics.encode();
         for line in [
             r#"videotoken_issuances_total{provider_type="videoIndexer"} 1"#,
+            r#"videotoken_issuances_by_cause_total{provider_type="videoIndexer",cause="Due"} 1"#,
             r#"videotoken_issue_failures_total{provider_type="arcgisVideoServer",class="throttled",reason="Throttled"} 1"#,
             r#"videotoken_issue_duration_seconds_bucket{le="0.5",provider_type="videoIndexer"} 1"#,
             r#"videotoken_issue_duration_seconds_count{provider_type="videoIndexer"} 2"#,

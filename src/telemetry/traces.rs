@@ -182,7 +182,8 @@ fn resource() -> Resource {
     if named { builder.build() } else { builder.with_service_name(env!("CARGO_PKG_NAME")).build() }
 }
 
-/// Connection to the collector through the operator's own HTTP client and its runtime.
+/// Connection to the collector through the operator's own HTTP client and its runtime. A second client would need proxies,
+/// CAs and redaction of its own.
 struct Collector {
     http: Http,
     runtime: Handle,

@@ -262,12 +262,7 @@ async fn through_all(scene: &Scene, offer: &Offer) -> BTreeSet<String> {
         let name = format!("{name}-{n}");
         scene.ready(&offer.token(scene, &name, &json!({}))).await.unwrap();
         secrets.insert(scene.held(&name).await.unwrap());
-        // The first two issue JWTs and nothing else; the declared API's expiry is the JWT's.
-        let is_refused = match offer.type_ {
-            "videoIndexerClassic" | "cognitiveServices" => fault == Fault::OpaqueToken,
-            "http" => matches!(fault, Fault::OpaqueToken | Fault::NotJwt | Fault::NoExpiry),
-            _ => false,
-        };
+        let is_refused = offer.refuses.contains(&fault);
         offer.control.play(fault);
         if fails || is_refused {
             scene.force_renewal(&name).await.unwrap();

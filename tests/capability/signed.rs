@@ -131,10 +131,15 @@ async fn p03_another_key_signs_anew_at_once_and_nothing_else_does() {
     operator.terminate().await.unwrap();
     let _operator = scene.operator().await.unwrap();
     scene.ready(&token(&scene, "probe", "signer", &json!({}))).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(scene.held("lobby").await.unwrap(), second);
-    let object = scene.until_that("lobby", "there", |_| true).await.unwrap();
-    assert_eq!((&object["status"]["issuances"], scene.secret_writes("lobby")), (&json!(2), 2));
+    testkit::stand::wait::throughout(Duration::from_secs(3), "nothing else signs anew", async || {
+        let object = scene.until_that("lobby", "there", |_| true).await.map_err(|error| error.to_string())?;
+        let is_kept = scene.held("lobby").await.is_ok_and(|token| token == second);
+        match (object["status"]["issuances"].as_u64(), scene.secret_writes("lobby"), is_kept) {
+            (Some(2), 2, true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 
     // another template is another request
     let changed =

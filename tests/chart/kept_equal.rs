@@ -1,5 +1,6 @@
 //! Files that are generated and committed: `make chart` writes all of them.
 
+mod credentials;
 mod gallery;
 
 use std::collections::BTreeMap;

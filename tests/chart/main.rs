@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api_server;
-mod credentials;
 mod gitops;
 mod kept_equal;
 mod monitoring;

@@ -7,6 +7,7 @@ mod manifests;
 mod names;
 mod pages;
 mod parameters;
+mod programs;
 mod promises;
 mod templates;
 mod words;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use videotoken_api::crds;
+use videotoken_api::provider_types::NAMES;
 
 /// Names in the references: parameters of path, query, header and body, and properties of responses.
 const REFERENCES: [(&str, &[&str]); 5] = [
@@ -127,6 +128,9 @@ fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
 fn each_parameter_of_the_references_has_a_row_and_each_row_a_field() {
     let tables = tables();
     assert_eq!(tables.len(), REFERENCES.len());
+    // the others declare their parameters themselves
+    let fixed = NAMES.iter().filter(|type_| !has(&schema("provider", type_), "parameters"));
+    assert_eq!(fixed.copied().collect::<Vec<_>>(), REFERENCES.map(|(type_, _)| type_));
     for ((type_, parameters), table) in REFERENCES.iter().zip(&tables) {
         assert_eq!(*type_, table.type_);
         for parameter in *parameters {
@@ -140,6 +144,13 @@ fn each_parameter_of_the_references_has_a_row_and_each_row_a_field() {
             assert!(has(&schema(place, type_), field), "{type_}: the CRD has no field {field} in the {place}");
         }
     }
+}
+
+#[test]
+fn each_type_has_a_row_on_the_page_of_providers() {
+    let page = fs::read_to_string(repository().join("docs/providers/README.md")).unwrap();
+    let rows: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| [`")?.split('`').next()).collect();
+    assert_eq!(rows, NAMES.iter().copied().collect());
 }
 
 #[test]

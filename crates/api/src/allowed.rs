@@ -1,7 +1,7 @@
 //! The namespaces, scopes and Secret metadata that a ClusterTokenProvider allows.
 
-pub use super::AllowedScopes;
 use super::cel::cel;
+pub use super::provider_types::AllowedScopes;
 use super::request::FieldError;
 use super::schema::label_selector;
 use super::scope::Scope;
@@ -66,14 +66,4 @@ impl AllowedScopes {
     pub fn admits(&self, scope: &Scope) -> Result<(), FieldError> {
         scope.typed()?.admitted(self)
     }
-}
-
-/// Checks that `word` is in `allowed`, or in `default` if `allowed` is absent.
-pub(super) fn among(field: &str, word: &str, allowed: Option<&[String]>, default: &[&str]) -> Result<(), FieldError> {
-    let allowed = allowed.map_or_else(|| default.to_vec(), |words| words.iter().map(String::as_str).collect());
-    if allowed.contains(&word) {
-        return Ok(());
-    }
-    let list = if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
-    Err(FieldError::new(field, format!("the ClusterTokenProvider's allowedScopes admit {list}, not {word}")))
 }

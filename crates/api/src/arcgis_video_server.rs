@@ -2,15 +2,14 @@
 //!
 //! Wire facts: the reference's `generateToken`, 12.0.
 
-use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
 use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
-use super::provider::SecretKeyRef;
+use super::references::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, strings, url};
-use super::token_api::{TokenApi, TypedTokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, among, one};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -150,6 +149,7 @@ impl TokenApi for ArcgisVideoServerAccount {
 
 impl TypedTokenApi for ArcgisVideoServerAccount {
     type Scope = ArcgisVideoServerScope;
+    type Allowed<'a> = Option<&'a ArcgisVideoServerAllowed>;
 
     fn rules() -> Vec<Cel> {
         LIFETIME.rules("has(self.scope.arcgisVideoServer)")
@@ -179,8 +179,8 @@ impl TypedTokenApi for ArcgisVideoServerAccount {
         })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &ArcgisVideoServerScope) -> Result<(), FieldError> {
+    fn admits(allowed: Self::Allowed<'_>, scope: &ArcgisVideoServerScope) -> Result<(), FieldError> {
         let (kind, ..) = scope.binding()?;
-        among(SCOPE, kind, allowed.arcgis_video_server.as_ref().and_then(|a| a.kinds.as_deref()), ALL)
+        among(SCOPE, kind, allowed.and_then(|a| a.kinds.as_deref()), ALL)
     }
 }

@@ -1,7 +1,7 @@
 //! Azure clouds and the ways to authenticate to Microsoft Entra.
 
 use super::cel::{cel, union};
-use super::provider::SecretKeyRef;
+use super::references::SecretKeyRef;
 use super::request::FieldError;
 use super::schema::{data_key, guid, object_name, url};
 use super::token_api::one;

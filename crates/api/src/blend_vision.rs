@@ -2,15 +2,14 @@
 //!
 //! Wire facts: the reference's `Create an access token`.
 
-use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
 use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
-use super::provider::SecretKeyRef;
+use super::references::SecretKeyRef;
 use super::request::{End, FieldError, TokenRequest};
 use super::schema::{root, url};
-use super::token_api::{TokenApi, TypedTokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, among, one};
 use super::wire_time;
 use schemars::{JsonSchema, Schema, transform::Transform};
 use serde::{Deserialize, Serialize};
@@ -242,6 +241,7 @@ impl TokenApi for BlendVisionAccount {
 
 impl TypedTokenApi for BlendVisionAccount {
     type Scope = BlendVisionScope;
+    type Allowed<'a> = Option<&'a BlendVisionAllowed>;
 
     fn rules() -> Vec<Cel> {
         let endless = |kind: &str| {
@@ -292,9 +292,8 @@ impl TypedTokenApi for BlendVisionAccount {
         Ok(TokenRequest { account, operation: operation.into(), fields, promised_lifetime, ends_at })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &BlendVisionScope) -> Result<(), FieldError> {
+    fn admits(allowed: Self::Allowed<'_>, scope: &BlendVisionScope) -> Result<(), FieldError> {
         let kind = scope.kind()?;
-        let allowed = allowed.blend_vision.as_ref();
         among(SCOPE, kind.member, allowed.and_then(|a| a.kinds.as_deref()), READ_ONLY)?;
         if kind.never_expires && !allowed.is_some_and(|a| a.never_expires) {
             let message = "the ClusterTokenProvider's allowedScopes admit no token that never expires";

@@ -61,7 +61,7 @@ impl ClusterTokenProviderSpec {
         let account = self.provider.account()?;
         account.check_cluster()?;
         let allowed = self.allowed_scopes.clone().unwrap_or_default();
-        parameters::check_allowed(account.parameters().unwrap_or(&BTreeMap::new()), &allowed)
+        parameters::check_allowed(account.parameters().unwrap_or(&BTreeMap::new()), &allowed.parameters)
     }
 
     /// Checks that `scope` may be requested. The error names the field of the VideoAccessToken.

@@ -2,15 +2,14 @@
 //!
 //! Wire facts: `issueLimitedAccessToken` of the Token API v1.0, and `issueToken`.
 
-use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, cel, union};
 use super::duration::GoDuration;
 use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
-use super::provider::SecretKeyRef;
+use super::references::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{root, site, url};
-use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
+use super::token_api::{TokenApi, TypedTokenApi, among, blame_provider, one};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -156,6 +155,7 @@ impl TokenApi for CognitiveServicesAccount {
 
 impl TypedTokenApi for CognitiveServicesAccount {
     type Scope = CognitiveServicesScope;
+    type Allowed<'a> = Option<&'a CognitiveServicesAllowed>;
 
     fn rules() -> Vec<Cel> {
         let scope = "self.scope.cognitiveServices";
@@ -220,11 +220,11 @@ impl TypedTokenApi for CognitiveServicesAccount {
         }
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &CognitiveServicesScope) -> Result<(), FieldError> {
+    fn admits(allowed: Self::Allowed<'_>, scope: &CognitiveServicesScope) -> Result<(), FieldError> {
         let kind = match scope.kind()? {
             Kind::LimitedAccess(_) => "limitedAccess",
             Kind::Service => "service",
         };
-        among(SCOPE, kind, allowed.cognitive_services.as_ref().and_then(|a| a.kinds.as_deref()), LIMITED)
+        among(SCOPE, kind, allowed.and_then(|a| a.kinds.as_deref()), LIMITED)
     }
 }

@@ -3,12 +3,12 @@
 //! The crate may use only serde, schemars, url, chrono, regex and kube's derive. Decoding a wire type never fails: unions are
 //! structs of Options, and durations and open enums are strings. They are parsed once into a [`request::TokenRequest`].
 //!
-//! A new provider type needs a file like [`blend_vision`] and a row in the table `provider_types!` below. The macro
-//! derives from the row the module, the members of [`provider::ProviderSpec`], [`scope::Scope`] and
-//! [`allowed::AllowedScopes`], and the dispatch of [`token_api::Account`].
+//! A new provider type needs a file like [`blend_vision`] and a row in the table of [`provider_types`]. The module, the
+//! members of [`provider::ProviderSpec`], [`scope::Scope`] and [`allowed::AllowedScopes`], and the dispatch of
+//! [`provider_types::Account`] follow from the row.
 
 #[macro_use]
-mod provider_types;
+pub mod provider_types;
 
 pub mod allowed;
 pub mod azure;
@@ -23,6 +23,7 @@ pub mod limits;
 pub mod parameters;
 pub mod provider;
 pub mod provider_status;
+pub mod references;
 pub mod request;
 pub mod reserved;
 mod reserved_names;
@@ -39,73 +40,11 @@ pub mod workload;
 
 pub use schema::is_object_name;
 
-// The provider types: module, type name in Rust and in YAML; then account, scope, and the scopes that a
-// ClusterTokenProvider allows, each with its description in the CRDs.
-provider_types! {
-    video_indexer, VideoIndexer, "videoIndexer" {
-        /// Azure Video Indexer through Azure Resource Manager.
-        account: video_indexer::VideoIndexerAccount;
-        /// A token of Azure Video Indexer.
-        scope: video_indexer::VideoIndexerScope;
-        /// The permissions of Video Indexer tokens.
-        #[serde(flatten)]
-        allowed: video_indexer::VideoIndexerAllowed;
-    }
-    video_indexer_classic, VideoIndexerClassic, "videoIndexerClassic" {
-        /// Azure Video Indexer's classic Authorization API.
-        account: video_indexer_classic::VideoIndexerClassicAccount;
-        /// A token of Azure Video Indexer's classic Authorization API.
-        scope: video_indexer_classic::VideoIndexerClassicScope;
-        /// Further limits in Video Indexer's classic API.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        allowed: Option<video_indexer_classic::VideoIndexerClassicAllowed>;
-    }
-    blend_vision, BlendVision, "blendVision" {
-        /// BlendVision One.
-        account: blend_vision::BlendVisionAccount;
-        /// A token of BlendVision One.
-        scope: blend_vision::BlendVisionScope;
-        /// Tokens of BlendVision One.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        allowed: Option<blend_vision::BlendVisionAllowed>;
-    }
-    cognitive_services, CognitiveServices, "cognitiveServices" {
-        /// The token API of Azure Cognitive Services.
-        account: cognitive_services::CognitiveServicesAccount;
-        /// A token of Azure Cognitive Services.
-        scope: cognitive_services::CognitiveServicesScope;
-        /// Tokens of Azure Cognitive Services.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        allowed: Option<cognitive_services::CognitiveServicesAllowed>;
-    }
-    arcgis_video_server, ArcgisVideoServer, "arcgisVideoServer" {
-        /// ArcGIS Video Server.
-        account: arcgis_video_server::ArcgisVideoServerAccount;
-        /// A token of ArcGIS Video Server.
-        scope: arcgis_video_server::ArcgisVideoServerScope;
-        /// Tokens of ArcGIS Video Server.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        allowed: Option<arcgis_video_server::ArcgisVideoServerAllowed>;
-    }
-    signed, Signed, "signed" {
-        /// Tokens that the operator signs itself, with a key from a Secret and without a call.
-        account: signed::SignedAccount;
-        /// A token that the operator signs itself.
-        scope: parameters::DeclaredScope;
-        /// The shared member `parameters` lists what is allowed.
-        #[serde(skip)]
-        allowed: ();
-    }
-    http, Http, "http" {
-        /// A token API that this object declares: one request, and the reading of its answer.
-        account: http::HttpAccount;
-        /// A token of a declared token API.
-        scope: parameters::DeclaredScope;
-        /// The shared member `parameters` lists what is allowed.
-        #[serde(skip)]
-        allowed: ();
-    }
+/// Declares the module of each provider type.
+macro_rules! modules {
+    ($($module:ident, $variant:ident, $name:literal { $($row:tt)* })+) => { $(pub mod $module;)+ };
 }
+provider_types!(modules);
 
 /// Wall-clock time in UTC, for times that are stored or compared with times of a token API.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -3,7 +3,6 @@
 //! A provider of the types in [`DECLARED`] has templates instead of code. Its administrator declares the parameters of
 //! the templates, each with a type and a pattern. A VideoAccessToken sets their values and nothing else.
 
-use super::allowed::AllowedScopes;
 use super::cel::{cel, cel_saying};
 use super::duration::{GoDuration, is_duration};
 use super::lifetime::LifetimeRule;
@@ -383,11 +382,14 @@ pub fn samples(declared: &Parameters) -> Map<String, Value> {
     declared.iter().map(|(name, parameter)| (name.clone(), parameter.sample())).collect()
 }
 
+/// `allowedScopes.parameters`: the values of each parameter that a ClusterTokenProvider allows.
+pub type AllowedValues = BTreeMap<String, Vec<String>>;
+
 /// Checks the values against `allowedScopes.parameters`. A parameter that isn't listed there may have each value that
 /// fits its pattern. `scope` is the path of the scope's parameters.
-pub(super) fn admits(allowed: &AllowedScopes, scope: &str, given: &BTreeMap<String, String>) -> Result<(), FieldError> {
+pub(super) fn admits(allowed: &AllowedValues, scope: &str, given: &BTreeMap<String, String>) -> Result<(), FieldError> {
     for (name, value) in given {
-        let Some(listed) = allowed.parameters.get(name) else { continue };
+        let Some(listed) = allowed.get(name) else { continue };
         if !listed.contains(value) {
             let values = if listed.is_empty() { "no value: leave it out".to_owned() } else { listed.join(", ") };
             let message = format!("the ClusterTokenProvider's allowedScopes admit {values}");
@@ -398,8 +400,8 @@ pub(super) fn admits(allowed: &AllowedScopes, scope: &str, given: &BTreeMap<Stri
 }
 
 /// Checks `allowedScopes.parameters` of a ClusterTokenProvider: each name is declared, and a default is allowed.
-pub(super) fn check_allowed(declared: &Parameters, allowed: &AllowedScopes) -> Result<(), FieldError> {
-    for (name, listed) in &allowed.parameters {
+pub(super) fn check_allowed(declared: &Parameters, allowed: &AllowedValues) -> Result<(), FieldError> {
+    for (name, listed) in allowed {
         let field = || format!("spec.allowedScopes.parameters.{name}");
         let Some(parameter) = declared.get(name) else {
             return Err(FieldError::new(field(), "is no parameter that the provider declares: correct the name"));

@@ -57,7 +57,7 @@ pub struct ProviderStatus {
     pub queue: Option<QueueStatus>,
     /// Logins that the operator tried with a credential that had not worked yet, for a token API where failed logins
     /// lock a user. Each entry contains the time and a hash of the user, and is written before the login. At most 3
-    /// logins are made in 15 minutes, or 4 if a login of this provider has worked before.
+    /// logins are made in 16 minutes, or 4 if a login of this provider has worked before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     pub login_attempts: Vec<String>,

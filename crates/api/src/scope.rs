@@ -1,3 +1,3 @@
 //! Scope of a token: one member per provider type.
 
-pub use super::Scope;
+pub use super::provider_types::Scope;

@@ -1,11 +1,10 @@
 //! Account and scope of tokens that the operator signs itself, with a key from a Secret and without any call.
 
-use super::allowed::AllowedScopes;
 use super::cel::{Cel, cel, exactly_one};
 use super::duration::GoDuration;
 use super::limits::AccountLimits;
-use super::parameters::{self, DeclaredLifetime, DeclaredScope, Parameters, is_name, value_names};
-use super::provider::SecretKeyRef;
+use super::parameters::{self, AllowedValues, DeclaredLifetime, DeclaredScope, Parameters, is_name, value_names};
+use super::references::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::token_api::{TokenApi, TypedTokenApi, one};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
@@ -460,6 +459,7 @@ pub(super) fn limited(schema: &mut Schema) {
 
 impl TypedTokenApi for SignedAccount {
     type Scope = DeclaredScope;
+    type Allowed<'a> = &'a AllowedValues;
 
     fn rules() -> Vec<Cel> {
         Vec::new()
@@ -490,7 +490,7 @@ impl TypedTokenApi for SignedAccount {
         Ok(TokenRequest { account, operation: operation.into(), fields, promised_lifetime, ends_at: None })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &DeclaredScope) -> Result<(), FieldError> {
+    fn admits(allowed: Self::Allowed<'_>, scope: &DeclaredScope) -> Result<(), FieldError> {
         parameters::admits(allowed, SCOPE, &scope.parameters)
     }
 }

@@ -1,12 +1,10 @@
 //! Traits that each token API implements, and code that all token APIs share.
 
-use super::cel::{Cel, cel, exactly_one};
+use super::cel::{Cel, cel};
 use super::duration::GoDuration;
 use super::limits::AccountLimits;
 use super::parameters::Parameters;
 use super::request::{FieldError, TokenRequest};
-pub use super::{Account, NAMES};
-use super::{AllowedScopes, local_types, lockouts, type_rules};
 use schemars::{Schema, transform::Transform};
 use std::borrow::Cow;
 
@@ -59,6 +57,9 @@ pub(super) trait TypedTokenApi: TokenApi {
     /// Scope of a token of this type.
     type Scope;
 
+    /// Part of the `allowedScopes` of a ClusterTokenProvider that decides on this scope.
+    type Allowed<'a>;
+
     /// Returns the rules of the spec of a VideoAccessToken that need more than the scope, mainly about lifetimes.
     fn rules() -> Vec<Cel>;
 
@@ -71,86 +72,31 @@ pub(super) trait TypedTokenApi: TokenApi {
     ) -> Result<TokenRequest, FieldError>;
 
     /// Checks that the `allowedScopes` of a ClusterTokenProvider allow this scope.
-    fn admits(allowed: &AllowedScopes, scope: &Self::Scope) -> Result<(), FieldError>;
+    fn admits(allowed: Self::Allowed<'_>, scope: &Self::Scope) -> Result<(), FieldError>;
 }
 
-impl Account<'_> {
-    /// Returns the account as the token API identifies it, or an error in the spec.
-    pub fn identity(&self) -> Result<String, FieldError> {
-        self.api().identity()
-    }
-
-    /// Returns the account in short form, for people.
-    pub fn display_name(&self) -> String {
-        self.api().display_name()
-    }
-
-    /// If each token is a login and failed logins lock the user, returns a clause that says so.
-    pub fn lockout(&self) -> Option<Cow<'static, str>> {
-        self.api().lockout()
-    }
-
-    /// Returns true if the type makes no calls.
-    pub fn is_local(&self) -> bool {
-        self.api().is_local()
-    }
-
-    /// Returns the parameters that the spec declares. `None` for types without declared parameters.
-    pub fn parameters(&self) -> Option<&Parameters> {
-        self.api().parameters()
-    }
-
-    /// Returns the names of the further values that come with each token.
-    pub fn values(&self) -> Vec<String> {
-        self.api().values()
-    }
-
-    /// Returns true if each new token ends the validity of the one before.
-    pub fn invalidates_previous(&self) -> bool {
-        self.api().invalidates_previous()
-    }
-
-    /// Checks what only a ClusterTokenProvider must declare.
-    pub(super) fn check_cluster(&self) -> Result<(), FieldError> {
-        self.api().check_cluster()
-    }
-
-    /// Returns the default limits of the type.
-    pub fn default_limits(&self) -> AccountLimits {
-        self.api().limits()
+/// Schema transform: for each of these types, if a login can lock a user, only one call is in flight.
+pub(super) fn one_login(lockouts: Vec<(&'static str, Cow<'static, str>)>) -> impl FnMut(&mut Schema) {
+    move |schema| {
+        for (name, lockout) in &lockouts {
+            let rule = format!(
+                "!has(self.{name}) || !has(self.limits) || !has(self.limits.concurrency) || self.limits.concurrency == 1"
+            );
+            cel(rule, one_at_a_time(lockout)).at(".limits.concurrency").transform(schema);
+        }
     }
 }
 
-/// Schema transform: adds the rules of each type.
-pub(super) fn rules(schema: &mut Schema) {
-    for mut rule in type_rules() {
-        rule.transform(schema);
-    }
-}
-
-/// Schema transform: exactly one of the types is set.
-pub(super) fn one_type(schema: &mut Schema) {
-    exactly_one(NAMES).transform(schema);
-}
-
-/// Schema transform: if a login can lock a user, only one call is in flight.
-pub(super) fn one_login(schema: &mut Schema) {
-    for (name, lockout) in lockouts() {
-        let rule = format!(
-            "!has(self.{name}) || !has(self.limits) || !has(self.limits.concurrency) || self.limits.concurrency == 1"
-        );
-        cel(rule, one_at_a_time(&lockout)).at(".limits.concurrency").transform(schema);
-    }
-}
-
-/// Schema transform: a type that makes no calls has no limits and no certificates.
-pub(super) fn no_network(schema: &mut Schema) {
-    for name in local_types() {
-        for member in ["limits", "caBundle", "caBundleRef"] {
-            cel(format!("!has(self.{name}) || !has(self.{member})"), no_calls(name))
-                .at(&format!(".{member}"))
-                .forbidden()
-                .transform(schema);
+/// Schema transform: these types, which make no calls, have no limits and no certificates.
+pub(super) fn no_network(local_types: Vec<&'static str>) -> impl FnMut(&mut Schema) {
+    move |schema| {
+        for name in &local_types {
+            for member in ["limits", "caBundle", "caBundleRef"] {
+                cel(format!("!has(self.{name}) || !has(self.{member})"), no_calls(name))
+                    .at(&format!(".{member}"))
+                    .forbidden()
+                    .transform(schema);
+            }
         }
     }
 }
@@ -173,6 +119,16 @@ pub(super) fn one<T, const N: usize>(members: [Option<T>; N], field: &str, what:
         (None, _) => Err(FieldError::new(field, format!("no {what} that is known here: set exactly one"))),
         (Some(_), more) => Err(FieldError::new(field, format!("{} of a {what}: set exactly one", more + 1))),
     }
+}
+
+/// Checks that `word` is in `allowed`, or in `default` if `allowed` is absent.
+pub(super) fn among(field: &str, word: &str, allowed: Option<&[String]>, default: &[&str]) -> Result<(), FieldError> {
+    let allowed = allowed.map_or_else(|| default.to_vec(), |words| words.iter().map(String::as_str).collect());
+    if allowed.contains(&word) {
+        return Ok(());
+    }
+    let list = if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
+    Err(FieldError::new(field, format!("the ClusterTokenProvider's allowedScopes admit {list}, not {word}")))
 }
 
 pub(super) fn blame_provider(error: &FieldError) -> FieldError {

@@ -10,7 +10,7 @@ use super::schema::{conditions, date_time, object_name};
 use super::scope::Scope;
 use super::secret::SecretSpec;
 use super::workload::{Workload, WorkloadRef};
-use super::{token_api, wire_time};
+use super::{provider_types, token_api, wire_time};
 use crate::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 use kube_derive::CustomResource;
@@ -46,7 +46,7 @@ use std::time::Duration;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = token_api::rules, transform = renewal, transform = untrusted)]
+#[schemars(transform = provider_types::rules, transform = renewal, transform = untrusted)]
 pub struct VideoAccessTokenSpec {
     /// The provider that issues the token.
     pub provider_ref: ProviderRef,

@@ -2,7 +2,6 @@
 //!
 //! Wire facts: the reference's `Generate - … Access Token`, api-version 2025-04-01.
 
-use super::allowed::{AllowedScopes, among};
 use super::azure::{AzureAuth, AzureEndpoints, Cloud, CloudEndpoints};
 use super::cel::{Cel, cel, cel_saying, open};
 use super::duration::GoDuration;
@@ -10,7 +9,7 @@ use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, is_segment, segment};
-use super::token_api::{TokenApi, TypedTokenApi};
+use super::token_api::{TokenApi, TypedTokenApi, among};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -302,6 +301,7 @@ impl TokenApi for VideoIndexerAccount {
 
 impl TypedTokenApi for VideoIndexerAccount {
     type Scope = VideoIndexerScope;
+    type Allowed<'a> = &'a VideoIndexerAllowed;
 
     fn rules() -> Vec<Cel> {
         let scope = "self.scope.videoIndexer";
@@ -331,7 +331,7 @@ impl TypedTokenApi for VideoIndexerAccount {
         })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &VideoIndexerScope) -> Result<(), FieldError> {
-        allowed.video_indexer.admits_permission("spec.scope.videoIndexer.permission", scope.permission.as_str())
+    fn admits(allowed: Self::Allowed<'_>, scope: &VideoIndexerScope) -> Result<(), FieldError> {
+        allowed.admits_permission("spec.scope.videoIndexer.permission", scope.permission.as_str())
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! Wire facts: the API's reference, `Get Account Access Token` and its siblings.
 
-use super::allowed::{AllowedScopes, among};
 use super::cel::{Cel, open, union};
 use super::duration::GoDuration;
 use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
-use super::provider::SecretKeyRef;
+use super::references::SecretKeyRef;
 use super::request::{FieldError, TokenRequest};
 use super::schema::{NOT_A_SEGMENT, guid, is_segment, root, segment, url};
-use super::token_api::{TokenApi, TypedTokenApi, one};
+use super::token_api::{TokenApi, TypedTokenApi, among, one};
+use super::video_indexer::VideoIndexerAllowed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -228,6 +228,7 @@ impl TokenApi for VideoIndexerClassicAccount {
 
 impl TypedTokenApi for VideoIndexerClassicAccount {
     type Scope = VideoIndexerClassicScope;
+    type Allowed<'a> = (Option<&'a VideoIndexerClassicAllowed>, &'a VideoIndexerAllowed);
 
     fn rules() -> Vec<Cel> {
         LIFETIME.rules("has(self.scope.videoIndexerClassic)")
@@ -249,15 +250,15 @@ impl TypedTokenApi for VideoIndexerClassicAccount {
         })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {
+    fn admits((classic, permissions): Self::Allowed<'_>, scope: &VideoIndexerClassicScope) -> Result<(), FieldError> {
         let kind = scope.kind()?;
-        let kinds = allowed.video_indexer_classic.as_ref().and_then(|classic| classic.kinds.as_deref());
+        let kinds = classic.and_then(|classic| classic.kinds.as_deref());
         among(SCOPE, kind.member, kinds, OF_ACCOUNT)?;
         let permission = match kind.fields.get("permission").and_then(Value::as_str) {
             Some(permission) => permission,
             None if kind.fields.get("allowEdit") == Some(&Value::Bool(true)) => "Contributor",
             None => "Reader",
         };
-        allowed.video_indexer.admits_permission(&format!("{SCOPE}.{}", kind.member), permission)
+        permissions.admits_permission(&format!("{SCOPE}.{}", kind.member), permission)
     }
 }

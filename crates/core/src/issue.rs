@@ -65,6 +65,8 @@ pub struct IssueError {
     pub retry_after: Option<Duration>,
     /// For a rejected credential: whether the rejection can end without a change.
     pub heals: Heals,
+    /// True if a directory rejected the identity itself, so that the token API received no request.
+    pub identity_refused: bool,
     /// True if the token API cannot have received the request, so that its rate limit did not count it. It is false if
     /// any part may have been sent.
     pub unsent: bool,
@@ -105,6 +107,7 @@ impl IssueError {
             request_id,
             retry_after,
             heals: Heals::No,
+            identity_refused: false,
             unsent: false,
         }
     }
@@ -113,11 +116,6 @@ impl IssueError {
     pub fn timed_out(limit: Duration) -> Self {
         let message = format!("the token API did not respond within {} s", limit.as_secs());
         Self::new(Class::Transient, "Timeout", message)
-    }
-
-    /// Returns true if Entra rejected the identity, so that the token API received no request.
-    pub fn is_entra_refusal(&self) -> bool {
-        self.reason == "EntraRefused"
     }
 
     /// Marks the request as never sent.

@@ -1,7 +1,7 @@
-//! Reads the clock. No other module reads it. Decisions take [`Now`] as an argument.
+//! Reads the wall clock. No other module reads it. Decisions take [`Now`] as an argument.
 //!
 //! A simulation runs several operators in one process, each with a wall clock of its own: [`Scope`] gives the tasks of
-//! one operator their [`Clock`]. The monotonic clock is tokio's, which a runtime can pause.
+//! one operator their [`Clock`]. The monotonic clock is tokio's everywhere, which a runtime can pause.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -62,9 +62,13 @@ fn wall(clock: SystemTime) -> Timestamp {
     clock.into()
 }
 
-/// Checks that TLS and expiries work with the time of `clock`. A machine without a battery may start with a time before
-/// 1970.
-pub fn check(clock: SystemTime) -> Result<(), String> {
+/// Checks that TLS and expiries work with the time of the machine's clock. A machine without a battery may start with a
+/// time before 1970.
+pub fn check() -> Result<(), String> {
+    check_time(SystemTime::now())
+}
+
+fn check_time(clock: SystemTime) -> Result<(), String> {
     if clock >= SystemTime::UNIX_EPOCH {
         return Ok(());
     }
@@ -114,7 +118,7 @@ mod tests {
             (1_790_000_000, None),
         ] {
             assert_eq!(wall(at(seconds)).timestamp(), seconds);
-            let said = check(at(seconds)).err();
+            let said = check_time(at(seconds)).err();
             match (said, refused) {
                 (None, None) => {}
                 (Some(said), Some(refused)) => assert!(said.contains(refused), "{said}"),

@@ -1,4 +1,4 @@
-//! HTTP client of all issuers and of the Microsoft Entra credential.
+//! HTTP client of all issuers, of the Microsoft Entra credential, and of the operator's traces.
 //!
 //! The client trusts the system's CAs and the CAs of the provider. It follows no redirect, retries no request, reads at
 //! most [`MAX_BODY`] of a response, checks [`super::hosts`] before it connects, and assigns a failure class to every

@@ -22,8 +22,8 @@ use crate::clock::Timestamp;
 use crate::provider::Provider;
 use async_trait::async_trait;
 use std::time::Duration;
+use videotoken_api::provider_types::Account;
 use videotoken_api::request::TokenRequest;
-use videotoken_api::token_api::Account;
 
 /// Declares the module of each provider type, and the dispatch function.
 macro_rules! provider_types {

@@ -5,7 +5,6 @@
 //! logs a response that it can't parse is limited to error. [`log_panics`] logs panics without data.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
@@ -55,7 +54,7 @@ where
     let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
         lines.json().flatten_event(true).with_span_list(false).boxed()
     } else {
-        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+        lines.with_ansi(false).boxed()
     };
     Ok(Registry::default().with(lines.with_filter(filter.and(filter_fn(is_level_allowed)))))
 }

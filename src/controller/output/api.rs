@@ -7,8 +7,9 @@ use crate::controller::stores::token::Token;
 use crate::controller::tokens::renders::{Renders, Room, SMALL};
 use crate::lease::LeaseHandle;
 use futures::AsyncBufReadExt;
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, ObjectMeta, Request, Resource};
 use kube::{Api, Client};
 use secrecy::SecretString;
@@ -228,9 +229,14 @@ impl Applier {
         Ok(meta.map(|meta| meta.metadata.annotations.unwrap_or_default()))
     }
 
-    /// Returns the client, for calls that are not writes.
-    pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+    /// Requests a token of a `ServiceAccount`. The error may quote the response, which contains the token.
+    pub(crate) async fn request_token(
+        &self,
+        account: &ObjectKey,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, kube::Error> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &account.namespace);
+        api.create_token_request(&account.name, &PostParams::default(), request).await
     }
 
     /// Writes a status, based on the version of the object that was read, and returns the new resourceVersion.

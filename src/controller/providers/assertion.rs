@@ -5,9 +5,6 @@
 use crate::controller::output::api::Applier;
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Api;
-use kube::api::PostParams;
 use secrecy::SecretString;
 use videotoken_api::key::ObjectKey;
 use videotoken_api::names;
@@ -84,8 +81,7 @@ impl AssertionSource for ServiceAccountAssertion {
             bound_object_ref: None,
         };
         let request = TokenRequest { spec, ..TokenRequest::default() };
-        let api: Api<ServiceAccount> = Api::namespaced(self.applier.client(), &self.account.namespace);
-        let answer = api.create_token_request(&self.account.name, &PostParams::default(), &request).await;
+        let answer = self.applier.request_token(&self.account, &request).await;
         let answer = answer.map_err(|error| self.refused(&error))?;
         let token = answer.status.map(|status| status.token).filter(|token| !token.is_empty());
         token.map(SecretString::from).ok_or_else(|| {

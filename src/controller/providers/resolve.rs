@@ -1,10 +1,10 @@
 //! Resolves provider objects to accounts, writes their statuses, and triggers the VideoAccessTokens that use them.
 
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::fail_point;
 use crate::controller::grants::recall;
 use crate::controller::providers::registry::{ReadyProvider, Resolved};
-use crate::controller::providers::status;
+use crate::controller::providers::{Providers, status};
 use crate::controller::settings::PANIC_RETRY_DELAY;
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::{oversized, parse_status};
@@ -76,7 +76,7 @@ fn after_panic(context: &Arc<Context>, key: &ProviderKey) {
     tracing::error!(provider = %key, "resolving the provider panicked");
     context.providers.requeue.set(key, clock::now().wall + PANIC_RETRY_DELAY);
     let state = Err(Refusal::new("InternalError", message));
-    if register(context, key, Resolved { state, refers: ReferenceVersions::default() }) {
+    if register(context.known(), key, Resolved { state, refers: ReferenceVersions::default() }) {
         context.trigger_tokens_of(key);
     }
     context.providers.report_soon(key);
@@ -89,7 +89,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     let Some(object) = context.stores.provider_objects.get(key) else {
         let gone = context.providers.registry.remove(key);
         if let Some(Resolved { state: Ok(account), .. }) = gone {
-            retire(context, &account.key);
+            retire(context.known(), &account.key);
         }
         context.providers.last_written.forget(key);
         context.trigger_tokens_of(key);
@@ -116,7 +116,7 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
     if let Some(again) = again {
         context.providers.requeue.set(key, clock::now().wall + again);
     }
-    let changed = register(context, key, Resolved { state, refers });
+    let changed = register(context.known(), key, Resolved { state, refers });
     if reading.is_outdated(key) {
         context.providers.resolve_soon(key);
     }
@@ -128,12 +128,12 @@ pub(crate) async fn resolve(context: &Arc<Context>, key: &ProviderKey) {
 
 /// Schedules the next read of CAs that no watch covers while TLS fails with them. The interval begins at a few seconds,
 /// because a user who corrects the CAs waits for the result.
-pub(crate) fn note_trust(context: &Context, account: &ReadyProvider, error: &IssueError, now: Timestamp) {
+pub(crate) fn note_trust(providers: &Providers, account: &ReadyProvider, error: &IssueError, now: Timestamp) {
     if error.reason != "TlsFailed" || account.spec.ca_bundle_ref.is_none() {
         return;
     }
     let since = *account.history().untrusted_since.get_or_insert(now);
-    context.providers.requeue.set(&account.provider_key, now + next_look(now - since));
+    providers.requeue.set(&account.provider_key, now + next_look(now - since));
 }
 
 /// Returns for how long the status has reported this reason of the Stalled condition.
@@ -149,8 +149,8 @@ fn next_look(lasts: TimeDelta) -> TimeDelta {
 }
 
 /// Registers the account and sets the limits of its budget. Returns true if anything changed.
-fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
-    let before = context.providers.registry.get(key);
+fn register(known: Known<'_>, key: &ProviderKey, resolved: Resolved) -> bool {
+    let before = known.providers.registry.get(key);
     let same = match (&before, &resolved.state) {
         (Some(Resolved { state: Ok(old), .. }), Ok(new)) => old.version == new.version,
         (Some(Resolved { state: Err(old), .. }), Err(new)) => old == new,
@@ -158,7 +158,7 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
     };
     if same && let Some(before) = before {
         // The current issuer keeps its Entra token. Only the references are new.
-        context.providers.registry.resolve(key, Resolved { state: before.state, refers: resolved.refers });
+        known.providers.registry.resolve(key, Resolved { state: before.state, refers: resolved.refers });
         return false;
     }
     let now = resolved.state.as_ref().ok().map(|account| account.key.clone());
@@ -166,18 +166,18 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
         // With other CAs, earlier TLS failures no longer count.
         account.history().untrusted_since = None;
     }
-    let before = context.providers.registry.resolve(key, resolved);
+    let before = known.providers.registry.resolve(key, resolved);
     let is_edited = before.is_some();
     // An edit of a provider object, or of an object that it refers to, may have corrected the credential.
-    let try_again = |account: &AccountKey| context.grants.budgets.try_again(account, clock::now());
+    let try_again = |account: &AccountKey| known.grants.budgets.try_again(account, clock::now());
     if let Some(account) = &now {
-        configure(context, account);
+        configure(known, account);
         try_again(account);
     }
     if let Some(Resolved { state: Ok(old), .. }) = before {
-        retire(context, &old.key);
+        retire(known, &old.key);
     }
-    recall::of_provider(context.known(), key);
+    recall::of_provider(known, key);
     if let Some(account) = now.filter(|_| is_edited) {
         // Overrides the block that was restored from the status before the edit.
         try_again(&account);
@@ -187,11 +187,11 @@ fn register(context: &Context, key: &ProviderKey, resolved: Resolved) -> bool {
 
 /// Sets the limits of an account: the windows of all provider objects that share it, and the lowest concurrency. The UID
 /// of a provider object differs between clusters and is the seed of the jitter.
-fn configure(context: &Context, account: &AccountKey) {
+fn configure(known: Known<'_>, account: &AccountKey) {
     let mut seed = u64::MAX;
     let mut all = Limits { windows: Vec::new(), concurrency: u32::MAX };
-    for shared in context.providers.registry.providers_of_account(account) {
-        let object = context.stores.provider_objects.get(&shared.provider_key);
+    for shared in known.providers.registry.providers_of_account(account) {
+        let object = known.stores.provider_objects.get(&shared.provider_key);
         if let Some(uid) = object.as_ref().and_then(|object| object.metadata.uid.as_deref()) {
             seed = seed.min(Hash::of([uid.as_bytes()]).short());
         }
@@ -204,14 +204,14 @@ fn configure(context: &Context, account: &AccountKey) {
         }
         all.concurrency = all.concurrency.min(limits.concurrency);
     }
-    context.grants.budgets.configure(account, all, seed);
+    known.grants.budgets.configure(account, all, seed);
 }
 
-fn retire(context: &Context, account: &AccountKey) {
-    if context.providers.registry.providers_of_account(account).is_empty() {
-        context.grants.budgets.retire(account);
+fn retire(known: Known<'_>, account: &AccountKey) {
+    if known.providers.registry.providers_of_account(account).is_empty() {
+        known.grants.budgets.retire(account);
     } else {
-        configure(context, account);
+        configure(known, account);
     }
 }
 

@@ -3,13 +3,14 @@
 
 use crate::controller::context::{Context, Known};
 use crate::controller::grants::logins;
+use crate::controller::providers::Providers;
 use crate::controller::providers::registry::{ReadyProvider, Resolved, Said};
 use crate::controller::stores::provider_key::ProviderKey;
 use crate::controller::stores::provider_objects::parse_status;
 use crate::metrics::{API_SERVER, Metrics};
 use kube::core::DynamicObject;
 use videotoken_api::provider_status::ProviderStatus;
-use videotoken_api::token_api;
+use videotoken_api::provider_types;
 use videotoken_core::plan::hash::Hash;
 use videotoken_core::plan::provider_status::{AccountFacts, ProviderFacts, compose, saved_account_state};
 use videotoken_core::plan::shared_status;
@@ -134,7 +135,7 @@ fn facts<'a>(
     let has = |name: &&str| object.data.get("spec").is_some_and(|spec| spec.get(*name).is_some());
     ProviderFacts {
         generation: object.metadata.generation,
-        type_: token_api::NAMES.iter().copied().find(has).map(str::to_owned),
+        type_: provider_types::NAMES.iter().copied().find(has).map(str::to_owned),
         tokens: users(known, key),
         account: resolved.state.as_ref().map(|account| account_facts(known, metrics, account)),
     }
@@ -168,8 +169,8 @@ fn users(known: Known<'_>, key: &ProviderKey) -> Option<i64> {
 }
 
 /// Queues the status of every provider object.
-pub(crate) fn report_all(context: &Context) {
-    for (key, _) in context.providers.registry.all() {
-        context.providers.report_soon(&key);
+pub(crate) fn report_all(providers: &Providers) {
+    for (key, _) in providers.registry.all() {
+        providers.report_soon(&key);
     }
 }

@@ -1,6 +1,6 @@
 //! One call of a token API, from the grant to the issued token or the failure.
 
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::fail_point;
 use crate::controller::grants::logins::{self, LoginBlocked};
 use crate::controller::providers::registry::{ReadyProvider, Said};
@@ -89,7 +89,7 @@ pub(crate) async fn call_token_api(context: &Context, seen: &ObservedToken, deci
             let request_id = issued.request_id.clone();
             let unsaved = UnsavedToken { notes, record: record_of(seen, request, issued) };
             let (expires_at, is_new) = (unsaved.record.expires_at, !unsaved.record.returned_again);
-            context.output.metrics.issued(account.type_name, took, is_new);
+            context.output.metrics.issued(account.type_name, decision.cause, took, is_new);
             let outcome = if is_new { "issued" } else { "the provider returned the same token again" };
             tracing::info!(%key, provider = seen.provider, %expires_at, request_id, "{outcome}");
             context.objects.states.change_of(key, uid, |state| state.record_issued(unsaved));
@@ -179,10 +179,10 @@ fn record_issue_failure(
     took: Duration,
 ) {
     let (key, Some(account)) = (&seen.token.key, &seen.account) else { return };
-    let (class, outcome) = issue_failure::classify(error, refused_account(context, account, key, error, now));
+    let (class, outcome) = issue_failure::classify(error, refused_account(context.known(), account, key, error, now));
     context.output.metrics.issue_failed(account.type_name, class, error.reason.clone(), took);
     let attempts = seen.observation.attempts + 1;
-    resolve::note_trust(context, account, error, now.wall);
+    resolve::note_trust(&context.providers, account, error, now.wall);
     if issue_failure::is_of_account(class) {
         let namespace = (&*key.namespace).into();
         account.history().refusal =
@@ -217,7 +217,7 @@ fn record_issue_failure(
 
 /// Returns the facts about an account whose credential was rejected, and the default for other failures.
 fn refused_account(
-    context: &Context,
+    known: Known<'_>,
     account: &ReadyProvider,
     key: &ObjectKey,
     error: &IssueError,
@@ -228,9 +228,9 @@ fn refused_account(
     }
     RefusedAccount {
         logs_in: account.issuer.login().is_some(),
-        has_peer: context.has_peer(&account.key, key),
-        is_suspected: context.grants.budgets.is_credential_failure(&account.key, key),
+        has_peer: known.has_peer(&account.key, key),
+        is_suspected: known.grants.budgets.is_credential_failure(&account.key, key),
         is_retried_on_demand: account.issuer.is_retried_on_demand(),
-        has_worked: context.grants.budgets.state(&account.key, now).has_worked,
+        has_worked: known.grants.budgets.state(&account.key, now).has_worked,
     }
 }

@@ -90,7 +90,8 @@ pub(crate) async fn reconcile_now(context: &Context, key: &ObjectKey) {
         fail_point::reach("reconcile", key);
         let now = clock::now();
         let Some(seen) = ObservedToken::observe(context.known(), key, resolved.take(), now) else {
-            return on_gone(context, key);
+            context.forget(key);
+            return context.grants.budgets.leave_queue(key, now);
         };
         if seen.unjudged {
             // Many objects may wait for rendering, so a waiting one must not keep its observation.
@@ -118,12 +119,6 @@ pub(crate) async fn reconcile_now(context: &Context, key: &ObjectKey) {
         return;
     }
     context.requeue_after(key, TimeDelta::seconds(1));
-}
-
-/// Forgets a deleted object, and returns its grant.
-fn on_gone(context: &Context, key: &ObjectKey) {
-    context.forget(key);
-    context.grants.budgets.leave_queue(key, clock::now());
 }
 
 /// Renders the template of the object, so that the next decision knows whether it is valid.
@@ -186,7 +181,7 @@ async fn run_step(context: &Context, seen: &ObservedToken, decision: &Decision) 
         TokenStep::Discard => match (&seen.observation.state.unsaved, seen.secret_facts()) {
             // A write whose response was lost has stored the token.
             (Some(unsaved), Some(facts)) if unsaved.is_in(facts, seen.token.uid) => {
-                record_stored_token(context, seen, unsaved, decision.cause);
+                record_stored_token(&context.objects, seen, unsaved, decision.cause);
             }
             _ => context.objects.states.change(key, ObjectState::discard),
         },

@@ -1,6 +1,7 @@
 //! Reads and writes of one object's Secret, recorded for the next decision.
 
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
+use crate::controller::tokens::Objects;
 use crate::controller::tokens::contests;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
@@ -27,7 +28,7 @@ pub(crate) async fn probe(context: &Context, seen: &ObservedToken) {
                 state.record_probe(seen.basis().0, found.as_ref(), clock::now().wall);
             });
         }
-        Err(error) => record_write_failure(context, seen, &error),
+        Err(error) => record_write_failure(context.known(), seen, &error),
     }
 }
 
@@ -64,7 +65,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
             match context.objects.renders.inspect(of, uid, spec, secret, &facts).await {
                 Ok((verdict, not_writable)) => Some(Read { facts, verdict, not_writable, contender }),
                 Err(error) => {
-                    record_write_failure(context, seen, &ApiError::InvalidSecret(error.to_string()));
+                    record_write_failure(context.known(), seen, &ApiError::InvalidSecret(error.to_string()));
                     None
                 }
             }
@@ -75,7 +76,7 @@ async fn read(context: &Context, seen: &ObservedToken, key: &ObjectKey) -> Optio
             None
         }
         Err(error) => {
-            record_write_failure(context, seen, &error);
+            record_write_failure(context.known(), seen, &error);
             None
         }
     }
@@ -130,10 +131,10 @@ pub(crate) async fn delete_old_secret(context: &Context, seen: &ObservedToken) {
             match context.output.api.probe(key).await {
                 Ok(found @ Some(_)) => contests::record_secret(&context.objects.states, seen, look, found),
                 Ok(None) => context.on_secret_deleted(look),
-                Err(error) => record_write_failure(context, seen, &error),
+                Err(error) => record_write_failure(context.known(), seen, &error),
             }
         }
-        Err(error) => record_write_failure(context, seen, &error),
+        Err(error) => record_write_failure(context.known(), seen, &error),
     }
 }
 
@@ -156,20 +157,20 @@ pub(crate) async fn store(context: &Context, seen: &ObservedToken, cause: Option
             record.previous = Some(previous).filter(|previous| previous.is_kept(clock::now().wall));
         }
         if write(context, seen, &record, Some(&facts), cause).await {
-            record_stored_token(context, seen, &unsaved, cause);
+            record_stored_token(&context.objects, seen, &unsaved, cause);
         }
     } else if write(context, seen, &record, there, cause).await {
-        record_stored_token(context, seen, &unsaved, cause);
+        record_stored_token(&context.objects, seen, &unsaved, cause);
     }
 }
 
 pub(crate) fn record_stored_token(
-    context: &Context,
+    objects: &Objects,
     seen: &ObservedToken,
     unsaved: &Arc<UnsavedToken>,
     cause: Option<IssueCause>,
 ) {
-    context.objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
+    objects.states.change_of(&seen.token.key, seen.token.uid, |state| {
         state.record_stored_token(&seen.observation, unsaved, cause);
     });
 }
@@ -193,7 +194,7 @@ async fn write(
         Ok(shaped) => shaped,
         Err(error) => {
             let error = ApiError::InvalidSecret(error.to_string());
-            record_write_failure(context, seen, &error);
+            record_write_failure(context.known(), seen, &error);
             return false;
         }
     };
@@ -229,18 +230,18 @@ async fn write(
             drop(request);
             read_again(context, seen, cause).await;
             if context.objects.states.change(key, ObjectState::record_conflict) {
-                record_write_failure(context, seen, &ApiError::Conflict);
+                record_write_failure(context.known(), seen, &ApiError::Conflict);
             }
             false
         }
         Err(ApiError::Gone(why)) => {
             tracing::info!(%key, why, "the token is dropped: what it was for is going");
             context.objects.states.change(key, ObjectState::discard_of_gone);
-            record_write_failure(context, seen, &ApiError::Gone(why));
+            record_write_failure(context.known(), seen, &ApiError::Gone(why));
             false
         }
         Err(error) => {
-            record_write_failure(context, seen, &error);
+            record_write_failure(context.known(), seen, &error);
             false
         }
     }
@@ -259,11 +260,11 @@ async fn read_again(context: &Context, seen: &ObservedToken, cause: Option<Issue
                 .as_ref()
                 .filter(|unsaved| found.as_ref().is_some_and(|it| unsaved.is_in(it, seen.token.uid)));
             if let Some(unsaved) = unsaved {
-                record_stored_token(context, seen, unsaved, cause);
+                record_stored_token(&context.objects, seen, unsaved, cause);
             }
             contests::record_secret(&context.objects.states, seen, request, found);
         }
-        Err(error) => record_write_failure(context, seen, &error),
+        Err(error) => record_write_failure(context.known(), seen, &error),
     }
     false
 }
@@ -291,7 +292,7 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
         }
         Ok(Some(_)) => {
             // The spec may name another Secret now. The watch will report the change.
-            record_write_failure(context, seen, &ApiError::Conflict);
+            record_write_failure(context.known(), seen, &ApiError::Conflict);
             false
         }
         Ok(None) => {
@@ -300,21 +301,21 @@ async fn still_there(context: &Context, seen: &ObservedToken) -> bool {
             false
         }
         Err(error) => {
-            record_write_failure(context, seen, &error);
+            record_write_failure(context.known(), seen, &error);
             false
         }
     }
 }
 
 /// Records a failed request to the API server. Nothing is written for this object until the next attempt.
-pub(crate) fn record_write_failure(context: &Context, seen: &ObservedToken, error: &ApiError) {
+pub(crate) fn record_write_failure(known: Known<'_>, seen: &ObservedToken, error: &ApiError) {
     if matches!(error, ApiError::NotLeading) {
         return;
     }
     if let Some(extent) = error.extent() {
-        context.grants.write_failed(&seen.token.key.namespace, extent);
+        known.grants.write_failed(&seen.token.key.namespace, extent);
     }
-    context.objects.states.change(&seen.token.key, |state| {
+    known.objects.states.change(&seen.token.key, |state| {
         let failure = state.record_write_failure(seen.basis(), error, clock::now().wall);
         let (reason, message) = (failure.reason, &failure.message);
         tracing::warn!(key = %seen.token.key, reason, message, "a request to the API server failed");

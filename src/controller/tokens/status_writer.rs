@@ -1,6 +1,6 @@
 //! The last step of a reconcile: the status if it changed, the events, and the next reconcile.
 
-use crate::controller::context::Context;
+use crate::controller::context::{Context, Known};
 use crate::controller::settings::DECIDE_WITHIN;
 use crate::controller::tokens::observe::ObservedToken;
 use crate::controller::tokens::trace_source;
@@ -95,7 +95,7 @@ pub(crate) async fn write_status(
             return true;
         }
         // The watch will report the new version, but triggers no reconcile if only the status or a label differs.
-        Err(ApiError::Conflict) => requeue_status(context, seen),
+        Err(ApiError::Conflict) => requeue_status(context.known(), seen),
         Err(ApiError::Gone(_)) => {
             // The watch may report the deletion later than this response.
             if matches!(context.output.api.token_metadata(&seen.token).await, Ok(None)) {
@@ -112,18 +112,18 @@ pub(crate) async fn write_status(
         }
         Err(error) => {
             tracing::warn!(%key, %error, "the status isn't written");
-            requeue_status(context, seen);
+            requeue_status(context.known(), seen);
         }
     }
     false
 }
 
 /// Retries the status with back-off.
-fn requeue_status(context: &Context, seen: &ObservedToken) {
+fn requeue_status(known: Known<'_>, seen: &ObservedToken) {
     let (key, now) = (&seen.token.key, clock::now().wall);
-    let tries = Tries::in_a_row(context.objects.states.change(key, ObjectState::record_status_failure));
+    let tries = Tries::in_a_row(known.objects.states.change(key, ObjectState::record_status_failure));
     let next = backoff::next_attempt(Class::Transient, tries, None, None, now, seen.token.uid.0);
-    context.requeue_after(key, next - now);
+    known.requeue_after(key, next - now);
 }
 
 /// Returns a delay of up to a minute that spreads the reconciles of many objects, fixed by the UID.

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 use video_token_operator::controller::{self, Observers};
 use video_token_operator::http_server::Health;
+use video_token_operator::kube_client;
 use video_token_operator::lease::{self, LeaseHandle};
 use video_token_operator::metrics::{self, Metrics};
 use video_token_operator::telemetry::traces::Traces;
@@ -43,7 +44,7 @@ impl Operator {
         let (outside, of) = (world.clone(), link.clone());
         let service = service_fn(move |request| serve(outside.clone(), of.clone(), request).boxed());
         let client =
-            metrics::layered(ClientBuilder::new(service, "default"), &metrics::count_requests(metrics.clone()));
+            kube_client::layered(ClientBuilder::new(service, "default"), &metrics::count_requests(metrics.clone()));
         let (lease, candidate) = lease::candidate(client.clone(), election(name));
         let settings = settings(Route { api: api.clone(), link: link.clone() }, served);
         let observers = Observers { metrics, traces: Traces::default(), page: None };

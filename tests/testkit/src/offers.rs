@@ -36,6 +36,9 @@ pub struct Offer {
     pub has_request_ids: bool,
     /// Answers of the API to too many calls. Each asks for [`THROTTLED_FOR`].
     pub throttles: Vec<Fault>,
+    /// Successes of the API in another form than its own, which the operator refuses for this type: an API that issues
+    /// JWTs issues nothing else.
+    pub refuses: Vec<Fault>,
     /// Where the emulator is, as `--allowed-endpoint` names it.
     pub host: String,
     /// The emulator's control.
@@ -97,6 +100,7 @@ impl Offer {
             refusal,
             has_request_ids: false,
             throttles: vec![Fault::Throttle { retry_after: Some(THROTTLED_FOR) }],
+            refuses: Vec::new(),
             host: serving.host(),
             control: serving.control().clone(),
             ca_pem: serving.ca_pem(),
@@ -138,7 +142,7 @@ async fn video_indexer_classic(at: SocketAddr, ca: &Arc<CertificateAuthority>) -
     let keys = json!({"key": classic_example::OWNERS_KEY});
     let refused = (json!({"key": OTHERS_KEY}), "invalid subscription key");
     let offer = Offer::new(serving, type_, [account, keys, json!({"account": {}})], refused);
-    Ok(Offer { has_request_ids: true, ..offer })
+    Ok(Offer { has_request_ids: true, refuses: vec![Fault::OpaqueToken], ..offer })
 }
 
 async fn cognitive_services(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
@@ -154,7 +158,7 @@ async fn cognitive_services(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> R
     let quota = "Out of call volume quota. Quota will be replenished in 00:00:12.";
     let body = json!({"error": {"code": "403", "message": quota}}).to_string();
     offer.throttles.push(Fault::status(403, body, &[]));
-    Ok(Offer { has_request_ids: true, ..offer })
+    Ok(Offer { has_request_ids: true, refuses: vec![Fault::OpaqueToken], ..offer })
 }
 
 async fn blend_vision(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
@@ -202,5 +206,7 @@ async fn http(at: SocketAddr, ca: &Arc<CertificateAuthority>) -> Result<Offer> {
     let keys = json!({"api-token": platform_example::API_TOKEN});
     let scope = json!({"parameters": {"video": platform_example::VIDEO}});
     let refused = (json!({"api-token": "a-token-of-nobody-at-all"}), "Authentication error");
-    Ok(Offer::new(serving, type_, [account, keys, scope], refused))
+    let offer = Offer::new(serving, type_, [account, keys, scope], refused);
+    // the declared expiry is the JWT's
+    Ok(Offer { refuses: vec![Fault::OpaqueToken, Fault::NotJwt, Fault::NoExpiry], ..offer })
 }

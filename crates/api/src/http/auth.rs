@@ -2,7 +2,7 @@
 
 use crate::azure::AzureAuth;
 use crate::cel::{cel, union};
-use crate::provider::SecretKeyRef;
+use crate::references::SecretKeyRef;
 use crate::schema::{strings, url};
 use schemars::{JsonSchema, Schema, SchemaGenerator, transform::Transform};
 use serde::{Deserialize, Serialize};

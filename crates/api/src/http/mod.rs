@@ -11,12 +11,11 @@ pub use auth::{BasicAuth, EntraAuth, GrantType, HeaderAuth, HttpAuth, Oauth2, Se
 pub use request::{HttpHeader, HttpMethod, HttpRequest};
 pub use response::{Expires, Failure, FailureClass, HttpResponse, Success, TokenPlace};
 
-use super::allowed::AllowedScopes;
 use super::cel::{Cel, cel};
 use super::duration::GoDuration;
 use super::lifetime::LifetimeRule;
 use super::limits::AccountLimits;
-use super::parameters::{self, DeclaredLifetime, DeclaredScope, Parameters};
+use super::parameters::{self, AllowedValues, DeclaredLifetime, DeclaredScope, Parameters};
 use super::request::{FieldError, TokenRequest};
 use super::schema::{site, url};
 use super::token_api::{TokenApi, TypedTokenApi, blame_provider, one};
@@ -70,7 +69,7 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 #[derive(Clone, Copy, Debug)]
 pub enum Auth<'a> {
     /// A bearer token from a Secret.
-    Bearer(&'a super::provider::SecretKeyRef),
+    Bearer(&'a super::references::SecretKeyRef),
     /// A user name and a password.
     Basic(&'a BasicAuth),
     /// A header with a secret.
@@ -183,6 +182,7 @@ impl TokenApi for HttpAccount {
 
 impl TypedTokenApi for HttpAccount {
     type Scope = DeclaredScope;
+    type Allowed<'a> = &'a AllowedValues;
 
     fn rules() -> Vec<Cel> {
         Vec::new()
@@ -218,7 +218,7 @@ impl TypedTokenApi for HttpAccount {
         Ok(TokenRequest { account, operation: "token".into(), fields, promised_lifetime, ends_at: None })
     }
 
-    fn admits(allowed: &AllowedScopes, scope: &DeclaredScope) -> Result<(), FieldError> {
+    fn admits(allowed: Self::Allowed<'_>, scope: &DeclaredScope) -> Result<(), FieldError> {
         parameters::admits(allowed, SCOPE, &scope.parameters)
     }
 }

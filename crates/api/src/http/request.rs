@@ -1,7 +1,7 @@
 //! The call of a declared HTTP API that issues a token.
 
 use crate::cel::cel;
-use crate::provider::SecretKeyRef;
+use crate::references::SecretKeyRef;
 use crate::request::FieldError;
 use crate::schema::{is_object_name, strings};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};

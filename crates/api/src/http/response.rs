@@ -41,7 +41,7 @@ pub struct HttpResponse {
     /// Default: false.
     #[serde(default)]
     pub invalidates_previous: bool,
-    /// Each call is a login, and failed logins lock the user. Then at most three failed logins are made in 15 minutes,
+    /// Each call is a login, and failed logins lock the user. Then at most three failed logins are made in 16 minutes,
     /// one at a time. Default: false.
     #[serde(default)]
     pub lockout: bool,

@@ -8,7 +8,7 @@ mod declared;
 mod requests;
 
 use super::provider::ProviderSpec;
-use super::token_api::NAMES;
+use super::provider_types::NAMES;
 use super::video_access_token::VideoAccessTokenSpec;
 use schemars::schema_for;
 use serde::de::DeserializeOwned;

@@ -44,15 +44,11 @@ pub(super) struct OpenCall {
     started: bool,
     /// True for an unplanned call.
     unplanned: bool,
-    /// Generation of the credential at the time of the grant.
-    credential: u64,
 }
 
-/// State of the account's credential.
+/// State of the account's credential. A changed credential is another account.
 #[derive(Debug, Default)]
 struct Credential {
-    /// Number of changes. Results of calls with an earlier credential are ignored.
-    generation: u64,
     accepted: bool,
     /// True if a token was issued with it.
     has_worked: bool,
@@ -128,10 +124,6 @@ impl AccountBudget {
             && self.throttle.until(now.mono, None).is_none()
             && self.shared_rate.saved(&self.limits, now.mono).is_none()
             && self.blocked(now.mono).is_none()
-    }
-
-    pub(super) fn credential_changed(&mut self) {
-        self.credential = Credential { generation: self.credential.generation + 1, ..Credential::default() };
     }
 
     /// Returns true if a rejection for this VideoAccessToken shows a failure of the credential.
@@ -313,9 +305,7 @@ impl AccountBudget {
         self.queue = queue;
         let (key, entry) = popped?;
         self.last_call += 1;
-        let credential = self.credential.generation;
-        let call =
-            OpenCall { key: key.clone(), since: now.mono, started: false, unplanned: entry.unplanned, credential };
+        let call = OpenCall { key: key.clone(), since: now.mono, started: false, unplanned: entry.unplanned };
         self.open(self.last_call, call);
         Some((key, entry, self.last_call))
     }
@@ -336,27 +326,25 @@ impl AccountBudget {
             self.record(call, round, now.mono);
         }
         self.call_time = (self.call_time * 7 + now.mono.saturating_duration_since(call.since)) / 8;
-        let of_this_credential = call.credential == self.credential.generation;
         match outcome {
             CallOutcome::Throttled { retry_after } => {
                 self.throttle.record_throttle(number, self.last_call, retry_after, now.mono);
                 self.record_shared_use(number, retry_after, now);
                 return;
             }
-            CallOutcome::Issued if of_this_credential => {
-                let generation = self.credential.generation;
-                self.credential = Credential { generation, accepted: true, has_worked: true, ..Credential::default() };
+            CallOutcome::Issued => {
+                self.credential = Credential { accepted: true, has_worked: true, ..Credential::default() };
             }
-            CallOutcome::CredentialUnverified if of_this_credential => {
+            CallOutcome::CredentialUnverified => {
                 self.credential.accepted = false;
                 self.credential.rejected_for = Some(call.key.clone());
             }
-            CallOutcome::CredentialRejected if of_this_credential => {
+            CallOutcome::CredentialRejected => {
                 self.credential.accepted = false;
                 self.credential.blocked =
                     Some(BlockedCredential::new(CredentialBlock::Rejected, CREDENTIAL_RETRY_INTERVAL, now));
             }
-            CallOutcome::IdentityRefused { heals } if of_this_credential => self.reject_identity(heals, call, now),
+            CallOutcome::IdentityRefused { heals } => self.reject_identity(heals, call, now),
             _ => {}
         }
         if outcome == CallOutcome::Issued {

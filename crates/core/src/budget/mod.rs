@@ -305,15 +305,6 @@ impl Budgets {
         }
     }
 
-    /// Resets the credential of the account after a change: removes its block, and treats it as unverified. Results of
-    /// calls in progress with the old credential are ignored.
-    pub fn credential_changed(&mut self, account: &AccountKey) {
-        if let Some(known) = self.accounts.get_mut(account) {
-            known.credential_changed();
-            self.reschedule(account);
-        }
-    }
-
     /// Returns true if a rejection of the credential for this VideoAccessToken shows a failure of the credential. It
     /// does not if the credential is accepted, or if the same VideoAccessToken was rejected before.
     pub fn is_credential_failure(&self, account: &AccountKey, key: &ObjectKey) -> bool {

@@ -31,9 +31,7 @@ pub struct RefusedAccount {
 /// no other VideoAccessToken can show whether the credential works. Otherwise it is a failure of the VideoAccessToken.
 pub fn classify(error: &IssueError, account: RefusedAccount) -> (Class, CallOutcome) {
     match error.class {
-        Class::Credential
-            if error.is_entra_refusal() || account.logs_in || !account.has_peer || account.is_suspected =>
-        {
+        Class::Credential if error.identity_refused || account.logs_in || !account.has_peer || account.is_suspected => {
             let outcome = if account.is_retried_on_demand {
                 CallOutcome::IdentityRefused { heals: error.heals.holds(account.has_worked) }
             } else {
@@ -138,8 +136,7 @@ mod tests {
 
     #[test]
     fn p07_an_identity_that_is_refused_is_the_accounts_whoever_else_uses_it() {
-        let error = IssueError::new(Class::Credential, "EntraRefused", "no");
-        assert!(error.is_entra_refusal());
+        let error = IssueError { identity_refused: true, ..error(Class::Credential) };
         let account = RefusedAccount { has_peer: true, ..RefusedAccount::default() };
         assert_eq!(classify(&error, account), (Class::Credential, CallOutcome::CredentialRejected));
     }

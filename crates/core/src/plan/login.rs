@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn p07_three_logins_may_be_made_in_a_quarter_of_an_hour() {
+    fn p07_three_logins_may_be_made_in_16_minutes() {
         // attempts, now, when the next may be made
         let cases: [(&[i64], i64, Option<i64>); 8] = [
             (&[], 0, None),

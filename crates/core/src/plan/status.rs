@@ -221,13 +221,14 @@ fn issuing(input: &DecisionInput<'_>, decision: &Decision) -> ConditionText {
     if is_suspended(input) {
         return ConditionText::new(false, "Suspended", SUSPENDED);
     }
-    match (&decision.refusal, &decision.delay) {
-        (Some(_), _) => ConditionText::new(false, "Stalled", "The condition Stalled contains the cause."),
-        (None, Some(delay)) => ConditionText::new(true, delay.reason.clone(), delay.message.clone()),
-        (None, None) if decision.cause.is_some() => {
-            ConditionText::new(true, "Issuing", "The operator is issuing a token.")
+    match (&decision.refusal, &decision.delay, decision.cause) {
+        (Some(_), ..) => ConditionText::new(false, "Stalled", "The condition Stalled contains the cause."),
+        (None, Some(delay), _) => ConditionText::new(true, delay.reason.clone(), delay.message.clone()),
+        (None, None, Some(cause)) => {
+            let message = format!("The operator is issuing a token, because {}.", cause.sentence());
+            ConditionText::new(true, "Issuing", message)
         }
-        (None, None) => ConditionText::new(false, "UpToDate", "No token is due."),
+        (None, None, None) => ConditionText::new(false, "UpToDate", "No token is due."),
     }
 }
 

@@ -125,13 +125,13 @@ pub const STALLED: &[ReasonHelp] = &[
     reason(&["InvalidSpec"], "a field of the spec is invalid", "change the field that the message names"),
     reason(
         &["SiteAdministrator"],
-        "ArcGIS logs the user in as the primary site administrator, and the provider rejects such tokens",
+        "the token API logs the user in as the primary site administrator, and the provider rejects such tokens",
         "use a user with fewer rights, or remove refuseSiteAdministrator from the provider",
     ),
     reason(
         &["WindowsAuthentication"],
-        "a web server in front of ArcGIS requires Windows authentication before the login",
-        "exempt generateToken from it, or name the server's own port in url. The login isn't counted",
+        "a web server in front of the token API requires Windows authentication before the login",
+        "exempt the path of the logins from it, or name the server's own port in url. The login isn't counted",
     ),
     reason(
         &["BadRequest", "NotFound", "Forbidden"],
@@ -178,7 +178,8 @@ pub const ISSUING: &[ReasonHelp] = &[
     ),
     reason(
         &["LoginsUsedUp"],
-        "three logins at ArcGIS failed or got no response within 15 minutes, and five failures lock the user",
+        "three logins at the token API failed or got no response within 16 minutes, or four if a provider has logged in \
+         before. More failures would lock the user",
         "wait until status.heldUntil, 16 minutes after the oldest login",
     ),
     reason(
@@ -188,8 +189,9 @@ pub const ISSUING: &[ReasonHelp] = &[
     ),
     reason(
         &["WaitingForBudget"],
-        "other tokens of the account use the budget of spec.limits",
-        "raise spec.limits if the token API allows more",
+        "other tokens of the account use the budget of spec.limits, or the namespace has used its share of it by calls that \
+         no schedule asked for",
+        "raise spec.limits if the token API allows more, or find the client that causes the unscheduled calls",
     ),
     reason(
         &["IssuedTooOften"],
@@ -244,8 +246,8 @@ pub const ISSUING: &[ReasonHelp] = &[
     ),
     reason(
         &["AccountLocked"],
-        "failed logins locked the user at ArcGIS",
-        "wait 15 minutes, and find out who else logs in as that user",
+        "failed logins locked the user at the token API",
+        "wait as long as the token API locks users, and find out who else logs in as that user",
     ),
     reason(
         &["AssertionFailed"],

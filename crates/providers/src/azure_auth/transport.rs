@@ -250,7 +250,8 @@ fn refused(
         }
     }
     let heals = known.map_or(Heals::No, |known| known.heals);
-    IssueError { heals, ..answer.failure(class, reason, message) }
+    let identity_refused = class == Class::Credential;
+    IssueError { heals, identity_refused, ..answer.failure(class, reason, message) }
 }
 
 /// Returns the [`IssueError`] that the library wrapped. Other text of the library isn't shown.

@@ -6,8 +6,8 @@ use crate::provider::Field;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use url::Url;
+use videotoken_api::provider_types::Account;
 use videotoken_api::request::FieldError;
-use videotoken_api::token_api::Account;
 
 /// URLs that an account's issuer calls, and Secrets with its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,6 @@ mod tests {
             }
             types.insert(account.name());
         }
-        assert_eq!(types.len(), videotoken_api::token_api::NAMES.len(), "{types:?}");
+        assert_eq!(types.len(), videotoken_api::provider_types::NAMES.len(), "{types:?}");
     }
 }

@@ -4,7 +4,7 @@ use super::Violation;
 use super::secrets::{HOME, Secrets};
 use crate::manifest::Path;
 use videotoken_api::http::Auth;
-use videotoken_api::token_api::Account;
+use videotoken_api::provider_types::Account;
 use videotoken_providers::provider_setup::ProviderObject;
 
 /// Returns the hints for a provider of a namespace, or of the cluster.

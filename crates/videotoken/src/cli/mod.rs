@@ -97,7 +97,7 @@ impl Command {
 /// message and exits.
 pub fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let checked = clock::check(std::time::SystemTime::now());
+    let checked = clock::check();
     if let Err(wrong) = checked.and_then(|()| crypto::install().map_err(|wrong| wrong.to_string())) {
         report(&wrong);
         return ExitCode::FAILURE;

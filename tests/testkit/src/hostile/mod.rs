@@ -10,7 +10,7 @@
 //! | `schema` | values for the fields of a CRD |
 //! | `text` | texts, keys and templates |
 
-mod schema;
+pub(crate) mod schema;
 mod text;
 
 use std::io::Write as _;

@@ -10,15 +10,13 @@ use crate::stand::controlplane::repository;
 /// Most items of a generated list or map. A bound above it is not crossed.
 const MOST_ITEMS: u64 = 300;
 
-/// Provider types that the generated objects aren't of.
-const OTHER_TYPES: [&str; 6] =
-    ["videoIndexer", "blendVision", "cognitiveServices", "arcgisVideoServer", "http", "signed"];
-
 /// Schema of the spec of one kind.
 pub(super) struct Schema {
     spec: Value,
     /// Every field, as the names on the way to it.
     fields: Vec<Vec<String>>,
+    /// Provider types, as the members of `spec.scope` of a VideoAccessToken.
+    types: Vec<String>,
 }
 
 impl Schema {
@@ -27,14 +25,11 @@ impl Schema {
     /// # Errors
     /// Returns an error if the file can't be read or has no schema.
     pub(super) fn read(plural: &str) -> Result<Self> {
-        let path = repository().join(format!("crds/videotoken.dev_{plural}.yaml"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let crd: Value = serde_yaml_ng::from_str(&text)?;
-        let spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone();
+        let spec = spec_of(plural)?;
         let mut fields = Vec::new();
         walk(&spec, &mut Vec::new(), &mut fields);
-        anyhow::ensure!(fields.len() > 20, "{} has hardly any field", path.display());
-        Ok(Self { spec, fields })
+        anyhow::ensure!(fields.len() > 20, "{plural} has hardly any field");
+        Ok(Self { spec, fields, types: provider_types()? })
     }
 
     /// Sets or removes one field of `spec`. A field of another provider type than `spec`'s comes seldom, because the API
@@ -42,7 +37,9 @@ impl Schema {
     pub(super) fn mutate(&self, spec: &mut Value, dice: &mut Dice) {
         let mut path = &self.fields[dice.index(self.fields.len())];
         if dice.below(8) != 0 {
-            while path.iter().any(|name| OTHER_TYPES.contains(&name.as_str())) {
+            let is_of_spec = |name: &str| spec.get(name).is_some() || spec["scope"].get(name).is_some();
+            let others: Vec<_> = self.types.iter().filter(|name| !is_of_spec(name)).collect();
+            while path.iter().any(|name| others.contains(&name)) {
                 path = &self.fields[dice.index(self.fields.len())];
             }
         }
@@ -52,6 +49,24 @@ impl Schema {
         let value = (!removed).then(|| value(schema, dice, is_template));
         set(spec, path, value);
     }
+}
+
+/// Returns the schema of the spec in `crds/videotoken.dev_PLURAL.yaml`.
+fn spec_of(plural: &str) -> Result<Value> {
+    let path = repository().join(format!("crds/videotoken.dev_{plural}.yaml"));
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let crd: Value = serde_yaml_ng::from_str(&text)?;
+    Ok(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone())
+}
+
+/// Returns the names of the provider types.
+///
+/// # Errors
+/// Returns an error if the CRD can't be read or has no types.
+pub(crate) fn provider_types() -> Result<Vec<String>> {
+    let spec = spec_of("videoaccesstokens")?;
+    let types = spec["properties"]["scope"]["properties"].as_object().context("the CRD has no scope")?;
+    Ok(types.keys().cloned().collect())
 }
 
 /// Sets or removes one field. What is no object on the way to it becomes one.

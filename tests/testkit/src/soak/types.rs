@@ -446,8 +446,18 @@ impl ProviderType for Serving<Platforms> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::hostile::schema::provider_types;
+    use std::collections::BTreeSet;
+
+    #[tokio::test]
+    async fn each_provider_type_takes_part() {
+        let (types, _) = all().await.unwrap();
+        let names: BTreeSet<_> = types.iter().map(|type_| type_.name().to_owned()).collect();
+        assert_eq!(names, BTreeSet::from_iter(provider_types().unwrap()));
+    }
 
     #[test]
     fn an_object_is_found_by_what_it_asked_for() {

@@ -1,6 +1,7 @@
 //! Windows, slots and withdrawals under any schedule.
 
 use super::*;
+use crate::testing::cpu_time;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -8,7 +9,6 @@ enum Event {
     GrantRequest { object: u8, expires_in: Option<u16>, urgent_in: Option<u16> },
     Withdraw { object: u8 },
     Jump { by: i32 },
-    ChangeCredential,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -18,7 +18,6 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(object, expires_in, urgent_in)| Event::GrantRequest { object, expires_in, urgent_in }),
         3 => (0..40_u8).prop_map(|object| Event::Withdraw { object }),
         1 => (-100_000..100_000_i32).prop_map(|by| Event::Jump { by }),
-        1 => Just(Event::ChangeCredential),
     ]
 }
 
@@ -63,7 +62,6 @@ fn happen(world: &mut World, event: &Event) {
         }
         Event::Withdraw { object: number } => world.budgets.withdraw(&key(&object(*number))),
         Event::Jump { by } => world.jumped += TimeDelta::seconds((*by).into()),
-        Event::ChangeCredential => world.budgets.credential_changed(&account("a")),
     }
 }
 
@@ -191,7 +189,7 @@ fn p06_a_grant_that_nobody_ends_is_ended_and_counts_as_spent() {
 #[test]
 fn p06_ten_thousand_waiting_objects_cost_little() {
     let mut world = World::accepted(&limits(&[], u32::MAX));
-    let began = std::time::Instant::now();
+    let began = cpu_time();
     for number in 0..10_000_u64 {
         let object = format!("ns{}/o{number}", number % 500);
         world.request("a", &object, Some(secs(600 + number)), Some(secs(number)));
@@ -202,7 +200,7 @@ fn p06_ten_thousand_waiting_objects_cost_little() {
     for grant in &granted {
         world.budgets.finish(&grant.key, CallOutcome::Issued, world.now());
     }
-    let took = began.elapsed();
+    let took = cpu_time() - began;
     // Far above what it takes, far below what anything quadratic would.
     assert!(took < secs(5), "{took:?}");
     assert!(world.budgets.states.is_empty());

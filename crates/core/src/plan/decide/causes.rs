@@ -1,5 +1,5 @@
 //! Causes for which a token must be issued: an ordered table of named checks. The first check that applies decides.
-//! Traces and their documentation list the same names.
+//! The condition Issuing, metrics, traces and their documentation list the same ones.
 
 use super::secret_check::OwnedSecret;
 use crate::clock::Timestamp;
@@ -49,7 +49,7 @@ pub const CAUSES: [(IssueCause, Check); 5] = [
 ];
 
 impl IssueCause {
-    /// Returns the name for `videotoken.cause` in traces.
+    /// Returns the name for the metric's label and for `videotoken.cause` in traces.
     pub fn name(self) -> &'static str {
         match self {
             Self::First => "First",
@@ -57,6 +57,17 @@ impl IssueCause {
             Self::RequestChanged => "RequestChanged",
             Self::Forced => "Forced",
             Self::Due => "Due",
+        }
+    }
+
+    /// Returns the cause as the end of a sentence, for conditions.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::First => "the VideoAccessToken has none yet",
+            Self::Lost => "the token in the Secret was lost or altered",
+            Self::RequestChanged => "the token request changed",
+            Self::Forced => "the annotation videotoken.dev/renew-requested-at has a new value",
+            Self::Due => "the renewal is due",
         }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Interval at which the progress is printed.
 const PROGRESS: Duration = Duration::from_mins(1);

@@ -47,7 +47,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let (verb, _) = super::kubernetes::kind(request.method(), request.uri());
+        let (verb, _) = crate::metrics::kind(request.method(), request.uri());
         let most = if verb == "watch" { MOST_OF_A_WATCH } else { MOST };
         let answer = self.0.call(request);
         Box::pin(async move { Ok(answer.await?.map(|inner| Bounded { inner, most, end: None })) })
