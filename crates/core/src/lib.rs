@@ -21,4 +21,4 @@ pub mod lease;
 pub mod plan;
 pub mod summary;
 #[cfg(test)]
-mod testing;
+mod tests;

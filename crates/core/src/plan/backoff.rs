@@ -110,7 +110,7 @@ fn jitter(wait: TimeDelta, attempts: u32, uid: u128) -> TimeDelta {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
 
     #[test]
     fn p07_each_class_waits_as_promised() {

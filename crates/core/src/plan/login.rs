@@ -149,7 +149,7 @@ fn is_allowed<W: PartialEq>(attempts: &[Attempt<W>], who: &W, history: Credentia
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use proptest::prelude::*;
 
     #[test]

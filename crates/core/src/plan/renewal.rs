@@ -53,7 +53,7 @@ fn scale(margin_ms: i64, uid: u128) -> i64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -80,7 +80,7 @@ fn restart_stamp(tokens: &[TokenRestartState]) -> String {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use proptest::prelude::*;
 
     /// A token by its issue, the one before the last restart (0: none), and its margin.

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::plan::facts::Seconds;
     use crate::plan::status::status_facts;
-    use crate::testing::at;
+    use crate::tests::at;
     use videotoken_api::condition::Condition;
     use videotoken_api::video_access_token::LastFailure;
 

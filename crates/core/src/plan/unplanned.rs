@@ -161,7 +161,7 @@ impl UnplannedCalls {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use Unplanned::{Demand, Edit, Loss};
     use proptest::prelude::*;
 

@@ -105,7 +105,7 @@ fn next(row: &TokenSummary, state: State, problem: Option<&Condition>, now: Time
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use serde_json::{Value, json};
 
     fn condition_of(type_: &str, holds: bool, reason: &str, message: &str) -> Value {

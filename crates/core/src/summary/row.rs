@@ -226,7 +226,7 @@ impl From<&VideoAccessToken> for TokenSummary {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

@@ -37,7 +37,7 @@ pub fn relative_time(at: Timestamp, now: Timestamp) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use proptest::prelude::*;
 
     #[test]

@@ -93,7 +93,7 @@ fn attempts(status: &ProviderStatus) -> impl Iterator<Item = (Timestamp, &str)> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::at;
+    use crate::tests::at;
     use serde_json::{Value, json};
     use videotoken_api::video_access_token::VideoAccessTokenStatus;
 

@@ -2,7 +2,7 @@
 //! long windows.
 
 use super::*;
-use crate::testing::cpu_time;
+use crate::tests::cpu_time;
 use std::sync::Arc;
 
 fn hourly(requests: u32) -> Limits {

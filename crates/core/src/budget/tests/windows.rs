@@ -1,7 +1,7 @@
 //! Windows, slots and withdrawals under any schedule.
 
 use super::*;
-use crate::testing::cpu_time;
+use crate::tests::cpu_time;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::at;
+use crate::tests::at;
 
 fn fought(repairs: &[i64]) -> Contest {
     let mut contest = Contest::new(1);

@@ -12,7 +12,7 @@ use crate::plan::hash::Hash;
 use crate::plan::secret::NotWritable;
 use crate::plan::unplanned::UnplannedCalls;
 use crate::plan::view::{AccountBlock, Before, DesiredToken, UnsavedTokenView, Wait, WriteFailure};
-use crate::testing::at;
+use crate::tests::at;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use videotoken_api::request::End;

@@ -1,7 +1,7 @@
 //! Tests of the status of a provider: reported, written and restored facts.
 
 use super::*;
-use crate::testing::at;
+use crate::tests::at;
 
 #[allow(clippy::unnecessary_wraps)] // as the fields have them
 fn seconds(seconds: u64) -> Option<Duration> {

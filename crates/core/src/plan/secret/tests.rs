@@ -1,7 +1,7 @@
 use super::*;
 use crate::plan::facts::secret_facts;
 use crate::plan::view::DataView;
-use crate::testing::at;
+use crate::tests::at;
 use k8s_openapi::ByteString;
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";

@@ -3,7 +3,7 @@
 use super::super::provider_status::{AccountFacts, ProviderFacts, compose};
 use super::*;
 use crate::budget::{AccountState, CredentialBlock, SharedUse};
-use crate::testing::at;
+use crate::tests::at;
 use std::time::Duration;
 
 #[allow(clippy::unnecessary_wraps)] // as the fields have them

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::cpu_time;
+use crate::tests::cpu_time;
 use std::time::Duration;
 
 const TOKEN: &str = "hunter/2+tök\"en";
