@@ -21,12 +21,13 @@ const INSTALLED: &str = "helm install video-token-operator charts/video-token-op
      kubectl apply -f deploy/examples/own-account.yaml";
 
 /// Commands that run before the blocks of a page. Each page with a block of `sh` has an entry.
-const BEFORE: [(&str, &str); 13] = [
+const BEFORE: [(&str, &str); 14] = [
     ("README.md", ""),
     ("charts/video-token-operator/README.md", ""),
     ("docs/how-to/check-manifests.md", ""),
     ("docs/how-to/custom-keys.md", ""),
     ("docs/how-to/install.md", ""),
+    ("docs/how-to/openshift.md", ""),
     ("docs/how-to/renew-now.md", CINEMA),
     ("docs/how-to/restart-workloads.md", "kubectl create deployment player --image=player"),
     ("docs/how-to/status-page.md", ""),
