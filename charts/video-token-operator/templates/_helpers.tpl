@@ -37,6 +37,12 @@ app.kubernetes.io/name: {{ include "vto.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Labels of the Pod of `helm test`. Its name is not the operator's, so that neither the Service nor the PodDisruptionBudget selects it. */}}
+{{- define "vto.testSelector" -}}
+app.kubernetes.io/name: {{ include "vto.name" . | trunc 56 | trimSuffix "-" }}-verify
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "vto.labels" -}}
 {{- $labels := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") "app.kubernetes.io/managed-by" .Release.Service }}
 {{- merge $labels (include "vto.podLabels" . | fromYaml) | toYaml }}
