@@ -64,8 +64,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail "image.repository: no image is published for this chart. Set the repository that your cluster pulls the operator's image from, for example --set image.repository=registry.example.com/video-token-operator" -}}
 {{- end -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}
+{{- /* the digest of a packaged chart is that of the image with the chart's own tag */ -}}
+{{- $packaged := ternary (index .Chart.Annotations "videotoken.dev/image-digest") "" (eq $tag .Chart.AppVersion) -}}
+{{- with default $packaged .Values.image.digest -}}
+{{- printf "%s:%s@%s" $.Values.image.repository $tag . -}}
 {{- else -}}
 {{- printf "%s:%s" .Values.image.repository $tag -}}
 {{- end -}}
