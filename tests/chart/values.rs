@@ -132,7 +132,7 @@ fn null_empties_a_value_of_free_content() {
     }
 }
 
-/// What the release's own template of Chart.yaml says of the image.
+/// The digest that a release writes into Chart.yaml.
 const PACKAGED: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 #[test]
@@ -143,7 +143,7 @@ fn the_digest_of_a_packaged_chart_holds_for_its_own_tag() {
     run("cp".as_ref(), &["-R", &copy[0], &copy[1]], "").unwrap();
     let metadata = fs::read_to_string(chart.join("Chart.yaml")).unwrap();
     fs::write(chart.join("Chart.yaml"), format!("{metadata}  videotoken.dev/image-digest: {PACKAGED}\n")).unwrap();
-    let other = PACKAGED.replace('a', "b");
+    let other = PACKAGED.replace("aaaa", "bbbb");
     let version = env!("CARGO_PKG_VERSION");
     for (values, image) in [
         ("", format!("r.example.com/vto:{version}@{PACKAGED}")),
