@@ -29,7 +29,7 @@ BIN ?= $(HOME)/.local/bin
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate at-rest fleet fips fuzz crds chart manifests plugin tools browser image image-check release archive e2e control-plane needs-rust needs-fips needs-control-plane
+.PHONY: help demo demo-takes test lint bench soak isolation explore hostile model simulate at-rest fleet fips fuzz crds chart manifests plugin tools browser image image-check release release-check archive e2e control-plane needs-rust needs-fips needs-control-plane
 
 # $(call need,PROGRAM,WHAT TO INSTALL): one sentence and an end, if PROGRAM is missing.
 need = command -v $(1) >/dev/null 2>&1 || { echo "$(1) is missing: install $(2)." >&2; exit 1; }
@@ -144,13 +144,18 @@ plugin: needs-rust ## videotoken, optimised, also as kubectl videotoken with its
 
 image: needs-rust $(if $(FIPS),needs-fips) ## the container image as an OCI archive, without an engine, and its SBOM; into dist/; FIPS=1: with the FIPS module
 	@image/build.sh
-	@image/cross.sh
+	@image/cross.sh build
 
-release: needs-control-plane needs-rust image archive ## image, chart, archives, krew manifest and OLM bundle into dist/release, pushed and signed; REGISTRY, KEY, CERTIFICATE
+release: needs-control-plane needs-rust release-check image archive ## image, chart, archives, krew manifest and OLM bundle into dist/release, pushed and signed; REGISTRY, KEY, CERTIFICATE
 	@image/release.sh
+
+# what `make release` needs, before it builds for minutes
+release-check:
+	@image/release.sh --check
 
 archive: needs-rust ## the command-line tool with its manual pages as a .tar.gz, and its checksum; into dist/
 	@image/tool.sh
+	@image/cross.sh tool
 
 e2e: needs-control-plane needs-rust image ## installed by helm on a real node, through three renewals, an upgrade and a loss; needs root; FIPS=1: the image with the FIPS module
 	@tests/e2e/run.sh

@@ -83,14 +83,34 @@ fn without_a_rust_target_no_image_of_the_other_architecture_is_made_and_what_lac
     };
     let path = format!("PATH={}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
     let out = format!("OUT={}", scratch.file("out").display());
-    let said = run("env".as_ref(), &[&path, &out, "image/cross.sh"], "").unwrap();
-    assert!(said.starts_with(&format!("no image for {other}: install ")), "{said}");
-    assert!(said.contains(&format!("the Rust target: rustup target add {target}.")), "{said}");
-    assert!(!scratch.file("out").exists());
+    for (script, what) in [("build", "image"), ("tool", "archive")] {
+        let said = run("env".as_ref(), &[&path, &out, "image/cross.sh", script], "").unwrap();
+        assert!(said.starts_with(&format!("no {what} for {other}: install ")), "{said}");
+        assert!(said.contains(&format!("the Rust target: rustup target add {target}.")), "{said}");
+        assert!(!scratch.file("out").exists());
+    }
     let architecture = format!("ARCHITECTURE={other}");
     let refusal = run("env".as_ref(), &[&path, &out, &architecture, "image/build.sh"], "").unwrap_err().to_string();
     assert!(refusal.contains(&format!("rustup target add {target}")), "{refusal}");
     assert!(!scratch.file("out").exists());
+
+    // what an earlier commit left would get into a release
+    let version = env!("CARGO_PKG_VERSION");
+    fs::create_dir(scratch.file("out")).unwrap();
+    for name in [
+        format!("video-token-operator-{other}.oci.tar"),
+        format!("video-token-operator-{other}.cdx.json"),
+        format!("videotoken-{version}-linux-{other}.tar.gz"),
+        format!("videotoken-{version}-linux-{other}.tar.gz.sha256"),
+    ] {
+        scratch.write(&format!("out/{name}"), "of another commit").unwrap();
+    }
+    scratch.write("out/video-token-operator.oci.tar", "this machine's").unwrap();
+    for script in ["build", "tool"] {
+        run("env".as_ref(), &[&path, &out, "image/cross.sh", script], "").unwrap();
+    }
+    let left: Vec<_> = fs::read_dir(scratch.file("out")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["video-token-operator.oci.tar"]);
 }
 
 #[test]

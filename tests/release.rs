@@ -8,19 +8,24 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
-use testkit::chart::{publisher, run, tool};
+use testkit::chart::{publisher, run, schemas, tool};
 use testkit::publishing::{Registry, Release, archive_tool};
 use testkit::stand::process::Scratch;
+
+const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
 async fn released(scratch: &Scratch) -> (Registry, Release) {
     let program = scratch.write("program", "#!/bin/true\n").unwrap();
     let dist = scratch.file("dist");
-    let made = Command::new("image/build.sh")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .envs([("OUT", &dist), ("PROGRAM", &program)])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for architecture in ARCHITECTURES {
+        let made = Command::new("image/build.sh")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .envs([("OUT", &dist), ("PROGRAM", &program)])
+            .env("ARCHITECTURE", architecture)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
     archive_tool(&dist).unwrap();
     // an image with the FIPS module is no part of a release
     fs::write(dist.join("video-token-operator-fips.oci.tar"), "").unwrap();
@@ -47,22 +52,60 @@ fn installs(release: &Release) {
         serde_yaml_ng::from_str(metadata["annotations"][format!("artifacthub.io/{name}")].as_str().unwrap()).unwrap()
     };
     assert!(annotation("images")[0]["image"].as_str().unwrap().ends_with(digest));
-    assert_eq!(annotation("signKey")["fingerprint"].as_str().unwrap().len(), 64);
+    let platforms = annotation("images")[0]["platforms"].clone();
+    for architecture in ARCHITECTURES {
+        assert!(platforms.as_array().unwrap().contains(&format!("linux/{architecture}").into()), "{platforms}");
+    }
+    let first = "sed '/^-----END/q' \"$0\" | sed '/^-----/d' | base64 --decode | sha256sum | cut -d ' ' -f 1";
+    let fingerprint = run("sh".as_ref(), &["-c", first, release.certificate.to_str().unwrap()], "").unwrap();
+    assert_eq!(annotation("signKey")["fingerprint"], fingerprint.trim(), "that of the signing certificate, the first");
+    let scratch = Scratch::new("vto-released-").unwrap();
+    let (_, openapi) = schemas::kubernetes().unwrap().pop().unwrap();
+    let kinds = ["Deployment", "Pod", "ClusterRole", "Role", "Service"].map(str::to_owned).into();
+    schemas::write(&scratch.file("schemas"), &openapi, &kinds).unwrap();
+    let others =
+        ["ClusterRoleBinding", "CustomResourceDefinition", "PodDisruptionBudget", "RoleBinding", "ServiceAccount"];
+    let rendered = scratch.write("rendered.yaml", &rendered).unwrap();
+    schemas::conform(&scratch.file("schemas"), &[rendered], &others).unwrap();
+    let fips = concat!("image.tag=", env!("CARGO_PKG_VERSION"), "-fips");
+    let set = ["template", "vto", &chart, "--ca-file", ca, "--set", fips];
+    let other = format!("image: {name}:{}-fips\n", env!("CARGO_PKG_VERSION"));
+    assert!(run(&tool("helm").unwrap(), &set, "").unwrap().contains(&other), "the digest is that of another image");
+    readme(&run(&tool("helm").unwrap(), &["show", "readme", &chart, "--ca-file", ca], "").unwrap(), name);
+}
+
+/// The README of the chart that was pushed is right without the sources.
+fn readme(text: &str, image: &str) {
+    let chart = image.replace("/video-token-operator", "/charts/video-token-operator");
+    let install = format!(
+        "helm install video-token-operator oci://{chart} --version {} --namespace video-token-operator --create-namespace\n```",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(text.contains(&install), "{text}");
+    assert!(text.contains(&format!("| `image.repository` | `\"{image}\"` |")), "{text}");
+    assert!(text.contains(concat!("](", env!("CARGO_PKG_REPOSITORY"), "/blob/v", env!("CARGO_PKG_VERSION"), "/docs/")));
+    let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    for link in links {
+        assert!(link.starts_with("https://"), "{link} leads nowhere");
+    }
 }
 
 /// Image, chart and what is attached to the image are signed; by nobody else.
 fn signed(registry: &Registry, release: &Release, scratch: &Scratch) {
     let ca = release.ca.to_str().unwrap();
-    let listed = oras(&["discover", "--ca-file", ca, "--format", "json", "--depth", "1", &release.image]);
-    let listed: Value = serde_json::from_str(&listed).unwrap();
     let name = release.image.split_once('@').unwrap().0;
-    let mut references = vec![release.image.clone(), release.chart.clone()];
-    for kind in ["application/vnd.cyclonedx+json", "application/vnd.in-toto+json"] {
+    let attached = |kind: &str, more: &[&str]| {
+        let discover = ["discover", "--ca-file", ca, "--format", "json", "--depth", "1"];
+        let listed: Value = serde_json::from_str(&oras(&[&discover, more, &[&release.image]].concat())).unwrap();
         let found = listed["referrers"].as_array().unwrap().iter().find(|referrer| referrer["artifactType"] == kind);
-        references.push(format!(
-            "{name}@{}",
-            found.unwrap_or_else(|| panic!("{kind}: {listed}"))["digest"].as_str().unwrap()
-        ));
+        let found = found.unwrap_or_else(|| panic!("{kind} {more:?}: {listed}"));
+        format!("{name}@{}", found["digest"].as_str().unwrap())
+    };
+    let mut references = vec![release.image.clone(), release.chart.clone()];
+    references.push(attached("application/vnd.in-toto+json", &[]));
+    for architecture in ARCHITECTURES {
+        let platform = format!("linux/{architecture}");
+        references.push(attached("application/vnd.cyclonedx+json", &["--platform", &platform]));
     }
     let (key, stranger) = (scratch.file("stranger.key"), scratch.file("stranger.crt"));
     registry.key(&key, &stranger).unwrap();
@@ -81,6 +124,27 @@ fn signed(registry: &Registry, release: &Release, scratch: &Scratch) {
         .unwrap();
     let unsigned = format!("{name}@{}", String::from_utf8(pushed.stdout).unwrap().trim());
     assert!(release.verify(&release.certificate, &unsigned).is_err(), "{unsigned} has no signature");
+}
+
+/// Runs docs/how-to/release.md's own lines, with notation as users have it.
+fn verified_by_notation(registry: &Registry, release: &Release, scratch: &Scratch) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/how-to/release.md")).unwrap();
+    let (_, block) = page.split_once("```sh needs-registry\nnotation ").unwrap();
+    let block = block.split_once("```").unwrap().0;
+    let digest = release.image.rsplit_once('@').unwrap().1;
+    let block = block.replace("registry.example.com", &registry.host()).replace("sha256:…", digest);
+    let script = format!(
+        "set -eu; cd '{}'; export XDG_CONFIG_HOME='{}' SSL_CERT_FILE='{}' PATH='{}':\"$PATH\"\nnotation {block}",
+        release.files.display(),
+        scratch.file("notation").display(),
+        release.ca.display(),
+        publisher("notation").unwrap().parent().unwrap().display(),
+    );
+    let said = run("sh".as_ref(), &["-s"], &script).unwrap();
+    assert!(said.contains("Successfully verified signature for"), "{said}");
+    // of the authority's certificates only this one's subject is trusted
+    let policy = fs::read_to_string(release.files.join("trustpolicy.json")).unwrap();
+    assert!(policy.contains("\"x509.subject: CN=release test,"), "{policy}");
 }
 
 /// Nobody reads or pushes without the registry's CA, or over http.
@@ -121,6 +185,9 @@ fn provenance(release: &Release) {
     let sums = fs::read_to_string(release.files.join("SHA256SUMS")).unwrap();
     for reference in [&release.image, &release.chart] {
         assert!(subjects.contains(&reference.replace('@', " ")), "{reference}: {subjects}");
+    }
+    for file in ["release-ca.crt", "trustpolicy.json", "video-token-operator.cdx.json"] {
+        assert!(sums.contains(&format!("  {file}\n")), "{file}: {sums}");
     }
     let mut archives = 0;
     for (sum, file) in sums.lines().map(|line| line.split_once("  ").unwrap()).filter(|(_, file)| file.contains("gz")) {
@@ -171,7 +238,32 @@ async fn a_release_is_pushed_signed_and_installable_by_its_digest() {
     signed(&registry, &release, &scratch);
     provenance(&release);
     krew(&release, &scratch);
-    refused(&registry, &release, &scratch); // last: a release that fails has removed the files of the one before
+    verified_by_notation(&registry, &release, &scratch);
+    refused(&registry, &release, &scratch);
+    stale(&registry, &release, &scratch);
+    assert!(release.files.join("SHA256SUMS").exists(), "a release that fails leaves the files of the one before");
+}
+
+/// What another commit left in dist/ isn't released.
+fn stale(registry: &Registry, release: &Release, scratch: &Scratch) {
+    let [dist, host, key, certificate, ca] = [
+        format!("OUT={}", scratch.file("dist").display()),
+        format!("REGISTRY={}/stale", registry.host()),
+        format!("KEY={}", registry.key_file().display()),
+        format!("CERTIFICATE={}", release.certificate.display()),
+        format!("CA_FILE={}", release.ca.display()),
+    ];
+    let all = [&*dist, &host, &key, &certificate, &ca];
+    let refusal = |more: &[&str]| {
+        let command = [&all, more, &["image/release.sh"]].concat();
+        run("env".as_ref(), &command, "").unwrap_err().to_string()
+    };
+    let of_another = refusal(&["SOURCE_DATE_EPOCH=86400"]);
+    assert!(of_another.contains(".oci.tar is of ") && of_another.contains("the commit of 1970-01-02"), "{of_another}");
+    let program = format!("PROGRAM={}", testkit::stand::operator::beside("videotoken").unwrap().display());
+    run("env".as_ref(), &[&dist, &program, "SOURCE_DATE_EPOCH=86400", "image/tool.sh"], "").unwrap();
+    let of_another = refusal(&[]);
+    assert!(of_another.contains("linux-") && of_another.contains(" is of 1970-01-02"), "{of_another}");
 }
 
 #[test]
@@ -179,9 +271,59 @@ fn without_a_registry_or_a_key_nothing_is_pushed() {
     for (set, named) in [
         ("REGISTRY=", "REGISTRY: name the registry"),
         ("REGISTRY=https://registry.example.com", "without a scheme"),
+        ("REGISTRY=registry.example.com/video:1", "or a tag"),
+        ("REGISTRY=registry.example.com/OWNER", "in lower case"),
+        ("REGISTRY=registry.example.com/a//b", "host[:port][/path]"),
         ("REGISTRY=registry.invalid/video", "KEY: name a PEM file"),
     ] {
         let refusal = run("env".as_ref(), &[set, "KEY=", "CERTIFICATE=", "image/release.sh"], "").unwrap_err();
         assert!(refusal.to_string().contains(named), "{set}: {refusal:#}");
+    }
+}
+
+/// Without an image, a tool or a registry that answers: what is checked before anything is built.
+#[test]
+fn what_cannot_be_released_is_said_before_anything_is_built() {
+    let plan = run("make".as_ref(), &["-n", "release"], "").unwrap();
+    let steps = ["image/release.sh --check", "image/build.sh", "image/tool.sh", "image/release.sh\n"];
+    let places: Vec<_> = steps.iter().map(|step| plan.find(step)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {plan}");
+
+    let scratch = Scratch::new("vto-keys-").unwrap();
+    let file = |name: &str| scratch.file(name).display().to_string();
+    let notary = publisher("notary").unwrap();
+    for (kind, key, certificate) in [("chain", "key", "crt"), ("key", "other.key", "other.crt")] {
+        run(&notary, &[kind, &file(key), &file(certificate)], "").unwrap();
+    }
+    let chain = fs::read_to_string(file("crt")).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    scratch.write("leaf.crt", &chain[..chain.find(end).unwrap() + end.len()]).unwrap();
+    scratch.write("broken.crt", &chain.replacen("MII", "MI!", 1)).unwrap();
+    let check = |registry: &str, key: &str, certificate: &str| {
+        let set = [
+            format!("OUT={}", file("nothing")),
+            format!("REGISTRY={registry}"),
+            format!("KEY={}", file(key)),
+            format!("CERTIFICATE={}", file(certificate)),
+        ];
+        let set = set.each_ref().map(String::as_str);
+        run("env".as_ref(), &[&set[..], &["image/release.sh", "--check"]].concat(), "")
+    };
+    check("localhost:5000/video", "key", "crt").unwrap();
+    check("127.0.0.1:5000", "other.key", "other.crt").unwrap();
+    for (registry, key, certificate, named) in [
+        ("localhost:5000/video", "other.key", "crt", "private key does not match public key"),
+        ("localhost:5000/video", "key", "leaf.crt", "certificate-chain is invalid"),
+        ("localhost:5000/video", "key", "broken.crt", "can't sign"),
+    ] {
+        let refusal = check(registry, key, certificate).unwrap_err().to_string();
+        assert!(refusal.contains(named), "{registry} {key} {certificate}: {refusal}");
+    }
+    let public = check("registry.example.com/video", "key", "crt");
+    if env!("CARGO_PKG_REPOSITORY").contains("example.com") {
+        let refusal = public.unwrap_err().to_string();
+        assert!(refusal.contains("are the placeholders https://"), "{refusal}");
+    } else {
+        public.unwrap();
     }
 }

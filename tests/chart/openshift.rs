@@ -4,6 +4,7 @@ use crate::api_server::{pods, prepare, served};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use testkit::chart::{cases, template};
+use testkit::stand::controlplane::repository;
 use testkit::stand::{shared, yaml};
 
 /// The fields of the SCC that decide, as `OpenShift` 4.20 installs it. Source:
@@ -179,6 +180,27 @@ fn restricted_v2_refuses_the_ids_of_other_clusters() {
     assert_eq!(refused("openshift: {adaptSecurityContext: force}", &[]), ["", ""]);
     let own_ids = "securityContext: {runAsUser: 1000}\npodSecurityContext: {runAsGroup: 1000, fsGroup: 1000}";
     assert_eq!(refused(own_ids, OPENSHIFT), ["", ""]);
+}
+
+/// The Pods of each Deployment that OLM makes of the bundle's `ClusterServiceVersion`.
+fn pods_of_the_bundle() -> Vec<Value> {
+    let file = repository().join("deploy/olm/manifests/video-token-operator.clusterserviceversion.yaml");
+    let service: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let deployments = service.pointer("/spec/install/spec/deployments").and_then(Value::as_array).unwrap();
+    deployments.iter().map(|deployment| deployment["spec"]["template"].clone()).collect()
+}
+
+#[test]
+fn restricted_v2_admits_the_pod_of_the_bundle_and_elsewhere_the_images_user_is_a_number() {
+    let pods = pods_of_the_bundle();
+    assert_eq!(pods.len(), 1, "{pods:?}");
+    let admitted = admit(&restricted_v2(), &pods[0]).unwrap_or_else(|refusals| panic!("{refusals:?}"));
+    assert_eq!(admitted["spec"]["containers"][0]["securityContext"]["runAsUser"], *UIDS.start());
+    // the kubelet takes the image's user for runAsNonRoot only if it is a number
+    assert_eq!(pods[0]["spec"]["securityContext"]["runAsNonRoot"], true);
+    let dockerfile = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
+    let build = std::fs::read_to_string(repository().join("image/build.sh")).unwrap();
+    assert!(dockerfile.contains("\nUSER 65532:65532\n") && build.contains("65532:65532"));
 }
 
 #[test]

@@ -38,6 +38,21 @@ fn operator_frameworks_validators_take_the_bundle() {
     }
 }
 
+#[test]
+fn the_image_of_the_bundle_has_the_labels_of_its_annotations() {
+    let folder = testkit::stand::controlplane::repository().join("deploy/olm");
+    let text = fs::read_to_string(folder.join("metadata/annotations.yaml")).unwrap();
+    let annotations: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let annotations = annotations["annotations"].as_object().unwrap();
+    let mut expected: Vec<_> =
+        annotations.iter().map(|(name, value)| format!("LABEL {name}={}", value.as_str().unwrap())).collect();
+    let dockerfile = fs::read_to_string(folder.join("bundle.Dockerfile")).unwrap();
+    let mut labels: Vec<_> = dockerfile.lines().filter(|line| line.starts_with("LABEL ")).map(str::to_owned).collect();
+    expected.sort();
+    labels.sort();
+    assert_eq!(labels, expected);
+}
+
 fn chart() -> Value {
     serde_yaml_ng::from_str(&fs::read_to_string(folder().join("Chart.yaml")).unwrap()).unwrap()
 }

@@ -160,3 +160,50 @@ fn the_arguments_are_flags_of_the_program() {
         }
     }
 }
+
+/// The labels and the rules of the test Pod and the NetworkPolicy that these values render.
+fn network(values: &str) -> (serde_json::Map<String, Value>, Value) {
+    let objects = yaml::parse(&template("vto", "video", values, &[]).unwrap()).unwrap();
+    let of = |kind: &str| {
+        let found = objects.iter().find(|object| object.types.as_ref().unwrap().kind == kind);
+        serde_json::to_value(found.unwrap_or_else(|| panic!("no {kind}"))).unwrap()
+    };
+    (of("Pod")["metadata"]["labels"].as_object().unwrap().clone(), of("NetworkPolicy")["spec"].clone())
+}
+
+#[test]
+fn peers_that_may_scrape_leave_the_pod_of_helm_test_its_way() {
+    let values = "networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}]}";
+    let (labels, policy) = network(values);
+    let from = policy["ingress"][0]["from"].as_array().unwrap();
+    assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["a"], "b");
+    let selected = from.iter().filter_map(|peer| peer.pointer("/podSelector/matchLabels")?.as_object());
+    let admits =
+        |selector: &serde_json::Map<_, _>| selector.iter().all(|(name, value)| labels.get(name) == Some(value));
+    assert_eq!(selected.filter(|selector| !selector.is_empty() && admits(selector)).count(), 1, "{labels:?}: {policy}");
+    let (_, open) = network("networkPolicy: {enabled: true}");
+    assert!(open["ingress"][0].get("from").is_none(), "{open}");
+}
+
+/// OVN-Kubernetes holds egress against the Pod behind a Service, and OpenShift's DNS Pods listen on 5353.
+#[test]
+fn dns_is_reached_on_the_ports_of_its_pods() {
+    let (_, policy) = network("networkPolicy: {enabled: true}");
+    let ports = policy["egress"][0]["ports"].as_array().unwrap();
+    for port in [53, 5353] {
+        for protocol in ["UDP", "TCP"] {
+            assert!(ports.iter().any(|each| each["port"] == port && each["protocol"] == protocol), "{port}/{protocol}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_name_leaves_labels_that_kubernetes_takes() {
+    let name = "n".repeat(63);
+    let objects = yaml::parse(&template("vto", "video", &format!("nameOverride: {name}"), &[]).unwrap()).unwrap();
+    for object in objects {
+        for (label, value) in object.metadata.labels.unwrap_or_default() {
+            assert!(value.len() <= 63, "{}: {label}: {value}", object.types.unwrap().kind);
+        }
+    }
+}

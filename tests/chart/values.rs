@@ -1,6 +1,9 @@
 //! What helm refuses before anything reaches a cluster: as a table.
 
-use testkit::chart::{template, template_alone};
+use std::fs;
+use testkit::chart::{folder, run, template, template_alone, tool};
+use testkit::stand::process::Scratch;
+use testkit::stand::yaml;
 
 #[test]
 fn wrong_values_are_refused_by_the_name_of_their_field() {
@@ -36,6 +39,7 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("workloadIdentity: {mode: Secret}", "workloadIdentity/mode"),
         ("openshift: {adaptSecurityContext: yes}", "openshift/adaptSecurityContext"),
         ("podLabels: {a: 1}", "podLabels/a"),
+        ("serviceAccount: {name: Foo_Bar}", "serviceAccount/name"),
         ("metrics: {port: 0}", "metrics/port"),
         ("terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds"),
         ("extraEnv: [{value: a}]", "extraEnv/0"),
@@ -60,6 +64,17 @@ fn wrong_values_are_refused_by_the_name_of_their_field() {
         ("trust: {configMap: a, secret: b}", "trust"),
         ("serviceMonitor: {enabled: true}\nmetrics: {service: {enabled: false}}", "serviceMonitor.enabled"),
         ("serviceMonitor: {enabled: true}\npodMonitor: {enabled: true}", "podMonitor.enabled"),
+        (
+            "leaderElection: {leaseDuration: 5s}",
+            "leaderElection.renewDeadline: 10s must be shorter than leaderElection.leaseDuration (5s)",
+        ),
+        (
+            "leaderElection: {retryPeriod: 10000ms}",
+            "leaderElection.retryPeriod: 10000ms must be shorter than leaderElection.renewDeadline (10s)",
+        ),
+        ("leaderElection: {renewDeadline: 3900ms}", "leaderElection.renewDeadline: 3900ms is too short. Set 4000ms"),
+        ("updateStrategy: {rollingUpdate: {maxSurge: 0}}", "updateStrategy.rollingUpdate: maxSurge or maxUnavailable"),
+        ("updateStrategy: {rollingUpdate: {maxSurge: 0%, maxUnavailable: 0%}}", "updateStrategy.rollingUpdate"),
         ("image: {repository: ''}", "image.repository"),
         ("serviceAccount: {create: false}", "serviceAccount.name"),
         (
@@ -80,5 +95,71 @@ fn without_a_repository_the_chart_refuses_and_says_what_to_set() {
     let refusal = template_alone("vto", "video", "", &[]).unwrap_err().to_string();
     for part in ["image.repository: no image is published", "--set image.repository=registry.example.com/"] {
         assert!(refusal.contains(part), "{part}: {refusal}");
+    }
+}
+
+/// Helm removes a value that is set to null, so the templates see none.
+#[test]
+fn null_empties_a_value_of_free_content() {
+    for value in [
+        "commonLabels",
+        "podLabels",
+        "podAnnotations",
+        "crds.annotations",
+        "serviceAccount.annotations",
+        "serviceAccount.labels",
+        "metrics.service.annotations",
+        "test.annotations",
+        "podSecurityContext",
+        "securityContext",
+        "resources",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "nodeSelector",
+        "dnsConfig",
+        "watchNamespaces",
+        "extraEnv",
+        "topologySpreadConstraints",
+        "updateStrategy.rollingUpdate",
+        "networkPolicy.metricsFrom",
+    ] {
+        let (set, force) = (format!("{value}=null"), "openshift.adaptSecurityContext=force");
+        let rendered = template("vto", "video", "networkPolicy: {enabled: true}", &["--set", &set, "--set", force]);
+        let rendered = rendered.unwrap_or_else(|error| panic!("{value}: {error:#}"));
+        let objects = yaml::parse(&rendered).unwrap_or_else(|error| panic!("{value}: {error:#}"));
+        assert!(objects.len() > 10, "{value}: {}", objects.len());
+    }
+}
+
+/// The digest that a release writes into Chart.yaml.
+const PACKAGED: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn the_digest_of_a_packaged_chart_holds_for_its_own_tag() {
+    let scratch = Scratch::new("vto-packaged-").unwrap();
+    let chart = scratch.file("chart");
+    let copy = [folder().display().to_string(), chart.display().to_string()];
+    run("cp".as_ref(), &["-R", &copy[0], &copy[1]], "").unwrap();
+    let metadata = fs::read_to_string(chart.join("Chart.yaml")).unwrap();
+    fs::write(chart.join("Chart.yaml"), format!("{metadata}  videotoken.dev/image-digest: {PACKAGED}\n")).unwrap();
+    let other = PACKAGED.replace("aaaa", "bbbb");
+    let version = env!("CARGO_PKG_VERSION");
+    for (values, image) in [
+        ("", format!("r.example.com/vto:{version}@{PACKAGED}")),
+        ("image.repository=mirror.example.com/vto", format!("mirror.example.com/vto:{version}@{PACKAGED}")),
+        (&*format!("image.tag={version}"), format!("r.example.com/vto:{version}@{PACKAGED}")),
+        (&*format!("image.tag={version}-fips"), format!("r.example.com/vto:{version}-fips")),
+        (&*format!("image.digest={other}"), format!("r.example.com/vto:{version}@{other}")),
+        (
+            &*format!("image.tag={version}-fips,image.digest={other}"),
+            format!("r.example.com/vto:{version}-fips@{other}"),
+        ),
+    ] {
+        let set = format!("image.repository=r.example.com/vto,{values}");
+        let args = ["template", "vto", chart.to_str().unwrap(), "--set", set.trim_end_matches(',')];
+        let rendered = run(&tool("helm").unwrap(), &args, "").unwrap();
+        let images: Vec<_> = rendered.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+        assert_eq!(images, [&*image; 2], "{values}");
     }
 }

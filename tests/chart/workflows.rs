@@ -57,6 +57,38 @@ fn actionlint_takes_every_workflow_and_finds_what_is_wrong() {
     }
 }
 
+/// What `make lint` and `make image` leave out where it is missing isn't missing there.
+#[test]
+fn the_workflows_install_what_make_would_leave_out() {
+    let all = workflows();
+    for (name, what) in [
+        ("ci.yml", "cargo install cargo-deny --version "),
+        ("nightly.yml", "cargo install cargo-deny --version "),
+        ("nightly.yml", "cargo deny check"),
+        ("release.yml", "rustup target add aarch64-unknown-linux-gnu"),
+        ("release.yml", "gcc-aarch64-linux-gnu"),
+    ] {
+        assert!(all[name].contains(what), "{name}: {what}");
+    }
+}
+
+/// Each lock file of a program is kept up to date.
+#[test]
+fn dependabot_reads_every_lock_file() {
+    let text = fs::read_to_string(repository().join(".github/dependabot.yml")).unwrap();
+    let config: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let updates = config["updates"].as_array().unwrap().iter().filter(|update| update["package-ecosystem"] == "cargo");
+    let named: Vec<&str> = updates
+        .flat_map(|update| update["directories"].as_array().unwrap())
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let locks = run("git".as_ref(), &["ls-files", "--", "*Cargo.lock"], "").unwrap();
+    let folders = locks.lines().map(|lock| format!("/{}", lock.trim_end_matches("Cargo.lock").trim_end_matches('/')));
+    for folder in folders {
+        assert!(named.contains(&folder.as_str()), "{folder}: {named:?}");
+    }
+}
+
 #[test]
 fn every_make_target_of_a_workflow_is_there() {
     let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();

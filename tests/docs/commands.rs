@@ -21,12 +21,13 @@ const INSTALLED: &str = "helm install video-token-operator charts/video-token-op
      kubectl apply -f deploy/examples/own-account.yaml";
 
 /// Commands that run before the blocks of a page. Each page with a block of `sh` has an entry.
-const BEFORE: [(&str, &str); 13] = [
+const BEFORE: [(&str, &str); 14] = [
     ("README.md", ""),
     ("charts/video-token-operator/README.md", ""),
     ("docs/how-to/check-manifests.md", ""),
     ("docs/how-to/custom-keys.md", ""),
     ("docs/how-to/install.md", ""),
+    ("docs/how-to/openshift.md", ""),
     ("docs/how-to/renew-now.md", CINEMA),
     ("docs/how-to/restart-workloads.md", "kubectl create deployment player --image=player"),
     ("docs/how-to/status-page.md", ""),
@@ -116,4 +117,22 @@ async fn the_commands_within_sentences_look_at_what_is_there() {
         }
     }
     assert!(ran > 10, "{ran} commands in {}", repository().display());
+}
+
+/// Helm resets the values of a release that neither `--set` nor a file repeats.
+#[test]
+fn an_upgrade_with_set_keeps_the_values_that_it_does_not_name() {
+    let mut upgrades = 0;
+    for page in pages() {
+        for block in blocks(&page).iter().filter(|block| block.fence.starts_with("sh")) {
+            let text = block.text.replace("\\\n", " ");
+            for command in text.lines().filter(|line| line.contains("helm upgrade")) {
+                let sets = command.contains(" --set") && !command.contains(" -f ");
+                let keeps = command.contains(" --reset-then-reuse-values ");
+                assert!(!sets || keeps, "{}: {command}", title(&page));
+                upgrades += usize::from(sets);
+            }
+        }
+    }
+    assert!(upgrades >= 3, "{upgrades}");
 }

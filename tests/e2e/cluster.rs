@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use testkit::chart::{run, tool};
 use testkit::dns::ClusterDns;
 use testkit::node::{Network, Node, apiserver_args};
+use testkit::stand::controlplane::repository;
 use testkit::stand::{ControlPlane, ControlPlaneOptions, eventually, yaml};
 
 /// The file that this variable names.
@@ -63,6 +64,16 @@ impl Cluster {
         args.extend(self.chart.iter().map(String::as_str));
         args.extend(more);
         self.helm(&["upgrade", RELEASE], &args);
+    }
+
+    /// Runs the README's command that installs from a registry, with this registry and its CA, and the values.
+    pub(crate) fn install_as_the_readme_says(&self, registry: &str, ca: &Path) {
+        let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+        let block = readme.split_once("```sh needs-release\nhelm ").unwrap().1.split_once("```").unwrap().0;
+        let command = block.replace("\\\n", " ").replace("registry.example.com", registry);
+        let args: Vec<&str> = command.split_whitespace().collect();
+        let ca = format!("--ca-file={}", ca.display());
+        self.helm(&args, &["--wait", "--timeout", "3m", "--values", "-", &ca]);
     }
 
     /// Waits until a Pod of this image fails to start, because the node doesn't trust the registry's certificate.

@@ -75,13 +75,13 @@ async fn installed_by_helm_it_keeps_a_workload_supplied_through_upgrade_and_loss
     step(begun, "the node refuses the registry's certificate, and is given its CA");
 
     make_namespace(&client).await;
-    cluster.install(&[]);
+    cluster.install_as_the_readme_says(&registry.host(), &release.ca);
     let digest = release.image.rsplit_once('@').unwrap().1;
     for pod in cluster.operators().await {
         let container = pod.status.unwrap().container_statuses.unwrap().remove(0);
         assert!(container.image_id.ends_with(digest), "{} runs, not {digest}", container.image_id);
     }
-    step(begun, "helm install from the registry: the operator is ready in a namespace that enforces `restricted`");
+    step(begun, "the README's helm install: the operator is ready in a namespace that enforces `restricted`");
 
     let said = cluster.helm(&["test", RELEASE], &["--timeout", "2m"]);
     assert!(said.contains("Succeeded"), "{said}");

@@ -47,6 +47,12 @@ app.kubernetes.io/name: {{ include "vto.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Labels of the Pod of `helm test`. Its name is not the operator's, so that neither the Service nor the PodDisruptionBudget selects it. */}}
+{{- define "vto.testSelector" -}}
+app.kubernetes.io/name: {{ include "vto.name" . | trunc 56 | trimSuffix "-" }}-verify
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "vto.labels" -}}
 {{- $labels := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") "app.kubernetes.io/managed-by" .Release.Service }}
 {{- merge $labels (include "vto.podLabels" . | fromYaml) | toYaml }}
@@ -55,12 +61,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* Labels without the chart's version, so that a new chart of the same operator replaces no Pod. */}}
 {{- define "vto.podLabels" -}}
 {{- $labels := dict "app.kubernetes.io/version" .Chart.AppVersion }}
-{{- merge (include "vto.selector" . | fromYaml) (deepCopy .Values.commonLabels) $labels | toYaml }}
+{{- merge (include "vto.selector" . | fromYaml) (deepCopy (default dict .Values.commonLabels)) $labels | toYaml }}
 {{- end -}}
 
 {{/* Labels with additional ones, without duplicates; selector labels take precedence: (dict "root" . "labels" (include …) "more" …). */}}
 {{- define "vto.withLabels" -}}
-{{- merge (include "vto.selector" .root | fromYaml) (deepCopy .more) (fromYaml .labels) | toYaml -}}
+{{- merge (include "vto.selector" .root | fromYaml) (deepCopy (default dict .more)) (fromYaml .labels) | toYaml -}}
 {{- end -}}
 
 {{- define "vto.image" -}}
@@ -68,8 +74,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail "image.repository: no image is published for this chart. Set the repository that your cluster pulls the operator's image from, for example --set image.repository=registry.example.com/video-token-operator" -}}
 {{- end -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest -}}
+{{- /* the digest of a packaged chart is that of the image with the chart's own tag */ -}}
+{{- $packaged := ternary (index .Chart.Annotations "videotoken.dev/image-digest") "" (eq $tag .Chart.AppVersion) -}}
+{{- with default $packaged .Values.image.digest -}}
+{{- printf "%s:%s@%s" $.Values.image.repository $tag . -}}
 {{- else -}}
 {{- printf "%s:%s" .Values.image.repository $tag -}}
 {{- end -}}
@@ -108,20 +116,25 @@ hostAliases:
 {{- $adapt := .root.Values.openshift.adaptSecurityContext -}}
 {{- $serves := .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
 {{- if or (eq $adapt "force") (and (eq $adapt "auto") $serves) -}}
-{{- omit .context "runAsUser" "runAsGroup" "fsGroup" | toYaml -}}
+{{- omit (default dict .context) "runAsUser" "runAsGroup" "fsGroup" | toYaml -}}
 {{- else -}}
 {{- toYaml .context -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Seconds of a duration such as 1m30s, rounded up. */}}
-{{- define "vto.seconds" -}}
+{{/* Milliseconds of a duration such as 1m30s. */}}
+{{- define "vto.milliseconds" -}}
 {{- $milliseconds := 0 -}}
 {{- range regexFindAll "[0-9]+(h|ms|m|s)" . -1 -}}
 {{- $unit := get (dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1) (regexReplaceAll "[0-9]+" . "") -}}
 {{- $milliseconds = add $milliseconds (mul (regexFind "[0-9]+" . | int64) $unit) -}}
 {{- end -}}
-{{- div (add $milliseconds 999) 1000 -}}
+{{- $milliseconds -}}
+{{- end -}}
+
+{{/* Seconds of a duration, rounded up. */}}
+{{- define "vto.seconds" -}}
+{{- div (add (include "vto.milliseconds" . | int64) 999) 1000 -}}
 {{- end -}}
 
 {{/* Checks that the schema can't express. */}}
@@ -136,6 +149,26 @@ hostAliases:
 {{- end -}}
 {{- if and (not .Values.leaderElection.enabled) (or (gt (int .Values.replicas) 1) (ne .Values.updateStrategy.type "Recreate")) -}}
 {{- fail "leaderElection.enabled: without the Lease two replicas would issue each token twice. Set replicas to 1 and updateStrategy to {type: Recreate}" -}}
+{{- end -}}
+{{- with .Values.leaderElection -}}
+{{- if .enabled -}}
+{{- $lease := include "vto.milliseconds" .leaseDuration | int64 -}}
+{{- $deadline := include "vto.milliseconds" .renewDeadline | int64 -}}
+{{- $retry := include "vto.milliseconds" .retryPeriod | int64 -}}
+{{- if ge $deadline $lease -}}
+{{- fail (printf "leaderElection.renewDeadline: %s must be shorter than leaderElection.leaseDuration (%s)" .renewDeadline .leaseDuration) -}}
+{{- end -}}
+{{- if ge $retry $deadline -}}
+{{- fail (printf "leaderElection.retryPeriod: %s must be shorter than leaderElection.renewDeadline (%s)" .retryPeriod .renewDeadline) -}}
+{{- end -}}
+{{- if lt $deadline (add $retry 2000) -}}
+{{- fail (printf "leaderElection.renewDeadline: %s is too short. Set %dms or more: 2s more than leaderElection.retryPeriod" .renewDeadline (add $retry 2000)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $rolling := default dict .Values.updateStrategy.rollingUpdate -}}
+{{- if and (ne .Values.updateStrategy.type "Recreate") (has (toString $rolling.maxSurge) (list "0" "0%")) (has (toString $rolling.maxUnavailable) (list "0" "0%")) -}}
+{{- fail "updateStrategy.rollingUpdate: maxSurge or maxUnavailable must be more than 0. Otherwise no Pod can be replaced" -}}
 {{- end -}}
 {{- if and .Values.rbac.restartKinds (not .Values.rbac.rolloutRestart) -}}
 {{- fail "rbac.restartKinds: no kind is restarted without rbac.rolloutRestart. Set it to true" -}}

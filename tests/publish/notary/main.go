@@ -2,10 +2,15 @@
 // and the admission controllers that read it take these signatures.
 //
 //	notary key KEY CERTIFICATE       makes a key and a self-signed certificate, for tests
+//	notary chain KEY CERTIFICATE     makes a key and a certificate of an authority, with that of the authority, for tests
+//	notary check KEY CERTIFICATE     signs a sample in memory and prints the fingerprint of the signing certificate
+//	notary anchor CERTIFICATE        prints the certificate that verifiers trust: the root, or the self-signed one
+//	notary policy CERTIFICATE SCOPE… prints the trust policy by which `notation verify` takes the signatures
 //	notary sign KEY CERTIFICATE REFERENCE…
 //	notary verify CERTIFICATE REFERENCE…
 //
-// A reference has a digest: host/repository@sha256:…. CA_FILE names the CA of the registry, PEM; default: those that the
+// CERTIFICATE is a PEM file: a self-signed certificate, or the signing certificate followed by its chain up to the root.
+// The signing certificate is the first, the root the last. A scope is a repository, host/path. A reference has a digest: host/repository@sha256:…. CA_FILE names the CA of the registry, PEM; default: those that the
 // system trusts. Logins are those of docker's configuration.
 package main
 
@@ -14,9 +19,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -34,6 +41,8 @@ import (
 	"github.com/notaryproject/notation-go/verifier"
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
 	"github.com/notaryproject/notation-go/verifier/truststore"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
@@ -49,13 +58,21 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 3 && args[0] == "key":
-		return makeKey(args[1], args[2])
+		return makeKey(args[1], args[2], false)
+	case len(args) == 3 && args[0] == "chain":
+		return makeKey(args[1], args[2], true)
+	case len(args) == 3 && args[0] == "check":
+		return check(ctx, args[1], args[2])
+	case len(args) == 2 && args[0] == "anchor":
+		return printAnchor(args[1])
+	case len(args) > 2 && args[0] == "policy":
+		return printPolicy(args[1], args[2:])
 	case len(args) > 3 && args[0] == "sign":
 		return each(args[3:], func(reference string) error { return sign(ctx, args[1], args[2], reference) })
 	case len(args) > 2 && args[0] == "verify":
 		return each(args[2:], func(reference string) error { return verify(ctx, args[1], reference) })
 	}
-	return errors.New("usage: key KEY CERTIFICATE | sign KEY CERTIFICATE REFERENCE… | verify CERTIFICATE REFERENCE…")
+	return errors.New("usage: key|chain|check KEY CERTIFICATE | anchor CERTIFICATE | policy CERTIFICATE SCOPE… | sign KEY CERTIFICATE REFERENCE… | verify CERTIFICATE REFERENCE…")
 }
 
 func each(references []string, do func(string) error) error {
@@ -133,19 +150,91 @@ func (a anchor) GetCertificates(context.Context, truststore.Type, string) ([]*x5
 	return a, nil
 }
 
-func verify(ctx context.Context, certificate, reference string) error {
-	trusted, err := corex509.ReadCertificateFile(certificate)
+// check signs a sample in memory, which fails for a key that isn't the certificate's and for a chain that no verifier takes.
+func check(ctx context.Context, key, certificate string) error {
+	with, err := signer.NewGenericSignerFromFiles(key, certificate)
 	if err != nil {
 		return err
 	}
+	sample := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("sample"), Size: 6}
+	if _, _, err := with.Sign(ctx, sample, notation.SignerSignOptions{SignatureMediaType: cose.MediaTypeEnvelope}); err != nil {
+		return err
+	}
+	chain, err := corex509.ReadCertificateFile(certificate)
+	if err != nil {
+		return err
+	}
+	if _, err := trustPolicy(chain, []string{"*"}); err != nil {
+		return err
+	}
+	fmt.Printf("%x\n", sha256.Sum256(chain[0].Raw))
+	return nil
+}
+
+func printAnchor(certificate string) error {
+	chain, err := readChain(certificate)
+	if err != nil {
+		return err
+	}
+	return pem.Encode(os.Stdout, &pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw})
+}
+
+func printPolicy(certificate string, scopes []string) error {
+	chain, err := readChain(certificate)
+	if err != nil {
+		return err
+	}
+	policy, err := trustPolicy(chain, scopes)
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(policy, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(text))
+	return nil
+}
+
+// readChain returns the certificates of a file, of which there is at least one.
+func readChain(certificate string) ([]*x509.Certificate, error) {
+	chain, err := corex509.ReadCertificateFile(certificate)
+	if err == nil && len(chain) == 0 {
+		err = fmt.Errorf("%s: no certificate in PEM", certificate)
+	}
+	return chain, err
+}
+
+// trustPolicy takes the signatures of the chain's first certificate for these repositories. An authority issues to others
+// too, so its certificate is trusted for this one subject.
+func trustPolicy(chain []*x509.Certificate, scopes []string) (*trustpolicy.Document, error) {
+	identity := "*"
+	if leaf := chain[0].Subject; len(chain) > 1 {
+		if len(leaf.Country) == 0 || len(leaf.Province) == 0 || len(leaf.Organization) == 0 {
+			return nil, fmt.Errorf("the subject %q lacks C, ST or O, which the Notary Project requires of a trusted identity", leaf)
+		}
+		identity = "x509.subject: " + leaf.String()
+	}
 	policy := &trustpolicy.Document{Version: "1.0", TrustPolicies: []trustpolicy.TrustPolicy{{
-		Name:                  "release",
-		RegistryScopes:        []string{"*"},
+		Name:                  "video-token-operator",
+		RegistryScopes:        scopes,
 		SignatureVerification: trustpolicy.SignatureVerification{VerificationLevel: trustpolicy.LevelStrict.Name},
-		TrustStores:           []string{"ca:release"},
-		TrustedIdentities:     []string{"*"},
+		TrustStores:           []string{"ca:video-token-operator"},
+		TrustedIdentities:     []string{identity},
 	}}}
-	by, err := verifier.New(policy, anchor(trusted), nil)
+	return policy, policy.Validate()
+}
+
+func verify(ctx context.Context, certificate, reference string) error {
+	chain, err := readChain(certificate)
+	if err != nil {
+		return err
+	}
+	policy, err := trustPolicy(chain, []string{"*"})
+	if err != nil {
+		return err
+	}
+	by, err := verifier.New(policy, anchor(chain[len(chain)-1:]), nil)
 	if err != nil {
 		return err
 	}
@@ -161,38 +250,60 @@ func verify(ctx context.Context, certificate, reference string) error {
 	return nil
 }
 
-func makeKey(keyFile, certificateFile string) error {
+// makeKey writes a new key and its certificate, self-signed or, issued, by an authority whose certificate follows it.
+func makeKey(keyFile, certificateFile string, issued bool) error {
+	leaf, err := template("release test")
+	if err != nil {
+		return err
+	}
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
+	issuer, issuerKey := leaf, key
+	if issued {
+		if issuer, err = template("release test root"); err != nil {
+			return err
+		}
+		issuer.KeyUsage, issuer.IsCA = x509.KeyUsageCertSign, true
+		if issuerKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return err
+		}
+	}
+	var chain []byte
+	add := func(subject *x509.Certificate, public any) error {
+		certificate, err := x509.CreateCertificate(rand.Reader, subject, issuer, public, issuerKey)
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})...)
 		return err
 	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{Country: []string{"US"}, Province: []string{"WA"}, Organization: []string{"Test"}, CommonName: "release test"},
-		NotBefore:             time.Now().Add(-time.Minute),
-		NotAfter:              time.Now().AddDate(0, 1, 0),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		BasicConstraintsValid: true,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
+	if err := add(leaf, key.Public()); err != nil {
 		return err
+	}
+	if issued {
+		if err := add(issuer, issuerKey.Public()); err != nil {
+			return err
+		}
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
 	}
-	if err := write(keyFile, "PRIVATE KEY", encoded, 0o600); err != nil {
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600); err != nil {
 		return err
 	}
-	return write(certificateFile, "CERTIFICATE", certificate, 0o644)
+	return os.WriteFile(certificateFile, chain, 0o644)
 }
 
-func write(file, kind string, content []byte, mode os.FileMode) error {
-	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), mode)
+// template returns what the certificates have in common.
+func template(name string) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	return &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Country: []string{"US"}, Province: []string{"WA"}, Organization: []string{"Test"}, CommonName: name},
+		NotBefore:             time.Now().Add(-time.Minute),
+		NotAfter:              time.Now().AddDate(0, 1, 0),
+		BasicConstraintsValid: true,
+	}, err
 }

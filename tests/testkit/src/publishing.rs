@@ -31,7 +31,7 @@ pub struct Release {
     pub chart: String,
     /// The folder of the other files.
     pub files: PathBuf,
-    /// The certificate that its signatures are verified by.
+    /// The chain of the certificate that its signatures are verified by: that of an authority.
     pub certificate: PathBuf,
     /// The certificate of the registry's authority.
     pub ca: PathBuf,
@@ -116,14 +116,15 @@ impl Registry {
         self.directory.file("release.key")
     }
 
-    /// Makes a key, and releases what is in this folder, as `make image` and `make archive` left it there.
+    /// Makes a key with a certificate that an authority issued, and releases what is in this folder, as `make image` and
+    /// `make archive` left it there.
     ///
     /// # Errors
     ///
     /// Fails with all that the script said.
     pub fn release(&self, dist: &Path) -> Result<Release> {
         let (key, certificate) = (self.key_file(), self.directory.file("release.crt"));
-        self.key(&key, &certificate)?;
+        notary("chain", &key, &certificate)?;
         let made = Command::new("image/release.sh")
             .current_dir(repository())
             .envs([("OUT", dist), ("KEY", &key), ("CERTIFICATE", &certificate)])
@@ -155,7 +156,12 @@ impl Registry {
     ///
     /// Fails if a file can't be written.
     pub fn key(&self, key: &Path, certificate: &Path) -> Result<()> {
-        let files = [key, certificate].map(|file| file.display().to_string());
-        run(&publisher("notary")?, &["key", &files[0], &files[1]], "").map(drop)
+        notary("key", key, certificate)
     }
+}
+
+/// Makes a key and a certificate: of its own (`key`) or of an authority (`chain`).
+fn notary(kind: &str, key: &Path, certificate: &Path) -> Result<()> {
+    let files = [key, certificate].map(|file| file.display().to_string());
+    run(&publisher("notary")?, &[kind, &files[0], &files[1]], "").map(drop)
 }

@@ -1,4 +1,4 @@
-//! What Artifact Hub shows of the CRDs, generated into Chart.yaml.
+//! What Artifact Hub shows of the CRDs and of the changes, generated into Chart.yaml.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,27 @@ use crate::stand::controlplane::repository;
 /// The examples, in the order of their cards.
 const EXAMPLES: [&str; 2] = ["video-indexer", "own-account"];
 
-/// The annotations `artifacthub.io/crds` and `artifacthub.io/crdsExamples`, as lines of Chart.yaml.
+/// The entries of the changelog's first release, each with its kind.
+fn changes(changelog: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let (mut releases, mut kind) = (0, None);
+    for line in changelog.lines().map(str::trim) {
+        if line.starts_with("## ") {
+            (releases, kind) = (releases + 1, None);
+        } else if let Some(section) = line.strip_prefix("### ") {
+            let section = section.to_lowercase();
+            let known = ["added", "changed", "deprecated", "removed", "fixed", "security"];
+            kind = known.contains(&section.as_str()).then_some(section);
+        } else if releases == 1 && !line.is_empty() && !line.ends_with(':') {
+            let description = line.trim_start_matches("- ");
+            found.extend(kind.iter().map(|kind| json!({"kind": kind, "description": description})));
+        }
+    }
+    found
+}
+
+/// The annotations `artifacthub.io/changes`, `artifacthub.io/crds` and `artifacthub.io/crdsExamples`, as lines of
+/// Chart.yaml.
 ///
 /// # Errors
 ///
@@ -43,11 +63,28 @@ pub fn generated() -> Result<String> {
         }
     }
     let mut lines = String::new();
-    for (name, value) in [("crds", crds), ("crdsExamples", examples)] {
+    let changes = changes(&fs::read_to_string(repository().join("CHANGELOG.md"))?);
+    for (name, value) in [("changes", changes), ("crds", crds), ("crdsExamples", examples)] {
         writeln!(lines, "  artifacthub.io/{name}: |")?;
         for line in serde_yaml_ng::to_string(&value)?.lines() {
             writeln!(lines, "    {line}")?;
         }
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_those_of_the_newest_release_by_their_kind() {
+        let changelog = "# Changelog\n\n## 2\n\nWords.\n\n### Added\n\n- A.\n- B.\n\n### Fixed\n\nThese:\n\n- C.\n\nD.\n\n\
+                         ### Upgrade\n\nE.\n\n## 1\n\n### Added\n\n- F.\n";
+        let found = changes(changelog)
+            .iter()
+            .map(|change| format!("{} {}", change["kind"], change["description"]))
+            .collect::<Vec<_>>();
+        assert_eq!(found.join(", ").replace('"', ""), "added A., added B., fixed C., fixed D.");
+    }
 }

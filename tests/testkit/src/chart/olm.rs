@@ -21,7 +21,10 @@ const NAMESPACE: &str = "$(POD_NAMESPACE)";
 ///
 /// Fails if the chart doesn't render, or renders no Deployment.
 pub fn files() -> Result<BTreeMap<String, String>> {
-    let values = format!("image: {{repository: {PLACEHOLDER}}}\ncrds: {{keep: false}}\n");
+    // without IDs: OpenShift takes them from the namespace's range, elsewhere the image's numeric user is taken
+    let values = format!(
+        "image: {{repository: {PLACEHOLDER}}}\ncrds: {{keep: false}}\nopenshift: {{adaptSecurityContext: force}}\n"
+    );
     let objects = documents(&template_alone(OPERATOR, OPERATOR, &values, &["--no-hooks"])?)?;
     let chart: Value = serde_yaml_ng::from_str(&fs::read_to_string(folder().join("Chart.yaml"))?)?;
     let version = chart["appVersion"].as_str().context("appVersion")?;
