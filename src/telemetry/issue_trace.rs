@@ -141,13 +141,13 @@ impl IssueTrace {
         let mut attributes = vec![("videotoken.provider.type", call.provider_type.to_owned())];
         attributes.extend(call.request_id.clone().map(|id| ("videotoken.request.id", id)));
         let called = Span::new("provider call", (call.start, call.end), attributes);
-        spans.push(called.as_client().failed(call.failure.as_ref()));
+        spans.push(called.with_client_kind().failed(call.failure.as_ref()));
         for (what, start, end, failure) in &self.writes {
             let name = match what {
                 WriteTarget::Secret => "Secret write",
                 WriteTarget::Status => "status write",
             };
-            spans.push(Span::new(name, (*start, *end), Vec::new()).as_client().failed(failure.as_ref()));
+            spans.push(Span::new(name, (*start, *end), Vec::new()).with_client_kind().failed(failure.as_ref()));
         }
         spans
     }
@@ -180,7 +180,7 @@ impl Span {
         Self { name, client: false, start, end: end.max(start), attributes, error: None }
     }
 
-    fn as_client(self) -> Self {
+    fn with_client_kind(self) -> Self {
         Self { client: true, ..self }
     }
 

@@ -1,4 +1,4 @@
-//! The NetworkPolicy: the way to each host that the values name.
+//! The `NetworkPolicy`: the way to each host that the values name.
 
 use serde_json::{Value, json};
 use testkit::chart::template;

@@ -393,7 +393,7 @@ async fn read(
         }
     };
     let answer = ProviderResponse::new(status.as_u16(), &head.headers, body, head.sent_at, head.arrived_at, redactor);
-    let answer = answer.from_host(&origin.host);
+    let answer = answer.with_host(&origin.host);
     match fault {
         Some(fault) if status.is_success() => Err(answer.with_ids(fault)),
         _ => Ok(answer),

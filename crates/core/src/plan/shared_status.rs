@@ -10,7 +10,7 @@
 //! | `credentials` | a block that hasn't ended, with its Ready condition |
 //! | `queue` | the longer one of the last 90 seconds |
 //! | `lastIssuedAt` | the later time, if it is 10 minutes later |
-//! | Oversubscribed, ClockSkewed | True |
+//! | `Oversubscribed`, `ClockSkewed` | True |
 //!
 //! Any other difference is written only after a change of the operator's own status. The number of `VideoAccessTokens`
 //! isn't reported, because each operator counts those of its own namespaces.

@@ -236,6 +236,19 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": -1}), None, "at $.e is a negative number"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": 1e30}), None, "longer than 366 days"),
         (json!({"seconds": "$.e"}), json!({"t": "t", "e": 10}), None, "would be only 10 s"),
+    ] {
+        let error = lifetime(&expires, &body, &[], asked).unwrap_err();
+        assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
+    }
+    let error =
+        lifetime(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
+    assert!(error.starts_with("ExpiredToken: "), "{error}");
+}
+
+#[test]
+fn the_message_about_a_jwt_says_what_its_exp_is() {
+    let at = now().timestamp() + 3600;
+    for (expires, body, asked, expected) in [
         (json!({"jwt": {}}), json!({"t": "opaque"}), None, "the token is not a JWT:"),
         (json!({"jwt": {}}), json!({"t": jwt(&json!({"sub": "x"}))}), None, "the JWT has no exp"),
         (
@@ -249,9 +262,6 @@ fn a_number_in_another_unit_is_found_and_the_right_unit_named() {
         let error = lifetime(&expires, &body, &[], asked).unwrap_err();
         assert!(error.starts_with("BadAnswer: ") && error.contains(expected), "{expires} {body}: {error}");
     }
-    let error =
-        lifetime(&json!({"timestamp": "$.e"}), &json!({"t": "t", "e": "2026-11-22T11:00:00Z"}), &[], None).unwrap_err();
-    assert!(error.starts_with("ExpiredToken: "), "{error}");
 }
 
 #[test]

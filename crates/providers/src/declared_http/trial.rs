@@ -290,7 +290,7 @@ mod tests {
             (proxied.status, proxied.header("x-a"), proxied.body.as_slice()),
             (401, Some("b"), b"{}".as_slice())
         );
-        let long = [b"HTTP/1.1 200 OK\n\n".as_slice(), &[b' '; MAX_BODY + 1]].concat();
+        let long = [b"HTTP/1.1 200 OK\n\n".as_slice(), &b" ".repeat(MAX_BODY + 1)].concat();
         for (text, reason) in
             [(b"HTTP/1.1 302 Found\nlocation: /login\n\n".as_slice(), "Redirected"), (&long, "BodyTooLarge")]
         {

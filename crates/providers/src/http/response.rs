@@ -99,7 +99,7 @@ impl ProviderResponse {
     }
 
     /// Returns the response with `host` as its sender.
-    pub(super) fn from_host(self, host: &str) -> Self {
+    pub(super) fn with_host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_page_is_called_one_with_its_title_and_host_and_an_error_in_a_success_is_quoted() {
-        let of = |status: u16, body: &str| saying(status, &[], body).from_host("vi.example:8443");
+        let of = |status: u16, body: &str| saying(status, &[], body).with_host("vi.example:8443");
         let portal = "\u{feff}<!DOCTYPE html><html><head><TITLE lang=en> Sign\n in </TITLE>";
         for (body, message) in [
             (

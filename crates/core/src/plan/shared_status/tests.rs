@@ -187,7 +187,7 @@ fn p07_a_block_of_one_stays_until_it_ends_or_that_one_takes_it_back() {
 #[test]
 fn p18_the_longer_queue_is_reported_by_one_and_ends_with_it() {
     let waiting =
-        |waiting| AccountState { waiting, queue_drains_in: Duration::from_secs(600), ..AccountState::default() };
+        |waiting| AccountState { waiting, queue_drains_in: Duration::from_mins(10), ..AccountState::default() };
     let (mut one, mut two) = (Operator::new(waiting(100)), Operator::new(waiting(50)));
     let mut stored = ProviderStatus::default();
     let writes = pass(&mut [&mut one, &mut two], &mut stored, 0..600);
