@@ -116,7 +116,7 @@ fn the_arguments_are_flags_of_the_program() {
     }
 }
 
-/// The labels and the rules of the test Pod and the NetworkPolicy that these values render.
+/// The labels and the rules of the test Pod and the `NetworkPolicy` that these values render.
 fn network(values: &str) -> (serde_json::Map<String, Value>, Value) {
     let objects = yaml::parse(&template("vto", "video", values, &[]).unwrap()).unwrap();
     let of = |kind: &str| {
@@ -140,7 +140,7 @@ fn peers_that_may_scrape_leave_the_pod_of_helm_test_its_way() {
     assert!(open["ingress"][0].get("from").is_none(), "{open}");
 }
 
-/// OVN-Kubernetes holds egress against the Pod behind a Service, and OpenShift's DNS Pods listen on 5353.
+/// OVN-Kubernetes holds egress against the Pod behind a Service, and `OpenShift`'s DNS Pods listen on 5353.
 #[test]
 fn dns_is_reached_on_the_ports_of_its_pods() {
     let (_, policy) = network("networkPolicy: {enabled: true}");
