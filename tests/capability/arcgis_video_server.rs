@@ -76,6 +76,8 @@ async fn a_token_of_the_sites_administrator_is_told_and_can_be_refused() {
 
     let refuse = json!({"spec": {"arcgisVideoServer": {"refuseSiteAdministrator": true}}});
     scene.patch_provider("cameras", &refuse).await.unwrap();
+    let is_read = |provider: &Value| provider["status"]["observedGeneration"] == provider["metadata"]["generation"];
+    scene.until_provider("cameras", "is read", is_read).await.unwrap();
     scene.apply(&token(&scene, "garage")).await.unwrap();
     let refused = |object: &Value| condition(object, "Stalled")["reason"] == "SiteAdministrator";
     scene.until_that("garage", "is refused", refused).await.unwrap();

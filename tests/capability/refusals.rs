@@ -64,7 +64,7 @@ fn account_cases(scene: &Scene) -> Vec<Case> {
             there: vec![credential("provider-missing")],
             asks: of("provider-missing"),
             reason: "ProviderNotFound",
-            says: &["spec.providerRef", "TokenProvider/provider-missing", "create it"],
+            says: &["spec.providerRef", "TokenProvider/provider-missing", "Create it"],
             way_out: WayOut::Apply(vec![provider("provider-missing")]),
         },
         Case {

@@ -294,9 +294,9 @@ fn is_deletion(cookie: &str, now: Timestamp) -> bool {
         let named = attributes.clone().filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
         named.map(|(_, value)| value.trim()).last()
     };
-    match attribute("Max-Age").and_then(|seconds| seconds.parse::<i64>().ok()) {
+    match attribute("max-age").and_then(|seconds| seconds.parse::<i64>().ok()) {
         Some(seconds) => seconds <= 0,
-        None => attribute("Expires").and_then(cookie_date).is_some_and(|expires| expires <= now),
+        None => attribute("expires").and_then(cookie_date).is_some_and(|expires| expires <= now),
     }
 }
 

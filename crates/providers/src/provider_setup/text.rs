@@ -53,10 +53,10 @@ pub(super) fn text(bytes: &[u8], blanks: Blanks) -> Result<Option<SecretString>,
         return Err(PKCS12);
     }
     if !text.contains("-----BEGIN") && text.chars().any(|c| c.is_control() && c != '\t' && c != '\0') {
-        return Err("contains a line end or another control character. Write it again on one line");
+        return Err("contains a line end or another control character: write it again on one line");
     }
     if text.contains('\0') {
-        return Err("contains a NUL byte, which is not text. Write it again");
+        return Err("contains a NUL byte, which is not text: write it again");
     }
     Ok((!text.trim().is_empty()).then(|| text.into()))
 }
