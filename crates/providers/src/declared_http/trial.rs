@@ -141,7 +141,7 @@ impl Reader {
         let hidden = answer.hiding(self.secrets(answer, body.as_ref()));
         let mut lines = Vec::new();
         match &body {
-            Some(body) => Outline { reader: self, answer: &hidden, body }.walk("$", body, &mut lines),
+            Some(body) => walk("$", body, &hidden, &mut lines),
             None if answer.body.is_empty() => lines.push("the body is empty".to_owned()),
             None => lines.push(format!("the body is no JSON: {} bytes", answer.body.len())),
         }
@@ -154,38 +154,24 @@ impl Reader {
     }
 }
 
-/// The values of one answer.
-struct Outline<'a> {
-    reader: &'a Reader,
-    answer: &'a ProviderResponse,
-    body: &'a Value,
-}
-
-impl Outline<'_> {
-    /// Appends a line for each scalar of a value.
-    fn walk(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
-        match value {
-            Value::Object(members) if !members.is_empty() => {
-                for (name, member) in members {
-                    self.walk(&format!("{path}{}", step(name)), member, lines);
-                }
+/// Appends a line for each scalar of a value. What the answer hides is shown by its length or its type.
+fn walk(path: &str, value: &Value, answer: &ProviderResponse, lines: &mut Vec<String>) {
+    let is_quoted_whole = |text: &str| answer.quote(text) == text;
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, member) in members {
+                walk(&format!("{path}{}", step(name)), member, answer, lines);
             }
-            Value::Array(items) if !items.is_empty() => {
-                for (n, item) in items.iter().enumerate() {
-                    self.walk(&format!("{path}[{n}]"), item, lines);
-                }
-            }
-            Value::String(text) if !self.reader.is_secret(value, self.body) && self.is_shown(text) => {
-                lines.push(format!("{path}: \"{text}\""));
-            }
-            Value::String(text) => lines.push(format!("{path}: text of {} characters", text.chars().count())),
-            Value::Number(_) if self.reader.is_secret(value, self.body) => lines.push(format!("{path}: number")),
-            other => lines.push(format!("{path}: {other}")),
         }
-    }
-
-    fn is_shown(&self, text: &str) -> bool {
-        is_harmless(text) && self.answer.quote(text) == text
+        Value::Array(items) if !items.is_empty() => {
+            for (n, item) in items.iter().enumerate() {
+                walk(&format!("{path}[{n}]"), item, answer, lines);
+            }
+        }
+        Value::String(text) if is_harmless(text) && is_quoted_whole(text) => lines.push(format!("{path}: \"{text}\"")),
+        Value::String(text) => lines.push(format!("{path}: text of {} characters", text.chars().count())),
+        Value::Number(number) if !is_quoted_whole(&number.to_string()) => lines.push(format!("{path}: number")),
+        other => lines.push(format!("{path}: {other}")),
     }
 }
 
@@ -217,7 +203,7 @@ fn masked(reference: &SecretKeyRef) -> String {
 /// Returns the lines of a request. The fields of a form are decoded, one a line.
 fn shown(call: &Call) -> Vec<String> {
     let mut lines = call.lines();
-    if lines.iter().any(|line| line == "content-type: application/x-www-form-urlencoded")
+    if lines.iter().any(|line| line.starts_with("content-type: application/x-www-form-urlencoded"))
         && let Some(form) = lines.pop()
     {
         lines.extend(form_urlencoded::parse(form.as_bytes()).map(|(name, value)| format!("{name}={value}")));
@@ -318,10 +304,10 @@ mod tests {
             ]
         );
         // a token and a value of any form, also where another member repeats it
-        let body = r#"{"again": "correcthorse", "n": 4711, "pin": 4711, "t": "correcthorse"}"#;
+        let body = r#"{"again": "correcthorse", "n": 3600, "pin": 4711, "t": "correcthorse", "until": 1795348817000}"#;
         assert_eq!(
             outline("$.t", body),
-            ["$.again: text of 12 characters", "$.n: 4711", "$.pin: number", "$.t: text of 12 characters"]
+            ["$.again: text of 12 characters", "$.n: 3600", "$.pin: number", "$.t: text of 12 characters", "$.until: 1795348817000"]
         );
     }
 }

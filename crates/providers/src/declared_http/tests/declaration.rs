@@ -95,6 +95,7 @@ fn a_declared_content_type_replaces_that_of_the_body() {
         (json!({"text": "<a/>"}), json!(["content-type", "application/xml"]), "content-type: application/xml"),
     ] {
         let headers = declared.as_array().unwrap().chunks(2).map(|pair| json!({"name": pair[0], "value": pair[1]}));
+        // a percent sign within a tag isn't a part of the path
         let mut request = json!({"path": "/x{% if '%' == '' %}{% endif %}", "headers": headers.collect::<Vec<_>>()});
         request.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
         let account = json!({"url": "https://api.example.com", "auth": {"none": {}}, "request": request,
