@@ -17,6 +17,13 @@ pub enum Owner {
     Cluster,
 }
 
+impl Owner {
+    /// Returns the owner of the provider objects of a kind.
+    pub fn from_kind(kind: &str) -> Self {
+        if kind == "TokenProvider" { Self::Namespace } else { Self::Cluster }
+    }
+}
+
 /// Spec of a provider object of either kind.
 #[derive(Clone, Debug)]
 pub struct ProviderObject {

@@ -107,13 +107,9 @@ fn violation(error: &FieldError) -> Violation {
     Violation::new(&Path::parse(&error.field), error.message.clone())
 }
 
-fn owner(kind: &str) -> Owner {
-    if kind == "TokenProvider" { Owner::Namespace } else { Owner::Cluster }
-}
-
 /// Returns the typed spec of an object that matches its schema.
 fn parsed(kind: &str, value: &Value) -> Result<ProviderObject, FieldError> {
-    ProviderObject::parse(owner(kind), value["spec"].clone())
+    ProviderObject::parse(Owner::from_kind(kind), value["spec"].clone())
         .map_err(|refusal| FieldError::new("spec", refusal.message))
 }
 
@@ -122,7 +118,7 @@ fn provider(kind: &str, value: &Value) -> Result<(), FieldError> {
     object.spec.account_limits()?;
     let account = object.spec.account()?;
     account.identity()?;
-    videotoken_providers::provider(&account).check(owner(kind))
+    videotoken_providers::provider(&account).check(Owner::from_kind(kind))
 }
 
 struct ManifestSet<'a> {

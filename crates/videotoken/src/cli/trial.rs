@@ -245,7 +245,7 @@ fn provider<'a>(
     let (true, Verdict::Good(value)) = (found.is_empty(), &report.verdicts[number]) else {
         return Err(Ended::Refused(found.join("\n")));
     };
-    let provider = ProviderObject::parse(owner(object), value["spec"].clone());
+    let provider = ProviderObject::parse(Owner::from_kind(object.kind()), value["spec"].clone());
     Ok((object.kind(), object, provider.map_err(|refusal| Ended::Refused(refusal.message))?))
 }
 
@@ -371,11 +371,8 @@ fn source(options: &Options, objects: &[Object]) -> Result<Manifests, Ended> {
 /// Returns the references of a provider. Those of a `TokenProvider` are in its namespace.
 fn references<'a>(options: &'a Options, source: &'a Manifests, provider: &'a Object) -> References<'a> {
     let namespace = provider.namespace().unwrap_or(&options.credentials.namespace);
-    References::new(source, owner(provider), options.credentials.home(owner(provider), namespace))
-}
-
-fn owner(provider: &Object) -> Owner {
-    if provider.kind() == "TokenProvider" { Owner::Namespace } else { Owner::Cluster }
+    let owner = Owner::from_kind(provider.kind());
+    References::new(source, owner, options.credentials.home(owner, namespace))
 }
 
 #[cfg(test)]
