@@ -21,8 +21,8 @@ use videotoken_runtime::{logs, signal};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Does what the process's own arguments and environment ask for; answers `--help`, and explains what is wrong with
-/// them, by exiting.
+/// Runs the command of the process's arguments and environment. `--help` and invalid arguments end the process with a
+/// message.
 fn main() -> ExitCode {
     let command = Command::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let checked = clock::check();

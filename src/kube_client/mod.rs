@@ -1,9 +1,9 @@
-//! The client of the API server: how long it waits, how large a page of a list may become, and who it says it is.
+//! The client of the API server, with its time limits, its limit for a page of a list, and its user agent.
 //!
 //! | File | Content |
 //! |---|---|
-//! | `silence` | the end of a body that is silent for too long |
-//! | `pages` | smaller pages where one grows too large |
+//! | `silence` | a body without data for too long ends with an error |
+//! | `pages` | a page that is too large is requested again with fewer objects |
 
 mod pages;
 mod silence;

@@ -103,7 +103,7 @@ fn imports(room: &Room, file: &Path, text: &str, all: &BTreeSet<PathBuf>) -> BTr
             rest if is_folder => (&folder, rest),
             _ => return None,
         };
-        // what no file is named for is an item of the root
+        // A path without a file of its name is an item of the crate's root.
         let fallback = Some(PathBuf::from("lib.rs")).filter(|file| base.is_empty() && all.contains(file));
         file_of(&[base, rest].concat(), all).or(fallback)
     };

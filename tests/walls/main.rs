@@ -1,4 +1,4 @@
-//! The walls between crates and rooms, as CONTRIBUTING's table names them. `table` has what holds each clause of a row.
+//! The walls between crates and rooms, as CONTRIBUTING's table names them. `table` has the check of each clause.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,10 +1,10 @@
-//! The rows of CONTRIBUTING's table, and what holds each clause of them.
+//! The rows of CONTRIBUTING's table, with a check for each clause.
 
 use Check::{Crates, Cycles, Held, Only, Sources};
 use std::fs;
 use std::path::Path;
 
-/// What holds a clause.
+/// Check of a clause.
 pub(crate) enum Check {
     /// A package, and the crates that are not in its tree of dependencies.
     Crates(&'static str, &'static [&'static str]),

@@ -17,7 +17,8 @@
 {{/*
 Name of cluster-wide objects, different for each release. The namespace alone names them if the release has the same
 name, else namespace and name joined. A joined name that is cut, or that another release may have, ends with a hash of
-both: `a-b-c` is a/b-c, a-b/c or a-b-c/a-b-c, and the ClusterRole of x/x-view is the one of `rbac.aggregate` of x/x.
+both. Three releases have the joined name `a-b-c`: a/b-c, a-b/c and a-b-c/a-b-c. The joined name `x-view` is also that of
+an aggregated ClusterRole of the release x/x.
 */}}
 {{- define "vto.clusterName" -}}
 {{- $name := include "vto.fullname" . -}}
@@ -25,7 +26,7 @@ both: `a-b-c` is a/b-c, a-b/c or a-b-c/a-b-c, and the ClusterRole of x/x-view is
 {{- $same := eq $name $namespace -}}
 {{- $joined := ternary $name (printf "%s-%s" $namespace $name) $same -}}
 {{- $dashes := regexFindAll "-" $joined -1 | len -}}
-{{- /* With one dash, only two names without a dash keep theirs. */ -}}
+{{- /* A name with one dash is left to the release whose namespace and name have none. */ -}}
 {{- $ambiguous := or (ternary (eq $dashes 1) (gt $dashes 1) $same) (regexMatch "-(view|edit)$" $joined) -}}
 {{- if or $ambiguous (gt (len $joined) 63) -}}
 {{- printf "%s-%s" ($joined | trunc 54 | trimSuffix "-") (printf "%s/%s" $namespace $name | sha256sum | trunc 8) -}}

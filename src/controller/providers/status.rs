@@ -60,7 +60,7 @@ async fn write_part(
     stored: &ProviderStatus,
     now: Timestamp,
 ) {
-    // A former leader's part is another operator's.
+    // The part of an earlier leader counts as that of another operator.
     let Some(leads_since) = context.grants.budgets.open_since() else { return };
     let before = context.providers.last_written.part(key, leads_since);
     if before.is_none() && context.stores.tokens.users(key) == 0 {

@@ -1,8 +1,8 @@
 //! Status of a `ClusterTokenProvider` that several operators write, each with what it knows of its own namespaces.
 //!
-//! An operator composes its own status as if it were alone, and merges it into the stored one. What another operator
-//! reported stays while it holds: a value that isn't the operator's own last one is another operator's. Of two values,
-//! both operators prefer the same one, so that neither undoes the other's write:
+//! An operator composes its own status as if it were alone, and merges it into the stored one. A stored value that
+//! differs from the operator's own last value is another operator's, and stays while it is in effect. Both operators
+//! prefer the same one of two values, so that neither reverts the write of the other:
 //!
 //! | Field | Preferred |
 //! |---|---|
@@ -27,7 +27,7 @@ const QUEUE_LASTS: TimeDelta = TimeDelta::seconds(90);
 /// Time for which another operator's throttle by others counts: longer than any pace lasts.
 const SHARED_USE_LASTS: TimeDelta = TimeDelta::days(3);
 
-/// Time after the end of a throttle or block in which the operator that reported it may report what followed.
+/// Time after the end of a throttle or block in which only the operator that reported it removes it.
 const ENDED_LASTS: TimeDelta = TimeDelta::minutes(1);
 
 /// Conditions that hold if one operator observes them.
